@@ -1,0 +1,1 @@
+//! Load balancing policies as pure functions over weights, in-flight counts and latency estimates.

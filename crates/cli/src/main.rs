@@ -1,0 +1,2 @@
+//! The `foreshadow` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The event loop: signals in, planner, actions out; HTTP API and dashboard.

@@ -1,0 +1,1 @@
+//! Online forecasting of workload demand: calibrated quantile paths and window maxima.

@@ -1,0 +1,1 @@
+//! Crash-safe embedded store of series, events and plans.

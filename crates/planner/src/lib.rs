@@ -1,0 +1,1 @@
+//! The sans-IO decision core: turns forecasts and observations into plans and actions.

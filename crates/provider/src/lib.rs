@@ -1,0 +1,1 @@
+//! Makes, parks, promotes and stops instances; the process provider.

@@ -1,0 +1,1 @@
+//! The planner on virtual time: world model, rivals, scores, fault injection.

@@ -1,2 +1,38 @@
-//! Development tasks.
-fn main() {}
+//! Development tasks, one entry for everything that CI runs.
+//!
+//! `cargo xtask test` is the whole check: it installs the system packages that tests need, runs `tidy`, the linters, every
+//! test and the end-to-end runs, and ends with a summary that names each part that could not run on this machine.
+//! `cargo xtask tidy` checks the rules of the source tree alone. `cargo xtask bench` measures the promises.
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod packages;
+mod steps;
+mod test;
+mod tidy;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Development tasks of foreshadow")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what tests need, then run every check and every test.
+    Test(test::Options),
+    /// Check formatting, dependency directions and the rules of the source tree.
+    Tidy,
+    /// Measure the promises of SPECIFICATION.md and print them as a table.
+    Bench(bench::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Test(options) => test::run(&options),
+        Task::Tidy => tidy::run(),
+        Task::Bench(options) => bench::run(&options),
+    }
+}

@@ -1,0 +1,2 @@
+//! Measures the promises of SPECIFICATION.md.
+fn main() {}

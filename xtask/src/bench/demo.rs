@@ -1,0 +1,55 @@
+//! Runs the demo as a machine would and checks what it wrote.
+//!
+//! Only what must hold on any machine is checked here: both policies served the same trace, and foreshadow failed or
+//! delayed fewer requests than the rival. How much fewer, and at which cost, is a measurement: the demo prints it.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+use crate::steps::command;
+
+#[derive(Deserialize)]
+struct Verdict {
+    policies: Vec<Policy>,
+}
+
+#[derive(Deserialize)]
+struct Policy {
+    name: String,
+    requests: u64,
+    failed: u64,
+    late: u64,
+    active_instance_seconds: f64,
+    cost: f64,
+    oracle_cost: f64,
+    promotions: u64,
+}
+
+pub(crate) fn check(binary: &str) -> Result<()> {
+    let file = std::env::temp_dir().join(format!("foreshadow-demo-{}.json", std::process::id()));
+    let path = file.to_str().context("the temporary folder's name is not UTF-8")?;
+    command(binary, &["demo", "--headless", "--json", path])?;
+    let text = fs::read_to_string(&file).context("the demo wrote no JSON")?;
+    fs::remove_file(&file)?;
+    let verdict: Verdict = serde_json::from_str(&text).context("the demo's JSON has another shape")?;
+    let foreshadow = find(&verdict, "foreshadow")?;
+    let rival = find(&verdict, "hpa")?;
+    for policy in [foreshadow, rival] {
+        ensure!(policy.requests > 0, "{}: no requests were sent", policy.name);
+        ensure!(policy.active_instance_seconds > 0.0, "{}: no instance ever ran", policy.name);
+        ensure!(policy.cost > 0.0 && policy.oracle_cost > 0.0, "{}: cost is not positive", policy.name);
+    }
+    ensure!(foreshadow.promotions > 0, "foreshadow promoted no standby instance");
+    let (ours, theirs) = (foreshadow.failed + foreshadow.late, rival.failed + rival.late);
+    ensure!(ours < theirs, "foreshadow failed or delayed {ours} requests, the rival {theirs}");
+    Ok(())
+}
+
+fn find<'a>(verdict: &'a Verdict, name: &str) -> Result<&'a Policy> {
+    match verdict.policies.iter().find(|policy| policy.name == name) {
+        Some(policy) => Ok(policy),
+        None => bail!("the demo's JSON has no policy named {name}"),
+    }
+}

@@ -1,0 +1,77 @@
+//! System packages that the tests use, and how they get onto a Debian machine.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// One system package, the program that shows it is there, and what it is for.
+pub(crate) struct Package {
+    pub(crate) name: &'static str,
+    pub(crate) program: &'static str,
+    pub(crate) purpose: &'static str,
+}
+
+/// Needed by `cargo xtask test`.
+pub(crate) const FOR_TESTS: &[Package] =
+    &[Package { name: "chromium", program: "chromium", purpose: "looks at the dashboard in a real browser" }];
+
+/// Needed by `cargo xtask bench proxy`: the peer and the load.
+pub(crate) const FOR_PROXY_BENCH: &[Package] = &[
+    Package { name: "haproxy", program: "haproxy", purpose: "the proxy that ours is measured beside" },
+    Package { name: "wrk", program: "wrk", purpose: "makes the load" },
+];
+
+/// Installs the packages whose program is missing. Returns those that are still missing, each with the reason.
+pub(crate) fn install(packages: &'static [Package]) -> Vec<(&'static Package, String)> {
+    let missing: Vec<&Package> = packages.iter().filter(|p| find_program(p.program).is_none()).collect();
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    for package in &missing {
+        println!("installing {}: {}", package.name, package.purpose);
+    }
+    let why = match apt_get_install(&missing) {
+        Ok(()) => String::from("installed, but its program was not found"),
+        Err(why) => why,
+    };
+    missing.into_iter().filter(|p| find_program(p.program).is_none()).map(|p| (p, why.clone())).collect()
+}
+
+fn apt_get_install(packages: &[&Package]) -> Result<(), String> {
+    let apt_get = find_program("apt-get").ok_or("apt-get is not on this machine; install it by hand")?;
+    let names: Vec<&str> = packages.iter().map(|p| p.name).collect();
+    let install = ["install", "--yes", "--no-install-recommends"];
+    // The package list of a fresh machine is empty or old; an update that fails may still leave a usable one.
+    let _ = as_root(&apt_get).args(["update", "--quiet"]).stdout(std::process::Stdio::null()).status();
+    let status = as_root(&apt_get)
+        .args(install)
+        .args(&names)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdout(std::process::Stdio::null())
+        .status()
+        .map_err(|error| format!("failed to start apt-get: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("`apt-get install {}` ended with {status}", names.join(" ")))
+    }
+}
+
+/// `program` as root: directly when we are root already, else through sudo without asking for a password.
+fn as_root(program: &Path) -> Command {
+    let root = std::fs::metadata("/proc/self").is_ok_and(|proc_self| {
+        use std::os::unix::fs::MetadataExt;
+        proc_self.uid() == 0
+    });
+    if root {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.arg("--non-interactive").arg(program);
+    command
+}
+
+/// The first executable of that name on PATH.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
+}

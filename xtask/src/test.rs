@@ -1,0 +1,66 @@
+//! `cargo xtask test`: everything CI runs, in the order that fails fastest.
+
+use std::fs;
+
+use anyhow::Result;
+
+use crate::packages;
+use crate::steps::{Steps, command, command_with};
+use crate::tidy;
+
+/// Options of `cargo xtask test`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Leave out the release build and the full-length demo (about seven minutes on two cores).
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Tests that cannot run on a machine append a line to the file that this variable names, so that nothing is skipped in silence.
+const SKIPS_VARIABLE: &str = "FORESHADOW_SKIPS";
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let mut steps = Steps::default();
+    for (package, why) in packages::install(packages::FOR_TESTS) {
+        steps.could_not_run(&format!("tests that need {} ({})", package.name, package.purpose), &why);
+    }
+    steps.run("tidy", tidy::run);
+    steps.run("clippy", || {
+        command("cargo", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])
+    });
+    run_tests(&mut steps)?;
+    if options.quick {
+        steps.could_not_run("demo", "left out by --quick");
+    } else {
+        run_release(&mut steps);
+    }
+    steps.finish()
+}
+
+fn run_tests(steps: &mut Steps) -> Result<()> {
+    let skips = std::env::temp_dir().join(format!("foreshadow-skips-{}", std::process::id()));
+    fs::write(&skips, "")?;
+    let variables = [(SKIPS_VARIABLE, skips.to_str().unwrap_or_default())];
+    steps.run("unit, property and integration tests", || {
+        command_with("cargo", &["test", "--workspace", "--no-fail-fast"], &variables)
+    });
+    for line in fs::read_to_string(&skips)?.lines() {
+        steps.could_not_run("a part of the tests", line);
+    }
+    fs::remove_file(&skips)?;
+    Ok(())
+}
+
+/// What only makes sense at full speed: the fault simulation in numbers, and the demo with its verdict.
+fn run_release(steps: &mut Steps) {
+    steps.run("release build", || command("cargo", &["build", "--release", "--package", "cli"]));
+    let binary = release_binary();
+    steps.run("fault simulation, 100 seeds", || command(&binary, &["simulate", "--seeds", "0..100"]));
+    steps.run("demo, verdict checked", || crate::bench::demo::check(&binary));
+}
+
+/// The release binary, wherever the build put it.
+pub(crate) fn release_binary() -> String {
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| String::from("target"));
+    format!("{target}/release/foreshadow")
+}

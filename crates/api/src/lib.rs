@@ -1,1 +1,35 @@
-//! Wire types of the HTTP API.
+//! Wire types of the HTTP API under `/api/v1`.
+//!
+//! One file per resource. They carry no behaviour and know no other crate of ours: the daemon converts its own
+//! types into these in one place, the dashboard and the command line read them, and the OpenAPI document is
+//! derived from them. That keeps the planner free to change its types without breaking a client.
+//!
+//! Conventions: a field's unit is the end of its name (`_ms` milliseconds, `_s` seconds, `_bytes`); an instant ends
+//! in `at_ms` or `_ms` and counts milliseconds since the Unix epoch, UTC; demand, capacity and missed are in the
+//! workload's own unit (`unit`); a share lies between 0 and 1; `null` in a column means not known. Columns of one
+//! answer have the same length. Numbers are always finite. Within `v1` fields are added, never renamed or removed.
+
+mod error;
+mod event;
+mod forecast;
+mod latency;
+mod overrides;
+mod plan;
+mod samples;
+mod series;
+mod status;
+mod workload;
+
+pub use error::ErrorBody;
+pub use event::{Event, Events};
+pub use forecast::Forecast;
+pub use latency::LatencySummary;
+pub use overrides::{Override, OverrideRequest};
+pub use plan::{Plan, PlanInputs, Plans, Reason, Trust};
+pub use samples::{PushedSample, SamplesAccepted, SamplesRequest};
+pub use series::Series;
+pub use status::{HistoryState, HistoryStatus, Problem, ProxyStatus, Status};
+pub use workload::{
+    Budget, Capacity, Counters, DemandSource, Instance, InstanceCounts, LeadTimes, Mode, Phase, PolicySummary,
+    Role, WorkloadDetail, WorkloadSummary, Workloads,
+};

@@ -1,0 +1,7 @@
+//! Control groups.
+
+use thiserror::Error;
+
+/// A failed operation on a control group.
+#[derive(Debug, Error)]
+pub enum CgroupError {}

@@ -1,0 +1,1 @@
+//! The behaviour every provider must show, as a test suite.

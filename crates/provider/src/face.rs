@@ -1,0 +1,160 @@
+//! The face of every provider: the trait, what it returns, and what it reports.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::broadcast;
+
+use crate::error::ProviderError;
+use crate::name::InstanceName;
+use crate::spec::InstanceSpec;
+
+/// Makes, parks, promotes and stops instances.
+///
+/// Calls for different instances run at the same time; calls for one instance wait for each other. Dropping the future
+/// of `start` undoes the start; a `stop` that has begun goes on when its future is dropped. [`crate::contract`] is the
+/// behaviour in full.
+pub trait Provider: Send + Sync + 'static {
+    /// Makes an instance and returns once its probe passes.
+    ///
+    /// # Errors
+    /// Any problem on the way, with the last lines of the instance's log where it wrote some. Nothing is left running
+    /// then.
+    fn start(&self, spec: InstanceSpec) -> impl Future<Output = Result<InstanceInfo, ProviderError>> + Send;
+
+    /// Freezes a ready instance: afterwards it uses no processor time and answers nothing. Parking a parked one is
+    /// fine.
+    ///
+    /// # Errors
+    /// The instance is unknown or not ready, or could not be frozen in time (it runs on then).
+    fn park(&self, name: &InstanceName) -> impl Future<Output = Result<(), ProviderError>> + Send;
+
+    /// Thaws an instance and verifies by one probe that it serves. Promoting one that is not parked only verifies.
+    ///
+    /// # Errors
+    /// The instance is unknown, or did not pass the probe within its probe timeout. It stays thawed then.
+    fn promote(&self, name: &InstanceName) -> impl Future<Output = Result<Promoted, ProviderError>> + Send;
+
+    /// Asks an instance to end, waits up to `grace`, then kills it and all its children. Returns when nothing of it is
+    /// left. The instance does not appear in [`Provider::events`] as exited.
+    ///
+    /// # Errors
+    /// The instance is unknown, or something of it could not be killed.
+    fn stop(
+        &self,
+        name: &InstanceName,
+        grace: Duration,
+    ) -> impl Future<Output = Result<(), ProviderError>> + Send;
+
+    /// The instances known now, in order of their names, those still starting included. Does no IO.
+    fn list(&self) -> Vec<InstanceInfo>;
+
+    /// What an instance has used so far.
+    ///
+    /// # Errors
+    /// The instance is unknown or its counters cannot be read.
+    fn usage(&self, name: &InstanceName) -> impl Future<Output = Result<Usage, ProviderError>> + Send;
+
+    /// The last `tail_bytes` of an instance's output, at most, cut to whole lines. Works for a while after its end.
+    ///
+    /// # Errors
+    /// Nothing is known about the instance, or its log cannot be read.
+    fn logs(
+        &self,
+        name: &InstanceName,
+        tail_bytes: u64,
+    ) -> impl Future<Output = Result<String, ProviderError>> + Send;
+
+    /// Finds the instances that an earlier control plane left running and takes them over; clears away what is left of
+    /// those that ended meanwhile, and what nobody knows any more. Call it once, before the first start.
+    ///
+    /// # Errors
+    /// What was kept about the instances cannot be read.
+    fn adopt(&self) -> impl Future<Output = Result<Vec<InstanceInfo>, ProviderError>> + Send;
+
+    /// What happens to instances unasked, from now on. A reader that falls more than [`EVENTS_MAX`] events behind is
+    /// told that it missed some and should look at [`Provider::list`].
+    fn events(&self) -> broadcast::Receiver<ProviderEvent>;
+
+    /// Stops all instances at the same time, as [`Provider::stop`] does.
+    ///
+    /// # Errors
+    /// The first failure; the other instances are stopped nevertheless.
+    fn shutdown(&self, grace: Duration) -> impl Future<Output = Result<(), ProviderError>> + Send;
+}
+
+/// One instance as its provider sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceInfo {
+    /// Its name.
+    pub name: InstanceName,
+    /// The workload it was made for.
+    pub workload: String,
+    /// The process id of its first process.
+    pub pid: u32,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Frozen.
+    pub parked: bool,
+    /// When it was spawned; whole milliseconds.
+    pub started_at: SystemTime,
+    /// Its probe has passed once.
+    pub ready: bool,
+}
+
+/// The result of a promotion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promoted {
+    /// From the begin of the thaw to the passed probe.
+    pub took: Duration,
+}
+
+/// What an instance has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Processor time of all its processes since its start.
+    pub cpu_time: Duration,
+    /// Memory now, in bytes: what its memory group is charged for where it has one, else the sum of the resident sets
+    /// of its processes, in which shared pages count more than once.
+    pub memory_bytes: u64,
+    /// Processes now, those that have ended and wait for their parent excluded.
+    pub processes: u32,
+}
+
+/// Something that happened to an instance unasked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProviderEvent {
+    /// A ready instance ended by itself; what it left behind has been cleared away.
+    Exited {
+        /// Which one.
+        name: InstanceName,
+        /// How it ended.
+        reason: ExitReason,
+    },
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitReason {
+    /// It ended by itself with this exit code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+    /// It is gone and its parent, which is not us, has the details (an adopted instance).
+    Unknown,
+}
+
+impl fmt::Display for ExitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExitReason::Code(code) => write!(f, "exit code {code}"),
+            ExitReason::Signal(9) => f.write_str("signal 9 (killed, perhaps for lack of memory)"),
+            ExitReason::Signal(signal) => write!(f, "signal {signal}"),
+            ExitReason::Unknown => f.write_str("unknown reason"),
+        }
+    }
+}
+
+/// Events kept for a slow reader of [`Provider::events`].
+pub const EVENTS_MAX: usize = 1024;

@@ -1,0 +1,216 @@
+//! What an instance is to be: the order a provider gets.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::ProviderError;
+use crate::name::InstanceName;
+
+/// An order for one instance. [`InstanceSpec::new`] fills in sane values; change what differs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InstanceSpec {
+    /// Unique among the instances of the provider.
+    pub name: InstanceName,
+    /// The workload it belongs to; kept and reported, not understood.
+    pub workload: String,
+    /// The program and its arguments; no shell is involved. `{port}` and `{name}` are replaced in every part.
+    pub command: Vec<String>,
+    /// Environment added to the minimal one (PATH, HOME, LANG, TZ of the control plane, and PORT). `{port}` and
+    /// `{name}` are replaced in the values. Nothing else of the control plane's own environment is passed on.
+    pub env: BTreeMap<String, String>,
+    /// The folder it is started in; none: that of the control plane.
+    pub working_dir: Option<PathBuf>,
+    /// How readiness is found out.
+    pub probe: Probe,
+    /// Pause between two readiness probes. Default 20 ms. Longer: less work for a slowly starting service, readiness
+    /// seen later.
+    pub probe_interval: Duration,
+    /// Longest wait for one probe, also for the one that verifies a promotion. Default 1 s.
+    pub probe_timeout: Duration,
+    /// Longest time from the spawn to the first passing probe; afterwards the start has failed. Default 30 s.
+    pub start_deadline: Duration,
+    /// Where it listens.
+    pub listen: Listen,
+    /// Bytes of output that are kept, the newest ones. Default 8 MiB. Checked every half second, so a loud instance may
+    /// exceed it for that long.
+    pub log_limit: u64,
+    /// Resources it may use; empty: no limit of its own.
+    pub limits: ResourceLimits,
+}
+
+impl InstanceSpec {
+    /// An order with the default values: HTTP probe on `/`, a port chosen by the provider, no limits.
+    #[must_use]
+    pub fn new(name: InstanceName, workload: impl Into<String>, command: Vec<String>) -> InstanceSpec {
+        InstanceSpec {
+            name,
+            workload: workload.into(),
+            command,
+            env: BTreeMap::new(),
+            working_dir: None,
+            probe: Probe::Http { path: "/".to_owned() },
+            probe_interval: Duration::from_millis(20),
+            probe_timeout: Duration::from_secs(1),
+            start_deadline: Duration::from_secs(30),
+            listen: Listen::Port,
+            log_limit: 8 << 20,
+            limits: ResourceLimits::default(),
+        }
+    }
+
+    /// Checks what can be checked without touching the machine. Providers call it first.
+    ///
+    /// # Errors
+    /// [`ProviderError::InvalidSpec`] with the first problem.
+    pub fn validate(&self) -> Result<(), ProviderError> {
+        match self.problem() {
+            None => Ok(()),
+            Some(problem) => Err(ProviderError::InvalidSpec { name: self.name.clone(), problem }),
+        }
+    }
+
+    fn problem(&self) -> Option<String> {
+        if self.command.first().is_none_or(String::is_empty) {
+            return Some("the command is empty".to_owned());
+        }
+        if self.command.iter().any(|part| part.contains('\0')) {
+            return Some("the command has a zero byte".to_owned());
+        }
+        if let Some(key) = self.env.keys().find(|k| k.is_empty() || k.contains(['=', '\0'])) {
+            return Some(format!("{key:?} cannot be the name of an environment variable"));
+        }
+        if let Some((key, _)) = self.env.iter().find(|(_, value)| value.contains('\0')) {
+            return Some(format!("the environment variable {key} has a zero byte"));
+        }
+        if self.workload.contains(['\n', '\0']) {
+            return Some("the workload name has a line break or a zero byte".to_owned());
+        }
+        if self.probe_timeout.is_zero() || self.start_deadline.is_zero() || self.probe_interval.is_zero() {
+            return Some(
+                "probe interval, probe timeout and start deadline must be longer than zero".to_owned(),
+            );
+        }
+        if self.log_limit < LOG_LIMIT_MIN {
+            return Some(format!("the log limit is below {LOG_LIMIT_MIN} bytes"));
+        }
+        if let Some(problem) = self.limits.problem() {
+            return Some(problem);
+        }
+        match (&self.probe, self.listen) {
+            (Probe::Http { path }, _)
+                if !path.starts_with('/') || path.chars().any(|c| c.is_ascii_control() || c == ' ') =>
+            {
+                Some(format!(
+                    "the probe path {path:?} must begin with '/' and have no spaces or control characters"
+                ))
+            }
+            (Probe::Tcp, Listen::PassedSocket) => Some(
+                "a TCP probe cannot tell whether a passed socket is served: the kernel accepts for it"
+                    .to_owned(),
+            ),
+            (Probe::Http { .. } | Probe::Tcp, Listen::Port | Listen::PassedSocket) => None,
+        }
+    }
+}
+
+/// How to find out whether an instance serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// `GET path` must be answered with a status of 200 to 299.
+    Http {
+        /// The path, beginning with `/`.
+        path: String,
+    },
+    /// The port accepts a connection. Weak: the kernel accepts for a frozen or hung process too, so as the
+    /// verification of a promotion it proves little.
+    Tcp,
+}
+
+/// Where an instance listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    /// On a free loopback port chosen by the provider, told as `{port}` and as the environment variable PORT.
+    Port,
+    /// On a listening socket passed as file descriptor 3 with LISTEN_FDS=1 and LISTEN_PID (the protocol of
+    /// `sd_listen_fds(3)`). No port is ever bound twice, and connections wait instead of being refused.
+    PassedSocket,
+}
+
+/// What an instance may use at most; `None` is no limit. A limit whose controller this machine lacks is reported in
+/// the log and not enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ResourceLimits {
+    /// Processor time, in cores: 0.5 is half of one core.
+    pub cpu_cores: Option<f64>,
+    /// Memory, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u32>,
+}
+
+impl ResourceLimits {
+    fn problem(&self) -> Option<String> {
+        if self.cpu_cores.is_some_and(|cores| !cores.is_finite() || cores < CPU_CORES_MIN) {
+            return Some(format!("the cpu limit must be a number of at least {CPU_CORES_MIN} cores"));
+        }
+        if self.memory_bytes.is_some_and(|bytes| bytes < MEMORY_BYTES_MIN) {
+            return Some(format!("the memory limit is below {MEMORY_BYTES_MIN} bytes"));
+        }
+        if self.pids == Some(0) {
+            return Some("the pids limit must be at least 1".to_owned());
+        }
+        None
+    }
+}
+
+/// The smallest log that is kept, in bytes.
+pub const LOG_LIMIT_MIN: u64 = 4096;
+/// The smallest cpu limit: the kernel refuses quotas below 1 ms per 100 ms.
+const CPU_CORES_MIN: f64 = 0.01;
+/// The smallest memory limit: below this nothing can be executed.
+const MEMORY_BYTES_MIN: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> InstanceSpec {
+        let name = InstanceName::new("web-1").expect("a good name");
+        InstanceSpec::new(name, "web", vec!["serve".to_owned(), "{port}".to_owned()])
+    }
+
+    #[test]
+    fn the_default_order_is_valid() {
+        spec().validate().expect("valid");
+    }
+
+    #[test]
+    fn each_bad_field_is_named() {
+        let cases: Vec<(InstanceSpec, &str)> = vec![
+            (InstanceSpec { command: vec![], ..spec() }, "command is empty"),
+            (InstanceSpec { command: vec!["a\0".into()], ..spec() }, "zero byte"),
+            (
+                InstanceSpec { env: [("A=B".to_owned(), String::new())].into(), ..spec() },
+                "environment variable",
+            ),
+            (InstanceSpec { probe: Probe::Http { path: "x".into() }, ..spec() }, "probe path"),
+            (InstanceSpec { probe: Probe::Http { path: "/a\r\nb".into() }, ..spec() }, "probe path"),
+            (InstanceSpec { probe: Probe::Tcp, listen: Listen::PassedSocket, ..spec() }, "TCP probe"),
+            (InstanceSpec { probe_timeout: Duration::ZERO, ..spec() }, "longer than zero"),
+            (InstanceSpec { log_limit: 10, ..spec() }, "log limit"),
+            (
+                InstanceSpec {
+                    limits: ResourceLimits { cpu_cores: Some(f64::NAN), ..Default::default() },
+                    ..spec()
+                },
+                "cpu limit",
+            ),
+            (InstanceSpec { workload: "a\nb".into(), ..spec() }, "line break"),
+        ];
+        for (bad, words) in cases {
+            let error = bad.validate().expect_err(words).to_string();
+            assert!(error.contains(words) && error.contains("web-1"), "{error}");
+        }
+    }
+}

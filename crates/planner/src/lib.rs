@@ -1,1 +1,38 @@
 //! The sans-IO decision core: turns forecasts and observations into plans and actions.
+//!
+//! The planner knows no clock, no network, no files and no randomness but its seed. A driver feeds it facts
+//! ([`Event`]) and time, and carries out the orders ([`Action`]) it returns; the daemon does so with real time and real
+//! processes, the simulator with virtual time and a model of the world. Both therefore run the very same decisions.
+//!
+//! - [`Planner`] owns one life-cycle table per workload and speaks `handle_*` / `poll_*`.
+//! - [`plan()`] is a plain function from [`Inputs`] to a [`Plan`] that says why, in structured [`Reason`]s.
+//! - [`lint::check`] states the invariants once; tests, the simulator and debug builds call it after every step.
+//!
+//! Same inputs and same seed give the same outputs, byte for byte.
+
+mod action;
+mod event;
+mod ids;
+mod instance;
+mod plan;
+mod planner;
+mod policy;
+mod reason;
+mod snapshot;
+mod timer;
+
+pub mod lint;
+
+pub use crate::action::{Action, ActionKind, FULL_WEIGHT};
+pub use crate::event::{DecisionOverride, Event};
+pub use crate::ids::{ActionId, InstanceId, WorkloadId};
+pub use crate::instance::{Instance, Phase, Role};
+pub use crate::plan::{Inputs, Plan, PlanInputs, plan};
+pub use crate::planner::Planner;
+pub use crate::policy::{
+    CapacityPolicy, Deadlines, Limits, Margin, Mode, Objective, Policy, PolicyError, PolicyErrors, Prices,
+    Retry, ShiftPolicy, WorkloadPolicy,
+};
+pub use crate::reason::{GuardCause, Reason, Tier, Trigger};
+pub use crate::snapshot::{Budget, Counters, Snapshot, WorkloadView};
+pub use crate::timer::Timer;

@@ -1,0 +1,77 @@
+//! Orders: what the driver must do next. Every order has a deadline and comes back as exactly one event.
+
+use forecast::Timestamp;
+
+use crate::ids::{ActionId, InstanceId, WorkloadId};
+use crate::reason::Trigger;
+
+/// The weight of an instance that takes its full share of the traffic.
+pub const FULL_WEIGHT: u32 = 1000;
+
+/// One order to a provider or a router.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Action {
+    /// Unique for the life of the planner; the answer must carry it.
+    pub id: ActionId,
+    /// The workload it belongs to.
+    pub workload: WorkloadId,
+    /// The generation of the plan that it carries out. Never decreases within a workload.
+    pub generation: u64,
+    /// What to do.
+    pub kind: ActionKind,
+    /// When the planner stops waiting for the answer and takes the next step on failure.
+    pub deadline: Timestamp,
+    /// Why the plan behind it was made.
+    pub trigger: Trigger,
+}
+
+/// What to do. The answer to each is named in its doc line; any of them may be answered by `ActionFailed`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ActionKind {
+    /// Start a new instance and wait until it is ready. Answer: `InstanceReady`.
+    Start {
+        /// The new instance.
+        instance: InstanceId,
+        /// It will be parked once it is ready. A hint: the planner orders the parking itself.
+        park: bool,
+    },
+    /// Freeze a ready instance that gets no traffic. Answer: `InstanceParked`.
+    Park {
+        /// The instance to freeze.
+        instance: InstanceId,
+    },
+    /// Thaw a standby (if it is frozen) and verify that it answers. Answer: `InstancePromoted`.
+    Promote {
+        /// The instance to thaw and verify.
+        instance: InstanceId,
+    },
+    /// Replace the complete route table of the workload. Answer: `WeightsApplied`.
+    SetWeights {
+        /// In order of id. [`FULL_WEIGHT`] is a full share, 0 is draining; an absent instance is not routed to.
+        weights: Vec<(InstanceId, u32)>,
+    },
+    /// Wait until nothing is in flight on an instance whose weight is 0. Answer: `InstanceDrained`.
+    Drain {
+        /// The instance to wait for.
+        instance: InstanceId,
+    },
+    /// Stop an instance and remove it. Answer: `InstanceStopped`, also when it was gone already.
+    Stop {
+        /// The instance to stop.
+        instance: InstanceId,
+    },
+}
+
+impl ActionKind {
+    /// The instance that the order is about; none for a route table.
+    pub fn instance(&self) -> Option<InstanceId> {
+        match self {
+            ActionKind::Start { instance, .. }
+            | ActionKind::Park { instance }
+            | ActionKind::Promote { instance }
+            | ActionKind::Drain { instance }
+            | ActionKind::Stop { instance } => Some(*instance),
+            ActionKind::SetWeights { .. } => None,
+        }
+    }
+}

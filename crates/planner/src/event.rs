@@ -1,0 +1,168 @@
+//! Facts: what the driver has seen. Late, repeated and unknown facts are counted and otherwise ignored.
+
+use std::time::Duration;
+
+use forecast::Timestamp;
+
+use crate::ids::{ActionId, InstanceId, WorkloadId};
+use crate::instance::Role;
+
+/// A fact for the planner, in the past tense.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A step of demand is complete.
+    DemandObserved {
+        /// The workload.
+        workload: WorkloadId,
+        /// When the step began.
+        step_start: Timestamp,
+        /// Demand of the step in the workload's unit; `None` when the signal was missing.
+        demand: Option<f64>,
+        /// The part of it that found no capacity; 0 when that is not known.
+        missed: f64,
+    },
+    /// A reading of the demand right now, more often than once a step.
+    LoadObserved {
+        /// The workload.
+        workload: WorkloadId,
+        /// Demand over the last tick, as a rate in the workload's unit.
+        demand_now: f64,
+        /// Requests that are waiting or being served.
+        in_flight: f64,
+    },
+    /// What one backend did since the last such event.
+    BackendObserved {
+        /// The workload.
+        workload: WorkloadId,
+        /// The instance behind the backend.
+        instance: InstanceId,
+        /// Requests that it answered or failed.
+        requests: u64,
+        /// Those that failed.
+        errors: u64,
+        /// Median latency.
+        latency_p50: Duration,
+        /// 99th percentile of the latency.
+        latency_p99: Duration,
+        /// Requests on it at this moment.
+        in_flight: u32,
+    },
+    /// Answer to `Start`: the instance runs and its probe passes.
+    InstanceReady {
+        /// The order.
+        action: ActionId,
+        /// The instance.
+        instance: InstanceId,
+        /// From the order to ready.
+        took: Duration,
+    },
+    /// Answer to `Park`.
+    InstanceParked {
+        /// The order.
+        action: ActionId,
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// Answer to `Promote`: thawed and verified.
+    InstancePromoted {
+        /// The order.
+        action: ActionId,
+        /// The instance.
+        instance: InstanceId,
+        /// From the order to verified.
+        took: Duration,
+    },
+    /// Answer to `SetWeights`: the router serves with this table now.
+    WeightsApplied {
+        /// The order.
+        action: ActionId,
+        /// The workload.
+        workload: WorkloadId,
+    },
+    /// Answer to `Drain`: nothing is in flight any more.
+    InstanceDrained {
+        /// The order.
+        action: ActionId,
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// Answer to `Stop`: the instance is gone.
+    InstanceStopped {
+        /// The order.
+        action: ActionId,
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// An order could not be carried out.
+    ActionFailed {
+        /// The order.
+        action: ActionId,
+        /// The instance it was about, if any.
+        instance: Option<InstanceId>,
+        /// What went wrong, for people.
+        reason: String,
+    },
+    /// An instance ended without having been told to.
+    InstanceExited {
+        /// The workload.
+        workload: WorkloadId,
+        /// The instance.
+        instance: InstanceId,
+        /// What is known about it, for people.
+        reason: String,
+    },
+    /// Health checks say that an instance does not answer.
+    InstanceUnhealthy {
+        /// The workload.
+        workload: WorkloadId,
+        /// The instance.
+        instance: InstanceId,
+        /// What is known about it, for people.
+        reason: String,
+    },
+    /// Health checks say that an instance answers again.
+    InstanceHealthy {
+        /// The workload.
+        workload: WorkloadId,
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// An instance of an earlier control plane was found running.
+    InstanceAdopted {
+        /// The workload.
+        workload: WorkloadId,
+        /// The instance.
+        instance: InstanceId,
+        /// What it was used as.
+        role: Role,
+        /// It is frozen.
+        parked: bool,
+    },
+    /// An operator pins the decision.
+    OverrideSet {
+        /// The workload.
+        workload: WorkloadId,
+        /// What is pinned.
+        decision: DecisionOverride,
+    },
+    /// The operator's pin is taken back.
+    OverrideCleared {
+        /// The workload.
+        workload: WorkloadId,
+    },
+}
+
+/// Counts pinned by an operator. They win over every computed number, within the limits of the planner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecisionOverride {
+    /// Active instances; `None` leaves the number to the plan.
+    pub active: Option<u32>,
+    /// Standby instances; `None` leaves the number to the plan.
+    pub standby: Option<u32>,
+    /// Who.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// When it ends; `None`: when it is cleared.
+    pub expires: Option<Timestamp>,
+}

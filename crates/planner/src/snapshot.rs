@@ -1,0 +1,110 @@
+//! A read-only view of everything the planner knows, for the API, the linter and tests.
+
+use std::time::Duration;
+
+use forecast::{Forecaster, Timestamp};
+
+use crate::event::DecisionOverride;
+use crate::ids::{InstanceId, WorkloadId};
+use crate::instance::Instance;
+use crate::plan::Plan;
+use crate::policy::{Limits, WorkloadPolicy};
+
+/// The state of a planner at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) limits: &'a Limits,
+    pub(crate) workloads: Vec<WorkloadView<'a>>,
+}
+
+impl<'a> Snapshot<'a> {
+    /// The time of the last input.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+    /// The limits of the planner.
+    pub fn limits(&self) -> &'a Limits {
+        self.limits
+    }
+    /// Every workload, in the order of the policy.
+    pub fn workloads(&self) -> &[WorkloadView<'a>] {
+        &self.workloads
+    }
+    /// One workload.
+    pub fn workload(&self, id: &WorkloadId) -> Option<&WorkloadView<'a>> {
+        self.workloads.iter().find(|w| &w.policy.id == id)
+    }
+}
+
+/// The state of one workload.
+#[derive(Debug, Clone)]
+pub struct WorkloadView<'a> {
+    /// Its policy.
+    pub policy: &'a WorkloadPolicy,
+    /// Its instances, in order of id.
+    pub instances: &'a [Instance],
+    /// The plan in force; `None` before the first.
+    pub plan: Option<&'a Plan>,
+    /// Its forecaster.
+    pub forecaster: &'a Forecaster,
+    /// Demand units per instance in use.
+    pub capacity: f64,
+    /// Cold lead time in use.
+    pub lead_cold: Duration,
+    /// Promotion lead time in use.
+    pub lead_promote: Duration,
+    /// The route table last ordered: every entry, draining ones with weight 0.
+    pub table: &'a [(InstanceId, u32)],
+    /// The error budget and what was spent of it.
+    pub budget: Budget,
+    /// The operator's override in force.
+    pub pinned: Option<&'a DecisionOverride>,
+    /// What was counted.
+    pub counters: Counters,
+}
+
+/// Spending of the error budget since the planner was made.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Budget {
+    /// Share of the demand that may be missed.
+    pub error_budget: f64,
+    /// Demand seen, in unit-steps.
+    pub demand: f64,
+    /// The part of it above the active capacity that had been decided, or reported as missed.
+    pub missed: f64,
+}
+
+impl Budget {
+    /// Missed share of the demand; 0 before any demand.
+    pub fn missed_share(&self) -> f64 {
+        if self.demand > 0.0 { self.missed / self.demand } else { 0.0 }
+    }
+}
+
+/// Counts since the planner was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Events about unknown, finished or superseded orders and instances.
+    pub events_stale: u64,
+    /// Samples that were not finite, negative or out of order.
+    pub samples_refused: u64,
+    /// Orders given, by whether they went well.
+    pub actions_issued: u64,
+    /// Orders that failed or were not answered in time.
+    pub actions_failed: u64,
+    /// Starts ordered.
+    pub starts: u64,
+    /// Promotions completed.
+    pub promotions: u64,
+    /// Demotions completed.
+    pub demotions: u64,
+    /// Stops completed.
+    pub stops: u64,
+    /// Instances that ended by themselves.
+    pub exits: u64,
+    /// Traffic ramps rolled back.
+    pub rollbacks: u64,
+    /// Jumps of the clock.
+    pub clock_jumps: u64,
+}

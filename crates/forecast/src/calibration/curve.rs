@@ -1,0 +1,123 @@
+//! A distribution written down as values at a fixed grid of quantiles, with a Pareto tail above and an exponential one
+//! below. Between grid points it interpolates on the normal scale, where smooth distributions are nearly straight.
+
+/// The quantiles that are tracked.
+pub(crate) const GRID: [f64; 13] =
+    [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999];
+
+/// The standard normal quantile of each grid point.
+const PROBIT: [f64; 13] = [
+    -2.326_347_874_040_841,
+    -1.959_963_984_540_054,
+    -1.644_853_626_951_472_7,
+    -1.281_551_565_544_600_4,
+    -0.674_489_750_196_081_7,
+    0.0,
+    0.674_489_750_196_081_7,
+    1.281_551_565_544_600_4,
+    1.644_853_626_951_472_7,
+    1.959_963_984_540_054,
+    2.326_347_874_040_841,
+    2.575_829_303_548_900_4,
+    3.090_232_306_167_813_5,
+];
+
+/// Shape of the part above the last grid point: exceedances over a threshold follow a generalised Pareto distribution
+/// (Pickands 1975); `shape` zero is the exponential tail.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Tail {
+    /// Scale at the last grid point, in the unit of the values; not negative.
+    pub(crate) scale: f64,
+    /// Tail index, 0 (exponential) to [`Tail::SHAPE_MAX`].
+    pub(crate) shape: f64,
+}
+
+impl Tail {
+    /// Heavier tails than this have no variance, and cannot be told from a level shift in the data that one series has.
+    pub(crate) const SHAPE_MAX: f64 = 0.4;
+
+    /// How far beyond a point with `1 - from` probability above it the point with `1 - to` above it lies.
+    pub(crate) fn beyond(&self, above_from: f64, above_to: f64) -> f64 {
+        let ratio = (above_from / above_to).max(1.0);
+        if self.shape < 1e-6 {
+            self.scale * ratio.ln()
+        } else {
+            self.scale / self.shape * (ratio.powf(self.shape) - 1.0)
+        }
+    }
+}
+
+/// Values at [`GRID`], never falling.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Curve {
+    values: [f64; GRID.len()],
+    tail: Tail,
+    floor: f64,
+}
+
+impl Curve {
+    /// Makes the values monotone outward from the median and keeps everything at or above `floor`.
+    pub(crate) fn new(mut values: [f64; GRID.len()], tail: Tail, floor: f64) -> Curve {
+        make_monotone(&mut values);
+        for value in &mut values {
+            *value = value.max(floor);
+        }
+        Curve { values, tail, floor }
+    }
+
+    /// All probability at one value.
+    pub(crate) fn point(value: f64, floor: f64) -> Curve {
+        Curve::new([value; GRID.len()], Tail { scale: 0.0, shape: 0.0 }, floor)
+    }
+
+    /// The value at `tau`, drawn into (0, 1) when outside it.
+    pub(crate) fn quantile(&self, tau: f64) -> f64 {
+        (at(&self.values, &self.tail, tau)).max(self.floor)
+    }
+}
+
+/// Raises values above the median and lowers those below it until none falls: the median is the best known point.
+pub(crate) fn make_monotone(values: &mut [f64; GRID.len()]) {
+    for k in MEDIAN + 1..values.len() {
+        values[k] = values[k].max(values[k - 1]);
+    }
+    for k in (0..MEDIAN).rev() {
+        values[k] = values[k].min(values[k + 1]);
+    }
+}
+
+/// The value at `tau` of a monotone table of grid values.
+pub(crate) fn at(values: &[f64; GRID.len()], tail: &Tail, tau: f64) -> f64 {
+    let tau = if tau.is_nan() { 0.5 } else { tau.clamp(TAU_MIN, 1.0 - TAU_MIN) };
+    let last = GRID.len() - 1;
+    if tau >= GRID[last] {
+        return values[last] + tail.beyond(1.0 - GRID[last], 1.0 - tau);
+    }
+    if tau <= GRID[0] {
+        // Below the grid: exponential with the spacing of the last two grid points.
+        let scale = (values[1] - values[0]) / (GRID[1] / GRID[0]).ln();
+        return values[0] - scale * (GRID[0] / tau).ln();
+    }
+    let upper = GRID.iter().position(|&g| g >= tau).unwrap_or(last);
+    if GRID[upper] == tau {
+        return values[upper];
+    }
+    let share = (probit(tau) - PROBIT[upper - 1]) / (PROBIT[upper] - PROBIT[upper - 1]);
+    values[upper - 1] + share * (values[upper] - values[upper - 1])
+}
+
+/// Quantile function of the standard normal distribution, by the rational approximation 26.2.23 of Abramowitz and
+/// Stegun; error below 4.5e-4, ample for interpolation.
+fn probit(tau: f64) -> f64 {
+    let p = tau.min(1.0 - tau);
+    let t = (-2.0 * p.ln()).sqrt();
+    let z = t
+        - (2.515_517 + t * (0.802_853 + t * 0.010_328))
+            / (1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308)));
+    if tau < 0.5 { -z } else { z }
+}
+
+/// Index of the median in [`GRID`].
+pub(crate) const MEDIAN: usize = 5;
+/// Nothing is claimed about rarer events than one in a million.
+const TAU_MIN: f64 = 1e-6;

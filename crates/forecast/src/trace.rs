@@ -1,0 +1,262 @@
+//! Reads recorded series from CSV.
+//!
+//! The format: a header; first column `timestamp` (ISO 8601 with a zone, or seconds); optionally a column `series`; then
+//! numeric columns, of which one is read. Empty cells are missing values. Rows of one series must be in order of time.
+//! Every error says where it is (line and column) and what to do about it. Unpacking gzip is the caller's business.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::time::Duration;
+
+use csv::ByteRecord;
+
+use crate::timestamp::{Timestamp, TimestampError, excerpt};
+
+mod error;
+#[cfg(test)]
+mod tests;
+
+pub use error::TraceError;
+
+/// Which part of a file to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Name of the value column. `None`: the first one that is neither `timestamp` nor `series`.
+    pub column: Option<String>,
+    /// Name of the one series to read, for files with a `series` column. `None`: all.
+    pub series: Option<String>,
+    /// Whether values below zero are accepted. Default false: demand is never negative.
+    pub allow_negative: bool,
+}
+
+/// One column of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trace {
+    /// Name of the value column.
+    pub column: String,
+    /// Median spacing of the rows.
+    pub step: Duration,
+    /// The series in order of first appearance; exactly one without a name when the file has no `series` column.
+    pub series: Vec<Series>,
+}
+
+/// One series, in order of time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// Its name in the `series` column.
+    pub name: Option<String>,
+    /// When each step begins, and its value; `None` where the cell is empty.
+    pub points: Vec<(Timestamp, Option<f64>)>,
+}
+
+impl Series {
+    /// The points moved to the nearest beginning of a step, counted from the first point, so that a recorder's jitter does
+    /// not matter. Points that fall into the same step become their mean. Gaps stay gaps.
+    pub fn on_grid(&self, step: Duration) -> Vec<(Timestamp, Option<f64>)> {
+        let step_ms = i128::try_from(step.as_millis()).unwrap_or(i128::MAX).max(1);
+        let Some(&(origin, _)) = self.points.first() else { return Vec::new() };
+        let origin = i128::from(origin.as_millis());
+        let mut grid: Vec<(i128, f64, u32)> = Vec::with_capacity(self.points.len());
+        for &(at, value) in &self.points {
+            let slot = (i128::from(at.as_millis()) - origin + step_ms / 2).div_euclid(step_ms);
+            match grid.last_mut() {
+                Some(last) if last.0 == slot => add(last, value),
+                Some(_) | None => {
+                    let mut fresh = (slot, 0.0, 0);
+                    add(&mut fresh, value);
+                    grid.push(fresh);
+                }
+            }
+        }
+        grid.into_iter()
+            .map(|(slot, sum, n)| {
+                let millis = i64::try_from(origin + slot * step_ms).unwrap_or(i64::MAX);
+                (Timestamp::from_millis(millis), (n > 0).then(|| sum / f64::from(n)))
+            })
+            .collect()
+    }
+}
+
+fn add(slot: &mut (i128, f64, u32), value: Option<f64>) {
+    if let Some(value) = value {
+        slot.1 += value;
+        slot.2 += 1;
+    }
+}
+
+/// Reads one column of a CSV file.
+///
+/// # Errors
+/// [`TraceError`] names the line, the column and what to change.
+pub fn parse(reader: impl Read, options: &Options) -> Result<Trace, TraceError> {
+    let mut rows = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(reader);
+    let mut record = ByteRecord::new();
+    if !rows.read_byte_record(&mut record).map_err(TraceError::from_csv)? {
+        return Err(TraceError::Empty);
+    }
+    let layout = Layout::read(&record, options)?;
+    let mut series: Vec<Series> = Vec::new();
+    let mut index: BTreeMap<String, usize> = BTreeMap::new();
+    let mut count = 0usize;
+    while rows.read_byte_record(&mut record).map_err(TraceError::from_csv)? {
+        let line = record.position().map_or(0, csv::Position::line);
+        count += 1;
+        if count > ROWS_MAX {
+            return Err(TraceError::TooManyRows { rows_max: ROWS_MAX });
+        }
+        let Some(row) = layout.row(&record, line, options)? else { continue };
+        let slot = match index.get(row.series) {
+            Some(&slot) => slot,
+            None => {
+                index.insert(row.series.to_owned(), series.len());
+                let name = layout.series.is_some().then(|| row.series.to_owned());
+                series.push(Series { name, points: Vec::new() });
+                series.len() - 1
+            }
+        };
+        in_order(&series[slot], row.at, line)?;
+        series[slot].points.push((row.at, row.value));
+    }
+    if series.is_empty() {
+        return Err(match &options.series {
+            Some(name) if count > 0 => TraceError::UnknownSeries { name: name.clone() },
+            Some(_) | None => TraceError::NoRows,
+        });
+    }
+    let step = median_spacing(&series).ok_or(TraceError::OnePoint)?;
+    Ok(Trace { column: layout.column, step, series })
+}
+
+/// Where the header says things are.
+struct Layout {
+    width: usize,
+    series: Option<usize>,
+    value: usize,
+    column: String,
+}
+
+/// One row's worth, borrowed from its record.
+struct Row<'a> {
+    at: Timestamp,
+    series: &'a str,
+    value: Option<f64>,
+}
+
+impl Layout {
+    fn read(header: &ByteRecord, options: &Options) -> Result<Layout, TraceError> {
+        let mut names = Vec::with_capacity(header.len());
+        for (position, cell) in header.iter().enumerate() {
+            let cell = if position == 0 { cell.strip_prefix(b"\xef\xbb\xbf").unwrap_or(cell) } else { cell };
+            let name = std::str::from_utf8(cell)
+                .map_err(|_| TraceError::NotText { line: 1, column: format!("number {}", position + 1) })?;
+            names.push(name.trim().to_owned());
+        }
+        if names.first().map(String::as_str) != Some("timestamp") {
+            let found = names.first().map_or("", String::as_str);
+            return Err(if Timestamp::parse(found).is_ok() {
+                TraceError::NoHeader { found: excerpt(found) }
+            } else {
+                TraceError::NoTimestampColumn { found: excerpt(found) }
+            });
+        }
+        let series = names.iter().position(|name| name == "series");
+        if options.series.is_some() && series.is_none() {
+            return Err(TraceError::NoSeriesColumn);
+        }
+        let columns = || names.iter().enumerate().skip(1).filter(|&(position, _)| Some(position) != series);
+        let value = match &options.column {
+            Some(wanted) => columns().find(|(_, name)| *name == wanted),
+            None => columns().next(),
+        };
+        let Some((value, column)) = value else {
+            return Err(match &options.column {
+                Some(wanted) => TraceError::UnknownColumn {
+                    wanted: excerpt(wanted),
+                    present: columns().map(|(_, name)| excerpt(name)).collect::<Vec<_>>().join(", "),
+                },
+                None => TraceError::NoValueColumn,
+            });
+        };
+        let column = column.clone();
+        Ok(Layout { width: names.len(), series, value, column })
+    }
+
+    /// The row, or `None` when it belongs to a series that was not asked for.
+    fn row<'a>(
+        &self,
+        record: &'a ByteRecord,
+        line: u64,
+        options: &Options,
+    ) -> Result<Option<Row<'a>>, TraceError> {
+        if record.len() != self.width {
+            return Err(TraceError::Width { line, found: record.len(), expected: self.width });
+        }
+        let series = match self.series {
+            Some(position) => text(record, position, line, "series")?,
+            None => "",
+        };
+        if options.series.as_deref().is_some_and(|wanted| wanted != series) {
+            return Ok(None);
+        }
+        let at = Timestamp::parse(text(record, 0, line, "timestamp")?)
+            .map_err(|source: TimestampError| TraceError::Timestamp { line, source })?;
+        let cell = text(record, self.value, line, &self.column)?;
+        let value = number(cell, line, &self.column, options.allow_negative)?;
+        Ok(Some(Row { at, series, value }))
+    }
+}
+
+fn text<'a>(record: &'a ByteRecord, position: usize, line: u64, column: &str) -> Result<&'a str, TraceError> {
+    let cell = record.get(position).unwrap_or_default();
+    std::str::from_utf8(cell)
+        .map(str::trim)
+        .map_err(|_| TraceError::NotText { line, column: column.to_owned() })
+}
+
+fn number(cell: &str, line: u64, column: &str, allow_negative: bool) -> Result<Option<f64>, TraceError> {
+    if cell.is_empty() {
+        return Ok(None);
+    }
+    let column = || column.to_owned();
+    match cell.parse::<f64>() {
+        Ok(value) if !value.is_finite() => {
+            Err(TraceError::NotFinite { line, column: column(), text: excerpt(cell) })
+        }
+        Ok(value) if value < 0.0 && !allow_negative => {
+            Err(TraceError::Negative { line, column: column(), value })
+        }
+        Ok(value) => Ok(Some(value)),
+        Err(_) => Err(TraceError::NotANumber { line, column: column(), text: excerpt(cell) }),
+    }
+}
+
+fn in_order(series: &Series, at: Timestamp, line: u64) -> Result<(), TraceError> {
+    match series.points.last() {
+        Some(&(last, _)) if last == at => {
+            Err(TraceError::Duplicate { line, at, series: series.name.clone().unwrap_or_default() })
+        }
+        Some(&(last, _)) if last > at => {
+            Err(TraceError::Unsorted { line, at, last, series: series.name.clone().unwrap_or_default() })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Median distance of neighbouring rows over all series; `None` when no series has two.
+fn median_spacing(series: &[Series]) -> Option<Duration> {
+    let mut spacings: Vec<Duration> = series
+        .iter()
+        .flat_map(|series| series.points.windows(2).map(|pair| pair[1].0.since(pair[0].0)))
+        .take(SPACINGS_MAX)
+        .collect();
+    if spacings.is_empty() {
+        return None;
+    }
+    let middle = spacings.len() / 2;
+    Some(*spacings.select_nth_unstable(middle).1)
+}
+
+/// More rows than this are not a trace but a mistake (or an attack on memory).
+const ROWS_MAX: usize = 50_000_000;
+/// The median spacing is known long before this many.
+const SPACINGS_MAX: usize = 1_000_000;

@@ -1,0 +1,157 @@
+//! Everything that can be wrong with a trace file, each with its place and its remedy.
+
+use crate::timestamp::{Timestamp, TimestampError};
+
+/// Why a file is not a trace.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// Not a single byte of content.
+    #[error("the file is empty; it needs a header such as `timestamp,requests` and rows")]
+    Empty,
+    /// Data where the header should be.
+    #[error(
+        "line 1: no header, it begins with the value `{found}`; put a line such as `timestamp,requests` first"
+    )]
+    NoHeader {
+        /// The first cell.
+        found: String,
+    },
+    /// The first column is not the time.
+    #[error("line 1: the first column is `{found}` but must be `timestamp`")]
+    NoTimestampColumn {
+        /// The first cell.
+        found: String,
+    },
+    /// There is a time but no value.
+    #[error("line 1: there is no value column beside `timestamp`; add one such as `requests`")]
+    NoValueColumn,
+    /// A series was asked for in a file that has only one.
+    #[error("line 1: a series was asked for but there is no column `series`; leave the series out")]
+    NoSeriesColumn,
+    /// The column asked for is not there.
+    #[error("line 1: there is no column `{wanted}`; the value columns are: {present}")]
+    UnknownColumn {
+        /// The name asked for.
+        wanted: String,
+        /// The names there are.
+        present: String,
+    },
+    /// The series asked for has no row.
+    #[error("no row has `{name}` in column `series`")]
+    UnknownSeries {
+        /// The name asked for.
+        name: String,
+    },
+    /// A header and nothing else.
+    #[error("there is a header but no row")]
+    NoRows,
+    /// The step cannot be told.
+    #[error("every series has only one row; two are needed to know the step")]
+    OnePoint,
+    /// More rows than anybody means.
+    #[error("there are more than {rows_max} rows; split the file")]
+    TooManyRows {
+        /// The limit.
+        rows_max: usize,
+    },
+    /// A row with too many or too few cells.
+    #[error("line {line}: {found} cells where the header has {expected} columns")]
+    Width {
+        /// Line in the file, from 1.
+        line: u64,
+        /// Cells found.
+        found: usize,
+        /// Columns of the header.
+        expected: usize,
+    },
+    /// Bytes that are not UTF-8.
+    #[error("line {line}, column {column}: not UTF-8 text; is the file compressed or in another encoding?")]
+    NotText {
+        /// Line in the file, from 1.
+        line: u64,
+        /// Name of the column.
+        column: String,
+    },
+    /// A time that cannot be read.
+    #[error("line {line}, column timestamp: failed to read the time")]
+    Timestamp {
+        /// Line in the file, from 1.
+        line: u64,
+        /// What is wrong with it.
+        source: TimestampError,
+    },
+    /// A time before the one above it.
+    #[error("line {line}, column timestamp: {at} comes after {last}{}; sort the rows by time", of(series))]
+    Unsorted {
+        /// Line in the file, from 1.
+        line: u64,
+        /// The time of this row.
+        at: Timestamp,
+        /// The time of the row before.
+        last: Timestamp,
+        /// Name of the series, empty when there is only one.
+        series: String,
+    },
+    /// The same time twice.
+    #[error("line {line}, column timestamp: {at} occurs twice{}; keep one row per time", of(series))]
+    Duplicate {
+        /// Line in the file, from 1.
+        line: u64,
+        /// The time of this row.
+        at: Timestamp,
+        /// Name of the series, empty when there is only one.
+        series: String,
+    },
+    /// NaN or infinity.
+    #[error(
+        "line {line}, column {column}: `{text}` is not a finite number; leave the cell empty for a missing value"
+    )]
+    NotFinite {
+        /// Line in the file, from 1.
+        line: u64,
+        /// Name of the column.
+        column: String,
+        /// The cell.
+        text: String,
+    },
+    /// Demand below zero.
+    #[error("line {line}, column {column}: {value} is below zero, which demand cannot be")]
+    Negative {
+        /// Line in the file, from 1.
+        line: u64,
+        /// Name of the column.
+        column: String,
+        /// The cell.
+        value: f64,
+    },
+    /// Not a number at all.
+    #[error(
+        "line {line}, column {column}: `{text}` is not a number; write it with a decimal point, or leave the cell empty"
+    )]
+    NotANumber {
+        /// Line in the file, from 1.
+        line: u64,
+        /// Name of the column.
+        column: String,
+        /// The cell.
+        text: String,
+    },
+    /// The bytes could not be read.
+    #[error("failed to read the file")]
+    Read(#[source] std::io::Error),
+}
+
+impl TraceError {
+    pub(crate) fn from_csv(error: csv::Error) -> TraceError {
+        let text = error.to_string();
+        match error.into_kind() {
+            csv::ErrorKind::Io(error) => TraceError::Read(error),
+            // With a flexible byte reader the others cannot happen; should they, their text is kept.
+            _ => TraceError::Read(std::io::Error::other(text)),
+        }
+    }
+}
+
+fn of(series: &str) -> String {
+    if series.is_empty() { String::new() } else { format!(" in series `{series}`") }
+}

@@ -1,1 +1,22 @@
-//! The event loop: signals in, planner, actions out; HTTP API and dashboard.
+//! The control plane as a process: signals in, planner, actions out; HTTP API and dashboard.
+//!
+//! The planner decides and does nothing; the provider and the proxy do and decide nothing. This crate is what joins
+//! them: [`Config`] is what a user wrote, [`Daemon::build`] takes hold of everything that can fail (the state folder,
+//! the ports, the proxy process, the instances an earlier daemon left behind), and [`Daemon::run`] serves until it is
+//! told to stop. One task owns the planner; everything else sends it messages through bounded channels.
+//!
+//! What it promises: killing this process costs no request, because the proxy and the instances are processes of
+//! their own and the next daemon adopts them with the same process ids; a full disk costs history, never service.
+
+pub mod client;
+mod config;
+mod error;
+mod launch;
+
+pub use config::{
+    CapacityConfig, Config, ConfigError, ConfigErrors, DeadlinesConfig, DemandSource, HistoryImport,
+    LimitsConfig, ListenMode, MarginConfig, Mode, ProbeConfig, ReplicasConfig, ServerConfig, ShiftConfig,
+    StandbyConfig, Surroundings, WorkloadConfig,
+};
+pub use error::DaemonError;
+pub use launch::{BuildOptions, Daemon};

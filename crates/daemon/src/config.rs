@@ -1,0 +1,48 @@
+//! The configuration of `foreshadow run`: what a user writes in TOML, and what it means.
+//!
+//! The file is walked by hand instead of being handed to a derive, for one reason: a person who fixes a file wants
+//! every mistake at once, each with its line, its key and what to write instead, and a derive stops at the first.
+//! [`Config::parse`] promises that; it never panics on any text, and what it returns is valid: no other part of the
+//! daemon checks a setting again. [`Config::to_toml`] writes a configuration that parses to the same value.
+
+mod check;
+mod command;
+mod error;
+mod model;
+mod quantity;
+mod read;
+mod section;
+mod write;
+
+use std::path::Path;
+
+pub use command::Surroundings;
+pub use error::{ConfigError, ConfigErrors};
+pub use model::{
+    CapacityConfig, Config, DeadlinesConfig, DemandSource, HistoryImport, LimitsConfig, ListenMode,
+    MarginConfig, Mode, ProbeConfig, ReplicasConfig, ServerConfig, ShiftConfig, StandbyConfig,
+    WorkloadConfig,
+};
+
+impl Config {
+    /// Reads a configuration; `path` is the file it came from, named in errors and the base of relative paths in it.
+    ///
+    /// # Errors
+    /// Every mistake in the file at once.
+    pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigErrors> {
+        Config::parse_in(text, path, &Surroundings::of_process())
+    }
+
+    /// Like [`Config::parse`], with the places where commands are looked for given by the caller.
+    ///
+    /// # Errors
+    /// Every mistake in the file at once.
+    pub fn parse_in(text: &str, path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErrors> {
+        read::config(text, path, surroundings)
+    }
+
+    /// The configuration as TOML, every setting written out.
+    pub fn to_toml(&self) -> String {
+        write::config(self)
+    }
+}

@@ -1,0 +1,81 @@
+//! Mistakes that only show when several keys are looked at together.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::model::{DemandSource, ListenMode, Mode, ServerConfig, WorkloadConfig};
+use super::read::Workloads;
+use super::section::{Context, Section};
+
+/// Within one workload; `complete` is false where required keys are already reported.
+pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig, complete: bool) {
+    if w.tick > w.step {
+        s.report("tick", "is longer than step", "make tick at most step");
+    }
+    if w.standby.min > w.replicas.max || w.standby.min + w.replicas.min > w.replicas.max {
+        s.report(
+            "standby",
+            format!(
+                "min {} and replicas min {} together exceed replicas max {}",
+                w.standby.min, w.replicas.min, w.replicas.max
+            ),
+            "raise replicas.max or lower a minimum",
+        );
+    }
+    if w.standby.max > w.replicas.max {
+        s.report(
+            "standby",
+            format!("max {} is more than replicas max, which is {}", w.standby.max, w.replicas.max),
+            "make standby.max at most replicas.max",
+        );
+    }
+    match (w.listen, w.demand) {
+        (None, DemandSource::Proxy) if s.entry("listen").is_none() => {
+            s.report("listen", "is missing", "add `listen = \"127.0.0.1:8080\"`, or set `demand = \"push\"`");
+        }
+        (Some(listen), _) if listen.port() == 0 => {
+            s.report("listen", "has port 0", "write the port that clients connect to");
+        }
+        (None | Some(_), DemandSource::Proxy | DemandSource::Push) => {}
+    }
+    let named_port = w.command.iter().chain(w.env.values()).any(|text| text.contains("{port}"));
+    if complete && w.mode == Mode::Act && w.listen_mode == ListenMode::Port && !named_port {
+        s.report(
+            "command",
+            "does not say {port}, so no instance would know where to listen",
+            "add {port} to the arguments or to a value of env, or set `listen_mode = \"socket\"`",
+        );
+    }
+}
+
+/// Between workloads, and between them and the server.
+pub(super) fn across(context: &Context<'_>, server: &ServerConfig, workloads: &Workloads) {
+    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut taken: Vec<(SocketAddr, String)> = vec![(server.listen, "server.listen".to_owned())];
+    for (line, workload) in workloads {
+        let Some(workload) = workload else { continue };
+        if let Some(first) = names.insert(&workload.name, *line) {
+            let problem = format!("is already the name of the workload at line {first}");
+            context.report(
+                *line,
+                &format!("workload.{}.name", workload.name),
+                problem,
+                "give each workload its own name",
+            );
+        }
+        let Some(listen) = workload.listen else { continue };
+        let key = format!("workload.{}.listen", workload.name);
+        if let Some((_, other)) = taken.iter().find(|(address, _)| collide(*address, listen)) {
+            let problem = format!("{listen} is already taken by {other}");
+            context.report(*line, &key, problem, "give each workload its own address");
+        }
+        taken.push((listen, key));
+    }
+}
+
+/// Whether two listeners cannot both be bound.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() != 0
+        && a.port() == b.port()
+        && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}

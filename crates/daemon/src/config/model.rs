@@ -1,0 +1,298 @@
+//! What a configuration says. Each field gives its unit, its default and what changing it does.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The whole file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[server]`: the daemon itself.
+    pub server: ServerConfig,
+    /// `[[workload]]`: one for each workload, at least one.
+    pub workloads: Vec<WorkloadConfig>,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerConfig {
+    /// `listen`: address of the HTTP API and dashboard. Default `127.0.0.1:7878`. Port 0 takes any free port.
+    pub listen: SocketAddr,
+    /// `allow_remote`: must be `true` for a `listen` address that other machines can reach, because the API has no
+    /// login. Default `false`.
+    pub allow_remote: bool,
+    /// `state_dir`: folder of history, instance state and logs, relative to the configuration file. One daemon at a
+    /// time. Default `foreshadow-state`.
+    pub state_dir: PathBuf,
+}
+
+/// `[[workload]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkloadConfig {
+    /// `name`: lower case letters, digits and `-`, at most 40. Required, unique.
+    pub name: String,
+    /// `command`: program and arguments of one instance; `{port}` stands for the port it must listen on. A program
+    /// without `/` is looked for in `PATH`. Required.
+    pub command: Vec<String>,
+    /// `env`: variables added to the instance's environment. Default none.
+    pub env: BTreeMap<String, String>,
+    /// `working_dir`: where instances run, relative to the configuration file. Default the file's folder.
+    pub working_dir: Option<PathBuf>,
+    /// `listen`: address on which the proxy serves this workload. Required unless `demand = "push"`; without it
+    /// nothing is routed.
+    pub listen: Option<SocketAddr>,
+    /// `unit`: what demand is counted in, for display. Default `requests/s`.
+    pub unit: String,
+    /// `demand`: `"proxy"` counts arrivals at the proxy, `"push"` takes samples from the API. Default `"proxy"`.
+    pub demand: DemandSource,
+    /// `step`: length of one demand sample. Default `1m`. Shorter reacts to faster patterns but sees more noise;
+    /// longer sees further for the same work.
+    pub step: Duration,
+    /// `tick`: longest time between two plans, at most `step`. Default `1s` (or `step` if that is shorter). Shorter
+    /// notices a surge earlier and costs more CPU.
+    pub tick: Duration,
+    /// `time_zone`: IANA name such as `"Europe/Berlin"`: adds the calendar of that place (hours, days, weeks).
+    /// Default none: seasons are found from the data alone.
+    pub time_zone: Option<String>,
+    /// `capacity`: demand one instance serves within its objective, in `unit`: a number, or `{ learn_from = N }` to
+    /// start at N and learn. Required. Too high a number starves requests, too low wastes instances.
+    pub capacity: CapacityConfig,
+    /// `error_budget`: share of demand that may find no capacity. Default `0.001`. Smaller keeps more headroom.
+    pub error_budget: f64,
+    /// `latency_bound`: an answer later than this counts as missed. Default none.
+    pub latency_bound: Option<Duration>,
+    /// `replicas`: bounds of the number of instances.
+    pub replicas: ReplicasConfig,
+    /// `standby`: bounds and price of the warm pool.
+    pub standby: StandbyConfig,
+    /// `start_cost`: one start costs as much as an active instance over this time. Default: the measured cold start.
+    /// Longer keeps instances rather than restarting them.
+    pub start_cost: Option<Duration>,
+    /// `lead_cold`: first guess of the time from decision to ready of a new instance; measured afterwards. Default `10s`.
+    pub lead_cold: Duration,
+    /// `lead_promote`: first guess of the time from decision to traffic of a parked instance; measured afterwards.
+    /// Default `50ms`.
+    pub lead_promote: Duration,
+    /// `hold`: how long capacity is kept before it may shrink. Default `1m`. Longer is calmer and dearer.
+    pub hold: Duration,
+    /// `margin`: `"controlled"` learns the headroom that meets `error_budget`; a number such as `0.2` adds a fixed
+    /// share to the forecast instead. Default `"controlled"`.
+    pub margin: MarginConfig,
+    /// `mode`: `"act"` carries plans out, `"observe"` only shows them. Default `"act"`.
+    pub mode: Mode,
+    /// `probe`: `"tcp"` (a connection succeeds) or an HTTP path such as `"/healthz"` (answers 2xx). Default `"tcp"`.
+    pub probe: ProbeConfig,
+    /// `probe_interval`: time between probes while an instance starts and, at the proxy, while it serves. Default `1s`.
+    pub probe_interval: Duration,
+    /// `probe_timeout`: a probe that takes longer failed. Default `1s`.
+    pub probe_timeout: Duration,
+    /// `listen_mode`: `"port"` (the instance listens on `{port}`) or `"socket"` (it gets a listening socket as file
+    /// descriptor 3, as with systemd's socket activation). Default `"port"`.
+    pub listen_mode: ListenMode,
+    /// `shift`: how traffic moves to a newly active instance.
+    pub shift: ShiftConfig,
+    /// `deadlines`: how long each action may take before it counts as failed.
+    pub deadlines: DeadlinesConfig,
+    /// `wait`: how long a request may wait at the proxy while no instance is usable. Default `10s`.
+    pub wait: Duration,
+    /// `wait_max`: how many requests may wait at once; more are refused with 503. Default `1024`.
+    pub wait_max: u32,
+    /// `history`: a CSV file with earlier demand to learn from on the first start. Default none.
+    pub history: Option<HistoryImport>,
+    /// `log_limit`: bytes of output kept for each instance, such as `"1MiB"`. Default `1MiB`.
+    pub log_limit: u64,
+    /// `limits`: resources of one instance.
+    pub limits: LimitsConfig,
+}
+
+/// `demand`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DemandSource {
+    /// `"proxy"`: arrivals in each second, counted at the proxy.
+    Proxy,
+    /// `"push"`: samples sent to the API.
+    Push,
+}
+
+/// `capacity`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum CapacityConfig {
+    /// A number: it stays.
+    Pinned(f64),
+    /// `{ learn_from = N }`: starts at N and is learned.
+    LearnFrom(f64),
+}
+
+/// `replicas = { min, max }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicasConfig {
+    /// `min`: fewest active instances. Default 1. 0 allows scaling to nothing.
+    pub min: u32,
+    /// `max`: most instances, active and standby together, at most 1000. Default 10.
+    pub max: u32,
+}
+
+/// `standby = { min, max, price }`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StandbyConfig {
+    /// `min`: fewest standby instances. Default 0.
+    pub min: u32,
+    /// `max`: most standby instances. Default `replicas.max`.
+    pub max: u32,
+    /// `price`: cost of a standby instance relative to an active one. Default `0.2`. Cheaper standbys make a larger pool.
+    pub price: f64,
+}
+
+/// `margin`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MarginConfig {
+    /// `"controlled"`: learned online from the error budget.
+    Controlled,
+    /// A number: a fixed share added to the median forecast.
+    Fixed(f64),
+}
+
+/// `mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// `"observe"`: plans are made and shown.
+    Observe,
+    /// `"act"`: plans are carried out.
+    Act,
+}
+
+/// `probe`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeConfig {
+    /// `"tcp"`.
+    Tcp,
+    /// An HTTP path.
+    Http(String),
+}
+
+/// `listen_mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenMode {
+    /// `"port"`.
+    Port,
+    /// `"socket"`.
+    Socket,
+}
+
+/// `shift = { first_share, step_every }`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShiftConfig {
+    /// `first_share`: share of a full weight that a newly active instance starts with. Default `0.1`. `1` gives it
+    /// the full share at once.
+    pub first_share: f64,
+    /// `step_every`: time between two increases. Default `5s`.
+    pub step_every: Duration,
+}
+
+/// `deadlines = { start, promote, park, drain, stop }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadlinesConfig {
+    /// `start`: until ready. Default `1m`.
+    pub start: Duration,
+    /// `promote`: until thawed and verified. Default `5s`.
+    pub promote: Duration,
+    /// `park`: until frozen. Default `5s`.
+    pub park: Duration,
+    /// `drain`: until its last request is answered. Default `30s`.
+    pub drain: Duration,
+    /// `stop`: until it ended by itself; after that it is killed. Default `10s`.
+    pub stop: Duration,
+}
+
+/// `history = "file.csv"` or `{ file, column, series }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryImport {
+    /// `file`: relative to the configuration file.
+    pub file: PathBuf,
+    /// `column`: which column; default the only one.
+    pub column: Option<String>,
+    /// `series`: which series, where the file has several.
+    pub series: Option<String>,
+}
+
+/// `limits = { cpu, memory, pids }`; absent: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LimitsConfig {
+    /// `cpu`: cores, such as `0.5`.
+    pub cpu: Option<f64>,
+    /// `memory`: bytes, such as `"512MiB"`.
+    pub memory: Option<u64>,
+    /// `pids`: processes and threads.
+    pub pids: Option<u32>,
+}
+
+impl ServerConfig {
+    /// The defaults, with the state in `state_dir`.
+    pub fn new(state_dir: PathBuf) -> ServerConfig {
+        ServerConfig { listen: SocketAddr::from(([127, 0, 0, 1], API_PORT)), allow_remote: false, state_dir }
+    }
+}
+
+impl WorkloadConfig {
+    /// The defaults for a workload behind the proxy at `listen`.
+    pub fn new(
+        name: &str,
+        command: Vec<String>,
+        listen: SocketAddr,
+        capacity: CapacityConfig,
+    ) -> WorkloadConfig {
+        WorkloadConfig {
+            listen: Some(listen),
+            ..WorkloadConfig::defaults(name.to_owned(), command, capacity)
+        }
+    }
+
+    /// The defaults, without an address.
+    pub(super) fn defaults(name: String, command: Vec<String>, capacity: CapacityConfig) -> WorkloadConfig {
+        let replicas = ReplicasConfig { min: 1, max: 10 };
+        WorkloadConfig {
+            name,
+            command,
+            env: BTreeMap::new(),
+            working_dir: None,
+            listen: None,
+            unit: "requests/s".to_owned(),
+            demand: DemandSource::Proxy,
+            step: Duration::from_secs(60),
+            tick: Duration::from_secs(1),
+            time_zone: None,
+            capacity,
+            error_budget: 0.001,
+            latency_bound: None,
+            replicas,
+            standby: StandbyConfig { min: 0, max: replicas.max, price: 0.2 },
+            start_cost: None,
+            lead_cold: Duration::from_secs(10),
+            lead_promote: Duration::from_millis(50),
+            hold: Duration::from_secs(60),
+            margin: MarginConfig::Controlled,
+            mode: Mode::Act,
+            probe: ProbeConfig::Tcp,
+            probe_interval: Duration::from_secs(1),
+            probe_timeout: Duration::from_secs(1),
+            listen_mode: ListenMode::Port,
+            shift: ShiftConfig { first_share: 0.1, step_every: Duration::from_secs(5) },
+            deadlines: DeadlinesConfig {
+                start: Duration::from_secs(60),
+                promote: Duration::from_secs(5),
+                park: Duration::from_secs(5),
+                drain: Duration::from_secs(30),
+                stop: Duration::from_secs(10),
+            },
+            wait: Duration::from_secs(10),
+            wait_max: 1024,
+            history: None,
+            log_limit: 1 << 20,
+            limits: LimitsConfig::default(),
+        }
+    }
+}
+
+/// Port of the API unless configured otherwise.
+const API_PORT: u16 = 7878;

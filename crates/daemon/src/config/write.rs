@@ -1,0 +1,163 @@
+//! From a [`Config`] back to TOML text.
+
+use std::fmt::{Display, Write};
+use std::time::Duration;
+
+use super::model::{
+    CapacityConfig, Config, DemandSource, ListenMode, MarginConfig, Mode, ProbeConfig, WorkloadConfig,
+};
+use super::quantity::{format_bytes, format_duration};
+
+pub(super) fn config(config: &Config) -> String {
+    let mut out = Lines(String::new());
+    out.line("[server]");
+    out.text("listen", &config.server.listen);
+    out.raw("allow_remote", config.server.allow_remote);
+    out.text("state_dir", &config.server.state_dir.display());
+    for each in &config.workloads {
+        out.line("\n[[workload]]");
+        workload(&mut out, each);
+    }
+    out.0
+}
+
+fn workload(out: &mut Lines, w: &WorkloadConfig) {
+    out.text("name", &w.name);
+    out.raw("command", list(&w.command));
+    let env: Vec<String> =
+        w.env.iter().map(|(key, value)| format!("{} = {}", quoted(key), quoted(value))).collect();
+    out.raw("env", format_args!("{{ {} }}", env.join(", ")));
+    if let Some(dir) = &w.working_dir {
+        out.text("working_dir", &dir.display());
+    }
+    if let Some(listen) = w.listen {
+        out.text("listen", &listen);
+    }
+    out.text("unit", &w.unit);
+    out.text(
+        "demand",
+        &match w.demand {
+            DemandSource::Proxy => "proxy",
+            DemandSource::Push => "push",
+        },
+    );
+    out.duration("step", w.step);
+    out.duration("tick", w.tick);
+    if let Some(zone) = &w.time_zone {
+        out.text("time_zone", zone);
+    }
+    match w.capacity {
+        CapacityConfig::Pinned(capacity) => out.raw("capacity", number(capacity)),
+        CapacityConfig::LearnFrom(first) => {
+            out.raw("capacity", format_args!("{{ learn_from = {} }}", number(first)))
+        }
+    }
+    policy(out, w);
+    process(out, w);
+}
+
+fn policy(out: &mut Lines, w: &WorkloadConfig) {
+    out.raw("error_budget", number(w.error_budget));
+    if let Some(bound) = w.latency_bound {
+        out.duration("latency_bound", bound);
+    }
+    out.raw("replicas", format_args!("{{ min = {}, max = {} }}", w.replicas.min, w.replicas.max));
+    let price = number(w.standby.price);
+    out.raw(
+        "standby",
+        format_args!("{{ min = {}, max = {}, price = {price} }}", w.standby.min, w.standby.max),
+    );
+    if let Some(cost) = w.start_cost {
+        out.duration("start_cost", cost);
+    }
+    out.duration("lead_cold", w.lead_cold);
+    out.duration("lead_promote", w.lead_promote);
+    out.duration("hold", w.hold);
+    match w.margin {
+        MarginConfig::Controlled => out.text("margin", &"controlled"),
+        MarginConfig::Fixed(share) => out.raw("margin", number(share)),
+    }
+    out.text(
+        "mode",
+        &match w.mode {
+            Mode::Act => "act",
+            Mode::Observe => "observe",
+        },
+    );
+    let every = quoted(&format_duration(w.shift.step_every));
+    out.raw(
+        "shift",
+        format_args!("{{ first_share = {}, step_every = {every} }}", number(w.shift.first_share)),
+    );
+    let d = &w.deadlines;
+    let deadlines =
+        [("start", d.start), ("promote", d.promote), ("park", d.park), ("drain", d.drain), ("stop", d.stop)];
+    let deadlines = deadlines.map(|(key, value)| format!("{key} = {}", quoted(&format_duration(value))));
+    out.raw("deadlines", format_args!("{{ {} }}", deadlines.join(", ")));
+}
+
+fn process(out: &mut Lines, w: &WorkloadConfig) {
+    match &w.probe {
+        ProbeConfig::Tcp => out.text("probe", &"tcp"),
+        ProbeConfig::Http(path) => out.text("probe", path),
+    }
+    out.duration("probe_interval", w.probe_interval);
+    out.duration("probe_timeout", w.probe_timeout);
+    out.text(
+        "listen_mode",
+        &match w.listen_mode {
+            ListenMode::Port => "port",
+            ListenMode::Socket => "socket",
+        },
+    );
+    out.duration("wait", w.wait);
+    out.raw("wait_max", w.wait_max);
+    if let Some(import) = &w.history {
+        let mut parts = vec![format!("file = {}", quoted(&import.file.display().to_string()))];
+        parts.extend(import.column.iter().map(|column| format!("column = {}", quoted(column))));
+        parts.extend(import.series.iter().map(|series| format!("series = {}", quoted(series))));
+        out.raw("history", format_args!("{{ {} }}", parts.join(", ")));
+    }
+    out.text("log_limit", &format_bytes(w.log_limit));
+    let mut limits: Vec<String> = Vec::new();
+    limits.extend(w.limits.cpu.map(|cores| format!("cpu = {}", number(cores))));
+    limits.extend(w.limits.memory.map(|bytes| format!("memory = {}", quoted(&format_bytes(bytes)))));
+    limits.extend(w.limits.pids.map(|pids| format!("pids = {pids}")));
+    out.raw("limits", format_args!("{{ {} }}", limits.join(", ")));
+}
+
+struct Lines(String);
+
+impl Lines {
+    fn line(&mut self, line: &str) {
+        self.0.push_str(line);
+        self.0.push('\n');
+    }
+
+    fn raw(&mut self, key: &str, value: impl Display) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "{key} = {value}");
+    }
+
+    fn text(&mut self, key: &str, value: &dyn Display) {
+        self.raw(key, quoted(&value.to_string()));
+    }
+
+    fn duration(&mut self, key: &str, value: Duration) {
+        self.raw(key, quoted(&format_duration(value)));
+    }
+}
+
+fn list(texts: &[String]) -> String {
+    let quoted: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+/// A float that TOML reads as a number and that loses no digit.
+fn number(value: f64) -> String {
+    format!("{value:?}")
+}

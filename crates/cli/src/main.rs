@@ -1,2 +1,23 @@
 //! The `foreshadow` binary.
-fn main() {}
+//!
+//! It only parses what was asked for, wires the other crates together and prints results: no decision is made here. One binary
+//! carries everything, the data plane included (`foreshadow proxy`, started by `foreshadow run` as a process of its own), so that
+//! there is one file to install and no version skew between the parts.
+
+mod cli;
+mod commands;
+mod failure;
+mod loadgen;
+mod output;
+mod page;
+mod trace_file;
+mod values;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

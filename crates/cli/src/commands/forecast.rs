@@ -1,0 +1,351 @@
+//! `foreshadow forecast`: quantile forecasts of a recorded series, as CSV, table or page.
+//!
+//! For each `--as-of` only rows before it are used. The file is streamed once: whatever was learned from the rows before one moment
+//! is the starting point for the next, exactly as in a running daemon.
+
+mod page;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use forecast::trace::{Options, Series};
+use forecast::{Config, Forecast, Forecaster, HORIZON_STEPS_MAX, Timestamp, Trust};
+use jiff::tz::TimeZone;
+
+use crate::failure::{Failure, OrFail};
+use crate::trace_file::{self, Clock, TraceFile};
+use crate::values::{self, Quantiles};
+use crate::output;
+
+/// Options of `forecast`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ForecastArgs {
+    /// CSV or gzip CSV with a `timestamp` column; `-` reads standard input
+    file: PathBuf,
+    /// Column to forecast. Default: the first that is not `timestamp` or `series`
+    #[arg(long)]
+    column: Option<String>,
+    /// The series to forecast, when the file has a `series` column
+    #[arg(long, conflicts_with = "all_series")]
+    series: Option<String>,
+    /// Forecast every series of the file
+    #[arg(long)]
+    all_series: bool,
+    /// Use only rows before this moment (repeatable). Default: the end of the data
+    #[arg(long = "as-of", value_name = "TIME", value_parser = values::timestamp)]
+    as_of: Vec<Timestamp>,
+    /// How far ahead
+    #[arg(long, value_parser = values::duration)]
+    horizon: Duration,
+    /// Quantiles to print, comma-separated
+    #[arg(long, default_value = "0.05,0.5,0.95", value_parser = values::quantiles)]
+    quantiles: Quantiles,
+    /// Time zone of the people behind the demand, such as Europe/Berlin; `none` uses no calendar. Default: UTC when the file has
+    /// dates, none when it counts seconds
+    #[arg(long, value_parser = zone)]
+    time_zone: Option<Zone>,
+    /// Known events (not supported yet)
+    #[arg(long)]
+    events: Option<PathBuf>,
+    /// Model to forecast with
+    #[arg(long, default_value = "online")]
+    model: String,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Csv)]
+    format: Format,
+    /// Also write a self-contained HTML page with a plot
+    #[arg(long, value_name = "FILE.html")]
+    plot: Option<PathBuf>,
+}
+
+/// What `forecast` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// `as_of,series,timestamp,<quantile>,...`
+    Csv,
+    /// For reading
+    Table,
+    /// A self-contained page with a plot
+    Html,
+}
+
+/// A calendar, or none.
+#[derive(Clone, Debug)]
+struct Zone(Option<TimeZone>);
+
+/// One forecast of one series.
+struct Issued {
+    as_of: Timestamp,
+    series: Option<String>,
+    forecast: Forecast,
+    trust: Trust,
+}
+
+/// Reads, forecasts, prints.
+pub(crate) fn run(args: &ForecastArgs) -> Result<(), Failure> {
+    refuse_what_is_not_there_yet(args)?;
+    let options = Options { column: args.column.clone(), series: args.series.clone(), ..Options::default() };
+    let file = trace_file::read(&args.file, &options)?;
+    if file.trace.series.len() > 1 && !args.all_series {
+        let names: Vec<_> = file.trace.series.iter().take(5).filter_map(|series| series.name.as_deref()).collect();
+        return Err(Failure::usage(format!(
+            "{} has {} series ({}, ..); choose one with --series or take them all with --all-series",
+            args.file.display(),
+            file.trace.series.len(),
+            names.join(", ")
+        )));
+    }
+    let config = config(args, &file)?;
+    let mut issued = Vec::new();
+    for series in &file.trace.series {
+        issue(series, &config, args, &mut issued)?;
+    }
+    match args.format {
+        Format::Csv => print_csv(&issued, args, file.clock)?,
+        Format::Table => print_tables(&issued, args, file.clock)?,
+        Format::Html => output::print(&page::build(&file.trace, &forecasts(&issued)).render())?,
+    }
+    if let Some(path) = &args.plot {
+        page::build(&file.trace, &forecasts(&issued))
+            .write(path)
+            .or_failed(format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn refuse_what_is_not_there_yet(args: &ForecastArgs) -> Result<(), Failure> {
+    if let Some(events) = &args.events {
+        return Err(Failure::usage(format!(
+            "--events {} is not supported yet: no model uses events so far; leave it out to forecast without them",
+            events.display()
+        )));
+    }
+    match args.model.as_str() {
+        "online" => Ok(()),
+        other => Err(Failure::usage(format!("there is no model `{other}`; the only one so far is `online`"))),
+    }
+}
+
+fn config(args: &ForecastArgs, file: &TraceFile) -> Result<Config, Failure> {
+    let mut config = Config::new(file.trace.step);
+    let steps = steps(args.horizon, config.step);
+    if steps > HORIZON_STEPS_MAX {
+        return Err(Failure::usage(format!(
+            "--horizon {} is {steps} steps of {}; at most {HORIZON_STEPS_MAX} are possible",
+            humantime::format_duration(args.horizon),
+            humantime::format_duration(config.step),
+        )));
+    }
+    config.horizon_max = config.step.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX));
+    config.time_zone = match &args.time_zone {
+        Some(Zone(zone)) => zone.clone(),
+        None => match file.clock {
+            Clock::Iso => Some(TimeZone::UTC),
+            Clock::Seconds => None,
+        },
+    };
+    config.validate().or_usage(format!("cannot forecast {}", args.file.display()))?;
+    Ok(config)
+}
+
+/// Streams one series and forecasts at each moment asked for.
+fn issue(series: &Series, config: &Config, args: &ForecastArgs, issued: &mut Vec<Issued>) -> Result<(), Failure> {
+    let Some(&(origin, _)) = series.points.first() else { return Ok(()) };
+    let grid = Grid { origin, step: config.step };
+    let mut moments = args.as_of.clone();
+    moments.sort_unstable();
+    moments.dedup();
+    if moments.is_empty() {
+        let last = series.points.last().map_or(origin, |point| point.0);
+        moments.push(grid.start(grid.slot(last) + 1));
+    }
+    if moments[0] <= origin {
+        return Err(Failure::usage(format!(
+            "there are no rows before --as-of {}: {} begins at {origin}",
+            moments[0],
+            series.name.as_deref().unwrap_or("the series"),
+        )));
+    }
+    let mut forecaster = Forecaster::new(config.clone()).or_usage("cannot forecast with these settings")?;
+    let mut open: Option<Slot> = None;
+    let mut rest = series.points.as_slice();
+    for as_of in moments {
+        let (before, later) = rest.split_at(rest.partition_point(|point| point.0 < as_of));
+        rest = later;
+        for &(at, value) in before {
+            let slot = grid.slot(at);
+            if let Some(full) = open.take_if(|open| open.number != slot) {
+                full.observe(&grid, &mut forecaster)?;
+            }
+            open.get_or_insert(Slot { number: slot, sum: 0.0, count: 0 }).add(value);
+        }
+        issued.push(Issued {
+            as_of,
+            series: series.name.clone(),
+            ..at_moment(&forecaster, open.as_ref(), &grid, as_of, args)?
+        });
+    }
+    Ok(())
+}
+
+/// Forecasts from a copy, so that the step still being filled and the missing ones before `as_of` are not kept.
+fn at_moment(
+    forecaster: &Forecaster,
+    open: Option<&Slot>,
+    grid: &Grid,
+    as_of: Timestamp,
+    args: &ForecastArgs,
+) -> Result<Issued, Failure> {
+    let mut copy = forecaster.clone();
+    let mut next = 0;
+    if let Some(slot) = open {
+        slot.observe(grid, &mut copy)?;
+        next = slot.number + 1;
+    }
+    let first_future = grid.slot_from(as_of);
+    if first_future > next {
+        copy.observe(grid.start(first_future - 1), None).or_failed("cannot skip the missing steps before --as-of")?;
+    }
+    let forecast = copy.forecast(steps(args.horizon, grid.step), &args.quantiles.0);
+    Ok(Issued { as_of, series: None, trust: copy.trust(), forecast })
+}
+
+/// Steps counted from the first row.
+struct Grid {
+    origin: Timestamp,
+    step: Duration,
+}
+
+impl Grid {
+    /// The step a row belongs to: the nearest beginning, so that a recorder's jitter does not matter.
+    fn slot(&self, at: Timestamp) -> i64 {
+        let step = self.step_ms();
+        (at.as_millis().saturating_sub(self.origin.as_millis()).saturating_add(step / 2)).div_euclid(step)
+    }
+
+    /// The first step that does not begin before `at`.
+    fn slot_from(&self, at: Timestamp) -> i64 {
+        let offset = at.as_millis().saturating_sub(self.origin.as_millis());
+        -(offset.saturating_neg().div_euclid(self.step_ms()))
+    }
+
+    fn start(&self, slot: i64) -> Timestamp {
+        Timestamp::from_millis(self.origin.as_millis().saturating_add(slot.saturating_mul(self.step_ms())))
+    }
+
+    fn step_ms(&self) -> i64 {
+        i64::try_from(self.step.as_millis()).unwrap_or(i64::MAX).max(1)
+    }
+}
+
+/// A step that is being filled; several rows in one step become their mean.
+struct Slot {
+    number: i64,
+    sum: f64,
+    count: u32,
+}
+
+impl Slot {
+    fn add(&mut self, value: Option<f64>) {
+        if let Some(value) = value {
+            self.sum += value;
+            self.count += 1;
+        }
+    }
+
+    fn observe(&self, grid: &Grid, forecaster: &mut Forecaster) -> Result<(), Failure> {
+        let value = (self.count > 0).then(|| self.sum / f64::from(self.count));
+        forecaster.observe(grid.start(self.number), value).or_usage("the series cannot be followed")
+    }
+}
+
+fn steps(horizon: Duration, step: Duration) -> usize {
+    usize::try_from(horizon.as_millis().div_ceil(step.as_millis().max(1))).unwrap_or(usize::MAX)
+}
+
+fn forecasts(issued: &[Issued]) -> Vec<(Option<&str>, &Forecast)> {
+    issued.iter().map(|issued| (issued.series.as_deref(), &issued.forecast)).collect()
+}
+
+fn print_csv(issued: &[Issued], args: &ForecastArgs, clock: Clock) -> Result<(), Failure> {
+    let mut out = output::stdout();
+    write!(out, "as_of,series,timestamp")?;
+    for quantile in &args.quantiles.0 {
+        write!(out, ",{quantile}")?;
+    }
+    writeln!(out)?;
+    for one in issued {
+        let as_of = clock.write(one.as_of);
+        let series = csv_cell(one.series.as_deref().unwrap_or(""));
+        for step in 0..one.forecast.steps() {
+            write!(out, "{as_of},{series},{}", clock.write(one.forecast.begins_at(step)))?;
+            for value in &one.forecast.values[step] {
+                write!(out, ",{value}")?;
+            }
+            writeln!(out)?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+/// A cell quoted when it must be (RFC 4180).
+fn csv_cell(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
+fn print_tables(issued: &[Issued], args: &ForecastArgs, clock: Clock) -> Result<(), Failure> {
+    let mut out = output::stdout();
+    for one in issued {
+        match &one.series {
+            Some(series) => writeln!(out, "{series}, as of {}: {}", clock.write(one.as_of), one.trust)?,
+            None => writeln!(out, "as of {}: {}", clock.write(one.as_of), one.trust)?,
+        }
+        let labels: Vec<String> = args.quantiles.0.iter().map(|quantile| quantile.to_string()).collect();
+        let mut header = vec!["from"];
+        header.extend(labels.iter().map(String::as_str));
+        let mut table = output::table(&header);
+        for step in 0..one.forecast.steps() {
+            let mut cells = vec![clock.write(one.forecast.begins_at(step))];
+            cells.extend(one.forecast.values[step].iter().map(|value| output::rounded(*value)));
+            output::row(&mut table, &cells);
+        }
+        writeln!(out, "{table}\n")?;
+    }
+    Ok(out.flush()?)
+}
+
+fn zone(text: &str) -> Result<Zone, String> {
+    if text == "none" {
+        return Ok(Zone(None));
+    }
+    TimeZone::get(text)
+        .map(|zone| Zone(Some(zone)))
+        .map_err(|_| format!("there is no time zone `{text}`; write for example Europe/Berlin, UTC or none"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forecast_begins_at_the_first_step_that_is_not_before_the_moment() {
+        let grid = Grid { origin: Timestamp::from_secs(100), step: Duration::from_secs(10) };
+        assert_eq!(grid.slot_from(Timestamp::from_secs(120)), 2);
+        assert_eq!(grid.slot_from(Timestamp::from_secs(121)), 3);
+        assert_eq!(grid.slot_from(Timestamp::from_secs(95)), 0);
+        assert_eq!(grid.slot(Timestamp::from_secs(124)), 2);
+        assert_eq!(grid.start(3), Timestamp::from_secs(130));
+    }
+
+    #[test]
+    fn series_names_are_quoted_when_they_must_be() {
+        assert_eq!(csv_cell("web"), "web");
+        assert_eq!(csv_cell("a,\"b\""), "\"a,\"\"b\"\"\"");
+    }
+}

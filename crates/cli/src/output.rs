@@ -1,0 +1,116 @@
+//! Where output goes and how it looks: stdout that may close early, tables that fit 80 columns, progress only for people.
+//!
+//! Machines read stdout, people read stderr: everything a command computes goes to stdout, everything it says about its work goes
+//! to stderr. Progress bars appear only when stderr is a terminal.
+
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::time::Duration;
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Tables never become wider than this when the terminal's width is unknown.
+const WIDTH_DEFAULT: u16 = 80;
+/// Progress bars are redrawn this often while nothing happens.
+const TICK: Duration = Duration::from_millis(120);
+
+/// Buffered stdout. Errors, a closed pipe among them, come back through `?` instead of a panic.
+pub(crate) fn stdout() -> BufWriter<StdoutLock<'static>> {
+    BufWriter::with_capacity(64 * 1024, io::stdout().lock())
+}
+
+/// Prints text on stdout and flushes.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut out = stdout();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Says something to the person watching. A closed stderr is no reason to stop.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Whether a person is watching stderr.
+pub(crate) fn interactive() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// A bar with a length when a person is watching, hidden otherwise. `NO_COLOR` is respected by the styling library.
+pub(crate) fn progress(length: u64, template: &str) -> ProgressBar {
+    if !interactive() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(length);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("━╸─"));
+    }
+    bar
+}
+
+/// A spinner for work of unknown length when a person is watching, hidden otherwise.
+pub(crate) fn spinner(message: &'static str) -> ProgressBar {
+    if !interactive() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner().with_message(message);
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
+/// An empty table with a header; the first column is text, all others are numbers and stand to the right.
+pub(crate) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    if !io::stdout().is_terminal() {
+        table.set_width(WIDTH_DEFAULT);
+    }
+    table.set_header(header.iter().enumerate().map(|(column, text)| aligned(column, text)));
+    table
+}
+
+/// Adds a row in the alignment of [`table`].
+pub(crate) fn row<S: AsRef<str>>(table: &mut Table, cells: &[S]) {
+    table.add_row(cells.iter().enumerate().map(|(column, text)| aligned(column, text.as_ref())));
+}
+
+fn aligned(column: usize, text: &str) -> Cell {
+    let cell = Cell::new(text);
+    if column == 0 { cell } else { cell.set_alignment(CellAlignment::Right) }
+}
+
+/// A number for reading: about four digits that matter.
+pub(crate) fn rounded(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1000.0 => format!("{value:.0}"),
+        size if size >= 100.0 => format!("{value:.1}"),
+        size if size >= 1.0 || size == 0.0 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1000), "1,000");
+        assert_eq!(grouped(1234567), "1,234,567");
+    }
+}

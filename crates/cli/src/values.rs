@@ -1,0 +1,122 @@
+//! Parsers of the values people type: durations, quantiles, timestamps, rates.
+//!
+//! They return sentences, because clap prints them as they are, and refuse nonsense here rather than deep inside a computation:
+//! a negative capacity, a quantile of 1.5, a duration without a unit.
+
+use std::time::Duration;
+
+use forecast::Timestamp;
+
+/// The longest duration that makes sense on the command line.
+const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// The most quantiles one forecast prints.
+const QUANTILES_MAX: usize = 99;
+
+/// `30s`, `5m`, `1h 30m`, `2d`, `250ms`. Greater than zero.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let value = duration_or_zero(text)?;
+    if value.is_zero() {
+        return Err("must be longer than zero".into());
+    }
+    Ok(value)
+}
+
+/// Like [`duration`], but zero is allowed.
+pub(crate) fn duration_or_zero(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    if text.parse::<f64>().is_ok_and(|number| number != 0.0) {
+        return Err(format!("`{text}` has no unit; write `{text}s`, `{text}m` or `{text}h`"));
+    }
+    let value = humantime::parse_duration(text)
+        .map_err(|error| format!("`{text}` is not a duration ({error}); write for example `30s`, `5m` or `1h 30m`"))?;
+    if value > DURATION_MAX {
+        return Err(format!("`{text}` is longer than {}", humantime::format_duration(DURATION_MAX)));
+    }
+    Ok(value)
+}
+
+/// A number greater than zero.
+pub(crate) fn positive(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
+        Ok(value) => Err(format!("{value} is not greater than zero")),
+        Err(_) => Err(format!("`{text}` is not a number")),
+    }
+}
+
+/// A number from 0 to 1, both allowed.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        Ok(value) => Err(format!("{value} is not between 0 and 1")),
+        Err(_) => Err(format!("`{text}` is not a number")),
+    }
+}
+
+/// A share strictly between 0 and 1, such as an error budget.
+pub(crate) fn open_share(text: &str) -> Result<f64, String> {
+    match share(text)? {
+        value if value > 0.0 && value < 1.0 => Ok(value),
+        value => Err(format!("{value} is not strictly between 0 and 1")),
+    }
+}
+
+/// ISO 8601 with zone, or seconds.
+pub(crate) fn timestamp(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text.trim())
+        .map_err(|error| format!("{error}; write for example `1995-08-30T10:30:00Z`, or seconds since 1970"))
+}
+
+/// A comma-separated list of quantiles: sorted, each strictly between 0 and 1, none twice.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Quantiles(pub(crate) Vec<f64>);
+
+/// `0.05,0.5,0.95`.
+pub(crate) fn quantiles(text: &str) -> Result<Quantiles, String> {
+    let mut values = Vec::new();
+    for part in text.split(',') {
+        let value = open_share(part).map_err(|error| format!("quantile {error}"))?;
+        values.push(value);
+    }
+    values.sort_by(f64::total_cmp);
+    if let Some(pair) = values.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!("quantile {} is given twice", pair[0]));
+    }
+    if values.len() > QUANTILES_MAX {
+        return Err(format!("at most {QUANTILES_MAX} quantiles"));
+    }
+    Ok(Quantiles(values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert!(duration("30").unwrap_err().contains("`30s`"));
+        assert_eq!(duration("1h 30m").unwrap(), Duration::from_secs(5400));
+        assert!(duration("0s").is_err());
+        assert_eq!(duration_or_zero("0s").unwrap(), Duration::ZERO);
+        assert!(duration("-5s").is_err());
+        assert!(duration("9000000h").is_err());
+    }
+
+    #[test]
+    fn quantiles_are_sorted_and_inside_the_open_interval() {
+        assert_eq!(quantiles("0.95, 0.5").unwrap().0, vec![0.5, 0.95]);
+        assert!(quantiles("1.5").is_err());
+        assert!(quantiles("0").is_err());
+        assert!(quantiles("NaN").is_err());
+        assert!(quantiles("0.5,0.5").unwrap_err().contains("twice"));
+        assert!(quantiles("").is_err());
+    }
+
+    #[test]
+    fn capacities_are_positive_and_finite() {
+        assert_eq!(positive("2.5").unwrap(), 2.5);
+        for bad in ["-1", "0", "NaN", "inf", "ten"] {
+            assert!(positive(bad).is_err(), "{bad} must be refused");
+        }
+    }
+}

@@ -1,1 +1,20 @@
 //! The data plane: a fail-static HTTP proxy steered by whole route tables.
+//!
+//! It runs as a process of its own ([`run`]) and is told what to do over a Unix socket ([`control`]). It
+//! knows workloads only as listen addresses with weighted backends; plans, forecasts and providers are none
+//! of its business. What it promises:
+//!
+//! - **Fail-static**: without a control plane it keeps its last table, keeps checking health, keeps serving.
+//! - **Whole tables**: a table applies completely or not at all; once it is acknowledged, no new request
+//!   goes to a backend that it does not list or lists with weight 0.
+//! - **No request is lost to a change**: requests in flight on a removed backend finish; requests that find
+//!   no usable backend wait (bounded in time and number) and go on the moment one appears.
+//! - **Everything is bounded**: connections, headers, waiting requests, retries, pooled connections, frames.
+
+pub mod control;
+
+mod options;
+mod run;
+
+pub use options::{Limits, ProxyOptions};
+pub use run::{RunError, run};

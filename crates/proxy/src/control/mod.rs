@@ -1,0 +1,22 @@
+//! How a control plane speaks to the proxy: the types on the wire and the [`Client`].
+//!
+//! One Unix stream socket (mode 0600). Every message is a frame: a big-endian `u32` length, at most
+//! [`FRAME_BYTES_MAX`], then a protocol version byte and the message in postcard. Requests are answered in order;
+//! several clients may be connected at once. A frame that cannot be decoded is answered with
+//! [`Refusal::Malformed`] and the connection is closed.
+//!
+//! Counters in [`Stats`] only ever grow while a proxy lives: the reader subtracts two readings.
+
+mod client;
+mod histogram;
+mod stats;
+mod table;
+mod wire;
+
+pub use client::{Client, ControlError};
+pub use histogram::{BUCKETS, Histogram, HistogramError, bucket_of};
+pub use stats::{BackendStats, Stats, WorkloadStats};
+pub use table::{BackendSpec, HealthSpec, Route, RouteTable, TableProblem, Timeouts};
+pub use wire::{FRAME_BYTES_MAX, FrameError, PROTOCOL_VERSION, Refusal};
+
+pub(crate) use wire::{Request, Response, decode, encode, read_frame, write_frame};

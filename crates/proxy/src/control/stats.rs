@@ -1,0 +1,99 @@
+//! What the proxy has counted. Every counter is cumulative since the proxy started (or the workload or backend
+//! first appeared): the reader subtracts two readings.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::histogram::Histogram;
+
+/// One reading of all counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// When it was read, milliseconds since the Unix epoch.
+    pub at: u64,
+    /// When this proxy started, milliseconds since the Unix epoch: another value means that counters began anew.
+    pub started_at: u64,
+    /// Process id of the proxy.
+    pub pid: u32,
+    /// Generation of the applied table, 0 before the first.
+    pub generation: u64,
+    /// Open client connections.
+    pub connections: u32,
+    /// Sorted by workload.
+    pub workloads: Vec<WorkloadStats>,
+}
+
+impl Stats {
+    /// The counters of one workload.
+    pub fn workload(&self, workload: &str) -> Option<&WorkloadStats> {
+        self.workloads.iter().find(|stats| stats.workload == workload)
+    }
+}
+
+/// Counters of one workload, as its clients see it.
+///
+/// `arrivals = completed + failed + cancelled + in_flight` whenever nothing moves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadStats {
+    /// The workload's name.
+    pub workload: String,
+    /// Requests whose head was received.
+    pub arrivals: u64,
+    /// Answered by a backend below status 500, and the body was delivered to its end.
+    pub completed: u64,
+    /// Answered with 5xx (by a backend or by the proxy), or the response broke off.
+    pub failed: u64,
+    /// The part of `failed` that found no capacity: waited for nothing, or the waiting room was full (503).
+    pub rejected: u64,
+    /// The client went away first.
+    pub cancelled: u64,
+    /// Requests that had to wait for a backend, whatever became of them.
+    pub held: u64,
+    /// Requests waiting for a backend now (they are part of `in_flight`).
+    pub waiting: u32,
+    /// Requests between their head's arrival and the end of their response.
+    pub in_flight: u32,
+    /// From the request head's arrival to the response head, waiting and retries included; requests that were
+    /// answered by a backend only.
+    pub latency: Histogram,
+    /// How long held requests waited.
+    pub hold: Histogram,
+    /// In table order, then those that left the table with requests still in flight.
+    pub backends: Vec<BackendStats>,
+}
+
+impl WorkloadStats {
+    /// The counters of one backend.
+    pub fn backend(&self, id: u64) -> Option<&BackendStats> {
+        self.backends.iter().find(|stats| stats.id == id)
+    }
+}
+
+/// Counters of one backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendStats {
+    /// The instance's id.
+    pub id: u64,
+    /// Its address.
+    pub addr: SocketAddr,
+    /// Its weight in the applied table.
+    pub weight: u32,
+    /// Whether the applied table lists it. False: it left, and its last requests are finishing.
+    pub routed: bool,
+    /// Attempts sent or tried to be sent to it.
+    pub requests: u64,
+    /// Attempts that ended in a 5xx, a refused or broken connection, or a timeout. A pooled connection that the
+    /// backend had closed is not an error.
+    pub errors: u64,
+    /// The part of `errors` that was tried again elsewhere, unseen by the client.
+    pub retries: u64,
+    /// Requests it is working on.
+    pub in_flight: u32,
+    /// By active checks: false after `fall` failed probes, until `rise` good ones.
+    pub healthy: bool,
+    /// By its answers to requests: true while it is left out for a time.
+    pub ejected: bool,
+    /// From choosing the backend to its response head (connecting included).
+    pub latency: Histogram,
+}

@@ -1,0 +1,68 @@
+//! What the proxy is started with. Everything else comes with the route tables.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Options of [`run`](crate::run).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyOptions {
+    /// Path of the control socket, made with mode 0600. Beside it lies a lock file of the same name with `.lock`
+    /// appended: a second proxy on the same path is refused, the socket of a dead one is replaced.
+    pub control_socket: PathBuf,
+    /// Shards: threads with a listening socket, connections and pools of their own. 0 (the default): one per core.
+    pub workers: usize,
+    /// Bounds that hold for every route.
+    pub limits: Limits,
+    /// How long SIGTERM waits for requests in flight before cutting them. Default 30 s. A second SIGTERM cuts at once.
+    pub drain_deadline: Duration,
+    /// True (the default): SIGINT and SIGHUP, which a terminal sends to all its processes, are ignored, since the
+    /// proxy outlives the command that started it. False: SIGINT drains as SIGTERM does.
+    pub detached: bool,
+}
+
+impl ProxyOptions {
+    /// A detached proxy on this control socket, with the defaults named at the fields.
+    pub fn new(control_socket: impl Into<PathBuf>) -> Self {
+        Self {
+            control_socket: control_socket.into(),
+            workers: 0,
+            limits: Limits::default(),
+            drain_deadline: Duration::from_secs(30),
+            detached: true,
+        }
+    }
+}
+
+/// Bounds that hold for every route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Client connections over all shards; further ones wait in the kernel's queue. Default 20 000, and never more
+    /// than a third of the file descriptors the process may open.
+    pub connections_max: usize,
+    /// Bytes of a request or response head. Default 64 KiB; more is answered 431 (from a client) or 502 (from a
+    /// backend). Values below 8 KiB count as 8 KiB.
+    pub head_bytes_max: usize,
+    /// Header fields of a request or response. Default 128.
+    pub headers_max: usize,
+    /// How long a client connection may stay without a complete request head, whether idle between requests or
+    /// sending slowly. Default 60 s; checked twice a second.
+    pub client_idle: Duration,
+    /// Unused connections kept per backend and shard. Default 256. More saves connecting after bursts and holds
+    /// that many of the backend's connections.
+    pub pool_connections_max: usize,
+    /// Concurrent HTTP/2 streams per client connection. Default 200.
+    pub streams_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 20_000,
+            head_bytes_max: 64 * 1024,
+            headers_max: 128,
+            client_idle: Duration::from_secs(60),
+            pool_connections_max: 256,
+            streams_max: 200,
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The model of the world: virtual time, instances that take time to come up, and fluid demand that meets them.
+//!
+//! Every policy, ours and each rival, runs in this one world: a decision becomes capacity only after the cold start or the
+//! promotion it needs, and each second of each instance is paid for. It is deliberately simple where the truth depends on
+//! the service (a demand above capacity is lost, not queued) and exact where scores depend on it (times and counts).
+
+mod cold;
+mod fleet;
+mod ledger;
+mod queue;
+
+pub use cold::ColdStart;
+pub use fleet::{Fleet, Stage};
+pub use ledger::{Count, Ledger, Totals};
+pub use queue::Queue;

@@ -10,7 +10,10 @@
 //! Not here: reading files, real time, requests one by one.
 
 pub mod demand;
+pub mod faults;
+pub mod replay;
 pub mod rivals;
+pub mod score;
 pub mod world;
 
 pub use demand::{Demand, DemandError};

@@ -4,11 +4,13 @@
 //! promotion it needs, and each second of each instance is paid for. It is deliberately simple where the truth depends on
 //! the service (a demand above capacity is lost, not queued) and exact where scores depend on it (times and counts).
 
+mod agent;
 mod cold;
 mod fleet;
 mod ledger;
 mod queue;
 
+pub use agent::{Agent, Times};
 pub use cold::ColdStart;
 pub use fleet::{Fleet, Stage};
 pub use ledger::{Count, Ledger, Totals};

@@ -1,0 +1,149 @@
+//! A recorded demand, replayed under one policy or several: what each would have decided, missed and paid.
+//!
+//! One decision per row of the trace, made from the rows before it. Between two rows time goes on: instances become ready,
+//! a rival with a clock of its own decides as often as it does in life, and the planner hears of the demand of the current
+//! step a little after it began, as its daemon would. Every policy runs in the same [`crate::world`].
+//!
+//! Steps without a value in the trace count for nothing, neither demand nor cost, as nobody knows what was needed.
+
+mod follow;
+mod frontier;
+mod options;
+mod shadow;
+
+pub use frontier::{Rivalry, cheapest_at};
+pub use options::{Options, PolicyKind, UnknownPolicy};
+
+use forecast::Timestamp;
+
+use crate::demand::Demand;
+use crate::rivals::last_week::LastWeek;
+use crate::rivals::oracle::{Oracle, OracleInputs};
+use crate::rivals::static_peak::StaticPeak;
+use crate::rivals::{HpaRival, KpaRival};
+use crate::score::Score;
+use crate::world::Totals;
+
+/// What was wanted when a row of the trace began.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Decision {
+    /// The time of the row.
+    pub timestamp: Timestamp,
+    /// Its demand, which the decision did not know; none when the cell was empty.
+    pub demand: Option<f64>,
+    /// Instances wanted with traffic.
+    pub active_wanted: u32,
+    /// Instances wanted ready, without traffic.
+    pub standby_wanted: u32,
+}
+
+/// One policy on one demand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Who decided.
+    pub kind: PolicyKind,
+    /// One decision per row of the trace, in its order.
+    pub decisions: Vec<Decision>,
+    /// What it achieved and cost.
+    pub score: Score,
+}
+
+/// Why a replay is not possible.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ReplayError {
+    /// An option is out of range.
+    #[error("`{option}` {rule}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// The rule, as the rest of a sentence.
+        rule: &'static str,
+    },
+    /// The planner refuses its policy.
+    #[error("the workload's policy is not valid: {0}")]
+    Policy(planner::PolicyErrors),
+    /// A bug in the planner or in the world: they keep each other busy without time passing.
+    #[error("the planner does not come to rest at {at}; this is a bug")]
+    Restless {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// Replays the demand under one policy.
+///
+/// # Errors
+/// See [`ReplayError`].
+pub fn replay(demand: &Demand, kind: PolicyKind, options: &Options) -> Result<Outcome, ReplayError> {
+    check(options)?;
+    let given = options.given(kind);
+    let run = match kind {
+        PolicyKind::Foreshadow => shadow::run(demand, options)?,
+        PolicyKind::Hpa => follow::run(demand, options, &mut HpaRival::new(given, options.metric_lag)),
+        PolicyKind::Kpa => follow::run(demand, options, &mut KpaRival::new(given)),
+        PolicyKind::LastWeek => {
+            let cold = options.cold.upper();
+            let mut rival = LastWeek::new(given, options.metric_lag, cold, demand.step());
+            follow::run(demand, options, &mut rival)
+        }
+        PolicyKind::StaticPeak => follow::run(demand, options, &mut StaticPeak::new(given, demand.peak())),
+        PolicyKind::Oracle => follow::run(demand, options, &mut oracle(demand, options)),
+    };
+    Ok(Outcome { kind, decisions: run.decisions, score: Score::new(run.totals, options.standby_price) })
+}
+
+/// Replays the demand under each policy and relates every cost to the oracle's.
+///
+/// # Errors
+/// See [`ReplayError`].
+pub fn compare(demand: &Demand, kinds: &[PolicyKind], options: &Options) -> Result<Vec<Outcome>, ReplayError> {
+    let oracle = replay(demand, PolicyKind::Oracle, options)?;
+    let mut outcomes = Vec::with_capacity(kinds.len());
+    for kind in kinds {
+        let mut outcome =
+            if *kind == PolicyKind::Oracle { oracle.clone() } else { replay(demand, *kind, options)? };
+        outcome.score = outcome.score.beside(&oracle.score);
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+struct Run {
+    decisions: Vec<Decision>,
+    totals: Totals,
+}
+
+fn oracle(demand: &Demand, options: &Options) -> Oracle {
+    let inputs = OracleInputs {
+        capacity: options.capacity,
+        cold: options.cold.upper(),
+        promote: options.promote,
+        budget: options.budget,
+        standby_price: options.standby_price,
+        replicas_min: options.replicas_min,
+        replicas_max: options.replicas_max,
+        initial: options.initial(),
+        score_from: options.score_from.unwrap_or(demand.start()),
+    };
+    Oracle::new(demand, &inputs)
+}
+
+fn check(options: &Options) -> Result<(), ReplayError> {
+    let require = |ok: bool, option: &'static str, rule: &'static str| {
+        if ok { Ok(()) } else { Err(ReplayError::Option { option, rule }) }
+    };
+    let positive = |x: f64| x.is_finite() && x > 0.0;
+    require(positive(options.capacity), "capacity", "must be a positive number")?;
+    require(options.headroom.is_none_or(positive), "headroom", "must be a positive number")?;
+    require((0.0..1.0).contains(&options.budget), "budget", "must be at least 0 and below 1")?;
+    let price = options.standby_price;
+    require(price.is_finite() && price >= 0.0, "standby_price", "must be 0 or a positive number")?;
+    require(options.replicas_min <= options.replicas_max, "replicas_min", "must be at most replicas_max")?;
+    require(options.initial() <= options.replicas_max, "initial", "must be at most replicas_max")?;
+    require(options.replicas_max <= REPLICAS_MAX, "replicas_max", "must be at most 100,000")?;
+    require(options.cold.upper() <= LEAD_MAX, "cold", "must be at most one day")?;
+    require(options.promote <= LEAD_MAX, "promote", "must be at most one day")
+}
+
+const REPLICAS_MAX: u32 = 100_000;
+const LEAD_MAX: std::time::Duration = std::time::Duration::from_secs(86_400);

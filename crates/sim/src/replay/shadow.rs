@@ -1,0 +1,155 @@
+//! Runs the real planner in the world, fed and obeyed as the daemon does it.
+
+use forecast::Timestamp;
+use planner::{Event, InstanceId, Limits, Planner, Policy, Role, WorkloadId, WorkloadPolicy};
+
+use super::{Decision, Options, ReplayError, Run};
+use crate::demand::Demand;
+use crate::rivals::Wanted;
+use crate::world::{Agent, Count, Ledger, Times};
+
+/// Replays the whole demand under the planner.
+///
+/// # Errors
+/// The policy is not valid, or the planner does not come to rest.
+pub(super) fn run(demand: &Demand, options: &Options) -> Result<Run, ReplayError> {
+    let mut shadow = Shadow::new(demand, options)?;
+    let mut decisions = Vec::with_capacity(demand.rows().len());
+    let mut rows = demand.rows().iter().peekable();
+    for (slot, value) in demand.values().iter().enumerate() {
+        let boundary = demand.slot_start(slot);
+        shadow.run_until(boundary)?;
+        let missed = shadow.ledger.begin_step(*value, demand.step());
+        if let Some(before) = slot.checked_sub(1) {
+            shadow.tell_demand(boundary, demand.slot_start(before), demand.values()[before], missed);
+        }
+        shadow.run_until(boundary)?;
+        while let Some(row) = rows.next_if(|row| row.slot == slot) {
+            decisions.push(Decision {
+                timestamp: row.at,
+                demand: row.value,
+                active_wanted: shadow.wanted.active,
+                standby_wanted: shadow.wanted.standby,
+            });
+        }
+        if let Some(value) = value.filter(|_| options.load_delay < demand.step()) {
+            shadow.run_until(boundary + options.load_delay)?;
+            shadow.tell_load(boundary + options.load_delay, value);
+        }
+    }
+    shadow.run_until(demand.slot_start(demand.len()))?;
+    shadow.ledger.begin_step(None, demand.step());
+    Ok(Run { decisions, totals: shadow.ledger.totals() })
+}
+
+struct Shadow {
+    workload: WorkloadId,
+    planner: Planner,
+    agent: Agent,
+    ledger: Ledger,
+    wanted: Wanted,
+}
+
+impl Shadow {
+    fn new(demand: &Demand, options: &Options) -> Result<Shadow, ReplayError> {
+        let policy = options.workload_policy(demand.step());
+        let start = demand.start();
+        let initial = u64::from(options.initial());
+        let workload = policy.id.clone();
+        let mut planner = new_planner(policy, options.seed, start)?.with_first_instance(initial + 1);
+        let mut agent =
+            Agent::new(workload.clone(), Times::new(options.cold.clone(), options.promote), options.seed);
+        for instance in 1..=initial {
+            agent.place_active(instance);
+            let instance = InstanceId::new(instance);
+            let event =
+                Event::InstanceAdopted { workload: workload.clone(), instance, role: Role::Active, parked: false };
+            planner.handle(start, event);
+        }
+        let ledger = Ledger::new(options.capacity, start, options.score_from.unwrap_or(start));
+        let wanted = Wanted { active: options.initial(), standby: 0 };
+        let mut shadow = Shadow { workload, planner, agent, ledger, wanted };
+        shadow.obey(start);
+        Ok(shadow)
+    }
+
+    fn tell_demand(&mut self, now: Timestamp, step_start: Timestamp, demand: Option<f64>, missed: f64) {
+        self.planner.handle(
+            now,
+            Event::DemandObserved { workload: self.workload.clone(), step_start, demand, missed },
+        );
+        self.obey(now);
+    }
+
+    fn tell_load(&mut self, now: Timestamp, demand_now: f64) {
+        let event = Event::LoadObserved { workload: self.workload.clone(), demand_now, in_flight: 0.0 };
+        self.planner.handle(now, event);
+        self.obey(now);
+    }
+
+    /// Lets everything happen up to `until`: what instances do, what the planner hears of it, and its timers.
+    fn run_until(&mut self, until: Timestamp) -> Result<(), ReplayError> {
+        let mut moment = (until, 0u32);
+        loop {
+            let timer = self.planner.poll_timeout().map(|(at, _)| at).filter(|at| *at <= until);
+            let ledger = &mut self.ledger;
+            let told = self.agent.next_event(timer.unwrap_or(until), |at, fleet| ledger.advance(at, fleet));
+            let now = match (told, timer) {
+                (Some((at, event)), _) => {
+                    self.ledger.advance(at, self.agent.fleet());
+                    self.planner.handle(at, event);
+                    at
+                }
+                (None, Some(at)) => {
+                    self.ledger.advance(at, self.agent.fleet());
+                    self.planner.handle_timeout(at);
+                    at
+                }
+                (None, None) => break,
+            };
+            self.obey(now);
+            moment = if moment.0 == now { (now, moment.1 + 1) } else { (now, 0) };
+            if moment.1 > INPUTS_PER_MOMENT_MAX {
+                return Err(ReplayError::Restless { at: now });
+            }
+        }
+        self.ledger.advance(until, self.agent.fleet());
+        Ok(())
+    }
+
+    /// Carries out every order that the planner has.
+    fn obey(&mut self, now: Timestamp) {
+        while let Some(action) = self.planner.poll_action() {
+            if let Some(count) = counted(&action.kind) {
+                self.ledger.count(count);
+            }
+            self.agent.order(now, action);
+        }
+        let snapshot = self.planner.snapshot();
+        if let Some(plan) = snapshot.workloads().first().and_then(|workload| workload.plan) {
+            let wanted = Wanted { active: plan.active_wanted, standby: plan.standby_wanted };
+            if wanted.active != self.wanted.active {
+                self.ledger.count(Count::ScaleEvent);
+            }
+            self.wanted = wanted;
+        }
+    }
+}
+
+fn counted(kind: &planner::ActionKind) -> Option<Count> {
+    match kind {
+        planner::ActionKind::Start { .. } => Some(Count::Start),
+        planner::ActionKind::Stop { .. } => Some(Count::Stop),
+        planner::ActionKind::Promote { .. } => Some(Count::Promotion),
+        planner::ActionKind::Park { .. } => Some(Count::Demotion),
+        planner::ActionKind::SetWeights { .. } | planner::ActionKind::Drain { .. } => None,
+    }
+}
+
+fn new_planner(policy: WorkloadPolicy, seed: u64, now: Timestamp) -> Result<Planner, ReplayError> {
+    let policy = Policy { workloads: vec![policy], limits: Limits::default() };
+    Planner::new(policy, seed, now).map_err(ReplayError::Policy)
+}
+
+/// A planner that needs more inputs than this without time passing will never come to rest.
+const INPUTS_PER_MOMENT_MAX: u32 = 100_000;

@@ -1,8 +1,9 @@
 //! The command line: what can be asked for, and which function answers.
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
-use crate::commands::{forecast, load, sample_service};
+use crate::commands::{explain, forecast, load, overrides, proxy, run, sample_service, status};
 use crate::failure::Failure;
 
 /// Keeps capacity ready just before demand needs it.
@@ -15,8 +16,19 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Run control plane and data plane with a configuration
+    Run(run::RunArgs),
     /// Forecast a recorded series as quantiles
     Forecast(forecast::ForecastArgs),
+    /// Show a running daemon at a glance
+    Status(status::StatusArgs),
+    /// Show what was decided for a workload, from what, and why
+    Explain(explain::ExplainArgs),
+    /// Pin the number of instances of a workload, or let the plan decide again
+    Override(overrides::OverrideArgs),
+    /// The data plane's process
+    #[command(hide = true)]
+    Proxy(proxy::ProxyArgs),
     /// A small HTTP server with a known capacity
     #[command(hide = true)]
     SampleService(sample_service::SampleServiceArgs),
@@ -25,11 +37,49 @@ enum Command {
     Load(load::LoadArgs),
 }
 
+/// What the command line takes from the environment; read once, here.
+struct Environment {
+    /// Filter of the log on stderr, such as `info` or `daemon=debug`.
+    log: Option<String>,
+    /// Who is at the keyboard.
+    user: Option<String>,
+}
+
 /// Parses the command line and does what it says. clap itself ends the process, with code 2, when it does not parse.
 pub(crate) fn run() -> Result<(), Failure> {
-    match Cli::parse().command {
+    let environment = Environment { log: std::env::var("FORESHADOW_LOG").ok(), user: std::env::var("USER").ok() };
+    let command = Cli::parse().command;
+    log_to_stderr(&command, environment.log.as_deref())?;
+    match command {
+        Command::Run(args) => run::run(&args),
         Command::Forecast(args) => forecast::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Override(args) => overrides::run(&args, environment.user),
+        Command::Proxy(args) => proxy::run(&args),
         Command::SampleService(args) => sample_service::run(&args),
         Command::Load(args) => load::run(&args),
     }
+}
+
+/// Long-running commands log what matters; the others only when asked to.
+fn log_to_stderr(command: &Command, filter: Option<&str>) -> Result<(), Failure> {
+    let default = match command {
+        Command::Run(_) | Command::Proxy(_) => "info",
+        Command::Forecast(_)
+        | Command::Status(_)
+        | Command::Explain(_)
+        | Command::Override(_)
+        | Command::SampleService(_)
+        | Command::Load(_) => "error",
+    };
+    let filter = EnvFilter::try_new(filter.unwrap_or(default)).map_err(|error| {
+        Failure::usage(format!("FORESHADOW_LOG cannot be understood ({error}); write for example `info` or `daemon=debug`"))
+    })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(crate::output::colourful())
+        .init();
+    Ok(())
 }

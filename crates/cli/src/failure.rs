@@ -43,7 +43,7 @@ impl Failure {
         for cause in error.chain().skip(1) {
             let line = cause.to_string();
             if line != last {
-                text.push_str(&format!("  because: {line}\n"));
+                text.push_str(&format!("  because: {}\n", line.replace('\n', "\n           ")));
                 last = line;
             }
         }

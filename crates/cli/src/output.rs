@@ -36,6 +36,11 @@ pub(crate) fn interactive() -> bool {
     io::stderr().is_terminal()
 }
 
+/// Whether log lines on stderr may be coloured: a person is watching and has not set `NO_COLOR` (no-color.org).
+pub(crate) fn colourful() -> bool {
+    interactive() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// A bar with a length when a person is watching, hidden otherwise. `NO_COLOR` is respected by the styling library.
 pub(crate) fn progress(length: u64, template: &str) -> ProgressBar {
     if !interactive() {

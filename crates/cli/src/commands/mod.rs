@@ -1,5 +1,12 @@
 //! One file per subcommand: its options, and what it does with them.
 
+pub(crate) mod explain;
 pub(crate) mod forecast;
 pub(crate) mod load;
+pub(crate) mod overrides;
+pub(crate) mod proxy;
+pub(crate) mod run;
 pub(crate) mod sample_service;
+pub(crate) mod status;
+
+mod remote;

@@ -1,0 +1,82 @@
+//! `foreshadow status`: a running daemon at a glance.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::remote::RemoteArgs;
+use crate::failure::{Failure, OrFail};
+use crate::output;
+
+/// Options of `status`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    remote: RemoteArgs,
+    /// Print the answer of the API as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks and prints.
+pub(crate) fn run(args: &StatusArgs) -> Result<(), Failure> {
+    let status = args.remote.ask(|client| async move { client.status().await })?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&status).or_failed("cannot print the status")? + "\n"
+    } else {
+        render(&status)
+    };
+    Ok(output::print(&text)?)
+}
+
+fn render(status: &api::Status) -> String {
+    let mut text = String::new();
+    let up = Duration::from_secs(u64::try_from((status.now_ms - status.started_at_ms) / 1000).unwrap_or(0));
+    let _ = writeln!(
+        text,
+        "foreshadow {}, process {}, up {}",
+        status.version,
+        status.pid,
+        humantime::format_duration(up)
+    );
+    let proxy = match (status.proxy.connected, status.proxy.pid) {
+        (true, Some(pid)) => format!("connected, process {pid}, route table {}", status.proxy.generation),
+        (true, None) => format!("connected, route table {}", status.proxy.generation),
+        (false, _) => "not connected (it keeps serving its last route table)".to_owned(),
+    };
+    let _ = writeln!(text, "proxy: {proxy}");
+    let history = match status.history.state {
+        api::HistoryState::Ok => "written to disk".to_owned(),
+        api::HistoryState::Full => "disk full, samples are dropped".to_owned(),
+        api::HistoryState::Failing => {
+            format!("failing: {}", status.history.detail.as_deref().unwrap_or("no detail"))
+        }
+    };
+    let _ = writeln!(text, "history: {history}");
+    let mut table = output::table(&["workload", "demand", "active", "standby", "starting", "forecast"]);
+    for workload in &status.workloads {
+        output::row(&mut table, &cells(workload));
+    }
+    let _ = writeln!(text, "{table}");
+    for problem in &status.problems {
+        let _ = writeln!(text, "problem: {}; {}", problem.message, problem.hint);
+    }
+    text
+}
+
+fn cells(workload: &api::WorkloadSummary) -> [String; 6] {
+    let mode = match workload.mode {
+        api::Mode::Act => "",
+        api::Mode::Observe => " (observed)",
+    };
+    let pinned = if workload.overridden { " (pinned)" } else { "" };
+    [
+        format!("{}{mode}{pinned}", workload.name),
+        workload.demand_now.map_or("unknown".to_owned(), output::rounded),
+        format!("{} of {}", workload.counts.active, workload.active_wanted),
+        format!("{} of {}", workload.counts.standby, workload.standby_wanted),
+        workload.counts.starting.to_string(),
+        if workload.trust.trusted { "trusted" } else { "untrusted" }.to_owned(),
+    ]
+}

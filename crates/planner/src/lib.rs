@@ -11,13 +11,20 @@
 //! Same inputs and same seed give the same outputs, byte for byte.
 
 mod action;
+mod capacity;
+mod clock;
+mod demand;
 mod event;
+mod guard;
 mod ids;
 mod instance;
+mod lead;
+mod margin;
 mod plan;
 mod planner;
 mod policy;
 mod reason;
+mod retry;
 mod snapshot;
 mod timer;
 
@@ -27,7 +34,7 @@ pub use crate::action::{Action, ActionKind, FULL_WEIGHT};
 pub use crate::event::{DecisionOverride, Event};
 pub use crate::ids::{ActionId, InstanceId, WorkloadId};
 pub use crate::instance::{Instance, Phase, Role};
-pub use crate::plan::{Inputs, Plan, PlanInputs, plan};
+pub use crate::plan::{Basis, Inputs, Plan, PlanInputs, break_even, plan, standby_pays};
 pub use crate::planner::Planner;
 pub use crate::policy::{
     CapacityPolicy, Deadlines, Limits, Margin, Mode, Objective, Policy, PolicyError, PolicyErrors, Prices,

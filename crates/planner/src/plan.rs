@@ -1,11 +1,18 @@
 //! The plan: how many instances a workload shall have, and why.
+//!
+//! [`plan()`] is a plain function. Everything uncertain (quantiles, margins, lead times, guards) has been turned into
+//! numbers before; here they are weighed by fixed rules, and each rule that bound leaves a reason. In order: the active
+//! tier from forecast and floor, the total from forecast and break-even, the outage guard, the bounds of the policy, the
+//! operator.
 
 use std::time::Duration;
 
 use forecast::{Timestamp, Trust};
 
+use crate::event::DecisionOverride;
+use crate::margin::{Call, settle};
 use crate::policy::WorkloadPolicy;
-use crate::reason::{Reason, Trigger};
+use crate::reason::{GuardCause, Reason, Tier, Trigger};
 
 /// A complete decision for one workload, with its reasons.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,13 +50,13 @@ pub struct PlanInputs {
     pub window_active_steps: usize,
     /// Steps that both tiers together look ahead.
     pub window_standby_steps: usize,
-    /// Largest demand in the active window at `q_active`.
+    /// Demand that the active tier is to cover, with its margin.
     pub forecast_active: f64,
-    /// Largest demand in the standby window at `q_standby`.
+    /// Demand that both tiers together are to cover, with their margin.
     pub forecast_total: f64,
-    /// Largest demand while a demotion would have to hold, at `q_active`.
+    /// Demand below which no active instance is given up, because it would be needed again within the hold time.
     pub forecast_hold: f64,
-    /// Largest demand up to the break-even of stopping a standby: its median.
+    /// Demand below which no standby is given up, because it would be needed again before the break-even time.
     pub forecast_keep: f64,
     /// Demand units per instance in use.
     pub capacity: f64,
@@ -59,6 +66,23 @@ pub struct PlanInputs {
     pub lead_cold: Duration,
     /// Missed share of the demand so far.
     pub missed_share: f64,
+}
+
+/// Where the demand to be covered comes from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Basis {
+    /// Forecast quantiles, at levels that the error budget controls.
+    Quantiles,
+    /// The forecast median and a fixed margin above it.
+    FixedMargin {
+        /// The share added to the median.
+        safety_margin: f64,
+    },
+    /// The demand of now, because the forecast is not trusted.
+    Reactive {
+        /// Target utilisation in (0, 1].
+        utilisation: f64,
+    },
 }
 
 /// Everything [`plan()`] looks at.
@@ -74,28 +98,224 @@ pub struct Inputs<'a> {
     pub trigger: Trigger,
     /// Whether the forecast is trusted.
     pub trust: Trust,
+    /// Where the demand to be covered comes from.
+    pub basis: Basis,
     /// The numbers.
     pub numbers: PlanInputs,
     /// Active instances wanted by the plan before this one.
     pub active_before: u32,
     /// Active and standby instances wanted by the plan before this one.
     pub total_before: u32,
+    /// Scale-in is blocked: why, and until when at most.
+    pub guard: Option<(GuardCause, Timestamp)>,
+    /// The operator's override in force.
+    pub pinned: Option<&'a DecisionOverride>,
+    /// Starts are paused after so many failures, until then.
+    pub starts_paused: Option<(u32, Timestamp)>,
+}
+
+/// Whether a standby is worth its price: it must be clearly cheaper than an active instance, and clearly quicker than a
+/// new one.
+pub fn standby_pays(policy: &WorkloadPolicy, lead_promote: Duration, lead_cold: Duration) -> bool {
+    let cheaper = policy.prices.standby < STANDBY_PRICE_MAX * policy.prices.active;
+    let quicker = lead_promote < lead_cold.mul_f64(STANDBY_LEAD_MAX);
+    cheaper && quicker
+}
+
+/// After this time, waiting as a standby has cost as much as a start.
+pub fn break_even(policy: &WorkloadPolicy) -> Duration {
+    let ratio = policy.prices.active / policy.prices.standby.max(policy.prices.active * PRICE_RATIO_MIN);
+    policy.prices.start.mul_f64(ratio).min(BREAK_EVEN_MAX)
 }
 
 /// Decides how many instances a workload shall have.
 pub fn plan(inputs: &Inputs<'_>) -> Plan {
-    let capacity = inputs.numbers.capacity.max(f64::MIN_POSITIVE);
-    let count = |demand: f64| (demand / capacity).ceil().clamp(0.0, f64::from(inputs.policy.replicas_max)) as u32;
-    let active = count(inputs.numbers.forecast_active.max(inputs.numbers.floor)).max(inputs.policy.replicas_min);
-    let total = count(inputs.numbers.forecast_total).max(active);
+    let mut draft = Draft { inputs, reasons: Vec::with_capacity(REASONS_USUAL), trigger: inputs.trigger };
+    draft.explain_basis();
+    let pays = standby_pays(inputs.policy, inputs.numbers.lead_promote, inputs.numbers.lead_cold);
+    let (active, total) = if pays { draft.two_tiers() } else { draft.one_tier() };
+    let (active, total) = draft.guarded(active, total);
+    let (active, standby) = draft.bounded(active, total, pays);
+    let (active, standby) = draft.overridden(active, standby);
+    if let Some((failures, until)) = inputs.starts_paused {
+        draft.reasons.push(Reason::StartsPaused { failures, until });
+    }
     Plan {
         generation: inputs.generation,
         at: inputs.now,
         active_wanted: active,
-        standby_wanted: total - active,
-        trigger: inputs.trigger,
+        standby_wanted: standby,
+        trigger: draft.trigger,
         trust: inputs.trust,
         inputs: inputs.numbers,
-        reasons: Vec::new(),
+        reasons: draft.reasons,
     }
 }
+
+/// Instances needed for a demand, at most `replicas_max + 1` (so that a cut at the maximum is seen).
+pub(crate) fn instances_for(demand: f64, capacity: f64, replicas_max: u32) -> u32 {
+    let exact = demand / capacity;
+    if !exact.is_finite() || exact <= 0.0 {
+        return 0;
+    }
+    (exact - ROUNDING).ceil().clamp(0.0, f64::from(replicas_max) + 1.0) as u32
+}
+
+struct Draft<'a> {
+    inputs: &'a Inputs<'a>,
+    reasons: Vec<Reason>,
+    trigger: Trigger,
+}
+
+impl Draft<'_> {
+    fn count(&self, demand: f64) -> u32 {
+        instances_for(demand, self.inputs.numbers.capacity, self.inputs.policy.replicas_max)
+    }
+
+    fn explain_basis(&mut self) {
+        let numbers = &self.inputs.numbers;
+        if numbers.demand_now.is_none() {
+            self.reasons.push(Reason::NoSignal);
+        }
+        if let Basis::Reactive { utilisation } = self.inputs.basis {
+            self.reasons.push(Reason::Untrusted { trust: self.inputs.trust, utilisation });
+        }
+        let budget = self.inputs.policy.objective.error_budget;
+        if numbers.missed_share > budget {
+            self.reasons.push(Reason::BudgetOverspent { missed: numbers.missed_share, budget });
+        }
+    }
+
+    fn explain_need(&mut self, tier: Tier, demand: f64, steps: usize, quantile: f64, instances: u32) {
+        let window = self.inputs.policy.step.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX));
+        let capacity = self.inputs.numbers.capacity;
+        self.reasons.push(match self.inputs.basis {
+            Basis::Quantiles => Reason::ForecastNeeds { tier, demand, window, quantile, instances, capacity },
+            Basis::FixedMargin { safety_margin: margin } => {
+                Reason::MarginNeeds { tier, median: demand / (1.0 + margin), window, margin, instances, capacity }
+            }
+            Basis::Reactive { .. } => Reason::ReactiveNeeds { tier, demand, instances, capacity },
+        });
+    }
+
+    /// Demand that must be covered whatever the forecast says.
+    fn floor(&mut self, forecast_need: u32) -> u32 {
+        let numbers = &self.inputs.numbers;
+        let floor = self.count(numbers.floor);
+        if floor > forecast_need {
+            self.reasons.push(Reason::DemandFloor { demand: numbers.floor, instances: floor, capacity: numbers.capacity });
+            if self.trigger == Trigger::Forecast {
+                self.trigger = Trigger::Demand;
+            }
+        }
+        floor.max(forecast_need)
+    }
+
+    fn two_tiers(&mut self) -> (u32, u32) {
+        let numbers = self.inputs.numbers;
+        let policy = self.inputs.policy;
+        let forecast_need = self.count(numbers.forecast_active);
+        self.explain_need(Tier::Active, numbers.forecast_active, numbers.window_active_steps, numbers.q_active, forecast_need);
+        let need = self.floor(forecast_need);
+        let call = Call { need, keep: self.count(numbers.forecast_hold) };
+        let active = settle(self.inputs.active_before, call);
+        if active > need {
+            self.reasons.push(Reason::HeldActive { instances: active - need, hold: policy.hold });
+        }
+        let forecast_total = self.count(numbers.forecast_total);
+        self.explain_need(Tier::Total, numbers.forecast_total, numbers.window_standby_steps, numbers.q_standby, forecast_total);
+        let need = forecast_total.max(active);
+        let call = Call { need, keep: self.count(numbers.forecast_keep) };
+        let total = settle(self.inputs.total_before, call);
+        if total > need {
+            self.reasons.push(Reason::KeptStandby { instances: total - need, break_even: break_even(policy) });
+        }
+        (active, total)
+    }
+
+    fn one_tier(&mut self) -> (u32, u32) {
+        let numbers = self.inputs.numbers;
+        self.reasons.push(Reason::NoStandbyTier {
+            price: self.inputs.policy.prices.standby / self.inputs.policy.prices.active,
+            lead_promote: numbers.lead_promote,
+            lead_cold: numbers.lead_cold,
+        });
+        let forecast_need = self.count(numbers.forecast_total);
+        self.explain_need(Tier::Total, numbers.forecast_total, numbers.window_standby_steps, numbers.q_standby, forecast_need);
+        let need = self.floor(forecast_need);
+        let call = Call { need, keep: self.count(numbers.forecast_hold) };
+        let active = settle(self.inputs.active_before, call);
+        if active > need {
+            self.reasons.push(Reason::HeldActive { instances: active - need, hold: self.inputs.policy.hold });
+        }
+        (active, active)
+    }
+
+    fn guarded(&mut self, active: u32, total: u32) -> (u32, u32) {
+        let Some((cause, until)) = self.inputs.guard else { return (active, total) };
+        let kept = (active.max(self.inputs.active_before), total.max(self.inputs.total_before));
+        if kept != (active, total) {
+            self.reasons.push(Reason::ScaleInBlocked { cause, active: kept.0, until });
+            if self.trigger == Trigger::Forecast || self.trigger == Trigger::Demand {
+                self.trigger = Trigger::Failure;
+            }
+        }
+        kept
+    }
+
+    /// Cuts to the bounds of the policy. Returns active and standby.
+    fn bounded(&mut self, active: u32, total: u32, pays: bool) -> (u32, u32) {
+        let policy = self.inputs.policy;
+        let least = policy.replicas_min.min(1);
+        if active < least {
+            self.reasons.push(Reason::AtMinimum { tier: Tier::Active, minimum: least, computed: active });
+        }
+        if active > policy.replicas_max {
+            self.reasons.push(Reason::AtMaximum { tier: Tier::Active, maximum: policy.replicas_max, computed: active });
+        }
+        let mut active = active.max(least).min(policy.replicas_max);
+        let computed = total.max(active);
+        let mut total = computed;
+        if total < policy.replicas_min {
+            self.reasons.push(Reason::AtMinimum { tier: Tier::Total, minimum: policy.replicas_min, computed });
+            total = policy.replicas_min;
+            if !pays {
+                active = total;
+            }
+        }
+        total = total.max(active.saturating_add(policy.standby_min));
+        if total > policy.replicas_max {
+            if computed > policy.replicas_max {
+                self.reasons.push(Reason::AtMaximum { tier: Tier::Total, maximum: policy.replicas_max, computed });
+            }
+            total = policy.replicas_max;
+        }
+        (active, (total - active).min(policy.standby_max))
+    }
+
+    fn overridden(&mut self, active: u32, standby: u32) -> (u32, u32) {
+        let Some(pinned) = self.inputs.pinned else { return (active, standby) };
+        self.reasons.push(Reason::Override {
+            active: pinned.active,
+            standby: pinned.standby,
+            author: pinned.author.clone(),
+            reason: pinned.reason.clone(),
+            expires: pinned.expires,
+        });
+        self.trigger = Trigger::Operator;
+        let max = self.inputs.policy.replicas_max;
+        let active = pinned.active.unwrap_or(active).min(max);
+        let standby = pinned.standby.unwrap_or(standby).min(max - active);
+        (active, standby)
+    }
+}
+
+/// From this price on (relative to an active instance), a standby saves too little to be worth a tier of its own.
+const STANDBY_PRICE_MAX: f64 = 0.95;
+/// From this share of the cold lead time on, a promotion saves too little.
+const STANDBY_LEAD_MAX: f64 = 0.8;
+const PRICE_RATIO_MIN: f64 = 0.001;
+const BREAK_EVEN_MAX: Duration = Duration::from_secs(7 * 86_400);
+/// Forgives the last bits of a division that should have been whole.
+const ROUNDING: f64 = 1e-9;
+const REASONS_USUAL: usize = 8;

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use forecast::STEP_MAX;
 use jiff::tz::TimeZone;
 
 use crate::ids::WorkloadId;
@@ -129,7 +130,7 @@ impl WorkloadPolicy {
         let fraction = |x: f64| x > 0.0 && x <= 1.0;
         let excess = |x: f64| x.is_finite() && x >= 0.0;
         require(!self.id.as_str().is_empty(), "id", "must not be empty");
-        require(self.step >= STEP_MIN && self.step <= STEP_MAX, "step", "must be from 1 s to 1 day");
+        require(forecast::Config::new(self.step).validate().is_ok(), "step", "must be whole milliseconds from 100 ms to 1 day");
         require(self.tick >= TICK_MIN, "tick", "must be at least 10 ms");
         require(self.tick <= self.step, "tick", "must be at most one step");
         require(self.replicas_max >= 1, "replicas_max", "must be at least 1");
@@ -342,7 +343,5 @@ impl fmt::Display for PolicyErrors {
     }
 }
 
-const STEP_MIN: Duration = Duration::from_secs(1);
-const STEP_MAX: Duration = Duration::from_secs(86_400);
 const TICK_MIN: Duration = Duration::from_millis(10);
 const REPLICAS_MAX: u32 = 100_000;

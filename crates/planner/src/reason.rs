@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use forecast::{Timestamp, Trust};
 
+use crate::ids::InstanceId;
+
 /// What made the planner make this plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Trigger {
@@ -88,6 +90,17 @@ pub enum Reason {
         window: Duration,
         /// The margin, as a share.
         margin: f64,
+        /// Instances needed for it.
+        instances: u32,
+        /// Demand units per instance.
+        capacity: f64,
+    },
+    /// The demand of now asks for this many instances, because the forecast is not trusted.
+    ReactiveNeeds {
+        /// Of which tier.
+        tier: Tier,
+        /// Demand of now with the headroom of the target utilisation.
+        demand: f64,
         /// Instances needed for it.
         instances: u32,
         /// Demand units per instance.
@@ -183,6 +196,8 @@ pub enum Reason {
     },
     /// A traffic ramp is skipped because the demand needs all capacity at once.
     RampSkipped {
+        /// The instance.
+        instance: InstanceId,
         /// Demand now.
         demand: f64,
         /// Capacity of the other instances.
@@ -191,7 +206,7 @@ pub enum Reason {
     /// A traffic ramp was rolled back.
     ShiftRolledBack {
         /// The instance.
-        instance: crate::ids::InstanceId,
+        instance: InstanceId,
         /// Its error rate.
         error_rate: f64,
         /// That of its peers.
@@ -215,8 +230,245 @@ pub enum Reason {
     },
 }
 
+impl fmt::Display for GuardCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GuardCause::SignalMissing => f.write_str("the demand signal is missing"),
+            GuardCause::DemandCollapsed { seen, expected } => write!(
+                f,
+                "demand fell to {} where at least {} was expected, which looks like an outage",
+                Amount(*seen),
+                Amount(*expected)
+            ),
+            GuardCause::ErrorsEverywhere => f.write_str("most active instances fail"),
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
+        match self {
+            Reason::ForecastNeeds { tier, demand, window, quantile, instances, capacity } => write!(
+                f,
+                "Demand may reach {} in the next {} ({} quantile), which needs {} of {}.",
+                Amount(*demand),
+                Span(*window),
+                Percent(*quantile),
+                Count(*instances, *tier),
+                Amount(*capacity)
+            ),
+            Reason::MarginNeeds { tier, median, window, margin, instances, capacity } => write!(
+                f,
+                "Demand is expected to reach {} in the next {}; with the fixed margin of {} this needs {} of {}.",
+                Amount(*median),
+                Span(*window),
+                Percent(*margin),
+                Count(*instances, *tier),
+                Amount(*capacity)
+            ),
+            Reason::ReactiveNeeds { tier, demand, instances, capacity } => write!(
+                f,
+                "The demand seen last, with headroom {}, needs {} of {}.",
+                Amount(*demand),
+                Count(*instances, *tier),
+                Amount(*capacity)
+            ),
+            Reason::DemandFloor { demand, instances, capacity } => write!(
+                f,
+                "Demand is {} already, more than forecast, which needs {} of {}.",
+                Amount(*demand),
+                Count(*instances, Tier::Active),
+                Amount(*capacity)
+            ),
+            Reason::Untrusted { trust, utilisation } => write!(
+                f,
+                "The forecast is not used ({trust}); planned from the demand of now at {} utilisation with a wider pool.",
+                Percent(*utilisation)
+            ),
+            Reason::NoSignal => f.write_str("No demand has been seen yet; what runs is kept."),
+            Reason::HeldActive { instances, hold } => write!(
+                f,
+                "{} not demoted: needed again within {}.",
+                Stays(*instances, "active instance"),
+                Span(*hold)
+            ),
+            Reason::KeptStandby { instances, break_even } => write!(
+                f,
+                "{} not stopped: needed again within {}, until when waiting costs less than a restart.",
+                Stays(*instances, "standby"),
+                Span(*break_even)
+            ),
+            Reason::ScaleInBlocked { cause, active, until } => {
+                write!(f, "Scale-in is blocked at {active} active until {until} at the latest: {cause}.")
+            }
+            Reason::AtMinimum { tier, minimum, computed } => {
+                write!(f, "Raised to the minimum of {}; only {computed} needed.", Count(*minimum, *tier))
+            }
+            Reason::AtMaximum { tier, maximum, computed } => {
+                write!(f, "Cut to the maximum of {}; {computed} or more needed.", Count(*maximum, *tier))
+            }
+            Reason::NoStandbyTier { price, lead_promote, lead_cold } => write!(
+                f,
+                "No standbys: one costs {} of an active instance and takes {} to promote, a new instance takes {}.",
+                Percent(*price),
+                Span(*lead_promote),
+                Span(*lead_cold)
+            ),
+            Reason::Override { active, standby, author, reason, expires } => {
+                write!(f, "Pinned by {author}:")?;
+                match (active, standby) {
+                    (Some(active), Some(standby)) => write!(f, " {active} active and {standby} standby")?,
+                    (Some(active), None) => write!(f, " {active} active")?,
+                    (None, Some(standby)) => write!(f, " {standby} standby")?,
+                    (None, None) => f.write_str(" nothing")?,
+                }
+                match expires {
+                    Some(expires) => write!(f, " until {expires} ({reason}).")?,
+                    None => write!(f, " until cleared ({reason}).")?,
+                }
+                Ok(())
+            }
+            Reason::BudgetOverspent { missed, budget } => write!(
+                f,
+                "{} of the demand was missed so far, more than the budget of {}; margins are widened.",
+                Percent(*missed),
+                Percent(*budget)
+            ),
+            Reason::RampSkipped { instance, demand, capacity_others } => write!(
+                f,
+                "Instance {instance} takes its full share at once: demand is {}, the others can serve {}.",
+                Amount(*demand),
+                Amount(*capacity_others)
+            ),
+            Reason::ShiftRolledBack { instance, error_rate, error_rate_peers, latency_p99, latency_p99_peers } => {
+                write!(
+                    f,
+                    "Traffic was taken from instance {instance} again: {} errors against {}, p99 {} against {} of its peers.",
+                    Percent(*error_rate),
+                    Percent(*error_rate_peers),
+                    Span(*latency_p99),
+                    Span(*latency_p99_peers)
+                )
+            }
+            Reason::StartsPaused { failures, until } => {
+                write!(f, "Starts are paused until {until} after {failures} failures in a row.")
+            }
+            Reason::StandbyShort { instances } => {
+                write!(f, "{} missing: no standby is ready to be promoted.", Stays(*instances, "active instance"))
+            }
+        }
+    }
+}
+
+/// A number for people: whole when large, three digits when small.
+struct Amount(f64);
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = match self.0.abs() {
+            x if x >= 100.0 || x == x.round() => 0,
+            x if x >= 10.0 => 1,
+            x if x >= 1.0 => 2,
+            _ => 3,
+        };
+        write!(f, "{:.digits$}", self.0)
+    }
+}
+
+/// A share in percent, with as many digits as it needs near its ends.
+struct Percent(f64);
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = self.0 * 100.0;
+        let room = percent.abs().min((100.0 - percent).abs());
+        let digits = match room {
+            r if (percent - percent.round()).abs() < 1e-9 || r >= 10.0 => 0,
+            r if r >= 0.1 => 1,
+            r if r >= 0.01 => 2,
+            _ => 3,
+        };
+        write!(f, "{percent:.digits$} %")
+    }
+}
+
+/// A duration in its natural unit.
+struct Span(Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        let secs = self.0.as_secs_f64();
+        match millis {
+            0..1_000 => write!(f, "{millis} ms"),
+            1_000..120_000 => write!(f, "{} s", (secs * 10.0).round() / 10.0),
+            120_000..7_200_000 => write!(f, "{} min", (secs / 6.0).round() / 10.0),
+            _ => write!(f, "{} h", (secs / 360.0).round() / 10.0),
+        }
+    }
+}
+
+/// So many instances of a tier.
+struct Count(u32, Tier);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let noun = if self.0 == 1 { "instance" } else { "instances" };
+        match self.1 {
+            Tier::Active => write!(f, "{} active {noun}", self.0),
+            Tier::Total => write!(f, "{} {noun} in all", self.0),
+        }
+    }
+}
+
+/// "1 standby is" or "3 standbys are".
+struct Stays(u32, &'static str);
+
+impl fmt::Display for Stays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => write!(f, "1 {} is", self.1),
+            n => write!(f, "{n} {}s are", self.1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forecast_need_reads_as_a_plain_sentence() {
+        let reason = Reason::ForecastNeeds {
+            tier: Tier::Active,
+            demand: 412.3,
+            window: Duration::from_secs(16),
+            quantile: 0.992,
+            instances: 5,
+            capacity: 90.0,
+        };
+        assert_eq!(
+            reason.to_string(),
+            "Demand may reach 412 in the next 16 s (99.2 % quantile), which needs 5 active instances of 90."
+        );
+    }
+
+    #[test]
+    fn numbers_and_times_are_written_for_people() {
+        assert_eq!(Amount(0.12345).to_string(), "0.123");
+        assert_eq!(Amount(12.0).to_string(), "12");
+        assert_eq!(Percent(0.9999).to_string(), "99.99 %");
+        assert_eq!(Percent(0.2).to_string(), "20 %");
+        assert_eq!(Percent(0.001).to_string(), "0.1 %");
+        assert_eq!(Span(Duration::from_millis(50)).to_string(), "50 ms");
+        assert_eq!(Span(Duration::from_secs(300)).to_string(), "5 min");
+        assert_eq!(Span(Duration::from_secs(9_000)).to_string(), "2.5 h");
+    }
+
+    #[test]
+    fn one_is_not_written_as_many() {
+        let reason = |instances| Reason::HeldActive { instances, hold: Duration::from_secs(30) };
+        assert_eq!(reason(1).to_string(), "1 active instance is not demoted: needed again within 30 s.");
+        assert_eq!(reason(2).to_string(), "2 active instances are not demoted: needed again within 30 s.");
     }
 }

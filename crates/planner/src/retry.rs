@@ -1,0 +1,94 @@
+//! Exponential backoff with jitter, from a seed.
+
+use forecast::Timestamp;
+
+use crate::policy::Retry;
+
+/// A small generator for jitter (SplitMix64, Steele et al. 2014). Not for anything that must be hard to guess.
+#[derive(Debug, Clone)]
+pub(crate) struct Jitter(u64);
+
+impl Jitter {
+    pub(crate) fn new(seed: u64) -> Self {
+        Jitter(seed)
+    }
+
+    /// A number in [0, 1).
+    pub(crate) fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        (z >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// Failures in a row of one kind of work, and the pause that follows from them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Backoff {
+    failures: u32,
+    until: Option<Timestamp>,
+}
+
+impl Backoff {
+    /// One more failure: the pause doubles, with jitter between half and the whole of it.
+    pub(crate) fn fail(&mut self, now: Timestamp, retry: &Retry, jitter: &mut Jitter) {
+        self.failures = self.failures.saturating_add(1);
+        let doublings = (self.failures - 1).min(DOUBLINGS_MAX);
+        let pause = retry.first.saturating_mul(1 << doublings).min(retry.max);
+        self.until = Some(now.saturating_add(pause.mul_f64(0.5 + 0.5 * jitter.next())));
+    }
+
+    /// It went well: no pause.
+    pub(crate) fn succeed(&mut self) {
+        *self = Backoff::default();
+    }
+
+    /// Failures in a row.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// End of the pause, if it is not over.
+    pub(crate) fn waiting(&self, now: Timestamp) -> Option<Timestamp> {
+        self.until.filter(|until| *until > now)
+    }
+}
+
+/// A pause is doubled at most this often, whatever its bound.
+const DOUBLINGS_MAX: u32 = 20;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_their_bound_and_end_on_success() {
+        let retry = Retry { first: Duration::from_secs(1), max: Duration::from_secs(10) };
+        let mut jitter = Jitter::new(7);
+        let mut backoff = Backoff::default();
+        let now = Timestamp::from_millis(0);
+        for bound in [1.0, 2.0, 4.0, 8.0, 10.0, 10.0] {
+            backoff.fail(now, &retry, &mut jitter);
+            let pause = backoff.waiting(now).unwrap().since(now).as_secs_f64();
+            assert!(pause >= bound * 0.49 && pause <= bound, "{pause} for {bound}");
+        }
+        backoff.succeed();
+        assert_eq!(backoff.waiting(now), None);
+        assert_eq!(backoff.failures(), 0);
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_jitter() {
+        let draw = |seed| {
+            let mut jitter = Jitter::new(seed);
+            [jitter.next(), jitter.next(), jitter.next()]
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+        assert!(draw(3).iter().all(|x| (0.0..1.0).contains(x)));
+    }
+}

@@ -17,3 +17,4 @@ pub mod score;
 pub mod world;
 
 pub use demand::{Demand, DemandError};
+pub use score::Score;

@@ -66,10 +66,11 @@ impl Oracle {
         &self.wanted
     }
 
-    fn at(&self, at: Timestamp) -> Wanted {
-        let slot = (at.since(self.start).as_millis() / self.step.as_millis()) as usize;
+    /// The schedule of the steps that overlap the time from `from` to `to`, both included.
+    fn between(&self, from: Timestamp, to: Timestamp) -> &[Wanted] {
+        let slot = |at: Timestamp| (at.since(self.start).as_millis() / self.step.as_millis()) as usize;
         let last = self.wanted.len().saturating_sub(1);
-        self.wanted.get(slot.min(last)).copied().unwrap_or(Wanted { active: 0, standby: 0 })
+        self.wanted.get(slot(from).min(last)..=slot(to).min(last)).unwrap_or_default()
     }
 
     /// The next moment after `now` that lies `early` before the beginning of a step.
@@ -88,10 +89,10 @@ impl Rival for Oracle {
 
     fn decide(&mut self, view: &View<'_>) -> Wanted {
         let now = view.past.now();
-        let present = self.at(now);
-        let active = present.active.max(self.at(now + self.lead_promote).active);
-        let soon = self.at(now + self.lead_cold);
-        let total = (present.active + present.standby).max(soon.active + soon.standby).max(active);
+        let soon = self.between(now, now + self.lead_promote);
+        let active = soon.iter().map(|wanted| wanted.active).max().unwrap_or(0);
+        let later = self.between(now, now + self.lead_cold);
+        let total = later.iter().map(|wanted| wanted.active + wanted.standby).max().unwrap_or(0).max(active);
         Wanted { active, standby: total - active }
     }
 }

@@ -43,9 +43,9 @@ impl Bounds {
 #[derive(Debug, Default)]
 pub(crate) struct HeadCounts {
     rows: BTreeMap<u32, u32>,
-    /// The series to look at next in the sweep; `None` when all have been seen.
+    /// The series to look at next in the sweep after opening; `None` when all have been seen.
     sweep: Option<u32>,
-    /// Where the next call goes on, so that busy series do not starve the others.
+    /// The series to begin with at the next call, so that busy ones do not starve the others.
     turn: u32,
 }
 
@@ -62,28 +62,24 @@ impl HeadCounts {
         }
     }
 
-    /// The series whose head may hold a whole chunk, at most `max`, in turn.
-    fn candidates(&mut self, tx_head: &Head<'_>, bounds: Bounds) -> Result<Vec<u32>, Fault> {
-        let mut found = Vec::new();
-        while let Some(from) = self.sweep.filter(|_| found.len() < bounds.series_max) {
-            let next = tx_head.range((from, i64::MIN)..)?.next().transpose()?;
-            let Some(series) = next.map(|(key, _)| key.value().0) else {
-                self.sweep = None;
-                break;
-            };
-            found.push(series);
-            self.sweep = series.checked_add(1);
+    /// Marks series not seen since the store was opened as due, at most `max` of them.
+    fn sweep(&mut self, head: &Head<'_>, bounds: Bounds) -> Result<(), Fault> {
+        for _ in 0..bounds.series_max {
+            let Some(from) = self.sweep else { break };
+            let next = head.range((from, i64::MIN)..)?.next().transpose()?.map(|(key, _)| key.value().0);
+            if let Some(series) = next {
+                self.rows.insert(series, bounds.chunk_samples as u32);
+            }
+            self.sweep = next.and_then(|series| series.checked_add(1));
         }
-        let full = |rows: &u32| *rows as usize >= bounds.chunk_samples;
+        Ok(())
+    }
+
+    /// The series whose head may hold a whole chunk, beginning with the one whose turn it is.
+    fn due(&self, bounds: Bounds) -> Vec<u32> {
         let in_turn = self.rows.range(self.turn..).chain(self.rows.range(..self.turn));
-        let room = bounds.series_max - found.len();
-        let due: Vec<u32> =
-            in_turn.filter(|(_, rows)| full(rows)).map(|(series, _)| *series).take(room).collect();
-        self.turn = due.last().map_or(0, |series| series.wrapping_add(1));
-        found.extend(due);
-        found.sort_unstable();
-        found.dedup();
-        Ok(found)
+        let full = in_turn.filter(|(_, rows)| **rows as usize >= bounds.chunk_samples);
+        full.map(|(series, _)| *series).take(bounds.series_max).collect()
     }
 }
 
@@ -100,28 +96,35 @@ pub(crate) fn run(
     let mut head = tx.open_table(table::HEAD)?;
     let mut chunks = tx.open_table(table::CHUNKS)?;
     let mut done = Compaction::default();
-    let candidates = counts.candidates(&head, bounds)?;
-    done.more = candidates.len() == bounds.series_max;
-    for series in candidates {
+    counts.sweep(&head, bounds)?;
+    let due = counts.due(bounds);
+    done.more = counts.sweep.is_some() || due.len() == bounds.series_max;
+    for series in due {
+        counts.turn = series;
         let budget = bounds.samples_max.saturating_sub(done.samples as usize);
-        if budget == 0 {
+        if compact_series(&mut head, &mut chunks, series, cutoff, budget, bounds, &mut done)?
+            == Reached::Budget
+        {
             done.more = true;
-            // Not looked at: due at the next call.
-            counts.rows.insert(series, bounds.chunk_samples as u32);
-            continue;
+            break;
         }
-        let before = done.samples;
-        compact_series(&mut head, &mut chunks, series, cutoff, budget, bounds, &mut done)?;
         let whole = (series, i64::MIN)..=(series, i64::MAX);
-        let left = head.range(whole)?.take(bounds.chunk_samples).count();
-        if left == 0 {
-            counts.rows.remove(&series);
-        } else {
-            counts.rows.insert(series, left as u32);
-        }
-        done.more |= (done.samples - before) as usize == budget;
+        match head.range(whole)?.take(bounds.chunk_samples).count() {
+            0 => counts.rows.remove(&series),
+            left => counts.rows.insert(series, left as u32),
+        };
+        counts.turn = series.wrapping_add(1);
     }
     Ok(done)
+}
+
+/// Why the work on one series ended.
+#[derive(PartialEq, Eq)]
+enum Reached {
+    /// Nothing more to do for now.
+    End,
+    /// There may be more than this call was allowed to do.
+    Budget,
 }
 
 fn compact_series(
@@ -132,7 +135,7 @@ fn compact_series(
     budget: usize,
     bounds: Bounds,
     done: &mut Compaction,
-) -> Result<(), Fault> {
+) -> Result<Reached, Fault> {
     let mut rows: Vec<Point> = Vec::new();
     for entry in head.range((series, i64::MIN)..(series, cutoff))?.take(budget) {
         let (key, value) = entry?;
@@ -156,7 +159,7 @@ fn compact_series(
         head.remove((series, *at))?;
     }
     done.samples += (late_len + closed) as u64;
-    Ok(())
+    Ok(if rows.len() == budget { Reached::Budget } else { Reached::End })
 }
 
 /// Late rows by the first time of the chunk they belong to: the last chunk that begins at or before them, else the very first.

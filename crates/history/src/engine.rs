@@ -5,7 +5,8 @@
 //! verifies every page of the file, so that damage is found at the start and not as a panic in the middle of work.
 //!
 //! **Reserve.** Opening a copy-on-write file needs a little room even to read. A reserve file holds that room: when the disk turns out to be
-//! full, the reserve is deleted, the database is opened again, and reads go on. Writes are refused until the reserve can be made again.
+//! full, the reserve is deleted, the database is opened again, and reads go on. Writes are refused until the reserve can be made again;
+//! only what frees room (retention, compaction, removal) may use the room of the reserve, and gives the file's free pages back to the disk.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -39,6 +40,8 @@ const LOCK_FILE: &str = "history.lock";
 const RESERVE_FILE: &str = "history.reserve";
 /// Room kept for reopening the database on a full disk.
 const RESERVE_BYTES: usize = 1 << 20;
+/// Room there must be beside a new reserve, so that the next write does not fail at once again.
+const MARGIN_BYTES: usize = 1 << 20;
 /// Pages kept in memory. Chunks are read once per query; a large cache would only hide the memory the daemon needs elsewhere.
 const CACHE_BYTES: usize = 32 << 20;
 
@@ -68,7 +71,16 @@ impl Engine {
         operation: &'static str,
         work: impl FnOnce(&WriteTransaction) -> Result<T, Fault>,
     ) -> Result<T, HistoryError> {
-        self.ensure_reserve().map_err(|fault| fault.into_error(operation, &self.dir, &self.file))?;
+        self.ensure_reserve().map_err(|fault| self.explain(operation, fault))?;
+        self.free(operation, work)
+    }
+
+    /// As [`Engine::write`], for work that leaves less behind than it found: allowed on a full disk.
+    pub(crate) fn free<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, Fault>,
+    ) -> Result<T, HistoryError> {
         self.with(operation, |database| {
             let tx = database.begin_write()?;
             let result = work(&tx)?;
@@ -89,6 +101,28 @@ impl Engine {
     /// Turns what a longer-lived reader met into the public error.
     pub(crate) fn explain(&self, operation: &'static str, fault: Fault) -> HistoryError {
         fault.into_error(operation, &self.dir, &self.file)
+    }
+
+    /// Whether the disk was full when last looked at, and no room has been seen since.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.reserve_present.load(Ordering::Acquire)
+    }
+
+    /// On a full disk, gives the free pages of the file back to it. Otherwise does nothing: free pages are used again by later writes.
+    pub(crate) fn shrink_if_full(&self) -> Result<(), HistoryError> {
+        if self.ensure_reserve().is_ok() {
+            return Ok(());
+        }
+        self.ensure_open()?;
+        let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let shrunk = match slot.as_mut() {
+            Some(database) => database.compact().map_err(|error| Fault::Engine(error.into())),
+            None => Err(Fault::Engine(redb::Error::PreviousIo)),
+        };
+        if shrunk.as_ref().is_err_and(Fault::needs_reopening) {
+            *slot = None;
+        }
+        shrunk.map(|_| ()).map_err(|fault| self.explain("shrink the file", fault))
     }
 
     /// Bytes of the database file.
@@ -165,7 +199,8 @@ impl Engine {
         let written =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path).and_then(
                 |mut file| {
-                    file.write_all(&vec![0x5a; RESERVE_BYTES])?;
+                    file.write_all(&vec![0x5a; RESERVE_BYTES + MARGIN_BYTES])?;
+                    file.set_len(RESERVE_BYTES as u64)?;
                     file.sync_all()
                 },
             );

@@ -29,6 +29,10 @@ mod error;
 mod journal;
 mod keys;
 pub mod limit;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod power_loss_tests;
 mod retain;
 mod samples;
 mod series;

@@ -58,6 +58,8 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     pub(crate) const DEFAULT: Bounds = Bounds { series_max: 4096, rows_max: 100_000 };
+    /// Removal copies the pages it changes before it frees them; with little room it goes in small steps.
+    pub(crate) const ON_A_FULL_DISK: Bounds = Bounds { series_max: 4096, rows_max: 1_000 };
 }
 
 /// Removes what `policy` does not keep. `cursor` is the last series of the call before, and is moved on.

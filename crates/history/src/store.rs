@@ -186,7 +186,7 @@ impl Store {
 
     /// Removes a small value, durably; says whether there was one.
     pub fn remove(&self, key: &str) -> Result<bool, HistoryError> {
-        self.engine.write("remove a value", |tx| keys::remove(tx, key))
+        self.engine.free("remove a value", |tx| keys::remove(tx, key))
     }
 
     /// The keys of all small values that begin with `prefix`, in order.
@@ -201,7 +201,7 @@ impl Store {
         let cutoff = (now - HEAD_KEEPS).as_millis();
         let mut counts = self.head_counts.lock().unwrap_or_else(PoisonError::into_inner);
         let done =
-            self.engine.write("compact", |tx| compact::run(tx, &mut counts, cutoff, self.compact_bounds));
+            self.engine.free("compact", |tx| compact::run(tx, &mut counts, cutoff, self.compact_bounds));
         if done.is_err() {
             // The counts may be ahead of what was stored.
             *counts = HeadCounts::unknown();
@@ -211,12 +211,18 @@ impl Store {
 
     /// Removes what is older than `policy` allows, a bounded amount per call; goes on where the last call stopped.
     ///
-    /// A sample exactly as old as the limit is kept. Call it now and then (each hour, say), and again at once while it reports `more`.
+    /// A sample exactly as old as the limit is kept. On a full disk this works too, and gives room back to it.
+    /// Call it now and then (each hour, say), and again at once while it reports `more`.
     pub fn retain(&self, policy: &Retention, now: Timestamp) -> Result<Retained, HistoryError> {
         let mut cursor = self.retain_cursor.lock().unwrap_or_else(PoisonError::into_inner);
-        self.engine.write("remove what is too old", |tx| {
-            retain::run(tx, &mut cursor, policy, now, self.retain_bounds)
-        })
+        let bounds = if self.engine.is_full() { retain::Bounds::ON_A_FULL_DISK } else { self.retain_bounds };
+        let done = self
+            .engine
+            .free("remove what is too old", |tx| retain::run(tx, &mut cursor, policy, now, bounds))?;
+        if !done.more {
+            self.engine.shrink_if_full()?;
+        }
+        Ok(done)
     }
 
     /// Sizes, for metrics.
@@ -232,5 +238,10 @@ impl Store {
                 file_bytes,
             })
         })
+    }
+
+    /// Bytes of all chunks, keys included. Walks all of them: for measurements, not for every scrape.
+    pub fn chunk_bytes(&self) -> Result<u64, HistoryError> {
+        self.engine.read("measure the chunks", |tx| Ok(tx.open_table(table::CHUNKS)?.stats()?.stored_bytes()))
     }
 }

@@ -1,0 +1,78 @@
+//! Weighted power of two choices.
+//!
+//! A first target is drawn by weight and kept unless a second one, drawn likewise, is clearly cheaper (Mitzenmacher's two
+//! choices, with a preference for the first). The preference is what makes shares follow the weights: where costs are
+//! about equal the first draw decides, and its distribution *is* the weights. Comparing strictly, as the
+//! unweighted balancers do, would let noise in the latency of two idle targets decide, or send every request of an idle
+//! pair to the heavier one. For the same reason a lighter target is offered as the second choice only as often as its
+//! weight allows: an instance at a tenth of a full share must not get a fifth of the traffic because it is idle.
+
+use crate::Weights;
+
+/// Draws a target. `cost` is asked for at most a few indices and answers None for one that cannot be used now
+/// (unhealthy, full, already tried); see [`cost`]. None when no usable target has any weight.
+///
+/// At most [`DRAWS`] pairs are looked at before all targets are scanned, so the usual pick does not depend on their number.
+pub fn pick(
+    weights: &Weights,
+    mut random: impl FnMut() -> u64,
+    mut cost: impl FnMut(usize) -> Option<f64>,
+) -> Option<usize> {
+    let (first, first_cost) = draw_usable(weights, &mut random, &mut cost)?;
+    for _ in 0..DRAWS {
+        let second = weights.draw(random())?;
+        if second == first {
+            continue;
+        }
+        let offered = weights.weight(second) >= weights.weight(first)
+            || below(random(), weights.weight(first)) < weights.weight(second);
+        let better = offered && cost(second).is_some_and(|second_cost| second_cost * TOLERANCE < first_cost);
+        return Some(if better { second } else { first });
+    }
+    Some(first)
+}
+
+/// The cost of one more request: the estimated latency, grown by the requests that the target already works on in
+/// relation to its weight. `relative_weight` comes from [`Weights::relative`].
+pub fn cost(latency_s: f64, in_flight: u32, relative_weight: f64) -> f64 {
+    latency_s * (1.0 + f64::from(in_flight) / relative_weight.max(f64::MIN_POSITIVE))
+}
+
+fn draw_usable(
+    weights: &Weights,
+    random: &mut impl FnMut() -> u64,
+    cost: &mut impl FnMut(usize) -> Option<f64>,
+) -> Option<(usize, f64)> {
+    for _ in 0..DRAWS {
+        let index = weights.draw(random())?;
+        if let Some(cost) = cost(index) {
+            return Some((index, cost));
+        }
+    }
+    // Most of the weight is unusable: draw among the usable ones, in one pass (weighted reservoir of size one).
+    let mut total = 0;
+    let mut chosen = None;
+    for index in 0..weights.len() {
+        let weight = weights.weight(index);
+        if weight == 0 {
+            continue;
+        }
+        let Some(cost) = cost(index) else { continue };
+        total += weight;
+        if below(random(), total) < weight {
+            chosen = Some((index, cost));
+        }
+    }
+    chosen
+}
+
+/// A value below `bound` from a uniform `u64`.
+fn below(random: u64, bound: u64) -> u64 {
+    ((u128::from(random) * u128::from(bound)) >> 64) as u64
+}
+
+/// Draws until a usable, and then until a different target is found.
+pub const DRAWS: usize = 4;
+
+/// How much cheaper, as a ratio, the second choice must be: latency noise alone should not decide.
+pub const TOLERANCE: f64 = 1.25;

@@ -14,6 +14,7 @@ pub mod faults;
 pub mod replay;
 pub mod rivals;
 pub mod score;
+pub mod simulate;
 pub mod world;
 
 pub use demand::{Demand, DemandError};

@@ -1,0 +1,162 @@
+//! Rules that hold whatever goes wrong, checked from outside the planner.
+//!
+//! The checker believes only what passed between planner and world: the events that were delivered, the orders that were
+//! given, and what is physically there. It shares no state with the planner, so that a mistake in the planner's own table
+//! cannot hide itself. The planner's linter runs beside it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use forecast::Timestamp;
+use planner::{Action, ActionKind, Event, Snapshot};
+
+use crate::world::{Fleet, Stage};
+
+/// What the checker knows.
+#[derive(Debug, Clone, Default)]
+pub struct Checks {
+    /// Instances that the planner has been told are gone.
+    gone: BTreeSet<u64>,
+    /// Instances that it has been told are frozen.
+    parked: BTreeSet<u64>,
+    /// The route table it ordered last.
+    table: BTreeMap<u64, u32>,
+    /// Since when there has been demand and a healthy instance, but none with traffic.
+    idle_since: Option<Timestamp>,
+}
+
+/// The physical truth at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Truth<'a> {
+    /// The time.
+    pub now: Timestamp,
+    /// The instances.
+    pub fleet: &'a Fleet,
+    /// The route table in force.
+    pub table: &'a BTreeMap<u64, u32>,
+    /// Instances that do not answer.
+    pub sick: &'a BTreeSet<u64>,
+    /// Demand right now.
+    pub demand: f64,
+}
+
+impl Checks {
+    /// The planner was replaced: what it was told is told anew.
+    pub fn restart(&mut self, table: &BTreeMap<u64, u32>) {
+        *self = Checks { table: table.clone(), ..Checks::default() };
+    }
+
+    /// An event was delivered.
+    pub fn see_event(&mut self, event: &Event) {
+        match event {
+            Event::InstanceExited { instance, .. } | Event::InstanceStopped { instance, .. } => {
+                self.gone.insert(instance.get());
+            }
+            Event::InstanceParked { instance, .. } => {
+                self.parked.insert(instance.get());
+            }
+            Event::InstancePromoted { instance, .. } => {
+                self.parked.remove(&instance.get());
+            }
+            Event::InstanceAdopted { instance, parked: true, .. } => {
+                self.parked.insert(instance.get());
+            }
+            Event::InstanceAdopted { .. }
+            | Event::InstanceReady { .. }
+            | Event::DemandObserved { .. }
+            | Event::LoadObserved { .. }
+            | Event::BackendObserved { .. }
+            | Event::WeightsApplied { .. }
+            | Event::InstanceDrained { .. }
+            | Event::ActionFailed { .. }
+            | Event::InstanceUnhealthy { .. }
+            | Event::InstanceHealthy { .. }
+            | Event::OverrideSet { .. }
+            | Event::OverrideCleared { .. } => {}
+        }
+    }
+
+    /// An order was given.
+    pub fn see_action(&mut self, action: &Action) {
+        if let ActionKind::SetWeights { weights } = &action.kind {
+            self.table = weights.iter().map(|(instance, weight)| (instance.get(), *weight)).collect();
+        }
+    }
+
+    /// Checks every rule after the planner has taken an input and given its orders. Returns what is broken.
+    pub fn check(&mut self, truth: &Truth<'_>, snapshot: &Snapshot<'_>) -> Vec<String> {
+        let mut broken = Vec::new();
+        if let Err(violations) = planner::lint::check(snapshot) {
+            broken.extend(violations.iter().map(|violation| format!("linter: {violation}")));
+        }
+        self.check_routes(truth, &mut broken);
+        self.check_capacity(truth, &mut broken);
+        check_counts(truth, snapshot, &mut broken);
+        broken
+    }
+
+    fn check_routes(&self, truth: &Truth<'_>, broken: &mut Vec<String>) {
+        for (instance, weight) in self.table.iter().filter(|(_, weight)| **weight > 0) {
+            if self.gone.contains(instance) {
+                broken.push(format!("instance {instance} is known to be gone but is routed with weight {weight}"));
+            }
+            if self.parked.contains(instance) {
+                broken.push(format!("instance {instance} is known to be parked but is routed with weight {weight}"));
+            }
+        }
+        for (instance, weight) in truth.table.iter().filter(|(_, weight)| **weight > 0) {
+            if truth.fleet.stage(*instance) == Some(Stage::Parked) {
+                broken.push(format!("instance {instance} was parked while traffic went to it with weight {weight}"));
+            }
+        }
+    }
+
+    fn check_capacity(&mut self, truth: &Truth<'_>, broken: &mut Vec<String>) {
+        let mut healthy = truth.fleet.iter().filter(|(instance, _)| !truth.sick.contains(instance));
+        let routed = healthy.clone().any(|(_, stage)| stage == Stage::Active);
+        let usable = healthy.any(|(_, stage)| matches!(stage, Stage::Warm | Stage::Parked | Stage::Promoting));
+        if routed || !usable || truth.demand <= 0.0 {
+            self.idle_since = None;
+            return;
+        }
+        let since = *self.idle_since.get_or_insert(truth.now);
+        if truth.now.since(since) > IDLE_MAX {
+            broken.push(format!("for {:?} there were demand and a healthy standby but no capacity", IDLE_MAX));
+            self.idle_since = None;
+        }
+    }
+}
+
+fn check_counts(truth: &Truth<'_>, snapshot: &Snapshot<'_>, broken: &mut Vec<String>) {
+    for view in snapshot.workloads() {
+        let leaving = view.instances.iter().filter(|instance| {
+            truth.sick.contains(&instance.id().get())
+                || match instance.phase() {
+                    planner::Phase::Starting | planner::Phase::Ready => !instance.healthy(),
+                    planner::Phase::Draining
+                    | planner::Phase::Stopping
+                    | planner::Phase::Stopped
+                    | planner::Phase::Failed => true,
+                }
+        });
+        let present = truth.fleet.len() - truth.fleet.count(Stage::Stopping);
+        let bound = view.policy.replicas_max + leaving.count() as u32;
+        if present > bound {
+            broken.push(format!(
+                "{present} instances exist; at most {} may, and {bound} with those being replaced",
+                view.policy.replicas_max
+            ));
+        }
+        if let Some(plan) = view.plan
+            && plan.active_wanted.saturating_add(plan.standby_wanted) > view.policy.replicas_max
+        {
+            broken.push(format!(
+                "{} active and {} standby are wanted; at most {} may exist",
+                plan.active_wanted, plan.standby_wanted, view.policy.replicas_max
+            ));
+        }
+    }
+}
+
+/// Demand may wait this long while a healthy standby exists: two failed promotions and late news of each.
+pub const IDLE_MAX: Duration = Duration::from_secs(300);

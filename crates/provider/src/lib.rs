@@ -6,24 +6,26 @@
 //! test suite that runs against the real thing.
 //!
 //! [`ProcessProvider`] makes instances that are plain processes of this machine, each in a control group of its own
-//! (see [`cgroup`]). Promises:
+//! (version 1, 2 or the hybrid of both). Promises:
 //! - an instance survives a killed control plane, with its log, and is found again by [`Provider::adopt`];
 //! - a parked instance uses no processor time at all and answers again within a few milliseconds of a promotion;
 //! - a failed start and a stop leave no process, no group and no record behind, children of the instance included.
 //!
 //! It does not restart instances: it reports [`ProviderEvent::Exited`] and the planner decides.
 
-pub mod cgroup;
+mod cgroup;
 pub mod contract;
 mod error;
 mod face;
 mod name;
 pub mod probe;
 mod process;
+mod procfs;
 mod spec;
 
+pub use cgroup::{CgroupChoice, CgroupError};
 pub use error::ProviderError;
 pub use face::{EVENTS_MAX, ExitReason, InstanceInfo, Promoted, Provider, ProviderEvent, Usage};
 pub use name::{InstanceName, NAME_LENGTH_MAX, NameError};
-pub use process::{CgroupChoice, INSTANCES_MAX, ProcessConfig, ProcessProvider};
+pub use process::{INSTANCES_MAX, ProcessConfig, ProcessProvider};
 pub use spec::{InstanceSpec, LOG_LIMIT_MIN, Listen, Probe, ResourceLimits};

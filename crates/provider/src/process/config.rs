@@ -1,6 +1,9 @@
 //! Settings of the process provider.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+use crate::cgroup::CgroupChoice;
 
 /// Settings of the process provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,34 +14,27 @@ pub struct ProcessConfig {
     pub cgroups: CgroupChoice,
     /// Most instances at a time. Default [`INSTANCES_MAX`].
     pub instances_max: usize,
+    /// Environment of every instance, below what its order adds. Default: PATH, HOME, LANG and TZ of this process, as
+    /// far as they are set, and nothing else of it: it may hold secrets.
+    pub environment: BTreeMap<String, String>,
 }
 
 impl ProcessConfig {
-    /// The default settings with this state folder.
+    /// The default settings with this state folder. Reads the environment of this process.
     #[must_use]
     pub fn new(state_dir: impl Into<PathBuf>) -> ProcessConfig {
+        let inherited =
+            INHERITED.iter().filter_map(|key| Some(((*key).to_owned(), std::env::var(key).ok()?)));
         ProcessConfig {
             state_dir: state_dir.into(),
             cgroups: CgroupChoice::Best,
             instances_max: INSTANCES_MAX,
+            environment: inherited.collect(),
         }
     }
 }
 
-/// Which kind of control group is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum CgroupChoice {
-    /// Version 2, else version 1, else none, whichever works first.
-    #[default]
-    Best,
-    /// Version 2 only, also where it has no controllers (hybrid); an error where it does not work.
-    V2,
-    /// Version 1 only, as if there were no version 2; an error where it does not work.
-    V1,
-    /// No control groups: signals to the process group. Weaker: a child that leaves the group runs on while the
-    /// instance is parked.
-    None,
-}
-
 /// Most instances at a time, unless the settings say otherwise.
 pub const INSTANCES_MAX: usize = 1024;
+/// What is taken over from our own environment.
+const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];

@@ -1,71 +1,221 @@
 //! Instances that are processes of this machine.
-mod config;
-pub use config::{CgroupChoice, INSTANCES_MAX, ProcessConfig};
+//!
+//! Nothing an instance needs is held by the control plane: it has its own session, its own control group, and a file
+//! for its output, so it does not notice when the control plane dies. What a later control plane needs to find it again
+//! is in a record in the state folder.
+//!
+//! - [`table`](self): who exists, and whose turn it is; `instance`: one of them, and the task that watches over it.
+//! - `start`: from an order to a ready instance; with `command`, `ports`, `spawn` for the steps.
+//! - `steps`: park, promote, stop.
+//! - `adopt`: after a restart; with `record` and `state`.
+//! - `output`: the bounded output files. `exit`: pidfds.
 
+mod adopt;
+mod command;
+mod config;
+mod exit;
+mod instance;
+mod output;
+mod ports;
+mod record;
+mod spawn;
+mod start;
+mod state;
+mod steps;
+mod table;
+
+use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
+use tokio::task::AbortHandle;
 
+use self::state::{Lock, StateDir};
+use self::table::Table;
+use crate::cgroup::{Layout, Parent};
 use crate::error::ProviderError;
-use crate::face::{EVENTS_MAX, InstanceInfo, Promoted, Provider, ProviderEvent, Usage};
+use crate::face::{InstanceInfo, Promoted, Provider, ProviderEvent, Usage};
 use crate::name::InstanceName;
+use crate::procfs;
 use crate::spec::InstanceSpec;
 
-/// The process provider.
+pub use config::{INSTANCES_MAX, ProcessConfig};
+
+/// Makes instances that are processes of this machine.
+///
+/// Dropping it leaves the instances running, for another one to adopt; [`Provider::shutdown`] stops them.
 #[derive(Debug)]
 pub struct ProcessProvider {
-    events: broadcast::Sender<ProviderEvent>,
+    table: Arc<Table>,
+    bounding: AbortHandle,
+    _lock: Lock,
 }
 
 impl ProcessProvider {
-    /// Opens the state folder and takes its lock. Must be called inside a tokio runtime.
+    /// Opens the state folder, takes its lock and finds a place for the control groups. Call [`Provider::adopt`] next.
+    /// Must be called inside a tokio runtime with IO and time.
     ///
     /// # Errors
-    /// The folder cannot be used or is in use, or the ordered kind of control group does not work here.
-    pub fn open(_config: ProcessConfig) -> Result<ProcessProvider, ProviderError> {
-        Ok(ProcessProvider { events: broadcast::Sender::new(EVENTS_MAX) })
+    /// The folder cannot be used, or another control plane uses it, or the ordered kind of control group does not work
+    /// here.
+    pub fn open(config: ProcessConfig) -> Result<ProcessProvider, ProviderError> {
+        let (state, lock) = StateDir::open(&config.state_dir)?;
+        let boot_id = procfs::boot_id().map_err(|source| ProviderError::State {
+            step: "read the boot id for",
+            path: config.state_dir.clone(),
+            source,
+        })?;
+        let parent = Layout::detect()
+            .and_then(|layout| Parent::open(&layout, config.cgroups, state.id()))
+            .map_err(|source| ProviderError::Cgroup { step: "make the group of all instances", source })?;
+        let table = Arc::new(Table::new(state, parent, boot_id, config.environment, config.instances_max));
+        let bounding = tokio::spawn(bound_outputs(Arc::clone(&table))).abort_handle();
+        Ok(ProcessProvider { table, bounding, _lock: lock })
     }
 }
 
 impl Provider for ProcessProvider {
     async fn start(&self, spec: InstanceSpec) -> Result<InstanceInfo, ProviderError> {
         spec.validate()?;
-        Err(ProviderError::CalledOff(spec.name))
+        let (turn, called_off) = self.table.reserve(&spec.name)?;
+        // Called off when this future is dropped; without effect once the start is over.
+        let _guard = CallOff { table: &self.table, name: spec.name.clone() };
+        let table = Arc::clone(&self.table);
+        // A task of its own, so that undoing a start is not cut short by whoever gave up waiting.
+        let starting = tokio::spawn(async move {
+            let _turn = turn.lock().await;
+            let name = spec.name.clone();
+            let started = start::start(&table, spec, called_off).await;
+            match (table.finish_start(&name), started) {
+                // Ended between its probe and here; its watcher has cleared it away.
+                (false, Ok(_)) => Err(ProviderError::ExitedEarly {
+                    log: output::quote(&table.state.log(&name)),
+                    name,
+                    reason: crate::face::ExitReason::Unknown,
+                }),
+                (_, started) => started,
+            }
+        });
+        starting.await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
     }
 
     async fn park(&self, name: &InstanceName) -> Result<(), ProviderError> {
-        Err(ProviderError::Unknown(name.clone()))
+        steps::park(&self.table, name).await
     }
 
     async fn promote(&self, name: &InstanceName) -> Result<Promoted, ProviderError> {
-        Err(ProviderError::Unknown(name.clone()))
+        steps::promote(&self.table, name).await
     }
 
-    async fn stop(&self, name: &InstanceName, _grace: Duration) -> Result<(), ProviderError> {
-        Err(ProviderError::Unknown(name.clone()))
+    async fn stop(&self, name: &InstanceName, grace: Duration) -> Result<(), ProviderError> {
+        let (table, name) = (Arc::clone(&self.table), name.clone());
+        let stopping = tokio::spawn(async move { steps::stop(&table, &name, grace).await });
+        stopping.await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
     }
 
     fn list(&self) -> Vec<InstanceInfo> {
-        Vec::new()
+        self.table.infos()
     }
 
     async fn usage(&self, name: &InstanceName) -> Result<Usage, ProviderError> {
-        Err(ProviderError::Unknown(name.clone()))
+        let instance = self.table.find(name).ok_or_else(|| ProviderError::Unknown(name.clone()))?;
+        let read = blocking(move || instance.record.group.usage()).await;
+        read.map_err(|source| ProviderError::Cgroup { step: "read the usage of the instance", source })
     }
 
-    async fn logs(&self, name: &InstanceName, _tail_bytes: u64) -> Result<String, ProviderError> {
-        Err(ProviderError::Unknown(name.clone()))
+    async fn logs(&self, name: &InstanceName, tail_bytes: u64) -> Result<String, ProviderError> {
+        let path = self.table.state.log(name);
+        let reading = path.clone();
+        match blocking(move || output::tail(&reading, tail_bytes.min(LOG_TAIL_MAX))).await {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(ProviderError::Unknown(name.clone()))
+            }
+            Err(source) => Err(ProviderError::State { step: "read the output", path, source }),
+        }
     }
 
     async fn adopt(&self) -> Result<Vec<InstanceInfo>, ProviderError> {
-        Ok(Vec::new())
+        adopt::adopt(&self.table).await
     }
 
     fn events(&self) -> broadcast::Receiver<ProviderEvent> {
-        self.events.subscribe()
+        self.table.subscribe()
     }
 
-    async fn shutdown(&self, _grace: Duration) -> Result<(), ProviderError> {
-        Ok(())
+    async fn shutdown(&self, grace: Duration) -> Result<(), ProviderError> {
+        let stops: Vec<_> = self
+            .table
+            .names()
+            .into_iter()
+            .map(|name| {
+                let table = Arc::clone(&self.table);
+                tokio::spawn(async move { steps::stop(&table, &name, grace).await })
+            })
+            .collect();
+        let mut first_failure = Ok(());
+        for stop in stops {
+            let stopped = stop.await.unwrap_or_else(|error| resume_unwind(error.into_panic()));
+            // One that ended by itself meanwhile is as good as stopped.
+            if let Err(error) = stopped
+                && !matches!(error, ProviderError::Unknown(_))
+                && first_failure.is_ok()
+            {
+                first_failure = Err(error);
+            }
+        }
+        let table = Arc::clone(&self.table);
+        blocking(move || table.parent.remove()).await;
+        first_failure
     }
 }
+
+impl Drop for ProcessProvider {
+    fn drop(&mut self) {
+        self.bounding.abort();
+        self.table.names().iter().for_each(|name| self.table.call_off(name));
+        self.table.instances().iter().for_each(|instance| {
+            if instance.is_ready() {
+                instance.leave();
+            }
+        });
+    }
+}
+
+/// Calls a start off when it is dropped.
+struct CallOff<'a> {
+    table: &'a Table,
+    name: InstanceName,
+}
+
+impl Drop for CallOff<'_> {
+    fn drop(&mut self) {
+        self.table.call_off(&self.name);
+    }
+}
+
+async fn bound_outputs(table: Arc<Table>) {
+    loop {
+        tokio::time::sleep(OUTPUT_INTERVAL).await;
+        let table = Arc::clone(&table);
+        blocking(move || table.bound_outputs()).await;
+    }
+}
+
+/// Runs something that blocks on the threads made for that.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // The runtime is being shut down and will not poll this again.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// How often output files are looked at.
+const OUTPUT_INTERVAL: Duration = Duration::from_millis(500);
+/// Most output returned at once, in bytes.
+const LOG_TAIL_MAX: u64 = 16 << 20;

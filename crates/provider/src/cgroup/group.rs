@@ -1,0 +1,246 @@
+//! The group of one instance.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use super::core::{Core, tree};
+use super::signals::{Leader, Signals};
+use super::{CgroupError, Controller, io_error};
+use crate::face::Usage;
+use crate::name::InstanceName;
+use crate::procfs::Stat;
+
+/// The group of one instance: the core that freezes and kills, and version 1 groups that count and limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub(super) core: Core,
+    /// Further groups of version 1 hierarchies that the instance is in.
+    pub(super) others: BTreeMap<Controller, PathBuf>,
+}
+
+impl Group {
+    /// The files to which a process writes `0` to enter the group. To be opened before the fork: the child must not
+    /// allocate.
+    pub(crate) fn entrances(&self) -> Result<Vec<OwnedFd>, CgroupError> {
+        let open = |dir: &PathBuf| -> Result<OwnedFd, CgroupError> {
+            let path = dir.join("cgroup.procs");
+            let file: File = OpenOptions::new().write(true).open(&path).map_err(io_error("open", &path))?;
+            Ok(file.into())
+        };
+        self.dirs().iter().map(open).collect()
+    }
+
+    /// Tells who the first process is; needed where signals take the place of a group.
+    pub(crate) fn led_by(mut self, pid: u32, start_ticks: u64) -> Group {
+        if let Core::Signals(signals) = &mut self.core {
+            signals.leader = Some(Leader { pid, start_ticks });
+        }
+        self
+    }
+
+    /// Freezes everything and waits for it; on failure everything runs.
+    pub(crate) fn freeze(&self) -> Result<(), CgroupError> {
+        self.core.freeze()
+    }
+
+    /// Thaws everything.
+    pub(crate) fn thaw(&self) -> Result<(), CgroupError> {
+        self.core.thaw()
+    }
+
+    /// Whether a thaw is one short write, fit for an async thread.
+    pub(crate) fn thaws_at_once(&self) -> bool {
+        match self.core {
+            Core::V2(_) | Core::V1(_) => true,
+            Core::Signals(_) => false,
+        }
+    }
+
+    /// Whether it is frozen, read from the machine.
+    pub(crate) fn is_frozen(&self) -> Result<bool, CgroupError> {
+        self.core.is_frozen()
+    }
+
+    /// The living processes.
+    pub(crate) fn members(&self) -> Vec<u32> {
+        self.core.members()
+    }
+
+    /// Asks all processes to end. They must be thawed.
+    pub(crate) fn terminate(&self, leader: u32) {
+        let pid = |pid: u32| i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let members = self.members();
+        // The process group in one call, then those that are in another one.
+        if let Some(group) = pid(leader).filter(|_| members.contains(&leader)) {
+            let _ = kill_process_group(group, Signal::TERM);
+        }
+        let others =
+            members.into_iter().filter(|member| Stat::of(*member).is_some_and(|stat| stat.group != leader));
+        for other in others.filter_map(pid) {
+            let _ = kill_process(other, Signal::TERM);
+        }
+    }
+
+    /// Kills everything, waits until nothing lives, and removes the folders.
+    pub(crate) fn destroy(&self) -> Result<(), CgroupError> {
+        self.core.kill()?;
+        self.dirs().iter().try_for_each(|dir| remove_tree(dir))
+    }
+
+    /// What the processes have used.
+    pub(crate) fn usage(&self) -> Result<Usage, CgroupError> {
+        let members = self.members();
+        let stats: Vec<Stat> = members.iter().filter_map(|pid| Stat::of(*pid)).collect();
+        Ok(Usage {
+            cpu_time: self.cpu_time()?.unwrap_or_else(|| stats.iter().map(Stat::cpu_time).sum()),
+            memory_bytes: self.memory_bytes().unwrap_or_else(|| stats.iter().map(Stat::resident_bytes).sum()),
+            processes: u32::try_from(members.len()).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// Lines `kind:folder` that [`Group::from_lines`] understands.
+    pub(crate) fn to_lines(&self) -> Vec<String> {
+        let core = match &self.core {
+            Core::V2(dir) => format!("v2:{}", dir.display()),
+            Core::V1(dir) => format!("v1:{}", dir.display()),
+            Core::Signals(signals) => format!("signals:{}", signals.mark),
+        };
+        let others =
+            self.others.iter().map(|(controller, dir)| format!("{}:{}", controller.word(), dir.display()));
+        std::iter::once(core).chain(others).collect()
+    }
+
+    /// The group of the instance `name` that was written by [`Group::to_lines`]; `None` when the lines are not from
+    /// there. A damaged record must not make us kill a group that is not an instance's.
+    pub(crate) fn from_lines<'a>(name: &InstanceName, lines: impl Iterator<Item = &'a str>) -> Option<Group> {
+        let (mut core, mut others) = (None, BTreeMap::new());
+        let leaf = leaf(name);
+        for line in lines {
+            let (kind, place) = line.split_once(':')?;
+            if kind != "signals" && !Path::new(place).file_name().is_some_and(|last| last == leaf.as_str()) {
+                return None;
+            }
+            match kind {
+                "v2" => core = Some(Core::V2(place.into())),
+                "v1" => core = Some(Core::V1(place.into())),
+                "signals" if place.ends_with(&format!("/{name}")) => {
+                    core = Some(Core::Signals(Signals { mark: place.to_owned(), leader: None }))
+                }
+                word => drop(others.insert(Controller::from_word(word)?, place.into())),
+            }
+        }
+        Some(Group { core: core?, others })
+    }
+
+    /// Every folder of the group, each once: several controllers may share a hierarchy.
+    pub(super) fn dirs(&self) -> Vec<PathBuf> {
+        let mut dirs: Vec<PathBuf> = match &self.core {
+            Core::V2(dir) | Core::V1(dir) => vec![dir.clone()],
+            Core::Signals(_) => Vec::new(),
+        };
+        for dir in self.others.values() {
+            if !dirs.contains(dir) {
+                dirs.push(dir.clone());
+            }
+        }
+        dirs
+    }
+
+    /// The group's own count where it has one; it includes processes that have ended.
+    fn cpu_time(&self) -> Result<Option<Duration>, CgroupError> {
+        if let Core::V2(dir) = &self.core {
+            let path = dir.join("cpu.stat");
+            let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+            let micros = text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok());
+            return Ok(micros.map(Duration::from_micros));
+        }
+        let Some(dir) = self.others.get(&Controller::Cpuacct) else { return Ok(None) };
+        Ok(number(&dir.join("cpuacct.usage")).map(Duration::from_nanos))
+    }
+
+    fn memory_bytes(&self) -> Option<u64> {
+        match (&self.core, self.others.get(&Controller::Memory)) {
+            (_, Some(dir)) => number(&dir.join("memory.usage_in_bytes")),
+            (Core::V2(dir), None) => number(&dir.join("memory.current")),
+            (Core::V1(_) | Core::Signals(_), None) => None,
+        }
+    }
+}
+
+/// The folder name of an instance's group. The beginning keeps it from being one of the kernel's file names.
+pub(super) fn leaf(name: &InstanceName) -> String {
+    format!("{LEAF_PREFIX}{name}")
+}
+
+fn number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Removes a group and the groups below it. The kernel says "busy" for a moment after the last process has died.
+fn remove_tree(dir: &Path) -> Result<(), CgroupError> {
+    for dir in tree(dir) {
+        let mut tries = 0;
+        loop {
+            match fs::remove_dir(&dir) {
+                Ok(()) => break,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy && tries < REMOVE_TRIES => {
+                    tries += 1;
+                    thread::sleep(Duration::from_millis(1));
+                }
+                Err(error) => return Err(io_error("remove", &dir)(error)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Begins the folder name of an instance's group.
+pub(super) const LEAF_PREFIX: &str = "i-";
+/// How often the removal of a busy group is tried, a millisecond apart.
+const REMOVE_TRIES: u32 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> InstanceName {
+        "web-1".parse().expect("a name")
+    }
+
+    #[test]
+    fn a_group_is_read_back_as_it_was_written() {
+        let groups = [
+            Group {
+                core: Core::V2("/a/b c/i-web-1".into()),
+                others: [(Controller::Memory, "/m/i-web-1".into())].into(),
+            },
+            Group { core: Core::V1("/f/i-web-1".into()), others: BTreeMap::new() },
+            Group {
+                core: Core::Signals(Signals { mark: "A=b:c/web-1".to_owned(), leader: None }),
+                others: BTreeMap::new(),
+            },
+        ];
+        for group in groups {
+            let lines = group.to_lines();
+            assert_eq!(Group::from_lines(&name(), lines.iter().map(String::as_str)), Some(group));
+        }
+    }
+
+    #[test]
+    fn lines_from_elsewhere_are_no_group() {
+        let foreign =
+            ["v2:/sys/fs/cgroup", "v2:/sys/fs/cgroup/foreshadow/x/i-web-2", "signals:A=b/web-2", "signals:"];
+        for line in ["", "v2", "magic:/x/i-web-1", "memory:/x/i-web-1"].into_iter().chain(foreign) {
+            assert_eq!(Group::from_lines(&name(), [line].into_iter()), None, "{line:?}");
+        }
+        assert_eq!(Group::from_lines(&name(), std::iter::empty()), None);
+    }
+}

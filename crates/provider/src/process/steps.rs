@@ -1,0 +1,109 @@
+//! The steps of a running instance: park, promote, stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::{Instant, timeout};
+
+use super::blocking;
+use super::instance::Instance;
+use super::table::Table;
+use crate::error::ProviderError;
+use crate::face::Promoted;
+use crate::name::InstanceName;
+use crate::probe::ask;
+
+/// Freezes an instance.
+pub(super) async fn park(table: &Arc<Table>, name: &InstanceName) -> Result<(), ProviderError> {
+    let (turn, instance) = take_turn(table, name).await?;
+    blocking(move || {
+        // The turn ends with the freeze, not with the caller's patience.
+        let _turn = turn;
+        let frozen = instance.record.group.freeze();
+        instance.set_parked(frozen.is_ok());
+        frozen.map_err(|source| ProviderError::Freezer {
+            name: instance.record.name.clone(),
+            step: "freeze",
+            source,
+        })
+    })
+    .await
+}
+
+/// Thaws an instance and verifies that it serves.
+pub(super) async fn promote(table: &Arc<Table>, name: &InstanceName) -> Result<Promoted, ProviderError> {
+    let (_turn, instance) = take_turn(table, name).await?;
+    let begin = Instant::now();
+    let group = &instance.record.group;
+    let thawed = if group.thaws_at_once() {
+        group.thaw()
+    } else {
+        let instance = Arc::clone(&instance);
+        blocking(move || instance.record.group.thaw()).await
+    };
+    thawed.map_err(|source| ProviderError::Freezer { name: name.clone(), step: "thaw", source })?;
+    instance.set_parked(false);
+    let record = &instance.record;
+    tokio::select! {
+        biased;
+        ended = instance.ended() => Err(ProviderError::Exited { name: name.clone(), reason: ended.reason }),
+        asked = ask(&record.probe, record.addr, record.probe_timeout) => match asked {
+            Ok(()) => Ok(Promoted { took: begin.elapsed() }),
+            Err(source) => Err(ProviderError::Unverified { name: name.clone(), source }),
+        },
+    }
+}
+
+/// Ends an instance and everything it has started.
+pub(super) async fn stop(
+    table: &Arc<Table>,
+    name: &InstanceName,
+    grace: Duration,
+) -> Result<(), ProviderError> {
+    let turn = table.turn(name).ok_or_else(|| ProviderError::Unknown(name.clone()))?;
+    table.call_off(name);
+    let _turn = turn.lock_owned().await;
+    // Whatever took its turn before may have ended it.
+    let Some(instance) = table.find(name) else { return Ok(()) };
+    instance.want_end(Instant::now() + grace);
+    let asking = Arc::clone(&instance);
+    let thawed = blocking(move || {
+        // A frozen process cannot hear the request to end.
+        let thawed = asking.record.group.thaw();
+        asking.record.group.terminate(asking.record.pid);
+        thawed
+    })
+    .await;
+    instance.set_parked(false);
+    if let Err(error) = thawed {
+        tracing::debug!(instance = %name, %error, "cannot thaw an instance to be stopped; it is killed");
+    } else if let Ok(ended) = timeout(grace, instance.ended()).await
+        && ended.is_clean
+    {
+        return Ok(());
+    }
+    if instance.kill().await.is_clean {
+        return Ok(());
+    }
+    // Once more, for the reason.
+    let again = Arc::clone(&instance);
+    let destroyed = blocking(move || again.record.group.destroy()).await;
+    destroyed.map_err(|source| ProviderError::Stop { name: name.clone(), source })
+}
+
+/// Waits for the turn of a ready instance.
+async fn take_turn(
+    table: &Arc<Table>,
+    name: &InstanceName,
+) -> Result<(OwnedMutexGuard<()>, Arc<Instance>), ProviderError> {
+    let unknown = || ProviderError::Unknown(name.clone());
+    let turn = table.turn(name).ok_or_else(unknown)?;
+    let is_ready = table.find(name).is_some_and(|instance| instance.is_ready());
+    if !is_ready {
+        return Err(ProviderError::NotReady(name.clone()));
+    }
+    let turn = turn.lock_owned().await;
+    let instance = table.find(name).ok_or_else(unknown)?;
+    Ok((turn, instance))
+}

@@ -1,0 +1,180 @@
+//! The table of all instances of a provider: who exists, and whose turn it is.
+//!
+//! The table is locked for single steps only, never across a wait. What takes time for one instance (park, promote,
+//! stop) holds that instance's own turn instead.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{broadcast, watch};
+
+use super::instance::Instance;
+use super::output;
+use super::ports::Ports;
+use super::state::StateDir;
+use crate::cgroup::Parent;
+use crate::error::ProviderError;
+use crate::face::{EVENTS_MAX, InstanceInfo, ProviderEvent};
+use crate::name::InstanceName;
+
+/// Everything the tasks of a provider share.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) state: StateDir,
+    pub(super) parent: Parent,
+    pub(super) boot_id: String,
+    pub(super) environment: BTreeMap<String, String>,
+    pub(super) ports: Mutex<Ports>,
+    slots: Mutex<BTreeMap<InstanceName, Slot>>,
+    instances_max: usize,
+    events: broadcast::Sender<ProviderEvent>,
+}
+
+/// The place of one instance. It exists from the order to start it until its end.
+#[derive(Debug, Default)]
+struct Slot {
+    turn: Turn,
+    /// While it starts: the way to call that off.
+    starting: Option<watch::Sender<bool>>,
+    instance: Option<Arc<Instance>>,
+}
+
+/// Held by whoever does something to an instance.
+pub(super) type Turn = Arc<tokio::sync::Mutex<()>>;
+
+impl Table {
+    pub(super) fn new(
+        state: StateDir,
+        parent: Parent,
+        boot_id: String,
+        environment: BTreeMap<String, String>,
+        instances_max: usize,
+    ) -> Table {
+        Table {
+            state,
+            parent,
+            boot_id,
+            environment,
+            ports: Mutex::default(),
+            slots: Mutex::default(),
+            instances_max,
+            events: broadcast::Sender::new(EVENTS_MAX),
+        }
+    }
+
+    /// Takes the name for an instance to be started. The receiver tells when the start is called off.
+    pub(super) fn reserve(
+        &self,
+        name: &InstanceName,
+    ) -> Result<(Turn, watch::Receiver<bool>), ProviderError> {
+        let mut slots = self.slots();
+        if slots.contains_key(name) {
+            return Err(ProviderError::NameTaken(name.clone()));
+        }
+        if slots.len() >= self.instances_max {
+            return Err(ProviderError::TooMany { name: name.clone(), limit: self.instances_max });
+        }
+        let (call_off, called_off) = watch::channel(false);
+        let slot = Slot { starting: Some(call_off), ..Slot::default() };
+        let turn = Arc::clone(&slot.turn);
+        slots.insert(name.clone(), slot);
+        Ok((turn, called_off))
+    }
+
+    /// The start is over. True if its instance is still there; without one the name is free again.
+    pub(super) fn finish_start(&self, name: &InstanceName) -> bool {
+        let mut slots = self.slots();
+        let Some(slot) = slots.get_mut(name) else { return false };
+        slot.starting = None;
+        let exists = slot.instance.is_some();
+        if !exists {
+            slots.remove(name);
+        }
+        exists
+    }
+
+    /// Calls a start off, if there is one.
+    pub(super) fn call_off(&self, name: &InstanceName) {
+        if let Some(call_off) = self.slots().get(name).and_then(|slot| slot.starting.as_ref()) {
+            call_off.send_replace(true);
+        }
+    }
+
+    /// Enters an instance, be it adopted or of a start in progress.
+    pub(super) fn insert(&self, instance: &Arc<Instance>) {
+        let mut slots = self.slots();
+        slots.entry(instance.record.name.clone()).or_default().instance = Some(Arc::clone(instance));
+    }
+
+    /// Forgets an instance that has ended, and its record.
+    pub(super) fn remove(&self, instance: &Arc<Instance>) {
+        let name = &instance.record.name;
+        let mut slots = self.slots();
+        let Some(slot) = slots.get_mut(name) else { return };
+        if !slot.instance.as_ref().is_some_and(|present| Arc::ptr_eq(present, instance)) {
+            return;
+        }
+        // Under the lock, so that the record of a next instance of this name cannot be meant.
+        let path = self.state.record(name);
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::warn!(%error, path = %path.display(), "cannot remove the record of an ended instance");
+        }
+        slot.instance = None;
+        if slot.starting.is_none() {
+            slots.remove(name);
+        }
+    }
+
+    /// The instance, if it runs.
+    pub(super) fn find(&self, name: &InstanceName) -> Option<Arc<Instance>> {
+        self.slots().get(name)?.instance.clone()
+    }
+
+    /// The turn of an instance, if the name is known.
+    pub(super) fn turn(&self, name: &InstanceName) -> Option<Turn> {
+        self.slots().get(name).map(|slot| Arc::clone(&slot.turn))
+    }
+
+    /// Whether the name is taken.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.slots().contains_key(name)
+    }
+
+    pub(super) fn names(&self) -> Vec<InstanceName> {
+        self.slots().keys().cloned().collect()
+    }
+
+    pub(super) fn instances(&self) -> Vec<Arc<Instance>> {
+        self.slots().values().filter_map(|slot| slot.instance.clone()).collect()
+    }
+
+    pub(super) fn infos(&self) -> Vec<InstanceInfo> {
+        self.instances().iter().map(|instance| instance.info()).collect()
+    }
+
+    /// Tells whoever listens; it is fine if nobody does.
+    pub(super) fn report(&self, event: ProviderEvent) {
+        let _ = self.events.send(event);
+    }
+
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<ProviderEvent> {
+        self.events.subscribe()
+    }
+
+    /// Keeps the outputs bounded: each by itself, and how many there are of ended instances.
+    pub(super) fn bound_outputs(&self) {
+        for instance in self.instances() {
+            let path = self.state.log(&instance.record.name);
+            if let Err(error) = output::bound(&path, instance.record.log_limit) {
+                tracing::warn!(%error, path = %path.display(), "cannot bound an output file");
+            }
+        }
+        output::prune(&self.state.logs(), |name| self.knows(name));
+    }
+
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<InstanceName, Slot>> {
+        // Every change under this lock is a single step, so a panic elsewhere cannot have left it half done.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,5 +1,7 @@
-//! Calibrated distributions: a curve of tracked quantiles, and the tail beyond them.
+//! Calibrated distributions: residuals of a target counted online, and curves of quantiles with a tail beyond them.
 
 mod curve;
+mod residuals;
 
-pub(crate) use curve::{Curve, GRID, Tail};
+pub(crate) use curve::{Curve, GRID, Tail, at};
+pub(crate) use residuals::Residuals;

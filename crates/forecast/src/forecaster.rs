@@ -1,11 +1,13 @@
-//! The online forecaster of one series.
+//! The online forecaster of one series: keeps the clock, decides when to look for seasons, judges its own work.
 
 use std::time::Duration;
 
-use crate::calibration::Curve;
+use crate::clock::{DAY, WEEK};
 use crate::config::{Config, ConfigError};
+use crate::memory::FINE_STEPS;
+use crate::model::{Model, Setting};
 use crate::paths::{Forecast, Values, WindowMax};
-use crate::season::Season;
+use crate::season::{self, Candidates, Season};
 use crate::timestamp::Timestamp;
 use crate::trust::{Trust, UntrustedReason};
 
@@ -17,8 +19,15 @@ use crate::trust::{Trust, UntrustedReason};
 #[derive(Clone, Debug)]
 pub struct Forecaster {
     config: Config,
-    last: Option<(Timestamp, f64)>,
+    horizon: usize,
+    model: Option<Model>,
+    seasons: Vec<Season>,
+    version: u64,
+    last: Option<f64>,
     observed: u64,
+    /// Steps without a value since the last one that had one.
+    silent_steps: u64,
+    steps_until_search: u64,
 }
 
 impl Forecaster {
@@ -28,72 +37,207 @@ impl Forecaster {
     /// [`ConfigError`] names the setting that cannot work.
     pub fn new(config: Config) -> Result<Forecaster, ConfigError> {
         config.validate()?;
-        Ok(Forecaster { config, last: None, observed: 0 })
+        Ok(Forecaster {
+            horizon: config.horizon_steps(),
+            config,
+            model: None,
+            seasons: Vec::new(),
+            version: 0,
+            last: None,
+            observed: 0,
+            silent_steps: 0,
+            steps_until_search: SEARCH_FIRST,
+        })
     }
 
-    /// The value of the step that begins at `at`; `None` or NaN when it is missing.
+    /// The value of the step that begins at `at`; `None` or NaN when it is missing. The first call sets the grid of steps;
+    /// later ones are taken for the nearest step. A jump ahead counts as missing steps; one so far that nothing remembered
+    /// would be of use begins anew. Constant time, but for the rare search for seasons. Magnitudes beyond 1e30 are taken
+    /// for 1e30.
     ///
     /// # Errors
     /// [`ObserveError`] when the step is not after the last one, or the value is infinite or below zero where that is
     /// impossible. The forecaster is then unchanged.
     pub fn observe(&mut self, at: Timestamp, value: Option<f64>) -> Result<(), ObserveError> {
-        if let Some((last, _)) = self.last
-            && at <= last
-        {
-            return Err(ObserveError::NotAfterLast { at, last });
-        }
+        let value = value.filter(|value| !value.is_nan());
         match value {
             Some(value) if value.is_infinite() => return Err(ObserveError::Infinite { at }),
             Some(value) if value < 0.0 && self.config.non_negative => {
                 return Err(ObserveError::Negative { at, value });
             }
-            Some(value) if !value.is_nan() => {
-                self.last = Some((at, value));
-                self.observed += 1;
-            }
             Some(_) | None => {}
         }
+        let ahead = match &self.model {
+            None => 0,
+            Some(model) => {
+                let next = model.memory.next();
+                let step = model.clock.step_of(at).filter(|&step| step >= next).ok_or_else(|| {
+                    ObserveError::NotAfterLast { at, last: model.clock.begins_at(next.saturating_sub(1)) }
+                })?;
+                step - next
+            }
+        };
+        if ahead > JUMP_MAX {
+            self.model = None;
+            self.seasons.clear();
+            self.version += 1;
+            self.observed = 0;
+            self.steps_until_search = SEARCH_FIRST;
+        }
+        if self.model.is_some() {
+            for _ in 0..ahead {
+                self.advance(at, None);
+            }
+        }
+        self.advance(at, value.map(|value| value.clamp(-VALUE_MAX, VALUE_MAX)));
         Ok(())
     }
 
-    /// Quantiles of the next `steps` steps.
-    pub fn forecast(&self, steps: usize, quantiles: &[f64]) -> Forecast {
-        let mut values = Values::zeros(steps, quantiles.len());
-        for h in 0..steps {
-            values.row_mut(h).fill(self.last.map_or(0.0, |(_, value)| value));
+    fn advance(&mut self, at: Timestamp, value: Option<f64>) {
+        let (config, horizon) = (&self.config, self.horizon);
+        let model = self.model.get_or_insert_with(|| {
+            Model::new(&Setting {
+                origin: at,
+                step: config.step,
+                zone: config.time_zone.clone(),
+                horizon,
+                floor: if config.non_negative { 0.0 } else { f64::MIN },
+            })
+        });
+        model.advance(value);
+        match value {
+            Some(value) => {
+                self.last = Some(value);
+                self.observed += 1;
+                self.silent_steps = 0;
+            }
+            None => self.silent_steps += 1,
         }
-        Forecast {
-            issued_at: self.last.map_or(Timestamp::EPOCH, |(at, _)| at + self.config.step),
-            step: self.config.step,
-            quantiles: quantiles.to_vec(),
-            values,
-            model_version: 0,
+        self.steps_until_search -= 1;
+        if self.steps_until_search == 0 {
+            self.search();
         }
     }
 
-    /// Distribution of the largest value of the next `steps` steps, calibrated as a target of its own.
+    /// Looks for seasons in what is remembered, and starts over with them when they are others than before.
+    fn search(&mut self) {
+        let Some(model) = &self.model else { return };
+        let held = model.memory.next() - model.memory.oldest();
+        let day = model.clock.steps_in(DAY).unwrap_or(0) as u64;
+        self.steps_until_search = (held / 4).clamp(SEARCH_FIRST, day.max(held / 8).max(SEARCH_SPARSE));
+        let found = self.seasons_in(model);
+        let same = found.len() == self.seasons.len()
+            && found.iter().zip(&self.seasons).all(|(a, b)| a.period.abs_diff(b.period) * 100 <= b.period);
+        if same {
+            return;
+        }
+        let rebuilt = model.rebuilt(found.iter().map(|season| season.period).collect());
+        self.model = Some(rebuilt);
+        self.seasons = found;
+        self.version += 1;
+    }
+
+    fn seasons_in(&self, model: &Model) -> Vec<Season> {
+        let memory = &model.memory;
+        let calendar: Vec<usize> =
+            [DAY, WEEK].into_iter().filter_map(|span| model.clock.steps_in(span)).collect();
+        let in_samples = |factor: usize| Candidates {
+            calendar: calendar
+                .iter()
+                .filter(|&&period| period.is_multiple_of(factor))
+                .map(|period| period / factor)
+                .collect(),
+            expected: self.config.time_zone.is_some(),
+            current: self.seasons.iter().map(|season| season.period / factor).collect(),
+        };
+        let fine: Vec<f64> = (memory.oldest_fine()..memory.next()).map(|step| memory.value(step)).collect();
+        let mut found = season::find(&fine, &in_samples(1));
+        let Some(factor) = memory.coarse_factor().filter(|_| memory.oldest() < memory.oldest_fine()) else {
+            return found;
+        };
+        let from = memory.oldest().next_multiple_of(factor) / factor;
+        let coarse: Vec<f64> =
+            (from..memory.next() / factor).map(|mean| memory.value(mean * factor)).collect();
+        for season in season::find(&coarse, &in_samples(factor as usize)) {
+            let period = season.period * factor as usize;
+            if period * 2 > fine.len()
+                && found.len() < season::SEASONS_MAX
+                && found.iter().all(|other| other.period * 3 < period * 2)
+            {
+                found.push(Season { period, ..season });
+            }
+        }
+        found.sort_by_key(|season| season.period);
+        found
+    }
+
+    /// Quantiles of the next `steps` steps (at most [`FORECAST_STEPS_MAX`]), each quantile inside (0, 1). Finite, never
+    /// falling from a lower to a higher quantile, never below zero when demand cannot be. Zeros before the first value.
+    pub fn forecast(&self, steps: usize, quantiles: &[f64]) -> Forecast {
+        let mut values = Values::zeros(steps.min(FORECAST_STEPS_MAX), quantiles.len());
+        let mut issued_at = Timestamp::EPOCH;
+        if let Some(model) = &self.model {
+            model.fill(quantiles, &mut values);
+            issued_at = model.clock.begins_at(model.memory.next());
+        }
+        Forecast {
+            issued_at,
+            step: self.config.step,
+            quantiles: quantiles.to_vec(),
+            values,
+            model_version: self.version,
+        }
+    }
+
+    /// Distribution of the largest value of the next `steps` steps (at least one, at most [`FORECAST_STEPS_MAX`]),
+    /// calibrated as a target of its own for windows up to 300 steps. All at zero before the first value.
     pub fn window_max(&self, steps: usize) -> WindowMax {
-        WindowMax { steps, curve: Curve::point(self.last.map_or(0.0, |(_, value)| value), 0.0) }
+        let steps = steps.clamp(1, FORECAST_STEPS_MAX);
+        let curve = match &self.model {
+            Some(model) => model.window_max(steps),
+            None => crate::calibration::Curve::point(0.0, 0.0),
+        };
+        WindowMax { steps, curve }
     }
 
     /// Whether forecasts of this series may be relied upon now.
     pub fn trust(&self) -> Trust {
-        Trust::Untrusted { reason: UntrustedReason::TooLittleHistory { observed: self.observed, needed: 50 } }
+        let untrusted = |reason| Trust::Untrusted { reason };
+        let Some(model) = self.model.as_ref().filter(|_| self.observed >= OBSERVED_MIN) else {
+            return untrusted(UntrustedReason::TooLittleHistory {
+                observed: self.observed,
+                needed: OBSERVED_MIN,
+            });
+        };
+        if model.outage_steps() > 0 {
+            return untrusted(UntrustedReason::OutageSuspected { steps: model.outage_steps() });
+        }
+        if self.silent_steps >= SILENT_STEPS_MAX {
+            return untrusted(UntrustedReason::SignalMissing { steps: self.silent_steps });
+        }
+        let (coverage, skill) = (model.record.coverage(), model.record.skill());
+        if coverage < COVERAGE_MIN {
+            return untrusted(UntrustedReason::CoverageLost { coverage });
+        }
+        if skill < SKILL_MIN {
+            return untrusted(UntrustedReason::NoSkill { skill });
+        }
+        Trust::Trusted { coverage, skill }
     }
 
     /// The last observed value, if any.
     pub fn level(&self) -> Option<f64> {
-        self.last.map(|(_, value)| value)
+        self.last
     }
 
     /// Short-term slope of the last values, per step.
     pub fn slope_per_step(&self) -> f64 {
-        0.0
+        self.model.as_ref().map_or(0.0, Model::slope)
     }
 
     /// Periods found in the series, shortest first.
     pub fn seasons(&self) -> &[Season] {
-        &[]
+        &self.seasons
     }
 
     /// How many values were observed (missing ones not counted).
@@ -103,12 +247,17 @@ impl Forecaster {
 
     /// Whether a busy series has fallen silent in a way that resembles an outage rather than a fall of demand.
     pub fn outage_suspected(&self) -> bool {
-        false
+        self.model.as_ref().is_some_and(|model| model.outage_steps() > 0)
     }
 
     /// Length of one step.
     pub fn step(&self) -> Duration {
         self.config.step
+    }
+
+    /// Bytes of memory held for this series.
+    pub fn bytes(&self) -> usize {
+        size_of::<Forecaster>() + self.model.as_ref().map_or(0, Model::bytes)
     }
 }
 
@@ -138,3 +287,21 @@ pub enum ObserveError {
         value: f64,
     },
 }
+
+/// Most steps that one forecast covers.
+pub const FORECAST_STEPS_MAX: usize = 100_000;
+/// Magnitudes beyond this are not demand; drawn in so that no sum of them overflows.
+const VALUE_MAX: f64 = 1e30;
+/// After a gap of more steps nothing remembered is of use.
+const JUMP_MAX: u64 = FINE_STEPS as u64;
+/// Steps before the first search for seasons, and least between searches.
+const SEARCH_FIRST: u64 = 24;
+/// Most steps between searches while the history is short, where no day is shorter.
+const SEARCH_SPARSE: u64 = 256;
+/// Observations before any forecast is trusted.
+const OBSERVED_MIN: u64 = 60;
+/// Missing steps in a row after which forecasts are no longer trusted.
+const SILENT_STEPS_MAX: u64 = 3;
+const COVERAGE_MIN: f64 = 0.8;
+/// Slightly worse than persistence is still as good as persistence.
+const SKILL_MIN: f64 = -0.05;

@@ -11,18 +11,29 @@
 //!
 //! Not here: storage of history, request-level cost models, batch models.
 
+mod bucket;
 mod calibration;
+mod clock;
 mod config;
+mod experts;
 mod forecaster;
+mod memory;
+mod mixture;
+mod model;
 mod paths;
+mod profile;
 pub mod score;
 mod season;
+mod spread;
+mod stack;
 mod timestamp;
 pub mod trace;
 mod trust;
+mod watch;
+mod window;
 
 pub use config::{Config, ConfigError, HORIZON_STEPS_MAX, STEP_MAX, STEP_MIN};
-pub use forecaster::{Forecaster, ObserveError};
+pub use forecaster::{FORECAST_STEPS_MAX, Forecaster, ObserveError};
 pub use paths::{Forecast, Values, WindowMax};
 pub use season::Season;
 pub use timestamp::{Timestamp, TimestampError};

@@ -1,4 +1,13 @@
-//! Seasons: periods after which a series resembles itself.
+//! Seasons: periods after which a series resembles itself, found from the data.
+//!
+//! The autocorrelation of the whole retained history is taken by FFT. A period must stand out as a peak, clear of what
+//! chance and short-term persistence explain (Bartlett's standard error), with a valley before it. What its profile
+//! explains is removed, and the search goes on in the rest, so that a day and a week are both found. The day and the week
+//! of the calendar are known candidates: they are tried by name, with less history than a period that nobody expects.
+
+mod autocorrelation;
+
+use autocorrelation::{Correlation, autocorrelation};
 
 /// A period found in a series.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -7,4 +16,223 @@ pub struct Season {
     pub period: usize,
     /// Autocorrelation at that lag when it was found, 0..1.
     pub strength: f64,
+}
+
+/// Periods that are known beforehand, in samples.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Candidates {
+    /// Day and week of the calendar.
+    pub(crate) calendar: Vec<usize>,
+    /// Whether the calendar is that of a known place, which makes its seasons likelier.
+    pub(crate) expected: bool,
+    /// Periods in use: they stay on weaker evidence than new ones need.
+    pub(crate) current: Vec<usize>,
+}
+
+/// Finds at most [`SEASONS_MAX`] seasons in evenly spaced values, shortest first.
+pub(crate) fn find(values: &[f64], candidates: &Candidates) -> Vec<Season> {
+    let mut rest = prepared(values);
+    let mut found: Vec<Season> = Vec::new();
+    let whole = energy(&rest);
+    if whole <= 0.0 {
+        return found;
+    }
+    for _ in 0..SEASONS_MAX {
+        if energy(&rest) < REST_MIN * whole {
+            break;
+        }
+        let correlation = autocorrelation(&rest);
+        let Some(season) =
+            by_name(&correlation, candidates, &found).or_else(|| by_peak(&correlation, candidates, &found))
+        else {
+            break;
+        };
+        remove_profile(&mut rest, season.period);
+        found.push(season);
+    }
+    found.sort_by_key(|season| season.period);
+    found
+}
+
+/// The next candidate of the calendar that the data supports.
+fn by_name(correlation: &Correlation, candidates: &Candidates, found: &[Season]) -> Option<Season> {
+    let n = correlation.samples;
+    candidates.calendar.iter().copied().find_map(|period| {
+        let enough = period + (period / 8).max(4);
+        if period < PERIOD_MIN || n < enough || found.iter().any(|season| season.period == period) {
+            return None;
+        }
+        let strength = correlation.at(period);
+        let least = if candidates.current.contains(&period) || candidates.expected {
+            STRENGTH_KEPT
+        } else {
+            STRENGTH_BY_NAME.max(2.0 * correlation.error() * (n as f64 / (n - period) as f64).sqrt().min(2.0))
+        };
+        // A day is only a season if it is more alike than half a day; a slow drift is alike at every lag.
+        let valley = correlation.at(period / 2).min(correlation.at(period * 3 / 4));
+        (strength > least && strength > valley + VALLEY_BY_NAME).then_some(Season { period, strength })
+    })
+}
+
+/// The shortest period whose peak is nearly as high as the highest.
+fn by_peak(correlation: &Correlation, candidates: &Candidates, found: &[Season]) -> Option<Season> {
+    let longest = correlation.samples / 2;
+    let mut peaks: Vec<Season> = Vec::new();
+    let mut valley = 1.0f64;
+    for lag in 2..longest {
+        let strength = correlation.at(lag);
+        valley = valley.min(strength);
+        let known = candidates.current.contains(&lag);
+        let reach = (lag / 16).max(1);
+        if lag < PERIOD_MIN || lag + reach >= correlation.samples {
+            continue;
+        }
+        if (lag - reach..=lag + reach).any(|near| correlation.at(near) > strength) {
+            continue;
+        }
+        let least = if known { STRENGTH_KEPT } else { STRENGTH_BY_PEAK.max(3.0 * correlation.error()) };
+        let again = 2 * lag >= longest || correlation.at(2 * lag) > 0.4 * strength;
+        let fresh = found.iter().all(|season| {
+            let (short, long) = (season.period.min(lag), season.period.max(lag));
+            long as f64 / short as f64 > 1.5
+        });
+        if strength > least && strength - valley > least && fresh && again {
+            peaks.push(Season { period: lag, strength });
+        }
+    }
+    let highest = peaks.iter().map(|peak| peak.strength).fold(0.0, f64::max);
+    peaks.into_iter().find(|peak| peak.strength >= NEARLY * highest)
+}
+
+/// Centred, without linear trend, wild values drawn in.
+fn prepared(values: &[f64]) -> Vec<f64> {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n.max(1.0);
+    let middle = (n - 1.0) / 2.0;
+    let (mut slope, mut base) = (0.0, 0.0);
+    for (i, value) in values.iter().enumerate() {
+        let x = i as f64 - middle;
+        slope += x * (value - mean);
+        base += x * x;
+    }
+    let slope = if base > 0.0 { slope / base } else { 0.0 };
+    let mut rest: Vec<f64> =
+        values.iter().enumerate().map(|(i, value)| value - mean - slope * (i as f64 - middle)).collect();
+    let typical = rest.iter().map(|x| x.abs()).sum::<f64>() / n.max(1.0);
+    for x in &mut rest {
+        *x = x.clamp(-WILD * typical, WILD * typical);
+    }
+    // What rounding leaves of a constant series is no signal.
+    if typical <= 1e-9 * mean.abs() {
+        rest.fill(0.0);
+    }
+    rest
+}
+
+fn energy(values: &[f64]) -> f64 {
+    values.iter().map(|x| x * x).sum()
+}
+
+fn remove_profile(values: &mut [f64], period: usize) {
+    let mut sums = vec![(0.0, 0.0); period];
+    for (i, value) in values.iter().enumerate() {
+        let slot = &mut sums[i % period];
+        slot.0 += value;
+        slot.1 += 1.0;
+    }
+    for (i, value) in values.iter_mut().enumerate() {
+        let (sum, n) = sums[i % period];
+        *value -= sum / n;
+    }
+}
+
+/// Most seasons of one series: an hour, a day and a week.
+pub(crate) const SEASONS_MAX: usize = 3;
+/// Shorter patterns cannot be told from the alternation of neighbouring values.
+const PERIOD_MIN: usize = 4;
+/// When less than this share of the variation is left, there is nothing more to find.
+const REST_MIN: f64 = 0.02;
+const STRENGTH_BY_NAME: f64 = 0.1;
+const VALLEY_BY_NAME: f64 = 0.05;
+const STRENGTH_BY_PEAK: f64 = 0.25;
+const STRENGTH_KEPT: f64 = 0.05;
+const NEARLY: f64 = 0.6;
+/// Values beyond this many typical deviations are drawn in.
+const WILD: f64 = 5.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(i: usize) -> f64 {
+        // A hash, so that neighbouring values have nothing to do with each other.
+        let x = (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678_9abc_def0;
+        let x = (x ^ (x >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (x >> 11) as f64 / (1u64 << 53) as f64 - 0.5
+    }
+
+    fn wave(i: usize, period: usize) -> f64 {
+        (i as f64 * std::f64::consts::TAU / period as f64).sin()
+    }
+
+    fn periods(values: &[f64], candidates: &Candidates) -> Vec<usize> {
+        find(values, candidates).iter().map(|season| season.period).collect()
+    }
+
+    #[test]
+    fn a_period_nobody_expects_is_found_from_three_cycles() {
+        let values: Vec<f64> = (0..400).map(|i| 10.0 + wave(i, 120) + 0.5 * noise(i)).collect();
+        let found = periods(&values, &Candidates::default());
+        assert_eq!(found.len(), 1);
+        assert!(found[0].abs_diff(120) <= 3, "{found:?}");
+    }
+
+    #[test]
+    fn day_and_week_of_the_calendar_are_both_found() {
+        let values: Vec<f64> = (0..28 * 96)
+            .map(|i| 10.0 + wave(i, 96) * if i / 96 % 7 < 5 { 3.0 } else { 1.0 } + noise(i))
+            .collect();
+        let candidates = Candidates { calendar: vec![96, 672], ..Candidates::default() };
+        assert_eq!(periods(&values, &candidates), [96, 672]);
+    }
+
+    #[test]
+    fn an_hourly_pattern_inside_the_day_is_found_too() {
+        let values: Vec<f64> = (0..10 * 288)
+            .map(|i| 20.0 + 5.0 * wave(i, 288) + if i % 12 == 0 { 6.0 } else { 0.0 } + noise(i))
+            .collect();
+        let candidates = Candidates { calendar: vec![288, 2016], ..Candidates::default() };
+        assert_eq!(periods(&values, &candidates), [12, 288]);
+    }
+
+    #[test]
+    fn noise_drift_and_constants_have_no_season() {
+        let candidates = Candidates { calendar: vec![96, 672], ..Candidates::default() };
+        let white: Vec<f64> = (0..3000).map(noise).collect();
+        let mut level = 0.0;
+        let walk: Vec<f64> = (0..3000)
+            .map(|i| {
+                level += noise(i);
+                level
+            })
+            .collect();
+        let steady: Vec<f64> = (0..3000)
+            .scan(0.0, |x, i| {
+                *x = 0.9 * *x + noise(i);
+                Some(*x)
+            })
+            .collect();
+        assert_eq!(periods(&white, &candidates), []);
+        assert_eq!(periods(&walk, &Candidates::default()), []);
+        assert_eq!(periods(&steady, &candidates), []);
+        assert_eq!(periods(&[7.3; 500], &candidates), []);
+        assert_eq!(periods(&[], &candidates), []);
+    }
+
+    #[test]
+    fn a_day_is_recognised_on_the_second_day() {
+        let values: Vec<f64> = (0..400).map(|i| 10.0 + 4.0 * wave(i, 288) + noise(i)).collect();
+        let candidates = Candidates { calendar: vec![288, 2016], ..Candidates::default() };
+        assert_eq!(periods(&values, &candidates), [288]);
+    }
 }

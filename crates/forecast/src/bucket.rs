@@ -1,0 +1,148 @@
+//! One horizon of a forecaster: what was said for it, and what is learned when its moment comes.
+
+use crate::calibration::Residuals;
+use crate::experts::{EXPERTS, PRIOR, combined, stack_inputs};
+use crate::mixture::Mixture;
+use crate::spread::Range;
+use crate::stack::Stack;
+
+/// Learns to combine the experts at one horizon, and how wrong the combination is.
+#[derive(Clone, Debug)]
+pub(crate) struct Bucket {
+    pub(crate) horizon: usize,
+    /// Forecasts are issued every so many steps: far ones overlap so much that fewer teach the same.
+    stride: usize,
+    pending: Vec<Pending>,
+    mixture: Mixture<{ EXPERTS + 1 }>,
+    stack: Stack,
+    pub(crate) residuals: Residuals,
+    /// Typical size of a standardised error.
+    error: f64,
+    count: u64,
+    /// Weight of each expert in the combination.
+    pub(crate) weights: [f64; EXPERTS],
+}
+
+/// What was said about a step before it came.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    step: u64,
+    says: [f32; EXPERTS],
+    spread: f32,
+}
+
+/// What a bucket was taught by one outcome.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lesson {
+    /// Outcome minus the combined forecast, in the unit of the series.
+    pub(crate) error: f64,
+    /// The error of repeating the last value.
+    pub(crate) persistence: f64,
+    /// Whether the outcome was inside the 90 % interval.
+    pub(crate) covered: bool,
+}
+
+impl Bucket {
+    pub(crate) fn new(horizon: usize) -> Bucket {
+        let stride = (horizon / 12).max(1);
+        let mixture = Mixture::new(PRIOR);
+        let stack = Stack::new(FORGETTING);
+        Bucket {
+            horizon,
+            stride,
+            pending: Vec::new(),
+            weights: combined(&mixture.weights, &stack.weights),
+            mixture,
+            stack,
+            residuals: Residuals::new((RESIDUALS_KEPT / stride as f64).max(RESIDUALS_KEPT_MIN)),
+            error: 1.0,
+            count: 0,
+        }
+    }
+
+    /// Whether a forecast made after step `now` is to be kept for learning.
+    pub(crate) fn is_due(&self, now: u64) -> bool {
+        now.is_multiple_of(self.stride as u64)
+    }
+
+    /// Which of the spreads this horizon is measured in.
+    pub(crate) fn range(&self) -> Range {
+        if self.horizon <= NEAR_MAX { Range::Near } else { Range::Far }
+    }
+
+    /// Keeps what the experts say about `step` until it comes.
+    pub(crate) fn issue(&mut self, step: u64, says: &[f64; EXPERTS], spread: f64) {
+        let pending = Pending { step, says: says.map(|x| x as f32), spread: spread as f32 };
+        let slots = self.horizon / self.stride + 1;
+        let slot = (step / self.stride as u64) as usize % slots;
+        if self.pending.is_empty() {
+            self.pending = vec![Pending { step: u64::MAX, ..pending }; slots];
+        }
+        self.pending[slot] = pending;
+    }
+
+    /// Learns from the value of `step`, if a forecast of it was kept.
+    pub(crate) fn learn(&mut self, step: u64, value: f64) -> Option<Lesson> {
+        let slots = self.pending.len().max(1);
+        let pending = *self.pending.get((step / self.stride as u64) as usize % slots)?;
+        if pending.step != step || pending.spread <= 0.0 {
+            return None;
+        }
+        let spread = f64::from(pending.spread);
+        let scale = 1.0 / spread;
+        let mut says = [0.0; EXPERTS];
+        for (x, said) in says.iter_mut().zip(pending.says) {
+            *x = f64::from(said) * scale;
+        }
+        let target = value * scale;
+        let inputs = stack_inputs(&says);
+        let mut with_stack = [0.0; EXPERTS + 1];
+        with_stack[..EXPERTS].copy_from_slice(&says);
+        with_stack[EXPERTS] = says[crate::experts::BASE] + self.stack.correction(&inputs);
+        let mixed = self.mixture.mean(&with_stack);
+        let error = target - mixed;
+        if !error.is_finite() {
+            return None;
+        }
+        let bounds = self.residuals.values();
+        let covered = error >= bounds[LOWER] && error <= bounds[UPPER];
+        self.residuals.learn(error);
+        self.count += 1;
+        let clip = CLIP * self.error;
+        self.error += (1.0 / self.count as f64).max(0.002) * (error.abs().min(clip) - self.error);
+        self.error = self.error.max(1e-9);
+        let gradient = if error < 0.0 { 1.0 } else { -1.0 };
+        self.mixture.learn(&with_stack, mixed, gradient, clip, DISCOUNT);
+        self.stack.learn(&inputs, target - says[crate::experts::BASE], STACK_CLIP * self.error);
+        self.weights = combined(&self.mixture.weights, &self.stack.weights);
+        let persistence = value - f64::from(pending.says[0]);
+        Some(Lesson { error: error * spread, persistence, covered })
+    }
+
+    /// Makes the combination quick to learn anew.
+    pub(crate) fn loosen(&mut self) {
+        self.mixture.loosen();
+        self.stack.loosen();
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.pending.capacity() * size_of::<Pending>() + 512
+    }
+}
+
+/// The weighted sum of the experts.
+pub(crate) fn mix(weights: &[f64; EXPERTS], says: &[f64; EXPERTS]) -> f64 {
+    weights.iter().zip(says).map(|(w, x)| w * x).sum()
+}
+
+/// Positions of 0.05 and 0.95 in the grid of quantiles.
+const LOWER: usize = 2;
+const UPPER: usize = 8;
+/// Horizons up to this are measured in near errors.
+const NEAR_MAX: usize = 6;
+const FORGETTING: f64 = 0.9995;
+const DISCOUNT: f64 = 0.9995;
+const CLIP: f64 = 6.0;
+const STACK_CLIP: f64 = 3.0;
+const RESIDUALS_KEPT: f64 = 4000.0;
+const RESIDUALS_KEPT_MIN: f64 = 500.0;

@@ -1,0 +1,259 @@
+//! Online conformal calibration of one target.
+//!
+//! Standardised residuals are counted in a fading histogram, which gives any quantile at once and monotone; above the
+//! part that enough residuals support, a generalised Pareto tail is fitted to the exceedances. On top of it each tracked
+//! quantile adapts the *probability* it reads (adaptive conformal inference, Gibbs and Candes 2021), in log odds so that a
+//! quantile of 0.999 adapts as naturally as the median: a miss raises it at once, the absence of misses lowers it slowly.
+//! So coverage returns to nominal whatever the residuals do, and far quantiles need no thousands of exceedances.
+
+use super::curve::{GRID, MEDIAN, Tail, make_monotone};
+
+/// Standardised residuals of one target and the quantiles read from them.
+#[derive(Clone, Debug)]
+pub(crate) struct Residuals {
+    bins: Box<[f32; BINS]>,
+    /// Weight of the next residual; grows so that old ones fade.
+    gain: f64,
+    growth: f64,
+    total: f64,
+    count: u32,
+    /// Correction of the probability read for each grid point, in log odds.
+    nudges: [f64; GRID.len()],
+    values: [f64; GRID.len()],
+    tail: Tail,
+    since_refresh: u32,
+}
+
+impl Residuals {
+    /// Expects residuals of about one in size at first; `memory` is how many residuals count fully.
+    pub(crate) fn new(memory: f64) -> Residuals {
+        let mut bins = Box::new([0.0; BINS]);
+        for (bin, share) in bins.iter_mut().enumerate().map(|(i, bin)| (bin, prior_share(i))) {
+            *bin = (PRIOR_WEIGHT * share) as f32;
+        }
+        let mut residuals = Residuals {
+            bins,
+            gain: 1.0,
+            growth: 1.0 + 1.0 / memory,
+            total: PRIOR_WEIGHT,
+            count: 0,
+            nudges: [0.0; GRID.len()],
+            values: [0.0; GRID.len()],
+            tail: Tail { scale: 0.0, shape: 0.0 },
+            since_refresh: 0,
+        };
+        residuals.refresh();
+        residuals
+    }
+
+    /// How many residuals were learned.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Quantiles of the standardised residual at the grid.
+    pub(crate) fn values(&self) -> &[f64; GRID.len()] {
+        &self.values
+    }
+
+    /// The tail above the last of them.
+    pub(crate) fn tail(&self) -> Tail {
+        self.tail
+    }
+
+    /// Learns one standardised residual.
+    pub(crate) fn learn(&mut self, residual: f64) {
+        if !residual.is_finite() {
+            return;
+        }
+        let mut urgent = false;
+        for (k, tau) in GRID.iter().enumerate() {
+            let missed = residual > self.values[k];
+            let step = PACE * if missed { *tau } else { tau - 1.0 };
+            self.nudges[k] = (self.nudges[k] + step).clamp(-NUDGE_MAX, NUDGE_MAX);
+            urgent |= (missed && *tau >= 0.95) || (!missed && *tau <= 0.05);
+        }
+        self.bins[bin_of(residual)] += self.gain as f32;
+        self.total += self.gain;
+        self.gain *= self.growth;
+        self.count = self.count.saturating_add(1);
+        if self.gain > GAIN_MAX {
+            self.rescale();
+        }
+        self.since_refresh += 1;
+        if urgent || self.since_refresh >= REFRESH_EVERY || self.count < 64 {
+            self.refresh();
+        }
+    }
+
+    fn rescale(&mut self) {
+        let scale = 1.0 / self.gain;
+        for bin in self.bins.iter_mut() {
+            *bin *= scale as f32;
+        }
+        self.total = self.bins.iter().map(|&bin| f64::from(bin)).sum();
+        self.gain = 1.0;
+    }
+
+    /// Reads the grid's quantiles anew.
+    fn refresh(&mut self) {
+        self.since_refresh = 0;
+        // Residuals that the histogram still holds: it fades, so no more than its memory.
+        let held = self.total / self.gain;
+        let supported = 1.0 - (SUPPORT / held).min(0.25);
+        let mut wanted = [0.0; GRID.len()];
+        for (k, tau) in GRID.iter().enumerate() {
+            let odds = tau / (1.0 - tau) * self.nudges[k].exp();
+            wanted[k] = odds / (1.0 + odds);
+        }
+        make_monotone(&mut wanted);
+        let threshold_share = supported.min(0.95);
+        let (mut below, mut k) = (0.0, 0);
+        let (mut threshold, mut excess, mut squares, mut above) = (f64::NAN, 0.0, 0.0, 0.0);
+        for (i, &weight) in self.bins.iter().enumerate() {
+            let share = f64::from(weight) / self.total;
+            if share <= 0.0 {
+                continue;
+            }
+            let (left, right) = (edge(i), edge(i + 1));
+            if threshold.is_nan() && below + share >= threshold_share {
+                threshold = left + (right - left) * ((threshold_share - below) / share).clamp(0.0, 1.0);
+            }
+            if !threshold.is_nan() {
+                let middle = ((left + right) / 2.0 - threshold).max(0.0);
+                above += share;
+                excess += share * middle;
+                squares += share * middle * middle;
+            }
+            while k < GRID.len() && wanted[k] <= below + share {
+                self.values[k] = left + (right - left) * ((wanted[k] - below) / share).clamp(0.0, 1.0);
+                k += 1;
+            }
+            below += share;
+        }
+        for value in &mut self.values[k..] {
+            *value = edge(BINS);
+        }
+        let threshold = if threshold.is_nan() { 0.0 } else { threshold };
+        let tail = fit_tail(excess, squares, above);
+        for (k, &share) in wanted.iter().enumerate().skip(MEDIAN + 1) {
+            if share > supported.max(threshold_share) {
+                self.values[k] = threshold + tail.beyond(1.0 - threshold_share, 1.0 - share);
+            }
+        }
+        make_monotone(&mut self.values);
+        let last = wanted[GRID.len() - 1];
+        let reached = (1.0 - threshold_share) / (1.0 - last).max(1e-9);
+        self.tail = Tail { scale: tail.scale * reached.max(1.0).powf(tail.shape), shape: tail.shape };
+    }
+}
+
+/// Generalised Pareto tail by the method of moments from weighted sums of exceedances.
+fn fit_tail(excess: f64, squares: f64, above: f64) -> Tail {
+    if above <= 0.0 || excess <= 0.0 {
+        return Tail { scale: 0.0, shape: 0.0 };
+    }
+    let mean = excess / above;
+    let variance = (squares / above - mean * mean).max(1e-12 * mean * mean);
+    let shape = (0.5 * (1.0 - mean * mean / variance)).clamp(0.0, Tail::SHAPE_MAX);
+    Tail { scale: mean * (1.0 - shape), shape }
+}
+
+/// Bins are symmetric around zero; each side has [`SIDE`] of them, eight per doubling of 1 + 2|z|, which makes them fine
+/// near zero and proportional far out. The bits of a float already count in that way.
+fn bin_of(residual: f64) -> usize {
+    let magnitude = (1.0 + 2.0 * residual.abs()) as f32;
+    let step = (magnitude.to_bits() >> 20).saturating_sub(127 << 3) as usize;
+    let step = step.min(SIDE - 1);
+    if residual >= 0.0 { SIDE + step } else { SIDE - 1 - step }
+}
+
+/// Lower edge of a bin; `edge(BINS)` is the end of the last.
+fn edge(bin: usize) -> f64 {
+    if bin >= SIDE { side_edge(bin - SIDE) } else { -side_edge(SIDE - bin) }
+}
+
+fn side_edge(step: usize) -> f64 {
+    let octave = (1u64 << (step / 8)) as f64;
+    (octave * (1.0 + (step % 8) as f64 / 8.0) - 1.0) / 2.0
+}
+
+/// Before anything is known: a double exponential three times as wide as residuals usually are. Intervals begin wide.
+fn prior_share(bin: usize) -> f64 {
+    let below = |z: f64| {
+        let tail = 0.5 * (-z.abs() / PRIOR_SPREAD).exp();
+        if z < 0.0 { tail } else { 1.0 - tail }
+    };
+    below(edge(bin + 1)) - below(edge(bin))
+}
+
+const SIDE: usize = 64;
+const BINS: usize = 2 * SIDE;
+const PRIOR_SPREAD: f64 = 2.5;
+const PRIOR_WEIGHT: f64 = 10.0;
+/// Exceedances below which the tail is extrapolated rather than counted.
+const SUPPORT: f64 = 8.0;
+/// Step of adaptation, in log odds per unit of miscoverage.
+const PACE: f64 = 0.05;
+const NUDGE_MAX: f64 = 3.0;
+const REFRESH_EVERY: u32 = 16;
+const GAIN_MAX: f64 = 1e6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_residual_falls_between_the_edges_of_its_bin() {
+        for i in -2000..2000 {
+            let z = f64::from(i) * 0.0503;
+            let bin = bin_of(z);
+            assert!(edge(bin) <= z + 1e-6 && z <= edge(bin + 1) + 1e-6, "{z} in {bin}");
+        }
+        assert_eq!(bin_of(1e300), BINS - 1);
+        assert_eq!(bin_of(-1e300), 0);
+    }
+
+    #[test]
+    fn quantiles_of_a_known_distribution_are_found_and_its_tail_extrapolated() {
+        let mut residuals = Residuals::new(4000.0);
+        // Exponential with mean one, by a golden-ratio sequence: quantile(tau) = -ln(1 - tau).
+        for i in 0..8000u32 {
+            let u = (f64::from(i) * 0.618_033_988_749_894_9).fract();
+            residuals.learn(-(1.0 - u).ln());
+        }
+        for (k, tau) in GRID.iter().enumerate() {
+            let expected = -(1.0 - tau).ln();
+            let got = residuals.values()[k];
+            assert!((got - expected).abs() < 0.12 + 0.06 * expected, "{tau}: {got} for {expected}");
+        }
+        let far = super::super::curve::at(residuals.values(), &residuals.tail(), 0.9999);
+        assert!((far - 9.2).abs() < 2.0, "{far}");
+    }
+
+    #[test]
+    fn coverage_returns_after_residuals_become_three_times_wider() {
+        let mut residuals = Residuals::new(4000.0);
+        let noise = |i: u32| (f64::from(i) * 0.618_033_988_749_894_9).fract() * 2.0 - 1.0;
+        for i in 0..4000 {
+            residuals.learn(noise(i));
+        }
+        let mut misses = 0;
+        for i in 4000..5000 {
+            let z = 3.0 * noise(i);
+            if i >= 4300 {
+                misses += u32::from(z > residuals.values()[8]);
+            }
+            residuals.learn(z);
+        }
+        let share = f64::from(misses) / 700.0;
+        assert!((0.03..=0.07).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn before_the_first_residual_intervals_are_wide() {
+        let residuals = Residuals::new(1000.0);
+        assert!(residuals.values()[8] > 3.0 && residuals.values()[2] < -3.0);
+        assert!(residuals.values().windows(2).all(|pair| pair[0] <= pair[1]));
+    }
+}

@@ -1,0 +1,272 @@
+//! The model of one series for one set of seasons: experts, their combination by horizon, and everything that is
+//! calibrated on top. Advances one step at a time and is rebuilt from the retained history when the seasons change.
+
+mod answer;
+mod record;
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use crate::bucket::{Bucket, Lesson, mix};
+use crate::clock::{Clock, WEEK};
+use crate::experts::{Experts, Levels};
+use crate::memory::Memory;
+use crate::spread::{Range, Spread};
+use crate::timestamp::Timestamp;
+use crate::watch::{OutageWatch, ShiftWatch, Silence};
+use crate::window::{Peaks, WINDOWS, Window, reach};
+
+pub(crate) use record::Record;
+
+/// Everything known about a series.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    pub(crate) clock: Clock,
+    pub(crate) memory: Memory,
+    pub(crate) record: Record,
+    experts: Experts,
+    spread: Spread,
+    buckets: Vec<Bucket>,
+    windows: Vec<Window>,
+    peaks: Peaks,
+    shift_watch: ShiftWatch,
+    outage_watch: OutageWatch,
+    /// Levels as they were before a silence began.
+    levels_before: Option<Levels>,
+    /// Steps without a value, or with one that was not believed, so far.
+    missing: u64,
+    /// The last step whose value was learned.
+    last_learned: Option<u64>,
+    floor: f64,
+    periods: Vec<usize>,
+    horizon: usize,
+}
+
+/// What a model must know beforehand.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    pub(crate) origin: Timestamp,
+    pub(crate) step: Duration,
+    pub(crate) zone: Option<TimeZone>,
+    pub(crate) horizon: usize,
+    /// Least value that is possible.
+    pub(crate) floor: f64,
+}
+
+impl Model {
+    /// A model that knows nothing, without seasons.
+    pub(crate) fn new(setting: &Setting) -> Model {
+        let clock = Clock::new(setting.origin, setting.step, setting.zone.clone());
+        let span = (WEEK.as_millis() * WEEKS_REMEMBERED / setting.step.as_millis().max(1)) as usize;
+        Model::start(clock, Memory::new(span, 0), setting.horizon, setting.floor, Vec::new())
+    }
+
+    fn start(clock: Clock, memory: Memory, horizon: usize, floor: f64, periods: Vec<usize>) -> Model {
+        let experts = Experts::new(&periods, horizon.max(WINDOWS[WINDOWS.len() - 1]), &clock);
+        Model {
+            spread: Spread::new(experts.reference_period()),
+            experts,
+            clock,
+            memory,
+            record: Record::default(),
+            buckets: horizons(horizon).into_iter().map(Bucket::new).collect(),
+            windows: WINDOWS.into_iter().map(Window::new).collect(),
+            peaks: Peaks::default(),
+            shift_watch: ShiftWatch::default(),
+            outage_watch: OutageWatch::default(),
+            levels_before: None,
+            missing: 0,
+            last_learned: None,
+            floor,
+            periods,
+            horizon,
+        }
+    }
+
+    /// The same series seen with other seasons: learns the retained history again.
+    pub(crate) fn rebuilt(&self, periods: Vec<usize>) -> Model {
+        let (old, next) = (&self.memory, self.memory.next());
+        let longest = periods.iter().copied().max().unwrap_or(0) as u64;
+        // Before the finely held part only the profiles of the longest season have something to learn.
+        let from = old.oldest_fine().saturating_sub(SEASONS_RELEARNED * longest).max(old.oldest());
+        let memory = old.emptied(from);
+        let mut model = Model::start(self.clock.clone(), memory, self.horizon, self.floor, periods);
+        for step in from..old.oldest_fine() {
+            let value = old.value(step);
+            model.experts.learn(step, value, f64::INFINITY, &model.memory, &model.clock);
+            model.spread.learn_value(value);
+            model.memory.push(value, false);
+        }
+        for step in old.oldest_fine()..next {
+            model.advance((!old.is_made_up(step)).then(|| old.value(step)));
+        }
+        model.outage_watch = self.outage_watch.clone();
+        model
+    }
+
+    /// Periods of the seasons in use.
+    pub(crate) fn periods(&self) -> &[usize] {
+        &self.periods
+    }
+
+    /// Takes the value of the next step.
+    pub(crate) fn advance(&mut self, value: Option<f64>) {
+        let step = self.memory.next();
+        self.clock.look_ahead(step + (self.horizon + 1) as u64);
+        let Some(value) = value else { return self.skip(step) };
+        match self.judge(step, value) {
+            Silence::None | Silence::Doubtful => {}
+            Silence::Begins => self.levels_before = Some(self.experts.levels()),
+            Silence::Recognised => {
+                if let Some(levels) = self.levels_before.take() {
+                    self.experts.restore(levels);
+                }
+                return self.skip(step);
+            }
+            Silence::Goes => return self.skip(step),
+            Silence::Accepted => self.loosen(),
+        }
+        self.learn(step, value);
+        self.issue(step);
+    }
+
+    /// A step without a value that can be believed: the clock goes on, nothing is learned.
+    fn skip(&mut self, step: u64) {
+        self.missing += 1;
+        let expected = self.expected(step);
+        self.memory.push(expected, true);
+    }
+
+    fn learn(&mut self, step: u64, value: f64) {
+        let slot = self.experts.spread_slot(step, &self.clock);
+        if let Some(surprise) = self.experts.surprise(step, value, &self.clock) {
+            let usual = self.spread.at(slot, Range::Far);
+            if self.shift_watch.observe(surprise / usual) {
+                self.loosen();
+            }
+        }
+        let (mut near, mut far) = (None, None);
+        for bucket in &mut self.buckets {
+            if let Some(lesson) = bucket.learn(step, value) {
+                match bucket.range() {
+                    Range::Near => near = near.or(Some(lesson)),
+                    Range::Far => far = far.filter(|_| bucket.horizon > FAR_MEASURED).or(Some(lesson)),
+                }
+                if bucket.horizon <= RECORD_MAX {
+                    self.record.learn(&lesson);
+                }
+            }
+        }
+        self.learn_spread(slot, near, far, value);
+        self.peaks.push(step, value);
+        for window in &mut self.windows {
+            window.learn(step, self.missing, &self.peaks);
+        }
+        let limit = PROFILE_CLIP * self.spread.at(slot, Range::Far);
+        self.experts.learn(step, value, limit, &self.memory, &self.clock);
+        self.memory.push(value, false);
+        self.last_learned = Some(step);
+    }
+
+    fn learn_spread(&mut self, slot: usize, near: Option<Lesson>, far: Option<Lesson>, value: f64) {
+        self.spread.learn_value(value);
+        for (range, lesson) in [(Range::Near, near), (Range::Far, far)] {
+            if let Some(lesson) = lesson {
+                self.spread.learn(slot, range, lesson.error);
+            }
+        }
+    }
+
+    /// Keeps today's forecasts for the day they can be scored.
+    fn issue(&mut self, now: u64) {
+        for k in 0..self.buckets.len() {
+            if !self.buckets[k].is_due(now) {
+                continue;
+            }
+            let (ahead, range) = (self.buckets[k].horizon, self.buckets[k].range());
+            let step = now + ahead as u64;
+            let says = self.experts.say(step, ahead, &self.memory, &self.clock);
+            let spread = self.spread.at(self.experts.spread_slot(step, &self.clock), range);
+            self.buckets[k].issue(step, &says, spread);
+        }
+        let mut crests = Vec::with_capacity(WINDOWS.len());
+        self.crests(&WINDOWS, reach(now), |k, crest| crests.push((k, crest)));
+        for (k, crest) in crests {
+            let window = &mut self.windows[k];
+            if window.is_due(now) {
+                window.issue(now + window.length as u64, self.missing, crest.height, crest.spread);
+            }
+        }
+    }
+
+    /// What was expected of the next step.
+    fn expected(&self, step: u64) -> f64 {
+        let Some(last) = self.last_learned else { return 0.0 };
+        let ahead = (step - last) as usize;
+        let says = self.experts.say(step, ahead, &self.memory, &self.clock);
+        mix(&self.weights(ahead), &says).max(self.floor)
+    }
+
+    fn judge(&mut self, step: u64, value: f64) -> Silence {
+        if self.record.lessons() < JUDGE_LESSONS {
+            return Silence::None;
+        }
+        let expected = self.expected(step);
+        let slot = self.experts.spread_slot(step, &self.clock);
+        let bucket = &self.buckets[self.buckets.len() / 2];
+        let least = expected + bucket.residuals.values()[0] * self.spread.at(slot, bucket.range());
+        let patience = (self.experts.reference_period() as u64).clamp(PATIENCE_MIN, PATIENCE_MAX);
+        self.outage_watch.observe(value, expected, least, patience)
+    }
+
+    /// The series has changed its nature: believe the recent past, learn quickly.
+    fn loosen(&mut self) {
+        self.experts.accept_level();
+        for bucket in &mut self.buckets {
+            bucket.loosen();
+        }
+    }
+
+    /// For how many steps an outage has been suspected.
+    pub(crate) fn outage_steps(&self) -> u64 {
+        self.outage_watch.suspected()
+    }
+
+    /// Short-term slope per step.
+    pub(crate) fn slope(&self) -> f64 {
+        self.experts.slope()
+    }
+
+    /// Bytes held in all.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Model>()
+            + self.memory.heap_bytes()
+            + self.experts.heap_bytes()
+            + self.buckets.iter().map(|bucket| size_of::<Bucket>() + bucket.heap_bytes()).sum::<usize>()
+            + self.windows.iter().map(|window| size_of::<Window>() + window.heap_bytes()).sum::<usize>()
+    }
+}
+
+/// Horizons that are learned: dense near, then doubling, the farthest included.
+fn horizons(farthest: usize) -> Vec<usize> {
+    let mut all: Vec<usize> = HORIZONS.into_iter().take_while(|&h| h < farthest).collect();
+    all.push(farthest);
+    all
+}
+
+const HORIZONS: [usize; 15] = [1, 2, 3, 6, 12, 24, 48, 96, 192, 288, 384, 768, 1536, 3072, 4096];
+/// Weeks that the memory should span where it can.
+const WEEKS_REMEMBERED: u128 = 3;
+const SEASONS_RELEARNED: u64 = 2;
+/// The horizon, or the next shorter one, whose errors are the measure of far ones.
+const FAR_MEASURED: usize = 48;
+/// Horizons that trust is judged by.
+const RECORD_MAX: usize = 12;
+/// A value farther than this many typical errors from the profile is learned only in part.
+const PROFILE_CLIP: f64 = 8.0;
+/// Lessons before an outage can be told from an idle series.
+const JUDGE_LESSONS: u64 = 100;
+/// Steps of silence after which it must be taken for the truth.
+const PATIENCE_MIN: u64 = 60;
+const PATIENCE_MAX: u64 = 288;

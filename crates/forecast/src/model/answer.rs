@@ -1,0 +1,146 @@
+//! What the model says when asked.
+
+use crate::bucket::mix;
+use crate::calibration::{Curve, GRID, Tail, at};
+use crate::experts::EXPERTS;
+use crate::paths::Values;
+use crate::spread::Range;
+use crate::window::path_stride;
+
+use super::Model;
+
+/// The highest point of a median path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crest {
+    pub(crate) height: f64,
+    /// Typical error at the place of the crest.
+    pub(crate) spread: f64,
+}
+
+/// Where a horizon lies between two learned ones.
+#[derive(Clone, Copy, Debug)]
+struct Between {
+    lower: usize,
+    upper: usize,
+    share: f64,
+}
+
+impl Model {
+    /// Fills a table with quantiles of the next steps.
+    pub(crate) fn fill(&self, quantiles: &[f64], values: &mut Values) {
+        let Some(gap) = self.gap() else { return };
+        let table: Vec<f64> = self
+            .buckets
+            .iter()
+            .flat_map(|bucket| {
+                let residuals = &bucket.residuals;
+                quantiles.iter().map(|&tau| at(residuals.values(), &residuals.tail(), tau))
+            })
+            .collect();
+        let width = quantiles.len();
+        let next = self.memory.next();
+        for h in 0..values.len() {
+            let (step, ahead) = (next + h as u64, h + 1 + gap);
+            let between = self.between(ahead);
+            let says = self.experts.say(step, ahead, &self.memory, &self.clock);
+            let middle = self.middle(between, &says);
+            let slot = self.experts.spread_slot(step, &self.clock);
+            let lower = (1.0 - between.share) * self.spread.at(slot, self.buckets[between.lower].range());
+            let upper = between.share * self.spread.at(slot, self.buckets[between.upper].range());
+            let (low, high) = (between.lower * width, between.upper * width);
+            for (q, value) in values.row_mut(h).iter_mut().enumerate() {
+                let sum = middle + lower * table[low + q] + upper * table[high + q];
+                *value = if sum.is_finite() { sum.max(self.floor) } else { middle.max(self.floor) };
+            }
+        }
+    }
+
+    /// Distribution of the largest value of the next `steps` steps.
+    pub(crate) fn window_max(&self, steps: usize) -> Curve {
+        if self.gap().is_none() {
+            return Curve::point(self.floor.max(0.0), self.floor);
+        }
+        let steps = steps.max(1);
+        let mut crest = Crest { height: self.floor.max(0.0), spread: 0.0 };
+        self.crests(&[steps], steps, |_, found| crest = found);
+        let upper =
+            self.windows.iter().position(|window| window.length >= steps).unwrap_or(self.windows.len() - 1);
+        let lower = if self.windows[upper].length > steps { upper.saturating_sub(1) } else { upper };
+        let (near, far) = (self.windows[lower].length as f64, self.windows[upper].length as f64);
+        let share = if far > near { ((steps as f64).ln() - near.ln()) / (far.ln() - near.ln()) } else { 0.0 };
+        let (low, high) = (&self.windows[lower].residuals, &self.windows[upper].residuals);
+        let mut values = [0.0; GRID.len()];
+        for (k, value) in values.iter_mut().enumerate() {
+            let z = low.values()[k] + share * (high.values()[k] - low.values()[k]);
+            *value = crest.height + crest.spread * z;
+        }
+        let (a, b) = (low.tail(), high.tail());
+        let tail = Tail {
+            scale: crest.spread * (a.scale + share * (b.scale - a.scale)),
+            shape: a.shape + share * (b.shape - a.shape),
+        };
+        Curve::new(values, tail, self.floor)
+    }
+
+    /// Follows the median path `reach` steps ahead and reports its highest point up to each length; `lengths` rise.
+    pub(super) fn crests(&self, lengths: &[usize], reach: usize, mut report: impl FnMut(usize, Crest)) {
+        let Some(gap) = self.gap() else { return };
+        let next = self.memory.next();
+        let mut crest = Crest { height: f64::NEG_INFINITY, spread: 0.0 };
+        let (mut crest_step, mut h, mut k) = (next, 0, 0);
+        while k < lengths.len() && lengths[k] <= reach {
+            if h >= lengths[k] {
+                let slot = self.experts.spread_slot(crest_step, &self.clock);
+                crest.spread = self.spread.at(slot, Range::Near).max(self.spread.at(slot, Range::Far));
+                report(k, crest);
+                k += 1;
+                continue;
+            }
+            let (step, ahead) = (next + h as u64, h + 1 + gap);
+            let says = self.experts.say(step, ahead, &self.memory, &self.clock);
+            let height = self.middle(self.between(ahead), &says);
+            if height > crest.height {
+                crest.height = height;
+                crest_step = step;
+            }
+            h += path_stride(h);
+        }
+    }
+
+    /// Steps since the last learned one; `None` before the first.
+    fn gap(&self) -> Option<usize> {
+        self.last_learned.map(|last| (self.memory.next() - 1 - last) as usize)
+    }
+
+    /// The weights of the experts at a horizon.
+    pub(super) fn weights(&self, ahead: usize) -> [f64; EXPERTS] {
+        let between = self.between(ahead);
+        let (lower, upper) = (&self.buckets[between.lower].weights, &self.buckets[between.upper].weights);
+        let mut weights = [0.0; EXPERTS];
+        for i in 0..EXPERTS {
+            weights[i] = lower[i] + between.share * (upper[i] - lower[i]);
+        }
+        weights
+    }
+
+    fn middle(&self, between: Between, says: &[f64; EXPERTS]) -> f64 {
+        let lower = mix(&self.buckets[between.lower].weights, says);
+        let middle = if between.share > 0.0 {
+            lower + between.share * (mix(&self.buckets[between.upper].weights, says) - lower)
+        } else {
+            lower
+        };
+        if middle.is_finite() { middle.max(self.floor) } else { says[0].max(self.floor) }
+    }
+
+    fn between(&self, ahead: usize) -> Between {
+        let last = self.buckets.len() - 1;
+        let upper = self.buckets.iter().position(|bucket| bucket.horizon >= ahead).unwrap_or(last);
+        let far = self.buckets[upper].horizon;
+        if far <= ahead || upper == 0 {
+            return Between { lower: upper, upper, share: 0.0 };
+        }
+        let near = self.buckets[upper - 1].horizon;
+        Between { lower: upper - 1, upper, share: (ahead - near) as f64 / (far - near) as f64 }
+    }
+}

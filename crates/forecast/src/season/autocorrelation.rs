@@ -1,0 +1,79 @@
+//! Autocorrelation of a series at all lags at once, by FFT (Wiener-Khinchin).
+
+use realfft::RealFftPlanner;
+
+/// Correlation of a series with itself, by lag.
+#[derive(Clone, Debug)]
+pub(crate) struct Correlation {
+    by_lag: Vec<f64>,
+    pub(crate) samples: usize,
+    error: f64,
+}
+
+impl Correlation {
+    /// The correlation at a lag, corrected for the shorter overlap; zero where there is none.
+    pub(crate) fn at(&self, lag: usize) -> f64 {
+        self.by_lag.get(lag).copied().unwrap_or(0.0)
+    }
+
+    /// Bartlett's standard error of a correlation that is really zero, given the persistence at short lags.
+    pub(crate) fn error(&self) -> f64 {
+        self.error
+    }
+}
+
+/// Autocorrelation of centred values.
+pub(crate) fn autocorrelation(values: &[f64]) -> Correlation {
+    let n = values.len();
+    let none = Correlation { by_lag: Vec::new(), samples: n, error: 1.0 };
+    if n < 2 {
+        return none;
+    }
+    // Padded to twice the length, so that the end does not wrap around to the beginning.
+    let length = (2 * n).next_power_of_two();
+    let mut planner = RealFftPlanner::<f64>::new();
+    let (forward, backward) = (planner.plan_fft_forward(length), planner.plan_fft_inverse(length));
+    let mut signal = vec![0.0; length];
+    signal[..n].copy_from_slice(values);
+    let mut spectrum = forward.make_output_vec();
+    if forward.process(&mut signal, &mut spectrum).is_err() {
+        return none;
+    }
+    for bin in &mut spectrum {
+        *bin = (bin.norm_sqr()).into();
+    }
+    if backward.process(&mut spectrum, &mut signal).is_err() || signal[0] <= 0.0 {
+        return none;
+    }
+    let whole = signal[0];
+    let by_lag: Vec<f64> = (0..n)
+        .map(|lag| {
+            let overlap = (n - lag) as f64 / n as f64;
+            (signal[lag] / whole / overlap.max(OVERLAP_MIN)).clamp(-1.0, 1.0)
+        })
+        .collect();
+    let persistent: f64 = by_lag[1..].iter().take_while(|r| **r > 0.0).map(|r| r * r).sum();
+    let error = ((1.0 + 2.0 * persistent) / n as f64).sqrt();
+    Correlation { by_lag, samples: n, error }
+}
+
+/// Lags with less overlap than this are not corrected further; they would only amplify noise.
+const OVERLAP_MIN: f64 = 0.1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fft_gives_what_the_definition_gives() {
+        let values: Vec<f64> = (0..50).map(|i| ((i * i) % 17) as f64 - 7.5).collect();
+        let correlation = autocorrelation(&values);
+        let whole: f64 = values.iter().map(|x| x * x).sum();
+        for lag in [0, 1, 7, 24] {
+            let plain: f64 = values.iter().zip(&values[lag..]).map(|(a, b)| a * b).sum();
+            let expected = (plain / whole / ((50 - lag) as f64 / 50.0)).clamp(-1.0, 1.0);
+            assert!((correlation.at(lag) - expected).abs() < 1e-9, "lag {lag}");
+        }
+        assert_eq!(correlation.at(99), 0.0);
+    }
+}

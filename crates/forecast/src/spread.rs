@@ -1,0 +1,117 @@
+//! How large errors usually are at each hour of the season, so that calibration can speak in units of them.
+//!
+//! Without this, intervals cover well on average and badly at the peaks, which is where it hurts.
+
+/// Which horizons an error belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Range {
+    /// The next few steps.
+    Near,
+    /// Everything later.
+    Far,
+}
+
+/// Mean absolute errors by place in season.
+#[derive(Clone, Debug)]
+pub(crate) struct Spread {
+    near: Table,
+    far: Table,
+    /// Mean absolute value of the series.
+    magnitude: f64,
+    count: u64,
+    /// Share of a visit of a slot that is learned, at least.
+    pace: f64,
+}
+
+#[derive(Clone, Debug)]
+struct Table {
+    slots: [f32; SLOTS],
+    counts: [u16; SLOTS],
+    all: f64,
+    count: u64,
+}
+
+impl Spread {
+    /// For a season of `period` steps (0 or 1: none).
+    pub(crate) fn new(period: usize) -> Spread {
+        let visits = (period / SLOTS).max(1) as f64;
+        Spread {
+            near: Table::new(),
+            far: Table::new(),
+            magnitude: 0.0,
+            count: 0,
+            pace: 1.0 / (SEASONS_KEPT * visits).clamp(30.0, 2000.0),
+        }
+    }
+
+    /// Slot of a place in a season of `period` steps.
+    pub(crate) fn slot(place: usize, period: usize) -> usize {
+        place * SLOTS / period.max(1)
+    }
+
+    /// Typical size of an error; positive.
+    pub(crate) fn at(&self, slot: usize, range: Range) -> f64 {
+        let table = match range {
+            Range::Near => &self.near,
+            Range::Far if self.far.count < FEW => &self.near,
+            Range::Far => &self.far,
+        };
+        let slot = slot.min(SLOTS - 1);
+        let known = if table.counts[slot] >= 5 { f64::from(table.slots[slot]) } else { table.all };
+        // While nearly nothing was seen, half the level is as good a guess as any.
+        let ignorance = 0.5 * self.magnitude / (1 + self.count) as f64;
+        known.max(FLOOR_OF_ALL * table.all).max(FLOOR_OF_MAGNITUDE * self.magnitude).max(ignorance).max(TINY)
+    }
+
+    /// Learns the size of one error.
+    pub(crate) fn learn(&mut self, slot: usize, range: Range, error: f64) {
+        let pace = self.pace;
+        match range {
+            Range::Near => self.near.learn(slot, error, pace),
+            Range::Far => self.far.learn(slot, error, pace),
+        }
+    }
+
+    /// Learns the size of one value.
+    pub(crate) fn learn_value(&mut self, value: f64) {
+        self.count += 1;
+        self.magnitude += (value.abs() - self.magnitude) * (1.0 / self.count as f64).max(0.000_5);
+    }
+
+    /// Mean absolute value of the series.
+    pub(crate) fn magnitude(&self) -> f64 {
+        self.magnitude
+    }
+}
+
+impl Table {
+    fn new() -> Table {
+        Table { slots: [0.0; SLOTS], counts: [0; SLOTS], all: 0.0, count: 0 }
+    }
+
+    fn learn(&mut self, slot: usize, error: f64, pace: f64) {
+        self.count += 1;
+        let size = error.abs();
+        let share = (1.0 / self.count as f64).max(0.001);
+        let clipped = if self.count > FEW { size.min(CLIP * self.all.max(TINY)) } else { size };
+        self.all += share * (clipped - self.all);
+        let slot = slot.min(SLOTS - 1);
+        self.counts[slot] = self.counts[slot].saturating_add(1);
+        let own = f64::from(self.slots[slot]);
+        let clipped =
+            if self.counts[slot] > 5 { size.min(CLIP * own.max(0.2 * self.all).max(TINY)) } else { size };
+        let share = (1.0 / f64::from(self.counts[slot])).max(pace);
+        self.slots[slot] = (own + share * (clipped - own)) as f32;
+    }
+}
+
+/// Slots of a season: hours, when the season is a day.
+const SLOTS: usize = 24;
+const SEASONS_KEPT: f64 = 3.0;
+const FEW: u64 = 20;
+/// One wild error counts at most this many typical ones.
+const CLIP: f64 = 8.0;
+const FLOOR_OF_ALL: f64 = 0.1;
+const FLOOR_OF_MAGNITUDE: f64 = 0.005;
+/// Keeps division possible on a series that is zero throughout.
+const TINY: f64 = 1e-9;

@@ -1,1 +1,234 @@
-// Part of the dashboard.
+// The big chart: demand over the capacity that carries it, what had been forecast, and from now on the fan of what is forecast.
+
+import { attribute, el, text } from "./dom.js";
+import { duration, level, number } from "./format.js";
+
+/** What can be switched on and off; the colour is a custom property of the style sheet. */
+const LAYERS = [
+  { id: "demand", label: "Demand", colour: "--demand", mark: "line" },
+  { id: "forecast", label: "Forecast", colour: "--forecast", mark: "band" },
+  { id: "active", label: "Active capacity", colour: "--active", mark: "area" },
+  { id: "standby", label: "Standby capacity", colour: "--standby", mark: "hatch" },
+];
+
+const RANGES_MS = [120_000, 900_000, 3_600_000, 21_600_000, 86_400_000, 604_800_000];
+/** The range chosen for a workload shows about so many steps. */
+const STEPS_SHOWN = 180;
+/** Share of the shown past that is shown of the future, unless lead times need more. */
+const AHEAD_SHARE = 0.2;
+
+/** The range that suits a step length when nobody has chosen one. */
+export function rangeFor(stepMs) {
+  return RANGES_MS.find((range) => range >= stepMs * STEPS_SHOWN) ?? RANGES_MS.at(-1);
+}
+
+/** How far ahead the chart looks: enough to see a cold start pay off. */
+export function aheadFor(rangeMs, detail) {
+  const lead = Math.max(2.5 * detail.lead_times.cold_ms, 4 * detail.policy.step_ms);
+  return Math.min(Math.max(AHEAD_SHARE * rangeMs, lead), 0.6 * rangeMs);
+}
+
+/** Buttons for the ranges; returns a function that marks the one in force. */
+export function rangeButtons(parent, choose) {
+  const buttons = RANGES_MS.map((range) => {
+    const button = el("button", { type: "button", class: "chip", "aria-pressed": "false" }, duration(range).replace(" ", "\u2009"));
+    button.addEventListener("click", () => choose(range));
+    parent.append(button);
+    return button;
+  });
+  return (range) => buttons.forEach((button, at) => attribute(button, "aria-pressed", RANGES_MS[at] === range ? "true" : "false"));
+}
+
+export class Chart {
+  constructor({ box, legend, empty, follow }) {
+    this.box = box;
+    this.empty = empty;
+    this.follow = follow;
+    this.hidden = new Set();
+    /** The range of time that somebody zoomed to; null while the chart follows the clock. */
+    this.zoomed = null;
+    this.view = null;
+    this.plotted = false;
+    this.legend = LAYERS.map((layer) => this.legendButton(legend, layer));
+    follow.addEventListener("click", () => this.zoom(null));
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+    window.matchMedia("(max-width: 720px)").addEventListener("change", () => this.draw());
+  }
+
+  legendButton(parent, layer) {
+    const button = el("button", { type: "button", class: "chip legend-item", "aria-pressed": "true", "data-mark": layer.mark }, el("i", { class: `mark ${layer.id}` }), layer.label);
+    button.addEventListener("click", () => {
+      if (!this.hidden.delete(layer.id)) this.hidden.add(layer.id);
+      attribute(button, "aria-pressed", this.hidden.has(layer.id) ? "false" : "true");
+      this.draw();
+    });
+    parent.append(button);
+  }
+
+  /** Shows `{ series, forecast, detail, rangeMs, aheadMs, now }`; series and forecast may be null. */
+  update(view) {
+    this.view = view;
+    this.draw();
+  }
+
+  /** Forgets the zoom, for another workload or range. */
+  reset() {
+    this.zoomed = null;
+  }
+
+  zoom(range) {
+    this.zoomed = range;
+    this.draw();
+  }
+
+  draw() {
+    if (this.view === null || window.Plotly === undefined) return;
+    const { series, detail, now } = this.view;
+    const known = (series?.demand ?? []).some(Number.isFinite);
+    this.empty.hidden = known;
+    text(this.empty, `Waiting for the first step of demand (${duration(detail.policy.step_ms)} long).`);
+    this.follow.hidden = this.zoomed === null;
+    const colours = palette();
+    const traces = this.traces(colours);
+    window.Plotly.react(this.box, traces, this.layout(colours, traces), CONFIG);
+    if (!this.plotted) {
+      this.plotted = true;
+      this.box.on("plotly_relayout", (change) => this.relayouted(change));
+      this.box.on("plotly_doubleclick", () => this.zoom(null));
+    }
+    attribute(this.box, "aria-label", spoken(this.view, now));
+  }
+
+  relayouted(change) {
+    const from = change["xaxis.range[0]"];
+    const to = change["xaxis.range[1]"];
+    if (from !== undefined && to !== undefined) this.zoom([from, to]);
+  }
+
+  traces(colours) {
+    const { series, forecast, detail, now } = this.view;
+    const past = series ?? { timestamps_ms: [], demand: [] };
+    const x = past.timestamps_ms.map(local);
+    const unit = detail.summary.unit;
+    const capacity = capacityColumns(past, detail, now);
+    const seen = (id) => !this.hidden.has(id);
+    const value = (what) => `${what} <b>%{y:,.4~g}</b> ${plain(unit)}<extra></extra>`;
+    const area = { type: "scatter", mode: "lines", connectgaps: false };
+    const silent = { type: "scatter", mode: "lines", hoverinfo: "skip", line: { width: 0 }, connectgaps: false };
+
+    const active = { ...area, x: capacity.x, y: capacity.active, visible: seen("active"), fill: "tozeroy", fillcolor: colours.activeFill, line: { color: colours.active, width: 1.2, shape: "hv" }, hovertemplate: value("Active") };
+    const standby = { ...area, x: capacity.x, y: capacity.total, customdata: capacity.standby, visible: seen("standby"), fill: seen("active") ? "tonexty" : "tozeroy", fillcolor: colours.standbyFill, fillpattern: { shape: "/", size: 6, solidity: 0.18, fgcolor: colours.standby, bgcolor: colours.standbyFill }, line: { color: colours.standby, width: 1, shape: "hv" }, hovertemplate: `Standby <b>%{customdata:,.4~g}</b> ${plain(unit)}<extra></extra>` };
+    const was = [
+      { ...silent, x, y: past.forecast_low, visible: seen("forecast") },
+      { ...silent, x, y: past.forecast_high, visible: seen("forecast"), fill: "tonexty", fillcolor: colours.pastBand },
+      { type: "scatter", mode: "lines", x, y: past.forecast_p50, visible: seen("forecast"), connectgaps: false, line: { color: colours.forecast, width: 1, dash: "dot" }, hovertemplate: value("Had been forecast") },
+    ];
+    const demand = { type: "scatter", mode: "lines", x, y: past.demand, visible: seen("demand"), connectgaps: false, line: { color: colours.demand, width: 2 }, hovertemplate: value("Demand") };
+    return [active, standby, ...was, ...fan(forecast, past, colours, seen("forecast"), unit), demand, missed(past, x, colours, seen("demand"), unit)];
+  }
+
+  layout(colours, traces) {
+    const { detail, rangeMs, aheadMs, now } = this.view;
+    const narrow = window.matchMedia("(max-width: 720px)").matches;
+    const at = local(now);
+    const axis = { gridcolor: colours.grid, linecolor: colours.grid, tickcolor: colours.grid, zeroline: false, fixedrange: false, tickfont: { size: 11, color: colours.muted } };
+    return {
+      autosize: true,
+      margin: { l: narrow ? 38 : 52, r: 10, t: 8, b: 28 },
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      font: { family: getComputedStyle(document.body).fontFamily, color: colours.ink, size: 12 },
+      showlegend: false,
+      hovermode: "x unified",
+      hoverdistance: 30,
+      hoverlabel: { bgcolor: colours.panel, bordercolor: colours.grid, font: { size: 12, color: colours.ink } },
+      // A drag must scroll the page on a touch screen.
+      dragmode: window.matchMedia("(pointer: coarse)").matches ? false : "zoom",
+      xaxis: { ...axis, type: "date", range: this.zoomed ?? [at - rangeMs, at + aheadMs], showgrid: false, nticks: narrow ? 5 : 10, showspikes: true, spikemode: "across", spikethickness: 1, spikedash: "solid", spikecolor: colours.muted },
+      yaxis: { ...axis, range: [0, ceiling(traces)], fixedrange: true, nticks: 6, title: narrow ? undefined : { text: plain(detail.summary.unit), font: { size: 11, color: colours.muted }, standoff: 6 } },
+      shapes: [{ type: "line", x0: at, x1: at, yref: "paper", y0: 0, y1: 1, line: { color: colours.muted, width: 1, dash: "dot" } }],
+      annotations: [{ x: at, y: 1, yref: "paper", yanchor: "top", xanchor: "left", xshift: 4, text: "now", showarrow: false, font: { size: 11, color: colours.muted } }],
+    };
+  }
+}
+
+const CONFIG = { displayModeBar: false, responsive: true, doubleClick: false, scrollZoom: false, showTips: false };
+
+/** Capacity as columns, carried on to now with what is known this second. */
+function capacityColumns(past, detail, now) {
+  const times = [...past.timestamps_ms, now];
+  const active = [...(past.active_capacity ?? []), detail.capacity.active];
+  const standby = [...(past.standby_capacity ?? []), detail.capacity.standby];
+  const total = active.map((value, at) => (Number.isFinite(value) || Number.isFinite(standby[at]) ? (value ?? 0) + (standby[at] ?? 0) : null));
+  return { x: times.map(local), active, standby, total };
+}
+
+/** From now on: one band for each pair of quantiles around the median, the outermost first, then the median. */
+function fan(forecast, past, colours, visible, unit) {
+  if (!forecast || forecast.timestamps_ms.length === 0) return [];
+  const { quantiles, columns } = forecast;
+  const middle = nearest(quantiles, 0.5);
+  const last = past.demand.findLastIndex(Number.isFinite);
+  // The fan opens at the last observation.
+  const joined = last >= 0 && past.timestamps_ms[last] < forecast.timestamps_ms[0];
+  const x = [...(joined ? [past.timestamps_ms[last]] : []), ...forecast.timestamps_ms].map(local);
+  const column = (q) => [...(joined ? [past.demand[last]] : []), ...columns[q]];
+  const silent = { type: "scatter", mode: "lines", x, visible, hoverinfo: "skip", line: { width: 0 } };
+  const bands = [];
+  for (let low = 0, high = quantiles.length - 1; low < middle && high > middle; low += 1, high -= 1) {
+    bands.push({ ...silent, y: column(low) }, { ...silent, y: column(high), fill: "tonexty", fillcolor: colours.band });
+  }
+  const [low, high] = [0, quantiles.length - 1];
+  const between = column(low).map((value, at) => `${number(value)} to ${number(column(high)[at])}`);
+  const spread = low < middle && high > middle ? `, ${level(quantiles[high] - quantiles[low])} within %{customdata}` : "";
+  const median = { type: "scatter", mode: "lines", x, y: column(middle), customdata: between, visible, line: { color: colours.forecast, width: 2, dash: "dash" }, hovertemplate: `Forecast <b>%{y:,.4~g}</b> ${plain(unit)}${spread}<extra></extra>` };
+  return [...bands, median];
+}
+
+function missed(past, x, colours, visible, unit) {
+  const at = (past.missed ?? []).flatMap((value, index) => (value > 0 && Number.isFinite(past.demand[index]) ? [index] : []));
+  return { type: "scatter", mode: "markers", x: at.map((index) => x[index]), y: at.map((index) => past.demand[index]), customdata: at.map((index) => past.missed[index]), visible, marker: { color: colours.bad, size: 7, symbol: "x-thin", line: { color: colours.bad, width: 2 } }, hovertemplate: `Missed <b>%{customdata:,.3~g}</b> ${plain(unit)}<extra></extra>` };
+}
+
+/** The top of the axis: a round number above all that is shown, so that it moves rarely. Far quantiles alone do not stretch it. */
+function ceiling(traces) {
+  const top = (which) => traces.filter((trace) => trace.visible !== false && which(trace)).flatMap((trace) => trace.y ?? []).reduce((most, value) => (Number.isFinite(value) && value > most ? value : most), 0);
+  const solid = top((trace) => trace.hoverinfo !== "skip");
+  const most = Math.min(top(() => true), solid * 1.5 || Infinity) * 1.06;
+  if (most <= 0) return 1;
+  const unit = 10 ** Math.floor(Math.log10(most / 4));
+  const step = unit * [1, 2, 2.5, 5, 10].find((factor) => factor * unit * 4 >= most * 0.999 || factor === 10);
+  return Math.ceil(most / (step / 2)) * (step / 2);
+}
+
+function palette() {
+  const style = getComputedStyle(document.documentElement);
+  const read = (name) => style.getPropertyValue(name).trim();
+  return {
+    ink: read("--ink"), muted: read("--muted"), grid: read("--grid"), panel: read("--panel"), bad: read("--bad"),
+    demand: read("--demand"), forecast: read("--forecast"), band: read("--band"), pastBand: read("--past-band"),
+    active: read("--active"), activeFill: read("--active-fill"), standby: read("--standby"), standbyFill: read("--standby-fill"),
+  };
+}
+
+/** The plotting library knows no time zones and shows UTC: shift, so that it shows the viewer's clock. */
+function local(ms) {
+  return ms - new Date(ms).getTimezoneOffset() * 60_000;
+}
+
+function nearest(levels, wanted) {
+  return levels.reduce((best, value, at) => (Math.abs(value - wanted) < Math.abs(levels[best] - wanted) ? at : best), 0);
+}
+
+/** Text of others inside a label of the plotting library, which reads a little markup. */
+function plain(words) {
+  return String(words).replace(/[<>&%{}]/g, " ");
+}
+
+function spoken({ detail, forecast }) {
+  const { summary, capacity } = detail;
+  const now = `Demand ${number(summary.demand_now)} ${summary.unit}; active capacity ${number(capacity.active)}, standby ${number(capacity.standby)}.`;
+  if (!forecast || forecast.timestamps_ms.length === 0) return `${now} No forecast yet.`;
+  const median = forecast.columns[nearest(forecast.quantiles, 0.5)];
+  return `${now} Forecast median at most ${number(Math.max(...median))} in the next ${duration(forecast.timestamps_ms.length * forecast.step_ms)}.`;
+}

@@ -1,1 +1,68 @@
-// Part of the dashboard.
+// The table of instances. Rows are kept by instance, so that a second's update changes cells and never moves what the eye rests on.
+
+import { attribute, el, reconcile, text } from "./dom.js";
+import { DASH, age, bytes, count, duration, number, words } from "./format.js";
+
+const FULL_SHARE = 1000;
+/** Columns in the order of the head of the table in index.html. */
+const COLUMNS = ["name", "phase", "role", "weight", "for", "in-flight", "p50", "p99", "cpu", "memory", "address"];
+const NUMERIC = new Set(["for", "in-flight", "p50", "p99", "cpu", "memory"]);
+const WIDE = new Set(["cpu", "memory", "address"]);
+/** Those in traffic first, then those that may soon be, then the rest. */
+const ORDER = ["active", "draining", "standby", "parked", "starting", "stopping", "failed", "stopped"];
+
+export function showInstances(parent, meta, instances, now) {
+  const sorted = [...instances].sort((a, b) => ORDER.indexOf(state(a)) - ORDER.indexOf(state(b)) || a.id - b.id);
+  reconcile(parent, sorted.length > 0 ? sorted : [null], {
+    key: (instance) => instance?.id ?? "none",
+    make: (instance) => (instance === null ? nothing() : row()),
+    update: (node, instance) => instance !== null && fill(node, instance, now),
+  });
+  text(meta, instances.length > 0 ? count(instances.length, "instance") : "");
+}
+
+/** One word for phase, role and parked together. */
+function state(instance) {
+  if (instance.phase !== "ready") return instance.phase;
+  if (instance.role === "active") return "active";
+  return instance.parked ? "parked" : "standby";
+}
+
+function nothing() {
+  return el("tr", {}, el("td", { colspan: COLUMNS.length, class: "empty" }, "No instances."));
+}
+
+function row() {
+  const cells = COLUMNS.map((column) => {
+    const classes = [NUMERIC.has(column) ? "num" : null, WIDE.has(column) ? "wide" : null].filter(Boolean).join(" ");
+    if (column === "name") return el("th", { scope: "row" });
+    if (column === "phase") return el("td", {}, el("span", { class: "phase" }, el("i", { class: "dot" }), el("span")));
+    if (column === "weight") return el("td", {}, el("span", { class: "weight" }, el("span", { class: "bar" }, el("i")), el("span", { class: "share" })));
+    return el("td", { class: classes || null });
+  });
+  return el("tr", {}, ...cells);
+}
+
+function fill(node, instance, now) {
+  const cell = Object.fromEntries(COLUMNS.map((column, at) => [column, node.children[at]]));
+  const is = state(instance);
+  const routed = is === "active" || is === "draining";
+  attribute(node, "data-state", is);
+  text(cell.name, instance.name);
+  attribute(cell.name, "title", instance.pid === null || instance.pid === undefined ? null : `pid ${instance.pid}`);
+  const sick = routed && instance.healthy === false;
+  attribute(node, "data-sick", sick);
+  text(cell.phase.firstChild.lastChild, sick ? `${words(instance.phase)}, unhealthy` : words(instance.phase));
+  text(cell.role, instance.parked ? "standby, parked" : instance.role);
+  const share = Math.min(1, instance.weight / FULL_SHARE);
+  const [bar, label] = cell.weight.firstChild.children;
+  bar.firstChild.style.width = `${Math.round(share * 100)}%`;
+  text(label, instance.weight > 0 ? `${Math.round((instance.weight / FULL_SHARE) * 100)} %` : DASH);
+  text(cell.for, age(now - instance.since_ms));
+  text(cell["in-flight"], routed ? number(instance.in_flight) : DASH);
+  text(cell.p50, routed ? duration(instance.latency_p50_ms) : DASH);
+  text(cell.p99, routed ? duration(instance.latency_p99_ms) : DASH);
+  text(cell.cpu, Number.isFinite(instance.cpu_cores) ? instance.cpu_cores.toFixed(2) : DASH);
+  text(cell.memory, bytes(instance.memory_bytes));
+  text(cell.address, instance.address ?? DASH);
+}

@@ -49,7 +49,11 @@ impl Capacity {
             CapacityPolicy::Pinned(_) => return,
             CapacityPolicy::Learned { initial } => initial,
         };
-        if !(reading.load.is_finite() && reading.load > 0.0 && reading.in_system.is_finite() && reading.in_system > 0.0) {
+        if !(reading.load.is_finite()
+            && reading.load > 0.0
+            && reading.in_system.is_finite()
+            && reading.in_system > 0.0)
+        {
             return;
         }
         let unloaded = match self.unloaded {
@@ -104,7 +108,12 @@ mod tests {
     fn reading(load: f64) -> Reading {
         let utilisation = (load / 100.0).min(0.995);
         let latency = 0.010 * (1.0 + 0.2 * utilisation.powi(6) / (1.0 - utilisation));
-        Reading { load, in_system: latency, latency_p99: Some(Duration::from_secs_f64(latency * 3.0)), error_rate: 0.0 }
+        Reading {
+            load,
+            in_system: latency,
+            latency_p99: Some(Duration::from_secs_f64(latency * 3.0)),
+            error_rate: 0.0,
+        }
     }
 
     fn learn(initial: f64, bound: Option<Duration>, peak_use: f64) -> f64 {

@@ -24,7 +24,8 @@ impl LoadLevel {
     /// Takes in one reading. `now` is monotone.
     pub(crate) fn observe(&mut self, now: Timestamp, reading: f64) {
         let Some(at) = self.at else {
-            *self = LoadLevel { at: Some(now), level: reading, level_before: reading, ..LoadLevel::default() };
+            *self =
+                LoadLevel { at: Some(now), level: reading, level_before: reading, ..LoadLevel::default() };
             self.readings = 1;
             return;
         };

@@ -1,8 +1,14 @@
 //! One instance of a workload and its life.
+//!
+//! Phase, role and weight are three things: a draining instance is still active, an unhealthy one is ready but has no
+//! weight. Every change of phase or role goes through one function, [`transition`], which refuses what is impossible, so
+//! that a late or repeated event can never put an instance into a state that the planner did not mean.
 
 use forecast::Timestamp;
 
 use crate::ids::{ActionId, InstanceId};
+use crate::retry::Backoff;
+use crate::shift::{Ramp, Stats};
 
 /// Where an instance is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,50 +36,240 @@ pub enum Role {
     Active,
 }
 
+/// What happens to an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Its probe passed.
+    BecameReady,
+    /// It was thawed and verified, and may be routed to.
+    Promoted,
+    /// It gets nothing new from now on.
+    DrainBegun,
+    /// It is wanted again before it was drained.
+    DrainUndone,
+    /// It has nothing in flight any more, or its time is over.
+    Drained,
+    /// It was told to stop.
+    StopOrdered,
+    /// It is gone as ordered.
+    Stopped,
+    /// It is gone, or given up.
+    Lost,
+}
+
+/// The life of an instance. `None`: that cannot happen in this state.
+pub(crate) fn transition(phase: Phase, role: Role, turn: Turn) -> Option<(Phase, Role)> {
+    match (turn, phase, role) {
+        (Turn::BecameReady, Phase::Starting, Role::Standby) => Some((Phase::Ready, Role::Standby)),
+        (Turn::Promoted, Phase::Ready, Role::Standby) => Some((Phase::Ready, Role::Active)),
+        (Turn::DrainBegun, Phase::Ready, Role::Active) => Some((Phase::Draining, Role::Active)),
+        (Turn::DrainUndone, Phase::Draining, Role::Active) => Some((Phase::Ready, Role::Active)),
+        (Turn::Drained, Phase::Draining, Role::Active) => Some((Phase::Ready, Role::Standby)),
+        (Turn::StopOrdered, Phase::Starting | Phase::Ready | Phase::Draining | Phase::Stopping, role) => {
+            Some((Phase::Stopping, role))
+        }
+        (Turn::Stopped, Phase::Stopping, role) => Some((Phase::Stopped, role)),
+        (Turn::Lost, Phase::Starting | Phase::Ready | Phase::Draining | Phase::Stopping, role) => {
+            Some((Phase::Failed, role))
+        }
+        (Turn::BecameReady | Turn::Promoted | Turn::DrainBegun | Turn::DrainUndone | Turn::Drained, _, _)
+        | (Turn::StopOrdered | Turn::Stopped | Turn::Lost, _, _) => None,
+    }
+}
+
+/// The order about an instance that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    Start,
+    Park,
+    Promote,
+    Drain,
+    Stop,
+}
+
+/// An order that has not been answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pending {
+    pub(crate) action: ActionId,
+    pub(crate) order: Order,
+    /// On the internal clock.
+    pub(crate) deadline: Timestamp,
+}
+
 /// One row of a workload's instance table.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Instance {
     pub(crate) id: InstanceId,
     pub(crate) phase: Phase,
     pub(crate) role: Role,
     pub(crate) parked: bool,
     pub(crate) weight: u32,
-    pub(crate) healthy: bool,
     pub(crate) since: Timestamp,
-    pub(crate) pending: Option<ActionId>,
+    pub(crate) pending: Option<Pending>,
+    /// Since when it is unhealthy, on the internal clock.
+    pub(crate) unhealthy: Option<Timestamp>,
+    /// It is to be stopped and replaced, whatever the plan says.
+    pub(crate) doomed: bool,
+    pub(crate) ramp: Option<Ramp>,
+    pub(crate) stats: Stats,
+    /// Pauses between failed orders about this instance.
+    pub(crate) retry: Backoff,
+    /// Since when it takes its full share, on the internal clock; for leaving out start-up samples.
+    pub(crate) serving_since: Option<Timestamp>,
 }
 
 impl Instance {
+    pub(crate) fn new(id: InstanceId, phase: Phase, role: Role, since: Timestamp) -> Self {
+        Instance {
+            id,
+            phase,
+            role,
+            parked: false,
+            weight: 0,
+            since,
+            pending: None,
+            unhealthy: None,
+            doomed: false,
+            ramp: None,
+            stats: Stats::default(),
+            retry: Backoff::default(),
+            serving_since: None,
+        }
+    }
+
     /// Its id.
     pub fn id(&self) -> InstanceId {
         self.id
     }
+
     /// Where it is in its life.
     pub fn phase(&self) -> Phase {
         self.phase
     }
+
     /// What it is used as.
     pub fn role(&self) -> Role {
         self.role
     }
+
     /// It is frozen.
     pub fn parked(&self) -> bool {
         self.parked
     }
+
     /// Its weight in the route table last ordered; 1000 is a full share, 0 is none.
     pub fn weight(&self) -> u32 {
         self.weight
     }
+
     /// No health check speaks against it.
     pub fn healthy(&self) -> bool {
-        self.healthy
+        self.unhealthy.is_none()
     }
-    /// When it entered its phase, or changed its role or its health.
+
+    /// When it entered its phase or role.
     pub fn since(&self) -> Timestamp {
         self.since
     }
+
     /// The order about it that has not been answered yet.
     pub fn pending(&self) -> Option<ActionId> {
-        self.pending
+        self.pending.map(|p| p.action)
+    }
+
+    /// Applies a turn of its life; false, and nothing changed, when that cannot happen now.
+    pub(crate) fn turn(&mut self, turn: Turn, now: Timestamp) -> bool {
+        let Some((phase, role)) = transition(self.phase, self.role, turn) else { return false };
+        if (phase, role) != (self.phase, self.role) {
+            self.since = now;
+        }
+        (self.phase, self.role) = (phase, role);
+        true
+    }
+
+    /// The order with this id is the one under way.
+    pub(crate) fn awaits(&self, action: ActionId, order: Order) -> bool {
+        self.pending.is_some_and(|p| p.action == action && p.order == order)
+    }
+
+    /// It is verified, healthy and wanted in the route table.
+    pub(crate) fn serving(&self) -> bool {
+        self.phase == Phase::Ready && self.role == Role::Active && self.healthy() && !self.doomed
+    }
+
+    /// It counts as one of the wanted instances.
+    pub(crate) fn counts(&self) -> bool {
+        let alive = matches!(self.phase, Phase::Starting | Phase::Ready | Phase::Draining);
+        alive && self.healthy() && !self.doomed
+    }
+
+    /// It can be told to come up now.
+    pub(crate) fn promotable(&self) -> bool {
+        self.counts() && self.phase == Phase::Ready && self.role == Role::Standby && self.pending.is_none()
+    }
+
+    /// It is being promoted.
+    pub(crate) fn promoting(&self) -> bool {
+        self.counts() && self.pending.is_some_and(|p| p.order == Order::Promote)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PHASES: [Phase; 6] =
+        [Phase::Starting, Phase::Ready, Phase::Draining, Phase::Stopping, Phase::Stopped, Phase::Failed];
+    const TURNS: [Turn; 8] = [
+        Turn::BecameReady,
+        Turn::Promoted,
+        Turn::DrainBegun,
+        Turn::DrainUndone,
+        Turn::Drained,
+        Turn::StopOrdered,
+        Turn::Stopped,
+        Turn::Lost,
+    ];
+
+    #[test]
+    fn a_life_goes_from_start_to_service_and_back_to_the_pool() {
+        let mut instance =
+            Instance::new(InstanceId::new(1), Phase::Starting, Role::Standby, Timestamp::from_millis(0));
+        let now = Timestamp::from_millis(1);
+        for (turn, phase, role) in [
+            (Turn::BecameReady, Phase::Ready, Role::Standby),
+            (Turn::Promoted, Phase::Ready, Role::Active),
+            (Turn::DrainBegun, Phase::Draining, Role::Active),
+            (Turn::DrainUndone, Phase::Ready, Role::Active),
+            (Turn::DrainBegun, Phase::Draining, Role::Active),
+            (Turn::Drained, Phase::Ready, Role::Standby),
+            (Turn::StopOrdered, Phase::Stopping, Role::Standby),
+            (Turn::Stopped, Phase::Stopped, Role::Standby),
+        ] {
+            assert!(instance.turn(turn, now), "{turn:?}");
+            assert_eq!((instance.phase, instance.role), (phase, role));
+        }
+    }
+
+    #[test]
+    fn nothing_happens_after_the_end() {
+        for phase in [Phase::Stopped, Phase::Failed] {
+            for role in [Role::Standby, Role::Active] {
+                for turn in TURNS {
+                    assert_eq!(transition(phase, role, turn), None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_promotion_makes_an_instance_active() {
+        for phase in PHASES {
+            for turn in TURNS {
+                if let Some((_, Role::Active)) = transition(phase, Role::Standby, turn) {
+                    assert_eq!((phase, turn), (Phase::Ready, Turn::Promoted));
+                }
+            }
+        }
     }
 }

@@ -18,7 +18,12 @@ pub(crate) struct LeadTime {
 
 impl LeadTime {
     pub(crate) fn new(guess: Duration, samples_max: usize) -> Self {
-        LeadTime { guess, estimate: guess, samples: VecDeque::new(), samples_max: samples_max.max(SAMPLES_MIN) }
+        LeadTime {
+            guess,
+            estimate: guess,
+            samples: VecDeque::new(),
+            samples_max: samples_max.max(SAMPLES_MIN),
+        }
     }
 
     /// One start or promotion took this long.

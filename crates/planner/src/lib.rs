@@ -14,19 +14,25 @@ mod action;
 mod capacity;
 mod clock;
 mod demand;
+mod desk;
 mod event;
+mod fleet;
 mod guard;
 mod ids;
 mod instance;
 mod lead;
 mod margin;
+mod outlook;
 mod plan;
 mod planner;
 mod policy;
 mod reason;
+mod reconcile;
 mod retry;
+mod shift;
 mod snapshot;
 mod timer;
+mod workload;
 
 pub mod lint;
 

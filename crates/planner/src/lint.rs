@@ -1,7 +1,11 @@
 //! The invariants of the planner, stated once. Tests, the simulator and debug builds call [`check`] after every step.
 
+use std::collections::BTreeSet;
+
+use crate::action::FULL_WEIGHT;
 use crate::ids::{InstanceId, WorkloadId};
-use crate::snapshot::Snapshot;
+use crate::instance::{Instance, Phase, Role};
+use crate::snapshot::{Snapshot, WorkloadView};
 
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +24,152 @@ pub struct Violation {
 /// # Errors
 /// Every violation found.
 pub fn check(snapshot: &Snapshot<'_>) -> Result<(), Vec<Violation>> {
-    let _ = snapshot;
-    Ok(())
+    let mut violations = Vec::new();
+    for view in snapshot.workloads() {
+        let mut lint = Lint { view, violations: &mut violations };
+        lint.instances_are_a_table();
+        lint.orders_are_single();
+        lint.plan_is_within_bounds();
+        lint.routes_are_safe();
+        lint.weights_match_the_table();
+        lint.numbers_are_finite();
+        let rows = view.instances.len();
+        lint.require(rows <= snapshot.limits().instances as usize, None, || {
+            format!("{rows} instances are too many")
+        });
+    }
+    let queued = snapshot.queued();
+    if queued > snapshot.limits().actions_queued {
+        violations.push(Violation {
+            workload: WorkloadId::from(""),
+            instance: None,
+            rule: format!("{queued} orders are queued, more than allowed"),
+        });
+    }
+    if violations.is_empty() { Ok(()) } else { Err(violations) }
+}
+
+struct Lint<'a, 'b> {
+    view: &'a WorkloadView<'a>,
+    violations: &'b mut Vec<Violation>,
+}
+
+impl Lint<'_, '_> {
+    fn require(&mut self, ok: bool, instance: Option<&Instance>, rule: impl FnOnce() -> String) {
+        if !ok {
+            self.violations.push(Violation {
+                workload: self.view.policy.id.clone(),
+                instance: instance.map(Instance::id),
+                rule: rule(),
+            });
+        }
+    }
+
+    fn instances_are_a_table(&mut self) {
+        let view = self.view;
+        let sorted = view.instances.windows(2).all(|pair| pair[0].id < pair[1].id);
+        self.require(sorted, None, || "instances are not in order of distinct ids".to_owned());
+        for i in view.instances {
+            let gone = matches!(i.phase, Phase::Stopped | Phase::Failed);
+            self.require(!gone, Some(i), || format!("instance {} is gone but still in the table", i.id));
+        }
+        let kept = view.instances.iter().filter(|i| i.phase != Phase::Stopping).count();
+        let within = kept <= view.policy.replicas_max as usize || view.counters.adopted > 0;
+        self.require(within, None, || format!("{kept} instances are kept, more than replicas_max"));
+    }
+
+    fn orders_are_single(&mut self) {
+        let view = self.view;
+        let mut seen = BTreeSet::new();
+        for i in view.instances {
+            if let Some(action) = i.pending() {
+                self.require(seen.insert(action), Some(i), || {
+                    format!("order {action} is about two instances")
+                });
+            }
+            let starting = i.phase == Phase::Starting;
+            self.require(!(starting && i.parked), Some(i), || {
+                format!("instance {} is parked before it is ready", i.id)
+            });
+        }
+    }
+
+    fn plan_is_within_bounds(&mut self) {
+        let view = self.view;
+        let Some(plan) = view.plan else { return };
+        let policy = view.policy;
+        let total = plan.active_wanted + plan.standby_wanted;
+        self.require(total <= policy.replicas_max, None, || {
+            format!("{total} wanted, more than replicas_max")
+        });
+        if view.pinned.is_none() && !plan.pinned() {
+            self.require(total >= policy.replicas_min, None, || {
+                format!("{total} wanted, less than replicas_min")
+            });
+            let standby = plan.standby_wanted;
+            self.require(standby <= policy.standby_max, None, || {
+                format!("{standby} standbys wanted, more than allowed")
+            });
+        }
+        self.require(!plan.reasons.is_empty(), None, || "the plan has no reasons".to_owned());
+    }
+
+    fn routes_are_safe(&mut self) {
+        let view = self.view;
+        for (id, weight) in view.table {
+            let Some(i) = view.instances.iter().find(|i| i.id == *id) else {
+                self.require(false, None, || format!("instance {id} is routed to but unknown"));
+                continue;
+            };
+            self.require(*weight <= FULL_WEIGHT, Some(i), || {
+                format!("weight {weight} of instance {id} is above a full share")
+            });
+            let verified = i.role == Role::Active && !i.parked;
+            self.require(verified || *weight == 0, Some(i), || {
+                format!("instance {id} is routed to but not verified")
+            });
+            self.require(!i.parked, Some(i), || format!("instance {id} is in the route table but parked"));
+            let ready = matches!(i.phase, Phase::Ready | Phase::Draining);
+            self.require(*weight == 0 || ready, Some(i), || {
+                format!("instance {id} is routed to but not ready")
+            });
+        }
+    }
+
+    fn weights_match_the_table(&mut self) {
+        let view = self.view;
+        for i in view.instances {
+            let entry = view.table.iter().find(|entry| entry.0 == i.id).map_or(0, |entry| entry.1);
+            self.require(entry == i.weight, Some(i), || {
+                format!("instance {} has weight {} but {entry} in the table", i.id, i.weight)
+            });
+            self.require(i.weight == 0 || !i.parked, Some(i), || {
+                format!("instance {} is parked with a weight", i.id)
+            });
+        }
+    }
+
+    fn numbers_are_finite(&mut self) {
+        let view = self.view;
+        let capacity = view.capacity;
+        self.require(capacity.is_finite() && capacity > 0.0, None, || format!("capacity is {capacity}"));
+        let Some(plan) = view.plan else { return };
+        let n = &plan.inputs;
+        let numbers = [
+            n.floor,
+            n.q_active,
+            n.q_standby,
+            n.forecast_active,
+            n.forecast_total,
+            n.forecast_hold,
+            n.forecast_keep,
+        ];
+        self.require(numbers.iter().all(|x| x.is_finite()), None, || {
+            format!("numbers of the plan are not finite: {n:?}")
+        });
+        let levels = [n.q_active, n.q_standby];
+        self.require(levels.iter().all(|q| *q > 0.0 && *q < 1.0), None, || {
+            format!("levels are not probabilities: {levels:?}")
+        });
+    }
 }

@@ -110,7 +110,14 @@ impl MarginControl {
 
     /// The demand of the step that was decided on last. `limit` is the number of instances that there were to use at
     /// most; `exposure` the share of a step for which a shortage lasts before it is noticed and mended.
-    pub(crate) fn observe(&mut self, demand: f64, capacity: f64, limit: u32, exposure: f64, memory_steps: f64) {
+    pub(crate) fn observe(
+        &mut self,
+        demand: f64,
+        capacity: f64,
+        limit: u32,
+        exposure: f64,
+        memory_steps: f64,
+    ) {
         let Some(newest) = self.decisions.back() else { return };
         let fade = 1.0 - 1.0 / memory_steps.max(2.0);
         self.demand = self.demand * fade + demand;

@@ -35,6 +35,18 @@ pub struct Plan {
     pub reasons: Vec<Reason>,
 }
 
+impl Plan {
+    /// Active and standby instances wanted.
+    pub fn total_wanted(&self) -> u32 {
+        self.active_wanted + self.standby_wanted
+    }
+
+    /// An operator's override decided.
+    pub fn pinned(&self) -> bool {
+        self.reasons.iter().any(|r| matches!(r, Reason::Override { .. }))
+    }
+}
+
 /// The numbers a plan was made from, as they are shown to people.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct PlanInputs {
@@ -106,6 +118,8 @@ pub struct Inputs<'a> {
     pub active_before: u32,
     /// Active and standby instances wanted by the plan before this one.
     pub total_before: u32,
+    /// Nothing is known about demand: keep what runs.
+    pub keep_all: bool,
     /// Scale-in is blocked: why, and until when at most.
     pub guard: Option<(GuardCause, Timestamp)>,
     /// The operator's override in force.
@@ -191,9 +205,14 @@ impl Draft<'_> {
         let capacity = self.inputs.numbers.capacity;
         self.reasons.push(match self.inputs.basis {
             Basis::Quantiles => Reason::ForecastNeeds { tier, demand, window, quantile, instances, capacity },
-            Basis::FixedMargin { safety_margin: margin } => {
-                Reason::MarginNeeds { tier, median: demand / (1.0 + margin), window, margin, instances, capacity }
-            }
+            Basis::FixedMargin { safety_margin: margin } => Reason::MarginNeeds {
+                tier,
+                median: demand / (1.0 + margin),
+                window,
+                margin,
+                instances,
+                capacity,
+            },
             Basis::Reactive { .. } => Reason::ReactiveNeeds { tier, demand, instances, capacity },
         });
     }
@@ -203,7 +222,11 @@ impl Draft<'_> {
         let numbers = &self.inputs.numbers;
         let floor = self.count(numbers.floor);
         if floor > forecast_need {
-            self.reasons.push(Reason::DemandFloor { demand: numbers.floor, instances: floor, capacity: numbers.capacity });
+            self.reasons.push(Reason::DemandFloor {
+                demand: numbers.floor,
+                instances: floor,
+                capacity: numbers.capacity,
+            });
             if self.trigger == Trigger::Forecast {
                 self.trigger = Trigger::Demand;
             }
@@ -215,7 +238,13 @@ impl Draft<'_> {
         let numbers = self.inputs.numbers;
         let policy = self.inputs.policy;
         let forecast_need = self.count(numbers.forecast_active);
-        self.explain_need(Tier::Active, numbers.forecast_active, numbers.window_active_steps, numbers.q_active, forecast_need);
+        self.explain_need(
+            Tier::Active,
+            numbers.forecast_active,
+            numbers.window_active_steps,
+            numbers.q_active,
+            forecast_need,
+        );
         let need = self.floor(forecast_need);
         let call = Call { need, keep: self.count(numbers.forecast_hold) };
         let active = settle(self.inputs.active_before, call);
@@ -223,12 +252,19 @@ impl Draft<'_> {
             self.reasons.push(Reason::HeldActive { instances: active - need, hold: policy.hold });
         }
         let forecast_total = self.count(numbers.forecast_total);
-        self.explain_need(Tier::Total, numbers.forecast_total, numbers.window_standby_steps, numbers.q_standby, forecast_total);
+        self.explain_need(
+            Tier::Total,
+            numbers.forecast_total,
+            numbers.window_standby_steps,
+            numbers.q_standby,
+            forecast_total,
+        );
         let need = forecast_total.max(active);
         let call = Call { need, keep: self.count(numbers.forecast_keep) };
         let total = settle(self.inputs.total_before, call);
         if total > need {
-            self.reasons.push(Reason::KeptStandby { instances: total - need, break_even: break_even(policy) });
+            self.reasons
+                .push(Reason::KeptStandby { instances: total - need, break_even: break_even(policy) });
         }
         (active, total)
     }
@@ -241,7 +277,13 @@ impl Draft<'_> {
             lead_cold: numbers.lead_cold,
         });
         let forecast_need = self.count(numbers.forecast_total);
-        self.explain_need(Tier::Total, numbers.forecast_total, numbers.window_standby_steps, numbers.q_standby, forecast_need);
+        self.explain_need(
+            Tier::Total,
+            numbers.forecast_total,
+            numbers.window_standby_steps,
+            numbers.q_standby,
+            forecast_need,
+        );
         let need = self.floor(forecast_need);
         let call = Call { need, keep: self.count(numbers.forecast_hold) };
         let active = settle(self.inputs.active_before, call);
@@ -252,6 +294,9 @@ impl Draft<'_> {
     }
 
     fn guarded(&mut self, active: u32, total: u32) -> (u32, u32) {
+        if self.inputs.keep_all {
+            return (active.max(self.inputs.active_before), total.max(self.inputs.total_before));
+        }
         let Some((cause, until)) = self.inputs.guard else { return (active, total) };
         let kept = (active.max(self.inputs.active_before), total.max(self.inputs.total_before));
         if kept != (active, total) {
@@ -271,13 +316,21 @@ impl Draft<'_> {
             self.reasons.push(Reason::AtMinimum { tier: Tier::Active, minimum: least, computed: active });
         }
         if active > policy.replicas_max {
-            self.reasons.push(Reason::AtMaximum { tier: Tier::Active, maximum: policy.replicas_max, computed: active });
+            self.reasons.push(Reason::AtMaximum {
+                tier: Tier::Active,
+                maximum: policy.replicas_max,
+                computed: active,
+            });
         }
         let mut active = active.max(least).min(policy.replicas_max);
         let computed = total.max(active);
         let mut total = computed;
         if total < policy.replicas_min {
-            self.reasons.push(Reason::AtMinimum { tier: Tier::Total, minimum: policy.replicas_min, computed });
+            self.reasons.push(Reason::AtMinimum {
+                tier: Tier::Total,
+                minimum: policy.replicas_min,
+                computed,
+            });
             total = policy.replicas_min;
             if !pays {
                 active = total;
@@ -286,7 +339,11 @@ impl Draft<'_> {
         total = total.max(active.saturating_add(policy.standby_min));
         if total > policy.replicas_max {
             if computed > policy.replicas_max {
-                self.reasons.push(Reason::AtMaximum { tier: Tier::Total, maximum: policy.replicas_max, computed });
+                self.reasons.push(Reason::AtMaximum {
+                    tier: Tier::Total,
+                    maximum: policy.replicas_max,
+                    computed,
+                });
             }
             total = policy.replicas_max;
         }

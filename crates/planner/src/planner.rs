@@ -1,27 +1,42 @@
-//! The planner: routes events to workloads, keeps time, hands out orders.
+//! The planner: routes facts to workloads, keeps time, hands out orders.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
-use forecast::{Config, Forecaster, Timestamp};
+use forecast::{Config, Forecaster, HORIZON_STEPS_MAX, Timestamp};
 
 use crate::action::Action;
+use crate::clock::Clock;
+use crate::desk::Shared;
 use crate::event::Event;
-use crate::ids::WorkloadId;
-use crate::policy::{Policy, PolicyErrors};
+use crate::ids::{InstanceId, WorkloadId};
+use crate::plan::break_even;
+use crate::policy::{Mode, Policy, PolicyError, PolicyErrors, WorkloadPolicy};
+use crate::reason::{GuardCause, Trigger};
+use crate::retry::Jitter;
 use crate::snapshot::Snapshot;
 use crate::timer::Timer;
+use crate::workload::Workload;
 
 /// The decision core for a set of workloads.
 ///
-/// Call order for a driver: [`Planner::handle`] for every event, then [`Planner::poll_action`] until it returns `None`,
-/// then sleep until [`Planner::poll_timeout`] or the next event, whichever comes first; when the time comes, call
-/// [`Planner::handle_timeout`] and poll again.
+/// Call order for a driver: [`Planner::handle`] for every fact, then [`Planner::poll_action`] until it returns `None`,
+/// then sleep until [`Planner::poll_timeout`] or the next fact, whichever comes first; when the time comes, call
+/// [`Planner::handle_timeout`] and poll again. Every order is answered by one event that carries its id; answers that come
+/// late, twice or never are all harmless.
+///
+/// At the start: `new`, then [`Planner::learn`] for the history, then `InstanceAdopted` for everything found running, then
+/// the first `handle_timeout`, which makes the first plan.
 #[derive(Debug, Clone)]
 pub struct Planner {
-    policy: Policy,
-    now: Timestamp,
-    forecasters: Vec<Forecaster>,
-    actions: VecDeque<Action>,
+    workloads: Vec<Workload>,
+    names: BTreeMap<WorkloadId, usize>,
+    shared: Shared,
+    /// When each workload must be woken, on the internal clock.
+    wakes: BTreeSet<(Timestamp, usize)>,
+    wake_of: Vec<(Timestamp, Timer)>,
+    /// Facts about workloads and instances that nobody knows.
+    stale: u64,
 }
 
 impl Planner {
@@ -30,51 +45,287 @@ impl Planner {
     /// # Errors
     /// Every broken rule of the policy.
     pub fn new(policy: Policy, seed: u64, now: Timestamp) -> Result<Planner, PolicyErrors> {
-        let _ = seed;
-        let errors: Vec<_> = policy.workloads.iter().filter_map(|w| w.validate().err()).flatten().collect();
+        let mut errors: Vec<PolicyError> = Vec::new();
+        let mut names = BTreeMap::new();
+        let tick = policy.workloads.iter().map(|w| w.tick).max().unwrap_or_default();
+        let jump = tick.saturating_mul(JUMP_TICKS).max(JUMP_MIN);
+        let shared = Shared {
+            clock: Clock::new(now, jump),
+            limits: policy.limits,
+            queue: VecDeque::new(),
+            jitter: Jitter::new(seed),
+            next_action: 1,
+            next_instance: 1,
+            owners: BTreeMap::new(),
+        };
+        let mut workloads = Vec::with_capacity(policy.workloads.len());
+        for (index, workload) in policy.workloads.into_iter().enumerate() {
+            if let Err(broken) = workload.validate() {
+                errors.extend(broken);
+                continue;
+            }
+            if names.insert(workload.id.clone(), index).is_some() {
+                errors.push(PolicyError {
+                    workload: workload.id,
+                    field: "id",
+                    rule: "must not be used twice",
+                });
+                continue;
+            }
+            match Forecaster::new(forecast_config(&workload)) {
+                Ok(forecaster) => workloads.push(Workload::new(index, workload, forecaster, &shared)),
+                Err(_) => {
+                    errors.push(PolicyError {
+                        workload: workload.id,
+                        field: "step",
+                        rule: "cannot be forecast",
+                    });
+                }
+            }
+        }
         if !errors.is_empty() {
             return Err(PolicyErrors(errors));
         }
-        let forecasters = policy.workloads.iter().filter_map(|w| Forecaster::new(Config::new(w.step)).ok()).collect();
-        Ok(Planner { policy, now, forecasters, actions: VecDeque::new() })
+        let wake_of: Vec<_> = workloads.iter().map(|w| w.next_wake(&shared)).collect();
+        let wakes = wake_of.iter().enumerate().map(|(index, wake)| (wake.0, index)).collect();
+        Ok(Planner { workloads, names, shared, wakes, wake_of, stale: 0 })
     }
 
-    /// The id of the first instance this planner will start. Ids below it are left to instances of earlier planners.
+    /// The number of the first instance this planner will start (1 unless set). Numbers below it are left to the instances
+    /// of earlier planners; adopting an instance raises it, too.
     #[must_use]
-    pub fn with_first_instance(self, first_instance: u64) -> Planner {
-        let _ = first_instance;
+    pub fn with_first_instance(mut self, first_instance: u64) -> Planner {
+        self.shared.next_instance = self.shared.next_instance.max(first_instance);
         self
     }
 
-    /// Warms up the forecaster of a workload with samples from before the start, in order of time.
+    /// Warms up the forecaster and the margins of a workload with samples from before the start, in order of time.
+    /// Samples that cannot be used are counted as refused.
     pub fn learn(&mut self, workload: &WorkloadId, history: &[(Timestamp, Option<f64>)]) {
-        let _ = (workload, history);
+        let Some(workload) = self.names.get(workload).and_then(|index| self.workloads.get_mut(*index)) else {
+            return;
+        };
+        let play_from = history.len().saturating_sub(LEARN_LEVELS_MAX);
+        for (n, (at, demand)) in history.iter().enumerate() {
+            if !workload.outlook.learn_step(&workload.policy, *at, *demand, n >= play_from) {
+                workload.fleet.counters.samples_refused += 1;
+            }
+        }
     }
 
     /// Takes in a fact.
     pub fn handle(&mut self, now: Timestamp, event: Event) {
-        self.now = now;
-        let _ = event;
+        self.shared.clock.advance(now);
+        let Some(index) = self.workload_of(&event) else {
+            self.stale += 1;
+            return;
+        };
+        let (workload, shared) = (&mut self.workloads[index], &mut self.shared);
+        workload.handle(shared, event);
+        self.rewake(index);
     }
 
     /// Takes in that time has passed.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        self.now = now;
+        self.shared.clock.advance(now);
+        let internal = self.shared.clock.internal();
+        // Each workload at most once: what is due again at once waits for the next call.
+        let due: Vec<usize> = self.wakes.range(..=(internal, usize::MAX)).map(|(_, index)| *index).collect();
+        for index in due {
+            self.workloads[index].handle_timeout(&mut self.shared);
+            self.rewake(index);
+        }
     }
 
     /// The next order; `None` when there is none for now.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        self.shared.queue.pop_front()
     }
 
-    /// When [`Planner::handle_timeout`] must be called at the latest, and why.
+    /// When [`Planner::handle_timeout`] must be called at the latest, and why. Never in the past.
     pub fn poll_timeout(&self) -> Option<(Timestamp, Timer)> {
-        None
+        let (at, index) = self.wakes.first()?;
+        let wall = self.shared.clock.to_wall((*at).max(self.shared.clock.internal()));
+        Some((wall, self.wake_of[*index].1))
     }
 
     /// Everything the planner knows.
     pub fn snapshot(&self) -> Snapshot<'_> {
-        let _ = &self.forecasters;
-        Snapshot { now: self.now, limits: &self.policy.limits, workloads: Vec::new() }
+        Snapshot {
+            now: self.shared.clock.wall(),
+            limits: &self.shared.limits,
+            queued: self.shared.queue.len(),
+            clock_jumps: self.shared.clock.jumps(),
+            stale: self.stale,
+            workloads: self.workloads.iter().map(Workload::view).collect(),
+        }
+    }
+
+    fn rewake(&mut self, index: usize) {
+        let wake = self.workloads[index].next_wake(&self.shared);
+        let before = std::mem::replace(&mut self.wake_of[index], wake);
+        if before.0 != wake.0 {
+            self.wakes.remove(&(before.0, index));
+            self.wakes.insert((wake.0, index));
+        }
+    }
+
+    /// The workload that a fact is about.
+    fn workload_of(&self, event: &Event) -> Option<usize> {
+        let named = |workload: &WorkloadId| self.names.get(workload).copied();
+        let owner = |instance: &InstanceId| self.shared.owners.get(instance).copied();
+        match event {
+            Event::DemandObserved { workload, .. }
+            | Event::LoadObserved { workload, .. }
+            | Event::BackendObserved { workload, .. }
+            | Event::WeightsApplied { workload, .. }
+            | Event::InstanceExited { workload, .. }
+            | Event::InstanceUnhealthy { workload, .. }
+            | Event::InstanceHealthy { workload, .. }
+            | Event::InstanceAdopted { workload, .. }
+            | Event::OverrideSet { workload, .. }
+            | Event::OverrideCleared { workload } => named(workload),
+            Event::InstanceReady { instance, .. }
+            | Event::InstanceParked { instance, .. }
+            | Event::InstancePromoted { instance, .. }
+            | Event::InstanceDrained { instance, .. }
+            | Event::InstanceStopped { instance, .. }
+            | Event::ActionFailed { instance: Some(instance), .. } => owner(instance),
+            Event::ActionFailed { action, instance: None, .. } => self
+                .workloads
+                .iter()
+                .position(|w| w.fleet.table.pending.is_some_and(|(pending, _)| pending == *action)),
+        }
     }
 }
+
+impl Workload {
+    /// Takes in a fact about this workload, plans again when it matters, and gives the orders that follow.
+    fn handle(&mut self, shared: &mut Shared, event: Event) {
+        let before = self.errors_everywhere();
+        match self.take_in(shared, event) {
+            Effect::Refused => self.fleet.counters.samples_refused += 1,
+            Effect::Stale => self.fleet.counters.events_stale += 1,
+            Effect::Noted => {}
+            Effect::Act if self.mode() == Mode::Observe => {}
+            Effect::Act => self.carry_out(shared),
+            Effect::Replan(trigger) => self.replan(shared, trigger),
+        }
+        if !before && self.errors_everywhere() {
+            let (now, guard) = (shared.clock.internal(), self.policy.guard);
+            self.outlook.guard.observe(now, Some(GuardCause::ErrorsEverywhere), guard);
+        }
+    }
+
+    fn mode(&self) -> Mode {
+        self.policy.mode
+    }
+
+    fn take_in(&mut self, shared: &mut Shared, event: Event) -> Effect {
+        let wall = shared.clock.wall();
+        let now = shared.clock.internal();
+        let known = |ok: bool| if ok { Effect::Act } else { Effect::Stale };
+        match event {
+            Event::DemandObserved { step_start, demand, missed, .. } => {
+                let errors = self.errors_everywhere();
+                let learned =
+                    self.outlook.observe_step(&self.policy, now, step_start, demand, missed, errors);
+                if learned { Effect::Replan(Trigger::Forecast) } else { Effect::Refused }
+            }
+            Event::LoadObserved { demand_now, in_flight, .. } => {
+                let read = self.observe_load(shared, demand_now, in_flight);
+                if read { Effect::Replan(Trigger::Demand) } else { Effect::Refused }
+            }
+            Event::BackendObserved { instance, requests, errors, latency_p50, latency_p99, .. } => {
+                match self.fleet.find(instance) {
+                    Some(at) => {
+                        self.fleet.instances[at].stats.observe(requests, errors, latency_p50, latency_p99);
+                        Effect::Noted
+                    }
+                    None => Effect::Stale,
+                }
+            }
+            Event::InstanceReady { action, instance, took } => {
+                let ready = self.fleet.ready(instance, action, wall);
+                if ready {
+                    self.outlook.lead_cold.observe(took);
+                }
+                known(ready)
+            }
+            Event::InstanceParked { action, instance } => known(self.fleet.parked(instance, action)),
+            Event::InstancePromoted { action, instance, took } => {
+                let promoted = self.at_desk(shared, |fleet, desk| fleet.promoted(instance, action, desk));
+                if promoted {
+                    self.outlook.lead_promote.observe(took);
+                }
+                known(promoted)
+            }
+            Event::WeightsApplied { action, .. } => known(self.fleet.weights_applied(action)),
+            Event::InstanceDrained { action, instance } => known(self.fleet.drained(instance, action, wall)),
+            Event::InstanceStopped { action, instance } => {
+                known(self.at_desk(shared, |fleet, desk| fleet.stopped(instance, action, desk)))
+            }
+            Event::ActionFailed { action, instance, .. } => {
+                known(self.at_desk(shared, |fleet, desk| fleet.failed(action, instance, true, desk)))
+            }
+            Event::InstanceExited { instance, .. } => {
+                match self.at_desk(shared, |fleet, desk| fleet.exited(instance, desk)) {
+                    true => Effect::Replan(Trigger::Failure),
+                    false => Effect::Stale,
+                }
+            }
+            Event::InstanceUnhealthy { instance, .. } => match self.fleet.unhealthy(instance, now) {
+                true => Effect::Replan(Trigger::Failure),
+                false => Effect::Stale,
+            },
+            Event::InstanceHealthy { instance, .. } => {
+                known(self.at_desk(shared, |fleet, desk| fleet.healthy(instance, desk)))
+            }
+            Event::InstanceAdopted { instance, role, parked, .. } => {
+                match self.at_desk(shared, |fleet, desk| fleet.adopt(instance, role, parked, desk)) {
+                    true => Effect::Noted,
+                    false => Effect::Stale,
+                }
+            }
+            Event::OverrideSet { decision, .. } => {
+                self.pinned = Some(decision);
+                Effect::Replan(Trigger::Operator)
+            }
+            Event::OverrideCleared { .. } => {
+                self.pinned = None;
+                Effect::Replan(Trigger::Operator)
+            }
+        }
+    }
+}
+
+/// What follows from a fact.
+enum Effect {
+    /// A sample that cannot be used.
+    Refused,
+    /// A fact that came too late or twice.
+    Stale,
+    /// Nothing, for now.
+    Noted,
+    /// Orders may be due.
+    Act,
+    /// The plan may change.
+    Replan(Trigger),
+}
+
+/// Horizons beyond the forecaster's default are learned when a lead time or the break-even asks for them.
+fn forecast_config(policy: &WorkloadPolicy) -> Config {
+    let mut config = Config::new(policy.step);
+    config.time_zone = policy.time_zone.clone();
+    let longest =
+        policy.lead_cold.max(policy.lead_promote).saturating_add(policy.hold).max(break_even(policy));
+    let most = policy.step.saturating_mul(HORIZON_STEPS_MAX as u32);
+    config.horizon_max = config.horizon_max.max(longest.saturating_add(policy.step * 2)).min(most);
+    config
+}
+
+/// The driver is expected to call at least once a tick; no sign of it for this many ticks is a jump of the clock.
+const JUMP_TICKS: u32 = 10;
+const JUMP_MIN: Duration = Duration::from_secs(600);
+/// Margins are warmed up with at most this many steps of history.
+const LEARN_LEVELS_MAX: usize = 20_000;

@@ -130,7 +130,11 @@ impl WorkloadPolicy {
         let fraction = |x: f64| x > 0.0 && x <= 1.0;
         let excess = |x: f64| x.is_finite() && x >= 0.0;
         require(!self.id.as_str().is_empty(), "id", "must not be empty");
-        require(forecast::Config::new(self.step).validate().is_ok(), "step", "must be whole milliseconds from 100 ms to 1 day");
+        require(
+            forecast::Config::new(self.step).validate().is_ok(),
+            "step",
+            "must be whole milliseconds from 100 ms to 1 day",
+        );
         require(self.tick >= TICK_MIN, "tick", "must be at least 10 ms");
         require(self.tick <= self.step, "tick", "must be at most one step");
         require(self.replicas_max >= 1, "replicas_max", "must be at least 1");
@@ -144,7 +148,11 @@ impl WorkloadPolicy {
         require(budget > 0.0 && budget < 1.0, "objective.error_budget", "must be above 0 and below 1");
         let bound = self.objective.latency_bound;
         require(bound.is_none_or(|b| !b.is_zero()), "objective.latency_bound", "must be above 0");
-        require(self.prices.active.is_finite() && self.prices.active > 0.0, "prices.active", "must be a positive number");
+        require(
+            self.prices.active.is_finite() && self.prices.active > 0.0,
+            "prices.active",
+            "must be a positive number",
+        );
         require(excess(self.prices.standby), "prices.standby", "must be 0 or a positive number");
         require(self.lead_cold <= STEP_MAX, "lead_cold", "must be at most 1 day");
         require(self.lead_promote <= STEP_MAX, "lead_promote", "must be at most 1 day");
@@ -161,7 +169,11 @@ impl WorkloadPolicy {
         }
         require(!self.retry.first.is_zero(), "retry.first", "must be above 0");
         require(self.retry.first <= self.retry.max, "retry.first", "must be at most retry.max");
-        require(fraction(self.utilisation_untrusted), "utilisation_untrusted", "must be above 0 and at most 1");
+        require(
+            fraction(self.utilisation_untrusted),
+            "utilisation_untrusted",
+            "must be above 0 and at most 1",
+        );
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 }

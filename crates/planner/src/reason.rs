@@ -340,7 +340,13 @@ impl fmt::Display for Reason {
                 Amount(*demand),
                 Amount(*capacity_others)
             ),
-            Reason::ShiftRolledBack { instance, error_rate, error_rate_peers, latency_p99, latency_p99_peers } => {
+            Reason::ShiftRolledBack {
+                instance,
+                error_rate,
+                error_rate_peers,
+                latency_p99,
+                latency_p99_peers,
+            } => {
                 write!(
                     f,
                     "Traffic was taken from instance {instance} again: {} errors against {}, p99 {} against {} of its peers.",
@@ -354,7 +360,11 @@ impl fmt::Display for Reason {
                 write!(f, "Starts are paused until {until} after {failures} failures in a row.")
             }
             Reason::StandbyShort { instances } => {
-                write!(f, "{} missing: no standby is ready to be promoted.", Stays(*instances, "active instance"))
+                write!(
+                    f,
+                    "{} missing: no standby is ready to be promoted.",
+                    Stays(*instances, "active instance")
+                )
             }
         }
     }

@@ -28,7 +28,8 @@ impl Jitter {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Backoff {
     failures: u32,
-    until: Option<Timestamp>,
+    /// End of the last pause, and when the failures before it are forgotten.
+    until: Option<(Timestamp, Timestamp)>,
 }
 
 impl Backoff {
@@ -37,12 +38,21 @@ impl Backoff {
         self.failures = self.failures.saturating_add(1);
         let doublings = (self.failures - 1).min(DOUBLINGS_MAX);
         let pause = retry.first.saturating_mul(1 << doublings).min(retry.max);
-        self.until = Some(now.saturating_add(pause.mul_f64(0.5 + 0.5 * jitter.next())));
+        let until = now.saturating_add(pause.mul_f64(0.5 + 0.5 * jitter.next()));
+        self.until = Some((until, until.saturating_add(pause.saturating_mul(CALM_PAUSES))));
     }
 
     /// It went well: no pause.
     pub(crate) fn succeed(&mut self) {
         *self = Backoff::default();
+    }
+
+    /// Forgets the failures once nothing failed for twice the last pause after it ended. For work whose success is not
+    /// known at once: an instance may become ready and die a second later.
+    pub(crate) fn forget_if_calm(&mut self, now: Timestamp) {
+        if self.until.is_some_and(|(_, forget)| now >= forget) {
+            self.succeed();
+        }
     }
 
     /// Failures in a row.
@@ -52,10 +62,11 @@ impl Backoff {
 
     /// End of the pause, if it is not over.
     pub(crate) fn waiting(&self, now: Timestamp) -> Option<Timestamp> {
-        self.until.filter(|until| *until > now)
+        self.until.map(|(until, _)| until).filter(|until| *until > now)
     }
 }
 
+const CALM_PAUSES: u32 = 2;
 /// A pause is doubled at most this often, whatever its bound.
 const DOUBLINGS_MAX: u32 = 20;
 
@@ -78,6 +89,17 @@ mod tests {
         }
         backoff.succeed();
         assert_eq!(backoff.waiting(now), None);
+        assert_eq!(backoff.failures(), 0);
+    }
+
+    #[test]
+    fn failures_are_forgotten_only_after_a_calm_time() {
+        let retry = Retry { first: Duration::from_secs(8), max: Duration::from_secs(8) };
+        let mut backoff = Backoff::default();
+        backoff.fail(Timestamp::from_millis(0), &retry, &mut Jitter::new(1));
+        backoff.forget_if_calm(Timestamp::from_millis(9_000));
+        assert_eq!(backoff.failures(), 1);
+        backoff.forget_if_calm(Timestamp::from_millis(24_001));
         assert_eq!(backoff.failures(), 0);
     }
 

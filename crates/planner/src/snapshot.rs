@@ -15,6 +15,9 @@ use crate::policy::{Limits, WorkloadPolicy};
 pub struct Snapshot<'a> {
     pub(crate) now: Timestamp,
     pub(crate) limits: &'a Limits,
+    pub(crate) queued: usize,
+    pub(crate) clock_jumps: u64,
+    pub(crate) stale: u64,
     pub(crate) workloads: Vec<WorkloadView<'a>>,
 }
 
@@ -23,14 +26,33 @@ impl<'a> Snapshot<'a> {
     pub fn now(&self) -> Timestamp {
         self.now
     }
+
     /// The limits of the planner.
     pub fn limits(&self) -> &'a Limits {
         self.limits
     }
+
+    /// Orders that wait to be fetched.
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Jumps of the driver's clock, either way.
+    pub fn clock_jumps(&self) -> u64 {
+        self.clock_jumps
+    }
+
+    /// Events about workloads and instances that nobody knows (any more), and within each workload about orders that
+    /// are not under way (any more).
+    pub fn events_stale(&self) -> u64 {
+        self.stale + self.workloads.iter().map(|w| w.counters.events_stale).sum::<u64>()
+    }
+
     /// Every workload, in the order of the policy.
     pub fn workloads(&self) -> &[WorkloadView<'a>] {
         &self.workloads
     }
+
     /// One workload.
     pub fn workload(&self, id: &WorkloadId) -> Option<&WorkloadView<'a>> {
         self.workloads.iter().find(|w| &w.policy.id == id)
@@ -85,11 +107,11 @@ impl Budget {
 /// Counts since the planner was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
-    /// Events about unknown, finished or superseded orders and instances.
+    /// Events about finished or superseded orders of known instances, and repeated ones.
     pub events_stale: u64,
     /// Samples that were not finite, negative or out of order.
     pub samples_refused: u64,
-    /// Orders given, by whether they went well.
+    /// Orders given.
     pub actions_issued: u64,
     /// Orders that failed or were not answered in time.
     pub actions_failed: u64,
@@ -101,10 +123,10 @@ pub struct Counters {
     pub demotions: u64,
     /// Stops completed.
     pub stops: u64,
+    /// Instances taken over from an earlier control plane.
+    pub adopted: u64,
     /// Instances that ended by themselves.
     pub exits: u64,
     /// Traffic ramps rolled back.
     pub rollbacks: u64,
-    /// Jumps of the clock.
-    pub clock_jumps: u64,
 }

@@ -1,0 +1,311 @@
+//! The instances of one workload and its route table: what is known of them, and how facts change it.
+//!
+//! Facts only change what is known; what to do about it is decided in `reconcile`. A fact that does not fit (an order that
+//! is not under way any more, an instance that is gone) returns false and changes nothing.
+
+use std::time::Duration;
+
+use forecast::Timestamp;
+
+use crate::action::FULL_WEIGHT;
+use crate::desk::Desk;
+use crate::ids::{ActionId, InstanceId};
+use crate::instance::{Instance, Order, Phase, Role, Turn};
+use crate::reason::Reason;
+use crate::retry::Backoff;
+use crate::shift::{Ramp, Stats};
+use crate::snapshot::Counters;
+use crate::timer::Timer;
+
+/// The route table of one workload.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Table {
+    /// The one ordered last.
+    pub(crate) sent: Vec<(InstanceId, u32)>,
+    /// The one the router confirmed last.
+    pub(crate) applied: Vec<(InstanceId, u32)>,
+    pub(crate) pending: Option<(ActionId, Timestamp)>,
+    /// What was sent last is not what the router has, or may not be.
+    pub(crate) dirty: bool,
+    pub(crate) retry: Backoff,
+}
+
+impl Table {
+    /// No router can send anything to this instance any more.
+    pub(crate) fn clear_of(&self, id: InstanceId) -> bool {
+        let absent = |table: &[(InstanceId, u32)]| table.binary_search_by_key(&id, |entry| entry.0).is_err();
+        absent(&self.sent) && absent(&self.applied)
+    }
+
+    /// No router sends anything new to this instance.
+    pub(crate) fn silent_for(&self, id: InstanceId) -> bool {
+        let silent = |table: &[(InstanceId, u32)]| match table.binary_search_by_key(&id, |entry| entry.0) {
+            Ok(at) => table[at].1 == 0,
+            Err(_) => true,
+        };
+        silent(&self.sent) && silent(&self.applied)
+    }
+}
+
+/// The instances of one workload.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fleet {
+    /// In order of id.
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) table: Table,
+    /// Pauses between failed starts, including instances that were no good once started.
+    pub(crate) starts: Backoff,
+    /// What happened that people should see with the plan in force.
+    pub(crate) notes: Vec<Reason>,
+    pub(crate) counters: Counters,
+}
+
+impl Fleet {
+    pub(crate) fn find(&self, id: InstanceId) -> Option<usize> {
+        self.instances.binary_search_by_key(&id, |i| i.id).ok()
+    }
+
+    /// Instances that take a full share or are on their way to it.
+    pub(crate) fn serving(&self) -> u32 {
+        count(&self.instances, Instance::serving)
+    }
+
+    /// A note for the plan in force; the number of them is bounded.
+    pub(crate) fn note(&mut self, reason: Reason) {
+        if self.notes.len() < NOTES_MAX {
+            self.notes.push(reason);
+        }
+    }
+
+    /// The instance that waits for the answer to this order, with the order taken as answered.
+    fn answered(&mut self, id: InstanceId, action: ActionId, order: Order) -> Option<&mut Instance> {
+        let at = self.find(id)?;
+        let instance = &mut self.instances[at];
+        if !instance.awaits(action, order) {
+            return None;
+        }
+        instance.pending = None;
+        Some(instance)
+    }
+
+    pub(crate) fn ready(&mut self, id: InstanceId, action: ActionId, wall: Timestamp) -> bool {
+        self.answered(id, action, Order::Start).is_some_and(|i| i.turn(Turn::BecameReady, wall))
+    }
+
+    pub(crate) fn parked(&mut self, id: InstanceId, action: ActionId) -> bool {
+        let Some(instance) = self.answered(id, action, Order::Park) else { return false };
+        instance.parked = true;
+        instance.retry.succeed();
+        true
+    }
+
+    pub(crate) fn promoted(&mut self, id: InstanceId, action: ActionId, desk: &Desk<'_>) -> bool {
+        let Some(instance) = self.answered(id, action, Order::Promote) else { return false };
+        if !instance.turn(Turn::Promoted, desk.wall()) {
+            return false;
+        }
+        instance.parked = false;
+        instance.stats = Stats::default();
+        instance.ramp = Ramp::begin(desk.now(), &desk.policy.shift);
+        instance.serving_since = Some(desk.now());
+        self.counters.promotions += 1;
+        true
+    }
+
+    pub(crate) fn drained(&mut self, id: InstanceId, action: ActionId, wall: Timestamp) -> bool {
+        let Some(instance) = self.answered(id, action, Order::Drain) else { return false };
+        let turned = instance.turn(Turn::Drained, wall);
+        instance.serving_since = None;
+        self.counters.demotions += u64::from(turned);
+        turned
+    }
+
+    pub(crate) fn stopped(&mut self, id: InstanceId, action: ActionId, desk: &mut Desk<'_>) -> bool {
+        let Some(instance) = self.answered(id, action, Order::Stop) else { return false };
+        instance.turn(Turn::Stopped, desk.wall());
+        self.counters.stops += 1;
+        self.remove(id, desk);
+        true
+    }
+
+    pub(crate) fn weights_applied(&mut self, action: ActionId) -> bool {
+        if self.table.pending.is_none_or(|(pending, _)| pending != action) {
+            return false;
+        }
+        self.table.pending = None;
+        self.table.retry.succeed();
+        self.table.applied.clone_from(&self.table.sent);
+        true
+    }
+
+    /// An order failed or was not answered in time. `gone`: nothing of a failed start is left.
+    pub(crate) fn failed(
+        &mut self,
+        action: ActionId,
+        instance: Option<InstanceId>,
+        gone: bool,
+        desk: &mut Desk<'_>,
+    ) -> bool {
+        if self.table.pending.is_some_and(|(pending, _)| pending == action) {
+            self.table.pending = None;
+            self.table.dirty = true;
+            self.table.retry.fail(desk.now(), &desk.policy.retry, &mut desk.shared.jitter);
+            self.counters.actions_failed += 1;
+            return true;
+        }
+        let Some(at) = instance.and_then(|id| self.find(id)) else { return false };
+        let instance = &mut self.instances[at];
+        let Some(pending) = instance.pending.filter(|p| p.action == action) else { return false };
+        instance.pending = None;
+        self.counters.actions_failed += 1;
+        let (now, wall, retry) = (desk.now(), desk.wall(), &desk.policy.retry);
+        match pending.order {
+            Order::Start if gone => {
+                instance.turn(Turn::Lost, wall);
+                let id = instance.id;
+                self.starts.fail(now, retry, &mut desk.shared.jitter);
+                self.remove(id, desk);
+            }
+            Order::Start | Order::Promote => {
+                instance.doomed = true;
+                self.starts.fail(now, retry, &mut desk.shared.jitter);
+            }
+            Order::Park | Order::Stop => instance.retry.fail(now, retry, &mut desk.shared.jitter),
+            Order::Drain => {
+                self.counters.demotions += u64::from(instance.turn(Turn::Drained, wall));
+                instance.serving_since = None;
+            }
+        }
+        true
+    }
+
+    /// An instance ended by itself: it leaves the table at once.
+    pub(crate) fn exited(&mut self, id: InstanceId, desk: &mut Desk<'_>) -> bool {
+        let Some(at) = self.find(id) else { return false };
+        let instance = &mut self.instances[at];
+        let was = instance.phase;
+        let age = desk.wall().since(instance.since);
+        instance.turn(Turn::Lost, desk.wall());
+        if was == Phase::Stopping {
+            self.counters.stops += 1;
+        } else {
+            self.counters.exits += 1;
+            if was == Phase::Starting || age < EARLY_EXIT {
+                self.starts.fail(desk.now(), &desk.policy.retry, &mut desk.shared.jitter);
+            }
+        }
+        self.remove(id, desk);
+        true
+    }
+
+    pub(crate) fn unhealthy(&mut self, id: InstanceId, now: Timestamp) -> bool {
+        let Some(at) = self.find(id) else { return false };
+        let instance = &mut self.instances[at];
+        if !matches!(instance.phase, Phase::Ready | Phase::Draining) {
+            return false;
+        }
+        instance.unhealthy.get_or_insert(now);
+        true
+    }
+
+    pub(crate) fn healthy(&mut self, id: InstanceId, desk: &Desk<'_>) -> bool {
+        let Some(at) = self.find(id) else { return false };
+        let instance = &mut self.instances[at];
+        if instance.unhealthy.take().is_some() && instance.role == Role::Active {
+            instance.stats = Stats::default();
+            instance.ramp = Ramp::begin(desk.now(), &desk.policy.shift);
+            instance.serving_since = Some(desk.now());
+        }
+        true
+    }
+
+    /// Takes over an instance of an earlier control plane as it was found.
+    pub(crate) fn adopt(&mut self, id: InstanceId, role: Role, parked: bool, desk: &mut Desk<'_>) -> bool {
+        let known = desk.shared.owners.contains_key(&id);
+        if known || self.instances.len() >= desk.shared.limits.instances as usize {
+            return false;
+        }
+        // A frozen instance serves nobody, whatever it was used as.
+        let role = if parked { Role::Standby } else { role };
+        let mut instance = Instance::new(id, Phase::Ready, role, desk.wall());
+        instance.parked = parked;
+        if role == Role::Active {
+            instance.serving_since = Some(desk.now());
+            instance.weight = FULL_WEIGHT;
+        }
+        let at = self.instances.partition_point(|i| i.id < id);
+        self.instances.insert(at, instance);
+        if role == Role::Active {
+            // The router that outlived the control plane still routes to it.
+            let at = self.table.sent.partition_point(|entry| entry.0 < id);
+            self.table.sent.insert(at, (id, FULL_WEIGHT));
+            let at = self.table.applied.partition_point(|entry| entry.0 < id);
+            self.table.applied.insert(at, (id, FULL_WEIGHT));
+            self.table.dirty = true;
+        }
+        self.counters.adopted += 1;
+        desk.shared.owners.insert(id, desk.index);
+        desk.shared.next_instance = desk.shared.next_instance.max(id.get().saturating_add(1));
+        true
+    }
+
+    fn remove(&mut self, id: InstanceId, desk: &mut Desk<'_>) {
+        desk.shared.owners.remove(&id);
+        self.instances.retain(|i| i.id != id);
+        self.unroute(id);
+    }
+
+    /// Takes an instance that is no more (or is being stopped) out of the table that is wanted.
+    pub(crate) fn unroute(&mut self, id: InstanceId) {
+        let before = self.table.sent.len();
+        self.table.sent.retain(|entry| entry.0 != id);
+        self.table.applied.retain(|entry| entry.0 != id);
+        self.table.dirty |= self.table.sent.len() != before;
+    }
+
+    /// Takes the next step on failure for everything whose time is over.
+    pub(crate) fn expire(&mut self, desk: &mut Desk<'_>) {
+        let now = desk.now();
+        if let Some((action, _)) = self.table.pending.filter(|(_, deadline)| *deadline <= now) {
+            self.failed(action, None, false, desk);
+        }
+        for at in 0..self.instances.len() {
+            let instance = &mut self.instances[at];
+            if instance
+                .unhealthy
+                .is_some_and(|since| since.saturating_add(desk.policy.deadlines.unhealthy) <= now)
+            {
+                instance.doomed = true;
+            }
+            let id = instance.id;
+            if let Some(late) = instance.pending.filter(|p| p.deadline <= now) {
+                self.failed(late.action, Some(id), false, desk);
+            }
+        }
+    }
+
+    /// The next time at which something is due, on the internal clock.
+    pub(crate) fn next_wake(&self, now: Timestamp, unhealthy: Duration) -> Option<(Timestamp, Timer)> {
+        let table = self.table.pending.map(|(_, deadline)| (deadline, Timer::ActionDeadline));
+        let table_retry = self.table.retry.waiting(now).map(|until| (until, Timer::Backoff));
+        let starts = self.starts.waiting(now).map(|until| (until, Timer::Backoff));
+        let each = self.instances.iter().flat_map(|i| {
+            let unhealthy = i.unhealthy.filter(|_| !i.doomed).map(|since| since.saturating_add(unhealthy));
+            [
+                i.pending.map(|p| (p.deadline, Timer::ActionDeadline)),
+                i.retry.waiting(now).map(|until| (until, Timer::Backoff)),
+                i.ramp.filter(|_| i.serving()).map(|r| (r.next, Timer::ShiftStep)),
+                unhealthy.map(|at| (at, Timer::UnhealthyDeadline)),
+            ]
+        });
+        each.chain([table, table_retry, starts]).flatten().min()
+    }
+}
+
+pub(crate) fn count(instances: &[Instance], which: impl Fn(&Instance) -> bool) -> u32 {
+    instances.iter().filter(|i| which(i)).count() as u32
+}
+
+/// An instance that ends within this time of becoming ready (or changing its role) counts as a failed start.
+const EARLY_EXIT: Duration = Duration::from_secs(30);
+const NOTES_MAX: usize = 16;

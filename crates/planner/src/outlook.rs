@@ -1,0 +1,451 @@
+//! What is known and expected of a workload's demand, boiled down to the numbers of a plan.
+//!
+//! Holds the forecaster, the readings between steps, the margin control of each tier, the outage guard and the account of
+//! the error budget. Everything here is about demand; nothing is about instances.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use forecast::{Forecaster, Timestamp, WindowMax};
+
+use crate::capacity::Capacity;
+use crate::demand::LoadLevel;
+use crate::guard::{COLLAPSE_QUANTILE, COLLAPSE_SHARE, Guard};
+use crate::lead::LeadTime;
+use crate::margin::{Call, Level, MarginControl};
+use crate::plan::{Basis, PlanInputs, break_even, instances_for, standby_pays};
+use crate::policy::{Margin, WorkloadPolicy};
+use crate::reason::GuardCause;
+use crate::snapshot::Budget;
+
+/// Demand of one workload: past, present and expected.
+#[derive(Debug, Clone)]
+pub(crate) struct Outlook {
+    pub(crate) forecaster: Forecaster,
+    pub(crate) load: LoadLevel,
+    pub(crate) capacity: Capacity,
+    pub(crate) lead_cold: LeadTime,
+    pub(crate) lead_promote: LeadTime,
+    pub(crate) guard: Guard,
+    pub(crate) budget: Budget,
+    active: MarginControl,
+    total: MarginControl,
+    reactive: MarginControl,
+    /// Demand of the last steps, newest last.
+    recent: VecDeque<f64>,
+    /// End of the last step that was reported, whether or not with a value.
+    origin: Option<Timestamp>,
+    missing_in_row: u32,
+    /// The lowest demand of the next step that the forecast thought possible.
+    low_expected: f64,
+    /// Active instances that the plans of the last steps wanted, newest last.
+    decided: VecDeque<u32>,
+    /// The most active instances wanted since the last step.
+    decided_max: u32,
+}
+
+/// The forecast windows that a plan looks at, in steps.
+#[derive(Debug, Clone, Copy)]
+struct Windows {
+    active: usize,
+    hold: usize,
+    total: usize,
+    keep: usize,
+}
+
+impl Outlook {
+    pub(crate) fn new(policy: &WorkloadPolicy, forecaster: Forecaster, samples_max: usize) -> Self {
+        let budget = policy.objective.error_budget;
+        Outlook {
+            forecaster,
+            load: LoadLevel::default(),
+            capacity: Capacity::new(policy.capacity),
+            lead_cold: LeadTime::new(policy.lead_cold, samples_max),
+            lead_promote: LeadTime::new(policy.lead_promote, samples_max),
+            guard: Guard::new(),
+            budget: Budget { error_budget: budget, ..Budget::default() },
+            active: MarginControl::quantiles(),
+            total: MarginControl::quantiles(),
+            reactive: MarginControl::multiples(policy.utilisation_untrusted, budget),
+            recent: VecDeque::new(),
+            origin: None,
+            missing_in_row: 0,
+            low_expected: 0.0,
+            decided: VecDeque::new(),
+            decided_max: 0,
+        }
+    }
+
+    /// Takes in a complete step. False when the sample was refused; nothing was learned from it then.
+    /// `errors` tells that most of what serves now fails.
+    pub(crate) fn observe_step(
+        &mut self,
+        policy: &WorkloadPolicy,
+        now: Timestamp,
+        step_start: Timestamp,
+        demand: Option<f64>,
+        missed: f64,
+        errors: bool,
+    ) -> bool {
+        let demand = demand.filter(|d| !d.is_nan());
+        if demand.is_some_and(|d| !d.is_finite() || d < 0.0) {
+            return false;
+        }
+        let low_expected = self.low_expected;
+        if self.forecaster.observe(step_start, demand).is_err() {
+            return false;
+        }
+        self.origin = Some(step_start.saturating_add(policy.step));
+        if let Some(demand) = demand {
+            self.settle_accounts(policy, now, demand, missed);
+        }
+        self.suspect(policy, now, demand, low_expected, errors);
+        self.low_expected = self.forecaster.window_max(1).quantile(COLLAPSE_QUANTILE);
+        self.play_levels(policy);
+        true
+    }
+
+    /// Learns from a step of the past, in which nothing was decided.
+    pub(crate) fn learn_step(
+        &mut self,
+        policy: &WorkloadPolicy,
+        step_start: Timestamp,
+        demand: Option<f64>,
+        play: bool,
+    ) -> bool {
+        let demand = demand.filter(|d| !d.is_nan());
+        if demand.is_some_and(|d| !d.is_finite() || d < 0.0)
+            || self.forecaster.observe(step_start, demand).is_err()
+        {
+            return false;
+        }
+        self.origin = Some(step_start.saturating_add(policy.step));
+        if let Some(demand) = demand {
+            if play {
+                self.settle_levels(policy, demand, 1.0);
+            }
+            self.remember(demand);
+        }
+        if play {
+            self.low_expected = self.forecaster.window_max(1).quantile(COLLAPSE_QUANTILE);
+            self.play_levels(policy);
+        }
+        true
+    }
+
+    /// The plan in force wants this many active instances.
+    pub(crate) fn decided(&mut self, active: u32) {
+        self.decided_max = self.decided_max.max(active);
+        match self.decided.back_mut() {
+            Some(newest) => *newest = active,
+            None => self.decided.push_back(active),
+        }
+    }
+
+    /// Books what a step has missed, both in truth and for every level of the margin controls.
+    fn settle_accounts(&mut self, policy: &WorkloadPolicy, now: Timestamp, demand: f64, missed: f64) {
+        let live = self.load.level(now, self.load_age_max(policy)).is_some();
+        let capacity = self.capacity.estimate();
+        let available = if live { Some(self.decided_max) } else { self.decided.iter().min().copied() };
+        let own = available.map_or(0.0, |active| (demand - f64::from(active) * capacity).max(0.0));
+        let reported = if missed.is_finite() { missed.clamp(0.0, demand) } else { 0.0 };
+        self.budget.demand += demand;
+        self.budget.missed += own.max(reported);
+        let exposure = if live { self.exposure(policy) } else { 1.0 };
+        self.settle_levels(policy, demand, exposure);
+        self.remember(demand);
+        let keep = self.lag(policy, self.lead_of_active(policy)) + 1;
+        let newest = self.decided.back().copied();
+        self.decided.extend(newest);
+        while self.decided.len() > keep {
+            self.decided.pop_front();
+        }
+        self.decided_max = newest.unwrap_or(0);
+    }
+
+    fn settle_levels(&mut self, policy: &WorkloadPolicy, demand: f64, exposure: f64) {
+        let capacity = self.capacity.estimate();
+        let memory = memory_steps(policy);
+        let total_at = self.total_position(policy);
+        let ready = self.total.available_at(total_at);
+        self.active.observe(demand, capacity, ready, exposure, memory);
+        self.reactive.observe(demand, capacity, u32::MAX, exposure, memory);
+        self.total.observe(demand, capacity, u32::MAX, 1.0, memory);
+    }
+
+    fn remember(&mut self, demand: f64) {
+        if self.recent.len() == RECENT_STEPS_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(demand);
+    }
+
+    /// Looks for signs of an outage in a step.
+    fn suspect(
+        &mut self,
+        policy: &WorkloadPolicy,
+        now: Timestamp,
+        demand: Option<f64>,
+        low_expected: f64,
+        errors: bool,
+    ) {
+        self.missing_in_row = if demand.is_some() { 0 } else { self.missing_in_row + 1 };
+        let busy = low_expected > 0.5 * self.capacity.estimate();
+        let cause = match demand {
+            None => Some(GuardCause::SignalMissing),
+            Some(_) if errors => Some(GuardCause::ErrorsEverywhere),
+            Some(seen) if busy && seen < COLLAPSE_SHARE * low_expected => {
+                Some(GuardCause::DemandCollapsed { seen, expected: low_expected })
+            }
+            Some(seen) if self.forecaster.outage_suspected() => {
+                Some(GuardCause::DemandCollapsed { seen, expected: low_expected.max(seen) })
+            }
+            Some(_) => None,
+        };
+        self.guard.observe(now, cause, policy.guard);
+    }
+
+    /// Looks for a signal that has stopped coming. For ticks on which no step was reported.
+    pub(crate) fn suspect_silence(&mut self, policy: &WorkloadPolicy, now: Timestamp, wall: Timestamp) {
+        let silent =
+            self.origin.is_some_and(|origin| wall.since(origin) > policy.step.saturating_mul(SILENT_STEPS));
+        if silent && self.load.level(now, self.load_age_max(policy)).is_none() {
+            self.guard.observe(now, Some(GuardCause::SignalMissing), policy.guard);
+        }
+    }
+
+    /// Lets every level of the margin controls decide on the coming step.
+    fn play_levels(&mut self, policy: &WorkloadPolicy) {
+        let capacity = self.capacity.estimate();
+        let max = policy.replicas_max;
+        let count = |demand: f64| instances_for(demand, capacity, max);
+        let (promote, cold) = (self.lead_promote.estimate(), self.lead_cold.estimate());
+        let pays = standby_pays(policy, promote, cold);
+        let windows = self.windows(policy, Duration::ZERO);
+        let floor = self.floor_of_steps(policy);
+        let floor_count = count(floor);
+        if pays {
+            let need = self.forecaster.window_max(windows.active);
+            let hold = self.forecaster.window_max(windows.hold);
+            let lag = self.lag(policy, promote);
+            self.active.decide(lag, |level| Call {
+                need: count(at_level(&need, level)).max(floor_count),
+                keep: count(at_level(&hold, level)),
+            });
+        }
+        let need = self.forecaster.window_max(windows.total);
+        let keep = if pays { count(self.forecaster.window_max(windows.keep).median()) } else { 0 };
+        let hold = self.forecaster.window_max(windows.total + windows.hold.saturating_sub(windows.active));
+        let lag = self.lag(policy, cold);
+        self.total.decide(lag, |level| Call {
+            need: count(at_level(&need, level)).max(floor_count),
+            keep: if pays { keep } else { count(at_level(&hold, level)) },
+        });
+        let lag = self.lag(policy, if pays { promote } else { cold });
+        let recent_hold = self.recent_max(windows.hold);
+        self.reactive.decide(lag, |level| Call {
+            need: count(floor * level.factor),
+            keep: count(recent_hold * level.factor),
+        });
+    }
+
+    /// The numbers for a plan made now, and where they come from. `now` is monotone, `wall` the driver's time.
+    pub(crate) fn numbers(
+        &self,
+        policy: &WorkloadPolicy,
+        now: Timestamp,
+        wall: Timestamp,
+    ) -> (PlanInputs, Basis) {
+        let (promote, cold) = (self.lead_promote.estimate(), self.lead_cold.estimate());
+        let step_max = policy.step.saturating_mul(ELAPSED_STEPS_MAX);
+        let elapsed = self.origin.map_or(Duration::ZERO, |origin| wall.since(origin).min(step_max));
+        let windows = self.windows(policy, elapsed);
+        let live = self.load.level(now, self.load_age_max(policy));
+        let floor = match live {
+            Some(level) => level + self.load.rise(promote.saturating_add(policy.tick)),
+            None => self.floor_of_steps(policy),
+        };
+        let mut numbers = PlanInputs {
+            demand_now: live.or(self.forecaster.level()),
+            floor,
+            q_active: 0.5,
+            q_standby: 0.5,
+            window_active_steps: windows.active,
+            window_standby_steps: windows.total,
+            capacity: self.capacity.estimate(),
+            lead_promote: promote,
+            lead_cold: cold,
+            missed_share: self.budget.missed_share(),
+            ..PlanInputs::default()
+        };
+        if !self.forecaster.trust().is_trusted() {
+            let utilisation = self.reactive_numbers(policy, windows, &mut numbers);
+            return (numbers, Basis::Reactive { utilisation });
+        }
+        match policy.margin {
+            Margin::Controlled => {
+                self.controlled_numbers(policy, windows, &mut numbers);
+                (numbers, Basis::Quantiles)
+            }
+            Margin::Fixed { safety_margin } => {
+                let level = Level { tail: 0.5, factor: 1.0 + safety_margin };
+                self.level_numbers(policy, windows, level, level, &mut numbers);
+                (numbers, Basis::FixedMargin { safety_margin })
+            }
+        }
+    }
+
+    fn controlled_numbers(&self, policy: &WorkloadPolicy, windows: Windows, numbers: &mut PlanInputs) {
+        let budget = policy.objective.error_budget;
+        let at = self.active.position(self.target(budget), budget, numbers.capacity);
+        let active = self.active.level(at);
+        let total = self.total.level(self.total_position(policy));
+        self.level_numbers(policy, windows, active, total, numbers);
+    }
+
+    fn level_numbers(
+        &self,
+        policy: &WorkloadPolicy,
+        windows: Windows,
+        active: Level,
+        total: Level,
+        numbers: &mut PlanInputs,
+    ) {
+        let pays = standby_pays(policy, numbers.lead_promote, numbers.lead_cold);
+        numbers.q_active = 1.0 - active.tail;
+        numbers.q_standby = 1.0 - total.tail;
+        numbers.forecast_active = at_level(&self.forecaster.window_max(windows.active), active);
+        numbers.forecast_total = at_level(&self.forecaster.window_max(windows.total), total);
+        numbers.forecast_hold = if pays {
+            at_level(&self.forecaster.window_max(windows.hold), active)
+        } else {
+            let longer = windows.total + windows.hold.saturating_sub(windows.active);
+            at_level(&self.forecaster.window_max(longer), total)
+        };
+        numbers.forecast_keep = self.forecaster.window_max(windows.keep).median();
+    }
+
+    fn reactive_numbers(&self, policy: &WorkloadPolicy, windows: Windows, numbers: &mut PlanInputs) -> f64 {
+        let budget = policy.objective.error_budget;
+        let factor = match policy.margin {
+            Margin::Controlled => {
+                self.reactive
+                    .level(self.reactive.position(self.target(budget), budget, numbers.capacity))
+                    .factor
+            }
+            Margin::Fixed { safety_margin } => (1.0 + safety_margin).max(1.0 / policy.utilisation_untrusted),
+        };
+        numbers.forecast_active = numbers.floor * factor;
+        numbers.forecast_hold = self.recent_max(windows.hold) * factor;
+        let wide = self.recent_max(windows.total).max(numbers.floor);
+        numbers.forecast_total = if standby_pays(policy, numbers.lead_promote, numbers.lead_cold) {
+            (wide * factor * WIDER).max(wide * factor + numbers.capacity)
+        } else {
+            wide * factor
+        };
+        numbers.forecast_keep = self.recent_max(windows.keep) * factor;
+        1.0 / factor
+    }
+
+    /// Level of both tiers together. Misses of this tier may use up a part of the budget that follows from the price: the
+    /// cheaper a standby, the rarer it should be missing.
+    fn total_position(&self, policy: &WorkloadPolicy) -> f64 {
+        let budget = policy.objective.error_budget;
+        let pays = standby_pays(policy, self.lead_promote.estimate(), self.lead_cold.estimate());
+        let share = (policy.prices.standby / policy.prices.active).clamp(TOTAL_SHARE_MIN, 1.0);
+        let part = if pays { share } else { 1.0 };
+        self.total.position(self.target(budget) * part, budget * part, self.capacity.estimate())
+    }
+
+    /// The budget to aim at now: tighter when it was overspent.
+    fn target(&self, budget: f64) -> f64 {
+        let mean = self.forecaster.level().unwrap_or(0.0).max(self.recent_mean());
+        let account = (budget * mean * ACCOUNT_STEPS).max(f64::MIN_POSITIVE);
+        let over = (self.budget.missed - budget * self.budget.demand) / account;
+        budget * (1.0 - over).clamp(TARGET_MIN, TARGET_MAX)
+    }
+
+    fn recent_mean(&self) -> f64 {
+        let n = self.recent.len().min(MEAN_STEPS);
+        if n == 0 { 0.0 } else { self.recent.iter().rev().take(n).sum::<f64>() / n as f64 }
+    }
+
+    /// Demand of the last step with its slope over the promotion lead time.
+    fn floor_of_steps(&self, policy: &WorkloadPolicy) -> f64 {
+        let level = self.forecaster.level().unwrap_or(0.0);
+        let lead = self.lead_promote.estimate().as_secs_f64() / policy.step.as_secs_f64();
+        let rise = (self.forecaster.slope_per_step() * lead).clamp(0.0, level);
+        level + if rise.is_finite() { rise } else { 0.0 }
+    }
+
+    fn recent_max(&self, steps: usize) -> f64 {
+        self.recent.iter().rev().take(steps.max(1)).copied().fold(0.0, f64::max)
+    }
+
+    fn windows(&self, policy: &WorkloadPolicy, elapsed: Duration) -> Windows {
+        let (promote, cold) = (self.lead_promote.estimate(), self.lead_cold.estimate());
+        let steps = |ahead: Duration| {
+            let exact = (elapsed + ahead).as_secs_f64() / policy.step.as_secs_f64();
+            ((exact - PART_STEP).ceil().max(1.0) as usize).min(WINDOW_STEPS_MAX)
+        };
+        let total = steps(cold + policy.tick);
+        Windows {
+            active: steps(promote + policy.tick),
+            hold: steps(promote + policy.tick + policy.hold),
+            total,
+            keep: steps(break_even(policy)).max(total),
+        }
+    }
+
+    fn lag(&self, policy: &WorkloadPolicy, lead: Duration) -> usize {
+        let exact = lead.as_secs_f64() / policy.step.as_secs_f64();
+        ((exact - PART_STEP).ceil().max(0.0) as usize).min(WINDOW_STEPS_MAX)
+    }
+
+    fn lead_of_active(&self, policy: &WorkloadPolicy) -> Duration {
+        let (promote, cold) = (self.lead_promote.estimate(), self.lead_cold.estimate());
+        if standby_pays(policy, promote, cold) { promote } else { cold }
+    }
+
+    /// Share of a step for which a shortage lasts when readings come in between.
+    fn exposure(&self, policy: &WorkloadPolicy) -> f64 {
+        let mend = self.lead_of_active(policy) + policy.tick * TICKS_TO_NOTICE;
+        (mend.as_secs_f64() / policy.step.as_secs_f64()).min(1.0)
+    }
+
+    pub(crate) fn load_age_max(&self, policy: &WorkloadPolicy) -> Duration {
+        policy.tick.saturating_mul(LOAD_AGE_TICKS)
+    }
+}
+
+/// The demand that a level provisions for.
+fn at_level(window: &WindowMax, level: Level) -> f64 {
+    window.quantile(1.0 - level.tail) * level.factor
+}
+
+/// How long the margin controls remember.
+fn memory_steps(policy: &WorkloadPolicy) -> f64 {
+    (MEMORY_BUDGETS / policy.objective.error_budget).clamp(MEMORY_STEPS_MIN, MEMORY_STEPS_MAX)
+}
+
+/// A window may miss this part of a step at its end.
+const PART_STEP: f64 = 0.1;
+const WINDOW_STEPS_MAX: usize = 300;
+const RECENT_STEPS_MAX: usize = 512;
+const MEAN_STEPS: usize = 100;
+/// However old the last step, no more than this is added to the windows.
+const ELAPSED_STEPS_MAX: u32 = 20;
+/// A demand signal is missing when the last step ended this many steps ago.
+const SILENT_STEPS: u32 = 3;
+const LOAD_AGE_TICKS: u32 = 3;
+const TICKS_TO_NOTICE: u32 = 2;
+/// The pool of an untrusted forecast is this much wider.
+const WIDER: f64 = 1.25;
+const TOTAL_SHARE_MIN: f64 = 0.1;
+const MEMORY_BUDGETS: f64 = 5.0;
+const MEMORY_STEPS_MIN: f64 = 500.0;
+const MEMORY_STEPS_MAX: f64 = 10_000.0;
+/// Overspending what is allowed for this many steps brings the target down to its minimum.
+const ACCOUNT_STEPS: f64 = 2_000.0;
+const TARGET_MIN: f64 = 0.02;
+const TARGET_MAX: f64 = 1.25;

@@ -1,0 +1,283 @@
+//! From what is wanted to orders: compares the plan with the instances and gives the orders that close the gap.
+//!
+//! Runs after every fact, gives each instance at most one order at a time, and starts over from what is known then; there
+//! is no list of steps to go wrong in the middle. The route table always comes first: what is dead or demoted leaves it
+//! before anything else is ordered, and what is not verified never enters it.
+
+use crate::action::{ActionKind, FULL_WEIGHT};
+use crate::desk::Desk;
+use crate::fleet::{Fleet, count};
+use crate::ids::InstanceId;
+use crate::instance::{Instance, Order, Pending, Phase, Role, Turn};
+use crate::reason::Reason;
+use crate::shift::{ShiftStep, Stats};
+
+/// What the plan in force wants.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Want {
+    pub(crate) active: u32,
+    pub(crate) total: u32,
+    /// Demand now, in the workload's unit.
+    pub(crate) demand: f64,
+    /// Demand units per instance.
+    pub(crate) capacity: f64,
+}
+
+impl Fleet {
+    /// Gives every order that is due. Returns how many active instances are missing with no standby to promote.
+    pub(crate) fn reconcile(&mut self, want: Want, desk: &mut Desk<'_>) -> u32 {
+        if count(&self.instances, |i| i.phase == Phase::Starting) == 0 {
+            self.starts.forget_if_calm(desk.now());
+        }
+        self.shift(want, desk);
+        self.mark_drains(want, desk);
+        self.route(desk);
+        let short = self.promote(want, desk);
+        self.drain(desk);
+        self.stop_doomed(desk);
+        self.resize(want, desk);
+        self.park(short, desk);
+        short
+    }
+
+    /// Moves every traffic ramp that is due, or ends it when all capacity is needed at once.
+    fn shift(&mut self, want: Want, desk: &mut Desk<'_>) {
+        if !self.instances.iter().any(|i| i.ramp.is_some()) {
+            return;
+        }
+        let mut peers = Stats::default();
+        for i in self.instances.iter().filter(|i| i.serving() && i.ramp.is_none()) {
+            peers.join(&i.stats);
+        }
+        let full = want.capacity * f64::from(count(&self.instances, |i| i.serving() && i.ramp.is_none()));
+        let mut served_by_others = full;
+        for at in 0..self.instances.len() {
+            let instance = &mut self.instances[at];
+            let Some(mut ramp) = instance.ramp.filter(|_| instance.serving()) else { continue };
+            if want.demand > served_by_others || full == 0.0 {
+                instance.ramp = None;
+                served_by_others += want.capacity;
+                let reason = Reason::RampSkipped {
+                    instance: instance.id,
+                    demand: want.demand,
+                    capacity_others: served_by_others - want.capacity,
+                };
+                self.note(reason);
+                continue;
+            }
+            match ramp.advance(desk.now(), &instance.stats, &peers, &desk.policy.shift) {
+                ShiftStep::Wait => {}
+                ShiftStep::Moved => instance.ramp = Some(ramp),
+                ShiftStep::Done => instance.ramp = None,
+                ShiftStep::RollBack => {
+                    instance.ramp = None;
+                    instance.doomed = true;
+                    let reason = Reason::ShiftRolledBack {
+                        instance: instance.id,
+                        error_rate: instance.stats.error_rate(),
+                        error_rate_peers: peers.error_rate(),
+                        latency_p99: instance.stats.latency_p99(),
+                        latency_p99_peers: peers.latency_p99(),
+                    };
+                    self.counters.rollbacks += 1;
+                    self.starts.fail(desk.now(), &desk.policy.retry, &mut desk.shared.jitter);
+                    self.note(reason);
+                }
+            }
+        }
+    }
+
+    /// Takes active instances out of service that are not wanted, or puts them back that are wanted again.
+    fn mark_drains(&mut self, want: Want, desk: &mut Desk<'_>) {
+        let wall = desk.wall();
+        for instance in &mut self.instances {
+            if instance.doomed
+                && instance.role == Role::Active
+                && instance.phase == Phase::Ready
+                && instance.healthy()
+            {
+                instance.turn(Turn::DrainBegun, wall);
+            }
+        }
+        let serving = self.serving();
+        let mut coming = serving + count(&self.instances, Instance::promoting);
+        for at in (0..self.instances.len()).rev() {
+            let instance = &mut self.instances[at];
+            if coming < want.active && instance.counts() && instance.turn(Turn::DrainUndone, wall) {
+                if let Some(superseded) = instance.pending.take() {
+                    desk.withdraw(superseded.action);
+                }
+                coming += 1;
+            }
+        }
+        let mut surplus = serving.saturating_sub(want.active);
+        for ramping in [true, false] {
+            for instance in self.instances.iter_mut().rev() {
+                if surplus > 0 && instance.serving() && instance.ramp.is_some() == ramping {
+                    instance.ramp = None;
+                    instance.turn(Turn::DrainBegun, wall);
+                    surplus -= 1;
+                }
+            }
+        }
+    }
+
+    /// Orders the route table if it is not the one ordered last.
+    fn route(&mut self, desk: &mut Desk<'_>) {
+        let wanted = |i: &Instance| match (i.serving(), i.phase) {
+            (true, _) => Some((i.id, i.ramp.map_or(FULL_WEIGHT, |r| r.weight))),
+            (false, Phase::Draining) if i.healthy() => Some((i.id, 0)),
+            (false, _) => None,
+        };
+        let same = self.instances.iter().filter_map(wanted).eq(self.table.sent.iter().copied());
+        if (same && !self.table.dirty) || self.table.retry.waiting(desk.now()).is_some() {
+            return;
+        }
+        let weights: Vec<(InstanceId, u32)> = self.instances.iter().filter_map(wanted).collect();
+        if let Some((superseded, _)) = self.table.pending {
+            desk.withdraw(superseded);
+        }
+        let kind = ActionKind::SetWeights { weights: weights.clone() };
+        let Some(pending) = desk.issue(kind, desk.policy.deadlines.table) else { return };
+        self.table.pending = Some(pending);
+        self.table.dirty = false;
+        for instance in &mut self.instances {
+            let entry = weights.binary_search_by_key(&instance.id, |entry| entry.0);
+            instance.weight = entry.map_or(0, |at| weights[at].1);
+        }
+        self.table.sent = weights;
+    }
+
+    /// Promotes standbys for missing active instances. Returns how many are still missing.
+    fn promote(&mut self, want: Want, desk: &mut Desk<'_>) -> u32 {
+        let coming = self.serving() + count(&self.instances, Instance::promoting);
+        let mut missing = want.active.saturating_sub(coming);
+        // One that is not frozen answers at once; among equals the oldest has proved itself longest.
+        for parked in [false, true] {
+            for at in 0..self.instances.len() {
+                let instance = &self.instances[at];
+                if missing > 0 && instance.promotable() && instance.parked == parked {
+                    let kind = ActionKind::Promote { instance: instance.id };
+                    if self.order(at, Order::Promote, kind, desk) {
+                        missing -= 1;
+                    }
+                }
+            }
+        }
+        missing
+    }
+
+    /// Waits for the end of what is in flight on instances that the router has confirmed to send nothing new to.
+    fn drain(&mut self, desk: &mut Desk<'_>) {
+        for at in 0..self.instances.len() {
+            let i = &self.instances[at];
+            if i.phase == Phase::Draining && i.pending.is_none() && self.table.silent_for(i.id) {
+                self.order(at, Order::Drain, ActionKind::Drain { instance: i.id }, desk);
+            }
+        }
+    }
+
+    /// Stops what is no good, and what should have been stopped already.
+    fn stop_doomed(&mut self, desk: &mut Desk<'_>) {
+        for at in 0..self.instances.len() {
+            let i = &self.instances[at];
+            let due = match (i.phase, i.role) {
+                (Phase::Stopping, _) => true,
+                (Phase::Starting, _) => i.doomed,
+                (Phase::Ready, Role::Standby) => i.doomed && self.table.clear_of(i.id),
+                (Phase::Ready, Role::Active) | (Phase::Draining, _) => i.doomed && !i.healthy(),
+                (Phase::Stopped | Phase::Failed, _) => false,
+            };
+            if due && i.pending.is_none() && i.retry.waiting(desk.now()).is_none() {
+                self.stop(at, desk);
+            }
+        }
+    }
+
+    /// Starts what is missing, or stops the standbys that are too many.
+    fn resize(&mut self, want: Want, desk: &mut Desk<'_>) {
+        let counted = count(&self.instances, Instance::counts);
+        if counted < want.total {
+            self.start(want, want.total - counted, desk);
+        }
+        let mut surplus = counted.saturating_sub(want.total);
+        for at in (0..self.instances.len()).rev() {
+            let i = &self.instances[at];
+            if surplus > 0 && i.promotable() && self.table.clear_of(i.id) && self.stop(at, desk) {
+                surplus -= 1;
+            }
+        }
+    }
+
+    fn start(&mut self, want: Want, missing: u32, desk: &mut Desk<'_>) {
+        if self.starts.waiting(desk.now()).is_some() {
+            return;
+        }
+        let starting = count(&self.instances, |i| i.phase == Phase::Starting);
+        let occupied = count(&self.instances, |i| i.phase != Phase::Stopping);
+        let limits = desk.shared.limits;
+        // After failures fewer are tried at a time, in the end one.
+        let in_flight_max = (limits.starts_in_flight >> self.starts.failures().min(31)).max(1);
+        let room = desk.policy.replicas_max.saturating_sub(occupied);
+        let rows = limits.instances.saturating_sub(self.instances.len() as u32);
+        let starts = missing.min(in_flight_max.saturating_sub(starting)).min(room).min(rows);
+        let coming = count(&self.instances, |i| i.serving() || i.promoting() || i.promotable()) + starting;
+        for n in 0..starts {
+            let id = desk.new_instance();
+            let mut instance = Instance::new(id, Phase::Starting, Role::Standby, desk.wall());
+            let kind = ActionKind::Start { instance: id, park: coming + n >= want.active };
+            let Some((action, deadline)) = desk.issue(kind, desk.policy.deadlines.start) else {
+                desk.shared.owners.remove(&id);
+                return;
+            };
+            instance.pending = Some(Pending { action, order: Order::Start, deadline });
+            self.counters.starts += 1;
+            let at = self.instances.partition_point(|i| i.id < id);
+            self.instances.insert(at, instance);
+        }
+    }
+
+    /// Parks standbys that nobody waits for.
+    fn park(&mut self, short: u32, desk: &mut Desk<'_>) {
+        if short > 0 {
+            return;
+        }
+        for at in 0..self.instances.len() {
+            let i = &self.instances[at];
+            let due = i.promotable() && !i.parked && i.retry.waiting(desk.now()).is_none();
+            if due && self.table.clear_of(i.id) {
+                self.order(at, Order::Park, ActionKind::Park { instance: i.id }, desk);
+            }
+        }
+    }
+
+    fn stop(&mut self, at: usize, desk: &mut Desk<'_>) -> bool {
+        let kind = ActionKind::Stop { instance: self.instances[at].id };
+        let ordered = self.order(at, Order::Stop, kind, desk);
+        if ordered {
+            let wall = desk.wall();
+            let instance = &mut self.instances[at];
+            instance.ramp = None;
+            instance.weight = 0;
+            instance.turn(Turn::StopOrdered, wall);
+            let id = instance.id;
+            self.unroute(id);
+        }
+        ordered
+    }
+
+    /// Gives an order about an instance that has none under way.
+    fn order(&mut self, at: usize, order: Order, kind: ActionKind, desk: &mut Desk<'_>) -> bool {
+        let deadlines = &desk.policy.deadlines;
+        let within = match order {
+            Order::Start => deadlines.start,
+            Order::Park => deadlines.park,
+            Order::Promote => deadlines.promote,
+            Order::Drain => deadlines.drain,
+            Order::Stop => deadlines.stop,
+        };
+        let Some((action, deadline)) = desk.issue(kind, within) else { return false };
+        self.instances[at].pending = Some(Pending { action, order, deadline });
+        true
+    }
+}

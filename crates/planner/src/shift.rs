@@ -1,0 +1,196 @@
+//! The traffic shift: a promoted instance gets a tenth of a share first, then twice as much at each step.
+//!
+//! A warm-looking instance may still be broken in a way that its probe does not see. The shift finds out with little
+//! traffic: before each step its errors and latency are compared with those of its peers over the same time. The first bad
+//! comparison halts it, the second takes the traffic back.
+
+use std::time::Duration;
+
+use forecast::Timestamp;
+
+use crate::action::FULL_WEIGHT;
+use crate::policy::ShiftPolicy;
+
+/// An instance on its way to a full share.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Ramp {
+    pub(crate) weight: u32,
+    /// When the next step is due, on the internal clock.
+    pub(crate) next: Timestamp,
+    strikes: u32,
+}
+
+/// What an instance did lately. Older counts fade with each new reading.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Stats {
+    requests: f64,
+    errors: f64,
+    p50: Option<Duration>,
+    p99: Option<Duration>,
+}
+
+impl Stats {
+    /// Takes in the counts since the last reading.
+    pub(crate) fn observe(&mut self, requests: u64, errors: u64, p50: Duration, p99: Duration) {
+        self.requests = self.requests * FADE + requests as f64;
+        self.errors = self.errors * FADE + errors.min(requests) as f64;
+        if requests > 0 {
+            self.p50 = Some(p50);
+            self.p99 = Some(p99);
+        }
+    }
+
+    /// Adds what a peer did.
+    pub(crate) fn join(&mut self, other: &Stats) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.p50 = self.p50.max(other.p50);
+        self.p99 = self.p99.max(other.p99);
+    }
+
+    pub(crate) fn requests(&self) -> f64 {
+        self.requests
+    }
+
+    /// Share of requests that failed; 0 without requests.
+    pub(crate) fn error_rate(&self) -> f64 {
+        if self.requests > 0.0 { self.errors / self.requests } else { 0.0 }
+    }
+
+    /// Zero without requests.
+    pub(crate) fn latency_p99(&self) -> Duration {
+        self.p99.unwrap_or_default()
+    }
+
+    /// The 99th percentile, if anything was served.
+    pub(crate) fn latency_p99_seen(&self) -> Option<Duration> {
+        self.p99
+    }
+
+    /// As good as the peers, within what the policy allows, or not enough is known.
+    fn keeps_up_with(&self, peers: &Stats, policy: &ShiftPolicy) -> bool {
+        if self.requests < REQUESTS_MIN {
+            return true;
+        }
+        if self.error_rate() > peers.error_rate() + policy.error_excess {
+            return false;
+        }
+        let (own, theirs) =
+            if self.requests >= REQUESTS_FOR_P99 { (self.p99, peers.p99) } else { (self.p50, peers.p50) };
+        match (own, theirs) {
+            (Some(own), Some(theirs)) => own <= theirs.mul_f64(1.0 + policy.latency_excess) + LATENCY_SLACK,
+            (Some(_) | None, _) => true,
+        }
+    }
+}
+
+/// What to do with a ramp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ShiftStep {
+    /// Nothing is due yet.
+    Wait,
+    /// It got its next share, or was halted for one more pause.
+    Moved,
+    /// It has its full share: the ramp is over.
+    Done,
+    /// It is worse than its peers twice in a row: take the traffic back.
+    RollBack,
+}
+
+impl Ramp {
+    /// The first share; `None` when the policy gives all at once.
+    pub(crate) fn begin(now: Timestamp, policy: &ShiftPolicy) -> Option<Ramp> {
+        let weight = (f64::from(FULL_WEIGHT) * policy.first_share).round().max(1.0) as u32;
+        (weight < FULL_WEIGHT).then(|| Ramp {
+            weight,
+            next: now.saturating_add(policy.step_every),
+            strikes: 0,
+        })
+    }
+
+    /// Takes the next step if it is due.
+    pub(crate) fn advance(
+        &mut self,
+        now: Timestamp,
+        own: &Stats,
+        peers: &Stats,
+        policy: &ShiftPolicy,
+    ) -> ShiftStep {
+        if now < self.next {
+            return ShiftStep::Wait;
+        }
+        self.next = now.saturating_add(policy.step_every);
+        if !own.keeps_up_with(peers, policy) {
+            self.strikes += 1;
+            return if self.strikes >= STRIKES_MAX { ShiftStep::RollBack } else { ShiftStep::Moved };
+        }
+        self.strikes = 0;
+        self.weight = (self.weight * 2).min(FULL_WEIGHT);
+        if self.weight == FULL_WEIGHT { ShiftStep::Done } else { ShiftStep::Moved }
+    }
+}
+
+const STRIKES_MAX: u32 = 2;
+/// Below this many requests nothing is concluded.
+const REQUESTS_MIN: f64 = 5.0;
+/// Below this many, the 99th percentile is only the worst request, and medians are compared instead.
+const REQUESTS_FOR_P99: f64 = 100.0;
+/// Differences below this are noise of the host.
+const LATENCY_SLACK: Duration = Duration::from_millis(5);
+const FADE: f64 = 0.7;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_millis(secs * 1000)
+    }
+
+    fn stats(requests: u64, errors: u64, latency: u64) -> Stats {
+        let mut stats = Stats::default();
+        stats.observe(requests, errors, MS(latency), MS(latency * 3));
+        stats
+    }
+
+    #[test]
+    fn the_share_doubles_until_it_is_full() {
+        let policy = ShiftPolicy::default();
+        let mut ramp = Ramp::begin(at(0), &policy).unwrap();
+        let good = stats(200, 0, 20);
+        let mut weights = vec![ramp.weight];
+        for secs in [1, 2, 3, 4, 6, 8] {
+            if ramp.advance(at(secs), &good, &good, &policy) != ShiftStep::Wait {
+                weights.push(ramp.weight);
+            }
+        }
+        assert_eq!(weights, [100, 200, 400, 800, 1000]);
+    }
+
+    #[test]
+    fn a_worse_instance_is_halted_and_then_rolled_back() {
+        let policy = ShiftPolicy::default();
+        for bad in [stats(200, 40, 20), stats(200, 0, 60), stats(20, 0, 60)] {
+            let mut ramp = Ramp::begin(at(0), &policy).unwrap();
+            assert_eq!(ramp.advance(at(2), &bad, &stats(1000, 0, 20), &policy), ShiftStep::Moved);
+            assert_eq!(ramp.weight, 100, "halted");
+            assert_eq!(ramp.advance(at(4), &bad, &stats(1000, 0, 20), &policy), ShiftStep::RollBack);
+        }
+    }
+
+    #[test]
+    fn errors_that_the_peers_have_too_do_not_halt_it() {
+        let policy = ShiftPolicy::default();
+        let mut ramp = Ramp::begin(at(0), &policy).unwrap();
+        ramp.advance(at(2), &stats(200, 40, 20), &stats(1000, 200, 20), &policy);
+        assert_eq!(ramp.weight, 200);
+    }
+
+    #[test]
+    fn a_first_share_of_one_switches_the_ramp_off() {
+        let policy = ShiftPolicy { first_share: 1.0, ..ShiftPolicy::default() };
+        assert_eq!(Ramp::begin(at(0), &policy), None);
+    }
+}

@@ -1,0 +1,228 @@
+//! One workload: its demand, its instances, its plan, and when to make the next one.
+
+use std::time::Duration;
+
+use forecast::{Forecaster, Timestamp};
+
+use crate::capacity::Reading;
+use crate::desk::{Desk, Shared};
+use crate::event::DecisionOverride;
+use crate::fleet::{Fleet, count};
+use crate::instance::{Instance, Role};
+use crate::outlook::Outlook;
+use crate::plan::{Inputs, Plan, plan};
+use crate::policy::{Mode, WorkloadPolicy};
+use crate::reason::{Reason, Trigger};
+use crate::reconcile::Want;
+use crate::shift::Stats;
+use crate::snapshot::WorkloadView;
+use crate::timer::Timer;
+
+/// Everything the planner keeps for one workload.
+#[derive(Debug, Clone)]
+pub(crate) struct Workload {
+    pub(crate) index: usize,
+    pub(crate) policy: WorkloadPolicy,
+    pub(crate) outlook: Outlook,
+    pub(crate) fleet: Fleet,
+    pub(crate) plan: Option<Plan>,
+    pub(crate) pinned: Option<DecisionOverride>,
+    /// When the next regular plan is due, on the internal clock.
+    tick_at: Timestamp,
+}
+
+impl Workload {
+    pub(crate) fn new(index: usize, policy: WorkloadPolicy, forecaster: Forecaster, shared: &Shared) -> Self {
+        Workload {
+            index,
+            outlook: Outlook::new(&policy, forecaster, shared.limits.history),
+            policy,
+            fleet: Fleet::default(),
+            plan: None,
+            pinned: None,
+            tick_at: shared.clock.internal(),
+        }
+    }
+
+    /// Runs a change of the instances at the order desk.
+    pub(crate) fn at_desk<T>(
+        &mut self,
+        shared: &mut Shared,
+        work: impl FnOnce(&mut Fleet, &mut Desk<'_>) -> T,
+    ) -> T {
+        let (generation, trigger) =
+            self.plan.as_ref().map_or((0, Trigger::Startup), |p| (p.generation, p.trigger));
+        let mut desk =
+            Desk { shared, policy: &self.policy, index: self.index, generation, trigger, issued: 0 };
+        let result = work(&mut self.fleet, &mut desk);
+        self.fleet.counters.actions_issued += desk.issued;
+        result
+    }
+
+    /// Makes a new plan and begins to carry it out.
+    pub(crate) fn replan(&mut self, shared: &mut Shared, trigger: Trigger) {
+        let (now, wall) = (shared.clock.internal(), shared.clock.wall());
+        if self.pinned.as_ref().and_then(|p| p.expires).is_some_and(|expires| expires <= wall) {
+            self.pinned = None;
+        }
+        let (numbers, basis) = self.outlook.numbers(&self.policy, now, wall);
+        let (active_before, total_before) = match &self.plan {
+            Some(plan) => (plan.active_wanted, plan.active_wanted + plan.standby_wanted),
+            None => self.found(),
+        };
+        let blind = numbers.demand_now.is_none();
+        let paused = self
+            .fleet
+            .starts
+            .waiting(now)
+            .map(|until| (self.fleet.starts.failures(), shared.clock.to_wall(until)));
+        let guard =
+            self.outlook.guard.blocking(now).map(|(cause, until)| (cause, shared.clock.to_wall(until)));
+        let mut plan = plan(&Inputs {
+            policy: &self.policy,
+            generation: self.plan.as_ref().map_or(1, |p| p.generation + 1),
+            now: wall,
+            trigger: if self.plan.is_none() { Trigger::Startup } else { trigger },
+            trust: self.outlook.forecaster.trust(),
+            basis,
+            numbers,
+            active_before,
+            total_before,
+            keep_all: blind,
+            guard,
+            pinned: self.pinned.as_ref(),
+            starts_paused: paused,
+        });
+        plan.reasons.append(&mut self.fleet.notes);
+        self.outlook.decided(plan.active_wanted);
+        self.plan = Some(plan);
+        self.tick_at = now.saturating_add(self.policy.tick);
+        self.carry_out(shared);
+    }
+
+    /// Gives the orders that the plan in force still needs.
+    pub(crate) fn carry_out(&mut self, shared: &mut Shared) {
+        let Some(plan) = &self.plan else { return };
+        if self.policy.mode == Mode::Observe {
+            return;
+        }
+        let want = Want {
+            active: plan.active_wanted,
+            total: plan.active_wanted + plan.standby_wanted,
+            demand: plan.inputs.demand_now.unwrap_or(0.0),
+            capacity: self.outlook.capacity.estimate(),
+        };
+        let short = self.at_desk(shared, |fleet, desk| fleet.reconcile(want, desk));
+        let Some(plan) = &mut self.plan else { return };
+        plan.reasons.append(&mut self.fleet.notes);
+        plan.reasons.truncate(REASONS_MAX);
+        plan.reasons.retain(|r| !matches!(r, Reason::StandbyShort { .. }));
+        if short > 0 {
+            plan.reasons.push(Reason::StandbyShort { instances: short });
+        }
+    }
+
+    /// What an earlier control plane left running.
+    fn found(&self) -> (u32, u32) {
+        let active = count(&self.fleet.instances, |i| i.role == Role::Active && i.counts());
+        (active, count(&self.fleet.instances, Instance::counts))
+    }
+
+    /// Time has passed: takes the next step on failure for what is late, and plans again when it is time.
+    pub(crate) fn handle_timeout(&mut self, shared: &mut Shared) {
+        let (now, wall) = (shared.clock.internal(), shared.clock.wall());
+        self.at_desk(shared, |fleet, desk| fleet.expire(desk));
+        let expired = self.pinned.as_ref().and_then(|p| p.expires).is_some_and(|expires| expires <= wall);
+        if now >= self.tick_at || expired {
+            self.outlook.suspect_silence(&self.policy, now, wall);
+            self.replan(shared, if expired { Trigger::Operator } else { Trigger::Forecast });
+        } else {
+            self.carry_out(shared);
+        }
+    }
+
+    /// Takes in a reading between steps.
+    pub(crate) fn observe_load(&mut self, shared: &mut Shared, demand_now: f64, in_flight: f64) -> bool {
+        if !demand_now.is_finite() || demand_now < 0.0 {
+            return false;
+        }
+        let now = shared.clock.internal();
+        self.outlook.load.observe(now, demand_now);
+        self.learn_capacity(now, demand_now, in_flight);
+        true
+    }
+
+    /// Learns from a reading of a workload that has settled: nobody has just begun to serve.
+    fn learn_capacity(&mut self, now: Timestamp, demand: f64, in_flight: f64) {
+        let settled = |i: &Instance| {
+            i.ramp.is_none() && i.serving_since.is_some_and(|since| now.since(since) >= START_UP_SAMPLES)
+        };
+        let mut stats = Stats::default();
+        let mut serving = 0u32;
+        for instance in self.fleet.instances.iter().filter(|i| i.serving()) {
+            if !settled(instance) {
+                return;
+            }
+            serving += 1;
+            stats.join(&instance.stats);
+        }
+        if serving == 0 || demand <= 0.0 {
+            return;
+        }
+        let reading = Reading {
+            load: demand / f64::from(serving),
+            in_system: in_flight / demand,
+            latency_p99: stats.latency_p99_seen(),
+            error_rate: stats.error_rate(),
+        };
+        self.outlook.capacity.observe(reading, self.policy.objective.latency_bound);
+    }
+
+    /// Most of what should serve fails or is unhealthy.
+    pub(crate) fn errors_everywhere(&self) -> bool {
+        let active = count(&self.fleet.instances, |i| i.role == Role::Active);
+        let unhealthy = count(&self.fleet.instances, |i| i.role == Role::Active && !i.healthy());
+        let mut stats = Stats::default();
+        for instance in self.fleet.instances.iter().filter(|i| i.serving()) {
+            stats.join(&instance.stats);
+        }
+        (active >= 2 && unhealthy * 2 > active)
+            || (stats.requests() >= ERRORS_REQUESTS_MIN && stats.error_rate() > 0.5)
+    }
+
+    /// When this workload must be woken, on the internal clock, and why.
+    pub(crate) fn next_wake(&self, shared: &Shared) -> (Timestamp, Timer) {
+        let now = shared.clock.internal();
+        let tick = (self.tick_at, Timer::Tick);
+        let expiry = self.pinned.as_ref().and_then(|p| p.expires).map(|expires| {
+            let left = expires.since(shared.clock.wall());
+            (now.saturating_add(left), Timer::OverrideExpiry)
+        });
+        let fleet = match self.policy.mode {
+            Mode::Act => self.fleet.next_wake(now, self.policy.deadlines.unhealthy),
+            Mode::Observe => None,
+        };
+        [Some(tick), expiry, fleet].into_iter().flatten().min().unwrap_or(tick)
+    }
+
+    pub(crate) fn view(&self) -> WorkloadView<'_> {
+        WorkloadView {
+            policy: &self.policy,
+            instances: &self.fleet.instances,
+            plan: self.plan.as_ref(),
+            forecaster: &self.outlook.forecaster,
+            capacity: self.outlook.capacity.estimate(),
+            lead_cold: self.outlook.lead_cold.estimate(),
+            lead_promote: self.outlook.lead_promote.estimate(),
+            table: &self.fleet.table.sent,
+            budget: self.outlook.budget,
+            pinned: self.pinned.as_ref(),
+            counters: self.fleet.counters,
+        }
+    }
+}
+
+/// Readings within this time of an instance beginning to serve say nothing about capacity.
+const START_UP_SAMPLES: Duration = Duration::from_secs(10);
+const ERRORS_REQUESTS_MIN: f64 = 20.0;
+const REASONS_MAX: usize = 32;

@@ -83,7 +83,7 @@ impl Fleet {
     }
 
     /// Every instance in order of its number.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, Stage)> + '_ {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, Stage)> + Clone + '_ {
         self.instances.iter().map(|(instance, stage)| (*instance, *stage))
     }
 

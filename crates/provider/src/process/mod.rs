@@ -73,6 +73,13 @@ impl ProcessProvider {
         let bounding = tokio::spawn(bound_outputs(Arc::clone(&table))).abort_handle();
         Ok(ProcessProvider { table, bounding, _lock: lock })
     }
+
+    /// Distinguishes this state folder from every other one of the machine; part of the names of control groups
+    /// (`foreshadow/<id>`) and of the environment variable FORESHADOW_INSTANCE (`<id>/<name>`) of instances.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.table.state.id()
+    }
 }
 
 impl Provider for ProcessProvider {

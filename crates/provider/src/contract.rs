@@ -1,1 +1,0 @@
-//! The behaviour every provider must show, as a test suite.

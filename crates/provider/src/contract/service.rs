@@ -1,0 +1,152 @@
+//! The test service: a tiny HTTP server with the habits, good and bad, that the contract needs to see.
+//!
+//! | path | does |
+//! |---|---|
+//! | `/` | says `ok` |
+//! | `/burn` | from now on keeps one thread busy |
+//! | `/child` | starts a child in a process group of its own, which burns and serves; says its address |
+//! | `/write?n` | writes n numbered lines to the standard output |
+//! | `/environment` | says its environment, a line each |
+//! | `/exit?code` | exits |
+//! | `/die` | kills itself |
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::FromRawFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio, exit};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Signal, getpid, kill_process};
+
+use super::TestService;
+
+/// The environment variable that asks for the test service.
+pub const SERVICE_KEY: &str = "FORESHADOW_TEST_SERVICE";
+
+/// Becomes the test service, and does not return, if the environment variable [`SERVICE_KEY`] asks for it. To be called
+/// in the program that the fixture's orders run; children are made by running it again with the same arguments.
+///
+/// # Panics
+/// When it cannot listen.
+pub fn serve_if_asked() {
+    let Ok(word) = std::env::var(SERVICE_KEY) else { return };
+    if word == CHILD {
+        burn();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        println!("{}", listener.local_addr().expect("an address"));
+        serve(&listener, "200 OK");
+    }
+    let services =
+        [TestService::Normal, TestService::NeverReady, TestService::EndsAtOnce, TestService::Stubborn];
+    match services.into_iter().find(|service| service.word() == word) {
+        Some(TestService::Normal) => serve(&listener(), "200 OK"),
+        Some(TestService::NeverReady) => {
+            println!("I will never be ready");
+            serve(&listener(), "503 Service Unavailable");
+        }
+        Some(TestService::EndsAtOnce) => {
+            println!("these are my last words");
+            exit(3);
+        }
+        Some(TestService::Stubborn) => {
+            // SAFETY: ignoring a signal has no handler that could do wrong.
+            unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+            serve(&listener(), "200 OK");
+        }
+        None => {
+            eprintln!("no test service is called {word:?}");
+            exit(2);
+        }
+    }
+}
+
+/// The passed socket if there is one for us, else the port we are told.
+fn listener() -> TcpListener {
+    let variable = |key| std::env::var(key).ok();
+    if variable("LISTEN_FDS").as_deref() == Some("1") {
+        assert_eq!(variable("LISTEN_PID"), Some(std::process::id().to_string()), "LISTEN_PID must be ours");
+        // SAFETY: the protocol says that descriptor 3 is a listening socket that belongs to us.
+        return unsafe { TcpListener::from_raw_fd(3) };
+    }
+    let port: u16 = variable("PORT").and_then(|port| port.parse().ok()).expect("PORT is a port");
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("the port is free")
+}
+
+fn serve(listener: &TcpListener, status: &'static str) -> ! {
+    loop {
+        if let Ok((stream, _)) = listener.accept() {
+            thread::spawn(move || answer(stream, status));
+        }
+    }
+}
+
+fn answer(mut stream: TcpStream, status: &str) -> Option<()> {
+    let mut line = String::new();
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    reader.by_ref().take(4096).read_line(&mut line).ok()?;
+    // The rest of the head, so that closing does not reset the connection.
+    let mut head = String::new();
+    while reader.by_ref().take(4096).read_line(&mut head).ok()? > 2 {}
+    let target = line.split(' ').nth(1)?;
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let body = act(path, query);
+    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+        .ok()
+}
+
+fn act(path: &str, query: &str) -> String {
+    match path {
+        "/burn" => burn(),
+        "/child" => return child().to_string(),
+        "/write" => {
+            let mut text = String::new();
+            for line in 0..query.parse::<u64>().unwrap_or(1) {
+                let _ = writeln!(text, "numbered line {line}");
+            }
+            std::io::stdout().write_all(text.as_bytes()).expect("the output can be written");
+        }
+        "/environment" => {
+            return std::env::vars_os()
+                .map(|(key, value)| format!("{}={}\n", key.display(), value.display()))
+                .collect();
+        }
+        "/exit" => exit(query.parse().unwrap_or(0)),
+        "/die" => drop(kill_process(getpid(), Signal::KILL)),
+        _ => {}
+    }
+    "ok".to_owned()
+}
+
+fn burn() {
+    thread::spawn(|| {
+        loop {
+            // A little rest, so that a test on a small machine does not starve its neighbours.
+            (0..200_000_u64).for_each(|number| {
+                std::hint::black_box(number);
+            });
+            thread::sleep(Duration::from_micros(200));
+        }
+    });
+}
+
+/// Starts a child outside our process group, and returns where it listens.
+fn child() -> SocketAddr {
+    let mut child = Command::new(std::env::current_exe().expect("we are a file"))
+        .args(std::env::args_os().skip(1))
+        .env(SERVICE_KEY, CHILD)
+        .env_remove("LISTEN_FDS")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .expect("a child");
+    let output = BufReader::new(child.stdout.take().expect("piped"));
+    // A test program may say something of its own first.
+    let addr = output.lines().map_while(Result::ok).find_map(|line| line.trim().parse().ok());
+    addr.expect("the child says its address")
+}
+
+const CHILD: &str = "child";

@@ -150,6 +150,7 @@ impl Experts {
         let mut says = [levels.brisk.own; EXPERTS];
         says[LAST] = levels.last;
         says[FAST] = levels.fast.own;
+        says[MIDDLE] = levels.brisk.own;
         says[SLOW] = levels.middle.own;
         says[TREND] = levels.fast.own + levels.slope * trend;
         if let Some(day) = &self.day {

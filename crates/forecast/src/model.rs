@@ -39,7 +39,6 @@ pub(crate) struct Model {
     /// The last step whose value was learned.
     last_learned: Option<u64>,
     floor: f64,
-    periods: Vec<usize>,
     horizon: usize,
 }
 
@@ -79,7 +78,6 @@ impl Model {
             missing: 0,
             last_learned: None,
             floor,
-            periods,
             horizon,
         }
     }
@@ -103,11 +101,6 @@ impl Model {
         }
         model.outage_watch = self.outage_watch.clone();
         model
-    }
-
-    /// Periods of the seasons in use.
-    pub(crate) fn periods(&self) -> &[usize] {
-        &self.periods
     }
 
     /// Takes the value of the next step.

@@ -78,10 +78,6 @@ impl Spread {
         self.magnitude += (value.abs() - self.magnitude) * (1.0 / self.count as f64).max(0.000_5);
     }
 
-    /// Mean absolute value of the series.
-    pub(crate) fn magnitude(&self) -> f64 {
-        self.magnitude
-    }
 }
 
 impl Table {

@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn every_window_that_is_due_lies_within_reach() {
-        for now in 0..64 {
+        for now in 0..64u64 {
             for length in WINDOWS {
                 assert!(!now.is_multiple_of(stride(length)) || length <= reach(now));
             }

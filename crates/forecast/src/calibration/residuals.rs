@@ -47,6 +47,7 @@ impl Residuals {
     }
 
     /// How many residuals were learned.
+    #[cfg(test)]
     pub(crate) fn count(&self) -> u32 {
         self.count
     }

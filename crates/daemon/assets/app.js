@@ -150,14 +150,12 @@ function fromAddress() {
 }
 
 function showNothing() {
-  const empty = id("chart-empty");
-  empty.hidden = false;
-  text(empty, "No workload is configured.");
+  chart.say("No workload is configured.");
 }
 
 function failed(error, next) {
   if (state.outage === null) say("Control plane unreachable");
-  state.outage = { since: state.lastGoodAt ?? Date.now(), next };
+  state.outage = { since: state.lastGoodAt, next };
   showLink("stale", "no answer");
   id("link").title = error.message;
   tickOutage();

@@ -11,15 +11,15 @@ const LAYERS = [
   { id: "standby", label: "Standby capacity", colour: "--standby", mark: "hatch" },
 ];
 
-const RANGES_MS = [120_000, 900_000, 3_600_000, 21_600_000, 86_400_000, 604_800_000];
+const RANGES = [["2 min", 120_000], ["15 min", 900_000], ["1 h", 3_600_000], ["6 h", 21_600_000], ["24 h", 86_400_000], ["7 d", 604_800_000]];
 /** The range chosen for a workload shows about so many steps. */
-const STEPS_SHOWN = 180;
+const STEPS_SHOWN = 120;
 /** Share of the shown past that is shown of the future, unless lead times need more. */
 const AHEAD_SHARE = 0.2;
 
 /** The range that suits a step length when nobody has chosen one. */
 export function rangeFor(stepMs) {
-  return RANGES_MS.find((range) => range >= stepMs * STEPS_SHOWN) ?? RANGES_MS.at(-1);
+  return (RANGES.find(([, range]) => range >= stepMs * STEPS_SHOWN) ?? RANGES.at(-1))[1];
 }
 
 /** How far ahead the chart looks: enough to see a cold start pay off. */
@@ -30,13 +30,13 @@ export function aheadFor(rangeMs, detail) {
 
 /** Buttons for the ranges; returns a function that marks the one in force. */
 export function rangeButtons(parent, choose) {
-  const buttons = RANGES_MS.map((range) => {
-    const button = el("button", { type: "button", class: "chip", "aria-pressed": "false" }, duration(range).replace(" ", "\u2009"));
+  const buttons = RANGES.map(([label, range]) => {
+    const button = el("button", { type: "button", class: "chip", "aria-pressed": "false" }, label);
     button.addEventListener("click", () => choose(range));
     parent.append(button);
     return button;
   });
-  return (range) => buttons.forEach((button, at) => attribute(button, "aria-pressed", RANGES_MS[at] === range ? "true" : "false"));
+  return (range) => buttons.forEach((button, at) => attribute(button, "aria-pressed", RANGES[at][1] === range ? "true" : "false"));
 }
 
 export class Chart {
@@ -52,7 +52,8 @@ export class Chart {
     this.legend = LAYERS.map((layer) => this.legendButton(legend, layer));
     follow.addEventListener("click", () => this.zoom(null));
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
-    window.matchMedia("(max-width: 720px)").addEventListener("change", () => this.draw());
+    // Also tells when the box gets its first size.
+    new ResizeObserver(() => this.draw()).observe(box);
   }
 
   legendButton(parent, layer) {
@@ -82,11 +83,11 @@ export class Chart {
   }
 
   draw() {
-    if (this.view === null || window.Plotly === undefined) return;
-    const { series, detail, now } = this.view;
+    if (this.view === null) return;
+    const { series, detail } = this.view;
+    if (window.Plotly === undefined) return this.say("The chart needs /assets/plotly.min.js, which did not load.");
     const known = (series?.demand ?? []).some(Number.isFinite);
-    this.empty.hidden = known;
-    text(this.empty, `Waiting for the first step of demand (${duration(detail.policy.step_ms)} long).`);
+    this.say(known ? null : `Waiting for the first step of demand (${duration(detail.policy.step_ms)} long).`);
     this.follow.hidden = this.zoomed === null;
     const colours = palette();
     const traces = this.traces(colours);
@@ -96,7 +97,13 @@ export class Chart {
       this.box.on("plotly_relayout", (change) => this.relayouted(change));
       this.box.on("plotly_doubleclick", () => this.zoom(null));
     }
-    attribute(this.box, "aria-label", spoken(this.view, now));
+    attribute(this.box, "aria-label", spoken(this.view));
+  }
+
+  /** Words in place of a curve, or none. */
+  say(words) {
+    this.empty.hidden = words === null;
+    text(this.empty, words ?? "");
   }
 
   relayouted(change) {
@@ -133,7 +140,8 @@ export class Chart {
     const at = local(now);
     const axis = { gridcolor: colours.grid, linecolor: colours.grid, tickcolor: colours.grid, zeroline: false, fixedrange: false, tickfont: { size: 11, color: colours.muted } };
     return {
-      autosize: true,
+      width: this.box.clientWidth,
+      height: this.box.clientHeight,
       margin: { l: narrow ? 38 : 52, r: 10, t: 8, b: 28 },
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
@@ -144,7 +152,7 @@ export class Chart {
       hoverlabel: { bgcolor: colours.panel, bordercolor: colours.grid, font: { size: 12, color: colours.ink } },
       // A drag must scroll the page on a touch screen.
       dragmode: window.matchMedia("(pointer: coarse)").matches ? false : "zoom",
-      xaxis: { ...axis, type: "date", range: this.zoomed ?? [at - rangeMs, at + aheadMs], showgrid: false, nticks: narrow ? 5 : 10, showspikes: true, spikemode: "across", spikethickness: 1, spikedash: "solid", spikecolor: colours.muted },
+      xaxis: { ...axis, type: "date", range: this.zoomed ?? [at - rangeMs, at + aheadMs], showgrid: false, nticks: narrow ? 5 : 10, tickformatstops: TIME_FORMATS, hoverformat: "%b %-d, %H:%M:%S", showspikes: true, spikemode: "across", spikethickness: 1, spikedash: "solid", spikecolor: colours.muted },
       yaxis: { ...axis, range: [0, ceiling(traces)], fixedrange: true, nticks: 6, title: narrow ? undefined : { text: plain(detail.summary.unit), font: { size: 11, color: colours.muted }, standoff: 6 } },
       shapes: [{ type: "line", x0: at, x1: at, yref: "paper", y0: 0, y1: 1, line: { color: colours.muted, width: 1, dash: "dot" } }],
       annotations: [{ x: at, y: 1, yref: "paper", yanchor: "top", xanchor: "left", xshift: 4, text: "now", showarrow: false, font: { size: 11, color: colours.muted } }],
@@ -152,7 +160,15 @@ export class Chart {
   }
 }
 
-const CONFIG = { displayModeBar: false, responsive: true, doubleClick: false, scrollZoom: false, showTips: false };
+const CONFIG = { displayModeBar: false, doubleClick: false, scrollZoom: false, showTips: false };
+
+/** Labels of the time axis on one line, by the distance of its ticks. */
+const TIME_FORMATS = [
+  { dtickrange: [null, 1_000], value: "%H:%M:%S.%L" },
+  { dtickrange: [1_000, 60_000], value: "%H:%M:%S" },
+  { dtickrange: [60_000, 86_400_000], value: "%H:%M" },
+  { dtickrange: [86_400_000, null], value: "%b %-d" },
+];
 
 /** Capacity as columns, carried on to now with what is known this second. */
 function capacityColumns(past, detail, now) {

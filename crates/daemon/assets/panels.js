@@ -163,7 +163,8 @@ export function showOutage(outage) {
   document.body.classList.toggle("stale", outage !== null);
   if (outage === null) return;
   const left = Math.max(0, Math.ceil((outage.next - Date.now()) / 1000));
-  text(id("outage-text"), ` The proxy keeps serving with its last route table. What you see is from ${time(outage.since, Date.now())}. Trying again in ${left} s.`);
+  const shown = outage.since === null ? "" : ` What you see is from ${time(outage.since, Date.now())}.`;
+  text(id("outage-text"), `The proxy keeps serving with its last route table.${shown} Trying again ${left > 0 ? `in ${left} s` : "now"}.`);
 }
 
 /** Says something to screen readers, rarely: only when it differs from what was said last. */

@@ -26,7 +26,7 @@ export class Tiles {
       const note = el("p", { class: "note" });
       const line = svg("polyline", { fill: "none", "vector-effect": "non-scaling-stroke" });
       const spark = svg("svg", { class: "spark", viewBox: `0 0 ${SPARK_WIDTH} ${SPARK_HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" }, line);
-      const meter = el("span", { class: "meter", "aria-hidden": "true" }, el("i"));
+      const meter = el("span", { class: "meter", "aria-hidden": "true", hidden: true }, el("i"));
       const node = el("article", { class: "tile", "data-tile": tile.id }, el("h3", {}, tile.label), el("p", { class: "figure" }, value, unit), note, spark, meter);
       parent.append(node);
       return { ...tile, node, value, unit, note, line, meter };
@@ -72,10 +72,10 @@ function standby({ detail }) {
 
 function missed({ detail }) {
   const { allowed, missed_share: share, remaining } = detail.budget;
-  const left = Number.isFinite(remaining) ? (remaining >= 0 ? `${percent(remaining)} of it left` : "overdrawn") : "nothing measured yet";
+  const left = Number.isFinite(remaining) ? (remaining >= 0 ? `${percent(remaining)} left` : "overdrawn") : "nothing measured yet";
   const used = Number.isFinite(share) && allowed > 0 ? share / allowed : 0;
   const tone = used > 1 ? "bad" : used > 0.75 ? "wait" : null;
-  return { value: percent(share), unit: "", note: `budget ${percent(allowed)}, ${left}`, meter: used, tone };
+  return { value: percent(share), note: `budget ${percent(allowed)}, ${left}`, meter: used, tone };
 }
 
 function latency({ detail, series }) {

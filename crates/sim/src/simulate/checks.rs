@@ -19,6 +19,10 @@ pub struct Checks {
     gone: BTreeSet<u64>,
     /// Instances that it has been told are frozen.
     parked: BTreeSet<u64>,
+    /// The order that thawed an instance last: news of an earlier freeze is old.
+    promoted_by: BTreeMap<u64, u64>,
+    /// An operator wants no capacity at all.
+    switched_off: bool,
     /// The route table it ordered last.
     table: BTreeMap<u64, u32>,
     /// Since when there has been demand and a healthy instance, but none with traffic.
@@ -52,12 +56,18 @@ impl Checks {
             Event::InstanceExited { instance, .. } | Event::InstanceStopped { instance, .. } => {
                 self.gone.insert(instance.get());
             }
-            Event::InstanceParked { instance, .. } => {
-                self.parked.insert(instance.get());
+            Event::InstanceParked { action, instance } => {
+                if self.promoted_by.get(&instance.get()).is_none_or(|promoted_by| action.get() > *promoted_by) {
+                    self.parked.insert(instance.get());
+                }
             }
-            Event::InstancePromoted { instance, .. } => {
+            Event::InstancePromoted { action, instance, .. } => {
                 self.parked.remove(&instance.get());
+                self.promoted_by.insert(instance.get(), action.get());
             }
+            // A pin that has expired unseen only makes the checker more lenient.
+            Event::OverrideSet { decision, .. } => self.switched_off = decision.active == Some(0),
+            Event::OverrideCleared { .. } => self.switched_off = false,
             Event::InstanceAdopted { instance, parked: true, .. } => {
                 self.parked.insert(instance.get());
             }
@@ -70,9 +80,7 @@ impl Checks {
             | Event::InstanceDrained { .. }
             | Event::ActionFailed { .. }
             | Event::InstanceUnhealthy { .. }
-            | Event::InstanceHealthy { .. }
-            | Event::OverrideSet { .. }
-            | Event::OverrideCleared { .. } => {}
+            | Event::InstanceHealthy { .. } => {}
         }
     }
 
@@ -115,7 +123,7 @@ impl Checks {
         let mut healthy = truth.fleet.iter().filter(|(instance, _)| !truth.sick.contains(instance));
         let routed = healthy.clone().any(|(_, stage)| stage == Stage::Active);
         let usable = healthy.any(|(_, stage)| matches!(stage, Stage::Warm | Stage::Parked | Stage::Promoting));
-        if routed || !usable || truth.demand <= 0.0 {
+        if routed || !usable || self.switched_off || truth.demand <= 0.0 {
             self.idle_since = None;
             return;
         }

@@ -123,41 +123,60 @@ impl Simulation {
     fn play(&mut self) -> Result<Duration, FailureKind> {
         self.run_until(START + self.swarm.safety)?;
         self.end_faults()?;
-        let bound = self.liveness_bound();
-        let began = self.now;
-        let mut settled_since = None;
+        let (began, bound, patience) = (self.now, self.liveness_bound(), self.patience());
+        let mut wanted = (self.wanted(), began);
+        let mut settled: Option<Timestamp> = None;
+        let mut settled_once = None;
         while self.now < began + bound {
             self.run_until(self.now + SETTLE_LOOK)?;
+            if wanted.0 != self.wanted() {
+                wanted = (self.wanted(), self.now);
+            }
             if self.settled() {
-                let since = *settled_since.get_or_insert(self.now);
+                let since = *settled.get_or_insert(self.now);
+                settled_once.get_or_insert(since);
                 if self.now.since(since) >= SETTLE_HOLD {
                     return Ok(since.since(began));
                 }
+            } else if self.now.since(wanted.1) > patience {
+                return Err(FailureKind::Unsettled { bound: patience, state: self.state() });
             } else {
-                settled_since = None;
+                settled = None;
             }
         }
-        Err(FailureKind::Unsettled { bound, state: self.state() })
+        // A forecast that still expects what the faulty time taught it may keep moving, if the fleet keeps up with it.
+        settled_once
+            .map(|since| since.since(began))
+            .ok_or_else(|| FailureKind::Unsettled { bound, state: self.state() })
     }
 
-    /// Long enough for a hung start to be given up, the longest pause between starts, and a forecast to calm down.
+    /// How long the fleet may differ from a plan that does not change: a hung start is given up and the longest pause
+    /// passes before the next, twice.
+    fn patience(&self) -> Duration {
+        let policy = &self.swarm.policy;
+        2 * (policy.deadlines.start + policy.retry.max) + policy.deadlines.drain + Duration::from_secs(300)
+    }
+
+    fn wanted(&self) -> Option<(u32, u32)> {
+        let snapshot = self.planner.snapshot();
+        let plan = snapshot.workloads().first()?.plan?;
+        Some((plan.active_wanted, plan.standby_wanted))
+    }
+
+    /// Patience, and time for guards to end and a forecast to calm down.
     fn liveness_bound(&self) -> Duration {
         let policy = &self.swarm.policy;
-        2 * policy.deadlines.start + 2 * policy.retry.max + policy.guard + 60 * policy.step + Duration::from_secs(1800)
+        self.patience() + policy.guard + 60 * policy.step + Duration::from_secs(1800)
     }
 
     fn settled(&self) -> bool {
         let fleet = self.agent.fleet();
         let active = fleet.count(Stage::Active);
         let standby = fleet.count(Stage::Warm) + fleet.count(Stage::Parked);
-        let snapshot = self.planner.snapshot();
-        let Some(plan) = snapshot.workloads().first().and_then(|view| view.plan) else {
-            return false;
-        };
         let enough = f64::from(active) * self.swarm.capacity >= self.demand * SERVED_SHARE
             || active + standby >= self.swarm.policy.replicas_max
             || !matches!(self.swarm.policy.capacity, planner::CapacityPolicy::Pinned(_));
-        active == plan.active_wanted && standby == plan.standby_wanted && fleet.len() == active + standby && enough
+        self.wanted() == Some((active, standby)) && fleet.len() == active + standby && enough
     }
 
     fn state(&self) -> String {
@@ -475,8 +494,8 @@ const SEED_SALT: u64 = 0x5EED_0F5A_17ED;
 const LATENCY: Duration = Duration::from_millis(20);
 const SPARE_MIN: f64 = 0.05;
 /// How often the fleet is looked at while it settles, and for how long it must stay settled.
-const SETTLE_LOOK: Duration = Duration::from_secs(30);
-const SETTLE_HOLD: Duration = Duration::from_secs(300);
+const SETTLE_LOOK: Duration = Duration::from_secs(10);
+const SETTLE_HOLD: Duration = Duration::from_secs(200);
 /// A settled fleet serves at least this share of the demand; budgets allow a miss, not a habit.
 const SERVED_SHARE: f64 = 0.9;
 /// A planner that needs more inputs than this without time passing will never come to rest.

@@ -49,7 +49,10 @@ pub struct Agent {
     rng: fastrand::Rng,
     fleet: Fleet,
     table: BTreeMap<u64, u32>,
-    table_generation: u64,
+    /// Tables ordered so far; an order of a later planner is later than all of an earlier one.
+    tables_ordered: u64,
+    /// The number of the table in force.
+    table_number: u64,
     queue: Queue<Due>,
 }
 
@@ -68,7 +71,7 @@ enum Effect {
     StartFailed { instance: u64 },
     Promoted { instance: u64, took: Duration },
     Parked { instance: u64 },
-    Table { generation: u64, weights: Vec<(InstanceId, u32)> },
+    Table { number: u64, weights: Vec<(InstanceId, u32)> },
     Drained { instance: u64 },
     Stopped { instance: u64 },
     Failed { instance: Option<u64>, reason: &'static str },
@@ -84,7 +87,8 @@ impl Agent {
             rng: fastrand::Rng::with_seed(seed),
             fleet: Fleet::new(),
             table: BTreeMap::new(),
-            table_generation: 0,
+            tables_ordered: 0,
+            table_number: 0,
             queue: Queue::new(),
         }
     }
@@ -127,7 +131,8 @@ impl Agent {
             }
             ActionKind::Park { instance } => self.unless_failed(times.park, Effect::Parked { instance: instance.get() }),
             ActionKind::SetWeights { weights } => {
-                self.unless_failed(times.table, Effect::Table { generation: action.id.get(), weights })
+                self.tables_ordered += 1;
+                self.unless_failed(times.table, Effect::Table { number: self.tables_ordered, weights })
             }
             ActionKind::Drain { instance } => {
                 self.unless_failed(times.drain, Effect::Drained { instance: instance.get() })
@@ -275,8 +280,8 @@ impl Agent {
                 self.move_on(instance, &running, Stage::Parked)?;
                 Some(Event::InstanceParked { action, instance: InstanceId::new(instance) })
             }
-            Effect::Table { generation, weights } => {
-                self.apply_table(generation, &weights);
+            Effect::Table { number, weights } => {
+                self.apply_table(number, &weights);
                 Some(Event::WeightsApplied { action, workload: self.workload.clone() })
             }
             Effect::Drained { instance } => {
@@ -295,12 +300,12 @@ impl Agent {
         from.contains(&stage).then(|| self.fleet.set(instance, to))
     }
 
-    fn apply_table(&mut self, generation: u64, weights: &[(InstanceId, u32)]) {
+    fn apply_table(&mut self, number: u64, weights: &[(InstanceId, u32)]) {
         // An older table that was overtaken is refused, as the proxy does.
-        if generation < self.table_generation {
+        if number < self.table_number {
             return;
         }
-        self.table_generation = generation;
+        self.table_number = number;
         self.table = weights.iter().map(|(instance, weight)| (instance.get(), *weight)).collect();
         let running: Vec<u64> = self
             .fleet

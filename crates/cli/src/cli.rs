@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::commands::{explain, forecast, load, overrides, proxy, run, sample_service, status};
+use crate::commands::{explain, forecast, load, overrides, proxy, replay, run, sample_service, status};
+use crate::demo;
 use crate::failure::Failure;
 
 /// Keeps capacity ready just before demand needs it.
@@ -16,8 +17,12 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Show the main job on a real trace beside a rival, then a verdict
+    Demo(demo::DemoArgs),
     /// Run control plane and data plane with a configuration
     Run(run::RunArgs),
+    /// Show what foreshadow would have done on recorded demand, beside its rivals
+    Replay(replay::ReplayArgs),
     /// Forecast a recorded series as quantiles
     Forecast(forecast::ForecastArgs),
     /// Show a running daemon at a glance
@@ -51,7 +56,9 @@ pub(crate) fn run() -> Result<(), Failure> {
     let command = Cli::parse().command;
     log_to_stderr(&command, environment.log.as_deref())?;
     match command {
+        Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Forecast(args) => forecast::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Explain(args) => explain::run(&args),
@@ -66,7 +73,9 @@ pub(crate) fn run() -> Result<(), Failure> {
 fn log_to_stderr(command: &Command, filter: Option<&str>) -> Result<(), Failure> {
     let default = match command {
         Command::Run(_) | Command::Proxy(_) => "info",
-        Command::Forecast(_)
+        Command::Demo(_)
+        | Command::Replay(_)
+        | Command::Forecast(_)
         | Command::Status(_)
         | Command::Explain(_)
         | Command::Override(_)

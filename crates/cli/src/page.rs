@@ -139,14 +139,16 @@ impl Page {
     }
 }
 
+/// The colour of grid lines.
+const GRID: &str = "#ececec";
+
 /// The layout all plots share: quiet grid, legend above, one hover label for all lines.
 pub(crate) fn layout(title: &str, x: &str, y: &str) -> Layout {
-    let grid = "#ececec";
     Layout::new()
         .title(Title::with_text(title).font(Font::new().size(16)).x(0.01))
         .font(Font::new().family("system-ui, sans-serif").size(13))
-        .x_axis(axis(x, grid))
-        .y_axis(axis(y, grid).range_mode(plotly::layout::RangeMode::ToZero))
+        .x_axis(axis(x))
+        .y_axis(axis(y).range_mode(plotly::layout::RangeMode::ToZero))
         .legend(Legend::new().orientation(plotly::common::Orientation::Horizontal).x(0.0).y(1.0).y_anchor(plotly::common::Anchor::Bottom))
         .hover_mode(HoverMode::XUnified)
         .paper_background_color("white")
@@ -155,8 +157,8 @@ pub(crate) fn layout(title: &str, x: &str, y: &str) -> Layout {
 }
 
 /// An axis in the style of [`layout`].
-pub(crate) fn axis(title: &str, grid: &'static str) -> Axis {
-    Axis::new().title(Title::with_text(title)).grid_color(grid).zero_line_color("#bbbbbb").auto_margin(true)
+pub(crate) fn axis(title: &str) -> Axis {
+    Axis::new().title(Title::with_text(title)).grid_color(GRID).zero_line_color("#bbbbbb").auto_margin(true)
 }
 
 /// The behaviour all plots share.

@@ -5,6 +5,7 @@ pub(crate) mod forecast;
 pub(crate) mod load;
 pub(crate) mod overrides;
 pub(crate) mod proxy;
+pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod sample_service;
 pub(crate) mod status;

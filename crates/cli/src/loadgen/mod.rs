@@ -59,7 +59,7 @@ impl Live {
 /// A run under way in its own thread.
 #[derive(Debug)]
 pub(crate) struct Run {
-    thread: JoinHandle<std::io::Result<Record>>,
+    thread: Option<JoinHandle<std::io::Result<Record>>>,
     live: Arc<Live>,
     cancelled: Arc<AtomicBool>,
     started: Instant,
@@ -82,7 +82,7 @@ impl Run {
                 Ok(local.block_on(&runtime, drive(started, &schedule, target, &live, &cancelled)))
             }
         })?;
-        Ok(Run { thread, live, cancelled, started })
+        Ok(Run { thread: Some(thread), live, cancelled, started })
     }
 
     /// The counters so far.
@@ -97,7 +97,7 @@ impl Run {
 
     /// Whether everything was sent and answered or given up.
     pub(crate) fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Sends nothing more. What is in flight still ends.
@@ -109,8 +109,15 @@ impl Run {
     ///
     /// # Errors
     /// When the generator's runtime could not be built.
-    pub(crate) fn finish(self) -> std::io::Result<Record> {
-        self.thread.join().map_err(|_| std::io::Error::other("the load generator panicked"))?
+    pub(crate) fn finish(mut self) -> std::io::Result<Record> {
+        let Some(thread) = self.thread.take() else { return Ok(Record::default()) };
+        thread.join().map_err(|_| std::io::Error::other("the load generator panicked"))?
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.cancel();
     }
 }
 

@@ -1,0 +1,294 @@
+//! `foreshadow replay`: what the planner would have done on a recorded demand, beside its rivals.
+//!
+//! The planner that is replayed is the one that `foreshadow run` runs, on virtual time. Each decision uses only the rows before it.
+
+mod page;
+mod score;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use daemon::{CapacityConfig, Config, WorkloadConfig};
+use forecast::Timestamp;
+use forecast::trace::{self, Series};
+use sim::Demand;
+use sim::replay::{Options, Outcome, PolicyKind};
+
+use crate::failure::{Failure, OrFail};
+use crate::trace_file::{self, Clock, TraceFile};
+use crate::{output, values};
+
+/// Options of `replay`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ReplayArgs {
+    /// CSV or gzip CSV with a `timestamp` column; `-` reads standard input
+    file: PathBuf,
+    /// Column with the demand. Default: the first that is not `timestamp` or `series`
+    #[arg(long)]
+    column: Option<String>,
+    /// The series to replay, when the file has a `series` column
+    #[arg(long)]
+    series: Option<String>,
+    /// Configuration of `foreshadow run` to take the workload from; the options below win over it
+    #[arg(long, value_name = "CONFIG")]
+    workload: Option<PathBuf>,
+    /// Which workload of the configuration, when it has several
+    #[arg(long, value_name = "NAME", requires = "workload")]
+    name: Option<String>,
+    /// Demand that one instance serves, in the unit of the column
+    #[arg(long, required_unless_present = "workload", value_parser = values::positive)]
+    capacity: Option<f64>,
+    /// From the order to start an instance until it is ready
+    #[arg(long, required_unless_present = "workload", value_parser = values::duration_or_zero)]
+    cold: Option<Duration>,
+    /// From the order to promote a standby until it serves
+    #[arg(long, required_unless_present = "workload", value_parser = values::duration_or_zero)]
+    promote: Option<Duration>,
+    /// Share of demand that may find no capacity [default: 0.001]
+    #[arg(long, value_parser = values::open_share)]
+    budget: Option<f64>,
+    /// Price of a standby instance, where an active one costs 1 [default: 0.2]
+    #[arg(long, value_parser = values::share)]
+    standby_price: Option<f64>,
+    /// Least active instances [default: 1]
+    #[arg(long)]
+    replicas_min: Option<u32>,
+    /// Most instances [default: 1000]
+    #[arg(long)]
+    replicas_max: Option<u32>,
+    /// Instances that are active when the trace begins. Default: the least
+    #[arg(long)]
+    initial: Option<u32>,
+    /// Capacity that rivals aim at, as a multiple of the demand they see. Default: 1/0.7 for reactive rules
+    #[arg(long, value_parser = values::positive)]
+    headroom: Option<f64>,
+    /// Age of the metric that HPA sees
+    #[arg(long, default_value = "27s 500ms", value_parser = values::duration_or_zero)]
+    metric_lag: Duration,
+    /// Rows before this moment are replayed but not scored
+    #[arg(long, value_name = "TIME", value_parser = values::timestamp)]
+    score_from: Option<Timestamp>,
+    /// Known events (not supported yet)
+    #[arg(long)]
+    events: Option<PathBuf>,
+    /// Who decides: foreshadow, hpa, kpa, last-week, static-peak, oracle or all (repeatable) [default: all]
+    #[arg(long = "policy", value_name = "NAME", value_parser = policy)]
+    policies: Vec<Policies>,
+    /// Write one row per trace step: timestamp,demand,active_wanted,standby_wanted, of the first policy
+    #[arg(long, value_name = "OUT.csv")]
+    decisions: Option<PathBuf>,
+    /// Write the scores as JSON
+    #[arg(long, value_name = "OUT.json")]
+    json: Option<PathBuf>,
+    /// Write a self-contained HTML report
+    #[arg(long, value_name = "OUT.html")]
+    html: Option<PathBuf>,
+    /// Seed of the planner
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// One `--policy`.
+#[derive(Clone, Copy, Debug)]
+enum Policies {
+    All,
+    One(PolicyKind),
+}
+
+/// What was replayed, for the outputs.
+struct Replayed {
+    name: String,
+    column: String,
+    clock: Clock,
+    demand: Demand,
+    options: Options,
+    outcomes: Vec<Outcome>,
+}
+
+/// Replays, prints the table, writes what was asked for.
+pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
+    if let Some(events) = &args.events {
+        return Err(Failure::usage(format!(
+            "--events {} is not supported yet: no model uses events so far; leave it out to replay without them",
+            events.display()
+        )));
+    }
+    let options = trace::Options { column: args.column.clone(), series: args.series.clone(), ..Default::default() };
+    let file = trace_file::read(&args.file, &options)?;
+    let series = only(&file, &args.file)?;
+    let demand = Demand::from_points(&series.points, file.trace.step)
+        .or_usage(format!("cannot replay {}", args.file.display()))?;
+    let options = replay_options(args, &file)?;
+    let kinds = kinds(&args.policies);
+    let started = Instant::now();
+    let bar = output::spinner("replaying");
+    let outcomes = sim::replay::compare(&demand, &kinds, &options);
+    bar.finish_and_clear();
+    let outcomes = outcomes.or_usage("cannot replay with these settings")?;
+    let replayed = Replayed {
+        name: args.file.display().to_string(),
+        column: file.trace.column,
+        clock: file.clock,
+        demand,
+        options,
+        outcomes,
+    };
+    write_outputs(args, &replayed)?;
+    let text = format!("{}\n", score::table(&replayed));
+    output::print(&text)?;
+    if output::interactive() {
+        output::say(&format!("{} steps in {:.2} s", replayed.demand.len(), started.elapsed().as_secs_f64()));
+    }
+    Ok(())
+}
+
+fn write_outputs(args: &ReplayArgs, replayed: &Replayed) -> Result<(), Failure> {
+    if let Some(path) = &args.decisions {
+        write_decisions(path, replayed).or_failed(format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &args.json {
+        let json = serde_json::to_string_pretty(&score::json(replayed)).or_failed("cannot print the scores")?;
+        std::fs::write(path, json + "\n").or_failed(format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &args.html {
+        page::build(replayed).write(path).or_failed(format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn write_decisions(path: &Path, replayed: &Replayed) -> std::io::Result<()> {
+    let Some(first) = replayed.outcomes.first() else { return Ok(()) };
+    let mut out = std::io::BufWriter::new(std::fs::File::create(path)?);
+    writeln!(out, "timestamp,demand,active_wanted,standby_wanted")?;
+    for decision in &first.decisions {
+        let demand = decision.demand.map(|demand| demand.to_string()).unwrap_or_default();
+        let at = replayed.clock.write(decision.timestamp);
+        writeln!(out, "{at},{demand},{},{}", decision.active_wanted, decision.standby_wanted)?;
+    }
+    out.flush()
+}
+
+/// The one series to replay.
+fn only<'a>(file: &'a TraceFile, path: &Path) -> Result<&'a Series, Failure> {
+    match file.trace.series.as_slice() {
+        [series] => Ok(series),
+        many => {
+            let names: Vec<_> = many.iter().take(5).filter_map(|series| series.name.as_deref()).collect();
+            Err(Failure::usage(format!(
+                "{} has {} series ({}, ..); choose one with --series",
+                path.display(),
+                many.len(),
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+fn replay_options(args: &ReplayArgs, file: &TraceFile) -> Result<Options, Failure> {
+    let configured = args.workload.as_deref().map(|path| configured(path, args.name.as_deref())).transpose()?;
+    let from = |pick: &dyn Fn(&WorkloadConfig) -> Duration| configured.as_ref().map(pick);
+    let capacity = args.capacity.or(configured.as_ref().map(|workload| match workload.capacity {
+        CapacityConfig::Pinned(capacity) | CapacityConfig::LearnFrom(capacity) => capacity,
+    }));
+    let cold = args.cold.or(from(&|workload| workload.lead_cold));
+    let promote = args.promote.or(from(&|workload| workload.lead_promote));
+    let (Some(capacity), Some(cold), Some(promote)) = (capacity, cold, promote) else {
+        return Err(Failure::usage("--capacity, --cold and --promote are needed without --workload"));
+    };
+    let mut options = Options::new(capacity, cold, promote);
+    if let Some(workload) = &configured {
+        options.budget = workload.error_budget;
+        options.standby_price = workload.standby.price;
+        options.replicas_min = workload.replicas.min;
+        options.replicas_max = workload.replicas.max;
+    }
+    options.budget = args.budget.unwrap_or(options.budget);
+    options.standby_price = args.standby_price.unwrap_or(options.standby_price);
+    options.replicas_min = args.replicas_min.unwrap_or(options.replicas_min);
+    options.replicas_max = args.replicas_max.unwrap_or(options.replicas_max);
+    options.initial = args.initial;
+    options.headroom = args.headroom;
+    options.metric_lag = args.metric_lag;
+    options.score_from = args.score_from;
+    options.seed = args.seed;
+    if let Some(workload) = &configured {
+        options.workload = Some(policy_of(workload, &options, file.trace.step));
+    }
+    Ok(options)
+}
+
+/// The configured workload in the trace's time: the trace says how long a step is, the options say what they say.
+fn policy_of(workload: &WorkloadConfig, options: &Options, step: Duration) -> planner::WorkloadPolicy {
+    let mut policy = daemon::workload_policy(workload);
+    policy.step = step;
+    policy.tick = policy.tick.min(step);
+    policy.capacity = planner::CapacityPolicy::Pinned(options.capacity);
+    policy.lead_cold = options.cold.typical();
+    policy.lead_promote = options.promote;
+    policy.objective.error_budget = options.budget;
+    policy.prices.standby = options.standby_price;
+    policy.replicas_min = options.replicas_min;
+    policy.replicas_max = options.replicas_max;
+    policy.standby_max = policy.standby_max.min(options.replicas_max);
+    policy.mode = planner::Mode::Act;
+    policy
+}
+
+fn configured(path: &Path, name: Option<&str>) -> Result<WorkloadConfig, Failure> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).or_usage(format!("cannot read {shown}"))?;
+    let config = Config::parse(&text, path).or_usage(format!("{shown} cannot be used"))?;
+    let names: Vec<_> = config.workloads.iter().map(|workload| workload.name.clone()).collect();
+    let mut workloads = config.workloads.into_iter();
+    let found = match name {
+        Some(name) => workloads.find(|workload| workload.name == name),
+        None if names.len() == 1 => workloads.next(),
+        None => None,
+    };
+    found.ok_or_else(|| Failure::usage(format!("choose a workload of {shown} with --name: {}", names.join(", "))))
+}
+
+fn kinds(policies: &[Policies]) -> Vec<PolicyKind> {
+    let mut kinds = Vec::new();
+    let mut add = |kind| {
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    };
+    for policy in if policies.is_empty() { &[Policies::All] } else { policies } {
+        match policy {
+            Policies::All => PolicyKind::ALL.into_iter().for_each(&mut add),
+            Policies::One(kind) => add(*kind),
+        }
+    }
+    kinds
+}
+
+fn policy(text: &str) -> Result<Policies, String> {
+    match text {
+        "all" => Ok(Policies::All),
+        name => name.parse().map(Policies::One).map_err(|error| format!("{error}, all")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreshadow_comes_first_unless_somebody_else_is_asked_for() {
+        assert_eq!(kinds(&[])[0], PolicyKind::Foreshadow);
+        let chosen = [Policies::One(PolicyKind::Hpa), Policies::All];
+        let kinds = kinds(&chosen);
+        assert_eq!(kinds[0], PolicyKind::Hpa);
+        assert_eq!(kinds.len(), PolicyKind::ALL.len());
+    }
+
+    #[test]
+    fn an_unknown_policy_is_answered_with_the_known_ones() {
+        let error = policy("hpb").unwrap_err();
+        assert!(error.contains("hpb") && error.contains("last-week") && error.contains("all"), "{error}");
+    }
+}

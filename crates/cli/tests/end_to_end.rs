@@ -1,0 +1,7 @@
+//! The real binary with real processes, a real proxy and a real browser: what must hold when things are killed.
+
+mod end_to_end {
+    mod dashboard;
+    mod survival;
+    mod world;
+}

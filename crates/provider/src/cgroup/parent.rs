@@ -128,7 +128,7 @@ impl Parent {
             // Left by an instance of this name that nobody adopted.
             group.destroy()?;
         }
-        dirs.iter().try_for_each(|dir| fs::create_dir(dir).map_err(io_error("make", dir)))?;
+        dirs.iter().try_for_each(|dir| make_dir(dir))?;
         for limit in Limit::all(limits) {
             match (group.others.get(&limit.controller), &group.core) {
                 (Some(dir), _) => limit.v1.iter().try_for_each(|(file, value)| set(dir, file, value))?,
@@ -295,12 +295,23 @@ fn make_parent(hierarchy: &Hierarchy, id: &str) -> Result<PathBuf, CgroupError> 
 /// A process may enter a group when its file can be written, and also that of the group that is above both the old
 /// and the new one.
 fn try_parent(own: &Path, dir: &Path) -> Result<(), CgroupError> {
-    fs::create_dir_all(dir).map_err(io_error("make", dir))?;
+    make_dir(dir)?;
     let common = dir.ancestors().find(|above| own.starts_with(above)).unwrap_or(dir);
     for entrance in [dir, common].map(|dir| dir.join("cgroup.procs")) {
         access(&entrance, Access::WRITE_OK).map_err(io::Error::from).map_err(io_error("use", &entrance))?;
     }
     Ok(())
+}
+
+/// Makes a group and those above it. Another provider that ends at this moment may remove the empty ones above.
+fn make_dir(dir: &Path) -> Result<(), CgroupError> {
+    let mut tries = 0;
+    loop {
+        match fs::create_dir_all(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && tries < MAKE_TRIES => tries += 1,
+            made => return made.map_err(io_error("make", dir)),
+        }
+    }
 }
 
 fn set(dir: &Path, file: &str, value: &str) -> Result<(), CgroupError> {
@@ -334,6 +345,8 @@ fn reason(error: &CgroupError) -> String {
 const ROOT_NAME: &str = "foreshadow";
 /// The environment variable by which an instance's processes are recognised.
 const MARK: &str = "FORESHADOW_INSTANCE";
+/// How often the making of a group is tried.
+const MAKE_TRIES: u32 = 100;
 /// Period of a processor quota, in microseconds: the kernel's default.
 const CPU_PERIOD_MICROS: u64 = 100_000;
 /// The smallest quota that the kernel accepts, in microseconds.

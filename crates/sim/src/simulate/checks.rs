@@ -19,6 +19,8 @@ pub struct Checks {
     gone: BTreeSet<u64>,
     /// Instances that it has been told are frozen.
     parked: BTreeSet<u64>,
+    /// Since when an instance that is known to be gone is still in the table.
+    gone_routed_since: BTreeMap<u64, Timestamp>,
     /// The order that thawed an instance last: news of an earlier freeze is old.
     promoted_by: BTreeMap<u64, u64>,
     /// An operator wants no capacity at all.
@@ -103,9 +105,11 @@ impl Checks {
         broken
     }
 
-    fn check_routes(&self, truth: &Truth<'_>, broken: &mut Vec<String>) {
+    fn check_routes(&mut self, truth: &Truth<'_>, broken: &mut Vec<String>) {
         for (instance, weight) in self.table.iter().filter(|(_, weight)| **weight > 0) {
-            if self.gone.contains(instance) {
+            if !self.gone.contains(instance) {
+                self.gone_routed_since.remove(instance);
+            } else if truth.now.since(*self.gone_routed_since.entry(*instance).or_insert(truth.now)) > ROUTE_MAX {
                 broken.push(format!("instance {instance} is known to be gone but is routed with weight {weight}"));
             }
             if self.parked.contains(instance) {
@@ -166,5 +170,7 @@ fn check_counts(truth: &Truth<'_>, snapshot: &Snapshot<'_>, broken: &mut Vec<Str
     }
 }
 
+/// A table that is being applied may be answered before the next one is ordered: its deadline and some more.
+pub const ROUTE_MAX: Duration = Duration::from_secs(15);
 /// Demand may wait this long while a healthy standby exists: two failed promotions and late news of each.
 pub const IDLE_MAX: Duration = Duration::from_secs(300);

@@ -197,20 +197,20 @@ impl Instance {
         self.phase == Phase::Ready && self.role == Role::Active && self.healthy() && !self.doomed
     }
 
-    /// It counts as one of the wanted instances.
+    /// It counts as one of the wanted instances. An unhealthy one does until its time is over: it may come back.
     pub(crate) fn counts(&self) -> bool {
-        let alive = matches!(self.phase, Phase::Starting | Phase::Ready | Phase::Draining);
-        alive && self.healthy() && !self.doomed
+        matches!(self.phase, Phase::Starting | Phase::Ready | Phase::Draining) && !self.doomed
     }
 
     /// It can be told to come up now.
     pub(crate) fn promotable(&self) -> bool {
-        self.counts() && self.phase == Phase::Ready && self.role == Role::Standby && self.pending.is_none()
+        let idle = self.phase == Phase::Ready && self.role == Role::Standby && self.pending.is_none();
+        idle && self.counts() && self.healthy()
     }
 
     /// It is being promoted.
     pub(crate) fn promoting(&self) -> bool {
-        self.counts() && self.pending.is_some_and(|p| p.order == Order::Promote)
+        self.counts() && self.healthy() && self.pending.is_some_and(|p| p.order == Order::Promote)
     }
 }
 

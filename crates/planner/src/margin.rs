@@ -55,12 +55,11 @@ struct Book {
 impl MarginControl {
     /// Levels are quantiles of a forecast, and beyond the last of them multiples of it.
     pub(crate) fn quantiles() -> Self {
-        let mut grid = [Level { tail: TAIL_MIN, factor: 1.0 }; LEVELS];
+        let mut grid = [Level { tail: 0.5, factor: 1.0 }; LEVELS];
         let mut prior = [0.0; LEVELS];
-        let ratio = (TAIL_MIN / TAIL_MAX).powf(1.0 / (LEVELS_QUANTILE - 1) as f64);
         for (k, level) in grid.iter_mut().enumerate() {
-            let beyond = (k + 1).saturating_sub(LEVELS_QUANTILE);
-            level.tail = TAIL_MAX * ratio.powi((k - beyond) as i32);
+            let beyond = (k + 1).saturating_sub(TAILS.len());
+            level.tail = TAILS[k - beyond];
             level.factor = FACTOR_BEYOND.powi(beyond as i32);
             prior[k] = level.tail * MISS_OF_TAIL / level.factor.powi(4);
         }
@@ -164,8 +163,9 @@ impl MarginControl {
         if first == 0 {
             return 0.0;
         }
-        let (above, below) = (shares[first - 1].max(1e-12).ln(), shares[first].max(1e-12).ln());
-        let part = ((above - target.max(1e-12).ln()) / (above - below).max(1e-9)).clamp(0.0, 1.0);
+        // Shares fall ever more slowly along the grid, so a straight line between two levels errs on the safe side.
+        let (above, below) = (shares[first - 1], shares[first]);
+        let part = ((above - target) / (above - below).max(f64::MIN_POSITIVE)).clamp(0.0, 1.0);
         ((first - 1) as f64 + part).min(last)
     }
 
@@ -181,13 +181,14 @@ impl MarginControl {
 }
 
 /// Levels on the grid.
-pub(crate) const LEVELS: usize = 20;
-/// Of these, so many are quantiles; the rest are multiples of the last quantile.
-const LEVELS_QUANTILE: usize = 17;
-const TAIL_MAX: f64 = 0.7;
-const TAIL_MIN: f64 = 1e-5;
-const FACTOR_BEYOND: f64 = 1.15;
-const MULTIPLE_STEP: f64 = 1.055;
+pub(crate) const LEVELS: usize = TAILS.len() + 5;
+/// Tail probabilities of the first levels; the further levels are multiples of the last quantile.
+const TAILS: [f64; 21] = [
+    0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.22, 0.16, 0.12, 0.085, 0.06, 0.04, 0.025, 0.015, 0.008, 0.004, 0.002, 0.001, 3e-4,
+    1e-4, 1e-5,
+];
+const FACTOR_BEYOND: f64 = 1.1;
+const MULTIPLE_STEP: f64 = 1.045;
 /// Before anything is known: the share of demand that is missed is this part of the tail probability.
 const MISS_OF_TAIL: f64 = 0.1;
 /// Before anything is known: a multiple higher by 0.1 misses this much less (exponent per unit).
@@ -257,7 +258,7 @@ mod tests {
         control.decide(0, |level| honest(level, 1.0));
         control.observe(10_000.0, 1.0, 120, 1.0, 2_000.0);
         let after = control.position(0.01, 0.01, 1.0);
-        assert!(after >= before && after < 17.0, "{before} {after}");
+        assert!(after >= before && after < TAILS.len() as f64, "{before} {after}");
     }
 
     #[test]

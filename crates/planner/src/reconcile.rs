@@ -103,7 +103,7 @@ impl Fleet {
         let mut coming = serving + count(&self.instances, Instance::promoting);
         for at in (0..self.instances.len()).rev() {
             let instance = &mut self.instances[at];
-            if coming < want.active && instance.counts() && instance.turn(Turn::DrainUndone, wall) {
+            if coming < want.active && instance.counts() && instance.healthy() && instance.turn(Turn::DrainUndone, wall) {
                 if let Some(superseded) = instance.pending.take() {
                     desk.withdraw(superseded.action);
                 }

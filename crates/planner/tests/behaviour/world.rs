@@ -1,0 +1,275 @@
+//! A small virtual world that carries a planner's orders out: starts take the cold lead time, promotions theirs, everything
+//! else is quick. Faults are switched on by tests. The linter runs after every input.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use forecast::Timestamp;
+use planner::{
+    Action, ActionKind, Event, InstanceId, Phase, Planner, Policy, Role, WorkloadId, WorkloadPolicy, lint,
+};
+
+/// Something that happened in the world, for tests to look at.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) at: Timestamp,
+    pub(crate) action: Action,
+}
+
+/// Faults that a test may switch on. Each is asked with the instance.
+#[derive(Default)]
+pub(crate) struct Faults {
+    pub(crate) start_fails: BTreeSet<u64>,
+    pub(crate) start_hangs: BTreeSet<u64>,
+    pub(crate) promote_fails: BTreeSet<u64>,
+    pub(crate) promote_hangs: BTreeSet<u64>,
+    pub(crate) all_starts_fail: bool,
+    pub(crate) drops_answers: bool,
+}
+
+pub(crate) struct World {
+    pub(crate) planner: Planner,
+    pub(crate) now: Timestamp,
+    pub(crate) workload: WorkloadId,
+    pub(crate) policy: WorkloadPolicy,
+    pub(crate) cold: Duration,
+    pub(crate) promote: Duration,
+    pub(crate) faults: Faults,
+    pub(crate) log: Vec<Entry>,
+    /// Demand and its missed part over every step so far.
+    pub(crate) demand: f64,
+    pub(crate) missed: f64,
+    pub(crate) active_seconds: f64,
+    pub(crate) standby_seconds: f64,
+    pub(crate) table: Vec<(InstanceId, u32)>,
+    pub(crate) loads: bool,
+    answers: BTreeMap<(Timestamp, u64), Event>,
+    sequence: u64,
+    start: Timestamp,
+    missed_in_step: f64,
+}
+
+/// How finely the world looks at demand and capacity.
+const SLICE: Duration = Duration::from_secs(10);
+
+impl World {
+    pub(crate) fn new(policy: WorkloadPolicy) -> World {
+        World::with_history(policy, &[])
+    }
+
+    /// The world begins where the history ends.
+    pub(crate) fn with_history(policy: WorkloadPolicy, history: &[(Timestamp, Option<f64>)]) -> World {
+        let start =
+            history.last().map_or(Timestamp::from_millis(0), |(at, _)| at.saturating_add(policy.step));
+        let workload = policy.id.clone();
+        let limits = planner::Limits::default();
+        let mut planner = Planner::new(Policy { workloads: vec![policy.clone()], limits }, 7, start).unwrap();
+        planner.learn(&workload, history);
+        World {
+            planner,
+            now: start,
+            workload,
+            cold: policy.lead_cold,
+            promote: policy.lead_promote,
+            policy,
+            faults: Faults::default(),
+            log: Vec::new(),
+            demand: 0.0,
+            missed: 0.0,
+            active_seconds: 0.0,
+            standby_seconds: 0.0,
+            table: Vec::new(),
+            loads: false,
+            answers: BTreeMap::new(),
+            sequence: 0,
+            start,
+            missed_in_step: 0.0,
+        }
+    }
+
+    /// Hands the planner a fact now, and carries out what it orders.
+    pub(crate) fn tell(&mut self, event: Event) {
+        self.planner.handle(self.now, event);
+        self.carry_out();
+    }
+
+    /// Runs the world for whole steps under this demand (a rate, by seconds since the start of the world).
+    pub(crate) fn run(&mut self, steps: usize, demand: impl Fn(f64) -> f64) {
+        for _ in 0..steps {
+            let began = self.now;
+            let end = began.saturating_add(self.policy.step);
+            let mut sum = 0.0;
+            let mut slices = 0.0;
+            self.missed_in_step = 0.0;
+            while self.now < end {
+                let rate = demand(self.now.since(self.start).as_secs_f64());
+                self.account(rate);
+                sum += rate;
+                slices += 1.0;
+                if self.loads {
+                    let event = Event::LoadObserved {
+                        workload: self.workload.clone(),
+                        demand_now: rate,
+                        in_flight: rate * 0.05,
+                    };
+                    self.tell(event);
+                }
+                self.sleep_until(self.now.saturating_add(SLICE).min(end));
+            }
+            let missed = self.missed_in_step / slices;
+            self.demand += sum / slices;
+            self.missed += missed;
+            self.tell(Event::DemandObserved {
+                workload: self.workload.clone(),
+                step_start: began,
+                demand: Some(sum / slices),
+                missed,
+            });
+        }
+    }
+
+    /// Lets time pass: delivers answers and timeouts in order.
+    pub(crate) fn sleep_until(&mut self, until: Timestamp) {
+        loop {
+            let answer = self.answers.keys().next().map(|key| key.0);
+            let timeout = self.planner.poll_timeout().map(|(at, _)| at);
+            let next = answer.into_iter().chain(timeout).min().unwrap_or(until).max(self.now);
+            if next > until {
+                break;
+            }
+            self.now = next;
+            if answer.is_some_and(|at| at <= next) {
+                let (_, event) = self.answers.pop_first().unwrap();
+                self.tell(event);
+            } else {
+                self.planner.handle_timeout(self.now);
+                self.carry_out();
+            }
+        }
+        self.now = self.now.max(until);
+    }
+
+    pub(crate) fn sleep(&mut self, duration: Duration) {
+        self.sleep_until(self.now.saturating_add(duration));
+    }
+
+    fn account(&mut self, rate: f64) {
+        let serving = self.table.iter().filter(|entry| entry.1 > 0).count() as f64;
+        let capacity = serving * self.policy.capacity.initial();
+        self.missed_in_step += (rate - capacity).max(0.0);
+        let snapshot = self.planner.snapshot();
+        for i in snapshot.workloads()[0].instances {
+            match (i.role(), i.phase()) {
+                (Role::Active, _) => self.active_seconds += SLICE.as_secs_f64(),
+                (Role::Standby, Phase::Ready) => self.standby_seconds += SLICE.as_secs_f64(),
+                (Role::Standby, _) => {}
+            }
+        }
+    }
+
+    fn carry_out(&mut self) {
+        self.check();
+        while let Some(action) = self.planner.poll_action() {
+            self.check();
+            self.log.push(Entry { at: self.now, action: action.clone() });
+            let (delay, event) = self.answer(&action);
+            let Some(event) = event else { continue };
+            if !self.faults.drops_answers {
+                self.sequence += 1;
+                self.answers.insert((self.now.saturating_add(delay), self.sequence), event);
+            }
+        }
+    }
+
+    fn answer(&mut self, action: &Action) -> (Duration, Option<Event>) {
+        let id = action.id;
+        let quick = Duration::from_millis(100);
+        let failed = |instance: InstanceId| {
+            Some(Event::ActionFailed { action: id, instance: Some(instance), reason: "injected".to_owned() })
+        };
+        match &action.kind {
+            ActionKind::Start { instance, .. } => match instance.get() {
+                n if self.faults.all_starts_fail || self.faults.start_fails.contains(&n) => {
+                    (quick, failed(*instance))
+                }
+                n if self.faults.start_hangs.contains(&n) => (quick, None),
+                _ => (
+                    self.cold,
+                    Some(Event::InstanceReady { action: id, instance: *instance, took: self.cold }),
+                ),
+            },
+            ActionKind::Promote { instance } => match instance.get() {
+                n if self.faults.promote_fails.contains(&n) => (quick, failed(*instance)),
+                n if self.faults.promote_hangs.contains(&n) => (quick, None),
+                _ => (
+                    self.promote,
+                    Some(Event::InstancePromoted { action: id, instance: *instance, took: self.promote }),
+                ),
+            },
+            ActionKind::Park { instance } => {
+                (quick, Some(Event::InstanceParked { action: id, instance: *instance }))
+            }
+            ActionKind::SetWeights { weights } => {
+                self.table.clone_from(weights);
+                (quick, Some(Event::WeightsApplied { action: id, workload: self.workload.clone() }))
+            }
+            ActionKind::Drain { instance } => {
+                (quick, Some(Event::InstanceDrained { action: id, instance: *instance }))
+            }
+            ActionKind::Stop { instance } => {
+                (quick, Some(Event::InstanceStopped { action: id, instance: *instance }))
+            }
+        }
+    }
+
+    fn check(&self) {
+        if let Err(violations) = lint::check(&self.planner.snapshot()) {
+            panic!("at {}: {violations:?}", self.now);
+        }
+    }
+
+    pub(crate) fn missed_share(&self) -> f64 {
+        self.missed / self.demand.max(f64::MIN_POSITIVE)
+    }
+
+    /// Instances with this role that are ready and not on their way out.
+    pub(crate) fn ready(&self, role: Role) -> usize {
+        let snapshot = self.planner.snapshot();
+        snapshot.workloads()[0]
+            .instances
+            .iter()
+            .filter(|i| i.role() == role && i.phase() == Phase::Ready)
+            .count()
+    }
+
+    pub(crate) fn pin(&mut self, active: u32, standby: u32) {
+        self.tell(Event::OverrideSet {
+            workload: self.workload.clone(),
+            decision: planner::DecisionOverride {
+                active: Some(active),
+                standby: Some(standby),
+                author: "test".to_owned(),
+                reason: "a fixed number".to_owned(),
+                expires: None,
+            },
+        });
+    }
+
+    /// The orders since an index of the log, in words.
+    pub(crate) fn words(&self, since: usize) -> Vec<String> {
+        self.log[since..]
+            .iter()
+            .map(|entry| match &entry.action.kind {
+                ActionKind::Start { instance, .. } => format!("start {instance}"),
+                ActionKind::Park { instance } => format!("park {instance}"),
+                ActionKind::Promote { instance } => format!("promote {instance}"),
+                ActionKind::Drain { instance } => format!("drain {instance}"),
+                ActionKind::Stop { instance } => format!("stop {instance}"),
+                ActionKind::SetWeights { weights } => {
+                    let table: Vec<String> = weights.iter().map(|(id, w)| format!("{id}:{w}")).collect();
+                    format!("table {}", table.join(" "))
+                }
+            })
+            .collect()
+    }
+}

@@ -124,7 +124,7 @@ impl Group {
         let leaf = leaf(name);
         for line in lines {
             let (kind, place) = line.split_once(':')?;
-            if kind != "signals" && !Path::new(place).file_name().is_some_and(|last| last == leaf.as_str()) {
+            if kind != "signals" && Path::new(place).file_name().is_none_or(|last| last != leaf.as_str()) {
                 return None;
             }
             match kind {

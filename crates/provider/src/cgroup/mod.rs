@@ -16,6 +16,7 @@
 mod core;
 mod group;
 mod layout;
+mod limit;
 mod parent;
 mod signals;
 

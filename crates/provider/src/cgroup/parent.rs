@@ -14,6 +14,7 @@ use rustix::fs::{Access, access};
 use super::core::Core;
 use super::group::{LEAF_PREFIX, leaf};
 use super::layout::{Hierarchy, Layout};
+use super::limit::Limit;
 use super::signals::Signals;
 use super::{CgroupChoice, CgroupError, Controller, Group, io_error};
 use crate::name::InstanceName;
@@ -238,40 +239,6 @@ impl Parent {
     }
 }
 
-/// A limit in the words of both versions.
-struct Limit {
-    controller: Controller,
-    v1: Vec<(&'static str, String)>,
-    v2: (&'static str, String),
-}
-
-impl Limit {
-    fn all(limits: &ResourceLimits) -> Vec<Limit> {
-        let cpu = limits.cpu_cores.map(|cores| {
-            let quota = ((cores * CPU_PERIOD_MICROS as f64) as u64).max(CPU_QUOTA_MICROS_MIN);
-            Limit {
-                controller: Controller::Cpu,
-                v1: vec![
-                    ("cpu.cfs_period_us", CPU_PERIOD_MICROS.to_string()),
-                    ("cpu.cfs_quota_us", quota.to_string()),
-                ],
-                v2: ("cpu.max", format!("{quota} {CPU_PERIOD_MICROS}")),
-            }
-        });
-        let memory = limits.memory_bytes.map(|bytes| Limit {
-            controller: Controller::Memory,
-            v1: vec![("memory.limit_in_bytes", bytes.to_string())],
-            v2: ("memory.max", bytes.to_string()),
-        });
-        let pids = limits.pids.map(|pids| Limit {
-            controller: Controller::Pids,
-            v1: vec![("pids.max", pids.to_string())],
-            v2: ("pids.max", pids.to_string()),
-        });
-        [cpu, memory, pids].into_iter().flatten().collect()
-    }
-}
-
 /// Makes `<place>/foreshadow/<id>` at the first place where we may also let processes enter.
 fn make_parent(hierarchy: &Hierarchy, id: &str) -> Result<PathBuf, CgroupError> {
     let mut places = vec![&hierarchy.mount];
@@ -347,7 +314,3 @@ const ROOT_NAME: &str = "foreshadow";
 const MARK: &str = "FORESHADOW_INSTANCE";
 /// How often the making of a group is tried.
 const MAKE_TRIES: u32 = 100;
-/// Period of a processor quota, in microseconds: the kernel's default.
-const CPU_PERIOD_MICROS: u64 = 100_000;
-/// The smallest quota that the kernel accepts, in microseconds.
-const CPU_QUOTA_MICROS_MIN: u64 = 1_000;

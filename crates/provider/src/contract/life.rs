@@ -18,7 +18,7 @@ pub async fn an_instance_starts_serves_and_stops_without_leftovers<F: ContractFi
     let provider = fixture.open().await;
     let info = start(&provider, fixture.spec("web-1", TestService::Normal)).await;
     assert!(answers(info.addr).await);
-    assert_eq!(provider.list(), [info.clone()]);
+    assert_eq!(provider.list(), std::slice::from_ref(&info));
     let usage = provider.usage(&info.name).await.expect("usage is readable");
     assert!(usage.memory_bytes > 0 && usage.processes >= 1, "{usage:?}");
     assert!(!fixture.leftovers().is_empty(), "the fixture sees what runs");

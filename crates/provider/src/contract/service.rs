@@ -133,6 +133,7 @@ fn burn() {
 }
 
 /// Starts a child outside our process group, and returns where it listens.
+#[expect(clippy::zombie_processes, reason = "the child is to live as long as we do")]
 fn child() -> SocketAddr {
     let mut child = Command::new(std::env::current_exe().expect("we are a file"))
         .args(std::env::args_os().skip(1))

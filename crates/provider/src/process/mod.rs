@@ -4,7 +4,7 @@
 //! for its output, so it does not notice when the control plane dies. What a later control plane needs to find it again
 //! is in a record in the state folder.
 //!
-//! - [`table`](self): who exists, and whose turn it is; `instance`: one of them, and the task that watches over it.
+//! - `table`: who exists, and whose turn it is; `instance`: one of them, and the task that watches over it.
 //! - `start`: from an order to a ready instance; with `command`, `ports`, `spawn` for the steps.
 //! - `steps`: park, promote, stop.
 //! - `adopt`: after a restart; with `record` and `state`.
@@ -28,14 +28,14 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
 
 use self::state::{Lock, StateDir};
 use self::table::Table;
 use crate::cgroup::{Layout, Parent};
 use crate::error::ProviderError;
-use crate::face::{InstanceInfo, Promoted, Provider, ProviderEvent, Usage};
+use crate::face::{ExitReason, InstanceInfo, Promoted, Provider, ProviderEvent, Usage};
 use crate::name::InstanceName;
 use crate::procfs;
 use crate::spec::InstanceSpec;
@@ -85,9 +85,10 @@ impl ProcessProvider {
 impl Provider for ProcessProvider {
     async fn start(&self, spec: InstanceSpec) -> Result<InstanceInfo, ProviderError> {
         spec.validate()?;
-        let (turn, called_off) = self.table.reserve(&spec.name)?;
+        let (turn, call_off) = self.table.reserve(&spec.name)?;
+        let called_off = call_off.subscribe();
         // Called off when this future is dropped; without effect once the start is over.
-        let _guard = CallOff { table: &self.table, name: spec.name.clone() };
+        let _guard = CallOff(call_off);
         let table = Arc::clone(&self.table);
         // A task of its own, so that undoing a start is not cut short by whoever gave up waiting.
         let starting = tokio::spawn(async move {
@@ -99,7 +100,7 @@ impl Provider for ProcessProvider {
                 (false, Ok(_)) => Err(ProviderError::ExitedEarly {
                     log: output::quote(&table.state.log(&name)),
                     name,
-                    reason: crate::face::ExitReason::Unknown,
+                    reason: ExitReason::Unknown,
                 }),
                 (_, started) => started,
             }
@@ -190,15 +191,12 @@ impl Drop for ProcessProvider {
     }
 }
 
-/// Calls a start off when it is dropped.
-struct CallOff<'a> {
-    table: &'a Table,
-    name: InstanceName,
-}
+/// Calls a start off when it is dropped: this very start, whoever has the name by then.
+struct CallOff(watch::Sender<bool>);
 
-impl Drop for CallOff<'_> {
+impl Drop for CallOff {
     fn drop(&mut self) {
-        self.table.call_off(&self.name);
+        self.0.send_replace(true);
     }
 }
 

@@ -63,11 +63,8 @@ impl Table {
         }
     }
 
-    /// Takes the name for an instance to be started. The receiver tells when the start is called off.
-    pub(super) fn reserve(
-        &self,
-        name: &InstanceName,
-    ) -> Result<(Turn, watch::Receiver<bool>), ProviderError> {
+    /// Takes the name for an instance to be started. The sender calls the start off.
+    pub(super) fn reserve(&self, name: &InstanceName) -> Result<(Turn, watch::Sender<bool>), ProviderError> {
         let mut slots = self.slots();
         if slots.contains_key(name) {
             return Err(ProviderError::NameTaken(name.clone()));
@@ -75,11 +72,11 @@ impl Table {
         if slots.len() >= self.instances_max {
             return Err(ProviderError::TooMany { name: name.clone(), limit: self.instances_max });
         }
-        let (call_off, called_off) = watch::channel(false);
-        let slot = Slot { starting: Some(call_off), ..Slot::default() };
+        let call_off = watch::Sender::new(false);
+        let slot = Slot { starting: Some(call_off.clone()), ..Slot::default() };
         let turn = Arc::clone(&slot.turn);
         slots.insert(name.clone(), slot);
-        Ok((turn, called_off))
+        Ok((turn, call_off))
     }
 
     /// The start is over. True if its instance is still there; without one the name is free again.

@@ -124,7 +124,7 @@ export class Chart {
     const silent = { type: "scatter", mode: "lines", hoverinfo: "skip", line: { width: 0 }, connectgaps: false };
 
     const active = { ...area, x: capacity.x, y: capacity.active, visible: seen("active"), fill: "tozeroy", fillcolor: colours.activeFill, line: { color: colours.active, width: 1.2, shape: "hv" }, hovertemplate: value("Active") };
-    const standby = { ...area, x: capacity.x, y: capacity.total, customdata: capacity.standby, visible: seen("standby"), fill: seen("active") ? "tonexty" : "tozeroy", fillcolor: colours.standbyFill, fillpattern: { shape: "/", size: 6, solidity: 0.18, fgcolor: colours.standby, bgcolor: colours.standbyFill }, line: { color: colours.standby, width: 1, shape: "hv" }, hovertemplate: `Standby <b>%{customdata:,.4~g}</b> ${plain(unit)}<extra></extra>` };
+    const standby = { ...area, x: capacity.x, y: seen("active") ? capacity.total : capacity.standby, customdata: capacity.standby, visible: seen("standby"), fill: seen("active") ? "tonexty" : "tozeroy", fillcolor: colours.standbyFill, fillpattern: { shape: "/", size: 6, solidity: 0.18, fgcolor: colours.standby, bgcolor: colours.standbyFill }, line: { color: colours.standby, width: 1, shape: "hv" }, hovertemplate: `Standby <b>%{customdata:,.4~g}</b> ${plain(unit)}<extra></extra>` };
     const was = [
       { ...silent, x, y: past.forecast_low, visible: seen("forecast") },
       { ...silent, x, y: past.forecast_high, visible: seen("forecast"), fill: "tonexty", fillcolor: colours.pastBand },

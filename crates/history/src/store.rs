@@ -216,9 +216,11 @@ impl Store {
     pub fn retain(&self, policy: &Retention, now: Timestamp) -> Result<Retained, HistoryError> {
         let mut cursor = self.retain_cursor.lock().unwrap_or_else(PoisonError::into_inner);
         let bounds = if self.engine.is_full() { retain::Bounds::ON_A_FULL_DISK } else { self.retain_bounds };
+        let mut reached = cursor.clone();
         let done = self
             .engine
-            .free("remove what is too old", |tx| retain::run(tx, &mut cursor, policy, now, bounds))?;
+            .free("remove what is too old", |tx| retain::run(tx, &mut reached, policy, now, bounds))?;
+        *cursor = reached;
         if !done.more {
             self.engine.shrink_if_full()?;
         }

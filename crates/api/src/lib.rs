@@ -30,6 +30,6 @@ pub use samples::{PushedSample, SamplesAccepted, SamplesRequest};
 pub use series::Series;
 pub use status::{HistoryState, HistoryStatus, Problem, ProxyStatus, Status};
 pub use workload::{
-    Budget, Capacity, Counters, DemandSource, Instance, InstanceCounts, LeadTimes, Mode, Phase, PolicySummary,
-    Role, WorkloadDetail, WorkloadSummary, Workloads,
+    Budget, Capacity, Counters, DemandSource, Instance, InstanceCounts, LeadTimes, Mode, Phase,
+    PolicySummary, Role, WorkloadDetail, WorkloadSummary, Workloads,
 };

@@ -19,10 +19,11 @@ use std::path::Path;
 pub use command::Surroundings;
 pub use error::{ConfigError, ConfigErrors};
 pub use model::{
-    CapacityConfig, Config, DeadlinesConfig, DemandSource, HistoryImport, LimitsConfig, ListenMode,
-    MarginConfig, Mode, ProbeConfig, ReplicasConfig, ServerConfig, ShiftConfig, StandbyConfig,
+    CapacityConfig, Config, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, LimitsConfig,
+    ListenMode, MarginConfig, Mode, ProbeConfig, ReplicasConfig, ServerConfig, ShiftConfig, StandbyConfig,
     WorkloadConfig,
 };
+pub(crate) use quantity::parse_duration;
 
 impl Config {
     /// Reads a configuration; `path` is the file it came from, named in errors and the base of relative paths in it.

@@ -1,11 +1,39 @@
 //! Taking hold of everything the daemon needs, and letting go of it.
+//!
+//! The order matters: the state folder's lock first, so that a second daemon touches nothing of the first; then the
+//! ports; then the proxy and the instances that an earlier daemon left, which keep serving all the while. The first
+//! route table repeats what the proxy has, so a restart of the control plane is not visible to any client.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use history::{HistoryError, Store};
+use planner::{Event, InstanceId, Planner};
+use provider::{InstanceInfo, ProcessConfig, ProcessProvider, Provider, ProviderError};
+use proxy::control::{Client, ControlError, Refusal};
+use tokio::net::TcpListener;
+use tokio::process::Child;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::config::Config;
-use crate::error::DaemonError;
+use crate::control_loop::{
+    ControlLoop, Inlets, NEXT_INSTANCE_KEY, ProxyState, Published, Workload, override_key,
+};
+use crate::error::{DaemonError, chain};
+use crate::http::{self, Api};
+use crate::instances::{Place, id_of};
+use crate::metrics::Metrics;
+use crate::proxy_process::{self, ProxyPlace};
+use crate::recent::Recent;
+use crate::recorder::{Recorder, clock};
+use crate::router::{Router, set_table};
+use crate::view::View;
+use crate::{learn, policy, routes, usage};
 
 /// What does not belong into a configuration file.
 #[derive(Clone, Debug)]
@@ -31,7 +59,27 @@ impl BuildOptions {
 /// A daemon that holds its state folder, its API address and its data plane, ready to run.
 #[derive(Debug)]
 pub struct Daemon {
+    config: Config,
+    store: Arc<Store>,
+    listener: TcpListener,
     api_address: SocketAddr,
+    provider: Arc<ProcessProvider>,
+    /// Left over from an earlier daemon and of no use.
+    unwanted: Vec<InstanceInfo>,
+    planner: Planner,
+    workloads: Vec<Workload>,
+    adopted: Vec<(usize, Event)>,
+    next_instance: u64,
+    proxy: ProxyLink,
+}
+
+#[derive(Debug)]
+struct ProxyLink {
+    place: ProxyPlace,
+    client: Client,
+    /// Set when this daemon started it.
+    child: Option<Child>,
+    generation: u64,
 }
 
 impl Daemon {
@@ -39,8 +87,44 @@ impl Daemon {
     ///
     /// # Errors
     /// Anything that keeps the daemon from serving, each with what to do.
-    pub async fn build(_config: Config, _options: BuildOptions) -> Result<Daemon, DaemonError> {
-        Err(DaemonError::Unfinished)
+    pub async fn build(config: Config, options: BuildOptions) -> Result<Daemon, DaemonError> {
+        let state_dir = prepare(&config.server.state_dir)?;
+        let place = ProxyPlace::new(options.proxy_command, &state_dir)?;
+        let (config, store, learned) = open_history(config, state_dir.join("history")).await?;
+        let listen = config.server.listen;
+        let refused = |source| DaemonError::Listen { address: listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(refused)?;
+        let api_address = listener.local_addr().map_err(refused)?;
+        let provider = open_provider(state_dir.join("instances"))?;
+
+        let (client, child) = place.find_or_start().await?;
+        let mut proxy = ProxyLink { place, client, child, generation: 0 };
+        let adopted = provider.adopt().await.map_err(DaemonError::Provider)?;
+        let mut building = Building::new(&config, &store, options.seed, learned, adopted)?;
+        match building.first_table(&config, &proxy.client).await {
+            Ok(generation) => proxy.generation = generation,
+            Err(error) => {
+                // A proxy that was started for nothing must not stay; one that was found keeps serving.
+                if let Some(child) = &mut proxy.child {
+                    let _ = child.kill().await;
+                }
+                return Err(error);
+            }
+        }
+        let Building { planner, workloads, adopted, unwanted, next_instance } = building;
+        Ok(Daemon {
+            config,
+            store,
+            listener,
+            api_address,
+            provider: Arc::new(provider),
+            unwanted,
+            planner,
+            workloads,
+            adopted,
+            next_instance,
+            proxy,
+        })
     }
 
     /// Address of the HTTP API and dashboard; the real port where port 0 was configured.
@@ -51,9 +135,286 @@ impl Daemon {
     /// Serves until `shutdown` completes, then stops every instance and the proxy.
     ///
     /// # Errors
-    /// A failure that ended it, or one during the orderly shutdown.
+    /// A failure that ended it, or one during the orderly shutdown. When a part of the control plane failed, the proxy
+    /// and the instances are left serving for the next daemon.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), DaemonError> {
-        shutdown.await;
-        Ok(())
+        let started_at = clock();
+        let (view, viewed) = watch::channel(Arc::new(View {
+            proxy: api::ProxyStatus {
+                connected: true,
+                pid: None,
+                generation: self.proxy.generation,
+                restarts: 0,
+            },
+            problems: Vec::new(),
+            workloads: Vec::new(),
+        }));
+        let state = |source| DaemonError::State {
+            step: "start the history thread for",
+            path: self.config.server.state_dir.clone(),
+            source,
+        };
+        let recorder = Recorder::start(self.store.clone()).map_err(state)?;
+        let metrics = Arc::new(Metrics::new(viewed.clone(), recorder.health()));
+        let recent = Arc::new(Recent::new(started_at));
+        let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
+        let (applied_in, applied) = mpsc::channel(INPUTS_MAX);
+        let (news_in, news) = mpsc::channel(INPUTS_MAX);
+        let (readings_in, readings) = mpsc::channel(INPUTS_MAX);
+        let mut inlets =
+            Inlets { applied, proxy: news, provider: self.provider.events(), usage: readings, commands };
+        let api = Arc::new(Api {
+            view: viewed,
+            commands: commands_in,
+            store: self.store,
+            recent: recent.clone(),
+            health: recorder.health(),
+            metrics: metrics.clone(),
+            started_at,
+            address: self.api_address,
+        });
+
+        let ProxyLink { place, client, child, generation } = self.proxy;
+        // One connection for tables and one for readings: a table never waits for a reading.
+        let reader = Arc::new(place.connect().await.map_err(DaemonError::ProxyTable)?);
+        let router = Router::start(client, generation, applied_in);
+        let mut core = ControlLoop {
+            planner: self.planner,
+            provider: self.provider.clone(),
+            router,
+            recorder,
+            recent,
+            metrics,
+            view,
+            workloads: self.workloads,
+            proxy: ProxyState { connected: true, ..ProxyState::default() },
+            executions: JoinSet::new(),
+            problems: BTreeMap::new(),
+            published: Published { at: Instant::now(), stale: true },
+            next_instance: self.next_instance,
+        };
+        for (workload, event) in self.adopted {
+            core.handle(workload, event);
+        }
+        core.restore_overrides(&api.store);
+        core.publish();
+
+        let mut tasks = JoinSet::new();
+        let (stop_api, api_stopped) = watch::channel(false);
+        let serving = http::serve(self.listener, http::router(api), stopped(api_stopped));
+        let serving = tokio::spawn(serving);
+        tasks.spawn(proxy_process::watch(
+            place.clone(),
+            reader.clone(),
+            child,
+            poll_every(&self.config),
+            news_in,
+        ));
+        tasks.spawn(usage::watch(self.provider.clone(), readings_in));
+        tasks.spawn(stop_unwanted(self.provider.clone(), self.unwanted));
+        let result = core.run(&mut inlets, shutdown).await;
+
+        tasks.shutdown().await;
+        core.executions.shutdown().await;
+        let grace = self.config.workloads.iter().map(|w| w.deadlines.stop).max().unwrap_or_default();
+        let ended = match result {
+            Ok(()) => shut_down(&reader, &place, &self.provider, &self.config, grace).await,
+            Err(task) => Err(DaemonError::Stopped { task }),
+        };
+        stop_api.send_replace(true);
+        let _ = serving.await;
+        // Dropping the recorder writes what is left, which blocks on the disk.
+        let _ = tokio::task::spawn_blocking(move || drop(core)).await;
+        ended
     }
 }
+
+/// Pieces of a daemon while it is being built.
+struct Building {
+    planner: Planner,
+    workloads: Vec<Workload>,
+    adopted: Vec<(usize, Event)>,
+    unwanted: Vec<InstanceInfo>,
+    next_instance: u64,
+}
+
+impl Building {
+    fn new(
+        config: &Config,
+        store: &Store,
+        seed: u64,
+        learned: Vec<learn::Learned>,
+        found: Vec<InstanceInfo>,
+    ) -> Result<Building, DaemonError> {
+        let next_known = store.get(NEXT_INSTANCE_KEY).map_err(DaemonError::History)?;
+        let mut next_instance = next_known
+            .and_then(|value| String::from_utf8(value).ok()?.parse().ok())
+            .unwrap_or(FIRST_INSTANCE);
+        let mut places: Vec<BTreeMap<InstanceId, (Place, bool)>> =
+            vec![BTreeMap::new(); config.workloads.len()];
+        let mut unwanted = Vec::new();
+        for info in found {
+            let owner = config.workloads.iter().position(|w| w.name == info.workload);
+            let id = owner.and_then(|owner| Some((owner, id_of(&config.workloads[owner].name, &info.name)?)));
+            next_instance = next_instance.max(id.map_or(0, |(_, id)| id.get() + 1));
+            match id.filter(|_| info.ready) {
+                Some((owner, id)) => {
+                    places[owner].insert(id, (Place::from(&info), info.parked));
+                }
+                None => unwanted.push(info),
+            }
+        }
+        let policy = policy::policy(&config.workloads);
+        let mut planner = Planner::new(policy, seed, clock())
+            .map_err(DaemonError::Policy)?
+            .with_first_instance(next_instance);
+        let mut workloads = Vec::with_capacity(config.workloads.len());
+        let mut adopted = Vec::new();
+        for (index, (configured, learned)) in config.workloads.iter().zip(learned).enumerate() {
+            let id = planner::WorkloadId::from(configured.name.as_str());
+            planner.learn(&id, &learned);
+            let last = learned.last().map(|(at, _)| *at);
+            let snapshot = planner.snapshot();
+            let Some(forecaster) = snapshot.workload(&id).map(|view| Arc::new(view.forecaster.clone()))
+            else {
+                return Err(DaemonError::Stopped { task: "planner" });
+            };
+            let mut workload = Workload::new(Arc::new(configured.clone()), forecaster, last);
+            for (instance, (place, parked)) in std::mem::take(&mut places[index]) {
+                workload.places.insert(instance, place);
+                adopted.push((index, instance, parked));
+            }
+            workloads.push(workload);
+        }
+        // Roles are filled in when the proxy's table is known.
+        let adopted = adopted
+            .into_iter()
+            .map(|(index, instance, parked)| {
+                let workload: &Workload = &workloads[index];
+                (index, routes::adopted(&workload.id, instance, parked, &workload.weights))
+            })
+            .collect();
+        Ok(Building { planner, workloads, adopted, unwanted, next_instance })
+    }
+
+    /// Takes over the proxy's table, without what is gone, and puts it into force with today's settings.
+    async fn first_table(&mut self, config: &Config, client: &Client) -> Result<u64, DaemonError> {
+        let table = client.table().await.map_err(DaemonError::ProxyTable)?;
+        for (workload, configured) in self.workloads.iter_mut().zip(&config.workloads) {
+            workload.weights = routes::weights_in(&table, configured, &workload.places);
+        }
+        for (index, event) in &mut self.adopted {
+            if let Event::InstanceAdopted { workload, instance, parked, .. } = event {
+                *event = routes::adopted(workload, *instance, *parked, &self.workloads[*index].weights);
+            }
+        }
+        let wanted: Vec<_> =
+            self.workloads.iter().filter_map(|w| routes::route(&w.config, &w.weights, &w.places)).collect();
+        if table.generation > 0 && table.routes == wanted {
+            return Ok(table.generation);
+        }
+        set_table(client, table.generation, wanted).await.map_err(|error| match error {
+            ControlError::Refused(Refusal::Listen { workload, listen, reason }) => {
+                DaemonError::WorkloadListen { address: listen, workload, reason }
+            }
+            other => DaemonError::ProxyTable(other),
+        })
+    }
+}
+
+/// Makes the state folder and names it absolutely.
+fn prepare(state_dir: &std::path::Path) -> Result<PathBuf, DaemonError> {
+    let failed = |step| move |source| DaemonError::State { step, path: state_dir.to_owned(), source };
+    std::fs::create_dir_all(state_dir).map_err(failed("make the state folder"))?;
+    state_dir.canonicalize().map_err(failed("find the state folder"))
+}
+
+/// Opens the history and learns from it, on a thread that may block.
+async fn open_history(
+    config: Config,
+    dir: PathBuf,
+) -> Result<(Config, Arc<Store>, Vec<learn::Learned>), DaemonError> {
+    let work = move || {
+        let store = Store::open(&dir).map_err(|error| match error {
+            HistoryError::Locked { dir, holder } => DaemonError::InUse { path: dir, holder },
+            other => DaemonError::History(other),
+        })?;
+        let now = clock();
+        let learned: Result<Vec<_>, _> =
+            config.workloads.iter().map(|workload| learn::demand(&store, workload, now)).collect();
+        Ok((config, Arc::new(store), learned?))
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| DaemonError::Stopped { task: "history reader" })?
+}
+
+fn open_provider(dir: PathBuf) -> Result<ProcessProvider, DaemonError> {
+    ProcessProvider::open(ProcessConfig::new(dir)).map_err(|error| match error {
+        ProviderError::Locked { path, holder } => DaemonError::InUse { path, holder },
+        other => DaemonError::Provider(other),
+    })
+}
+
+/// Stops instances that no configured workload wants.
+async fn stop_unwanted(provider: Arc<ProcessProvider>, unwanted: Vec<InstanceInfo>) {
+    for info in unwanted {
+        tracing::info!(name = %info.name, "stopping an instance of an earlier daemon that is of no use");
+        if let Err(error) = provider.stop(&info.name, UNWANTED_GRACE).await {
+            tracing::warn!(error = chain(&error), "an unwanted instance could not be stopped");
+        }
+    }
+}
+
+/// Ends the data plane and then the instances: requests in flight are answered first.
+async fn shut_down(
+    client: &Client,
+    place: &ProxyPlace,
+    provider: &ProcessProvider,
+    config: &Config,
+    grace: Duration,
+) -> Result<(), DaemonError> {
+    let drain = config.workloads.iter().map(|w| w.deadlines.drain).max().unwrap_or_default().min(DRAIN_MAX);
+    if let Err(error) = client.shutdown(drain).await {
+        tracing::warn!(error = chain(&error), "the proxy could not be told to end");
+    } else {
+        let deadline = Instant::now() + drain + DRAIN_SLACK;
+        while place.connect().await.is_ok() && Instant::now() < deadline {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+    }
+    provider.shutdown(grace).await.map_err(DaemonError::Provider)
+}
+
+/// How often the proxy is asked for its counters.
+fn poll_every(config: &Config) -> Duration {
+    let tick = config.workloads.iter().map(|w| w.tick).min().unwrap_or(POLL_MAX);
+    tick.clamp(POLL_MIN, POLL_MAX)
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // The sender is kept until the end; if it goes, that is the end, too.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+impl ControlLoop {
+    /// Puts the overrides into force that an earlier daemon had and that have not expired.
+    fn restore_overrides(&mut self, store: &Store) {
+        for index in 0..self.workloads.len() {
+            let key = override_key(self.workloads[index].name());
+            let value = store.get(&key).ok().flatten().unwrap_or_default();
+            let Ok(set) = serde_json::from_slice::<api::Override>(&value) else { continue };
+            if set.expires_at_ms.is_none_or(|at| at > clock().as_millis()) {
+                self.put_override(index, &set);
+            }
+        }
+    }
+}
+
+const FIRST_INSTANCE: u64 = 1;
+const COMMANDS_MAX: usize = 64;
+const INPUTS_MAX: usize = 64;
+const POLL_MIN: Duration = Duration::from_millis(50);
+const POLL_MAX: Duration = Duration::from_millis(250);
+const UNWANTED_GRACE: Duration = Duration::from_secs(5);
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+const DRAIN_SLACK: Duration = Duration::from_secs(2);
+const DRAIN_POLL: Duration = Duration::from_millis(20);

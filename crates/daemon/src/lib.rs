@@ -10,13 +10,29 @@
 
 pub mod client;
 mod config;
+mod control_loop;
+mod convert;
 mod error;
+mod http;
+mod instances;
 mod launch;
+mod learn;
+mod measured;
+mod metrics;
+mod policy;
+mod proxy_process;
+mod recent;
+mod recorder;
+mod router;
+mod routes;
+mod signals;
+mod usage;
+mod view;
 
 pub use config::{
-    CapacityConfig, Config, ConfigError, ConfigErrors, DeadlinesConfig, DemandSource, HistoryImport,
-    LimitsConfig, ListenMode, MarginConfig, Mode, ProbeConfig, ReplicasConfig, ServerConfig, ShiftConfig,
-    StandbyConfig, Surroundings, WorkloadConfig,
+    CapacityConfig, Config, ConfigError, ConfigErrors, DeadlinesConfig, DemandSource, HealthConfig,
+    HistoryImport, LimitsConfig, ListenMode, MarginConfig, Mode, ProbeConfig, ReplicasConfig, ServerConfig,
+    ShiftConfig, StandbyConfig, Surroundings, WorkloadConfig,
 };
-pub use error::DaemonError;
+pub use error::{DaemonError, chain};
 pub use launch::{BuildOptions, Daemon};

@@ -3,24 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::model::{DemandSource, ListenMode, Mode, ServerConfig, WorkloadConfig};
+use super::model::{DemandSource, ListenMode, ProbeConfig, ServerConfig, WorkloadConfig};
 use super::read::Workloads;
 use super::section::{Context, Section};
 
-/// Within one workload; `complete` is false where required keys are already reported.
-pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig, complete: bool) {
+/// Within one workload.
+pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
     if w.tick > w.step {
         s.report("tick", "is longer than step", "make tick at most step");
-    }
-    if w.standby.min > w.replicas.max || w.standby.min + w.replicas.min > w.replicas.max {
-        s.report(
-            "standby",
-            format!(
-                "min {} and replicas min {} together exceed replicas max {}",
-                w.standby.min, w.replicas.min, w.replicas.max
-            ),
-            "raise replicas.max or lower a minimum",
-        );
     }
     if w.standby.max > w.replicas.max {
         s.report(
@@ -38,12 +28,11 @@ pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig, complete: bool) 
         }
         (None | Some(_), DemandSource::Proxy | DemandSource::Push) => {}
     }
-    let named_port = w.command.iter().chain(w.env.values()).any(|text| text.contains("{port}"));
-    if complete && w.mode == Mode::Act && w.listen_mode == ListenMode::Port && !named_port {
+    if w.probe == ProbeConfig::Tcp && w.listen_mode == ListenMode::Socket {
         s.report(
-            "command",
-            "does not say {port}, so no instance would know where to listen",
-            "add {port} to the arguments or to a value of env, or set `listen_mode = \"socket\"`",
+            "probe",
+            "is \"tcp\", which a passed socket always answers",
+            "write an HTTP path such as \"/healthz\", or set `listen_mode = \"port\"`",
         );
     }
 }

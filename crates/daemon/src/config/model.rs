@@ -32,8 +32,8 @@ pub struct ServerConfig {
 pub struct WorkloadConfig {
     /// `name`: lower case letters, digits and `-`, at most 40. Required, unique.
     pub name: String,
-    /// `command`: program and arguments of one instance; `{port}` stands for the port it must listen on. A program
-    /// without `/` is looked for in `PATH`. Required.
+    /// `command`: program and arguments of one instance; `{port}` stands for the port it must listen on, which it also
+    /// finds in the variable `PORT`. A program without `/` is looked for in `PATH`. Required.
     pub command: Vec<String>,
     /// `env`: variables added to the instance's environment. Default none.
     pub env: BTreeMap<String, String>,
@@ -83,10 +83,13 @@ pub struct WorkloadConfig {
     pub mode: Mode,
     /// `probe`: `"tcp"` (a connection succeeds) or an HTTP path such as `"/healthz"` (answers 2xx). Default `"tcp"`.
     pub probe: ProbeConfig,
-    /// `probe_interval`: time between probes while an instance starts and, at the proxy, while it serves. Default `1s`.
+    /// `probe_interval`: time between probes while an instance starts. Default `20ms`. Shorter sees readiness sooner
+    /// and costs more probes.
     pub probe_interval: Duration,
-    /// `probe_timeout`: a probe that takes longer failed. Default `1s`.
+    /// `probe_timeout`: a probe that takes longer failed, also the one that verifies a promotion. Default `1s`.
     pub probe_timeout: Duration,
+    /// `health`: checks by the proxy of instances in traffic; only with an HTTP probe.
+    pub health: HealthConfig,
     /// `listen_mode`: `"port"` (the instance listens on `{port}`) or `"socket"` (it gets a listening socket as file
     /// descriptor 3, as with systemd's socket activation). Default `"port"`.
     pub listen_mode: ListenMode,
@@ -127,7 +130,7 @@ pub enum CapacityConfig {
 /// `replicas = { min, max }`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplicasConfig {
-    /// `min`: fewest active instances. Default 1. 0 allows scaling to nothing.
+    /// `min`: fewest instances, active and standby together. Default 1. 0 allows scaling to nothing.
     pub min: u32,
     /// `max`: most instances, active and standby together, at most 1000. Default 10.
     pub max: u32,
@@ -169,6 +172,19 @@ pub enum ProbeConfig {
     Tcp,
     /// An HTTP path.
     Http(String),
+}
+
+/// `health = { interval, timeout, fall, rise }`: the proxy requests the probe's path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthConfig {
+    /// `interval`: time between two checks of an instance. Default `1s`. Shorter finds a hung instance sooner.
+    pub interval: Duration,
+    /// `timeout`: a check that takes longer failed. Default `1s`.
+    pub timeout: Duration,
+    /// `fall`: failed checks in a row until an instance gets no traffic. Default 3.
+    pub fall: u32,
+    /// `rise`: good checks in a row until it gets traffic again. Default 1.
+    pub rise: u32,
 }
 
 /// `listen_mode`.
@@ -274,8 +290,14 @@ impl WorkloadConfig {
             margin: MarginConfig::Controlled,
             mode: Mode::Act,
             probe: ProbeConfig::Tcp,
-            probe_interval: Duration::from_secs(1),
+            probe_interval: Duration::from_millis(20),
             probe_timeout: Duration::from_secs(1),
+            health: HealthConfig {
+                interval: Duration::from_secs(1),
+                timeout: Duration::from_secs(1),
+                fall: 3,
+                rise: 1,
+            },
             listen_mode: ListenMode::Port,
             shift: ShiftConfig { first_share: 0.1, step_every: Duration::from_secs(5) },
             deadlines: DeadlinesConfig {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A duration: one or more numbers, each with a unit from `ns` to `w`.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     if rest.is_empty() {
         return None;

@@ -9,8 +9,8 @@ use super::check;
 use super::command::Surroundings;
 use super::error::ConfigErrors;
 use super::model::{
-    CapacityConfig, Config, DeadlinesConfig, DemandSource, HistoryImport, LimitsConfig, ListenMode,
-    MarginConfig, Mode, ProbeConfig, ReplicasConfig, ServerConfig, ShiftConfig, StandbyConfig,
+    CapacityConfig, Config, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, LimitsConfig,
+    ListenMode, MarginConfig, Mode, ProbeConfig, ReplicasConfig, ServerConfig, ShiftConfig, StandbyConfig,
     WorkloadConfig,
 };
 use super::section::{Context, Entry, Section};
@@ -130,7 +130,7 @@ fn read_workload(mut s: Section<'_>) -> Option<WorkloadConfig> {
     read_process(&mut s, &mut w);
     read_policy(&mut s, &mut w);
     read_shape(&mut s, &mut w);
-    check::workload(&mut s, &w, complete);
+    check::workload(&mut s, &w);
     s.finish();
     complete.then_some(w)
 }
@@ -154,6 +154,8 @@ fn read_process(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("probe", &mut w.probe, probe);
     s.read("probe_interval", &mut w.probe_interval, |e| e.duration(MOMENT..=HOUR));
     s.read("probe_timeout", &mut w.probe_timeout, |e| e.duration(MOMENT..=HOUR));
+    let health_default = w.health;
+    s.read("health", &mut w.health, |e| health(e, health_default));
     s.read("listen_mode", &mut w.listen_mode, |e| {
         e.word(&[("port", ListenMode::Port), ("socket", ListenMode::Socket)])
     });
@@ -340,6 +342,16 @@ fn shift(e: &Entry<'_>, mut shift: ShiftConfig) -> Option<ShiftConfig> {
     Some(shift)
 }
 
+fn health(e: &Entry<'_>, mut health: HealthConfig) -> Option<HealthConfig> {
+    let mut s = e.section("{ interval = \"1s\", timeout = \"1s\", fall = 3, rise = 1 }")?;
+    s.read("interval", &mut health.interval, |e| e.duration(DEADLINE_MIN..=HOUR));
+    s.read("timeout", &mut health.timeout, |e| e.duration(MOMENT..=HOUR));
+    s.read("fall", &mut health.fall, |e| e.count(1..=1000));
+    s.read("rise", &mut health.rise, |e| e.count(1..=1000));
+    s.finish();
+    Some(health)
+}
+
 fn deadlines(e: &Entry<'_>, mut d: DeadlinesConfig) -> Option<DeadlinesConfig> {
     let mut s = e.section("{ start = \"1m\", stop = \"10s\" }")?;
     for (key, slot) in [
@@ -375,7 +387,7 @@ const WAIT_MAX: u32 = 1_000_000;
 /// Bounds of capacity in units of demand; far enough from the edges of `f64` that no plan overflows.
 const QUANTITY_MIN: f64 = 1e-9;
 const QUANTITY_MAX: f64 = 1e15;
-const STEP_MIN: Duration = Duration::from_millis(100);
+const STEP_MIN: Duration = Duration::from_secs(1);
 const TICK_MIN: Duration = Duration::from_millis(10);
 const DEADLINE_MIN: Duration = Duration::from_millis(10);
 const MOMENT: Duration = Duration::from_millis(1);

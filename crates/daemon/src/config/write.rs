@@ -103,6 +103,15 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
     }
     out.duration("probe_interval", w.probe_interval);
     out.duration("probe_timeout", w.probe_timeout);
+    let h = &w.health;
+    let (interval, timeout) = (quoted(&format_duration(h.interval)), quoted(&format_duration(h.timeout)));
+    out.raw(
+        "health",
+        format_args!(
+            "{{ interval = {interval}, timeout = {timeout}, fall = {}, rise = {} }}",
+            h.fall, h.rise
+        ),
+    );
     out.text(
         "listen_mode",
         &match w.listen_mode {

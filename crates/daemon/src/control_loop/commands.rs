@@ -1,0 +1,149 @@
+//! What operators and other programs ask of the control loop.
+
+use std::time::Duration;
+
+use planner::{DecisionOverride, Event};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use super::ControlLoop;
+use crate::recorder::{Record, clock};
+use crate::signals::PushRefusal;
+
+/// A question to the control loop, with where the answer goes. The caller may be gone by then.
+#[derive(Debug)]
+pub(crate) enum Command {
+    SetOverride {
+        workload: String,
+        request: api::OverrideRequest,
+        reply: oneshot::Sender<Result<api::Override, CommandError>>,
+    },
+    ClearOverride {
+        workload: String,
+        reply: oneshot::Sender<Result<(), CommandError>>,
+    },
+    Push {
+        workload: String,
+        samples: Vec<api::PushedSample>,
+        reply: oneshot::Sender<Result<api::SamplesAccepted, CommandError>>,
+    },
+}
+
+/// Why the control loop refused.
+#[derive(Debug, Error)]
+pub(crate) enum CommandError {
+    #[error("there is no workload named {0}")]
+    UnknownWorkload(String),
+    #[error("workload {0} counts its demand at the proxy and takes no samples")]
+    NotPushed(String),
+    #[error(transparent)]
+    Samples(#[from] PushRefusal),
+}
+
+impl ControlLoop {
+    pub(crate) fn command(&mut self, command: Command) {
+        match command {
+            Command::SetOverride { workload, request, reply } => {
+                let answer = self.set_override(&workload, request);
+                self.settle();
+                self.publish();
+                let _ = reply.send(answer);
+            }
+            Command::ClearOverride { workload, reply } => {
+                let answer = self.clear_override(&workload);
+                self.settle();
+                self.publish();
+                let _ = reply.send(answer);
+            }
+            Command::Push { workload, samples, reply } => {
+                let answer = self.push(&workload, &samples);
+                self.settle();
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    fn find(&self, workload: &str) -> Result<usize, CommandError> {
+        self.index_of(workload).ok_or_else(|| CommandError::UnknownWorkload(workload.to_owned()))
+    }
+
+    fn set_override(
+        &mut self,
+        workload: &str,
+        request: api::OverrideRequest,
+    ) -> Result<api::Override, CommandError> {
+        let now = clock();
+        let expires = request.expires_in_s.map(|seconds| {
+            now + Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(EXPIRY_MAX).min(EXPIRY_MAX)
+        });
+        let set = api::Override {
+            workload: workload.to_owned(),
+            active: request.active,
+            standby: request.standby,
+            author: request.author,
+            reason: request.reason,
+            set_at_ms: now.as_millis(),
+            expires_at_ms: expires.map(|at| at.as_millis()),
+        };
+        let index = self.find(workload)?;
+        self.put_override(index, &set);
+        if let Ok(body) = serde_json::to_vec(&set) {
+            self.recorder.record(Record::Value(override_key(workload), body));
+        }
+        Ok(set)
+    }
+
+    /// Puts an override into force that was just set, or that an earlier daemon had.
+    pub(crate) fn put_override(&mut self, index: usize, set: &api::Override) {
+        let decision = DecisionOverride {
+            active: set.active,
+            standby: set.standby,
+            author: set.author.clone(),
+            reason: set.reason.clone(),
+            expires: set.expires_at_ms.map(forecast::Timestamp::from_millis),
+        };
+        self.workloads[index].override_set_at = Some(forecast::Timestamp::from_millis(set.set_at_ms));
+        let workload = self.workloads[index].id.clone();
+        self.handle(index, Event::OverrideSet { workload, decision });
+    }
+
+    fn clear_override(&mut self, workload: &str) -> Result<(), CommandError> {
+        let index = self.find(workload)?;
+        let id = self.workloads[index].id.clone();
+        let pinned = self.planner.snapshot().workload(&id).is_some_and(|view| view.pinned.is_some());
+        self.workloads[index].override_set_at = None;
+        self.recorder.record(Record::Value(override_key(workload), Vec::new()));
+        if pinned {
+            self.handle(index, Event::OverrideCleared { workload: id });
+        }
+        Ok(())
+    }
+
+    fn push(
+        &mut self,
+        workload: &str,
+        samples: &[api::PushedSample],
+    ) -> Result<api::SamplesAccepted, CommandError> {
+        let index = self.find(workload)?;
+        let Some(pushed) = &self.workloads[index].pushed else {
+            return Err(CommandError::NotPushed(workload.to_owned()));
+        };
+        let starts = pushed.check(clock(), samples)?;
+        for (start, sample) in starts.iter().zip(samples) {
+            self.demand_observed(index, *start, sample.demand, sample.missed.unwrap_or(0.0));
+        }
+        let last = starts.last().copied().unwrap_or_default();
+        if let Some(pushed) = &mut self.workloads[index].pushed {
+            pushed.taken(last);
+        }
+        Ok(api::SamplesAccepted { accepted: starts.len() as u64, last_at_ms: last.as_millis() })
+    }
+}
+
+/// Key of the override in force of a workload; an empty value is none.
+pub(crate) fn override_key(workload: &str) -> String {
+    format!("override/{workload}")
+}
+
+/// Longest life of an override that expires.
+const EXPIRY_MAX: Duration = Duration::from_secs(366 * 86_400);

@@ -1,0 +1,265 @@
+//! What the control loop learns from readings of the proxy and of the instances.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use forecast::Timestamp;
+use history::{Sample, SeriesKey};
+use planner::{Event, Phase, Role};
+use proxy::control::Stats;
+
+use super::ControlLoop;
+use super::workload::UsageNow;
+use crate::instances::id_of;
+use crate::proxy_process::ProxyNews;
+use crate::recent::{METRICS, StepRecord};
+use crate::recorder::Record;
+use crate::routes::{backend_observed, health_changed, load_observed};
+use crate::signals::{BackendDelta, Reading, StepDone};
+use crate::usage::UsageReading;
+
+impl ControlLoop {
+    pub(crate) fn proxy_news(&mut self, news: ProxyNews) {
+        match news {
+            ProxyNews::Read(stats) => self.proxy_read(&stats),
+            ProxyNews::Silent(reason) => {
+                self.proxy.connected = false;
+                if !self.problems.contains_key("proxy_unreachable") {
+                    self.note_own("proxy_unreachable", format!("the proxy does not answer: {reason}"));
+                }
+                let hint = "it keeps serving its last route table; a new one is started when it is gone";
+                self.problem("proxy_unreachable", format!("the proxy does not answer: {reason}"), hint);
+            }
+            ProxyNews::Restarted => {
+                self.proxy.restarts += 1;
+                self.proxy.table_doubtful = true;
+                self.note_own("proxy_restarted", "the proxy was gone and has been started anew".to_owned());
+                self.router.want(self.routes(), None);
+            }
+        }
+    }
+
+    fn proxy_read(&mut self, stats: &Stats) {
+        self.proxy.connected = true;
+        self.proxy.pid = Some(stats.pid);
+        if self.solved("proxy_unreachable") {
+            self.note_own("proxy_reachable", "the proxy answers again".to_owned());
+        }
+        let another =
+            self.proxy.started_at.replace(stats.started_at).is_some_and(|before| before != stats.started_at);
+        if (another || self.proxy.table_doubtful) && stats.generation < self.router.generation().max(1) {
+            self.router.want(self.routes(), None);
+        }
+        let at = Timestamp::from_millis(i64::try_from(stats.at).unwrap_or(i64::MAX));
+        for index in 0..self.workloads.len() {
+            self.workload_read(index, at, stats);
+        }
+        self.published.stale = true;
+    }
+
+    fn workload_read(&mut self, index: usize, at: Timestamp, stats: &Stats) {
+        let serving = self.serving(index);
+        let workload = &mut self.workloads[index];
+        let Some(counted) = stats.workload(&workload.config.name) else { return };
+        workload.totals.read(stats.started_at, counted);
+        let reading = Reading { at, proxy_started_at: stats.started_at, stats: counted, serving };
+        let observed = workload.meter.read(reading);
+        let id = workload.id.clone();
+        let pushed = workload.pushed.is_some();
+        for backend in &counted.backends {
+            let now = workload.backends.entry(backend.id).or_default();
+            (now.in_flight, now.healthy) = (backend.in_flight, backend.healthy);
+        }
+        workload.backends.retain(|id, _| counted.backend(*id).is_some());
+        for BackendDelta { id, latency, .. } in &observed.backends {
+            if let (Some(p50), Some(p99)) = (latency.quantile(0.5), latency.quantile(0.99)) {
+                workload.backends.entry(*id).or_default().latency = Some((p50, p99));
+            }
+        }
+        if let Some(load) = observed.load.filter(|_| !pushed) {
+            self.workloads[index].load = Some(load);
+            self.handle(index, load_observed(&id, load));
+        }
+        for delta in observed.backends.iter().filter(|delta| delta.requests > 0 || delta.in_flight > 0) {
+            self.handle(index, backend_observed(&id, delta));
+        }
+        for change in observed.health {
+            self.handle(index, health_changed(&id, change));
+        }
+        for step in observed.steps {
+            self.step_over(index, step);
+        }
+        self.answer_drains(index, stats.generation);
+    }
+
+    /// Whether at least one instance of the workload is in traffic.
+    fn serving(&self, index: usize) -> bool {
+        let workload = &self.workloads[index];
+        workload.weights.iter().any(|(id, weight)| *weight > 0 && workload.places.contains_key(id))
+    }
+
+    /// Closes steps for which no reading or sample came.
+    pub(crate) fn close_silent_steps(&mut self, now: Timestamp) {
+        for index in 0..self.workloads.len() {
+            for step in self.workloads[index].meter.advance(now) {
+                self.step_over(index, step);
+            }
+            let missing =
+                self.workloads[index].pushed.as_mut().map(|pushed| pushed.advance(now)).unwrap_or_default();
+            for start in missing {
+                self.demand_observed(index, start, None, 0.0);
+            }
+        }
+    }
+
+    /// A step at the proxy is over.
+    fn step_over(&mut self, index: usize, step: StepDone) {
+        let (p50, p99) = (step.latency.quantile(0.5), step.latency.quantile(0.99));
+        let ms = |duration: std::time::Duration| duration.as_secs_f64() * 1e3;
+        let workload = &mut self.workloads[index];
+        workload.latency_step = api::LatencySummary {
+            count: step.latency.count(),
+            p50: p50.map(ms),
+            p99: p99.map(ms),
+            max: step.latency.quantile(1.0).map(ms),
+        };
+        let pushed = workload.pushed.is_some();
+        let mut values = [None; METRICS.len()];
+        (values[9], values[10]) = (p50.map(ms), p99.map(ms));
+        values[11] = step.demand.map(|_| step.errors);
+        if pushed {
+            // Demand of this step comes, or came, by another way.
+            self.record_step(index, step.start, values);
+            return;
+        }
+        values[0] = step.demand;
+        values[8] = step.demand.map(|_| step.missed);
+        self.fill_capacity(index, step.start, &mut values);
+        self.record_step(index, step.start, values);
+        self.tell_demand(index, step.start, step.demand, step.missed);
+    }
+
+    /// Demand of a step came by the API, or did not come in time.
+    pub(crate) fn demand_observed(
+        &mut self,
+        index: usize,
+        start: Timestamp,
+        demand: Option<f64>,
+        missed: f64,
+    ) {
+        let mut values = [None; METRICS.len()];
+        values[0] = demand;
+        values[8] = demand.map(|_| missed);
+        self.fill_capacity(index, start, &mut values);
+        self.record_step(index, start, values);
+        self.tell_demand(index, start, demand, missed);
+    }
+
+    fn tell_demand(&mut self, index: usize, start: Timestamp, demand: Option<f64>, missed: f64) {
+        let workload = self.workloads[index].id.clone();
+        self.workloads[index].demand_last = demand;
+        let begun = Instant::now();
+        self.handle(
+            index,
+            Event::DemandObserved { workload: workload.clone(), step_start: start, demand, missed },
+        );
+        self.metrics.planned(begun.elapsed());
+        let snapshot = self.planner.snapshot();
+        let Some(view) = snapshot.workload(&workload) else { return };
+        let (forecaster, share) = (Arc::new(view.forecaster.clone()), view.budget.missed_share());
+        let lead = view.lead_cold;
+        let workload = &mut self.workloads[index];
+        workload.note_missed_share(start, share);
+        // What is forecast now for one cold start ahead is compared with what comes.
+        let step = workload.config.step;
+        let ahead = (lead.as_secs_f64() / step.as_secs_f64()).ceil().clamp(1.0, AHEAD_STEPS_MAX) as usize;
+        let forecast = forecaster.forecast(ahead, &[0.05, 0.5, 0.95]);
+        if forecaster.observed() > 0 && forecast.steps() == ahead {
+            let row = &forecast.values[ahead - 1];
+            workload.ahead.insert(forecast.begins_at(ahead - 1), [row[0], row[1], row[2]]);
+        }
+        workload.forecaster = forecaster;
+    }
+
+    /// Instances and their capacity, and what had been forecast for this step.
+    fn fill_capacity(&mut self, index: usize, start: Timestamp, values: &mut [Option<f64>; METRICS.len()]) {
+        let snapshot = self.planner.snapshot();
+        let workload = &mut self.workloads[index];
+        if let Some(view) = snapshot.workload(&workload.id) {
+            let ready = || view.instances.iter().filter(|instance| instance.phase() == Phase::Ready);
+            let active = ready().filter(|instance| instance.role() == Role::Active).count() as f64;
+            let standby = ready().filter(|instance| instance.role() == Role::Standby).count() as f64;
+            (values[4], values[5]) = (Some(active * view.capacity), Some(standby * view.capacity));
+            (values[6], values[7]) = (Some(active), Some(standby));
+        }
+        let foreseen = workload.ahead.remove(&start);
+        workload.ahead.retain(|at, _| *at > start);
+        if let Some([low, median, high]) = foreseen {
+            (values[1], values[2], values[3]) = (Some(median), Some(low), Some(high));
+        }
+    }
+
+    fn record_step(&mut self, index: usize, at: Timestamp, values: [Option<f64>; METRICS.len()]) {
+        let workload = &self.workloads[index];
+        let name = workload.name();
+        let mut samples: Vec<Sample> = METRICS
+            .iter()
+            .zip(values)
+            .filter_map(|(metric, value)| {
+                Some(Sample::new(SeriesKey::new(name, *metric), at, value.filter(|v| v.is_finite())?))
+            })
+            .collect();
+        for (id, usage) in &workload.usage {
+            let key = |metric: &str| SeriesKey::new(name, metric).with_label("instance", id.to_string());
+            samples.extend(usage.cpu_cores.map(|cores| Sample::new(key("cpu_cores"), at, cores)));
+            samples.push(Sample::new(key("memory_bytes"), at, usage.memory_bytes as f64));
+        }
+        self.recent.push_step(name, StepRecord { at, values });
+        self.recorder.record(Record::Samples(samples));
+    }
+
+    /// Takes in what the instances used.
+    pub(crate) fn usage_read(&mut self, readings: Vec<UsageReading>) {
+        for UsageReading { name, at, usage } in readings {
+            let found = self
+                .workloads
+                .iter_mut()
+                .find_map(|workload| Some((id_of(workload.name(), &name)?, workload)));
+            let Some((id, workload)) = found.filter(|(id, workload)| workload.places.contains_key(id)) else {
+                continue;
+            };
+            let cpu_cores = workload.usage.get(&id).and_then(|before| {
+                let seconds = at.saturating_duration_since(before.at).as_secs_f64();
+                let used = usage.cpu_time.saturating_sub(before.cpu_time).as_secs_f64();
+                (seconds > 0.0).then(|| used / seconds)
+            });
+            let now = UsageNow { at, cpu_time: usage.cpu_time, cpu_cores, memory_bytes: usage.memory_bytes };
+            workload.usage.insert(id, now);
+        }
+        self.published.stale = true;
+    }
+
+    /// Says so when history cannot be written, and when it can again.
+    pub(crate) fn history_health(&mut self) {
+        let status = self.recorder.health().status();
+        match (status.state, status.detail) {
+            (api::HistoryState::Ok, _) => {
+                if self.solved("history") {
+                    self.note_own("history_recovered", "history is written again".to_owned());
+                }
+            }
+            (api::HistoryState::Full | api::HistoryState::Failing, detail) => {
+                let message = format!("history is not written: {}", detail.unwrap_or_default());
+                let kind =
+                    if status.state == api::HistoryState::Full { "history_full" } else { "history_failing" };
+                if !self.problems.contains_key("history") {
+                    self.note_own(kind, message.clone());
+                }
+                let hint = "serving and scaling go on; free space on the disk of the state folder";
+                self.problem("history", message, hint);
+            }
+        }
+    }
+}
+
+const AHEAD_STEPS_MAX: f64 = 288.0;

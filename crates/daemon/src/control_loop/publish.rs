@@ -1,0 +1,213 @@
+//! Making the snapshot that everybody else reads.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use forecast::Timestamp;
+use planner::{Instance, Phase, Role, Snapshot, WorkloadView};
+
+use super::workload::{PlanShape, Workload};
+use super::{ControlLoop, PUBLISH_EVERY_MIN};
+use crate::convert;
+use crate::instances::name_of;
+use crate::recorder::Record;
+use crate::view::{View, WorkloadState};
+
+impl ControlLoop {
+    /// Makes a new snapshot if something changed and the last one is not brand new.
+    pub(crate) fn publish_if_due(&mut self) {
+        if self.published.stale && self.published.at.elapsed() >= PUBLISH_EVERY_MIN {
+            self.publish();
+        }
+    }
+
+    pub(crate) fn publish(&mut self) {
+        let elapsed = self.published.at.elapsed();
+        self.published.at = Instant::now();
+        self.published.stale = false;
+        let snapshot = self.planner.snapshot();
+        let mut states = Vec::with_capacity(self.workloads.len());
+        for workload in &mut self.workloads {
+            let Some(view) = snapshot.workload(&workload.id) else { continue };
+            let counts = counts(view.instances);
+            integrate(workload, counts, elapsed);
+            states.push(WorkloadState {
+                config: workload.config.clone(),
+                detail: detail(workload, view, counts),
+                forecaster: workload.forecaster.clone(),
+            });
+        }
+        let view = View {
+            proxy: api::ProxyStatus {
+                connected: self.proxy.connected,
+                pid: self.proxy.pid,
+                generation: self.router.generation(),
+                restarts: self.proxy.restarts,
+            },
+            problems: self.problems.values().cloned().collect(),
+            workloads: states,
+        };
+        self.view.send_replace(Arc::new(view));
+    }
+
+    /// Keeps plans that differ from the one before; a plan each tick that says the same again is not news.
+    pub(crate) fn note_plans(&mut self) {
+        let snapshot: Snapshot<'_> = self.planner.snapshot();
+        for workload in &mut self.workloads {
+            let Some(plan) = snapshot.workload(&workload.id).and_then(|view| view.plan) else { continue };
+            if workload.plan_recorded.as_ref().is_some_and(|(generation, _)| *generation == plan.generation) {
+                continue;
+            }
+            let shape = PlanShape {
+                counts: (plan.active_wanted, plan.standby_wanted),
+                trusted: plan.trust.is_trusted(),
+                rules: plan.reasons.iter().map(convert::rule).collect(),
+            };
+            let before = workload.plan_recorded.replace((plan.generation, shape.clone()));
+            if before.is_some_and(|(_, before)| before == shape) {
+                continue;
+            }
+            let plan = convert::plan(workload.name(), plan);
+            if let Ok(body) = serde_json::to_vec(&plan) {
+                self.recorder.record(Record::Plan(history::PlanRecord {
+                    at: Timestamp::from_millis(plan.at_ms),
+                    workload: plan.workload.clone(),
+                    generation: plan.generation,
+                    body,
+                }));
+            }
+            self.recent.push_plan(plan);
+        }
+    }
+}
+
+fn counts(instances: &[Instance]) -> api::InstanceCounts {
+    let mut counts = api::InstanceCounts::default();
+    for instance in instances {
+        match (instance.phase(), instance.role()) {
+            (Phase::Starting, _) => counts.starting += 1,
+            (Phase::Ready, Role::Active) => counts.active += 1,
+            (Phase::Ready, Role::Standby) => {
+                counts.standby += 1;
+                counts.parked += u32::from(instance.parked());
+            }
+            (Phase::Draining, _) => counts.draining += 1,
+            (Phase::Stopping, _) => counts.stopping += 1,
+            (Phase::Stopped | Phase::Failed, _) => {}
+        }
+    }
+    counts
+}
+
+/// Adds the time since the last snapshot to the instance-seconds.
+fn integrate(workload: &mut Workload, counts: api::InstanceCounts, elapsed: Duration) {
+    let busy = counts.active + counts.starting + counts.draining;
+    workload.totals.active_instance_s += f64::from(busy) * elapsed.as_secs_f64();
+    workload.totals.standby_instance_s += f64::from(counts.standby) * elapsed.as_secs_f64();
+}
+
+fn detail(workload: &Workload, view: &WorkloadView<'_>, counts: api::InstanceCounts) -> api::WorkloadDetail {
+    let active_weight: f64 = view.table.iter().map(|(_, weight)| f64::from(*weight)).sum();
+    api::WorkloadDetail {
+        summary: summary(workload, view, counts),
+        policy: convert::policy(&workload.config),
+        instances: view.instances.iter().map(|instance| row(workload, instance)).collect(),
+        capacity: api::Capacity {
+            per_instance: view.capacity,
+            learned: matches!(workload.config.capacity, crate::config::CapacityConfig::LearnFrom(_)),
+            active: active_weight / f64::from(planner::FULL_WEIGHT) * view.capacity,
+            standby: f64::from(counts.standby) * view.capacity,
+        },
+        lead_times: api::LeadTimes {
+            cold_ms: view.lead_cold.as_secs_f64() * 1e3,
+            promote_ms: view.lead_promote.as_secs_f64() * 1e3,
+        },
+        promotion_ms: workload.promotion.summary(),
+        cold_start_ms: workload.cold_start.summary(),
+        latency_ms: workload.latency_step,
+        budget: budget(workload, view),
+        plan: view.plan.map(|plan| convert::plan(workload.name(), plan)),
+        decision_override: view.pinned.map(|pinned| api::Override {
+            workload: workload.name().to_owned(),
+            active: pinned.active,
+            standby: pinned.standby,
+            author: pinned.author.clone(),
+            reason: pinned.reason.clone(),
+            set_at_ms: workload.override_set_at.unwrap_or_default().as_millis(),
+            expires_at_ms: pinned.expires.map(Timestamp::as_millis),
+        }),
+        counters: api::Counters {
+            arrivals: workload.totals.arrivals,
+            failed: workload.totals.failed,
+            held: workload.totals.held,
+            starts: view.counters.starts,
+            promotions: view.counters.promotions,
+            stops: view.counters.stops,
+            exits: view.counters.exits,
+            action_failures: view.counters.actions_failed,
+            stale_events: view.counters.events_stale,
+            active_instance_s: workload.totals.active_instance_s,
+            standby_instance_s: workload.totals.standby_instance_s,
+        },
+    }
+}
+
+fn summary(
+    workload: &Workload,
+    view: &WorkloadView<'_>,
+    counts: api::InstanceCounts,
+) -> api::WorkloadSummary {
+    let demand_now = match workload.pushed {
+        Some(_) => workload.demand_last,
+        None => workload.load.map(|load| load.rate),
+    };
+    api::WorkloadSummary {
+        name: workload.name().to_owned(),
+        mode: convert::mode(workload.config.mode),
+        unit: workload.config.unit.clone(),
+        listen: workload.config.listen.map(|listen| listen.to_string()),
+        demand_now,
+        counts,
+        active_wanted: view.plan.map_or(0, |plan| plan.active_wanted),
+        standby_wanted: view.plan.map_or(0, |plan| plan.standby_wanted),
+        trust: convert::trust(&view.plan.map_or_else(|| view.forecaster.trust(), |plan| plan.trust)),
+        overridden: view.pinned.is_some(),
+    }
+}
+
+fn row(workload: &Workload, instance: &Instance) -> api::Instance {
+    let id = instance.id();
+    let place = workload.places.get(&id);
+    let backend = workload.backends.get(&id.get());
+    let usage = workload.usage.get(&id);
+    let latency = backend.and_then(|backend| backend.latency);
+    api::Instance {
+        id: id.get(),
+        name: name_of(workload.name(), id).as_str().to_owned(),
+        phase: convert::phase(instance.phase()),
+        role: convert::role(instance.role()),
+        parked: instance.parked(),
+        weight: instance.weight(),
+        since_ms: instance.since().as_millis(),
+        pid: place.map(|place| place.pid),
+        address: place.map(|place| place.address.to_string()),
+        healthy: backend.map(|backend| backend.healthy),
+        in_flight: backend.map_or(0, |backend| backend.in_flight),
+        latency_p50_ms: latency.map(|(p50, _)| p50.as_secs_f64() * 1e3),
+        latency_p99_ms: latency.map(|(_, p99)| p99.as_secs_f64() * 1e3),
+        cpu_cores: usage.and_then(|usage| usage.cpu_cores),
+        memory_bytes: usage.map(|usage| usage.memory_bytes),
+    }
+}
+
+fn budget(workload: &Workload, view: &WorkloadView<'_>) -> api::Budget {
+    let share = (view.budget.demand > 0.0).then(|| view.budget.missed_share());
+    api::Budget {
+        allowed: view.budget.error_budget,
+        missed_share: share,
+        remaining: share.map(|share| 1.0 - share / view.budget.error_budget.max(f64::MIN_POSITIVE)),
+        steps: view.forecaster.observed(),
+        timestamps_ms: workload.missed_shares.iter().map(|(at, _)| at.as_millis()).collect(),
+        missed_shares: workload.missed_shares.iter().map(|(_, share)| *share).collect(),
+    }
+}

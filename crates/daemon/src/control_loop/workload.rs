@@ -1,0 +1,170 @@
+//! What the control loop keeps about one workload beside the planner.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use forecast::{Forecaster, Timestamp};
+use planner::{ActionId, InstanceId, WorkloadId};
+use proxy::control::WorkloadStats;
+
+use crate::config::{DemandSource, WorkloadConfig};
+use crate::instances::Place;
+use crate::measured::Measured;
+use crate::routes::Weights;
+use crate::signals::{Load, Meter, Pushed};
+
+/// One workload.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    pub(crate) id: WorkloadId,
+    pub(crate) config: Arc<WorkloadConfig>,
+    pub(crate) meter: Meter,
+    /// Set where demand is pushed.
+    pub(crate) pushed: Option<Pushed>,
+    pub(crate) places: BTreeMap<InstanceId, Place>,
+    /// As ordered last.
+    pub(crate) weights: Weights,
+    pub(crate) drains: Vec<Drain>,
+    /// Promotions whose instance is not in a table in force yet, and when they were decided.
+    pub(crate) promoting: BTreeMap<InstanceId, Instant>,
+    /// When those promotions were decided whose instances a table on its way contains.
+    pub(crate) shifting: BTreeMap<ActionId, Vec<Instant>>,
+    pub(crate) promotion: Measured,
+    pub(crate) cold_start: Measured,
+    pub(crate) load: Option<Load>,
+    pub(crate) demand_last: Option<f64>,
+    pub(crate) backends: BTreeMap<u64, BackendNow>,
+    pub(crate) usage: BTreeMap<InstanceId, UsageNow>,
+    pub(crate) totals: Totals,
+    pub(crate) latency_step: api::LatencySummary,
+    /// What was forecast for coming steps: low, median, high.
+    pub(crate) ahead: BTreeMap<Timestamp, [f64; 3]>,
+    pub(crate) forecaster: Arc<Forecaster>,
+    pub(crate) missed_shares: VecDeque<(Timestamp, f64)>,
+    pub(crate) override_set_at: Option<Timestamp>,
+    /// Generation of the plan looked at last, and the shape of the one recorded last.
+    pub(crate) plan_recorded: Option<(u64, PlanShape)>,
+}
+
+/// An order to wait until nothing is in flight on an instance.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    pub(crate) action: ActionId,
+    pub(crate) instance: InstanceId,
+    /// Readings of older tables say nothing: requests could still have been sent.
+    pub(crate) generation: u64,
+    pub(crate) deadline: Timestamp,
+}
+
+/// A backend at the last reading.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct BackendNow {
+    pub(crate) in_flight: u32,
+    pub(crate) healthy: bool,
+    pub(crate) latency: Option<(Duration, Duration)>,
+}
+
+/// What an instance used lately.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UsageNow {
+    pub(crate) at: Instant,
+    pub(crate) cpu_time: Duration,
+    pub(crate) cpu_cores: Option<f64>,
+    pub(crate) memory_bytes: u64,
+}
+
+/// Counts since the daemon started.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) arrivals: u64,
+    pub(crate) failed: u64,
+    pub(crate) held: u64,
+    /// The reading that the totals reach up to, with the start of its proxy.
+    reading: Option<(u64, [u64; 3])>,
+    pub(crate) active_instance_s: f64,
+    pub(crate) standby_instance_s: f64,
+}
+
+impl Totals {
+    /// Adds what was counted since the last reading; with another proxy, all that it has counted.
+    pub(crate) fn read(&mut self, proxy_started_at: u64, stats: &WorkloadStats) {
+        let now = [stats.arrivals, stats.failed, stats.held];
+        let before = match self.reading {
+            Some((started_at, before)) if started_at == proxy_started_at => before,
+            Some(_) => [0; 3],
+            // What an adopted proxy counted before belongs to an earlier daemon.
+            None => now,
+        };
+        self.reading = Some((proxy_started_at, now));
+        self.arrivals += now[0].saturating_sub(before[0]);
+        self.failed += now[1].saturating_sub(before[1]);
+        self.held += now[2].saturating_sub(before[2]);
+    }
+}
+
+/// What makes a plan worth keeping beside the one before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PlanShape {
+    pub(crate) counts: (u32, u32),
+    pub(crate) trusted: bool,
+    pub(crate) rules: Vec<&'static str>,
+}
+
+impl Workload {
+    pub(crate) fn new(
+        config: Arc<WorkloadConfig>,
+        forecaster: Arc<Forecaster>,
+        last_step: Option<Timestamp>,
+    ) -> Workload {
+        Workload {
+            id: WorkloadId::from(config.name.as_str()),
+            meter: Meter::new(config.step, config.tick, config.latency_bound),
+            pushed: match config.demand {
+                DemandSource::Proxy => None,
+                DemandSource::Push => Some(Pushed::new(config.step, last_step)),
+            },
+            config,
+            places: BTreeMap::new(),
+            weights: Weights::new(),
+            drains: Vec::new(),
+            promoting: BTreeMap::new(),
+            shifting: BTreeMap::new(),
+            promotion: Measured::default(),
+            cold_start: Measured::default(),
+            load: None,
+            demand_last: None,
+            backends: BTreeMap::new(),
+            usage: BTreeMap::new(),
+            totals: Totals::default(),
+            latency_step: api::LatencySummary::default(),
+            ahead: BTreeMap::new(),
+            forecaster,
+            missed_shares: VecDeque::new(),
+            override_set_at: None,
+            plan_recorded: None,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Forgets an instance that is gone.
+    pub(crate) fn forget(&mut self, instance: InstanceId) {
+        self.places.remove(&instance);
+        self.promoting.remove(&instance);
+        self.usage.remove(&instance);
+    }
+
+    /// Remembers the missed share up to a step.
+    pub(crate) fn note_missed_share(&mut self, at: Timestamp, share: f64) {
+        if self.missed_shares.len() == MISSED_SHARES_MAX {
+            self.missed_shares.pop_front();
+        }
+        self.missed_shares.push_back((at, share));
+    }
+}
+
+/// Steps of the missed share kept for display.
+const MISSED_SHARES_MAX: usize = 240;

@@ -1,0 +1,210 @@
+//! From the daemon's and the planner's types to those of the wire. Nothing else in the daemon makes `api` types of plans,
+//! instances and events.
+
+use forecast::{Forecast, Forecaster, Timestamp, Trust};
+use planner::{Event, InstanceId, Phase, Plan, Reason, Role};
+use provider::InstanceName;
+
+use crate::config::{self, MarginConfig, WorkloadConfig};
+use crate::instances::name_of;
+
+pub(crate) fn trust(trust: &Trust) -> api::Trust {
+    api::Trust { trusted: trust.is_trusted(), sentence: trust.to_string() }
+}
+
+pub(crate) fn phase(phase: Phase) -> api::Phase {
+    match phase {
+        Phase::Starting => api::Phase::Starting,
+        Phase::Ready => api::Phase::Ready,
+        Phase::Draining => api::Phase::Draining,
+        Phase::Stopping => api::Phase::Stopping,
+        Phase::Stopped => api::Phase::Stopped,
+        Phase::Failed => api::Phase::Failed,
+    }
+}
+
+pub(crate) fn role(role: Role) -> api::Role {
+    match role {
+        Role::Standby => api::Role::Standby,
+        Role::Active => api::Role::Active,
+    }
+}
+
+pub(crate) fn mode(mode: config::Mode) -> api::Mode {
+    match mode {
+        config::Mode::Observe => api::Mode::Observe,
+        config::Mode::Act => api::Mode::Act,
+    }
+}
+
+pub(crate) fn plan(workload: &str, plan: &Plan) -> api::Plan {
+    let inputs = &plan.inputs;
+    let known = plan.trust.is_trusted() || inputs.forecast_total > 0.0;
+    api::Plan {
+        workload: workload.to_owned(),
+        generation: plan.generation,
+        at_ms: plan.at.as_millis(),
+        active_wanted: plan.active_wanted,
+        standby_wanted: plan.standby_wanted,
+        trigger: plan.trigger.to_string(),
+        trust: trust(&plan.trust),
+        inputs: api::PlanInputs {
+            demand_now: inputs.demand_now,
+            floor: inputs.floor,
+            q_active: inputs.q_active,
+            q_standby: inputs.q_standby,
+            window_active_steps: u32::try_from(inputs.window_active_steps).unwrap_or(u32::MAX),
+            window_standby_steps: u32::try_from(inputs.window_standby_steps).unwrap_or(u32::MAX),
+            forecast_active: known.then_some(inputs.forecast_active),
+            forecast_total: known.then_some(inputs.forecast_total),
+            capacity: inputs.capacity,
+        },
+        reasons: plan
+            .reasons
+            .iter()
+            .map(|reason| api::Reason { rule: rule(reason).to_owned(), sentence: reason.to_string() })
+            .collect(),
+    }
+}
+
+/// The stable name of a rule.
+pub(crate) fn rule(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::ForecastNeeds { .. } => "forecast_needs",
+        Reason::MarginNeeds { .. } => "margin_needs",
+        Reason::ReactiveNeeds { .. } => "reactive_needs",
+        Reason::DemandFloor { .. } => "demand_floor",
+        Reason::Untrusted { .. } => "untrusted",
+        Reason::NoSignal => "no_signal",
+        Reason::HeldActive { .. } => "held_active",
+        Reason::KeptStandby { .. } => "kept_standby",
+        Reason::ScaleInBlocked { .. } => "scale_in_blocked",
+        Reason::AtMinimum { .. } => "at_minimum",
+        Reason::AtMaximum { .. } => "at_maximum",
+        Reason::NoStandbyTier { .. } => "no_standby_tier",
+        Reason::Override { .. } => "override",
+        Reason::BudgetOverspent { .. } => "budget_overspent",
+        Reason::RampSkipped { .. } => "ramp_skipped",
+        Reason::ShiftRolledBack { .. } => "shift_rolled_back",
+        Reason::StartsPaused { .. } => "starts_paused",
+        Reason::StandbyShort { .. } => "standby_short",
+    }
+}
+
+pub(crate) fn policy(w: &WorkloadConfig) -> api::PolicySummary {
+    let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    api::PolicySummary {
+        step_ms: ms(w.step),
+        tick_ms: ms(w.tick),
+        replicas_min: w.replicas.min,
+        replicas_max: w.replicas.max,
+        standby_min: w.standby.min,
+        standby_max: w.standby.max,
+        standby_price: w.standby.price,
+        error_budget: w.error_budget,
+        latency_bound_ms: w.latency_bound.map(|bound| bound.as_secs_f64() * 1e3),
+        hold_ms: ms(w.hold),
+        margin: match w.margin {
+            MarginConfig::Controlled => "controlled".to_owned(),
+            MarginConfig::Fixed(share) => share.to_string(),
+        },
+        demand: match w.demand {
+            config::DemandSource::Proxy => api::DemandSource::Proxy,
+            config::DemandSource::Push => api::DemandSource::Push,
+        },
+        command: w.command.clone(),
+    }
+}
+
+/// A forecast of `steps` steps, with rows for levels turned into columns for charts.
+pub(crate) fn forecast(
+    workload: &WorkloadConfig,
+    forecaster: &Forecaster,
+    steps: usize,
+    levels: &[f64],
+) -> api::Forecast {
+    let forecast: Forecast = forecaster.forecast(steps, levels);
+    api::Forecast {
+        workload: workload.name.clone(),
+        unit: workload.unit.clone(),
+        issued_at_ms: forecast.issued_at.as_millis(),
+        step_ms: u64::try_from(forecast.step.as_millis()).unwrap_or(u64::MAX),
+        model: format!("online-{}", forecast.model_version),
+        trust: trust(&forecaster.trust()),
+        timestamps_ms: (0..forecast.steps()).map(|h| forecast.begins_at(h).as_millis()).collect(),
+        columns: (0..levels.len()).map(|q| forecast.values.iter().map(|row| row[q]).collect()).collect(),
+        quantiles: forecast.quantiles,
+    }
+}
+
+/// What the journal says about an event of the planner; `None` for the observations that come every tick.
+pub(crate) fn event(at: Timestamp, workload: &str, event: &Event) -> Option<api::Event> {
+    let of = |kind: &str, instance: Option<InstanceId>, message: String| api::Event {
+        at_ms: at.as_millis(),
+        workload: Some(workload.to_owned()),
+        kind: kind.to_owned(),
+        instance: instance.map(|id| name_of(workload, id).as_str().to_owned()),
+        message,
+        took_ms: None,
+    };
+    let name = |id: &InstanceId| -> InstanceName { name_of(workload, *id) };
+    let with = |took: &std::time::Duration, event: api::Event| api::Event {
+        took_ms: Some(took.as_secs_f64() * 1e3),
+        ..event
+    };
+    Some(match event {
+        Event::InstanceReady { instance, took, .. } => {
+            let message = format!("{} is ready after {took:.1?}", name(instance));
+            with(took, of("instance_ready", Some(*instance), message))
+        }
+        Event::InstanceParked { instance, .. } => {
+            of("instance_parked", Some(*instance), format!("{} stands by, frozen", name(instance)))
+        }
+        Event::InstancePromoted { instance, took, .. } => {
+            let message = format!("{} was thawed and verified in {took:.1?}", name(instance));
+            with(took, of("instance_promoted", Some(*instance), message))
+        }
+        Event::InstanceDrained { instance, .. } => of(
+            "instance_drained",
+            Some(*instance),
+            format!("{} has answered its last request", name(instance)),
+        ),
+        Event::InstanceStopped { instance, .. } => {
+            of("instance_stopped", Some(*instance), format!("{} has stopped", name(instance)))
+        }
+        Event::ActionFailed { instance, reason, .. } => of("action_failed", *instance, reason.clone()),
+        Event::InstanceExited { instance, reason, .. } => {
+            of("instance_exited", Some(*instance), format!("{} ended by itself: {reason}", name(instance)))
+        }
+        Event::InstanceUnhealthy { instance, reason, .. } => {
+            of("instance_unhealthy", Some(*instance), format!("{} is unhealthy: {reason}", name(instance)))
+        }
+        Event::InstanceHealthy { instance, .. } => {
+            of("instance_healthy", Some(*instance), format!("{} is healthy again", name(instance)))
+        }
+        Event::InstanceAdopted { instance, role, parked, .. } => {
+            let what = match (role, parked) {
+                (Role::Active, _) => "active",
+                (Role::Standby, true) => "standby, frozen",
+                (Role::Standby, false) => "standby",
+            };
+            of("instance_adopted", Some(*instance), format!("{} was found running, {what}", name(instance)))
+        }
+        Event::OverrideSet { decision, .. } => {
+            let count = |n: Option<u32>| n.map_or("as planned".to_owned(), |n| n.to_string());
+            let message = format!(
+                "{} pinned active {} and standby {}: {}",
+                decision.author,
+                count(decision.active),
+                count(decision.standby),
+                decision.reason
+            );
+            of("override_set", None, message)
+        }
+        Event::OverrideCleared { .. } => of("override_cleared", None, "the override was removed".to_owned()),
+        Event::DemandObserved { .. }
+        | Event::LoadObserved { .. }
+        | Event::BackendObserved { .. }
+        | Event::WeightsApplied { .. } => return None,
+    })
+}

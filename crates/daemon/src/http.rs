@@ -1,0 +1,83 @@
+//! The HTTP API, the metrics and the dashboard, on one address.
+//!
+//! Handlers read the published snapshot, the memory of recent things and the history; only commands reach the control
+//! loop. Every answer that is not 2xx carries `{error, hint}`. There is no login: the address is a loopback one unless
+//! the configuration says otherwise, and [`guard`] keeps web pages of other origins from using it.
+
+mod assets;
+mod failure;
+mod guard;
+mod openapi;
+mod query;
+mod read;
+mod server;
+mod write;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post, put};
+use forecast::Timestamp;
+use history::Store;
+use tokio::sync::{mpsc, watch};
+
+use crate::control_loop::Command;
+use crate::metrics::Metrics;
+use crate::recent::Recent;
+use crate::recorder::Health;
+use crate::view::View;
+
+pub(crate) use server::serve;
+
+/// What handlers work with.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) view: watch::Receiver<Arc<View>>,
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) recent: Arc<Recent>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) started_at: Timestamp,
+    pub(crate) address: SocketAddr,
+}
+
+impl Api {
+    fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
+    }
+}
+
+/// Everything that is served.
+pub(crate) fn router(api: Arc<Api>) -> Router {
+    let v1 = Router::new()
+        .route("/status", get(read::status))
+        .route("/workloads", get(read::workloads))
+        .route("/workloads/{id}", get(read::workload))
+        .route("/workloads/{id}/series", get(read::series))
+        .route("/workloads/{id}/forecast", get(read::forecast))
+        .route("/workloads/{id}/plan", get(read::plan))
+        .route("/workloads/{id}/plans", get(read::plans))
+        .route("/workloads/{id}/samples", post(write::push_samples))
+        .route("/workloads/{id}/override", put(write::set_override).delete(write::clear_override))
+        .route("/events", get(read::events))
+        .route("/openapi.json", get(openapi::document));
+    Router::new()
+        .nest("/api/v1", v1)
+        .route("/metrics", get(read::metrics))
+        .route("/", get(assets::page))
+        .route("/assets/{name}", get(assets::asset))
+        .fallback(failure::not_found)
+        .method_not_allowed_fallback(failure::method_not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(guard::in_time))
+        .layer(from_fn_with_state(api.clone(), guard::own_host))
+        .layer(from_fn(guard::security_headers))
+        .with_state(api)
+}
+
+/// Largest request body.
+const BODY_BYTES_MAX: usize = 1 << 20;

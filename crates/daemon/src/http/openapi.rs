@@ -1,0 +1,63 @@
+//! The description of the API, derived from the handlers and the wire types.
+
+use std::sync::LazyLock;
+
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use utoipa::OpenApi;
+
+use super::{read, write};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "foreshadow",
+        description = "Predictive autoscaler. Instants are milliseconds since 1970 (UTC); demand is in the workload's unit. \
+                       Every answer that is not 2xx carries what was wrong and what to do.",
+    ),
+    paths(
+        read::status,
+        read::workloads,
+        read::workload,
+        read::series,
+        read::forecast,
+        read::plan,
+        read::plans,
+        read::events,
+        read::metrics,
+        write::push_samples,
+        write::set_override,
+        write::clear_override,
+    )
+)]
+struct Document;
+
+/// The OpenAPI document.
+pub(crate) async fn document() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], TEXT.as_str())
+}
+
+static TEXT: LazyLock<String> = LazyLock::new(|| Document::openapi().to_json().unwrap_or_default());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_describes_every_address_and_the_error_body() {
+        let document: serde_json::Value = serde_json::from_str(&TEXT).expect("JSON");
+        let paths = document["paths"].as_object().expect("paths");
+        for path in [
+            "/api/v1/status",
+            "/api/v1/workloads/{id}/override",
+            "/api/v1/workloads/{id}/samples",
+            "/metrics",
+        ] {
+            assert!(paths.contains_key(path), "{path}");
+        }
+        assert_eq!(paths.len(), 11);
+        for schema in ["ErrorBody", "WorkloadDetail", "Plan", "Series", "Forecast", "Override"] {
+            assert!(document["components"]["schemas"].get(schema).is_some(), "{schema}");
+        }
+    }
+}

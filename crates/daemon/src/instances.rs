@@ -1,0 +1,179 @@
+//! Between the planner's words and the provider's: the only file that knows both.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use planner::{Action, ActionId, ActionKind, Event, InstanceId};
+use provider::{
+    InstanceInfo, InstanceName, InstanceSpec, Listen, Probe, ProcessProvider, Provider, ProviderError,
+    ResourceLimits,
+};
+
+use crate::config::{ListenMode, ProbeConfig, WorkloadConfig};
+use crate::error::chain;
+
+/// The result of one order.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// What the planner is told.
+    pub(crate) event: Event,
+    /// Where a started instance is.
+    pub(crate) started: Option<InstanceInfo>,
+    /// How long it took.
+    pub(crate) took: Duration,
+}
+
+/// Where an instance is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) name: InstanceName,
+    pub(crate) pid: u32,
+    pub(crate) address: SocketAddr,
+}
+
+impl From<&InstanceInfo> for Place {
+    fn from(info: &InstanceInfo) -> Place {
+        Place { name: info.name.clone(), pid: info.pid, address: info.addr }
+    }
+}
+
+/// The provider's name of an instance, for example `web-17`.
+pub(crate) fn name_of(workload: &str, id: InstanceId) -> InstanceName {
+    // A workload's name was checked to be letters, digits and `-`, and short.
+    InstanceName::new(format!("{workload}-{id}"))
+        .expect("a checked workload name and a number make a good name")
+}
+
+/// The instance behind a provider's name, if it is one of this workload's.
+pub(crate) fn id_of(workload: &str, name: &InstanceName) -> Option<InstanceId> {
+    let number = name.as_str().strip_prefix(workload)?.strip_prefix('-')?;
+    let id: u64 = number.parse().ok()?;
+    (id.to_string() == number).then(|| InstanceId::new(id))
+}
+
+/// The order for one instance.
+pub(crate) fn spec(workload: &WorkloadConfig, id: InstanceId, deadline: Duration) -> InstanceSpec {
+    let name = name_of(&workload.name, id);
+    InstanceSpec {
+        env: workload.env.clone(),
+        working_dir: workload.working_dir.clone(),
+        probe: match &workload.probe {
+            ProbeConfig::Tcp => Probe::Tcp,
+            ProbeConfig::Http(path) => Probe::Http { path: path.clone() },
+        },
+        probe_interval: workload.probe_interval,
+        probe_timeout: workload.probe_timeout,
+        start_deadline: deadline,
+        listen: match workload.listen_mode {
+            ListenMode::Port => Listen::Port,
+            ListenMode::Socket => Listen::PassedSocket,
+        },
+        log_limit: workload.log_limit,
+        limits: ResourceLimits {
+            cpu_cores: workload.limits.cpu,
+            memory_bytes: workload.limits.memory,
+            pids: workload.limits.pids,
+        },
+        ..InstanceSpec::new(name, workload.name.as_str(), workload.command.clone())
+    }
+}
+
+/// Carries out an order about one instance; orders about the route table and about draining are the proxy's.
+///
+/// `time_left` is the planner's patience: an order that takes longer has failed.
+pub(crate) async fn execute(
+    provider: Arc<ProcessProvider>,
+    workload: Arc<WorkloadConfig>,
+    action: Action,
+    time_left: Duration,
+) -> Done {
+    let begun = Instant::now();
+    let (id, name) = match action.kind.instance() {
+        Some(instance) => (Some(instance), name_of(&workload.name, instance)),
+        None => {
+            return failed(
+                &action,
+                "an order without an instance was given to the provider".to_owned(),
+                begun,
+            );
+        }
+    };
+    let work = async {
+        match (&action.kind, id) {
+            (ActionKind::Start { .. }, Some(id)) => {
+                let info = provider.start(spec(&workload, id, time_left)).await?;
+                Ok(Some(info))
+            }
+            (ActionKind::Park { .. }, _) => provider.park(&name).await.map(|()| None),
+            (ActionKind::Promote { .. }, _) => provider.promote(&name).await.map(|_| None),
+            (ActionKind::Stop { .. }, _) => {
+                stop(&provider, &name, workload.deadlines.stop).await.map(|()| None)
+            }
+            (ActionKind::Drain { .. } | ActionKind::SetWeights { .. } | ActionKind::Start { .. }, _) => {
+                Err(ProviderError::Unknown(name.clone()))
+            }
+        }
+    };
+    match tokio::time::timeout(time_left + SLACK, work).await {
+        Ok(Ok(started)) => succeeded(&action, started, begun),
+        Ok(Err(error)) => failed(&action, chain(&error), begun),
+        Err(_) => failed(&action, format!("{name}: not done within {time_left:?}"), begun),
+    }
+}
+
+/// Stops an instance; one that is gone already is stopped.
+async fn stop(provider: &ProcessProvider, name: &InstanceName, grace: Duration) -> Result<(), ProviderError> {
+    match provider.stop(name, grace).await {
+        Ok(()) | Err(ProviderError::Unknown(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn succeeded(action: &Action, started: Option<InstanceInfo>, begun: Instant) -> Done {
+    let took = begun.elapsed();
+    let id = action.id;
+    let event = match action.kind {
+        ActionKind::Start { instance, .. } => Event::InstanceReady { action: id, instance, took },
+        ActionKind::Park { instance } => Event::InstanceParked { action: id, instance },
+        ActionKind::Promote { instance } => Event::InstancePromoted { action: id, instance, took },
+        ActionKind::Drain { instance } => Event::InstanceDrained { action: id, instance },
+        ActionKind::Stop { instance } => Event::InstanceStopped { action: id, instance },
+        ActionKind::SetWeights { .. } => {
+            Event::WeightsApplied { action: id, workload: action.workload.clone() }
+        }
+    };
+    Done { event, started, took }
+}
+
+fn failed(action: &Action, reason: String, begun: Instant) -> Done {
+    Done { event: refusal(action.id, action.kind.instance(), reason), started: None, took: begun.elapsed() }
+}
+
+/// The answer to an order that was not carried out.
+pub(crate) fn refusal(action: ActionId, instance: Option<InstanceId>, reason: String) -> Event {
+    Event::ActionFailed { action, instance, reason }
+}
+
+/// The provider keeps its own deadlines; ours only catches a provider that hangs.
+const SLACK: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_is_found_again_by_its_name() {
+        let id = InstanceId::new(17);
+        assert_eq!(id_of("web", &name_of("web", id)), Some(id));
+    }
+
+    #[test]
+    fn a_name_of_another_workload_is_not_taken_for_ours() {
+        let name = |text| InstanceName::new(text).expect("a good name");
+        for foreign in ["web-a-17", "webb-17", "web-", "web-017", "web-+1", "web17"] {
+            assert_eq!(id_of("web", &name(foreign)), None, "{foreign}");
+        }
+        assert_eq!(id_of("web-a", &name("web-a-17")), Some(InstanceId::new(17)));
+    }
+}

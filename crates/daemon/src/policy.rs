@@ -1,0 +1,58 @@
+//! From a configured workload to the planner's policy.
+
+use planner::{
+    CapacityPolicy, Deadlines, Limits, Margin, Mode, Objective, Policy, Prices, ShiftPolicy, WorkloadPolicy,
+};
+
+use crate::config::{self, CapacityConfig, MarginConfig, WorkloadConfig};
+
+pub(crate) fn policy(workloads: &[WorkloadConfig]) -> Policy {
+    Policy { workloads: workloads.iter().map(workload).collect(), limits: Limits::default() }
+}
+
+fn workload(w: &WorkloadConfig) -> WorkloadPolicy {
+    let capacity = match w.capacity {
+        CapacityConfig::Pinned(units) => CapacityPolicy::Pinned(units),
+        CapacityConfig::LearnFrom(initial) => CapacityPolicy::Learned { initial },
+    };
+    let base = WorkloadPolicy::new(w.name.as_str(), w.step, capacity);
+    WorkloadPolicy {
+        tick: w.tick,
+        // The configuration was checked, so the zone exists.
+        time_zone: w.time_zone.as_deref().and_then(|name| jiff::tz::TimeZone::get(name).ok()),
+        replicas_min: w.replicas.min,
+        replicas_max: w.replicas.max,
+        standby_min: w.standby.min,
+        standby_max: w.standby.max,
+        objective: Objective { error_budget: w.error_budget, latency_bound: w.latency_bound },
+        prices: Prices { active: 1.0, standby: w.standby.price, start: w.start_cost.unwrap_or(w.lead_cold) },
+        lead_cold: w.lead_cold,
+        lead_promote: w.lead_promote,
+        hold: w.hold,
+        margin: match w.margin {
+            MarginConfig::Controlled => Margin::Controlled,
+            MarginConfig::Fixed(safety_margin) => Margin::Fixed { safety_margin },
+        },
+        shift: ShiftPolicy {
+            first_share: w.shift.first_share,
+            step_every: w.shift.step_every,
+            ..ShiftPolicy::default()
+        },
+        deadlines: Deadlines {
+            start: w.deadlines.start,
+            promote: w.deadlines.promote,
+            park: w.deadlines.park,
+            drain: w.deadlines.drain,
+            // The provider kills after the configured time; the order is late only some time after that.
+            stop: w.deadlines.stop + STOP_SLACK,
+            ..Deadlines::default()
+        },
+        mode: match w.mode {
+            config::Mode::Observe => Mode::Observe,
+            config::Mode::Act => Mode::Act,
+        },
+        ..base
+    }
+}
+
+const STOP_SLACK: std::time::Duration = std::time::Duration::from_secs(10);

@@ -1,0 +1,226 @@
+//! Writes history: one thread, one durable write each second, bounded memory.
+//!
+//! The control loop must never wait for a disk, so it hands records over without blocking. While the disk is full or
+//! failing, records wait here up to a bound, then the oldest are dropped and counted; serving goes on, and writing goes
+//! on by itself once there is room.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use forecast::Timestamp;
+use history::{Batch, EventRecord, HistoryError, PlanRecord, Retention, Sample, Store};
+
+use crate::error::chain;
+
+/// Something to be remembered.
+#[derive(Debug)]
+pub(crate) enum Record {
+    Samples(Vec<Sample>),
+    Event(EventRecord),
+    Plan(PlanRecord),
+    /// A small value under a key.
+    Value(String, Vec<u8>),
+}
+
+/// Where records are left; dropping it writes what is left and ends the thread.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    sender: Option<SyncSender<Record>>,
+    thread: Option<JoinHandle<()>>,
+    health: Arc<Health>,
+}
+
+/// How writing goes.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    written: AtomicU64,
+    dropped: AtomicU64,
+    failure: Mutex<Option<(api::HistoryState, String)>>,
+}
+
+impl Health {
+    pub(crate) fn status(&self) -> api::HistoryStatus {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (state, detail) = match failure {
+            None => (api::HistoryState::Ok, None),
+            Some((state, detail)) => (state, Some(detail)),
+        };
+        api::HistoryStatus {
+            state,
+            detail,
+            records_written: self.written.load(Ordering::Relaxed),
+            records_dropped: self.dropped.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Recorder {
+    /// Starts the thread.
+    pub(crate) fn start(store: Arc<Store>) -> std::io::Result<Recorder> {
+        let (sender, receiver) = sync_channel(QUEUE_MAX);
+        let health = Arc::new(Health::default());
+        let writer =
+            Writer { store, health: health.clone(), pending: Batch::default(), next_upkeep: Instant::now() };
+        let thread =
+            std::thread::Builder::new().name("history".into()).spawn(move || writer.run(&receiver))?;
+        Ok(Recorder { sender: Some(sender), thread: Some(thread), health })
+    }
+
+    pub(crate) fn health(&self) -> Arc<Health> {
+        self.health.clone()
+    }
+
+    /// Hands a record over; it is dropped and counted when the queue is full.
+    pub(crate) fn record(&self, record: Record) {
+        let Some(sender) = &self.sender else { return };
+        if sender.try_send(record).is_err() {
+            self.health.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.sender = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Writer {
+    store: Arc<Store>,
+    health: Arc<Health>,
+    pending: Batch,
+    next_upkeep: Instant,
+}
+
+impl Writer {
+    fn run(mut self, receiver: &Receiver<Record>) {
+        let mut next_write = Instant::now() + WRITE_EVERY;
+        loop {
+            match receiver.recv_timeout(next_write.saturating_duration_since(Instant::now())) {
+                Ok(record) => self.take(record),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.write();
+                    self.upkeep();
+                    next_write = Instant::now() + WRITE_EVERY;
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.write();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, record: Record) {
+        match record {
+            Record::Samples(samples) => self.pending.samples.extend(samples),
+            Record::Event(event) => self.pending.events.push(event),
+            Record::Plan(plan) => self.pending.plans.push(plan),
+            Record::Value(key, value) => {
+                self.pending.values.retain(|(other, _)| *other != key);
+                self.pending.values.push((key, value));
+            }
+        }
+        let mut dropped = trim(&mut self.pending.samples, SAMPLES_PENDING_MAX);
+        dropped += trim(&mut self.pending.events, RECORDS_PENDING_MAX);
+        dropped += trim(&mut self.pending.plans, RECORDS_PENDING_MAX);
+        self.health.dropped.fetch_add(dropped as u64, Ordering::Relaxed);
+    }
+
+    fn write(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let count = self.pending.len() as u64;
+        let failure = match self.store.write(&self.pending) {
+            Ok(()) => {
+                self.pending = Batch::default();
+                self.health.written.fetch_add(count, Ordering::Relaxed);
+                None
+            }
+            Err(error @ HistoryError::NoSpace { .. }) => Some((api::HistoryState::Full, chain(&error))),
+            Err(
+                error @ (HistoryError::NotFinite { .. }
+                | HistoryError::Name { .. }
+                | HistoryError::Limit { .. }),
+            ) => {
+                // A record that can never be written must not hold up all others.
+                tracing::error!(error = chain(&error), "history refuses a batch; it is dropped");
+                self.pending = Batch::default();
+                self.health.dropped.fetch_add(count, Ordering::Relaxed);
+                None
+            }
+            Err(error) => Some((api::HistoryState::Failing, chain(&error))),
+        };
+        let mut state = self.health.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*state, &failure) {
+            (None, Some((_, detail))) => {
+                tracing::error!(detail, "history cannot be written; serving goes on")
+            }
+            (Some(_), None) => tracing::info!("history is written again"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        *state = failure;
+    }
+
+    /// Packs and forgets old records, a bounded amount each time.
+    fn upkeep(&mut self) {
+        if Instant::now() < self.next_upkeep {
+            return;
+        }
+        self.next_upkeep = Instant::now() + UPKEEP_EVERY;
+        let now = clock();
+        let work = || -> Result<(), HistoryError> {
+            for _ in 0..UPKEEP_ROUNDS_MAX {
+                if !self.store.compact(now)?.more {
+                    break;
+                }
+            }
+            self.store.retain(&retention(), now)?;
+            Ok(())
+        };
+        if let Err(error) = work() {
+            tracing::warn!(error = chain(&error), "history upkeep failed; it is tried again");
+        }
+    }
+}
+
+/// The time of day as the whole daemon counts it.
+pub(crate) fn clock() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn retention() -> Retention {
+    Retention {
+        samples: Some(SAMPLES_KEPT),
+        metrics: [("cpu_cores".to_owned(), USAGE_KEPT), ("memory_bytes".to_owned(), USAGE_KEPT)].into(),
+        events: Some(EVENTS_KEPT),
+        plans: Some(EVENTS_KEPT),
+    }
+}
+
+fn trim<T>(records: &mut Vec<T>, max: usize) -> usize {
+    let excess = records.len().saturating_sub(max);
+    records.drain(..excess);
+    excess
+}
+
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+const UPKEEP_EVERY: Duration = Duration::from_secs(60);
+const UPKEEP_ROUNDS_MAX: usize = 8;
+/// Records on their way to the thread.
+const QUEUE_MAX: usize = 16_384;
+/// Samples, and records of the other kinds, that wait while nothing can be written.
+const SAMPLES_PENDING_MAX: usize = 50_000;
+const RECORDS_PENDING_MAX: usize = 5_000;
+const DAY: Duration = Duration::from_secs(86_400);
+const SAMPLES_KEPT: Duration = Duration::from_secs(400 * DAY.as_secs());
+const USAGE_KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
+const EVENTS_KEPT: Duration = Duration::from_secs(90 * DAY.as_secs());

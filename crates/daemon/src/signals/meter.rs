@@ -1,0 +1,404 @@
+//! Demand counted at the proxy.
+//!
+//! The proxy's counters only grow, and begin anew with another proxy. A reading is compared with the one before; what
+//! arrived between two readings is spread evenly over the time between them, so that a step's demand does not depend on
+//! when exactly the proxy was asked. A step that was watched for less than half of its length is missing, not small; so
+//! is one in which nothing arrived while nothing could have been served: a service that is down has no demand to show.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use forecast::Timestamp;
+use proxy::control::{Histogram, WorkloadStats};
+
+/// One reading of one workload's counters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading<'a> {
+    pub(crate) at: Timestamp,
+    /// When the proxy started; another value means that counters began anew.
+    pub(crate) proxy_started_at: u64,
+    pub(crate) stats: &'a WorkloadStats,
+    /// Whether at least one instance is in traffic.
+    pub(crate) serving: bool,
+}
+
+/// What one reading adds to what was known.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Observed {
+    pub(crate) load: Option<Load>,
+    pub(crate) steps: Vec<StepDone>,
+    pub(crate) backends: Vec<BackendDelta>,
+    pub(crate) health: Vec<HealthChange>,
+}
+
+/// Demand over the last tick.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Load {
+    /// Requests per second.
+    pub(crate) rate: f64,
+    pub(crate) in_flight: u32,
+}
+
+/// A step that is over.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StepDone {
+    pub(crate) start: Timestamp,
+    /// Requests per second; `None` where the step was not watched.
+    pub(crate) demand: Option<f64>,
+    /// Requests per second that failed or came after the latency bound; at most `demand`.
+    pub(crate) missed: f64,
+    /// Requests per second that failed.
+    pub(crate) errors: f64,
+    pub(crate) latency: Histogram,
+}
+
+/// What one backend did between two readings.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct BackendDelta {
+    pub(crate) id: u64,
+    pub(crate) requests: u64,
+    pub(crate) errors: u64,
+    pub(crate) latency: Histogram,
+    pub(crate) in_flight: u32,
+}
+
+/// A health check changed its mind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HealthChange {
+    pub(crate) id: u64,
+    pub(crate) healthy: bool,
+}
+
+/// Compares readings of one workload.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    step: Duration,
+    tick: Duration,
+    latency_bound: Option<Duration>,
+    last: Option<Last>,
+    /// Arrivals at recent readings, for the rate over the last tick.
+    recent: VecDeque<(Timestamp, u64)>,
+    backends: BTreeMap<u64, BackendLast>,
+    current: Option<Accumulator>,
+}
+
+#[derive(Debug)]
+struct Last {
+    at: Timestamp,
+    proxy_started_at: u64,
+    arrivals: u64,
+    failed: u64,
+    latency: Histogram,
+}
+
+#[derive(Debug)]
+struct BackendLast {
+    requests: u64,
+    errors: u64,
+    latency: Histogram,
+    healthy: bool,
+}
+
+/// The step that is not over yet.
+#[derive(Debug)]
+struct Accumulator {
+    start: Timestamp,
+    watched: Duration,
+    arrivals: f64,
+    failed: f64,
+    late: f64,
+    latency: Histogram,
+    served: bool,
+}
+
+impl Accumulator {
+    fn new(start: Timestamp) -> Accumulator {
+        Accumulator {
+            start,
+            watched: Duration::ZERO,
+            arrivals: 0.0,
+            failed: 0.0,
+            late: 0.0,
+            latency: Histogram::new(),
+            served: false,
+        }
+    }
+
+    fn done(self, step: Duration) -> StepDone {
+        let seconds = self.watched.as_secs_f64();
+        let watched_enough = self.watched * 2 >= step && seconds > 0.0;
+        let says_something = self.served || self.arrivals > 0.0;
+        if !(watched_enough && says_something) {
+            return StepDone {
+                start: self.start,
+                demand: None,
+                missed: 0.0,
+                errors: 0.0,
+                latency: self.latency,
+            };
+        }
+        let demand = self.arrivals / seconds;
+        StepDone {
+            start: self.start,
+            demand: Some(demand),
+            missed: ((self.failed + self.late) / seconds).min(demand),
+            errors: self.failed / seconds,
+            latency: self.latency,
+        }
+    }
+}
+
+impl Meter {
+    pub(crate) fn new(step: Duration, tick: Duration, latency_bound: Option<Duration>) -> Meter {
+        Meter {
+            step,
+            tick,
+            latency_bound,
+            last: None,
+            recent: VecDeque::new(),
+            backends: BTreeMap::new(),
+            current: None,
+        }
+    }
+
+    /// Takes a reading.
+    pub(crate) fn read(&mut self, reading: Reading<'_>) -> Observed {
+        let mut observed = Observed::default();
+        let fresh = self.last.as_ref().is_none_or(|last| {
+            last.proxy_started_at != reading.proxy_started_at
+                || last.at > reading.at
+                || last.arrivals > reading.stats.arrivals
+        });
+        if fresh {
+            // Nothing to compare with: this reading is where counting begins.
+            self.recent.clear();
+            self.backends.clear();
+        } else if let Some(last) = self.last.take() {
+            self.accumulate(&last, reading, &mut observed.steps);
+        }
+        self.last = Some(Last {
+            at: reading.at,
+            proxy_started_at: reading.proxy_started_at,
+            arrivals: reading.stats.arrivals,
+            failed: reading.stats.failed,
+            latency: reading.stats.latency.clone(),
+        });
+        observed.load = self.load(reading);
+        self.read_backends(reading.stats, &mut observed);
+        observed
+    }
+
+    /// Closes the steps that are over although no reading came; call it when time has passed.
+    pub(crate) fn advance(&mut self, now: Timestamp) -> Vec<StepDone> {
+        let mut done = Vec::new();
+        let patience = self.tick.max(PATIENCE_MIN);
+        self.close_until(now.saturating_sub(patience), &mut done);
+        done
+    }
+
+    fn accumulate(&mut self, last: &Last, reading: Reading<'_>, done: &mut Vec<StepDone>) {
+        let span = reading.at.since(last.at);
+        let arrivals = (reading.stats.arrivals - last.arrivals) as f64;
+        let latency = reading.stats.latency.subtract(&last.latency);
+        let mut from = last.at;
+        self.close_until(from, done);
+        // Failures and latencies are not spread: nearly all of them belong to the step in which the span begins.
+        let first = self.current.get_or_insert_with(|| Accumulator::new(from.align_down(self.step)));
+        first.failed += reading.stats.failed.saturating_sub(last.failed) as f64;
+        first.late += self.latency_bound.map_or(0, |bound| latency.count_above(bound)) as f64;
+        first.latency.merge(&latency);
+        while from < reading.at {
+            let current = self.current.get_or_insert_with(|| Accumulator::new(from.align_down(self.step)));
+            let until = (current.start + self.step).min(reading.at);
+            let part = until.since(from);
+            current.watched += part;
+            current.arrivals += arrivals * part.as_secs_f64() / span.as_secs_f64();
+            current.served |= reading.serving;
+            if until == current.start + self.step {
+                done.extend(self.current.take().map(|step| step.done(self.step)));
+            }
+            from = until;
+        }
+    }
+
+    /// Closes the current step if it ended at or before `until`, and reports the steps after it that nobody watched.
+    fn close_until(&mut self, until: Timestamp, done: &mut Vec<StepDone>) {
+        while done.len() < STEPS_CLOSED_MAX {
+            let Some(current) = &self.current else { return };
+            let end = current.start + self.step;
+            if end > until {
+                return;
+            }
+            done.extend(self.current.replace(Accumulator::new(end)).map(|step| step.done(self.step)));
+        }
+        // A gap longer than that is one jump: the forecaster counts the steps between by itself.
+        self.current = Some(Accumulator::new(until.align_down(self.step)));
+    }
+
+    fn load(&mut self, reading: Reading<'_>) -> Option<Load> {
+        self.recent.push_back((reading.at, reading.stats.arrivals));
+        // Keep the newest reading that is at least one tick old, and everything after it.
+        while self.recent.len() > 2 && reading.at.since(self.recent[1].0) >= self.tick {
+            self.recent.pop_front();
+        }
+        if self.recent.len() > READINGS_MAX {
+            self.recent.pop_front();
+        }
+        let (at, arrivals) = *self.recent.front()?;
+        let seconds = reading.at.since(at).as_secs_f64();
+        let rate =
+            (seconds > 0.0).then(|| reading.stats.arrivals.saturating_sub(arrivals) as f64 / seconds)?;
+        Some(Load { rate, in_flight: reading.stats.in_flight })
+    }
+
+    fn read_backends(&mut self, stats: &WorkloadStats, observed: &mut Observed) {
+        for backend in &stats.backends {
+            let last = self.backends.get(&backend.id);
+            if let Some(last) = last.filter(|last| last.requests <= backend.requests) {
+                observed.backends.push(BackendDelta {
+                    id: backend.id,
+                    requests: backend.requests - last.requests,
+                    errors: backend.errors.saturating_sub(last.errors),
+                    latency: backend.latency.subtract(&last.latency),
+                    in_flight: backend.in_flight,
+                });
+            }
+            // A backend that is new in the table is taken for healthy until the checks say otherwise.
+            if last.map_or(true, |last| last.healthy) != backend.healthy {
+                observed.health.push(HealthChange { id: backend.id, healthy: backend.healthy });
+            }
+            self.backends.insert(
+                backend.id,
+                BackendLast {
+                    requests: backend.requests,
+                    errors: backend.errors,
+                    latency: backend.latency.clone(),
+                    healthy: backend.healthy,
+                },
+            );
+        }
+        self.backends.retain(|id, _| stats.backends.iter().any(|backend| backend.id == *id));
+    }
+}
+
+/// A step is closed without a reading this long after its end, or a tick if that is longer.
+const PATIENCE_MIN: Duration = Duration::from_secs(1);
+/// Unwatched steps reported one by one after a gap.
+const STEPS_CLOSED_MAX: usize = 64;
+/// Readings kept for the rate over the last tick.
+const READINGS_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meter() -> Meter {
+        Meter::new(Duration::from_secs(1), Duration::from_millis(500), Some(Duration::from_millis(100)))
+    }
+
+    fn stats(arrivals: u64, failed: u64) -> WorkloadStats {
+        WorkloadStats { workload: "web".into(), arrivals, failed, in_flight: 3, ..WorkloadStats::default() }
+    }
+
+    fn read(meter: &mut Meter, at_ms: i64, stats: &WorkloadStats) -> Observed {
+        meter.read(Reading { at: Timestamp::from_millis(at_ms), proxy_started_at: 1, stats, serving: true })
+    }
+
+    #[test]
+    fn a_steps_demand_is_its_arrivals_per_second() {
+        let mut meter = meter();
+        for (at, arrivals) in [(10_000, 0), (10_250, 10), (10_500, 20), (10_750, 30)] {
+            assert!(read(&mut meter, at, &stats(arrivals, 0)).steps.is_empty());
+        }
+        let steps = read(&mut meter, 11_000, &stats(40, 4)).steps;
+        assert_eq!(steps.len(), 1);
+        assert_eq!((steps[0].start, steps[0].demand), (Timestamp::from_millis(10_000), Some(40.0)));
+        assert_eq!((steps[0].missed, steps[0].errors), (4.0, 4.0));
+    }
+
+    #[test]
+    fn arrivals_across_a_boundary_are_shared_by_time() {
+        let mut meter = meter();
+        read(&mut meter, 10_000, &stats(0, 0));
+        read(&mut meter, 10_900, &stats(90, 0));
+        let step = &read(&mut meter, 11_100, &stats(110, 0)).steps[0];
+        assert!((step.demand.expect("watched") - 100.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_step_watched_for_less_than_half_is_missing() {
+        let mut meter = meter();
+        read(&mut meter, 10_700, &stats(0, 0));
+        let steps = read(&mut meter, 11_000, &stats(50, 0)).steps;
+        assert_eq!(steps[0].demand, None);
+    }
+
+    #[test]
+    fn a_step_in_which_nothing_could_be_served_is_missing_unless_something_arrived() {
+        let mut meter = meter();
+        let mut down = |at, arrivals| {
+            let stats = stats(arrivals, 0);
+            meter
+                .read(Reading {
+                    at: Timestamp::from_millis(at),
+                    proxy_started_at: 1,
+                    stats: &stats,
+                    serving: false,
+                })
+                .steps
+        };
+        down(10_000, 0);
+        assert_eq!(down(11_000, 0)[0].demand, None);
+        assert_eq!(down(12_000, 5)[0].demand, Some(5.0));
+    }
+
+    #[test]
+    fn another_proxy_begins_a_new_count_instead_of_a_negative_one() {
+        let mut meter = meter();
+        read(&mut meter, 10_000, &stats(1000, 0));
+        let stats = stats(5, 0);
+        let reading =
+            Reading { at: Timestamp::from_millis(10_250), proxy_started_at: 2, stats: &stats, serving: true };
+        assert_eq!(meter.read(reading).load, None);
+    }
+
+    #[test]
+    fn steps_without_any_reading_are_reported_as_missing() {
+        let mut meter = meter();
+        read(&mut meter, 10_000, &stats(0, 0));
+        read(&mut meter, 10_100, &stats(1, 0));
+        let steps = meter.advance(Timestamp::from_millis(14_050));
+        assert_eq!(steps.iter().map(|step| step.demand).collect::<Vec<_>>(), [None, None, None]);
+        assert!(meter.advance(Timestamp::from_millis(14_060)).is_empty());
+    }
+
+    #[test]
+    fn a_gap_of_years_costs_bounded_work() {
+        let mut meter = meter();
+        read(&mut meter, 10_000, &stats(0, 0));
+        read(&mut meter, 10_100, &stats(1, 0));
+        assert_eq!(meter.advance(Timestamp::from_secs(1_000_000_000)).len(), STEPS_CLOSED_MAX);
+        assert!(meter.advance(Timestamp::from_secs(1_000_000_000)).is_empty());
+    }
+
+    #[test]
+    fn the_rate_covers_the_last_tick() {
+        let mut meter = meter();
+        for i in 0..8 {
+            read(&mut meter, 10_000 + i * 250, &stats(10 * i as u64, 0));
+        }
+        let load = read(&mut meter, 12_000, &stats(170, 0)).load.expect("a rate");
+        // 60 at 11 500, 170 at 12 000.
+        assert_eq!(load, Load { rate: 220.0, in_flight: 3 });
+    }
+
+    #[test]
+    fn late_answers_count_as_missed() {
+        let mut meter = meter();
+        read(&mut meter, 10_000, &stats(0, 0));
+        let mut late = stats(10, 0);
+        late.latency.record(Duration::from_millis(500));
+        late.latency.record(Duration::from_millis(5));
+        assert_eq!(read(&mut meter, 11_000, &late).steps[0].missed, 1.0);
+    }
+}

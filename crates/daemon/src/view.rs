@@ -1,0 +1,31 @@
+//! What the rest of the daemon may know about the control loop: one immutable snapshot, swapped as a whole.
+
+use std::sync::Arc;
+
+use forecast::Forecaster;
+
+use crate::config::WorkloadConfig;
+
+/// The state at one moment.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) proxy: api::ProxyStatus,
+    /// Problems of the control loop; those of the history are added when they are asked for.
+    pub(crate) problems: Vec<api::Problem>,
+    pub(crate) workloads: Vec<WorkloadState>,
+}
+
+/// One workload at that moment.
+#[derive(Debug)]
+pub(crate) struct WorkloadState {
+    pub(crate) config: Arc<WorkloadConfig>,
+    pub(crate) detail: api::WorkloadDetail,
+    /// As it was after the last step.
+    pub(crate) forecaster: Arc<Forecaster>,
+}
+
+impl View {
+    pub(crate) fn workload(&self, name: &str) -> Option<&WorkloadState> {
+        self.workloads.iter().find(|workload| workload.config.name == name)
+    }
+}

@@ -108,6 +108,7 @@ async function readSeries(name, now, stepMs) {
   const since = extend ? known.timestamps_ms.at(-2) : from;
   const answer = await optional(get(workload(name, "/series"), { from: since, to: Math.ceil(now) }));
   if (name !== state.selected || answer === null) return known;
+  if (extend && answer.timestamps_ms.length === 0) return known;
   state.series = extend && answer.step_ms === known.step_ms ? joined(known, answer, since, from) : answer;
   state.seriesReadAt = Date.now();
   return state.series;

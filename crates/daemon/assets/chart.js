@@ -22,10 +22,14 @@ export function rangeFor(stepMs) {
   return (RANGES.find(([, range]) => range >= stepMs * STEPS_SHOWN) ?? RANGES.at(-1))[1];
 }
 
+/** Most steps of forecast asked for at once. */
+const AHEAD_STEPS_MAX = 1000;
+
 /** How far ahead the chart looks: enough to see a cold start pay off. */
 export function aheadFor(rangeMs, detail) {
-  const lead = Math.max(2.5 * detail.lead_times.cold_ms, 4 * detail.policy.step_ms);
-  return Math.min(Math.max(AHEAD_SHARE * rangeMs, lead), 0.6 * rangeMs);
+  const { step_ms: step } = detail.policy;
+  const lead = Math.max(2.5 * detail.lead_times.cold_ms, 4 * step);
+  return Math.min(Math.max(AHEAD_SHARE * rangeMs, lead), 0.6 * rangeMs, AHEAD_STEPS_MAX * step);
 }
 
 /** Buttons for the ranges; returns a function that marks the one in force. */

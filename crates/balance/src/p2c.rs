@@ -32,10 +32,15 @@ pub fn pick(
     Some(first)
 }
 
-/// The cost of one more request: the estimated latency, grown by the requests that the target already works on in
-/// relation to its weight. `relative_weight` comes from [`Weights::relative`].
-pub fn cost(latency_s: f64, in_flight: u32, relative_weight: f64) -> f64 {
-    latency_s * (1.0 + f64::from(in_flight) / relative_weight.max(f64::MIN_POSITIVE))
+/// The cost of one more request: the estimated latency relative to the peers' mean (`baseline_s`), grown by the requests
+/// that the target already works on in relation to its weight. `relative_weight` comes from [`Weights::relative`].
+///
+/// Latencies within a factor of [`ALIKE`] of the mean count as equal, and so do all below [`LATENCY_FLOOR_S`]: between like
+/// targets the requests in flight, which are exact, should decide and not a scheduler's hiccup.
+pub fn cost(latency_s: f64, baseline_s: f64, in_flight: u32, relative_weight: f64) -> f64 {
+    let ratio = latency_s.max(LATENCY_FLOOR_S) / baseline_s.max(LATENCY_FLOOR_S);
+    let ratio = if ratio > ALIKE { ratio / ALIKE } else { (ratio * ALIKE).min(1.0) };
+    ratio * (1.0 + f64::from(in_flight) / relative_weight.max(f64::MIN_POSITIVE))
 }
 
 fn draw_usable(
@@ -74,5 +79,11 @@ fn below(random: u64, bound: u64) -> u64 {
 /// Draws until a usable, and then until a different target is found.
 pub const DRAWS: usize = 4;
 
-/// How much cheaper, as a ratio, the second choice must be: latency noise alone should not decide.
+/// Latencies this close to the mean, as a ratio, are alike.
+pub const ALIKE: f64 = 2.0;
+
+/// Latencies below a millisecond are not told apart.
+pub const LATENCY_FLOOR_S: f64 = 1e-3;
+
+/// How much cheaper, as a ratio, the second choice must be: a single request more or less among many should not decide.
 pub const TOLERANCE: f64 = 1.25;

@@ -13,8 +13,27 @@
 
 pub mod control;
 
+mod attempt;
+mod body;
+mod connection;
+mod counters;
+mod director;
+mod exchange;
+mod forward;
+mod headers;
+mod health;
+mod hold;
+mod lease;
+mod listener;
 mod options;
+mod pool;
 mod run;
+mod server;
+mod shard;
+mod socket;
+mod state;
+mod tunnel;
+mod view;
 
 pub use options::{Limits, ProxyOptions};
 pub use run::{RunError, run};

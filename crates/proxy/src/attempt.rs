@@ -1,0 +1,200 @@
+//! One attempt to have a request answered by one backend: over a pooled connection if there is one, over a fresh one if
+//! not or if the pooled one turns out to be closed.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{timeout, timeout_at};
+
+use crate::body::{RequestBody, Upload};
+use crate::headers::is_idempotent;
+use crate::lease::Lease;
+use crate::shard::Shard;
+use crate::view::{Choice, ShardRoute};
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    /// With a response head, and the moment it came.
+    Answered(Response<Incoming>, Instant, Lease),
+    /// Nothing was sent: the request is whole and may go elsewhere, whatever its method.
+    NotSent(Request<RequestBody>, Lease),
+    /// Something was sent and no response head came back. The request, if it may be repeated.
+    Broken(Option<Request<RequestBody>>, Lease),
+    /// No response head in time.
+    TimedOut,
+    /// The client did not deliver its request body.
+    ClientFault,
+}
+
+/// Sends `request` to the chosen backend.
+pub(crate) async fn attempt(
+    shard: &Shard,
+    route: &ShardRoute,
+    choice: Choice,
+    request: Request<RequestBody>,
+    began: Instant,
+) -> Attempt {
+    let mut lease = Lease::begin(route, choice, began);
+    let replay = Replay::of(&request);
+    let mut request = request;
+    let mut is_fresh_only = false;
+    loop {
+        let pooled = if is_fresh_only { None } else { lease.backend().pool.take() };
+        let is_reused = pooled.is_some();
+        let mut connection = match pooled {
+            Some(connection) => connection,
+            None => match connect(shard, route, &lease).await {
+                Ok(connection) => {
+                    lease.connected(Instant::now());
+                    connection
+                }
+                Err(error) => {
+                    fail(route, &lease, error.kind());
+                    return Attempt::NotSent(request, lease);
+                }
+            },
+        };
+        let upload = match request.body() {
+            RequestBody::Empty => None,
+            RequestBody::Stream(_, upload) => Some(Rc::clone(upload)),
+        };
+        let sending = connection.try_send_request(request);
+        let mut error = match in_time(sending, route.spec.timeouts.response_head, upload.as_deref()).await {
+            Some(Ok(response)) => return answered(route, lease, connection, response),
+            Some(Err(error)) => error,
+            None => {
+                fail(route, &lease, io::ErrorKind::TimedOut);
+                return Attempt::TimedOut;
+            }
+        };
+        if let Some(unsent) = error.take_message() {
+            request = unsent;
+            if is_reused {
+                continue;
+            }
+            fail(route, &lease, io::ErrorKind::ConnectionReset);
+            return Attempt::NotSent(request, lease);
+        }
+        let error = error.into_error();
+        if upload.is_some_and(|upload| upload.is_broken()) {
+            return Attempt::ClientFault;
+        }
+        match &replay {
+            // A pooled connection that the backend has closed meanwhile is nobody's failure.
+            Some(replay) if is_reused && is_closed(&error) => {
+                request = replay.request();
+                is_fresh_only = true;
+            }
+            replay => {
+                tracing::debug!(backend = lease.backend().state.id, %error, "no response head");
+                fail(route, &lease, io::ErrorKind::ConnectionReset);
+                return Attempt::Broken(replay.as_ref().map(Replay::request), lease);
+            }
+        }
+    }
+}
+
+/// Awaits a response head; the limit runs from the last piece of the request's body.
+async fn in_time<F: Future>(sending: F, limit: Duration, upload: Option<&Upload>) -> Option<F::Output> {
+    let mut sending = pin!(sending);
+    let mut until = Instant::now() + limit;
+    loop {
+        if let Ok(answer) = timeout_at(until.into(), sending.as_mut()).await {
+            return Some(answer);
+        }
+        let moved = upload.map(|upload| Instant::from(upload.moved()) + limit);
+        until = moved.filter(|&moved| moved > until)?;
+    }
+}
+
+fn answered(
+    route: &ShardRoute,
+    mut lease: Lease,
+    connection: SendRequest<RequestBody>,
+    response: Response<Incoming>,
+) -> Attempt {
+    let now = Instant::now();
+    let is_error = response.status().is_server_error();
+    let backend = lease.backend();
+    backend.state.answered();
+    backend.counters().responses.add(1);
+    backend.counters().latency.record(lease.elapsed(now));
+    route.observe(backend, now, lease.latency(now), is_error);
+    if is_error {
+        lease.failed();
+    }
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        lease.use_connection(connection);
+    }
+    Attempt::Answered(response, now, lease)
+}
+
+/// Counts a failure and draws the consequence for the backend.
+fn fail(route: &ShardRoute, lease: &Lease, kind: io::ErrorKind) {
+    lease.failed();
+    let backend = lease.backend();
+    let elapsed = route.process().elapsed(Instant::now());
+    backend.pool.clear();
+    match kind {
+        io::ErrorKind::ConnectionRefused => backend.state.refused(elapsed),
+        _ => backend.state.failed(elapsed, route.is_alone(backend, elapsed)),
+    }
+}
+
+async fn connect(shard: &Shard, route: &ShardRoute, lease: &Lease) -> io::Result<SendRequest<RequestBody>> {
+    let opening = timeout(route.spec.timeouts.connect, TcpStream::connect(lease.backend().state.addr));
+    let stream = opening.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    stream.set_nodelay(true)?;
+    let handshake = shard.client_builder().handshake(TokioIo::new(stream)).await;
+    let (sender, connection): (_, http1::Connection<_, RequestBody>) = handshake.map_err(io::Error::other)?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "connection to a backend ended");
+        }
+    });
+    Ok(sender)
+}
+
+/// Whether the connection ended without a byte of an answer, as one that was closed while idle does.
+fn is_closed(error: &hyper::Error) -> bool {
+    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        return true;
+    }
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    let kinds = [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionAborted];
+    source.is_some_and(|source| kinds.contains(&source.kind()))
+}
+
+/// The head of a request that may be sent again: idempotent and without a body.
+#[derive(Debug)]
+struct Replay(Request<()>);
+
+impl Replay {
+    fn of(request: &Request<RequestBody>) -> Option<Self> {
+        let repeatable = matches!(request.body(), RequestBody::Empty)
+            && is_idempotent(request.method())
+            && !request.headers().contains_key(http::header::UPGRADE);
+        repeatable.then(|| Self(copy(request, ())))
+    }
+
+    fn request(&self) -> Request<RequestBody> {
+        copy(&self.0, RequestBody::Empty)
+    }
+}
+
+fn copy<A, B>(request: &Request<A>, body: B) -> Request<B> {
+    let mut copy = Request::new(body);
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    copy
+}

@@ -1,0 +1,191 @@
+//! The bodies that stream through: a request's on its way to a backend and a response's on its way to the client.
+//!
+//! Both limit the silence between two frames. The timer is only made when a body has to be waited for, so small
+//! bodies, which arrive with their heads, cost none.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use crate::connection::ClientConnection;
+use crate::exchange::Delivery;
+
+/// A request body on its way to a backend.
+#[derive(Debug)]
+pub(crate) enum RequestBody {
+    /// Nothing to send: may be repeated.
+    Empty,
+    /// Read from the client as the backend takes it.
+    Stream(Quiet, Rc<Upload>),
+}
+
+impl RequestBody {
+    pub(crate) fn new(body: Incoming, idle: Duration, client: &Rc<ClientConnection>) -> Self {
+        if body.is_end_stream() {
+            return Self::Empty;
+        }
+        Self::Stream(Quiet::new(body, idle), Rc::new(Upload::new(Rc::clone(client))))
+    }
+}
+
+/// The progress of a request body: time that a backend spends receiving is not time it owes an answer.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    client: Rc<ClientConnection>,
+    moved: Cell<Instant>,
+    is_broken: Cell<bool>,
+}
+
+impl Upload {
+    fn new(client: Rc<ClientConnection>) -> Self {
+        Self { client, moved: Cell::new(Instant::now()), is_broken: Cell::new(false) }
+    }
+
+    /// When the last piece was passed on.
+    pub(crate) fn moved(&self) -> Instant {
+        self.moved.get()
+    }
+
+    /// Whether the client failed to deliver it.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken.get()
+    }
+
+    fn polled<T, E>(&self, polled: &Poll<Option<Result<T, E>>>) {
+        match polled {
+            Poll::Ready(Some(Ok(_))) => {
+                self.moved.set(Instant::now());
+                self.client.moved();
+            }
+            Poll::Ready(Some(Err(_))) => self.is_broken.set(true),
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Stream(quiet, upload) => {
+                let polled = quiet.poll_frame(cx);
+                upload.polled(&polled);
+                polled
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Stream(quiet, _) => quiet.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Stream(quiet, _) => quiet.body.size_hint(),
+        }
+    }
+}
+
+/// A response body on its way to the client.
+#[derive(Debug)]
+pub(crate) enum ResponseBody {
+    /// Made by the proxy.
+    Own(Full<Bytes>),
+    /// Read from the backend as the client takes it; accounts for the request when it ends.
+    Backend(Quiet, Delivery),
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Own(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
+            Self::Backend(quiet, delivery) => {
+                let polled = quiet.poll_frame(cx);
+                match &polled {
+                    Poll::Ready(None) => delivery.ended(),
+                    Poll::Ready(Some(Err(_))) => delivery.broke(),
+                    Poll::Ready(Some(Ok(_))) if quiet.body.is_end_stream() => delivery.ended(),
+                    Poll::Ready(Some(Ok(_))) | Poll::Pending => delivery.moved(),
+                }
+                polled
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(full) => full.is_end_stream(),
+            Self::Backend(quiet, _) => quiet.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(full) => full.size_hint(),
+            Self::Backend(quiet, _) => quiet.body.size_hint(),
+        }
+    }
+}
+
+/// A body with a limit of silence.
+#[derive(Debug)]
+pub(crate) struct Quiet {
+    body: Incoming,
+    idle: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    is_waiting: bool,
+}
+
+impl Quiet {
+    pub(crate) fn new(body: Incoming, idle: Duration) -> Self {
+        Self { body, idle, timer: None, is_waiting: false }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.is_waiting = false;
+            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)));
+        }
+        let until = || Instant::now() + self.idle;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until())));
+        if !self.is_waiting {
+            self.is_waiting = true;
+            timer.as_mut().reset(Instant::now() + self.idle);
+        }
+        timer.as_mut().poll(cx).map(|()| Some(Err(BodyError::Silent(self.idle))))
+    }
+}
+
+/// Why a body ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// Its sender's connection broke or sent nonsense.
+    #[error("the body broke off")]
+    Broken(#[source] hyper::Error),
+    /// Its sender went silent.
+    #[error("nothing came for {0:?}")]
+    Silent(Duration),
+}

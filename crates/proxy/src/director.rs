@@ -1,0 +1,248 @@
+//! The control thread's owner of the route table: validates a new one, opens what must be opened, hands it to the shards and
+//! waits until all of them use it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::control::{Refusal, Route, RouteTable, Stats};
+use crate::health::HealthCheck;
+use crate::shard::Command;
+use crate::socket::open_listeners;
+use crate::state::{BackendState, Process, RouteState};
+use crate::view::{AppliedRoute, AppliedTable};
+
+/// Owns the table in force.
+#[derive(Debug)]
+pub(crate) struct Director {
+    process: Arc<Process>,
+    shards: Vec<mpsc::Sender<Command>>,
+    table: RouteTable,
+    /// By workload.
+    routes: BTreeMap<String, DirectedRoute>,
+    started_at: u64,
+    is_draining: bool,
+}
+
+/// A route with what the control thread keeps about it.
+#[derive(Debug)]
+struct DirectedRoute {
+    state: Arc<RouteState>,
+    backends: Vec<Arc<BackendState>>,
+    /// Out of the table, with requests still in flight.
+    leaving: Vec<Arc<BackendState>>,
+    checks: Vec<HealthCheck>,
+}
+
+impl Director {
+    pub(crate) fn new(process: Arc<Process>, shards: Vec<mpsc::Sender<Command>>) -> Self {
+        Self {
+            process,
+            shards,
+            table: RouteTable::default(),
+            routes: BTreeMap::new(),
+            started_at: unix_ms(),
+            is_draining: false,
+        }
+    }
+
+    pub(crate) fn table(&self) -> &RouteTable {
+        &self.table
+    }
+
+    /// Puts a table in force.
+    ///
+    /// # Errors
+    /// The reason; then nothing has changed.
+    pub(crate) async fn apply(&mut self, table: RouteTable) -> Result<u64, Refusal> {
+        if self.is_draining {
+            return Err(Refusal::ShuttingDown);
+        }
+        let generation = table.generation;
+        if generation < self.table.generation {
+            return Err(Refusal::StaleGeneration { offered: generation, applied: self.table.generation });
+        }
+        if generation == self.table.generation && table == self.table {
+            return Ok(generation);
+        }
+        if generation == self.table.generation {
+            return Err(Refusal::GenerationReused { generation });
+        }
+        table.validate().map_err(|problems| Refusal::InvalidTable {
+            problems: problems.iter().map(ToString::to_string).collect(),
+        })?;
+        let opened = self.open_new(&table)?;
+        // Nothing can be refused from here on.
+        let routes: Vec<_> = table.routes.iter().map(|route| self.direct(route)).collect();
+        let listed: BTreeSet<&str> = table.routes.iter().map(|route| route.workload.as_str()).collect();
+        for (workload, route) in &mut self.routes {
+            if !listed.contains(workload.as_str()) {
+                route.backends.iter().for_each(|backend| backend.unroute());
+            }
+        }
+        self.routes.retain(|workload, _| listed.contains(workload.as_str()));
+        self.table = table;
+        self.hand_out(AppliedTable { routes }, opened).await?;
+        self.check_health();
+        tracing::info!(generation, "route table applied");
+        Ok(generation)
+    }
+
+    /// Listening sockets for the addresses that are not open yet; all or none.
+    fn open_new(&self, table: &RouteTable) -> Result<Vec<(SocketAddr, Vec<TcpListener>)>, Refusal> {
+        let open: BTreeSet<_> = self.table.routes.iter().map(|route| route.listen).collect();
+        let new = table.routes.iter().filter(|route| !open.contains(&route.listen));
+        new.map(|route| match open_listeners(route.listen, self.shards.len()) {
+            Ok(sockets) => Ok((route.listen, sockets)),
+            Err(error) => Err(Refusal::Listen {
+                workload: route.workload.clone(),
+                listen: route.listen,
+                reason: error.to_string(),
+            }),
+        })
+        .collect()
+    }
+
+    /// Finds or makes the states that belong to a route and brings them up to date.
+    fn direct(&mut self, spec: &Route) -> AppliedRoute {
+        let shards = self.shards.len();
+        let route = self.routes.entry(spec.workload.clone()).or_insert_with(|| DirectedRoute {
+            state: Arc::new(RouteState::new(&spec.workload, shards)),
+            backends: Vec::new(),
+            leaving: Vec::new(),
+            checks: Vec::new(),
+        });
+        let mut known: BTreeMap<_, _> = route
+            .backends
+            .drain(..)
+            .chain(route.leaving.drain(..))
+            .map(|backend| ((backend.id, backend.addr), backend))
+            .collect();
+        for listed in &spec.backends {
+            let backend = known.remove(&(listed.id, listed.addr));
+            let backend = backend.unwrap_or_else(|| Arc::new(BackendState::new(*listed, shards)));
+            backend.route(listed.weight);
+            route.backends.push(backend);
+        }
+        for backend in known.into_values() {
+            backend.unroute();
+            route.leaving.push(backend);
+        }
+        route.forget_left();
+        AppliedRoute {
+            spec: Arc::new(spec.clone()),
+            state: Arc::clone(&route.state),
+            backends: route.backends.clone(),
+        }
+    }
+
+    /// Gives every shard the table and waits until all use it.
+    async fn hand_out(
+        &self,
+        table: AppliedTable,
+        opened: Vec<(SocketAddr, Vec<TcpListener>)>,
+    ) -> Result<(), Refusal> {
+        let table = Arc::new(table);
+        let mut sockets: Vec<Vec<_>> = self.shards.iter().map(|_| Vec::new()).collect();
+        for (address, listeners) in opened {
+            for (shard, listener) in sockets.iter_mut().zip(listeners) {
+                shard.push((address, listener));
+            }
+        }
+        let mut acknowledgements = Vec::with_capacity(self.shards.len());
+        for (shard, opened) in self.shards.iter().zip(sockets) {
+            let (done, acknowledged) = oneshot::channel();
+            let command = Command::Apply { table: Arc::clone(&table), opened, done };
+            shard.send(command).await.map_err(|_| shard_failed())?;
+            acknowledgements.push(acknowledged);
+        }
+        for acknowledged in acknowledgements {
+            timeout(ACKNOWLEDGE_LIMIT, acknowledged)
+                .await
+                .map_err(|_| shard_failed())?
+                .map_err(|_| shard_failed())?;
+        }
+        Ok(())
+    }
+
+    /// Starts, keeps and ends health checks as the table says.
+    fn check_health(&mut self) {
+        for spec in &self.table.routes {
+            let Some(route) = self.routes.get_mut(&spec.workload) else { continue };
+            let mut before = std::mem::take(&mut route.checks);
+            before.retain(|check| check.spec == spec.health);
+            for backend in &route.backends {
+                let kept = before.iter().position(|check| Arc::ptr_eq(&check.backend, backend));
+                match kept {
+                    Some(index) => route.checks.push(before.swap_remove(index)),
+                    None if spec.health.is_active() => route.checks.push(HealthCheck::begin(
+                        Arc::clone(backend),
+                        Arc::clone(&route.state),
+                        spec.health.clone(),
+                        Arc::clone(&self.process),
+                    )),
+                    // Nobody would ever find it healthy again.
+                    None => drop(backend.set_healthy(true)),
+                }
+            }
+        }
+    }
+
+    /// Reads all counters.
+    pub(crate) fn stats(&mut self) -> Stats {
+        let elapsed = self.process.elapsed(Instant::now());
+        let workloads = self.routes.values_mut().map(|route| {
+            route.forget_left();
+            let mut stats = route.state.stats();
+            let backends = route.backends.iter().chain(&route.leaving);
+            stats.backends = backends.map(|backend| backend.stats(elapsed)).collect();
+            stats
+        });
+        Stats {
+            at: unix_ms(),
+            started_at: self.started_at,
+            pid: std::process::id(),
+            generation: self.table.generation,
+            workloads: workloads.collect(),
+            connections: self.connections(),
+        }
+    }
+
+    /// Open client connections.
+    pub(crate) fn connections(&self) -> u32 {
+        self.process.connections.load(Ordering::Relaxed)
+    }
+
+    /// Makes every shard close its listeners and end its connections as they become idle.
+    pub(crate) async fn drain(&mut self) {
+        self.is_draining = true;
+        for shard in &self.shards {
+            // A dead shard has nothing to drain; its death is noticed elsewhere.
+            let _ = shard.send(Command::Drain).await;
+        }
+    }
+}
+
+impl DirectedRoute {
+    fn forget_left(&mut self) {
+        self.leaving.retain(|backend| backend.in_flight() > 0);
+    }
+}
+
+fn shard_failed() -> Refusal {
+    Refusal::Failed { reason: "a shard does not answer".to_owned() }
+}
+
+/// Milliseconds since the Unix epoch.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A shard applies a table within microseconds unless it has died.
+const ACKNOWLEDGE_LIMIT: Duration = Duration::from_secs(10);

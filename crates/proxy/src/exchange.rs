@@ -1,0 +1,129 @@
+//! Accounting for one request from its head's arrival to the end of its response.
+//!
+//! Every request that was counted as an arrival ends as exactly one of completed, failed or cancelled, whichever way
+//! its future or body is dropped; that is why this is written as guards.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+
+use crate::body::ResponseBody;
+use crate::connection::ClientConnection;
+use crate::counters::WorkloadCounters;
+use crate::lease::Lease;
+use crate::view::ShardRoute;
+
+/// A request that was received and not yet accounted for. Dropped as it is, it counts as cancelled: the client has gone.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    client: Rc<ClientConnection>,
+    route: Rc<ShardRoute>,
+    arrived: Instant,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl Exchange {
+    pub(crate) fn begin(client: &Rc<ClientConnection>, route: &Rc<ShardRoute>, arrived: Instant) -> Self {
+        route.counters().arrivals.add(1);
+        client.begin_request();
+        Self { client: Rc::clone(client), route: Rc::clone(route), arrived, outcome: Outcome::Cancelled }
+    }
+
+    pub(crate) fn counters(&self) -> &WorkloadCounters {
+        self.route.counters()
+    }
+
+    pub(crate) fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
+    /// An answer of the proxy's own.
+    pub(crate) fn answer(mut self, status: StatusCode, text: &'static str) -> Response<ResponseBody> {
+        self.outcome = if status.is_server_error() { Outcome::Failed } else { Outcome::Completed };
+        own_response(status, text)
+    }
+
+    /// The answer for a request that found no capacity.
+    pub(crate) fn reject(self, text: &'static str) -> Response<ResponseBody> {
+        self.counters().rejected.add(1);
+        let seconds = self.route.spec.hold.as_secs().clamp(1, RETRY_AFTER_MAX_S);
+        let mut response = self.answer(StatusCode::SERVICE_UNAVAILABLE, text);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        response
+    }
+
+    /// A backend's response head has come; the rest is counted by its body.
+    pub(crate) fn deliver(mut self, status: StatusCode, headed: Instant, lease: Lease) -> Delivery {
+        self.counters().latency.record(headed.saturating_duration_since(self.arrived));
+        if status.is_server_error() {
+            self.outcome = Outcome::Failed;
+        }
+        Delivery { is_ended: false, exchange: self, lease }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let counters = self.route.counters();
+        match self.outcome {
+            Outcome::Completed => counters.completed.add(1),
+            Outcome::Failed => counters.failed.add(1),
+            Outcome::Cancelled => counters.cancelled.add(1),
+        }
+        self.client.end_request();
+    }
+}
+
+/// A response on its way to the client: the request's account and the backend it came from.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    is_ended: bool,
+    exchange: Exchange,
+    lease: Lease,
+}
+
+impl Delivery {
+    /// The last byte was taken.
+    pub(crate) fn ended(&mut self) {
+        if !self.is_ended {
+            self.is_ended = true;
+            if self.exchange.outcome == Outcome::Cancelled {
+                self.exchange.outcome = Outcome::Completed;
+            }
+            self.lease.keep_connection();
+        }
+    }
+
+    /// The backend broke off.
+    pub(crate) fn broke(&mut self) {
+        self.exchange.outcome = Outcome::Failed;
+        self.lease.failed();
+    }
+
+    /// Something was taken, or asked for.
+    pub(crate) fn moved(&self) {
+        self.exchange.client.moved();
+    }
+}
+
+/// A response that the proxy makes itself.
+pub(crate) fn own_response(status: StatusCode, text: &'static str) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Own(Full::new(Bytes::from_static(text.as_bytes()))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// However long requests are held, clients are not sent away for longer than this.
+const RETRY_AFTER_MAX_S: u64 = 30;

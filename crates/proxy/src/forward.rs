@@ -1,0 +1,211 @@
+//! What happens to a request: choose a backend, wait for one if there is none, send, try elsewhere if that is safe.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::timeout_at;
+
+use crate::attempt::{Attempt, attempt};
+use crate::body::{Quiet, RequestBody, ResponseBody};
+use crate::connection::ClientConnection;
+use crate::exchange::{Exchange, own_response};
+use crate::headers::{Upgrade, prepare_request, prepare_response};
+use crate::hold::{Grant, Ticket};
+use crate::lease::Lease;
+use crate::tunnel::{Tunnel, tunnel};
+use crate::view::{Choice, ShardRoute};
+
+/// Serves one request of one client connection.
+pub(crate) async fn serve(
+    client: Rc<ClientConnection>,
+    mut request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let arrived = Instant::now();
+    let Some(route) = client.route() else {
+        return Ok(own_response(StatusCode::SERVICE_UNAVAILABLE, "no route\n"));
+    };
+    let exchange = Exchange::begin(&client, &route, arrived);
+    let client_side = is_upgrade(&request).then(|| hyper::upgrade::on(&mut request));
+    let (mut parts, body) = request.into_parts();
+    let upgrade = match prepare_request(&mut parts, client.names()) {
+        Ok(upgrade) => upgrade,
+        Err(status) => return Ok(exchange.answer(status, "the request cannot be passed on\n")),
+    };
+    route.deposit();
+    let body = RequestBody::new(body, route.spec.timeouts.body_idle, &client);
+    let outgoing = Request::from_parts(parts, body);
+    match Dispatch::new(&client, &exchange).run(route, outgoing).await {
+        Ok((response, headed, lease)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            match client_side {
+                Some(client_side) if upgrade == Upgrade::WebSocket => {
+                    Ok(tunnel(Tunnel { client_side, exchange, lease, headed }, response))
+                }
+                // A backend must not switch protocols unasked: what follows would be read as something else.
+                Some(_) | None => {
+                    Ok(exchange.answer(StatusCode::BAD_GATEWAY, "unexpected switch of protocols\n"))
+                }
+            }
+        }
+        Ok((response, headed, lease)) => Ok(deliver(exchange, response, headed, lease)),
+        Err(Failure::NoCapacity(text)) => Ok(exchange.reject(text)),
+        Err(Failure::Status(status, text)) => Ok(exchange.answer(status, text)),
+    }
+}
+
+fn is_upgrade(request: &Request<Incoming>) -> bool {
+    request.headers().contains_key(http::header::UPGRADE)
+}
+
+/// Passes a backend's response on.
+fn deliver(
+    exchange: Exchange,
+    response: Response<Incoming>,
+    headed: Instant,
+    lease: Lease,
+) -> Response<ResponseBody> {
+    let idle = lease.body_idle();
+    let (mut parts, body) = response.into_parts();
+    prepare_response(parts.status, &mut parts.headers);
+    parts.version = http::Version::HTTP_11;
+    let mut delivery = exchange.deliver(parts.status, headed, lease);
+    if hyper::body::Body::is_end_stream(&body) {
+        delivery.ended();
+    }
+    Response::from_parts(parts, ResponseBody::Backend(Quiet::new(body, idle), delivery))
+}
+
+/// Why a request got no answer from a backend.
+#[derive(Debug)]
+enum Failure {
+    /// It found no capacity.
+    NoCapacity(&'static str),
+    /// Something else.
+    Status(StatusCode, &'static str),
+}
+
+/// The search for an answer to one request.
+struct Dispatch<'a> {
+    client: &'a Rc<ClientConnection>,
+    exchange: &'a Exchange,
+    /// Backends that failed it.
+    avoid: Vec<u64>,
+    hold: Option<Hold>,
+}
+
+/// A request's place among the waiting.
+struct Hold {
+    ticket: Ticket,
+    began: Instant,
+}
+
+impl<'a> Dispatch<'a> {
+    fn new(client: &'a Rc<ClientConnection>, exchange: &'a Exchange) -> Self {
+        Self { client, exchange, avoid: Vec::new(), hold: None }
+    }
+
+    async fn run(
+        mut self,
+        mut route: Rc<ShardRoute>,
+        mut request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, Instant, Lease), Failure> {
+        let shard = self.client.shard();
+        let mut now = self.exchange.arrived();
+        let mut is_repeated = false;
+        loop {
+            let choice = match route.choose(now, &self.avoid, || shard.random()) {
+                Some(choice) => choice,
+                None => match self.wait(&route).await? {
+                    Some(choice) => choice,
+                    None => {
+                        (route, now) = (self.refresh()?, Instant::now());
+                        continue;
+                    }
+                },
+            };
+            if let Some(hold) = self.hold.take() {
+                now = Instant::now();
+                self.exchange.counters().hold.record(now.saturating_duration_since(hold.began));
+            }
+            let (again, lease) = match attempt(shard, &route, choice, request, now).await {
+                Attempt::Answered(response, headed, lease) => return Ok((response, headed, lease)),
+                Attempt::NotSent(request, lease) => (request, lease),
+                Attempt::Broken(Some(request), lease) if !is_repeated => {
+                    is_repeated = true;
+                    (request, lease)
+                }
+                Attempt::Broken(_, _) => return Err(BROKEN),
+                Attempt::TimedOut => return Err(TIMED_OUT),
+                Attempt::ClientFault => return Err(CLIENT_FAULT),
+            };
+            now = Instant::now();
+            if self.avoid.len() + 1 >= ATTEMPTS_MAX || !route.affords_retry(now) {
+                return Err(BROKEN);
+            }
+            lease.retried();
+            self.avoid.push(lease.backend().state.id);
+            drop(lease);
+            (request, route) = (again, self.refresh()?);
+        }
+    }
+
+    /// The route as the newest table has it.
+    fn refresh(&self) -> Result<Rc<ShardRoute>, Failure> {
+        self.client.route().ok_or(NO_ROUTE)
+    }
+
+    /// Waits until something may have changed: then None; or until a backend is reserved for this request.
+    async fn wait(&mut self, route: &Rc<ShardRoute>) -> Result<Option<Choice>, Failure> {
+        let hold = match self.hold.take() {
+            // The address may have changed hands since; then this is a new wait in another room.
+            Some(hold) if std::sync::Arc::ptr_eq(hold.ticket.route(), &route.state) => hold,
+            Some(_) | None => {
+                if route.spec.hold.is_zero() {
+                    return Err(Failure::NoCapacity("no backend is available\n"));
+                }
+                let ticket = Ticket::enter(&route.state, route.spec.max_waiting);
+                let ticket =
+                    ticket.ok_or(Failure::NoCapacity("too many requests are waiting for a backend\n"))?;
+                self.exchange.counters().held.add(1);
+                Hold { ticket, began: Instant::now() }
+            }
+        };
+        let hold = self.hold.insert(hold);
+        let mut grant = hold.ticket.listen();
+        // What became free before the ticket was in line was handed to nobody.
+        let now = Instant::now();
+        if let Some(choice) = route.choose(now, &self.avoid, || self.client.shard().random()) {
+            return Ok(Some(choice));
+        }
+        let deadline = hold.began + route.spec.hold;
+        let until = route.first_readmission(now).map_or(deadline, |readmission| readmission.min(deadline));
+        match timeout_at(until.into(), &mut grant).await {
+            Ok(Ok(Grant::Slot(slot))) => Ok(self.redeem(slot)),
+            Ok(Ok(Grant::Look) | Err(_)) => Ok(None),
+            Err(_) if until < deadline => Ok(None),
+            Err(_) => {
+                let waited = hold.began.elapsed();
+                self.exchange.counters().hold.record(waited);
+                Err(Failure::NoCapacity("no backend became available in time\n"))
+            }
+        }
+    }
+
+    /// Turns a reserved slot into a choice, unless the backend has left the table meanwhile.
+    fn redeem(&self, slot: crate::state::Slot) -> Option<Choice> {
+        let route = self.client.route()?;
+        let backend = Rc::clone(route.backend_of(&slot.backend)?);
+        let usable = backend.state.is_usable(route.process().elapsed(Instant::now()));
+        usable.then_some(Choice { backend, slot: Some(slot) })
+    }
+}
+
+const NO_ROUTE: Failure = Failure::Status(StatusCode::SERVICE_UNAVAILABLE, "no route\n");
+const BROKEN: Failure = Failure::Status(StatusCode::BAD_GATEWAY, "the backend did not answer\n");
+const TIMED_OUT: Failure =
+    Failure::Status(StatusCode::GATEWAY_TIMEOUT, "the backend did not answer in time\n");
+const CLIENT_FAULT: Failure = Failure::Status(StatusCode::BAD_REQUEST, "the request body did not arrive\n");
+/// Backends tried for one request.
+const ATTEMPTS_MAX: usize = 4;

@@ -1,0 +1,96 @@
+//! A request's use of a backend: counted in flight from the choice to the end of the response, with its slot and, once
+//! connected, its connection.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::http1::SendRequest;
+
+use crate::body::RequestBody;
+use crate::counters::BackendCounters;
+use crate::state::Slot;
+use crate::view::{Choice, ShardBackend, ShardRoute};
+
+/// The use of a backend by one request; ends when dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    backend: Rc<ShardBackend>,
+    connection: Option<SendRequest<RequestBody>>,
+    began: Instant,
+    /// The latest moment before the request was sent: differs from the beginning when it had to connect.
+    sent: Instant,
+    body_idle: Duration,
+    _slot: Option<Slot>,
+}
+
+impl Lease {
+    pub(crate) fn begin(route: &ShardRoute, choice: Choice, began: Instant) -> Self {
+        let Choice { backend, slot } = choice;
+        backend.counters().requests.add(1);
+        backend.counters().in_flight.add(1);
+        Self {
+            backend,
+            connection: None,
+            began,
+            sent: began,
+            body_idle: route.spec.timeouts.body_idle,
+            _slot: slot,
+        }
+    }
+
+    /// How long the response body may be silent.
+    pub(crate) fn body_idle(&self) -> Duration {
+        self.body_idle
+    }
+
+    pub(crate) fn backend(&self) -> &Rc<ShardBackend> {
+        &self.backend
+    }
+
+    fn counters(&self) -> &BackendCounters {
+        self.backend.counters()
+    }
+
+    /// How long the attempt has taken so far.
+    pub(crate) fn elapsed(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.began)
+    }
+
+    /// A connection had to be made first; that is not the backend's latency.
+    pub(crate) fn connected(&mut self, now: Instant) {
+        self.sent = now;
+    }
+
+    /// How long the backend has been working on it.
+    pub(crate) fn latency(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.sent)
+    }
+
+    /// Keeps the connection that the response is arriving on.
+    pub(crate) fn use_connection(&mut self, connection: SendRequest<RequestBody>) {
+        self.connection = Some(connection);
+    }
+
+    /// The response has been read to its end: its connection may serve another request.
+    pub(crate) fn keep_connection(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.backend.put_back(connection);
+        }
+    }
+
+    /// The attempt did not end well.
+    pub(crate) fn failed(&self) {
+        self.counters().errors.add(1);
+    }
+
+    /// It failed, and the client will not notice.
+    pub(crate) fn retried(&self) {
+        self.counters().retries.add(1);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.counters().in_flight.subtract(1);
+    }
+}

@@ -100,9 +100,7 @@ fn evaluate(
     let (n, horizon) = (values.len(), day.clamp(12, 1440));
     let week = 7 * day;
     let warm = (8 * day).min(n * 2 / 3).max(n / 4);
-    let mut config = Config::new(step);
-    config.horizon_max = step * u32::try_from(horizon.max(288)).unwrap_or(288);
-    let mut forecaster = Forecaster::new(config).ok()?;
+    let mut forecaster = Forecaster::new(forecaster_config(step, horizon)).ok()?;
     let every = (n / 400).max(1) | 1;
     let (mut ours, mut naive) = (WeightedPinball::default(), WeightedPinball::default());
     let (mut ours99, mut naive99) = (WeightedPinball::default(), WeightedPinball::default());
@@ -120,12 +118,14 @@ fn evaluate(
     let mut residuals: Vec<f64> = Vec::new();
     let (mut spent, mut asked, mut ask_time) = (Duration::ZERO, 0u32, Duration::ZERO);
     let mut slowest = Duration::ZERO;
+    let (mut each, mut each_ask) = (Vec::with_capacity(n), Vec::new());
     for t in 0..n {
         let at = origin + step * u32::try_from(t).unwrap_or(u32::MAX);
         let begin = Instant::now();
         forecaster.observe(at, values[t]).ok()?;
         let took = begin.elapsed();
         spent += took;
+        each.push(took);
         slowest = slowest.max(took);
         if let (Some(a), Some(b)) = (value(t), t.checked_sub(lag).and_then(value)) {
             residuals.push(a - b);
@@ -164,6 +164,7 @@ fn evaluate(
         let begin = Instant::now();
         let path = forecaster.forecast(288, &QUANTILES[..4]);
         ask_time += begin.elapsed();
+        each_ask.push(begin.elapsed());
         asked += 1;
         std::hint::black_box(path);
         let path = forecaster.forecast(horizon, &QUANTILES);
@@ -208,10 +209,26 @@ fn evaluate(
         maes[11][0].mean() / best(11),
     );
     if verbose {
+        let mut alone = Forecaster::new(forecaster_config(step, horizon)).ok()?;
+        let begin = cpu_time();
+        for (t, &value) in values.iter().enumerate() {
+            alone.observe(origin + step * u32::try_from(t).unwrap_or(u32::MAX), value).ok()?;
+        }
+        let all = (cpu_time() - begin) as f64 / 1e3 / n as f64;
+        let begin = cpu_time();
+        for _ in 0..1000 {
+            std::hint::black_box(forecaster.forecast(288, &QUANTILES[..4]));
+        }
         println!(
-            "  {:.2} us per observe (slowest {slowest:?}), {:.2} us per forecast of 288 x 4, {} bytes, seasons {:?}",
+            "  processor time: {all:.2} us per observe with all searches, {:.2} us per forecast of 288 x 4",
+            (cpu_time() - begin) as f64 / 1e6
+        );
+        println!(
+            "  {:.2} us per observe (median {:?}, slowest {slowest:?}), {:.2} us (median {:?}) per forecast of 288 x 4, {} bytes, {:?}",
             spent.as_secs_f64() * 1e6 / n as f64,
+            median(&mut each),
             ask_time.as_secs_f64() * 1e6 / f64::from(asked.max(1)),
+            median(&mut each_ask),
             forecaster.bytes(),
             forecaster.seasons(),
         );
@@ -241,4 +258,21 @@ fn evaluate(
         }
     }
     Some(ratio)
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+fn forecaster_config(step: Duration, horizon: usize) -> Config {
+    let mut config = Config::new(step);
+    config.horizon_max = step * u32::try_from(horizon.max(288)).unwrap_or(288);
+    config
+}
+
+/// Nanoseconds this thread has computed, where the system tells (Linux); zero elsewhere.
+fn cpu_time() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0)
 }

@@ -1,8 +1,8 @@
 //! One horizon of a forecaster: what was said for it, and what is learned when its moment comes.
 
-use crate::calibration::Residuals;
-use crate::experts::{EXPERTS, PRIOR, combined, stack_inputs};
-use crate::mixture::Mixture;
+use crate::calibration::{GRID, Residuals};
+use crate::experts::{BASE, EXPERTS, LAST, PRIOR, combined, stack_inputs};
+use crate::mixture::{Mixture, dot};
 use crate::spread::Range;
 use crate::stack::Stack;
 
@@ -20,7 +20,7 @@ pub(crate) struct Bucket {
     error: f64,
     count: u64,
     /// Weight of each expert in the combination.
-    pub(crate) weights: [f64; EXPERTS],
+    pub(crate) weights: [f32; EXPERTS],
 }
 
 /// What was said about a step before it came.
@@ -28,7 +28,10 @@ pub(crate) struct Bucket {
 struct Pending {
     step: u64,
     says: [f32; EXPERTS],
+    /// What the combination said.
+    median: f32,
     spread: f32,
+    issued: [f32; GRID.len()],
 }
 
 /// What a bucket was taught by one outcome.
@@ -46,7 +49,7 @@ impl Bucket {
     pub(crate) fn new(horizon: usize) -> Bucket {
         let stride = (horizon / 12).max(1);
         let mixture = Mixture::new(PRIOR);
-        let stack = Stack::new(FORGETTING);
+        let stack = Stack::new(FORGETTING, horizon as f64 / stride as f64);
         Bucket {
             horizon,
             stride,
@@ -54,7 +57,10 @@ impl Bucket {
             weights: combined(&mixture.weights, &stack.weights),
             mixture,
             stack,
-            residuals: Residuals::new((RESIDUALS_KEPT / stride as f64).max(RESIDUALS_KEPT_MIN)),
+            residuals: Residuals::new(
+                (RESIDUALS_KEPT / stride as f64).max(RESIDUALS_KEPT_MIN),
+                horizon as f64 / stride as f64,
+            ),
             error: 1.0,
             count: 0,
         }
@@ -71,8 +77,14 @@ impl Bucket {
     }
 
     /// Keeps what the experts say about `step` until it comes.
-    pub(crate) fn issue(&mut self, step: u64, says: &[f64; EXPERTS], spread: f64) {
-        let pending = Pending { step, says: says.map(|x| x as f32), spread: spread as f32 };
+    pub(crate) fn issue(&mut self, step: u64, says: &[f32; EXPERTS], spread: f64) {
+        let pending = Pending {
+            step,
+            says: *says,
+            median: dot(&self.weights, says),
+            spread: spread as f32,
+            issued: self.residuals.issue(),
+        };
         let slots = self.horizon / self.stride + 1;
         let slot = (step / self.stride as u64) as usize % slots;
         if self.pending.is_empty() {
@@ -89,34 +101,34 @@ impl Bucket {
             return None;
         }
         let spread = f64::from(pending.spread);
-        let scale = 1.0 / spread;
-        let mut says = [0.0; EXPERTS];
-        for (x, said) in says.iter_mut().zip(pending.says) {
-            *x = f64::from(said) * scale;
-        }
-        let target = value * scale;
+        let scale = 1.0 / pending.spread;
+        let says = pending.says.map(|said| said * scale);
+        let target = value / spread;
         let inputs = stack_inputs(&says);
         let mut with_stack = [0.0; EXPERTS + 1];
         with_stack[..EXPERTS].copy_from_slice(&says);
-        with_stack[EXPERTS] = says[crate::experts::BASE] + self.stack.correction(&inputs);
+        with_stack[EXPERTS] = says[BASE] + self.stack.correction(&inputs) as f32;
         let mixed = self.mixture.mean(&with_stack);
-        let error = target - mixed;
-        if !error.is_finite() {
+        let error = target - f64::from(mixed);
+        // The weights have learned since this forecast was made, from outcomes much like this one. Calibrated is what was
+        // said then; only that is as wrong as the next forecast will be.
+        let honest = target - f64::from(pending.median * scale);
+        if !(error.is_finite() && honest.is_finite()) {
             return None;
         }
-        let bounds = self.residuals.values();
-        let covered = error >= bounds[LOWER] && error <= bounds[UPPER];
-        self.residuals.learn(error);
+        let seen = honest as f32;
+        let covered = seen >= pending.issued[LOWER] && seen <= pending.issued[UPPER];
+        self.residuals.learn(honest, &pending.issued);
         self.count += 1;
         let clip = CLIP * self.error;
         self.error += (1.0 / self.count as f64).max(0.002) * (error.abs().min(clip) - self.error);
         self.error = self.error.max(1e-9);
         let gradient = if error < 0.0 { 1.0 } else { -1.0 };
-        self.mixture.learn(&with_stack, mixed, gradient, clip, DISCOUNT);
-        self.stack.learn(&inputs, target - says[crate::experts::BASE], STACK_CLIP * self.error);
+        self.mixture.learn(&with_stack, mixed, gradient, clip as f32, DISCOUNT);
+        self.stack.learn(&inputs, target - f64::from(says[BASE]), STACK_CLIP * self.error);
         self.weights = combined(&self.mixture.weights, &self.stack.weights);
-        let persistence = value - f64::from(pending.says[0]);
-        Some(Lesson { error: error * spread, persistence, covered })
+        let persistence = value - f64::from(pending.says[LAST]);
+        Some(Lesson { error: honest * spread, persistence, covered })
     }
 
     /// Makes the combination quick to learn anew.
@@ -131,8 +143,8 @@ impl Bucket {
 }
 
 /// The weighted sum of the experts.
-pub(crate) fn mix(weights: &[f64; EXPERTS], says: &[f64; EXPERTS]) -> f64 {
-    weights.iter().zip(says).map(|(w, x)| w * x).sum()
+pub(crate) fn mix(weights: &[f32; EXPERTS], says: &[f32; EXPERTS]) -> f64 {
+    f64::from(dot(weights, says))
 }
 
 /// Positions of 0.05 and 0.95 in the grid of quantiles.
@@ -141,7 +153,7 @@ const UPPER: usize = 8;
 /// Horizons up to this are measured in near errors.
 const NEAR_MAX: usize = 6;
 const FORGETTING: f64 = 0.9995;
-const DISCOUNT: f64 = 0.9995;
+const DISCOUNT: f32 = 0.9995;
 const CLIP: f64 = 6.0;
 const STACK_CLIP: f64 = 3.0;
 const RESIDUALS_KEPT: f64 = 4000.0;

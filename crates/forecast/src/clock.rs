@@ -14,6 +14,10 @@ use crate::timestamp::Timestamp;
 pub(crate) struct Clock {
     origin_ms: i64,
     step_ms: i64,
+    /// Steps from the epoch to the origin.
+    origin_steps: i64,
+    /// Between these two steps the wall clock is not changed.
+    steady: (u64, u64),
     zone: Option<TimeZone>,
     /// From which step on the wall clock is how many steps ahead of UTC; oldest first, never empty.
     shifts: Vec<(u64, i64)>,
@@ -24,8 +28,15 @@ pub(crate) struct Clock {
 impl Clock {
     pub(crate) fn new(origin: Timestamp, step: Duration, zone: Option<TimeZone>) -> Clock {
         let step_ms = i64::try_from(step.as_millis()).unwrap_or(i64::MAX).max(1);
-        let mut clock =
-            Clock { origin_ms: origin.as_millis(), step_ms, zone, shifts: Vec::new(), known_until: 0 };
+        let mut clock = Clock {
+            origin_ms: origin.as_millis(),
+            step_ms,
+            origin_steps: origin.as_millis().div_euclid(step_ms),
+            steady: (0, u64::MAX),
+            zone,
+            shifts: Vec::new(),
+            known_until: 0,
+        };
         let first = clock.shift_at(0);
         clock.shifts.push((0, first));
         clock
@@ -58,7 +69,7 @@ impl Clock {
     /// Number of a step on the wall clock (or on UTC without a zone). Its remainder by a period is the place in season.
     pub(crate) fn local(&self, step: u64) -> i64 {
         let steps = i64::try_from(step).unwrap_or(i64::MAX);
-        self.origin_ms.div_euclid(self.step_ms).saturating_add(steps).saturating_add(self.shift(step))
+        self.origin_steps.saturating_add(steps).saturating_add(self.shift(step))
     }
 
     /// Steps that the wall clock is ahead of UTC at a step.
@@ -71,6 +82,27 @@ impl Clock {
             shift = later;
         }
         shift
+    }
+
+    /// How much further ahead of UTC the wall clock is at `later` than at `earlier`, in steps.
+    pub(crate) fn change(&self, earlier: u64, later: u64) -> i64 {
+        if earlier >= self.steady.0 && later < self.steady.1 {
+            0
+        } else {
+            self.shift(later) - self.shift(earlier)
+        }
+    }
+
+    /// Says that it is step `now`: nothing but the speed of [`change`](Self::change) around it depends on that.
+    pub(crate) fn arrive(&mut self, now: u64) {
+        if (now < self.steady.0 || now >= self.steady.1) || self.steady.1 == u64::MAX {
+            let from = self.shifts.iter().map(|shift| shift.0).take_while(|&from| from <= now).last();
+            let until = self.shifts.iter().map(|shift| shift.0).find(|&from| from > now);
+            self.steady = (
+                if from == Some(self.shifts[0].0) { 0 } else { from.unwrap_or(0) },
+                until.unwrap_or(u64::MAX),
+            );
+        }
     }
 
     /// Learns the clock changes up to `until`. Costs nothing most of the time; at most a few look-ups per known year.

@@ -4,40 +4,54 @@
 //! the level compares with the profile lately. None costs more than a few nanoseconds, none is ever refitted. Where an
 //! expert has nothing to say yet it repeats the next simpler one.
 
+mod levels;
+
 use crate::clock::Clock;
 use crate::memory::Memory;
 use crate::profile::Profile;
 use crate::spread::Spread;
 use crate::stack::INPUTS;
 
-/// Number of experts.
-pub(crate) const EXPERTS: usize = 16;
+use levels::{Fade, Faded, References};
 
-const LAST: usize = 0;
+pub(crate) use levels::Levels;
+
+/// Number of experts.
+pub(crate) const EXPERTS: usize = 15;
+
+/// The last value.
+pub(crate) const LAST: usize = 0;
+/// Fading means over about 3 steps and over a twelfth of a season.
 const FAST: usize = 1;
-const MIDDLE: usize = 2;
-const SLOW: usize = 3;
-const TREND: usize = 4;
-const DAY_RAW: usize = 5;
-const DAY_SMOOTH: usize = 6;
-const WEEK_RAW: usize = 7;
-const WEEK_SMOOTH: usize = 8;
-const DAY_PROFILE: usize = 9;
-const PROFILE: usize = 10;
-/// The profile at the level of the last season: what the stack corrects.
-pub(crate) const BASE: usize = 11;
-const PROFILE_MIDDLE: usize = 12;
-const PROFILE_FAST: usize = 13;
-const PROFILE_SHIFTED: usize = 14;
-const SHORT: usize = 15;
+const SLOW: usize = 2;
+/// The fast mean and its damped slope.
+const TREND: usize = 3;
+/// The same place a day ago, and its surroundings at today's level.
+const DAY_RAW: usize = 4;
+const DAY_SMOOTH: usize = 5;
+/// The surroundings of the same place a week ago at this day's level, and at this hour's.
+const WEEK_SMOOTH: usize = 6;
+const WEEK_LEVEL: usize = 7;
+/// The seasonal profile as it is, and at the level of the last season: what the stack corrects.
+const PROFILE: usize = 8;
+pub(crate) const BASE: usize = 9;
+/// The base moved by how far the last value was from it.
+const NOW_SHIFTED: usize = 10;
+/// The profile at a more recent level, which returns to the base farther ahead.
+const PROFILE_MIDDLE: usize = 11;
+const PROFILE_FAST: usize = 12;
+/// The base moved by how far the last dozen values were from it, returning.
+const PROFILE_SHIFTED: usize = 13;
+/// With the pattern of a short season on top.
+const SHORT: usize = 14;
 
 /// Which experts the stack regresses on.
 const STACKED: [usize; INPUTS] =
-    [LAST, FAST, DAY_SMOOTH, WEEK_SMOOTH, PROFILE_MIDDLE, PROFILE_FAST, PROFILE_SHIFTED, SHORT];
+    [LAST, FAST, DAY_SMOOTH, WEEK_LEVEL, NOW_SHIFTED, PROFILE_MIDDLE, PROFILE_FAST, SHORT];
 
 /// Prior weight of each expert in the mixture, the stack last.
-pub(crate) const PRIOR: [f64; EXPERTS + 1] =
-    [0.06, 0.06, 0.06, 0.04, 0.03, 0.03, 0.06, 0.04, 0.08, 0.05, 0.05, 0.08, 0.08, 0.08, 0.06, 0.04, 0.10];
+pub(crate) const PRIOR: [f32; EXPERTS + 1] =
+    [0.06, 0.07, 0.05, 0.04, 0.04, 0.07, 0.07, 0.08, 0.05, 0.08, 0.03, 0.10, 0.08, 0.06, 0.02, 0.10];
 
 /// State of all experts of one series.
 #[derive(Clone, Debug)]
@@ -50,86 +64,35 @@ pub(crate) struct Experts {
     levels: Levels,
     fade: Fade,
     smooth_half: u64,
-    count: u64,
-}
-
-/// Fading means of the series and, for ratios, of what it is compared with.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Levels {
-    last: f64,
-    fast: Pair,
-    brisk: Pair,
-    middle: Pair,
-    slow: Pair,
-    /// Against the value a day before.
-    day_before: Pair,
-    /// Against the value a week before.
-    week_before: Pair,
-    slope: f64,
-}
-
-/// Fading means of the series (`own`) and of a reference taken at the same steps.
-#[derive(Clone, Copy, Debug, Default)]
-struct Pair {
-    own: f64,
-    reference: f64,
-    pace: f64,
-}
-
-impl Pair {
-    fn set(value: f64, pace: f64) -> Pair {
-        Pair { own: value, reference: value, pace }
-    }
-
-    fn learn(&mut self, own: f64, reference: f64) {
-        self.own += self.pace * (own - self.own);
-        self.reference += self.pace * (reference - self.reference);
-    }
-
-    fn ratio(&self, least: f64, most: f64) -> f64 {
-        if self.reference > 1e-9 && self.own >= 0.0 {
-            (self.own / self.reference).clamp(least, most)
-        } else {
-            1.0
-        }
-    }
-}
-
-/// How fast corrections die out with the horizon, as tables over the horizon.
-#[derive(Clone, Debug)]
-struct Fade {
-    quick: Vec<f32>,
-    gentle: Vec<f32>,
-    /// Sum of a damped slope of one over the horizon.
-    trend: Vec<f32>,
+    /// Spread slots per step of the day.
+    slots_per_step: f64,
+    next: u64,
 }
 
 impl Experts {
     /// Experts for seasons of the given periods, shortest first, at most three.
     pub(crate) fn new(periods: &[usize], horizon: usize, clock: &Clock) -> Experts {
         let (short, long) = split(periods);
-        let profile = |period: usize, kept: usize| Profile::new(period, kept, clock);
+        let profile = |period: usize, kept: usize| Profile::new(period, kept.max(VISITS_MIN / period), clock);
         let day = long.first().map(|&period| profile(period, DAYS_KEPT));
         let reference = day.as_ref().map_or(NO_SEASON, |day| day.period);
-        let pace = |steps: f64| 2.0 / (steps.max(1.0) + 1.0);
-        let span = reference as f64;
-        let levels = Levels {
-            fast: Pair { pace: 0.5, ..Pair::default() },
-            brisk: Pair { pace: 0.15, ..Pair::default() },
-            middle: Pair { pace: pace(span / 12.0), ..Pair::default() },
-            slow: Pair { pace: pace(span), ..Pair::default() },
-            day_before: Pair { pace: pace(span / 12.0), ..Pair::default() },
-            week_before: Pair { pace: pace(span), ..Pair::default() },
-            ..Levels::default()
-        };
         Experts {
-            smooth_half: (reference as u64 / 144).clamp(1, 16),
+            smooth_half: (reference as u64 / 144).clamp(u64::from(reference >= 96), 16),
+            slots_per_step: Spread::SLOTS as f64 / reference as f64,
             day,
             week: long.get(1).map(|&period| profile(period, WEEKS_KEPT)),
             short: short.map(|period| profile(period, SHORT_KEPT)),
-            levels,
-            fade: Fade::new(span, horizon),
-            count: 0,
+            levels: Levels::new((reference as f64).max(SPAN_MIN)),
+            fade: Fade::new((reference as f64).max(SPAN_MIN), horizon),
+            next: 0,
+        }
+    }
+
+    /// Says which step comes next.
+    pub(crate) fn arrive(&mut self, next: u64, clock: &Clock) {
+        self.next = next;
+        for profile in [&mut self.day, &mut self.week, &mut self.short].into_iter().flatten() {
+            profile.arrive(next, clock);
         }
     }
 
@@ -138,83 +101,102 @@ impl Experts {
         self.day.as_ref().map_or(1, |day| day.period)
     }
 
-    /// Slot of a step for [`Spread`].
-    pub(crate) fn spread_slot(&self, step: u64, clock: &Clock) -> usize {
-        self.day.as_ref().map_or(0, |day| Spread::slot(day.place(step, clock), day.period))
+    /// Slot of the step `offset` after the next one for [`Spread`].
+    pub(crate) fn spread_slot(&self, offset: usize, clock: &Clock) -> usize {
+        match &self.day {
+            Some(day) => (day.place_after(self.next, offset, clock) as f64 * self.slots_per_step) as usize,
+            None => 0,
+        }
     }
 
-    /// What every expert says about `step`, which is `ahead >= 1` steps after the last one learned.
-    pub(crate) fn say(&self, step: u64, ahead: usize, memory: &Memory, clock: &Clock) -> [f64; EXPERTS] {
+    /// What every expert says about the step `offset` after the next one. `ahead >= 1`: its distance from the last step
+    /// that was learned, which is more than `offset + 1` while values are missing.
+    pub(crate) fn say(&self, offset: usize, ahead: usize, memory: &Memory, clock: &Clock) -> [f32; EXPERTS] {
         let levels = &self.levels;
-        let (quick, gentle, trend) = self.fade.at(ahead);
-        let mut says = [levels.brisk.own; EXPERTS];
-        says[LAST] = levels.last;
-        says[FAST] = levels.fast.own;
-        says[MIDDLE] = levels.brisk.own;
-        says[SLOW] = levels.middle.own;
-        says[TREND] = levels.fast.own + levels.slope * trend;
+        let faded = self.fade.at(ahead);
+        let mut says = [levels.brisk.own as f32; EXPERTS];
+        says[LAST] = levels.last as f32;
+        says[FAST] = levels.fast.own as f32;
+        says[SLOW] = levels.middle.own as f32;
+        says[TREND] = (levels.fast.own + levels.slope * f64::from(faded.trend)) as f32;
+        says[NOW_SHIFTED] = says[LAST];
+        says[PROFILE_MIDDLE] = says[SLOW];
+        says[PROFILE_FAST] = says[TREND];
         if let Some(day) = &self.day {
-            self.say_seasonal(&mut says, day, step, ahead, memory, clock, (quick, gentle));
+            self.say_profile(&mut says, offset, faded, clock);
+            self.say_earlier(&mut says, day, offset, faded, memory, clock);
         }
         says[SHORT] = says[PROFILE_FAST];
         if let Some(short) = &self.short {
-            let base = if self.day.is_some() { says[PROFILE_SHIFTED] } else { says[SLOW] };
-            says[SHORT] = base + short.at(short.place(step, clock)).0;
+            let place = short.place_after(self.next, offset, clock);
+            says[SHORT] = says[PROFILE_SHIFTED] + short.at(place).0 as f32;
         }
         says
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call site, all of them are of the same moment")]
-    fn say_seasonal(
+    fn say_profile(&self, says: &mut [f32; EXPERTS], offset: usize, faded: Faded, clock: &Clock) {
+        let (known, profile) = self.profile(offset, clock);
+        if !known {
+            return;
+        }
+        let (levels, ratios) = (&self.levels, &self.levels.ratios);
+        let (quick, gentle) = (f64::from(faded.quick), f64::from(faded.gentle));
+        let base = profile * ratios.slow;
+        says[PROFILE] = profile as f32;
+        says[BASE] = base as f32;
+        says[NOW_SHIFTED] = (base + levels.last_above) as f32;
+        says[PROFILE_MIDDLE] = (base + profile * (ratios.middle - ratios.slow) * gentle) as f32;
+        says[PROFILE_FAST] = (base + profile * (ratios.brisk - ratios.slow) * quick) as f32;
+        let above = levels.brisk.own - levels.brisk.reference * ratios.slow;
+        says[PROFILE_SHIFTED] = (base + above * quick) as f32;
+    }
+
+    fn say_earlier(
         &self,
-        says: &mut [f64; EXPERTS],
+        says: &mut [f32; EXPERTS],
         day: &Profile,
-        step: u64,
-        ahead: usize,
+        offset: usize,
+        faded: Faded,
         memory: &Memory,
         clock: &Clock,
-        (quick, gentle): (f64, f64),
     ) {
-        let levels = &self.levels;
-        let seasons = (ahead as u64).div_ceil(day.period as u64);
-        let source = day.earlier(step, seasons, clock).min(memory.next().saturating_sub(1));
-        let (known, profile) = self.profile(step, clock);
-        if known {
-            let slow = levels.slow.ratio(0.2, 5.0);
-            says[DAY_PROFILE] = day.at(day.place(step, clock)).0;
-            says[PROFILE] = profile;
-            says[BASE] = profile * slow;
-            let middle = levels.middle.ratio(0.1, 10.0);
-            says[PROFILE_MIDDLE] = profile * (slow + (middle - slow) * gentle);
-            let brisk = levels.brisk.ratio(0.1, 10.0);
-            says[PROFILE_FAST] = profile * (slow + (brisk - slow) * quick);
-            says[PROFILE_SHIFTED] = says[BASE] + (levels.brisk.own - levels.brisk.reference * slow) * quick;
-        }
-        if source >= memory.oldest() && step >= day.period as u64 * seasons {
-            says[DAY_RAW] = memory.value(source);
+        let ratios = &self.levels.ratios;
+        let gentle = f64::from(faded.gentle);
+        if let Some(source) = self.source(day, offset, memory, clock) {
             let smooth = memory.around(source, self.smooth_half);
-            says[DAY_SMOOTH] = smooth * (1.0 + (levels.day_before.ratio(0.2, 5.0) - 1.0) * gentle);
-            says[WEEK_RAW] = says[DAY_RAW];
-            says[WEEK_SMOOTH] = smooth;
+            says[DAY_RAW] = memory.value(source) as f32;
+            says[DAY_SMOOTH] = (smooth * (1.0 + (ratios.day_before - 1.0) * gentle)) as f32;
+            says[WEEK_SMOOTH] = smooth as f32;
+            says[WEEK_LEVEL] = says[DAY_SMOOTH];
         }
-        if let Some(week) = &self.week {
-            let seasons = (ahead as u64).div_ceil(week.period as u64);
-            let source = week.earlier(step, seasons, clock).min(memory.next().saturating_sub(1));
-            if source >= memory.oldest() && step >= week.period as u64 * seasons {
-                says[WEEK_RAW] = memory.value(source);
-                says[WEEK_SMOOTH] =
-                    memory.around(source, self.smooth_half) * levels.week_before.ratio(0.25, 4.0);
-            }
+        if let Some(week) = &self.week
+            && let Some(source) = self.source(week, offset, memory, clock)
+        {
+            let smooth = memory.around(source, self.smooth_half);
+            says[WEEK_SMOOTH] = (smooth * ratios.week_days) as f32;
+            let level = ratios.week_days + (ratios.week_hours - ratios.week_days) * gentle;
+            says[WEEK_LEVEL] = (smooth * level) as f32;
         }
     }
 
+    /// The last remembered step at the same place of a season.
+    fn source(&self, season: &Profile, offset: usize, memory: &Memory, clock: &Clock) -> Option<u64> {
+        let (step, period) = (self.next + offset as u64, season.period as u64);
+        let seasons = if offset < season.period { 1 } else { 1 + offset as u64 / period };
+        if step < seasons * period {
+            return None;
+        }
+        let source = season.earlier(step, seasons, clock).min(memory.next().saturating_sub(1));
+        (source >= memory.oldest()).then_some(source)
+    }
+
     /// The profile of all long seasons together: the longer one, drawn towards the shorter while it is young.
-    fn profile(&self, step: u64, clock: &Clock) -> (bool, f64) {
+    fn profile(&self, offset: usize, clock: &Clock) -> (bool, f64) {
         let Some(day) = &self.day else { return (false, 0.0) };
-        let (mut value, seasons) = day.at(day.place(step, clock));
+        let (mut value, seasons) = day.at(day.place_after(self.next, offset, clock));
         let mut known = seasons > 0.0;
         if let Some(week) = &self.week {
-            let (weekly, seasons) = week.at(week.place(step, clock));
+            let (weekly, seasons) = week.at(week.place_after(self.next, offset, clock));
             if seasons > 0.0 {
                 value = if known { (seasons * weekly + value) / (seasons + 1.0) } else { weekly };
                 known = true;
@@ -223,66 +205,31 @@ impl Experts {
         (known, value)
     }
 
-    /// Learns the value of a step. `memory` must not hold it yet.
-    pub(crate) fn learn(&mut self, step: u64, value: f64, limit: f64, memory: &Memory, clock: &Clock) {
-        let (known, profile) = self.profile(step, clock);
-        let reference = if known { profile } else { value };
-        self.learn_short(step, value, memory, clock);
-        self.learn_levels(step, value, reference, memory, clock);
-        // A flash crowd is no profile: what is far outside is learned only up to the limit.
-        let expected = if known { profile * self.levels.middle.ratio(0.1, 10.0) } else { value };
-        let clipped = value.clamp(expected - limit, expected + limit);
-        for profile in self.day.iter_mut().chain(self.week.iter_mut()) {
-            let place = profile.place(step, clock);
-            profile.learn(place, clipped);
-        }
-    }
-
-    fn learn_short(&mut self, step: u64, value: f64, memory: &Memory, clock: &Clock) {
-        if self.short.is_none() || self.count == 0 {
-            return;
-        }
-        let says = self.say(step, 1, memory, clock);
-        let base = if self.day.is_some() { says[PROFILE_SHIFTED] } else { says[SLOW] };
-        if let Some(short) = &mut self.short {
-            let place = short.place(step, clock);
-            short.learn(place, value - base);
-        }
-    }
-
-    fn learn_levels(&mut self, step: u64, value: f64, reference: f64, memory: &Memory, clock: &Clock) {
-        let before = |season: &Option<Profile>| match season {
-            Some(season) if step >= season.period as u64 => {
-                let source = season.earlier(step, 1, clock);
-                if source >= memory.oldest() { memory.value(source) } else { value }
+    /// Learns the value of the next step, of which no more than `limit` above or below what is expected goes into the
+    /// profiles: a flash crowd is no profile. `memory` must not hold it yet.
+    pub(crate) fn learn(&mut self, value: f64, limit: f64, memory: &Memory, clock: &Clock) {
+        let (known, profile) = self.profile(0, clock);
+        if self.short.is_some() && self.next > 0 {
+            let base = f64::from(self.say(0, 1, memory, clock)[PROFILE_SHIFTED]);
+            if let Some(short) = &mut self.short {
+                short.learn(short.seat(), value - base);
             }
-            Some(_) | None => value,
+        }
+        let before = |season: &Option<Profile>| {
+            let source = season.as_ref().and_then(|season| self.source(season, 0, memory, clock));
+            source.map_or(value, |source| memory.value(source))
         };
-        let (day_before, week_before) = (before(&self.day), before(&self.week));
-        let levels = &mut self.levels;
-        if self.count == 0 {
-            for pair in [
-                &mut levels.fast,
-                &mut levels.brisk,
-                &mut levels.middle,
-                &mut levels.slow,
-                &mut levels.day_before,
-                &mut levels.week_before,
-            ] {
-                *pair = Pair::set(value, pair.pace);
-            }
-            levels.last = value;
+        let references = References {
+            profile: if known { profile } else { value },
+            day_before: before(&self.day),
+            week_before: before(&self.week),
+        };
+        let expected = if known { profile * self.levels.ratios.middle } else { value };
+        let clipped = value.clamp(expected - limit, expected + limit);
+        self.levels.learn(value, references);
+        for profile in [&mut self.day, &mut self.week].into_iter().flatten() {
+            profile.learn(profile.seat(), clipped);
         }
-        let fast_before = levels.fast.own;
-        levels.fast.learn(value, reference);
-        levels.brisk.learn(value, reference);
-        levels.middle.learn(value, reference);
-        levels.slow.learn(value, reference);
-        levels.day_before.learn(value, day_before);
-        levels.week_before.learn(value, week_before);
-        levels.slope += SLOPE_PACE * (levels.fast.own - fast_before - levels.slope);
-        levels.last = value;
-        self.count += 1;
     }
 
     /// The fading means, to be put back with [`restore`](Self::restore).
@@ -295,17 +242,15 @@ impl Experts {
         self.levels = levels;
     }
 
-    /// How far a value is from what the season at its slow level explains.
-    pub(crate) fn surprise(&self, step: u64, value: f64, clock: &Clock) -> Option<f64> {
-        let (known, profile) = self.profile(step, clock);
-        known.then(|| value - profile * self.levels.slow.ratio(0.2, 5.0))
+    /// How far a value of the next step is from what the season at its slow level explains.
+    pub(crate) fn surprise(&self, value: f64, clock: &Clock) -> Option<f64> {
+        let (known, profile) = self.profile(0, clock);
+        known.then(|| value - profile * self.levels.ratios.slow)
     }
 
     /// Takes the level of the last few steps for the level of the season.
     pub(crate) fn accept_level(&mut self) {
-        let ratio = self.levels.brisk.ratio(0.1, 10.0);
-        self.levels.slow.own = self.levels.slow.reference * ratio;
-        self.levels.middle.own = self.levels.middle.reference * ratio;
+        self.levels.accept();
     }
 
     /// Short-term slope per step.
@@ -314,49 +259,28 @@ impl Experts {
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        let profiles: usize =
-            [&self.day, &self.week, &self.short].into_iter().flatten().map(Profile::heap_bytes).sum();
-        profiles + 12 * self.fade.quick.capacity()
+        let profiles = [&self.day, &self.week, &self.short].into_iter().flatten().map(Profile::heap_bytes);
+        profiles.sum::<usize>() + self.fade.heap_bytes()
     }
 }
 
 /// The stack's inputs: differences from the base.
-pub(crate) fn stack_inputs(says: &[f64; EXPERTS]) -> [f64; INPUTS] {
-    let mut inputs = [0.0; INPUTS];
-    for (input, expert) in inputs.iter_mut().zip(STACKED) {
-        *input = says[expert] - says[BASE];
-    }
-    inputs
+pub(crate) fn stack_inputs(says: &[f32; EXPERTS]) -> [f64; INPUTS] {
+    STACKED.map(|expert| f64::from(says[expert] - says[BASE]))
 }
 
 /// Mixture and stack in one: since both are weighted sums, so is the whole. Weights of the experts, adding up to one.
-pub(crate) fn combined(weights: &[f64; EXPERTS + 1], stack: &[f64; INPUTS]) -> [f64; EXPERTS] {
+pub(crate) fn combined(weights: &[f32; EXPERTS + 1], stack: &[f64; INPUTS]) -> [f32; EXPERTS] {
     let mut all = [0.0; EXPERTS];
     all.copy_from_slice(&weights[..EXPERTS]);
     let share = weights[EXPERTS];
     all[BASE] += share;
     for (weight, expert) in stack.iter().zip(STACKED) {
-        all[expert] += share * weight;
-        all[BASE] -= share * weight;
+        let moved = share * *weight as f32;
+        all[expert] += moved;
+        all[BASE] -= moved;
     }
     all
-}
-
-impl Fade {
-    fn new(span: f64, horizon: usize) -> Fade {
-        let table = |half_life: f64| -> Vec<f32> {
-            (0..=horizon).map(|h| 0.5f64.powf(h as f64 / half_life) as f32).collect()
-        };
-        let damped = 1.0 - 1.0 / (span / 24.0).max(3.0);
-        let trend =
-            (0..=horizon).map(|h| (damped * (1.0 - damped.powi(h as i32)) / (1.0 - damped)) as f32).collect();
-        Fade { quick: table((span / 10.0).max(1.0)), gentle: table((span / 4.0).max(2.0)), trend }
-    }
-
-    fn at(&self, ahead: usize) -> (f64, f64, f64) {
-        let h = ahead.min(self.quick.len() - 1);
-        (f64::from(self.quick[h]), f64::from(self.gentle[h]), f64::from(self.trend[h]))
-    }
 }
 
 /// Separates a season that is much shorter than the next one, and at most two long ones.
@@ -370,9 +294,13 @@ fn split(periods: &[usize]) -> (Option<usize>, &[usize]) {
 
 /// Stands in for a season where none is known.
 const NO_SEASON: usize = 288;
+/// Paces are never set by a season shorter than this.
+const SPAN_MIN: f64 = 24.0;
+/// Seasons after which a profile begins to forget.
 const DAYS_KEPT: usize = 5;
 const WEEKS_KEPT: usize = 4;
 const SHORT_KEPT: usize = 20;
-const SLOPE_PACE: f64 = 0.3;
+/// Profiles of short seasons forget no faster than in so many steps.
+const VISITS_MIN: usize = 480;
 /// A season this many times shorter than the next is a pattern on top of it. A day in a week is not, an hour in a day is.
 const SHORT_RATIO: usize = 14;

@@ -110,21 +110,21 @@ impl Memory {
         self.made_up.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
     }
 
-    /// Mean of up to 17 values spread over `2 * half + 1` steps around a step, never beyond the last one.
+    /// Mean of the values from `half` steps before a step to `half` after it, never beyond the last one.
     pub(crate) fn around(&self, step: u64, half: u64) -> f64 {
-        let from = step.saturating_sub(half).max(self.oldest());
         let to = (step + half).min(self.next.saturating_sub(1));
-        if from > to {
+        let from = step.saturating_sub(half).max(self.oldest_fine());
+        if from > to || step < self.oldest_fine() {
             return self.value(step);
         }
-        let stride = ((to - from) / 16).max(1);
-        let (mut sum, mut n, mut at) = (0.0, 0.0, from);
-        while at <= to {
-            sum += self.value(at);
-            n += 1.0;
-            at += stride;
-        }
-        sum / n
+        let (first, n) = (from as usize % FINE_STEPS, (to - from + 1) as usize);
+        let sum: f32 = if first + n <= self.fine.len() {
+            self.fine[first..first + n].iter().sum()
+        } else {
+            let (end, wrapped) = (&self.fine[first..], (first + n) % FINE_STEPS);
+            end.iter().sum::<f32>() + self.fine[..wrapped.min(self.fine.len())].iter().sum::<f32>()
+        };
+        f64::from(sum) / n as f64
     }
 
     /// Bytes held on the heap.

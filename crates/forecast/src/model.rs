@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use crate::bucket::{Bucket, Lesson, mix};
+use crate::bucket::{Bucket, Lesson};
 use crate::clock::{Clock, WEEK};
 use crate::experts::{Experts, Levels};
 use crate::memory::Memory;
@@ -90,11 +90,13 @@ impl Model {
         let from = old.oldest_fine().saturating_sub(SEASONS_RELEARNED * longest).max(old.oldest());
         let memory = old.emptied(from);
         let mut model = Model::start(self.clock.clone(), memory, self.horizon, self.floor, periods);
+        model.experts.arrive(from, &model.clock);
         for step in from..old.oldest_fine() {
             let value = old.value(step);
-            model.experts.learn(step, value, f64::INFINITY, &model.memory, &model.clock);
+            model.experts.learn(value, f64::INFINITY, &model.memory, &model.clock);
             model.spread.learn_value(value);
             model.memory.push(value, false);
+            model.experts.arrive(step + 1, &model.clock);
         }
         for step in old.oldest_fine()..next {
             model.advance((!old.is_made_up(step)).then(|| old.value(step)));
@@ -107,17 +109,18 @@ impl Model {
     pub(crate) fn advance(&mut self, value: Option<f64>) {
         let step = self.memory.next();
         self.clock.look_ahead(step + (self.horizon + 1) as u64);
-        let Some(value) = value else { return self.skip(step) };
-        match self.judge(step, value) {
+        self.clock.arrive(step);
+        let Some(value) = value else { return self.skip() };
+        match self.judge(value) {
             Silence::None | Silence::Doubtful => {}
             Silence::Begins => self.levels_before = Some(self.experts.levels()),
             Silence::Recognised => {
                 if let Some(levels) = self.levels_before.take() {
                     self.experts.restore(levels);
                 }
-                return self.skip(step);
+                return self.skip();
             }
-            Silence::Goes => return self.skip(step),
+            Silence::Goes => return self.skip(),
             Silence::Accepted => self.loosen(),
         }
         self.learn(step, value);
@@ -125,15 +128,20 @@ impl Model {
     }
 
     /// A step without a value that can be believed: the clock goes on, nothing is learned.
-    fn skip(&mut self, step: u64) {
+    fn skip(&mut self) {
         self.missing += 1;
-        let expected = self.expected(step);
-        self.memory.push(expected, true);
+        let expected = self.median(0).unwrap_or(0.0);
+        self.push(expected, true);
+    }
+
+    fn push(&mut self, value: f64, made_up: bool) {
+        self.memory.push(value, made_up);
+        self.experts.arrive(self.memory.next(), &self.clock);
     }
 
     fn learn(&mut self, step: u64, value: f64) {
-        let slot = self.experts.spread_slot(step, &self.clock);
-        if let Some(surprise) = self.experts.surprise(step, value, &self.clock) {
+        let slot = self.experts.spread_slot(0, &self.clock);
+        if let Some(surprise) = self.experts.surprise(value, &self.clock) {
             let usual = self.spread.at(slot, Range::Far);
             if self.shift_watch.observe(surprise / usual) {
                 self.loosen();
@@ -157,8 +165,8 @@ impl Model {
             window.learn(step, self.missing, &self.peaks);
         }
         let limit = PROFILE_CLIP * self.spread.at(slot, Range::Far);
-        self.experts.learn(step, value, limit, &self.memory, &self.clock);
-        self.memory.push(value, false);
+        self.experts.learn(value, limit, &self.memory, &self.clock);
+        self.push(value, false);
         self.last_learned = Some(step);
     }
 
@@ -178,35 +186,29 @@ impl Model {
                 continue;
             }
             let (ahead, range) = (self.buckets[k].horizon, self.buckets[k].range());
-            let step = now + ahead as u64;
-            let says = self.experts.say(step, ahead, &self.memory, &self.clock);
-            let spread = self.spread.at(self.experts.spread_slot(step, &self.clock), range);
-            self.buckets[k].issue(step, &says, spread);
+            let says = self.experts.say(ahead - 1, ahead, &self.memory, &self.clock);
+            let spread = self.spread.at(self.experts.spread_slot(ahead - 1, &self.clock), range);
+            self.buckets[k].issue(now + ahead as u64, &says, spread);
         }
-        let mut crests = Vec::with_capacity(WINDOWS.len());
-        self.crests(&WINDOWS, reach(now), |k, crest| crests.push((k, crest)));
-        for (k, crest) in crests {
-            let window = &mut self.windows[k];
-            if window.is_due(now) {
+        let mut crests = [None; WINDOWS.len()];
+        self.crests(&WINDOWS, reach(now), |k, crest| crests[k] = Some(crest));
+        for (window, crest) in self.windows.iter_mut().zip(crests) {
+            if let Some(crest) = crest
+                && window.is_due(now)
+            {
                 window.issue(now + window.length as u64, self.missing, crest.height, crest.spread);
             }
         }
     }
 
-    /// What was expected of the next step.
-    fn expected(&self, step: u64) -> f64 {
-        let Some(last) = self.last_learned else { return 0.0 };
-        let ahead = (step - last) as usize;
-        let says = self.experts.say(step, ahead, &self.memory, &self.clock);
-        mix(&self.weights(ahead), &says).max(self.floor)
-    }
-
-    fn judge(&mut self, step: u64, value: f64) -> Silence {
-        if self.record.lessons() < JUDGE_LESSONS {
+    fn judge(&mut self, value: f64) -> Silence {
+        if self.record.lessons() < JUDGE_LESSONS
+            || !self.outage_watch.is_alert(value, self.spread.magnitude())
+        {
             return Silence::None;
         }
-        let expected = self.expected(step);
-        let slot = self.experts.spread_slot(step, &self.clock);
+        let expected = self.median(0).unwrap_or(0.0);
+        let slot = self.experts.spread_slot(0, &self.clock);
         let bucket = &self.buckets[self.buckets.len() / 2];
         let least = expected + bucket.residuals.values()[0] * self.spread.at(slot, bucket.range());
         let patience = (self.experts.reference_period() as u64).clamp(PATIENCE_MIN, PATIENCE_MAX);

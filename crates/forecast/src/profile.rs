@@ -13,6 +13,8 @@ pub(crate) struct Profile {
     counts: Vec<u16>,
     /// Visits of a slot (in seasons) after which old ones begin to fade.
     seasons_kept: usize,
+    /// Place of the step that comes next.
+    seat: usize,
 }
 
 impl Profile {
@@ -26,6 +28,7 @@ impl Profile {
             means: vec![0.0; slots],
             counts: vec![0; slots],
             seasons_kept,
+            seat: 0,
         }
     }
 
@@ -35,23 +38,47 @@ impl Profile {
         count.rem_euclid(self.period as i64) as usize
     }
 
+    /// Says which step comes next, so that the places of those after it need no division.
+    pub(crate) fn arrive(&mut self, next: u64, clock: &Clock) {
+        self.seat = self.place(next, clock);
+    }
+
+    /// Place of the step that comes next.
+    pub(crate) fn seat(&self) -> usize {
+        self.seat
+    }
+
+    /// Place of the step `offset` after the next one, `next`.
+    pub(crate) fn place_after(&self, next: u64, offset: usize, clock: &Clock) -> usize {
+        let mut place = self.seat + offset;
+        if self.civil {
+            let change = clock.change(next, next + offset as u64);
+            if change != 0 {
+                return self.place(next + offset as u64, clock);
+            }
+        }
+        if place >= self.period {
+            place -= self.period;
+            if place >= self.period {
+                place %= self.period;
+            }
+        }
+        place
+    }
+
     /// The step that stands at the same place `seasons` seasons earlier.
     pub(crate) fn earlier(&self, step: u64, seasons: u64, clock: &Clock) -> u64 {
         let plain = step.saturating_sub(seasons * self.period as u64);
-        if !self.civil {
-            return plain;
-        }
-        let moved = clock.shift(step) - clock.shift(plain);
-        plain.saturating_add_signed(moved)
+        if self.civil { plain.saturating_add_signed(clock.change(plain, step)) } else { plain }
     }
 
     /// The mean at a place and how many seasons it rests on; zero seasons: nothing known.
     pub(crate) fn at(&self, place: usize) -> (f64, f64) {
+        if self.width == 1 {
+            return (f64::from(self.means[place]), f64::from(self.counts[place]));
+        }
         let slot = place / self.width;
         let seasons = f64::from(self.counts[slot]) / self.width as f64;
-        if self.width == 1 {
-            return (f64::from(self.means[slot]), seasons);
-        }
         // Between the middles of neighbouring slots.
         let offset = (place % self.width) as f64 + 0.5 - self.width as f64 / 2.0;
         let other = if offset < 0.0 {

@@ -44,10 +44,8 @@ impl Spread {
         }
     }
 
-    /// Slot of a place in a season of `period` steps.
-    pub(crate) fn slot(place: usize, period: usize) -> usize {
-        place * SLOTS / period.max(1)
-    }
+    /// Slots of a season: hours, when the season is a day.
+    pub(crate) const SLOTS: usize = SLOTS;
 
     /// Typical size of an error; positive.
     pub(crate) fn at(&self, slot: usize, range: Range) -> f64 {
@@ -72,12 +70,16 @@ impl Spread {
         }
     }
 
+    /// Mean absolute value of the series.
+    pub(crate) fn magnitude(&self) -> f64 {
+        self.magnitude
+    }
+
     /// Learns the size of one value.
     pub(crate) fn learn_value(&mut self, value: f64) {
         self.count += 1;
         self.magnitude += (value.abs() - self.magnitude) * (1.0 / self.count as f64).max(0.000_5);
     }
-
 }
 
 impl Table {
@@ -101,7 +103,6 @@ impl Table {
     }
 }
 
-/// Slots of a season: hours, when the season is a day.
 const SLOTS: usize = 24;
 const SEASONS_KEPT: f64 = 3.0;
 const FEW: u64 = 20;

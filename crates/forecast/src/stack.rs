@@ -13,11 +13,15 @@ pub(crate) struct Stack {
     pub(crate) weights: [f64; INPUTS],
     covariance: [[f64; INPUTS]; INPUTS],
     forgetting: f64,
+    /// How much noisier than one an observation counts.
+    noise: f64,
 }
 
 impl Stack {
-    pub(crate) fn new(forgetting: f64) -> Stack {
-        Stack { weights: [0.0; INPUTS], covariance: fresh(), forgetting }
+    /// `noise` is the variance of an observation: with overlapping forecasts each says little that is new, so as many of
+    /// them count for one.
+    pub(crate) fn new(forgetting: f64, noise: f64) -> Stack {
+        Stack { weights: [0.0; INPUTS], covariance: fresh(), forgetting, noise }
     }
 
     /// What the regression adds to the base.
@@ -29,14 +33,14 @@ impl Stack {
     pub(crate) fn learn(&mut self, inputs: &[f64; INPUTS], target: f64, clip: f64) {
         let error = (target - self.correction(inputs)).clamp(-clip, clip);
         let mut gain = [0.0; INPUTS];
-        let (mut denominator, mut trace) = (self.forgetting, 0.0);
+        let (mut denominator, mut trace) = (self.forgetting * self.noise, 0.0);
         for i in 0..INPUTS {
             gain[i] = self.covariance[i].iter().zip(inputs).map(|(p, x)| p * x).sum();
             denominator += gain[i] * inputs[i];
             trace += self.covariance[i][i];
         }
         if !(denominator.is_finite() && denominator > 0.0 && trace.is_finite() && error.is_finite()) {
-            *self = Stack::new(self.forgetting);
+            *self = Stack::new(self.forgetting, self.noise);
             return;
         }
         // Without news the covariance would grow for ever: forget only while it is small.
@@ -44,10 +48,9 @@ impl Stack {
         let scale = 1.0 / denominator;
         for i in 0..INPUTS {
             self.weights[i] = (self.weights[i] + gain[i] * scale * error).clamp(-WEIGHT_MAX, WEIGHT_MAX);
-            for j in 0..=i {
-                let entry = (self.covariance[i][j] - gain[i] * gain[j] * scale) * growth;
-                self.covariance[i][j] = entry;
-                self.covariance[j][i] = entry;
+            // The same product on both sides of the diagonal, so it stays symmetric to the last bit.
+            for j in 0..INPUTS {
+                self.covariance[i][j] = (self.covariance[i][j] - gain[i] * gain[j] * scale) * growth;
             }
         }
         for i in 0..INPUTS {
@@ -98,7 +101,7 @@ mod tests {
     #[test]
     fn one_step_is_the_hand_computed_ridge_solution() {
         // With prior variance p, one observation x = 2, y = 3 and no forgetting: w = p x y / (1 + p x^2).
-        let mut stack = Stack::new(1.0);
+        let mut stack = Stack::new(1.0, 1.0);
         stack.learn(&inputs(2.0, 0.0), 3.0, 1e9);
         let expected = PRIOR_VARIANCE * 2.0 * 3.0 / (1.0 + PRIOR_VARIANCE * 4.0);
         assert!((stack.weights[0] - expected).abs() < 1e-12);
@@ -107,7 +110,7 @@ mod tests {
 
     #[test]
     fn many_steps_equal_the_batch_ridge_regression() {
-        let mut stack = Stack::new(1.0);
+        let mut stack = Stack::new(1.0, 1.0);
         let rows: Vec<(f64, f64, f64)> = (0..200)
             .map(|i| {
                 let (a, b) = ((f64::from(i) * 0.7).sin(), (f64::from(i) * 1.3).cos());
@@ -135,7 +138,7 @@ mod tests {
 
     #[test]
     fn one_wild_error_moves_the_weights_no_more_than_its_clip() {
-        let (mut calm, mut wild) = (Stack::new(1.0), Stack::new(1.0));
+        let (mut calm, mut wild) = (Stack::new(1.0, 1.0), Stack::new(1.0, 1.0));
         calm.learn(&inputs(1.0, 0.0), 3.0, 3.0);
         wild.learn(&inputs(1.0, 0.0), 1e6, 3.0);
         assert_eq!(calm.weights, wild.weights);
@@ -143,7 +146,7 @@ mod tests {
 
     #[test]
     fn broken_and_idle_inputs_never_leave_the_covariance_broken() {
-        let mut stack = Stack::new(0.99);
+        let mut stack = Stack::new(0.99, 1.0);
         for i in 0..50_000 {
             stack.learn(&inputs(1e-9, 0.0), f64::from(i % 3), 3.0);
         }

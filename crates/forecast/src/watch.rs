@@ -36,6 +36,12 @@ pub(crate) struct OutageWatch {
 }
 
 impl OutageWatch {
+    /// Whether a value must be shown to [`observe`](Self::observe): it may be silence, or the end of it. `usual` is the
+    /// mean size of values.
+    pub(crate) fn is_alert(&self, value: f64, usual: f64) -> bool {
+        self.silent > 0 || value.abs() <= ALERT_SHARE * usual
+    }
+
     /// Takes one value with what was expected and the least that was at all likely. `patience`: after how many silent
     /// steps silence is the new normal.
     pub(crate) fn observe(&mut self, value: f64, expected: f64, least: f64, patience: u64) -> Silence {
@@ -94,6 +100,8 @@ const ALARM: f64 = 24.0;
 const REST: u32 = 24;
 /// Silent is below this share of what was expected.
 const SILENT_SHARE: f64 = 0.02;
+/// What may be silence at all: below this share of the mean. An hour busier than eight times the mean is not looked at.
+const ALERT_SHARE: f64 = 8.0 * SILENT_SHARE;
 /// Busy is a series whose low values are still above this share of the expected.
 const BUSY_SHARE: f64 = 0.2;
 /// Silent steps that make an outage.

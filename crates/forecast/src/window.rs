@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use crate::calibration::Residuals;
+use crate::calibration::{GRID, Residuals};
 
 /// Window lengths that are tracked, in steps.
 pub(crate) const WINDOWS: [usize; 14] = [1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90, 135, 200, 300];
@@ -28,12 +28,14 @@ struct Pending {
     missing: u64,
     base: f64,
     spread: f64,
+    issued: [f32; GRID.len()],
 }
 
 impl Window {
     pub(crate) fn new(length: usize) -> Window {
         let kept = (RESIDUALS_KEPT / stride(length) as f64).max(RESIDUALS_KEPT_MIN);
-        Window { length, residuals: Residuals::new(kept), pending: VecDeque::new() }
+        let overlap = length as f64 / stride(length) as f64;
+        Window { length, residuals: Residuals::new(kept, overlap), pending: VecDeque::new() }
     }
 
     /// Whether a forecast made after step `now` is to be kept for learning.
@@ -44,7 +46,8 @@ impl Window {
     /// Keeps the forecast of the window that ends with step `end`.
     pub(crate) fn issue(&mut self, end: u64, missing: u64, base: f64, spread: f64) {
         if self.pending.len() < PENDING_MAX {
-            self.pending.push_back(Pending { end, missing, base, spread });
+            let issued = self.residuals.issue();
+            self.pending.push_back(Pending { end, missing, base, spread, issued });
         }
     }
 
@@ -60,7 +63,7 @@ impl Window {
                 continue;
             }
             if let Some(peak) = peaks.largest_since((now + 1).saturating_sub(self.length as u64)) {
-                self.residuals.learn((peak - pending.base) / pending.spread);
+                self.residuals.learn((peak - pending.base) / pending.spread, &pending.issued);
             }
         }
     }

@@ -12,6 +12,8 @@ use super::curve::{GRID, MEDIAN, Tail, make_monotone};
 #[derive(Clone, Debug)]
 pub(crate) struct Residuals {
     bins: Box<[f32; BINS]>,
+    /// Step of adaptation, in log odds per unit of miscoverage.
+    pace: f64,
     /// Weight of the next residual; grows so that old ones fade.
     gain: f64,
     growth: f64,
@@ -25,14 +27,16 @@ pub(crate) struct Residuals {
 }
 
 impl Residuals {
-    /// Expects residuals of about one in size at first; `memory` is how many residuals count fully.
-    pub(crate) fn new(memory: f64) -> Residuals {
+    /// Expects residuals of about one in size at first; `memory` is how many residuals count fully. `overlap` is how many
+    /// forecasts are under way at any time: their misses come together and say the same, so each counts less.
+    pub(crate) fn new(memory: f64, overlap: f64) -> Residuals {
         let mut bins = Box::new([0.0; BINS]);
         for (bin, share) in bins.iter_mut().enumerate().map(|(i, bin)| (bin, prior_share(i))) {
             *bin = (PRIOR_WEIGHT * share) as f32;
         }
         let mut residuals = Residuals {
             bins,
+            pace: PACE / overlap.max(1.0),
             gain: 1.0,
             growth: 1.0 + 1.0 / memory,
             total: PRIOR_WEIGHT,
@@ -62,19 +66,19 @@ impl Residuals {
         self.tail
     }
 
-    /// Learns one standardised residual.
-    pub(crate) fn learn(&mut self, residual: f64) {
+    /// Learns one standardised residual. `issued` are the grid's values when its forecast was made: only they can have
+    /// been missed.
+    pub(crate) fn learn(&mut self, residual: f64, issued: &[f32; GRID.len()]) {
         if !residual.is_finite() {
             return;
         }
-        let mut urgent = false;
+        let seen = residual as f32;
         for (k, tau) in GRID.iter().enumerate() {
-            let missed = residual > self.values[k];
-            let step = PACE * if missed { *tau } else { tau - 1.0 };
-            self.nudges[k] = (self.nudges[k] + step).clamp(-NUDGE_MAX, NUDGE_MAX);
-            urgent |= (missed && *tau >= 0.95) || (!missed && *tau <= 0.05);
+            let step = if seen > issued[k] { *tau } else { tau - 1.0 };
+            self.nudges[k] = (self.nudges[k] + self.pace * step).clamp(-NUDGE_MAX, NUDGE_MAX);
         }
-        self.bins[bin_of(residual)] += self.gain as f32;
+        let bin = bin_of(residual);
+        self.bins[bin] += self.gain as f32;
         self.total += self.gain;
         self.gain *= self.growth;
         self.count = self.count.saturating_add(1);
@@ -82,9 +86,15 @@ impl Residuals {
             self.rescale();
         }
         self.since_refresh += 1;
-        if urgent || self.since_refresh >= REFRESH_EVERY || self.count < 64 {
+        let urgent = seen > issued[URGENT];
+        if urgent || self.since_refresh >= REFRESH_EVERY || self.count < REFRESH_ALWAYS {
             self.refresh();
         }
+    }
+
+    /// The grid's values as they are to be kept with a forecast.
+    pub(crate) fn issue(&self) -> [f32; GRID.len()] {
+        self.values.map(|value| value as f32)
     }
 
     fn rescale(&mut self) {
@@ -111,12 +121,13 @@ impl Residuals {
         let threshold_share = supported.min(0.95);
         let (mut below, mut k) = (0.0, 0);
         let (mut threshold, mut excess, mut squares, mut above) = (f64::NAN, 0.0, 0.0, 0.0);
+        let scale = 1.0 / self.total;
         for (i, &weight) in self.bins.iter().enumerate() {
-            let share = f64::from(weight) / self.total;
+            let share = f64::from(weight) * scale;
             if share <= 0.0 {
                 continue;
             }
-            let (left, right) = (edge(i), edge(i + 1));
+            let (left, right) = (EDGES[i], EDGES[i + 1]);
             if threshold.is_nan() && below + share >= threshold_share {
                 threshold = left + (right - left) * ((threshold_share - below) / share).clamp(0.0, 1.0);
             }
@@ -133,7 +144,7 @@ impl Residuals {
             below += share;
         }
         for value in &mut self.values[k..] {
-            *value = edge(BINS);
+            *value = EDGES[BINS];
         }
         let threshold = if threshold.is_nan() { 0.0 } else { threshold };
         let tail = fit_tail(excess, squares, above);
@@ -169,15 +180,19 @@ fn bin_of(residual: f64) -> usize {
     if residual >= 0.0 { SIDE + step } else { SIDE - 1 - step }
 }
 
-/// Lower edge of a bin; `edge(BINS)` is the end of the last.
-fn edge(bin: usize) -> f64 {
-    if bin >= SIDE { side_edge(bin - SIDE) } else { -side_edge(SIDE - bin) }
-}
-
-fn side_edge(step: usize) -> f64 {
-    let octave = (1u64 << (step / 8)) as f64;
-    (octave * (1.0 + (step % 8) as f64 / 8.0) - 1.0) / 2.0
-}
+/// Lower edge of every bin, and the end of the last.
+const EDGES: [f64; BINS + 1] = {
+    let mut edges = [0.0; BINS + 1];
+    let mut step = 0;
+    while step <= SIDE {
+        let octave = (1u64 << (step / 8)) as f64;
+        let edge = (octave * (1.0 + (step % 8) as f64 / 8.0) - 1.0) / 2.0;
+        edges[SIDE + step] = edge;
+        edges[SIDE - step] = -edge;
+        step += 1;
+    }
+    edges
+};
 
 /// Before anything is known: a double exponential three times as wide as residuals usually are. Intervals begin wide.
 fn prior_share(bin: usize) -> f64 {
@@ -185,7 +200,7 @@ fn prior_share(bin: usize) -> f64 {
         let tail = 0.5 * (-z.abs() / PRIOR_SPREAD).exp();
         if z < 0.0 { tail } else { 1.0 - tail }
     };
-    below(edge(bin + 1)) - below(edge(bin))
+    below(EDGES[bin + 1]) - below(EDGES[bin])
 }
 
 const SIDE: usize = 64;
@@ -194,10 +209,14 @@ const PRIOR_SPREAD: f64 = 2.5;
 const PRIOR_WEIGHT: f64 = 10.0;
 /// Exceedances below which the tail is extrapolated rather than counted.
 const SUPPORT: f64 = 8.0;
-/// Step of adaptation, in log odds per unit of miscoverage.
+/// Step of adaptation of one forecast that overlaps with no other.
 const PACE: f64 = 0.05;
 const NUDGE_MAX: f64 = 3.0;
-const REFRESH_EVERY: u32 = 16;
+const REFRESH_EVERY: u32 = 32;
+/// So many residuals are learned at once each.
+const REFRESH_ALWAYS: u32 = 48;
+/// A miss of this grid point (0.99) is learned at once.
+const URGENT: usize = 10;
 const GAIN_MAX: f64 = 1e6;
 
 #[cfg(test)]
@@ -209,7 +228,7 @@ mod tests {
         for i in -2000..2000 {
             let z = f64::from(i) * 0.0503;
             let bin = bin_of(z);
-            assert!(edge(bin) <= z + 1e-6 && z <= edge(bin + 1) + 1e-6, "{z} in {bin}");
+            assert!(EDGES[bin] <= z + 1e-6 && z <= EDGES[bin + 1] + 1e-6, "{z} in {bin}");
         }
         assert_eq!(bin_of(1e300), BINS - 1);
         assert_eq!(bin_of(-1e300), 0);
@@ -217,11 +236,12 @@ mod tests {
 
     #[test]
     fn quantiles_of_a_known_distribution_are_found_and_its_tail_extrapolated() {
-        let mut residuals = Residuals::new(4000.0);
+        let mut residuals = Residuals::new(4000.0, 1.0);
         // Exponential with mean one, by a golden-ratio sequence: quantile(tau) = -ln(1 - tau).
         for i in 0..8000u32 {
             let u = (f64::from(i) * 0.618_033_988_749_894_9).fract();
-            residuals.learn(-(1.0 - u).ln());
+            let issued = residuals.issue();
+            residuals.learn(-(1.0 - u).ln(), &issued);
         }
         for (k, tau) in GRID.iter().enumerate() {
             let expected = -(1.0 - tau).ln();
@@ -234,10 +254,11 @@ mod tests {
 
     #[test]
     fn coverage_returns_after_residuals_become_three_times_wider() {
-        let mut residuals = Residuals::new(4000.0);
+        let mut residuals = Residuals::new(4000.0, 1.0);
         let noise = |i: u32| (f64::from(i) * 0.618_033_988_749_894_9).fract() * 2.0 - 1.0;
         for i in 0..4000 {
-            residuals.learn(noise(i));
+            let issued = residuals.issue();
+            residuals.learn(noise(i), &issued);
         }
         let mut misses = 0;
         for i in 4000..5000 {
@@ -245,7 +266,8 @@ mod tests {
             if i >= 4300 {
                 misses += u32::from(z > residuals.values()[8]);
             }
-            residuals.learn(z);
+            let issued = residuals.issue();
+            residuals.learn(z, &issued);
         }
         let share = f64::from(misses) / 700.0;
         assert!((0.03..=0.07).contains(&share), "{share}");
@@ -253,7 +275,7 @@ mod tests {
 
     #[test]
     fn before_the_first_residual_intervals_are_wide() {
-        let residuals = Residuals::new(1000.0);
+        let residuals = Residuals::new(1000.0, 1.0);
         assert!(residuals.values()[8] > 3.0 && residuals.values()[2] < -3.0);
         assert!(residuals.values().windows(2).all(|pair| pair[0] <= pair[1]));
     }

@@ -38,13 +38,13 @@ impl Model {
             })
             .collect();
         let width = quantiles.len();
-        let next = self.memory.next();
+        let mut upper = 0;
         for h in 0..values.len() {
-            let (step, ahead) = (next + h as u64, h + 1 + gap);
-            let between = self.between(ahead);
-            let says = self.experts.say(step, ahead, &self.memory, &self.clock);
+            let ahead = h + 1 + gap;
+            let between = self.between(ahead, &mut upper);
+            let says = self.experts.say(h, ahead, &self.memory, &self.clock);
             let middle = self.middle(between, &says);
-            let slot = self.experts.spread_slot(step, &self.clock);
+            let slot = self.experts.spread_slot(h, &self.clock);
             let lower = (1.0 - between.share) * self.spread.at(slot, self.buckets[between.lower].range());
             let upper = between.share * self.spread.at(slot, self.buckets[between.upper].range());
             let (low, high) = (between.lower * width, between.upper * width);
@@ -85,23 +85,23 @@ impl Model {
     /// Follows the median path `reach` steps ahead and reports its highest point up to each length; `lengths` rise.
     pub(super) fn crests(&self, lengths: &[usize], reach: usize, mut report: impl FnMut(usize, Crest)) {
         let Some(gap) = self.gap() else { return };
-        let next = self.memory.next();
+        let mut upper = 0;
         let mut crest = Crest { height: f64::NEG_INFINITY, spread: 0.0 };
-        let (mut crest_step, mut h, mut k) = (next, 0, 0);
+        let (mut crest_at, mut h, mut k) = (0, 0, 0);
         while k < lengths.len() && lengths[k] <= reach {
             if h >= lengths[k] {
-                let slot = self.experts.spread_slot(crest_step, &self.clock);
+                let slot = self.experts.spread_slot(crest_at, &self.clock);
                 crest.spread = self.spread.at(slot, Range::Near).max(self.spread.at(slot, Range::Far));
                 report(k, crest);
                 k += 1;
                 continue;
             }
-            let (step, ahead) = (next + h as u64, h + 1 + gap);
-            let says = self.experts.say(step, ahead, &self.memory, &self.clock);
-            let height = self.middle(self.between(ahead), &says);
+            let ahead = h + 1 + gap;
+            let says = self.experts.say(h, ahead, &self.memory, &self.clock);
+            let height = self.middle(self.between(ahead, &mut upper), &says);
             if height > crest.height {
                 crest.height = height;
-                crest_step = step;
+                crest_at = h;
             }
             h += path_stride(h);
         }
@@ -112,31 +112,30 @@ impl Model {
         self.last_learned.map(|last| (self.memory.next() - 1 - last) as usize)
     }
 
-    /// The weights of the experts at a horizon.
-    pub(super) fn weights(&self, ahead: usize) -> [f64; EXPERTS] {
-        let between = self.between(ahead);
-        let (lower, upper) = (&self.buckets[between.lower].weights, &self.buckets[between.upper].weights);
-        let mut weights = [0.0; EXPERTS];
-        for i in 0..EXPERTS {
-            weights[i] = lower[i] + between.share * (upper[i] - lower[i]);
-        }
-        weights
+    /// The median of the step `offset` after the next one.
+    pub(super) fn median(&self, offset: usize) -> Option<f64> {
+        let ahead = offset + 1 + self.gap()?;
+        let says = self.experts.say(offset, ahead, &self.memory, &self.clock);
+        Some(self.middle(self.between(ahead, &mut 0), &says))
     }
 
-    fn middle(&self, between: Between, says: &[f64; EXPERTS]) -> f64 {
+    fn middle(&self, between: Between, says: &[f32; EXPERTS]) -> f64 {
         let lower = mix(&self.buckets[between.lower].weights, says);
         let middle = if between.share > 0.0 {
             lower + between.share * (mix(&self.buckets[between.upper].weights, says) - lower)
         } else {
             lower
         };
-        if middle.is_finite() { middle.max(self.floor) } else { says[0].max(self.floor) }
+        if middle.is_finite() { middle.max(self.floor) } else { f64::from(says[0]).max(self.floor) }
     }
 
-    fn between(&self, ahead: usize) -> Between {
+    /// `upper` is where the search for the bucket begins; horizons asked for one after another must rise.
+    fn between(&self, ahead: usize, upper: &mut usize) -> Between {
         let last = self.buckets.len() - 1;
-        let upper = self.buckets.iter().position(|bucket| bucket.horizon >= ahead).unwrap_or(last);
-        let far = self.buckets[upper].horizon;
+        while *upper < last && self.buckets[*upper].horizon < ahead {
+            *upper += 1;
+        }
+        let (upper, far) = (*upper, self.buckets[*upper].horizon);
         if far <= ahead || upper == 0 {
             return Between { lower: upper, upper, share: 0.0 };
         }

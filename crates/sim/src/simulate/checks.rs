@@ -23,11 +23,13 @@ pub struct Checks {
     gone_routed_since: BTreeMap<u64, Timestamp>,
     /// The order that thawed an instance last: news of an earlier freeze is old.
     promoted_by: BTreeMap<u64, u64>,
+    /// The last reading of the demand that was delivered was above zero.
+    demand_known: bool,
     /// An operator wants no capacity at all.
     switched_off: bool,
     /// The route table it ordered last.
     table: BTreeMap<u64, u32>,
-    /// Since when there has been demand and a healthy instance, but none with traffic.
+    /// Since when demand has been known, and a healthy instance has existed, but none with traffic.
     idle_since: Option<Timestamp>,
 }
 
@@ -73,10 +75,12 @@ impl Checks {
             Event::InstanceAdopted { instance, parked: true, .. } => {
                 self.parked.insert(instance.get());
             }
+            Event::DemandObserved { demand: Some(demand), .. } | Event::LoadObserved { demand_now: demand, .. } => {
+                self.demand_known = *demand > 0.0;
+            }
             Event::InstanceAdopted { .. }
             | Event::InstanceReady { .. }
-            | Event::DemandObserved { .. }
-            | Event::LoadObserved { .. }
+            | Event::DemandObserved { demand: None, .. }
             | Event::BackendObserved { .. }
             | Event::WeightsApplied { .. }
             | Event::InstanceDrained { .. }
@@ -127,7 +131,8 @@ impl Checks {
         let mut healthy = truth.fleet.iter().filter(|(instance, _)| !truth.sick.contains(instance));
         let routed = healthy.clone().any(|(_, stage)| stage == Stage::Active);
         let usable = healthy.any(|(_, stage)| matches!(stage, Stage::Warm | Stage::Parked | Stage::Promoting));
-        if routed || !usable || self.switched_off || truth.demand <= 0.0 {
+        let due = usable && self.demand_known && truth.demand > 0.0 && !self.switched_off;
+        if routed || !due {
             self.idle_since = None;
             return;
         }

@@ -1,5 +1,5 @@
 //! A proxy on its own: `proxy CONTROL_SOCKET WORKERS [LISTEN BACKEND...]`. With a listen address it sets a route table
-//! itself; without one it waits for a control plane. Ctrl-C drains it.
+//! itself; without one it waits for a control plane. Ctrl-C drains it, unless PROXY_DETACHED is set.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -22,7 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let socket = socket.clone();
         std::thread::spawn(move || set_table(&socket, table));
     }
-    let options = ProxyOptions { workers, detached: false, ..ProxyOptions::new(socket) };
+    let detached = std::env::var_os("PROXY_DETACHED").is_some();
+    let options = ProxyOptions { workers, detached, ..ProxyOptions::new(socket) };
     Ok(run(options)?)
 }
 

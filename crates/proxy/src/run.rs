@@ -91,11 +91,12 @@ async fn control(
             }
         }
         tokio::select! {
-            Some((request, reply)) = inbox.recv() => {
-                let (response, shutdown) = answer(&mut director, request).await;
+            Some(call) = inbox.recv() => {
+                let (response, shutdown) = answer(&mut director, call.request).await;
                 // The client may be gone; what it asked for is done all the same.
-                let _ = reply.send(response);
+                let _ = call.reply.send(response);
                 if let Some(deadline) = shutdown {
+                    let _ = tokio::time::timeout(ANSWER_LIMIT, call.written).await;
                     director.drain().await;
                     drain = Some(Drain::begin(epoch.elapsed(), deadline));
                 }
@@ -214,6 +215,8 @@ pub enum RunError {
 const COMMANDS_MAX: usize = 16;
 /// Control calls that wait for their turn, over all clients.
 const CALLS_MAX: usize = 64;
+/// How long the end waits for the client that asked for it to be answered.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// How often a drain looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 const DESCRIPTORS_MAX: u64 = 1 << 20;

@@ -8,17 +8,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::control::{
-    FrameError, PROTOCOL_VERSION, Refusal, Request, Response, decode, encode, read_frame, write_frame,
+    FRAME_BYTES_MAX, FrameError, PROTOCOL_VERSION, Refusal, Request, Response, decode, encode, read_frame,
+    write_frame,
 };
 use crate::run::RunError;
 
-/// A question and where its answer goes.
-pub(crate) type Call = (Request, oneshot::Sender<Response>);
+/// A question of a client.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) request: Request,
+    /// Where its answer goes.
+    pub(crate) reply: oneshot::Sender<Response>,
+    /// Resolves, either way, once the answer is on its way to the client or the client is gone.
+    pub(crate) written: oneshot::Receiver<()>,
+}
 
 /// The right to a control socket's path, held for the life of the proxy.
 #[derive(Debug)]
@@ -117,11 +126,14 @@ async fn serve_client(mut stream: UnixStream, calls: mpsc::Sender<Call>) -> Resu
             Err(error) => {
                 let refusal = Response::Refused(refusal_of(&error));
                 answer(&mut stream, &refusal).await?;
+                linger(stream).await;
                 return Err(error);
             }
         };
         let (reply, replied) = oneshot::channel();
-        let asked = calls.send((request, reply)).await;
+        // Dropped at the end of this round, whether it succeeds or not.
+        let (_writing, written) = oneshot::channel();
+        let asked = calls.send(Call { request, reply, written }).await;
         let response = match (asked, replied.await) {
             (Ok(()), Ok(response)) => response,
             (Ok(()) | Err(_), _) => Response::Refused(Refusal::ShuttingDown),
@@ -148,8 +160,28 @@ async fn answer(stream: &mut UnixStream, response: &Response) -> Result<(), Fram
     written.map_err(|_| FrameError::Io(io::ErrorKind::TimedOut.into()))?
 }
 
+/// Takes what the client may still be sending: closing with unread bytes would reset the connection, and the answer with it.
+async fn linger(mut stream: UnixStream) {
+    let mut buffer = [0; 4096];
+    let discard = async {
+        stream.shutdown().await?;
+        let mut left = FRAME_BYTES_MAX;
+        while left > 0 {
+            match stream.read(&mut buffer).await? {
+                0 => break,
+                count => left = left.saturating_sub(count),
+            }
+        }
+        Ok::<_, io::Error>(())
+    };
+    // Whatever comes of it, the connection is over.
+    let _ = timeout(LINGER, discard).await;
+}
+
 /// Control clients at once; more wait to be accepted.
 const CLIENTS_MAX: usize = 32;
 /// A client that does not take its answer is dropped.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a client that sent nonsense may take to stop.
+const LINGER: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -42,6 +42,7 @@ impl Proxy {
         let socket = folder.path().join("control");
         let mut options = ProxyOptions { workers: 2, ..ProxyOptions::new(&socket) };
         change(&mut options);
+        let socket = options.control_socket.clone();
         let thread = std::thread::spawn(|| run(options));
         let client = eventually(|| Client::connect(&socket)).await;
         Self { client, socket, listen: free_address(), thread: Some(thread), _folder: folder }
@@ -64,9 +65,8 @@ impl Proxy {
         self.client.stats().await.expect("statistics")
     }
 
-    /// Shuts down and returns what `run` returned.
-    pub async fn end(mut self, deadline: Duration) -> Result<(), RunError> {
-        self.client.shutdown(deadline).await.expect("told");
+    /// Waits for its end and returns what `run` returned.
+    pub async fn joined(mut self) -> Result<(), RunError> {
         let thread = self.thread.take().expect("running");
         tokio::task::spawn_blocking(|| thread.join().expect("no panic")).await.expect("joined")
     }

@@ -21,6 +21,26 @@ pub(crate) struct Level {
     pub(crate) factor: f64,
 }
 
+/// What a tier is steered to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Aim {
+    /// Share of the demand that may be missed.
+    target: f64,
+    /// Missing one instance-step is worth at most this many instance-steps.
+    worth: f64,
+}
+
+impl Aim {
+    /// For an error budget, of which `part` belongs to this tier. `debt` is what was missed beyond the budget, as a
+    /// share of the largest debt that is carried; below zero it is what was saved. A debt tightens the target and makes
+    /// levels worth their price that would be too expensive otherwise.
+    pub(crate) fn new(budget: f64, part: f64, debt: f64) -> Aim {
+        let owed = debt.clamp(0.0, 1.0);
+        let worth = WORTH_MIN + (WORTH_MAX - WORTH_MIN) * owed;
+        Aim { target: budget * part * (AIM - debt).clamp(TARGET_MIN, TARGET_MAX), worth: worth / (budget * part) }
+    }
+}
+
 /// What one level would decide now: what is needed at once, and what is not given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Call {
@@ -142,9 +162,9 @@ impl MarginControl {
         self.decisions.iter().map(|d| d[k]).min().unwrap_or(u32::MAX)
     }
 
-    /// The position on the grid to use, given the budget (already tightened by what was overspent) and the capacity.
-    pub(crate) fn position(&self, target: f64, budget: f64, capacity: f64) -> f64 {
-        let worth = WORTH_FACTOR / budget;
+    /// The position on the grid to use for this aim, given the capacity of an instance.
+    pub(crate) fn position(&self, aim: Aim, capacity: f64) -> f64 {
+        let Aim { target, worth } = aim;
         let mut shares = [0.0; LEVELS];
         let total = self.demand + self.prior_weight * self.demand_mean.max(f64::MIN_POSITIVE);
         let mut best = (f64::INFINITY, 0);
@@ -195,8 +215,14 @@ const MISS_OF_TAIL: f64 = 0.1;
 const MULTIPLE_DECAY: f64 = 8.0;
 /// The prior counts as much as this many steps of mean demand.
 const PRIOR_STEPS: f64 = 150.0;
-/// Missing one instance-step is never worth more than this many instance-steps, divided by the budget.
-const WORTH_FACTOR: f64 = 2.0;
+/// Missing one instance-step is worth this many instance-steps, divided by the budget, without a debt.
+const WORTH_MIN: f64 = 0.3;
+/// The same with the largest debt.
+const WORTH_MAX: f64 = 2.0;
+/// Without a debt, a little less than the budget is aimed at.
+const AIM: f64 = 0.95;
+const TARGET_MIN: f64 = 0.02;
+const TARGET_MAX: f64 = 1.25;
 /// Decisions remembered for the lead time, in steps.
 const LAG_MAX: usize = 300;
 
@@ -214,7 +240,7 @@ mod tests {
         let mut jitter = crate::retry::Jitter::new(seed);
         let (mut missed, mut total) = (0.0, 0.0);
         for _ in 0..steps {
-            let at = control.position(0.01, 0.01, 1.0);
+            let at = control.position(Aim::new(0.01, 1.0, 0.0), 1.0);
             let decided = f64::from(honest(control.level(at), widen).need);
             control.decide(0, |level| honest(level, widen));
             let demand = 100.0 * jitter.next();
@@ -222,16 +248,16 @@ mod tests {
             total += demand;
             control.observe(demand, 1.0, u32::MAX, 1.0, 2_000.0);
         }
-        (missed / total, control.position(0.01, 0.01, 1.0))
+        (missed / total, control.position(Aim::new(0.01, 1.0, 0.0), 1.0))
     }
 
     #[test]
     fn it_starts_sane() {
         let control = MarginControl::quantiles();
-        let tail = control.level(control.position(0.001, 0.001, 1.0)).tail;
+        let tail = control.level(control.position(Aim::new(0.001, 1.0, 0.0), 1.0)).tail;
         assert!((0.005..0.02).contains(&tail), "{tail}");
         let reactive = MarginControl::multiples(0.7, 0.001);
-        let factor = reactive.level(reactive.position(0.001, 0.001, 1.0)).factor;
+        let factor = reactive.level(reactive.position(Aim::new(0.001, 1.0, 0.0), 1.0)).factor;
         assert!((1.0 / factor - 0.7).abs() < 0.03, "{factor}");
     }
 
@@ -254,10 +280,10 @@ mod tests {
     fn a_spike_that_no_level_could_serve_does_not_drive_the_level_up() {
         let mut control = MarginControl::quantiles();
         play(&mut control, 2_000, 1.0, 4);
-        let before = control.position(0.01, 0.01, 1.0);
+        let before = control.position(Aim::new(0.01, 1.0, 0.0), 1.0);
         control.decide(0, |level| honest(level, 1.0));
         control.observe(10_000.0, 1.0, 120, 1.0, 2_000.0);
-        let after = control.position(0.01, 0.01, 1.0);
+        let after = control.position(Aim::new(0.01, 1.0, 0.0), 1.0);
         assert!(after >= before && after < TAILS.len() as f64, "{before} {after}");
     }
 

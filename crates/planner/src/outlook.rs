@@ -12,7 +12,7 @@ use crate::capacity::Capacity;
 use crate::demand::LoadLevel;
 use crate::guard::{COLLAPSE_QUANTILE, COLLAPSE_SHARE, Guard};
 use crate::lead::LeadTime;
-use crate::margin::{Call, Level, MarginControl};
+use crate::margin::{Aim, Call, Level, MarginControl};
 use crate::plan::{Basis, PlanInputs, break_even, instances_for, standby_pays};
 use crate::policy::{Margin, WorkloadPolicy};
 use crate::reason::GuardCause;
@@ -36,6 +36,10 @@ pub(crate) struct Outlook {
     /// End of the last step that was reported, whether or not with a value.
     origin: Option<Timestamp>,
     missing_in_row: u32,
+    /// Missed demand beyond the budget (or, below zero, still to spend), within bounds.
+    debt: f64,
+    /// The levels of the quantiles have decided on the coming step.
+    played: bool,
     /// The lowest demand of the next step that the forecast thought possible.
     low_expected: f64,
     /// Active instances that the plans of the last steps wanted, newest last.
@@ -70,6 +74,8 @@ impl Outlook {
             recent: VecDeque::new(),
             origin: None,
             missing_in_row: 0,
+            debt: 0.0,
+            played: false,
             low_expected: 0.0,
             decided: VecDeque::new(),
             decided_max: 0,
@@ -151,6 +157,9 @@ impl Outlook {
         let reported = if missed.is_finite() { missed.clamp(0.0, demand) } else { 0.0 };
         self.budget.demand += demand;
         self.budget.missed += own.max(reported);
+        let account = self.account(policy.objective.error_budget);
+        self.debt += own.max(reported) - policy.objective.error_budget * demand;
+        self.debt = self.debt.clamp(-account * DEBT_SAVED, account);
         let exposure = if live { self.exposure(policy) } else { 1.0 };
         self.settle_levels(policy, demand, exposure);
         self.remember(demand);
@@ -168,9 +177,11 @@ impl Outlook {
         let memory = memory_steps(policy);
         let total_at = self.total_position(policy);
         let ready = self.total.available_at(total_at);
-        self.active.observe(demand, capacity, ready, exposure, memory);
+        if self.played {
+            self.active.observe(demand, capacity, ready, exposure, memory);
+            self.total.observe(demand, capacity, u32::MAX, 1.0, memory);
+        }
         self.reactive.observe(demand, capacity, u32::MAX, exposure, memory);
-        self.total.observe(demand, capacity, u32::MAX, 1.0, memory);
     }
 
     fn remember(&mut self, demand: f64) {
@@ -224,6 +235,8 @@ impl Outlook {
         let windows = self.windows(policy, Duration::ZERO);
         let floor = self.floor_of_steps(policy);
         let floor_count = count(floor);
+        // Quantiles are judged only where they are used.
+        self.played = self.forecaster.trust().is_trusted();
         if pays {
             let need = self.forecaster.window_max(windows.active);
             let hold = self.forecaster.window_max(windows.hold);
@@ -297,7 +310,7 @@ impl Outlook {
 
     fn controlled_numbers(&self, policy: &WorkloadPolicy, windows: Windows, numbers: &mut PlanInputs) {
         let budget = policy.objective.error_budget;
-        let at = self.active.position(self.target(budget), budget, numbers.capacity);
+        let at = self.active.position(self.aim(budget, 1.0), numbers.capacity);
         let active = self.active.level(at);
         let total = self.total.level(self.total_position(policy));
         self.level_numbers(policy, windows, active, total, numbers);
@@ -330,7 +343,7 @@ impl Outlook {
         let factor = match policy.margin {
             Margin::Controlled => {
                 self.reactive
-                    .level(self.reactive.position(self.target(budget), budget, numbers.capacity))
+                    .level(self.reactive.position(self.aim(budget, 1.0), numbers.capacity))
                     .factor
             }
             Margin::Fixed { safety_margin } => (1.0 + safety_margin).max(1.0 / policy.utilisation_untrusted),
@@ -354,15 +367,18 @@ impl Outlook {
         let pays = standby_pays(policy, self.lead_promote.estimate(), self.lead_cold.estimate());
         let share = (policy.prices.standby / policy.prices.active).clamp(TOTAL_SHARE_MIN, 1.0);
         let part = if pays { share } else { 1.0 };
-        self.total.position(self.target(budget) * part, budget * part, self.capacity.estimate())
+        self.total.position(self.aim(budget, part), self.capacity.estimate())
     }
 
-    /// The budget to aim at now: tighter when it was overspent.
-    fn target(&self, budget: f64) -> f64 {
-        let mean = self.forecaster.level().unwrap_or(0.0).max(self.recent_mean());
-        let account = (budget * mean * ACCOUNT_STEPS).max(f64::MIN_POSITIVE);
-        let over = (self.budget.missed - budget * self.budget.demand) / account;
-        budget * (1.0 - over).clamp(TARGET_MIN, TARGET_MAX)
+    /// What a tier is steered to that may use up this part of the budget.
+    fn aim(&self, budget: f64, part: f64) -> Aim {
+        let account = self.account(budget);
+        Aim::new(budget, part, if account > 0.0 { self.debt / account } else { 0.0 })
+    }
+
+    /// The largest debt that is carried: more than that was missed in an outage that no margin could have covered.
+    fn account(&self, budget: f64) -> f64 {
+        budget * self.recent_mean() * ACCOUNT_STEPS
     }
 
     fn recent_mean(&self) -> f64 {
@@ -445,7 +461,7 @@ const TOTAL_SHARE_MIN: f64 = 0.1;
 const MEMORY_BUDGETS: f64 = 5.0;
 const MEMORY_STEPS_MIN: f64 = 500.0;
 const MEMORY_STEPS_MAX: f64 = 10_000.0;
-/// Overspending what is allowed for this many steps brings the target down to its minimum.
+/// A debt of what is allowed for this many steps brings the target down to its minimum.
 const ACCOUNT_STEPS: f64 = 2_000.0;
-const TARGET_MIN: f64 = 0.02;
-const TARGET_MAX: f64 = 1.25;
+/// What is not spent is carried up to this share of the largest debt.
+const DEBT_SAVED: f64 = 0.25;

@@ -12,6 +12,8 @@ mod model;
 mod quantity;
 mod read;
 mod section;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::path::Path;

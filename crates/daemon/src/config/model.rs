@@ -66,7 +66,7 @@ pub struct WorkloadConfig {
     pub replicas: ReplicasConfig,
     /// `standby`: bounds and price of the warm pool.
     pub standby: StandbyConfig,
-    /// `start_cost`: one start costs as much as an active instance over this time. Default: the measured cold start.
+    /// `start_cost`: one start costs as much as an active instance over this time. Default `lead_cold`.
     /// Longer keeps instances rather than restarting them.
     pub start_cost: Option<Duration>,
     /// `lead_cold`: first guess of the time from decision to ready of a new instance; measured afterwards. Default `10s`.

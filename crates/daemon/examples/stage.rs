@@ -1,0 +1,77 @@
+//! Plays the parts that the integration tests need as processes of their own: `stage proxy --control-socket PATH`,
+//! `stage service PORT`, `stage daemon CONFIG`.
+//!
+//! The service answers every path with its process id. Its environment may slow it down: `START_MS` before it
+//! listens, `SERVE_MS` for each request.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use daemon::{BuildOptions, Config, Daemon, chain};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["proxy", "--control-socket", socket] => {
+            let mut options = proxy::ProxyOptions::new(PathBuf::from(socket));
+            options.workers = 2;
+            Ok(proxy::run(options)?)
+        }
+        ["service", port] => runtime()?.block_on(service(port.parse()?)),
+        ["daemon", config] => runtime()?.block_on(control_plane(Path::new(config))),
+        other => Err(format!("no such part: {other:?}").into()),
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+async fn control_plane(path: &Path) -> Result<(), Box<dyn Error>> {
+    let config = Config::parse(&std::fs::read_to_string(path)?, path)?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    match Daemon::build(config, BuildOptions::of_process()?).await {
+        Ok(daemon) => {
+            println!("ready {}", daemon.api_address());
+            let stop = async move {
+                terminated.recv().await;
+            };
+            Ok(daemon.run(stop).await?)
+        }
+        Err(error) => {
+            println!("refused {}", chain(&error));
+            std::process::exit(1)
+        }
+    }
+}
+
+async fn service(port: u16) -> Result<(), Box<dyn Error>> {
+    tokio::time::sleep(from_environment("START_MS")).await;
+    let serve_time = from_environment("SERVE_MS");
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let answer = service_fn(move |_| async move {
+            tokio::time::sleep(serve_time).await;
+            let body = Bytes::from(std::process::id().to_string());
+            Ok::<_, Infallible>(hyper::Response::new(Full::new(body)))
+        });
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+    }
+}
+
+fn from_environment(name: &str) -> Duration {
+    let millis = std::env::var(name).ok().and_then(|value| value.parse().ok());
+    Duration::from_millis(millis.unwrap_or(0))
+}

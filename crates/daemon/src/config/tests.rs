@@ -1,0 +1,264 @@
+//! Behaviour of the configuration as a user meets it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{CapacityConfig, Config, ConfigErrors, MarginConfig, ProbeConfig, Surroundings};
+
+fn surroundings() -> Surroundings {
+    Surroundings { current_dir: "/etc/foreshadow".into(), search_path: "/usr/bin:/bin".into() }
+}
+
+fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    Config::parse_in(text, Path::new("web.toml"), &surroundings())
+}
+
+fn workload(more: &str) -> String {
+    format!(
+        "[[workload]]\nname = \"web\"\ncommand = [\"sh\", \"{{port}}\"]\nlisten = \"127.0.0.1:8080\"\n{}{more}\n",
+        if more.contains("capacity") { "" } else { "capacity = 50\n" }
+    )
+}
+
+/// The one mistake in a workload with these further lines.
+fn mistake(more: &str) -> String {
+    let errors = parse(&workload(more)).expect_err(more);
+    assert_eq!(errors.errors().len(), 1, "{errors}");
+    errors.to_string()
+}
+
+#[test]
+fn a_small_file_gets_sane_defaults() {
+    let config = parse(&workload("")).expect("valid");
+    assert_eq!(config.server.listen, "127.0.0.1:7878".parse().expect("an address"));
+    assert_eq!(config.server.state_dir, Path::new("/etc/foreshadow/foreshadow-state"));
+    let web = &config.workloads[0];
+    assert_eq!((web.step, web.tick), (Duration::from_secs(60), Duration::from_secs(1)));
+    assert_eq!(web.capacity, CapacityConfig::Pinned(50.0));
+    assert_eq!((web.standby.max, web.replicas.max), (10, 10));
+}
+
+#[test]
+fn every_setting_is_understood() {
+    let text = workload(
+        r#"
+unit = "sessions"
+demand = "push"
+step = "10s"
+tick = "250ms"
+time_zone = "Europe/Berlin"
+capacity = { learn_from = 12.5 }
+error_budget = 0.01
+latency_bound = "250ms"
+replicas = { min = 2, max = 20 }
+standby = { min = 1, max = 5, price = 0.3 }
+start_cost = "2m"
+lead_cold = "8s"
+lead_promote = "20ms"
+hold = "5m"
+margin = 0.25
+mode = "observe"
+probe = "/healthz"
+probe_interval = "50ms"
+probe_timeout = "2s"
+health = { interval = "500ms", timeout = "250ms", fall = 2, rise = 2 }
+listen_mode = "socket"
+shift = { first_share = 0.5, step_every = "1s" }
+deadlines = { start = "30s", promote = "1s", park = "2s", drain = "10s", stop = "5s" }
+wait = "3s"
+wait_max = 50
+log_limit = "64KiB"
+limits = { cpu = 0.5, memory = "512MiB", pids = 100 }
+env = { MODE = "fast" }
+working_dir = "/"
+"#,
+    );
+    let config = parse(&text).expect("valid");
+    let web = &config.workloads[0];
+    assert_eq!(web.margin, MarginConfig::Fixed(0.25));
+    assert_eq!(web.probe, ProbeConfig::Http("/healthz".into()));
+    assert_eq!(web.limits.memory, Some(512 << 20));
+    assert_eq!(web.deadlines.stop, Duration::from_secs(5));
+    assert_eq!(web.health.fall, 2);
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_with_line_key_and_remedy() {
+    let text = "[server]\nlisten = \"0.0.0.0:7878\"\nlissten = 1\n[[workload]]\nname = \"web\"\ncommand = [\"sh\"]\n\
+                listen = \"127.0.0.1:8080\"\ncapacity = -1\nstep = \"30 parsecs\"\nreplicas = { min = 5, max = 2 }\n";
+    let errors = parse(text).expect_err("refused");
+    let expected = [
+        "web.toml:2: server.listen: 0.0.0.0:7878 can be reached from other machines",
+        "web.toml:3: server.lissten: is not a known key; did you mean `listen`?",
+        "web.toml:8: workload.web.capacity: -1 is out of range; write at least",
+        "web.toml:9: workload.web.step: \"30 parsecs\" is not a duration; write a number with a unit",
+        "web.toml:10: workload.web.replicas.min: 5 is more than max, which is 2; make min at most max",
+    ];
+    let text = errors.to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), expected.len(), "{text}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.starts_with(expected), "{line}\ndoes not begin with\n{expected}");
+    }
+}
+
+#[test]
+fn numbers_that_are_none_or_out_of_range_are_refused() {
+    for (line, part) in [
+        ("capacity = nan", "workload.web.capacity: nan is out of range"),
+        ("capacity = inf", "inf is out of range"),
+        ("capacity = 0", "0 is out of range"),
+        ("capacity = \"fast\"", "is a string; write a number"),
+        ("capacity = { learn_from = -3 }", "workload.web.capacity.learn_from"),
+        ("error_budget = 1.5", "1.5 is out of range; write at least 0.000001 and at most 0.5"),
+        ("error_budget = -0.1", "out of range"),
+        ("standby = { price = 2 }", "workload.web.standby.price"),
+        ("replicas = { max = 0 }", "workload.web.replicas.max"),
+        ("replicas = { max = 1.5 }", "is a float; write a whole number"),
+        ("replicas = { max = 99999999999999999999 }", "out of range"),
+        ("wait_max = -1", "-1 is out of range"),
+        ("step = 30", "is an integer; write a number with a unit"),
+        ("step = \"-5s\"", "is not a duration"),
+        ("step = \"1ms\"", "write at least 1s"),
+        ("log_limit = \"12 stone\"", "is not a size"),
+    ] {
+        let text = mistake(line);
+        assert!(text.contains(part), "{line}: {text}");
+    }
+}
+
+#[test]
+fn contradictions_are_refused() {
+    for (line, part) in [
+        ("step = \"1s\"\ntick = \"2s\"", "workload.web.tick: is longer than step"),
+        ("standby = { min = 3, max = 2 }", "3 is more than max, which is 2"),
+        ("replicas = { max = 3 }\nstandby = { max = 5 }", "more than replicas max, which is 3"),
+        ("listen_mode = \"socket\"", "a passed socket always answers"),
+        ("mode = \"dream\"", "write \"act\" or \"observe\""),
+        ("probe = \"healthz\"", "write \"tcp\" or an HTTP path"),
+        ("time_zone = \"Mars/Olympus\"", "is not a time zone"),
+        ("history = \"nowhere.csv\"", "there is no file `/etc/foreshadow/nowhere.csv`"),
+        ("working_dir = \"/nowhere\"", "is not a folder"),
+        ("margin = \"wide\"", "write \"controlled\""),
+    ] {
+        let text = mistake(line);
+        assert!(text.contains(part), "{line}: {text}");
+    }
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_refused() {
+    for (command, part) in [
+        ("[\"no-such-program\"]", "no program `no-such-program` in any folder of PATH"),
+        ("[\"./server\"]", "`/etc/foreshadow/./server`: No such file"),
+        ("[\"/etc/passwd\"]", "is not executable"),
+        ("[\"/\"]", "is not a file"),
+        ("[]", "write the program first"),
+        ("\"sh\"", "write a list such as"),
+        ("[1]", "not text"),
+    ] {
+        let text = format!(
+            "[[workload]]\nname = \"web\"\ncommand = {command}\nlisten = \"[::1]:80\"\ncapacity = 1\n"
+        );
+        let errors = parse(&text).expect_err("refused").to_string();
+        assert!(errors.contains(part), "{command}: {errors}");
+    }
+}
+
+#[test]
+fn workloads_must_not_share_a_name_or_an_address() {
+    let errors = parse(&format!("{}{}", workload(""), workload(""))).expect_err("refused").to_string();
+    assert!(errors.contains("is already the name of the workload at line 1"), "{errors}");
+    assert!(errors.contains("127.0.0.1:8080 is already taken by workload.web.listen"), "{errors}");
+    let own = workload("").replace("127.0.0.1:8080", "0.0.0.0:7878");
+    let errors = parse(&own).expect_err("refused").to_string();
+    assert!(errors.contains("already taken by server.listen"), "{errors}");
+}
+
+#[test]
+fn what_is_missing_is_named_with_an_example() {
+    let errors = parse("[[workload]]\n").expect_err("refused").to_string();
+    for part in [
+        "name: is missing; add `name = \"web\"`",
+        "command: is missing",
+        "capacity: is missing",
+        "listen: is missing",
+    ] {
+        assert!(errors.contains(part), "{part}: {errors}");
+    }
+    assert!(parse("").expect_err("refused").to_string().contains("add at least one [[workload]] section"));
+    assert!(parse("workload = 3").expect_err("refused").to_string().contains("own [[workload]] section"));
+}
+
+#[test]
+fn text_that_is_not_toml_is_refused_with_its_line() {
+    let errors = parse("[server]\nlisten = \n").expect_err("refused").to_string();
+    assert!(errors.starts_with("web.toml:2: not valid TOML"), "{errors}");
+}
+
+#[test]
+fn a_name_that_would_escape_a_folder_is_refused() {
+    for name in ["../x", "", "Web", "a b", "-x", "ä"] {
+        let text = workload("").replace("\"web\"", &format!("\"{name}\""));
+        assert!(parse(&text).is_err(), "{name}");
+    }
+}
+
+mod properties {
+    use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+
+    use super::*;
+
+    /// Lines as a careless user might write them.
+    fn line() -> impl Strategy<Value = String> {
+        let key = prop_oneof![
+            "step|tick|hold|capacity|replicas|standby|margin|probe|env|limits|listen|name|command|workload|mode",
+            "[a-z_]{1,12}",
+        ];
+        let value = prop_oneof![
+            "[0-9]{1,6}(ms|s|m|h)?".prop_map(|text| format!("{text:?}")),
+            any::<f64>().prop_map(|number| number.to_string()),
+            any::<i64>().prop_map(|number| number.to_string()),
+            "\\{ (min|max|price|cpu) = [0-9]{1,4} \\}",
+            "\\[\"sh\"\\]",
+            ".{0,12}",
+        ];
+        prop_oneof![
+            (key, value).prop_map(|(key, value)| format!("{key} = {value}")),
+            "\\[\\[workload\\]\\]|\\[server\\]|\\[workload\\]|.{0,20}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_never_panics(text in ".*") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn careless_text_never_panics_and_a_refusal_says_something(lines in proptest::collection::vec(line(), 0..12)) {
+            if let Err(errors) = parse(&lines.join("\n")) {
+                prop_assert!(!errors.to_string().is_empty());
+            }
+        }
+
+        #[test]
+        fn a_valid_configuration_survives_being_written(
+            step_s in 1_u64..86_400, tick_ms in 10_u64..1_000, capacity in 1e-6..1e9_f64, learned: bool,
+            (min, more) in (0_u32..50, 1_u32..50), budget in 1e-6..0.5_f64, price in 0.0..1.0_f64,
+            margin in proptest::option::of(0.0..10.0_f64), value in "\\PC*", hold_ns in 0_u64..1_000_000_000_000,
+        ) {
+            let mut config = parse(&workload("")).expect("valid");
+            let web = &mut config.workloads[0];
+            (web.step, web.tick) = (Duration::from_secs(step_s), Duration::from_millis(tick_ms));
+            web.capacity = if learned { CapacityConfig::LearnFrom(capacity) } else { CapacityConfig::Pinned(capacity) };
+            (web.replicas.min, web.replicas.max, web.standby.max) = (min, min + more, min + more);
+            (web.error_budget, web.standby.price) = (budget, price);
+            web.margin = margin.map_or(MarginConfig::Controlled, MarginConfig::Fixed);
+            web.env.insert("VALUE".into(), value);
+            web.hold = Duration::from_nanos(hold_ns);
+            let written = config.to_toml();
+            prop_assert_eq!(parse(&written).map_err(|errors| errors.to_string()), Ok(config), "{}", written);
+        }
+    }
+}

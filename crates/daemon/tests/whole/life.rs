@@ -1,0 +1,138 @@
+//! The daemon with real instances and a real proxy, every one a process of its own.
+
+use crate::support::{Load, Running, Stage, eventually, free_addresses, kill, pids, pin, request, runs};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_is_served_promoted_pinned_and_ended_without_a_trace() {
+    let stage = Stage::new("");
+    let daemon = stage.start();
+    let client = stage.client();
+    let (status, ..) = request(stage.web, "GET", "/", &[], "").await.expect("answered after a wait");
+    assert_eq!(status, 200);
+
+    pin(&client, 1, 2).await;
+    let load = Load::start(stage.web, 50);
+    pin(&client, 3, 0).await;
+    let detail = client.workload("web").await.expect("the workload");
+    assert!(detail.promotion_ms.count >= 2, "{:?}", detail.promotion_ms);
+    assert!(
+        detail.instances.iter().all(|instance| instance.weight == 1000 && !instance.parked),
+        "{:?}",
+        detail.instances
+    );
+    assert!(detail.summary.overridden);
+    pin(&client, 1, 2).await;
+    let (good, bad, complaints) = load.finish().await;
+    assert_eq!(bad, 0, "of {}: {complaints}", good + bad);
+
+    let status = client.status().await.expect("a status");
+    assert!(status.problems.is_empty(), "{:?}", status.problems);
+    let mut processes: Vec<u32> = pids(&client).await.into_iter().map(|(_, pid)| pid).collect();
+    processes.extend(status.proxy.pid);
+    assert_eq!(processes.len(), 4);
+    daemon.terminate();
+    assert!(!processes.into_iter().any(runs));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_takes_over_from_an_instance_that_is_killed() {
+    let stage = Stage::new("");
+    let _daemon = stage.start();
+    let client = stage.client();
+    pin(&client, 2, 1).await;
+    let before = pids(&client).await;
+    let detail = client.workload("web").await.expect("the workload");
+    let victim = detail.instances.iter().find(|instance| !instance.parked).expect("an active one");
+    let load = Load::start(stage.web, 100);
+    eventually("traffic", async || (load.good() > 20).then_some(())).await;
+    kill(victim.pid.expect("it runs"));
+    eventually("the standby in its place", async || {
+        let detail = client.workload("web").await.ok()?;
+        let active = detail.instances.iter().filter(|instance| instance.weight > 0).count();
+        let gone = detail.instances.iter().all(|i| i.name != victim.name || i.weight == 0);
+        (active == 2 && gone).then_some(())
+    })
+    .await;
+    let (good, bad, complaints) = load.finish().await;
+    // GET is idempotent: what the victim could not answer is tried again elsewhere.
+    assert_eq!(bad, 0, "of {}: {complaints}", good + bad);
+    let events = client.events(100).await.expect("events");
+    assert!(events.events.iter().any(|event| event.kind == "instance_exited"), "{events:?}");
+    pin(&client, 2, 1).await;
+    assert_ne!(pids(&client).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_control_plane_costs_no_request_and_the_next_one_adopts_the_same_processes() {
+    let stage = Stage::new("");
+    let daemon = stage.start();
+    let client = stage.client();
+    pin(&client, 2, 1).await;
+    let before = pids(&client).await;
+    let proxy = client.status().await.expect("a status").proxy;
+    let load = Load::start(stage.web, 200);
+    eventually("traffic", async || (load.good() > 50).then_some(())).await;
+    daemon.kill();
+    let so_far = load.good();
+    eventually("traffic without a control plane", async || (load.good() > so_far + 100).then_some(())).await;
+
+    let daemon = stage.start();
+    let after = client.status().await.expect("a status").proxy;
+    assert_eq!((after.pid.or(proxy.pid), after.restarts), (proxy.pid, 0));
+    assert!(after.generation >= proxy.generation, "{after:?} after {proxy:?}");
+    // The override outlives the daemon that took it, so the counts stay.
+    pin(&client, 2, 1).await;
+    assert_eq!(pids(&client).await, before);
+    let so_far = load.good();
+    eventually("traffic with the next one", async || (load.good() > so_far + 100).then_some(())).await;
+    let (good, bad, complaints) = load.finish().await;
+    assert_eq!(bad, 0, "of {}: {complaints}", good + bad);
+    daemon.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_proxy_is_replaced_and_gets_its_table_back() {
+    let stage = Stage::new("");
+    let _daemon = stage.start();
+    let client = stage.client();
+    pin(&client, 2, 0).await;
+    let before = pids(&client).await;
+    let proxy = eventually("the proxy's process id", async || client.status().await.ok()?.proxy.pid).await;
+    kill(proxy);
+    eventually("another proxy", async || {
+        let now = client.status().await.ok()?.proxy;
+        (now.connected && now.pid != Some(proxy) && now.restarts == 1).then_some(())
+    })
+    .await;
+    eventually("requests are served again", async || {
+        request(stage.web, "GET", "/", &[], "").await.ok().filter(|(status, ..)| *status == 200)
+    })
+    .await;
+    assert_eq!(pids(&client).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_a_daemon_from_starting_is_said_clearly() {
+    let stage = Stage::new("");
+    let _daemon = stage.start();
+    let [other_api, other_web] = free_addresses();
+    let second = stage.config("second.toml", |text| {
+        text.replace(&stage.api.to_string(), &other_api.to_string())
+            .replace(&stage.web.to_string(), &other_web.to_string())
+    });
+    let refusal = Running::start(&second).err().expect("refused");
+    assert!(refusal.contains("is in use by another foreshadow"), "{refusal}");
+
+    let same_api = stage.config("same_api.toml", |text| {
+        text.replace("\"state\"", "\"other\"").replace(&stage.web.to_string(), &other_web.to_string())
+    });
+    let refusal = Running::start(&same_api).err().expect("refused");
+    assert!(refusal.contains(&format!("cannot listen on {} for the API", stage.api)), "{refusal}");
+
+    let same_web = stage.config("same_web.toml", |text| {
+        text.replace("\"state\"", "\"third\"").replace(&stage.api.to_string(), &other_api.to_string())
+    });
+    let refusal = Running::start(&same_web).err().expect("refused");
+    assert!(refusal.contains(&format!("cannot listen on {} for workload web", stage.web)), "{refusal}");
+    assert!(stage.client().status().await.is_ok());
+}

@@ -1,0 +1,5 @@
+//! The daemon with real instances and a real proxy, every one a process of its own.
+
+mod api;
+mod life;
+mod support;

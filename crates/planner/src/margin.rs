@@ -37,7 +37,10 @@ impl Aim {
     pub(crate) fn new(budget: f64, part: f64, debt: f64) -> Aim {
         let owed = debt.clamp(0.0, 1.0);
         let worth = WORTH_MIN + (WORTH_MAX - WORTH_MIN) * owed;
-        Aim { target: budget * part * (AIM - debt).clamp(TARGET_MIN, TARGET_MAX), worth: worth / (budget * part) }
+        Aim {
+            target: budget * part * (AIM - debt).clamp(TARGET_MIN, TARGET_MAX),
+            worth: worth / (budget * part),
+        }
     }
 }
 
@@ -166,12 +169,15 @@ impl MarginControl {
     pub(crate) fn position(&self, aim: Aim, capacity: f64) -> f64 {
         let Aim { target, worth } = aim;
         let mut shares = [0.0; LEVELS];
-        let total = self.demand + self.prior_weight * self.demand_mean.max(f64::MIN_POSITIVE);
+        let prior_demand = self.prior_weight * self.demand_mean.max(f64::MIN_POSITIVE);
+        let total = self.demand + prior_demand;
+        // What is believed beforehand about misses costs as much per step as what was seen.
+        let cost_scale = 1.0 + self.prior_weight / self.steps.max(1.0);
         let mut best = (f64::INFINITY, 0);
         for (k, book) in self.books.iter().enumerate() {
-            let prior = self.prior[k] * self.prior_weight * self.demand_mean.max(f64::MIN_POSITIVE);
-            shares[k] = (book.missed + prior) / total;
-            let loss = book.cost + worth * book.missed / capacity;
+            let missed = book.missed + self.prior[k] * prior_demand;
+            shares[k] = missed / total;
+            let loss = book.cost * cost_scale + worth * missed / capacity;
             if loss < best.0 * (1.0 - 1e-9) {
                 best = (loss, k);
             }
@@ -204,8 +210,8 @@ impl MarginControl {
 pub(crate) const LEVELS: usize = TAILS.len() + 5;
 /// Tail probabilities of the first levels; the further levels are multiples of the last quantile.
 const TAILS: [f64; 21] = [
-    0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.22, 0.16, 0.12, 0.085, 0.06, 0.04, 0.025, 0.015, 0.008, 0.004, 0.002, 0.001, 3e-4,
-    1e-4, 1e-5,
+    0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.22, 0.16, 0.12, 0.085, 0.06, 0.04, 0.025, 0.015, 0.008, 0.004, 0.002,
+    0.001, 3e-4, 1e-4, 1e-5,
 ];
 const FACTOR_BEYOND: f64 = 1.1;
 const MULTIPLE_STEP: f64 = 1.045;

@@ -38,6 +38,8 @@ pub(crate) struct Outlook {
     missing_in_row: u32,
     /// Missed demand beyond the budget (or, below zero, still to spend), within bounds.
     debt: f64,
+    /// Steps since the start (not those learned from). What is missed before the first instances can be up is no debt.
+    steps_run: usize,
     /// The levels of the quantiles have decided on the coming step.
     played: bool,
     /// The lowest demand of the next step that the forecast thought possible.
@@ -75,6 +77,7 @@ impl Outlook {
             origin: None,
             missing_in_row: 0,
             debt: 0.0,
+            steps_run: 0,
             played: false,
             low_expected: 0.0,
             decided: VecDeque::new(),
@@ -157,9 +160,12 @@ impl Outlook {
         let reported = if missed.is_finite() { missed.clamp(0.0, demand) } else { 0.0 };
         self.budget.demand += demand;
         self.budget.missed += own.max(reported);
-        let account = self.account(policy.objective.error_budget);
-        self.debt += own.max(reported) - policy.objective.error_budget * demand;
-        self.debt = self.debt.clamp(-account * DEBT_SAVED, account);
+        self.steps_run += 1;
+        if self.steps_run > self.lag(policy, self.lead_cold.estimate()) + STEPS_GRACE {
+            let account = self.account(policy.objective.error_budget);
+            self.debt += own.max(reported) - policy.objective.error_budget * demand;
+            self.debt = self.debt.clamp(-account * DEBT_SAVED, account);
+        }
         let exposure = if live { self.exposure(policy) } else { 1.0 };
         self.settle_levels(policy, demand, exposure);
         self.remember(demand);
@@ -342,9 +348,7 @@ impl Outlook {
         let budget = policy.objective.error_budget;
         let factor = match policy.margin {
             Margin::Controlled => {
-                self.reactive
-                    .level(self.reactive.position(self.aim(budget, 1.0), numbers.capacity))
-                    .factor
+                self.reactive.level(self.reactive.position(self.aim(budget, 1.0), numbers.capacity)).factor
             }
             Margin::Fixed { safety_margin } => (1.0 + safety_margin).max(1.0 / policy.utilisation_untrusted),
         };
@@ -463,5 +467,6 @@ const MEMORY_STEPS_MIN: f64 = 500.0;
 const MEMORY_STEPS_MAX: f64 = 10_000.0;
 /// A debt of what is allowed for this many steps brings the target down to its minimum.
 const ACCOUNT_STEPS: f64 = 2_000.0;
+const STEPS_GRACE: usize = 1;
 /// What is not spent is carried up to this share of the largest debt.
 const DEBT_SAVED: f64 = 0.25;

@@ -116,6 +116,16 @@ impl WorkloadPolicy {
         }
     }
 
+    /// How long a start may take: the deadline of the policy, or several times the expected lead time if that is longer.
+    pub fn start_deadline(&self) -> Duration {
+        self.deadlines.start.max(self.lead_cold.saturating_mul(DEADLINE_LEADS))
+    }
+
+    /// How long a promotion may take: the deadline of the policy, or several times the expected lead time if that is longer.
+    pub fn promote_deadline(&self) -> Duration {
+        self.deadlines.promote.max(self.lead_promote.saturating_mul(DEADLINE_LEADS))
+    }
+
     /// Checks the whole policy.
     ///
     /// # Errors
@@ -259,9 +269,9 @@ impl Default for ShiftPolicy {
 /// How long each order may take before the planner takes the next step on failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
-    /// Start until ready. Default 5 min.
+    /// Start until ready. Default 5 min; never less than three times `lead_cold`.
     pub start: Duration,
-    /// Promote until verified. Default 10 s.
+    /// Promote until verified. Default 10 s; never less than three times `lead_promote`.
     pub promote: Duration,
     /// Park. Default 10 s.
     pub park: Duration,
@@ -355,5 +365,6 @@ impl fmt::Display for PolicyErrors {
     }
 }
 
+const DEADLINE_LEADS: u32 = 3;
 const TICK_MIN: Duration = Duration::from_millis(10);
 const REPLICAS_MAX: u32 = 100_000;

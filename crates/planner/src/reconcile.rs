@@ -103,7 +103,11 @@ impl Fleet {
         let mut coming = serving + count(&self.instances, Instance::promoting);
         for at in (0..self.instances.len()).rev() {
             let instance = &mut self.instances[at];
-            if coming < want.active && instance.counts() && instance.healthy() && instance.turn(Turn::DrainUndone, wall) {
+            if coming < want.active
+                && instance.counts()
+                && instance.healthy()
+                && instance.turn(Turn::DrainUndone, wall)
+            {
                 if let Some(superseded) = instance.pending.take() {
                     desk.withdraw(superseded.action);
                 }
@@ -226,7 +230,7 @@ impl Fleet {
             let id = desk.new_instance();
             let mut instance = Instance::new(id, Phase::Starting, Role::Standby, desk.wall());
             let kind = ActionKind::Start { instance: id, park: coming + n >= want.active };
-            let Some((action, deadline)) = desk.issue(kind, desk.policy.deadlines.start) else {
+            let Some((action, deadline)) = desk.issue(kind, desk.policy.start_deadline()) else {
                 desk.shared.owners.remove(&id);
                 return;
             };
@@ -270,9 +274,9 @@ impl Fleet {
     fn order(&mut self, at: usize, order: Order, kind: ActionKind, desk: &mut Desk<'_>) -> bool {
         let deadlines = &desk.policy.deadlines;
         let within = match order {
-            Order::Start => deadlines.start,
+            Order::Start => desk.policy.start_deadline(),
             Order::Park => deadlines.park,
-            Order::Promote => deadlines.promote,
+            Order::Promote => desk.policy.promote_deadline(),
             Order::Drain => deadlines.drain,
             Order::Stop => deadlines.stop,
         };

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::world::World;
 use forecast::Timestamp;
 use planner::{ActionKind, CapacityPolicy, Event, InstanceId, Phase, Role, ShiftPolicy, WorkloadPolicy};
-use crate::world::World;
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)

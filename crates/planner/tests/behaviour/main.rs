@@ -1,4 +1,6 @@
 //! What the planner does, in sentences, in a small virtual world.
 
+mod day;
 mod lifecycle;
+mod random;
 mod world;

@@ -153,6 +153,12 @@ impl World {
         self.sleep_until(self.now.saturating_add(duration));
     }
 
+    /// Lets the first instances come up, and begins the accounts after that.
+    pub(crate) fn settle(&mut self, demand: impl Fn(f64) -> f64) {
+        self.run(4, demand);
+        (self.demand, self.missed, self.active_seconds, self.standby_seconds) = (0.0, 0.0, 0.0, 0.0);
+    }
+
     fn account(&mut self, rate: f64) {
         let serving = self.table.iter().filter(|entry| entry.1 > 0).count() as f64;
         let capacity = serving * self.policy.capacity.initial();

@@ -1,0 +1,287 @@
+//! Whatever happens in whatever order: no panic, no broken invariant, and in the end what was wanted.
+
+use std::time::Duration;
+
+use forecast::Timestamp;
+use planner::{
+    Action, ActionId, ActionKind, CapacityPolicy, DecisionOverride, Event, InstanceId, Limits, Planner,
+    Policy, Role, WorkloadId, WorkloadPolicy, lint,
+};
+use proptest::prelude::*;
+
+/// One thing that a hostile world does.
+#[derive(Debug, Clone)]
+enum Deed {
+    /// Time passes (or jumps, by milliseconds).
+    Time(i64),
+    Timeout,
+    /// Fetches orders.
+    Fetch(u8),
+    /// Answers one of the orders fetched, well or badly; it stays in the list, so that it may be answered again.
+    Answer {
+        which: usize,
+        well: bool,
+    },
+    /// Answers an order that may not exist, about an instance that may not exist.
+    Nonsense {
+        action: u64,
+        instance: u64,
+        kind: u8,
+    },
+    Demand {
+        value: Option<f64>,
+        ago: i64,
+        missed: f64,
+    },
+    Load {
+        value: f64,
+        in_flight: f64,
+    },
+    Backend {
+        instance: u64,
+        requests: u64,
+        errors: u64,
+        millis: u64,
+    },
+    Exit(u64),
+    Unhealthy(u64),
+    Healthy(u64),
+    Adopt {
+        instance: u64,
+        active: bool,
+        parked: bool,
+    },
+    Pin {
+        active: Option<u32>,
+        standby: Option<u32>,
+        expires: Option<i64>,
+    },
+    Unpin,
+}
+
+fn odd_number() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        8 => 0.0..2_000.0,
+        1 => Just(f64::NAN),
+        1 => Just(f64::INFINITY),
+        1 => Just(-1.0),
+        1 => Just(1e300),
+        1 => Just(0.0),
+    ]
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let instance = 0u64..40;
+    prop_oneof![
+        6 => (0i64..120_000).prop_map(Deed::Time),
+        1 => (-10_000_000_000i64..10_000_000_000).prop_map(Deed::Time),
+        6 => Just(Deed::Timeout),
+        6 => (0u8..20).prop_map(Deed::Fetch),
+        16 => (any::<usize>(), prop::bool::weighted(0.8)).prop_map(|(which, well)| Deed::Answer { which, well }),
+        2 => (0u64..200, 0u64..40, 0u8..8).prop_map(|(action, instance, kind)| Deed::Nonsense { action, instance, kind }),
+        6 => (prop::option::weighted(0.9, odd_number()), -100_000i64..200_000, odd_number())
+            .prop_map(|(value, ago, missed)| Deed::Demand { value, ago, missed }),
+        4 => (odd_number(), odd_number()).prop_map(|(value, in_flight)| Deed::Load { value, in_flight }),
+        3 => (instance.clone(), 0u64..1000, 0u64..1000, 0u64..100_000)
+            .prop_map(|(instance, requests, errors, millis)| Deed::Backend { instance, requests, errors, millis }),
+        2 => instance.clone().prop_map(Deed::Exit),
+        2 => instance.clone().prop_map(Deed::Unhealthy),
+        2 => instance.clone().prop_map(Deed::Healthy),
+        1 => (instance, any::<bool>(), any::<bool>())
+            .prop_map(|(instance, active, parked)| Deed::Adopt { instance, active, parked }),
+        1 => (prop::option::of(0u32..50), prop::option::of(0u32..50), prop::option::of(-1_000i64..1_000_000))
+            .prop_map(|(active, standby, expires)| Deed::Pin { active, standby, expires }),
+        1 => Just(Deed::Unpin),
+    ]
+}
+
+fn answer(action: &Action, well: bool) -> Event {
+    let id = action.id;
+    if !well {
+        return Event::ActionFailed {
+            action: id,
+            instance: action.kind.instance(),
+            reason: "injected".to_owned(),
+        };
+    }
+    let took = Duration::from_millis(700);
+    match &action.kind {
+        ActionKind::Start { instance, .. } => Event::InstanceReady { action: id, instance: *instance, took },
+        ActionKind::Park { instance } => Event::InstanceParked { action: id, instance: *instance },
+        ActionKind::Promote { instance } => Event::InstancePromoted { action: id, instance: *instance, took },
+        ActionKind::SetWeights { .. } => {
+            Event::WeightsApplied { action: id, workload: action.workload.clone() }
+        }
+        ActionKind::Drain { instance } => Event::InstanceDrained { action: id, instance: *instance },
+        ActionKind::Stop { instance } => Event::InstanceStopped { action: id, instance: *instance },
+    }
+}
+
+fn nonsense(action: u64, instance: u64, kind: u8) -> Event {
+    let (action, instance) = (ActionId::new(action), InstanceId::new(instance));
+    let took = Duration::from_secs(86_400 * 365);
+    match kind {
+        0 => Event::InstanceReady { action, instance, took },
+        1 => Event::InstanceParked { action, instance },
+        2 => Event::InstancePromoted { action, instance, took },
+        3 => Event::InstanceDrained { action, instance },
+        4 => Event::InstanceStopped { action, instance },
+        5 => Event::WeightsApplied { action, workload: "web".into() },
+        6 => Event::ActionFailed { action, instance: None, reason: String::new() },
+        _ => Event::ActionFailed { action, instance: Some(instance), reason: String::new() },
+    }
+}
+
+struct Chaos {
+    planner: Planner,
+    now: Timestamp,
+    orders: Vec<Action>,
+}
+
+impl Chaos {
+    fn new(seed: u64) -> Chaos {
+        let mut web =
+            WorkloadPolicy::new("web", Duration::from_secs(60), CapacityPolicy::Learned { initial: 100.0 });
+        web.tick = Duration::from_secs(10);
+        web.replicas_max = 20;
+        web.standby_min = 1;
+        let mut batch = WorkloadPolicy::new("batch", Duration::from_secs(60), CapacityPolicy::Pinned(10.0));
+        batch.replicas_min = 0;
+        batch.replicas_max = 3;
+        let limits = Limits { starts_in_flight: 4, instances: 24, actions_queued: 16, history: 8 };
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let planner = Planner::new(Policy { workloads: vec![web, batch], limits }, seed, now).unwrap();
+        Chaos { planner, now, orders: Vec::new() }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.planner.handle(self.now, event);
+    }
+
+    fn perform(&mut self, deed: Deed) {
+        let web = || WorkloadId::from("web");
+        match deed {
+            Deed::Time(millis) => self.now = Timestamp::from_millis(self.now.as_millis() + millis),
+            Deed::Timeout => self.planner.handle_timeout(self.now),
+            Deed::Fetch(n) => {
+                for _ in 0..n {
+                    self.orders.extend(self.planner.poll_action());
+                }
+            }
+            Deed::Answer { which, well } => {
+                if !self.orders.is_empty() {
+                    let event = answer(&self.orders[which % self.orders.len()], well);
+                    self.tell(event);
+                }
+            }
+            Deed::Nonsense { action, instance, kind } => self.tell(nonsense(action, instance, kind)),
+            Deed::Demand { value, ago, missed } => {
+                let step_start = Timestamp::from_millis(self.now.as_millis() - ago);
+                self.tell(Event::DemandObserved { workload: web(), step_start, demand: value, missed });
+            }
+            Deed::Load { value, in_flight } => {
+                self.tell(Event::LoadObserved { workload: web(), demand_now: value, in_flight });
+            }
+            Deed::Backend { instance, requests, errors, millis } => self.tell(Event::BackendObserved {
+                workload: web(),
+                instance: InstanceId::new(instance),
+                requests,
+                errors,
+                latency_p50: Duration::from_millis(millis / 2),
+                latency_p99: Duration::from_millis(millis),
+                in_flight: 3,
+            }),
+            Deed::Exit(n) => {
+                let instance = InstanceId::new(n);
+                self.tell(Event::InstanceExited { workload: web(), instance, reason: String::new() });
+            }
+            Deed::Unhealthy(n) => {
+                let instance = InstanceId::new(n);
+                self.tell(Event::InstanceUnhealthy { workload: web(), instance, reason: String::new() });
+            }
+            Deed::Healthy(n) => {
+                self.tell(Event::InstanceHealthy { workload: web(), instance: InstanceId::new(n) });
+            }
+            Deed::Adopt { instance, active, parked } => {
+                let role = if active { Role::Active } else { Role::Standby };
+                let instance = InstanceId::new(instance);
+                self.tell(Event::InstanceAdopted { workload: web(), instance, role, parked });
+            }
+            Deed::Pin { active, standby, expires } => self.tell(Event::OverrideSet {
+                workload: web(),
+                decision: DecisionOverride {
+                    active,
+                    standby,
+                    author: "chaos".to_owned(),
+                    reason: "none".to_owned(),
+                    expires: expires.map(|millis| Timestamp::from_millis(self.now.as_millis() + millis)),
+                },
+            }),
+            Deed::Unpin => self.tell(Event::OverrideCleared { workload: web() }),
+        }
+    }
+
+    /// From here on everything works: every order is answered well, time goes on.
+    fn calm_down(&mut self, rounds: usize) {
+        for _ in 0..rounds {
+            self.now = self.now.saturating_add(Duration::from_secs(5));
+            self.planner.handle_timeout(self.now);
+            while let Some(action) = self.planner.poll_action() {
+                let event = answer(&action, true);
+                self.tell(event);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_of_events_keeps_every_invariant_and_converges(
+        seed in any::<u64>(),
+        deeds in prop::collection::vec(deed(), 1..400),
+    ) {
+        let mut chaos = Chaos::new(seed);
+        for deed in deeds {
+            let told = format!("{deed:?}");
+            chaos.perform(deed);
+            let checked = lint::check(&chaos.planner.snapshot());
+            prop_assert!(checked.is_ok(), "after {told}: {:?}", checked.unwrap_err());
+            if let Some((at, _)) = chaos.planner.poll_timeout() {
+                prop_assert!(at >= chaos.planner.snapshot().now());
+            }
+        }
+        chaos.tell(Event::OverrideSet {
+            workload: "web".into(),
+            decision: DecisionOverride {
+                active: Some(3),
+                standby: Some(2),
+                author: "test".to_owned(),
+                reason: "convergence".to_owned(),
+                expires: None,
+            },
+        });
+        chaos.calm_down(600);
+        let snapshot = chaos.planner.snapshot();
+        let web = &snapshot.workloads()[0];
+        let routed: Vec<u32> = web.table.iter().map(|entry| entry.1).collect();
+        prop_assert_eq!(routed, vec![1000; 3]);
+        let parked = web.instances.iter().filter(|i| i.parked()).count();
+        prop_assert_eq!(parked, 2);
+        prop_assert_eq!(web.instances.len(), 5);
+    }
+
+    #[test]
+    fn the_same_events_give_the_same_orders(seed in any::<u64>(), deeds in prop::collection::vec(deed(), 1..100)) {
+        let run = || {
+            let mut chaos = Chaos::new(seed);
+            for deed in &deeds {
+                chaos.perform(deed.clone());
+            }
+            chaos.calm_down(20);
+            format!("{:?} {:?}", chaos.orders, chaos.planner.snapshot().workloads()[0].instances)
+        };
+        prop_assert_eq!(run(), run());
+    }
+}

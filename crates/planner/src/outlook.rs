@@ -33,6 +33,8 @@ pub(crate) struct Outlook {
     reactive: MarginControl,
     /// Demand of the last steps, newest last.
     recent: VecDeque<f64>,
+    /// The highest demand seen, slowly forgotten.
+    peak: f64,
     /// End of the last step that was reported, whether or not with a value.
     origin: Option<Timestamp>,
     missing_in_row: u32,
@@ -74,6 +76,7 @@ impl Outlook {
             total: MarginControl::quantiles(),
             reactive: MarginControl::multiples(policy.utilisation_untrusted, budget),
             recent: VecDeque::new(),
+            peak: 0.0,
             origin: None,
             missing_in_row: 0,
             debt: 0.0,
@@ -195,6 +198,7 @@ impl Outlook {
             self.recent.pop_front();
         }
         self.recent.push_back(demand);
+        self.peak = (self.peak * PEAK_FADE).max(demand);
     }
 
     /// Looks for signs of an outage in a step.
@@ -244,21 +248,21 @@ impl Outlook {
         // Quantiles are judged only where they are used.
         self.played = self.forecaster.trust().is_trusted();
         if pays {
-            let need = self.forecaster.window_max(windows.active);
-            let hold = self.forecaster.window_max(windows.hold);
+            let need = self.largest(windows.active);
+            let hold = self.largest(windows.hold);
             let lag = self.lag(policy, promote);
             self.active.decide(lag, |level| Call {
-                need: count(at_level(&need, level)).max(floor_count),
-                keep: count(at_level(&hold, level)),
+                need: count(need.at(level)).max(floor_count),
+                keep: count(hold.at(level)),
             });
         }
-        let need = self.forecaster.window_max(windows.total);
+        let need = self.largest(windows.total);
         let keep = if pays { count(self.forecaster.window_max(windows.keep).median()) } else { 0 };
-        let hold = self.forecaster.window_max(windows.total + windows.hold.saturating_sub(windows.active));
+        let hold = self.largest(windows.total + windows.hold.saturating_sub(windows.active));
         let lag = self.lag(policy, cold);
         self.total.decide(lag, |level| Call {
-            need: count(at_level(&need, level)).max(floor_count),
-            keep: if pays { keep } else { count(at_level(&hold, level)) },
+            need: count(need.at(level)).max(floor_count),
+            keep: if pays { keep } else { count(hold.at(level)) },
         });
         let lag = self.lag(policy, if pays { promote } else { cold });
         let recent_hold = self.recent_max(windows.hold);
@@ -333,13 +337,13 @@ impl Outlook {
         let pays = standby_pays(policy, numbers.lead_promote, numbers.lead_cold);
         numbers.q_active = 1.0 - active.tail;
         numbers.q_standby = 1.0 - total.tail;
-        numbers.forecast_active = at_level(&self.forecaster.window_max(windows.active), active);
-        numbers.forecast_total = at_level(&self.forecaster.window_max(windows.total), total);
+        numbers.forecast_active = self.largest(windows.active).at(active);
+        numbers.forecast_total = self.largest(windows.total).at(total);
         numbers.forecast_hold = if pays {
-            at_level(&self.forecaster.window_max(windows.hold), active)
+            self.largest(windows.hold).at(active)
         } else {
             let longer = windows.total + windows.hold.saturating_sub(windows.active);
-            at_level(&self.forecaster.window_max(longer), total)
+            self.largest(longer).at(total)
         };
         numbers.forecast_keep = self.forecaster.window_max(windows.keep).median();
     }
@@ -417,6 +421,14 @@ impl Outlook {
         }
     }
 
+    /// The largest demand of the next steps. Far tails are extrapolated and may promise any height; what lies far above
+    /// all that was ever seen or is expected is not provisioned for.
+    fn largest(&self, steps: usize) -> Bounded {
+        let window = self.forecaster.window_max(steps);
+        let limit = PEAK_FACTOR * self.peak.max(window.median());
+        Bounded { window, limit }
+    }
+
     fn lag(&self, policy: &WorkloadPolicy, lead: Duration) -> usize {
         let exact = lead.as_secs_f64() / policy.step.as_secs_f64();
         ((exact - PART_STEP).ceil().max(0.0) as usize).min(WINDOW_STEPS_MAX)
@@ -438,9 +450,17 @@ impl Outlook {
     }
 }
 
-/// The demand that a level provisions for.
-fn at_level(window: &WindowMax, level: Level) -> f64 {
-    window.quantile(1.0 - level.tail) * level.factor
+/// A forecast window, with a bound on what is believed of its tail.
+struct Bounded {
+    window: WindowMax,
+    limit: f64,
+}
+
+impl Bounded {
+    /// The demand that a level provisions for.
+    fn at(&self, level: Level) -> f64 {
+        (self.window.quantile(1.0 - level.tail) * level.factor).min(self.limit)
+    }
 }
 
 /// How long the margin controls remember.
@@ -450,6 +470,10 @@ fn memory_steps(policy: &WorkloadPolicy) -> f64 {
 
 /// A window may miss this part of a step at its end.
 const PART_STEP: f64 = 0.1;
+/// Demand above this many times the highest seen or expected is not provisioned for.
+const PEAK_FACTOR: f64 = 1.5;
+/// The highest demand seen halves in about 7,000 steps.
+const PEAK_FADE: f64 = 0.9999;
 const WINDOW_STEPS_MAX: usize = 300;
 const RECENT_STEPS_MAX: usize = 512;
 const MEAN_STEPS: usize = 100;

@@ -34,6 +34,11 @@ fn noise(secs: f64, size: f64) -> f64 {
     1.0 + size * sum * 1.41
 }
 
+/// The same with a little noise, as history always has.
+fn human(secs: f64) -> f64 {
+    day(secs) * noise(secs, 0.03)
+}
+
 fn history(days: usize, demand: impl Fn(f64) -> f64) -> Vec<(Timestamp, Option<f64>)> {
     (0..days * DAY_STEPS)
         .map(|n| {
@@ -50,14 +55,12 @@ fn reasons(world: &World) -> Vec<Reason> {
 
 #[test]
 fn standbys_are_ready_before_the_peak_and_a_forecastable_ramp_misses_nothing() {
-    let mut policy = policy();
-    policy.objective.error_budget = 1e-5;
-    let mut world = World::with_history(policy, &history(6, day));
-    world.settle(day);
+    let mut world = World::with_history(policy(), &history(6, human));
+    world.settle(human);
     let needed = |secs: f64| (day(secs) / 50.0).ceil() as usize;
     let (mut ahead, mut rises) = (0, 0);
     for step in 4..DAY_STEPS {
-        world.run(1, day);
+        world.run(1, human);
         let now = (step + 1) as f64 * 300.0;
         if needed(now + 300.0) > needed(now) {
             rises += 1;
@@ -66,15 +69,15 @@ fn standbys_are_ready_before_the_peak_and_a_forecastable_ramp_misses_nothing() {
         }
     }
     assert!(rises > 10 && ahead * 10 >= rises * 9, "ready ahead of {ahead} of {rises} rises");
-    assert!(world.missed_share() < 1e-4, "missed {}", world.missed_share());
+    assert!(world.missed_share() < 5e-4, "missed {}", world.missed_share());
     let needed_seconds: f64 = (0..8640).map(|n| (day(f64::from(n) * 10.0) / 50.0).ceil() * 10.0).sum();
     let cost = (world.active_seconds + 0.2 * world.standby_seconds) / needed_seconds;
-    assert!(cost < 1.2, "cost {cost} of the least possible");
+    assert!(cost < 1.25, "cost {cost} of the least possible");
 }
 
 #[test]
 fn the_pool_follows_the_forecast_and_is_not_constant() {
-    let mut world = World::with_history(policy(), &history(6, day));
+    let mut world = World::with_history(policy(), &history(6, human));
     let mut pools = Vec::new();
     for _ in 0..DAY_STEPS {
         world.run(1, day);
@@ -102,7 +105,7 @@ fn the_budget_is_kept_on_a_noisy_series() {
 
 #[test]
 fn an_outage_does_not_shrink_the_fleet_and_the_returning_crowd_is_served() {
-    let mut world = World::with_history(policy(), &history(6, day));
+    let mut world = World::with_history(policy(), &history(6, human));
     world.run(DAY_STEPS / 2, day);
     let before = world.ready(Role::Active);
     assert!(before >= 18);
@@ -116,7 +119,7 @@ fn an_outage_does_not_shrink_the_fleet_and_the_returning_crowd_is_served() {
 
 #[test]
 fn a_real_end_of_demand_shrinks_the_fleet_after_the_guard_time() {
-    let mut world = World::with_history(policy(), &history(6, day));
+    let mut world = World::with_history(policy(), &history(6, human));
     world.run(DAY_STEPS / 2, day);
     world.run(DAY_STEPS, |_| 5.0);
     assert!(world.ready(Role::Active) <= 3, "{} still active after a day", world.ready(Role::Active));
@@ -124,7 +127,7 @@ fn a_real_end_of_demand_shrinks_the_fleet_after_the_guard_time() {
 
 #[test]
 fn a_missing_signal_blocks_scale_in() {
-    let mut world = World::with_history(policy(), &history(6, day));
+    let mut world = World::with_history(policy(), &history(6, human));
     world.run(DAY_STEPS * 62 / 100, day);
     let before = world.ready(Role::Active);
     for _ in 0..4 {
@@ -145,7 +148,7 @@ fn a_missing_signal_blocks_scale_in() {
 fn demand_seen_now_is_served_although_nobody_foresaw_it() {
     let mut policy = policy();
     policy.lead_cold = Duration::from_secs(30);
-    let mut world = World::with_history(policy, &history(6, day));
+    let mut world = World::with_history(policy, &history(6, human));
     world.loads = true;
     world.run(12, day);
     let surprise = |_| 420.0;
@@ -172,7 +175,7 @@ fn without_a_trusted_forecast_it_is_reactive_and_says_so() {
 fn standbys_that_cost_as_much_as_active_instances_are_not_kept() {
     let mut policy = policy();
     policy.prices.standby = 1.0;
-    let mut world = World::with_history(policy, &history(6, day));
+    let mut world = World::with_history(policy, &history(6, human));
     world.settle(day);
     world.run(DAY_STEPS / 2, day);
     let snapshot = world.planner.snapshot();

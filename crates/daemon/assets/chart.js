@@ -124,18 +124,23 @@ export class Chart {
     const capacity = capacityColumns(past, detail, now);
     const seen = (id) => !this.hidden.has(id);
     const value = (what) => `${what} <b>%{y:,.4~g}</b> ${plain(unit)}<extra></extra>`;
-    const area = { type: "scatter", mode: "lines", connectgaps: false };
-    const silent = { type: "scatter", mode: "lines", hoverinfo: "skip", line: { width: 0 }, connectgaps: false };
+    const line = { type: "scatter", mode: "lines", connectgaps: false };
 
-    const active = { ...area, x: capacity.x, y: capacity.active, visible: seen("active"), fill: "tozeroy", fillcolor: colours.activeFill, line: { color: colours.active, width: 1.2, shape: "hv" }, hovertemplate: value("Active") };
-    const standby = { ...area, x: capacity.x, y: seen("active") ? capacity.total : capacity.standby, customdata: capacity.standby, visible: seen("standby"), fill: seen("active") ? "tonexty" : "tozeroy", fillcolor: colours.standbyFill, fillpattern: { shape: "/", size: 6, solidity: 0.18, fgcolor: colours.standby, bgcolor: colours.standbyFill }, line: { color: colours.standby, width: 1, shape: "hv" }, hovertemplate: `Standby <b>%{customdata:,.4~g}</b> ${plain(unit)}<extra></extra>` };
-    const was = [
-      { ...silent, x, y: past.forecast_low, visible: seen("forecast") },
-      { ...silent, x, y: past.forecast_high, visible: seen("forecast"), fill: "tonexty", fillcolor: colours.pastBand },
-      { type: "scatter", mode: "lines", x, y: past.forecast_p50, visible: seen("forecast"), connectgaps: false, line: { color: colours.forecast, width: 1, dash: "dot" }, hovertemplate: value("Had been forecast") },
+    const step = { ...line, x: capacity.x };
+    const base = capacity.active.map((active) => (seen("active") ? active ?? 0 : 0));
+    const top = capacity.standby.map((standby, at) => (Number.isFinite(standby) ? base[at] + standby : null));
+    const areas = [
+      area({ x: capacity.x, low: capacity.active.map(() => 0), high: capacity.active, stepped: true, visible: seen("active"), fillcolor: colours.activeFill }),
+      { ...area({ x: capacity.x, low: base, high: top, stepped: true, visible: seen("standby"), fillcolor: colours.standbyFill }), fillpattern: { shape: "/", size: 6, solidity: 0.18, fgcolor: colours.standby, bgcolor: colours.standbyFill } },
+      { ...step, y: top, customdata: capacity.standby, visible: seen("standby"), line: { color: colours.standby, width: 1, shape: "hv" }, hovertemplate: `Standby <b>%{customdata:,.4~g}</b> ${plain(unit)}<extra></extra>` },
+      { ...step, y: capacity.active, visible: seen("active"), line: { color: colours.active, width: 1.2, shape: "hv" }, hovertemplate: value("Active") },
     ];
-    const demand = { type: "scatter", mode: "lines", x, y: past.demand, visible: seen("demand"), connectgaps: false, line: { color: colours.demand, width: 2 }, hovertemplate: value("Demand") };
-    return [active, standby, ...was, ...fan(forecast, past, colours, seen("forecast"), unit), demand, missed(past, x, colours, seen("demand"), unit)];
+    const was = [
+      area({ x, low: past.forecast_low ?? [], high: past.forecast_high ?? [], visible: seen("forecast"), fillcolor: colours.pastBand }),
+      { ...line, x, y: past.forecast_p50, visible: seen("forecast"), line: { color: colours.forecast, width: 1, dash: "dot" }, hovertemplate: value("Had been forecast") },
+    ];
+    const demand = { ...line, x, y: past.demand, visible: seen("demand"), line: { color: colours.demand, width: 2 }, hovertemplate: value("Demand") };
+    return [...areas, ...was, ...fan(forecast, past, colours, seen("forecast"), unit), demand, missed(past, x, colours, seen("demand"), unit)];
   }
 
   layout(colours, traces) {
@@ -179,8 +184,34 @@ function capacityColumns(past, detail, now) {
   const times = [...past.timestamps_ms, now];
   const active = [...(past.active_capacity ?? []), detail.capacity.active];
   const standby = [...(past.standby_capacity ?? []), detail.capacity.standby];
-  const total = active.map((value, at) => (Number.isFinite(value) || Number.isFinite(standby[at]) ? (value ?? 0) + (standby[at] ?? 0) : null));
-  return { x: times.map(local), active, standby, total };
+  return { x: times.map(local), active, standby };
+}
+
+/**
+ * The area between two columns, one polygon for each run without gaps: filling between two lines, as the plotting library offers it, draws
+ * across gaps. `stepped` columns hold their value until the next.
+ */
+function area({ x, low, high, stepped = false, visible, fillcolor }) {
+  const outline = { x: [], y: [] };
+  let run = [];
+  const close = () => {
+    if (run.length > 1) {
+      const edge = (column) => run.flatMap((at, place) => (stepped && place > 0 ? [[x[at], column[at - 1]], [x[at], column[at]]] : [[x[at], column[at]]]));
+      for (const [px, py] of [...edge(low), ...edge(high).reverse()]) {
+        outline.x.push(px);
+        outline.y.push(py);
+      }
+      outline.x.push(null);
+      outline.y.push(null);
+    }
+    run = [];
+  };
+  for (let at = 0; at < x.length; at += 1) {
+    if (Number.isFinite(low[at]) && Number.isFinite(high[at])) run.push(at);
+    else close();
+  }
+  close();
+  return { type: "scatter", mode: "lines", ...outline, visible, hoverinfo: "skip", line: { width: 0 }, fill: "toself", fillcolor };
 }
 
 /** From now on: one band for each pair of quantiles around the median, the outermost first, then the median. */
@@ -193,10 +224,9 @@ function fan(forecast, past, colours, visible, unit) {
   const joined = last >= 0 && past.timestamps_ms[last] < forecast.timestamps_ms[0];
   const x = [...(joined ? [past.timestamps_ms[last]] : []), ...forecast.timestamps_ms].map(local);
   const column = (q) => [...(joined ? [past.demand[last]] : []), ...columns[q]];
-  const silent = { type: "scatter", mode: "lines", x, visible, hoverinfo: "skip", line: { width: 0 } };
   const bands = [];
   for (let low = 0, high = quantiles.length - 1; low < middle && high > middle; low += 1, high -= 1) {
-    bands.push({ ...silent, y: column(low) }, { ...silent, y: column(high), fill: "tonexty", fillcolor: colours.band });
+    bands.push(area({ x, low: column(low), high: column(high), visible, fillcolor: colours.band }));
   }
   const [low, high] = [0, quantiles.length - 1];
   const between = column(low).map((value, at) => `${number(value)} to ${number(column(high)[at])}`);
@@ -214,7 +244,7 @@ function missed(past, x, colours, visible, unit) {
 function ceiling(traces) {
   const top = (which) => traces.filter((trace) => trace.visible !== false && which(trace)).flatMap((trace) => trace.y ?? []).reduce((most, value) => (Number.isFinite(value) && value > most ? value : most), 0);
   const solid = top((trace) => trace.hoverinfo !== "skip");
-  const most = Math.min(top(() => true), solid * 1.5 || Infinity) * 1.06;
+  const most = Math.min(top(() => true), solid * 1.25 || Infinity) * 1.06;
   if (most <= 0) return 1;
   const unit = 10 ** Math.floor(Math.log10(most / 4));
   const step = unit * [1, 2, 2.5, 5, 10].find((factor) => factor * unit * 4 >= most * 0.999 || factor === 10);

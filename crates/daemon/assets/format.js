@@ -9,8 +9,8 @@ export function number(value) {
   if (value === null || value === undefined || !Number.isFinite(value)) return DASH;
   const size = Math.abs(value);
   if (size >= 100 || Number.isInteger(value)) return grouped.format(value);
-  if (size >= 10) return value.toFixed(1);
-  if (size >= 0.1 || size === 0) return value.toFixed(2);
+  if (size >= 10) return trim(value.toFixed(1));
+  if (size >= 0.1) return trim(value.toFixed(2));
   return value.toPrecision(2);
 }
 

@@ -268,6 +268,26 @@ async fn processes_that_fork_faster_than_they_can_be_listed_are_killed_too() {
 }
 
 #[tokio::test]
+async fn workers_have_the_whole_grace_when_their_leader_ends_first() {
+    for kind in KINDS {
+        let Some(fixture) = Fixture::new(kind).await else { continue };
+        let provider = fixture.open().await;
+        let done = fixture.state_dir().join("done");
+        let script = format!(
+            "(trap 'sleep 0.3; touch {}; exit' TERM; while :; do sleep 0.05; done) & exec \"$0\" \"$@\"",
+            done.display()
+        );
+        let mut spec = service_spec("web-1", TestService::Normal);
+        let service = std::mem::take(&mut spec.command);
+        spec.command = ["sh", "-c", &script].map(str::to_owned).into_iter().chain(service).collect();
+        let info = provider.start(spec).await.expect("starts");
+        provider.stop(&info.name, GRACE).await.expect("stops");
+        assert!(done.exists(), "{kind:?}: the worker could finish its work");
+        assert_eq!(fixture.leftovers(), [""; 0], "{kind:?}");
+    }
+}
+
+#[tokio::test]
 async fn there_is_a_most_number_of_instances() {
     let fixture = Fixture::new(CgroupChoice::Best).await.expect("always possible");
     let provider =

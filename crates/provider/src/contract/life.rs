@@ -31,7 +31,7 @@ pub async fn an_instance_starts_serves_and_stops_without_leftovers<F: ContractFi
 /// A start whose probe never passes fails at its deadline with the reason and the output, and leaves nothing.
 pub async fn a_start_that_never_becomes_ready_leaves_nothing<F: ContractFixture>(fixture: &F) {
     let provider = fixture.open().await;
-    let deadline = Duration::from_secs(2);
+    let deadline = Duration::from_secs(3);
     let spec = InstanceSpec { start_deadline: deadline, ..fixture.spec("web-1", TestService::NeverReady) };
     let error = provider.start(spec).await.expect_err("never ready");
     assert!(matches!(&error, ProviderError::NeverReady { after, .. } if *after == deadline), "{error:?}");

@@ -201,14 +201,17 @@ async fn wait_until_ready(
     deadline: Instant,
 ) -> Result<(), ProbeError> {
     let mut pause = PROBE_INTERVAL_FIRST.min(spec.probe_interval);
+    let mut last = None;
     loop {
         let time_left = deadline.saturating_duration_since(Instant::now());
-        let failure = match ask(&spec.probe, addr, spec.probe_timeout.min(time_left)).await {
+        last = match ask(&spec.probe, addr, spec.probe_timeout.min(time_left)).await {
             Ok(()) => return Ok(()),
-            Err(failure) => failure,
+            // Cut short by the deadline: what the probe before it found says more.
+            Err(ProbeError::Timeout(_)) if time_left < spec.probe_timeout && last.is_some() => last.take(),
+            Err(failure) => Some(failure),
         };
         if timeout_at(deadline, sleep(pause)).await.is_err() {
-            return Err(failure);
+            return Err(last.unwrap_or(ProbeError::Timeout(spec.start_deadline)));
         }
         pause = (pause * 2).min(spec.probe_interval);
     }

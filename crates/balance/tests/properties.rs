@@ -58,7 +58,7 @@ fn simulate(weights: &[u32], latency_s: &[f64], rate: f64, hiccup_every: u64, se
         );
         let chosen = chosen.expect("a target");
         shares[chosen] += 1;
-        let hiccup = if random.draw() % hiccup_every == 0 { 20.0 } else { 1.0 };
+        let hiccup = if random.draw().is_multiple_of(hiccup_every) { 20.0 } else { 1.0 };
         let took = latency_s[chosen] * (0.75 + 0.5 * random.unit()) * hiccup;
         running[chosen].push((now + took, took));
     }

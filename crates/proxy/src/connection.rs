@@ -79,6 +79,9 @@ impl ClientConnection {
 
     pub(crate) fn begin_request(&self) {
         self.requests.set(self.requests.get() + 1);
+        if self.listener.is_closed() {
+            self.end(Fate::Closing);
+        }
     }
 
     pub(crate) fn end_request(&self) {

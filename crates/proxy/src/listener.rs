@@ -74,8 +74,19 @@ impl Listener {
         self.each_connection(|connection| connection.end(Fate::Closing));
     }
 
+    /// Whether it takes no new connections.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.get()
+    }
+
+    /// Whether it has an open connection.
+    pub(crate) fn has_connections(&self) -> bool {
+        !self.connections.borrow().is_empty()
+    }
+
     /// Cuts what has been idle or stalled for too long.
     pub(crate) fn sweep(&self, now: Instant, idle: Duration) {
+        let idle = if self.is_closed() { idle.min(IDLE_WHEN_CLOSED) } else { idle };
         let stalled = self.route().map_or(idle, |route| {
             let timeouts = &route.spec.timeouts;
             // Whatever a request may legitimately wait for.
@@ -114,7 +125,7 @@ impl Listener {
                 }
             }
         }
-        // What the kernel has already accepted would be reset with the socket.
+        // What the kernel has already accepted would be reset with the socket; each gets one request answered.
         while let Some(Ok((stream, peer))) = futures_util::FutureExt::now_or_never(socket.accept()) {
             self.serve(stream, peer);
         }
@@ -126,9 +137,6 @@ impl Listener {
             return;
         }
         let connection = Rc::new(ClientConnection::new(Rc::clone(self), peer));
-        if self.is_closed.get() {
-            connection.end(Fate::Closing);
-        }
         let number = self.next.get();
         self.next.set(number + 1);
         self.connections.borrow_mut().insert(number, Rc::downgrade(&connection));
@@ -146,5 +154,7 @@ fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
+/// How long a connection to a closed listener may take to send its first request.
+const IDLE_WHEN_CLOSED: Duration = Duration::from_secs(1);
 /// After an error like "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

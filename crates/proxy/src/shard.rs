@@ -147,13 +147,15 @@ impl std::fmt::Debug for Shard {
 struct Keeper {
     shard: Rc<Shard>,
     listeners: BTreeMap<SocketAddr, Rc<Listener>>,
+    /// Out of the table, with connections still open.
+    closing: Vec<Rc<Listener>>,
     /// By workload.
     routes: BTreeMap<String, Rc<ShardRoute>>,
 }
 
 impl Keeper {
     fn new(shard: Rc<Shard>) -> Self {
-        Self { shard, listeners: BTreeMap::new(), routes: BTreeMap::new() }
+        Self { shard, listeners: BTreeMap::new(), closing: Vec::new(), routes: BTreeMap::new() }
     }
 
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
@@ -215,6 +217,7 @@ impl Keeper {
             listener.set_route(route);
             if !is_routed {
                 listener.close();
+                self.closing.push(Rc::clone(listener));
             }
             is_routed
         });
@@ -233,7 +236,8 @@ impl Keeper {
                 backend.pool.sweep(now, route.spec.timeouts.pool_idle);
             }
         }
-        for listener in self.listeners.values() {
+        self.closing.retain(|listener| listener.has_connections());
+        for listener in self.listeners.values().chain(&self.closing) {
             listener.sweep(now, self.shard.limits.client_idle);
         }
     }

@@ -236,10 +236,10 @@ impl ShardBackend {
             let backend = Rc::clone(self);
             tokio::task::spawn_local(async move {
                 let mut busy = busy;
-                if let Ok(Ok(())) = tokio::time::timeout(LATE_REQUEST, busy.ready()).await {
-                    if backend.state.weight() > 0 {
-                        let _ = backend.pool.put(busy);
-                    }
+                let is_ready =
+                    tokio::time::timeout(LATE_REQUEST, busy.ready()).await.is_ok_and(|ready| ready.is_ok());
+                if is_ready && backend.state.weight() > 0 {
+                    let _ = backend.pool.put(busy);
                 }
             });
         }

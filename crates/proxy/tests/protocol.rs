@@ -323,7 +323,8 @@ async fn connections_beyond_the_limit_wait_until_one_ends() {
     let proxy = Proxy::start_with(|options| (options.workers, options.limits.connections_max) = (1, 2)).await;
     proxy.set(1, proxy.route(&[backend.spec(1000)])).await;
     let (mut first, mut second) = (Http::connect(proxy.listen).await, Http::connect(proxy.listen).await);
-    (first.get("/").await, second.get("/").await);
+    first.get("/").await;
+    second.get("/").await;
     let listen = proxy.listen;
     let third = tokio::spawn(async move { get(listen, "/").await });
     tokio::time::sleep(Duration::from_millis(100)).await;

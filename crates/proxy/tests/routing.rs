@@ -176,7 +176,8 @@ async fn a_thousand_swaps_under_load_fail_no_request() {
                 let mut count = 0u64;
                 while !is_over.load(Ordering::Relaxed) {
                     // Every other one may not be repeated.
-                    let request = if count % 2 == 0 { get_request("/") } else { post_request("/", "body") };
+                    let request =
+                        if count.is_multiple_of(2) { get_request("/") } else { post_request("/", "body") };
                     assert_eq!(http.send(request).await.expect("an answer").status(), StatusCode::OK);
                     count += 1;
                 }

@@ -105,7 +105,8 @@ impl Histogram {
         loop {
             let entry = match (left.peek(), right.peek()) {
                 (Some(&&(a, n)), Some(&&(b, m))) if a == b => {
-                    (left.next(), right.next());
+                    left.next();
+                    right.next();
                     (a, n.saturating_add(m))
                 }
                 (Some(&&(a, n)), Some(&&(b, _))) if a < b => {

@@ -269,9 +269,9 @@ pub enum TableProblem {
 const HOLD_DEFAULT: Duration = Duration::from_secs(5);
 const WAITING_DEFAULT: usize = 1024;
 /// Most routes of one table.
-const ROUTES_MAX: usize = 1024;
+const ROUTES_MAX: usize = 512;
 /// Most backends over all routes of one table.
-const BACKENDS_MAX: usize = 16_384;
+const BACKENDS_MAX: usize = 4096;
 const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(10);
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 

@@ -9,8 +9,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{RouteTable, Stats};
 
-/// Longest message in either direction: far above the largest table or statistics the limits allow in practice.
-pub const FRAME_BYTES_MAX: usize = 16 << 20;
+/// Longest message in either direction. Statistics of the most backends and routes a table may have fit, with every bucket
+/// of every histogram in use.
+pub const FRAME_BYTES_MAX: usize = 32 << 20;
 
 /// Changes whenever a message's meaning or layout does; a proxy of another version answers with
 /// [`Refusal::Version`].

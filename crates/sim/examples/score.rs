@@ -4,18 +4,19 @@
 //!
 //! Options: `--column C`, `--series S`, `--capacity X` (default: the peak needs `--instances N`, 20), `--cold SECONDS`,
 //! `--promote SECONDS`, `--price P`, `--budget B`, `--skip-days D` (replayed but not scored), `--frontier` (each rival also
-//! at its cheapest headroom that misses no more than the planner does), `--policies a,b`.
+//! at its cheapest headroom that misses no more than the planner does), `--policies a,b`, `--decisions FILE.csv` (of the first
+//! policy).
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use sim::replay::{Options, PolicyKind, Rivalry, cheapest_at, replay};
+use sim::replay::{Options, Outcome, PolicyKind, Rivalry, cheapest_at, replay};
 use sim::{Demand, Score};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments = Arguments::read()?;
+    let mut arguments = Arguments::read()?;
     let trace = read_trace(&arguments)?;
     let series = trace.series.first().ok_or("the trace has no series")?;
     let demand = Demand::from_points(&series.points, trace.step)?;
@@ -42,14 +43,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut ours = None;
     for kind in arguments.policies()? {
         let began = Instant::now();
-        let score = replay(&demand, kind, &options)?.score.beside(&oracle);
+        let outcome = replay(&demand, kind, &options)?;
+        let score = outcome.score.beside(&oracle);
+        if let Some(file) = arguments.named.remove("decisions") {
+            write_decisions(&file, &outcome)?;
+        }
         print_row(kind.name(), &score, began.elapsed());
         if kind == PolicyKind::Foreshadow {
             ours = Some(score);
         }
     }
     if let Some(ours) = ours.filter(|_| arguments.named.contains_key("frontier")) {
-        println!("at no more misses than foreshadow ({:.5} %), each at its cheapest headroom:", ours.missed_share * 100.0);
+        println!(
+            "at no more misses than foreshadow ({:.5} %), each at its cheapest headroom:",
+            ours.missed_share * 100.0
+        );
         for kind in [PolicyKind::Hpa, PolicyKind::Kpa, PolicyKind::LastWeek, PolicyKind::StaticPeak] {
             let began = Instant::now();
             match cheapest_at(&demand, kind, &options, ours.missed_share)? {
@@ -64,10 +72,34 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+fn write_decisions(file: &str, outcome: &Outcome) -> std::io::Result<()> {
+    let mut text = String::from("timestamp,demand,active_wanted,standby_wanted\n");
+    for decision in &outcome.decisions {
+        let demand = decision.demand.map_or(String::new(), |demand| demand.to_string());
+        text += &format!(
+            "{},{demand},{},{}\n",
+            decision.timestamp, decision.active_wanted, decision.standby_wanted
+        );
+    }
+    std::fs::write(file, text)
+}
+
 fn print_header() {
     println!(
         "{:<18} {:>9} {:>7} {:>8} {:>9} {:>9} {:>9} {:>7} {:>6} {:>6} {:>6} {:>9} {:>8}",
-        "policy", "missed %", "late %", "steps", "active h", "standby h", "start h", "cost/or", "starts", "stops", "promo", "scale/day", "ms"
+        "policy",
+        "missed %",
+        "late %",
+        "steps",
+        "active h",
+        "standby h",
+        "start h",
+        "cost/or",
+        "starts",
+        "stops",
+        "promo",
+        "scale/day",
+        "ms"
     );
 }
 

@@ -58,7 +58,9 @@ pub enum DemandError {
         value: f64,
     },
     /// The rows span too many steps.
-    #[error("the series spans {slots} steps of {step:?}; at most {SLOTS_MAX} are replayed. Is a timestamp wrong?")]
+    #[error(
+        "the series spans {slots} steps of {step:?}; at most {SLOTS_MAX} are replayed. Is a timestamp wrong?"
+    )]
     TooLong {
         /// Steps between the first and the last row.
         slots: u128,

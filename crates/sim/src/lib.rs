@@ -18,4 +18,5 @@ pub mod simulate;
 pub mod world;
 
 pub use demand::{Demand, DemandError};
+pub use replay::ReplayError;
 pub use score::Score;

@@ -76,7 +76,13 @@ impl Follower {
     }
 
     /// Lets everything happen up to `until`: first what instances do, then what the rival decides at the same moment.
-    fn run_until(&mut self, until: Timestamp, tick: &mut Option<Timestamp>, demand: &Demand, rival: &mut dyn Rival) {
+    fn run_until(
+        &mut self,
+        until: Timestamp,
+        tick: &mut Option<Timestamp>,
+        demand: &Demand,
+        rival: &mut dyn Rival,
+    ) {
         loop {
             let due = tick.filter(|tick| *tick <= until);
             while let Some((at, (instance, change))) = self.queue.pop_until(due.unwrap_or(until)) {
@@ -87,7 +93,11 @@ impl Follower {
                 break;
             };
             self.ledger.advance(now, &self.fleet);
-            let view = View { past: demand.past(now), ready: self.fleet.count(Stage::Active), current: self.fleet.len() };
+            let view = View {
+                past: demand.past(now),
+                ready: self.fleet.count(Stage::Active),
+                current: self.fleet.len(),
+            };
             let wanted = rival.decide(&view);
             if wanted.active != self.wanted.active {
                 self.ledger.count(Count::ScaleEvent);
@@ -126,7 +136,8 @@ impl Follower {
             self.ledger.count(Count::Stop);
         }
         while self.serving() > self.wanted.active {
-            let Some(instance) = self.fleet.youngest(Stage::Promoting).or_else(|| self.fleet.youngest(Stage::Active))
+            let Some(instance) =
+                self.fleet.youngest(Stage::Promoting).or_else(|| self.fleet.youngest(Stage::Active))
             else {
                 break;
             };

@@ -96,7 +96,11 @@ pub fn replay(demand: &Demand, kind: PolicyKind, options: &Options) -> Result<Ou
 ///
 /// # Errors
 /// See [`ReplayError`].
-pub fn compare(demand: &Demand, kinds: &[PolicyKind], options: &Options) -> Result<Vec<Outcome>, ReplayError> {
+pub fn compare(
+    demand: &Demand,
+    kinds: &[PolicyKind],
+    options: &Options,
+) -> Result<Vec<Outcome>, ReplayError> {
     let oracle = replay(demand, PolicyKind::Oracle, options)?;
     let mut outcomes = Vec::with_capacity(kinds.len());
     for kind in kinds {

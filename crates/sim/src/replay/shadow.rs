@@ -62,8 +62,12 @@ impl Shadow {
         for instance in 1..=initial {
             agent.place_active(instance);
             let instance = InstanceId::new(instance);
-            let event =
-                Event::InstanceAdopted { workload: workload.clone(), instance, role: Role::Active, parked: false };
+            let event = Event::InstanceAdopted {
+                workload: workload.clone(),
+                instance,
+                role: Role::Active,
+                parked: false,
+            };
             planner.handle(start, event);
         }
         let ledger = Ledger::new(options.capacity, start, options.score_from.unwrap_or(start));

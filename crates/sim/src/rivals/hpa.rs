@@ -169,7 +169,8 @@ impl Hpa {
     }
 
     fn limit_rate(&self, now: Timestamp, desired: u32, current: u32) -> u32 {
-        let bounded = desired.clamp(self.config.replicas_min, self.config.replicas_max.max(self.config.replicas_min));
+        let bounded =
+            desired.clamp(self.config.replicas_min, self.config.replicas_max.max(self.config.replicas_min));
         if bounded > current {
             let limit = self.config.up.iter().map(|policy| self.growth_limit(now, current, policy)).max();
             bounded.min(limit.unwrap_or(u32::MAX)).max(current.min(self.config.replicas_max))
@@ -353,7 +354,11 @@ mod tests {
     fn unready_pods_count_as_zero_when_growing_on_a_pods_metric() {
         let mut config = HpaConfig::new(70.0, 1, 100);
         config.metric = HpaMetric::Pods;
-        assert_eq!(Hpa::new(config.clone()).decide(at(0), 560.0, 4, 8), 8, "eight pods are on their way already");
+        assert_eq!(
+            Hpa::new(config.clone()).decide(at(0), 560.0, 4, 8),
+            8,
+            "eight pods are on their way already"
+        );
         assert_eq!(Hpa::new(config).decide(at(0), 840.0, 4, 8), 12);
     }
 

@@ -71,7 +71,9 @@ mod tests {
         let step = Duration::from_secs(600);
         let week = 7 * 144;
         let points: Vec<_> = (0..week + 144)
-            .map(|slot| (Timestamp::from_secs(slot * 600), Some(if slot % 144 == 72 { 900.0 } else { 100.0 })))
+            .map(|slot| {
+                (Timestamp::from_secs(slot * 600), Some(if slot % 144 == 72 { 900.0 } else { 100.0 }))
+            })
             .collect();
         let demand = Demand::from_points(&points, step).unwrap();
         let given = Given { capacity: 100.0, headroom: 1.0, replicas_min: 1, replicas_max: 100 };

@@ -84,7 +84,10 @@ impl Oracle {
 
 impl Rival for Oracle {
     fn next(&self, now: Timestamp) -> Option<Timestamp> {
-        [Duration::ZERO, self.lead_cold, self.lead_promote].map(|early| self.next_boundary(now, early)).into_iter().min()
+        [Duration::ZERO, self.lead_cold, self.lead_promote]
+            .map(|early| self.next_boundary(now, early))
+            .into_iter()
+            .min()
     }
 
     fn decide(&mut self, view: &View<'_>) -> Wanted {
@@ -104,7 +107,8 @@ fn schedule(demand: &Demand, inputs: &OracleInputs) -> Vec<Wanted> {
     let allowed = inputs.budget * problem.scored_demand();
     let mut price = f64::INFINITY;
     if inputs.budget > 0.0 && problem.missed(price) <= allowed {
-        let rounds = (WORK_MAX / (demand.len() as f64 * f64::from(levels)).max(1.0)).clamp(ROUNDS_MIN, ROUNDS_MAX);
+        let rounds =
+            (WORK_MAX / (demand.len() as f64 * f64::from(levels)).max(1.0)).clamp(ROUNDS_MIN, ROUNDS_MAX);
         // Bisection over the logarithm of the price: one capacity-second costs about one instance-second.
         let (mut low, mut high) = (PRICE_LOG_MIN, PRICE_LOG_MAX);
         for _ in 0..rounds as u32 {
@@ -161,7 +165,12 @@ impl Problem<'_> {
 
     /// The cheapest path of one level. Returns its last state and the demand it misses in scored steps; `remember` gets,
     /// for each step, the state before it on the best path to each state.
-    fn solve(&self, level: u32, price: f64, mut remember: impl FnMut(usize, [usize; STATES])) -> (usize, f64) {
+    fn solve(
+        &self,
+        level: u32,
+        price: f64,
+        mut remember: impl FnMut(usize, [usize; STATES]),
+    ) -> (usize, f64) {
         let step = self.demand.step().as_secs_f64();
         let floor = f64::from(level) * self.inputs.capacity;
         let entry = self.entry_costs();

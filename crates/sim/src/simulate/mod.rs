@@ -12,7 +12,7 @@ mod run;
 mod shape;
 mod swarm;
 
-pub use checks::{Checks, IDLE_MAX, Truth};
+pub use checks::{Checks, IDLE_MAX, ROUTE_MAX, Truth};
 pub use log::{LINES_MAX, Log};
 pub use shape::Shape;
 pub use swarm::Swarm;

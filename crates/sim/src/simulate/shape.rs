@@ -45,7 +45,8 @@ impl Shape {
     /// Draws a shape whose level is about `scale`.
     pub fn draw(rng: &mut fastrand::Rng, scale: f64) -> Shape {
         let level = scale * between(rng, 0.3, 1.0);
-        let minutes = |rng: &mut fastrand::Rng, from, to| Duration::from_secs_f64(60.0 * between(rng, from, to));
+        let minutes =
+            |rng: &mut fastrand::Rng, from, to| Duration::from_secs_f64(60.0 * between(rng, from, to));
         match rng.u32(0..4) {
             0 => Shape::Flat { level },
             1 => Shape::Daily { level, swing: between(rng, 0.2, 1.0), period: minutes(rng, 60.0, 240.0) },

@@ -97,19 +97,26 @@ fn draw_policy(rng: &mut fastrand::Rng, step: Duration, capacity: f64, times: &T
     policy.replicas_max = policy.replicas_min + rng.u32(1..30);
     policy.standby_min = if rng.bool() { 0 } else { rng.u32(0..3).min(policy.replicas_max) };
     policy.standby_max = policy.replicas_max;
-    policy.objective = Objective { error_budget: [0.0001, 0.001, 0.01][rng.usize(0..3)], latency_bound: learned.then_some(LATENCY_BOUND) };
+    policy.objective = Objective {
+        error_budget: [0.0001, 0.001, 0.01][rng.usize(0..3)],
+        latency_bound: learned.then_some(LATENCY_BOUND),
+    };
     policy.lead_cold = times.cold.typical().mul_f64(between(rng, 0.5, 2.0));
     policy.lead_promote = times.promote.mul_f64(between(rng, 0.5, 2.0));
     policy.prices = Prices { active: 1.0, standby: between(rng, 0.0, 1.2), start: policy.lead_cold };
-    policy.margin =
-        if rng.u32(0..4) == 0 { Margin::Fixed { safety_margin: between(rng, 0.0, 0.5) } } else { Margin::Controlled };
+    policy.margin = if rng.u32(0..4) == 0 {
+        Margin::Fixed { safety_margin: between(rng, 0.0, 0.5) }
+    } else {
+        Margin::Controlled
+    };
     policy.shift = ShiftPolicy {
         first_share: if rng.bool() { 1.0 } else { 0.1 },
         step_every: Duration::from_secs_f64(between(rng, 0.5, 5.0)),
         ..ShiftPolicy::default()
     };
     policy.retry = Retry { first: Duration::from_secs(1), max: Duration::from_secs(120) };
-    policy.deadlines = Deadlines { start: times.cold.upper() * 3 + Duration::from_secs(30), ..Deadlines::default() };
+    policy.deadlines =
+        Deadlines { start: times.cold.upper() * 3 + Duration::from_secs(30), ..Deadlines::default() };
     policy
 }
 

@@ -129,7 +129,9 @@ impl Agent {
                 let took = if slow { times.promote * Faults::SLOW } else { times.promote };
                 self.begin_promote(instance.get(), took)
             }
-            ActionKind::Park { instance } => self.unless_failed(times.park, Effect::Parked { instance: instance.get() }),
+            ActionKind::Park { instance } => {
+                self.unless_failed(times.park, Effect::Parked { instance: instance.get() })
+            }
             ActionKind::SetWeights { weights } => {
                 self.tables_ordered += 1;
                 self.unless_failed(times.table, Effect::Table { number: self.tables_ordered, weights })
@@ -152,7 +154,11 @@ impl Agent {
     /// The next event for the planner at `until` or before, with everything that physically happens before it.
     ///
     /// `before` is called with the time of each physical change just before it, so that the account can be kept.
-    pub fn next_event(&mut self, until: Timestamp, mut before: impl FnMut(Timestamp, &Fleet)) -> Option<(Timestamp, Event)> {
+    pub fn next_event(
+        &mut self,
+        until: Timestamp,
+        mut before: impl FnMut(Timestamp, &Fleet),
+    ) -> Option<(Timestamp, Event)> {
         while let Some((at, due)) = self.queue.pop_until(until) {
             match due {
                 Due::Tell(event) => return Some((at, event)),
@@ -193,8 +199,12 @@ impl Agent {
         for instance in lost {
             self.fleet.remove(instance);
         }
-        let thawed: Vec<u64> =
-            self.fleet.iter().filter(|(_, stage)| *stage == Stage::Promoting).map(|(instance, _)| instance).collect();
+        let thawed: Vec<u64> = self
+            .fleet
+            .iter()
+            .filter(|(_, stage)| *stage == Stage::Promoting)
+            .map(|(instance, _)| instance)
+            .collect();
         for instance in thawed {
             self.fleet.set(instance, Stage::Warm);
         }
@@ -329,7 +339,11 @@ impl Agent {
 
     fn tell(&mut self, now: Timestamp, event: Event) {
         let late = |agent: &mut Agent| {
-            if agent.chance(agent.faults.event_late) { Faults::LATE_MAX.mul_f64(agent.rng.f64()) } else { Duration::ZERO }
+            if agent.chance(agent.faults.event_late) {
+                Faults::LATE_MAX.mul_f64(agent.rng.f64())
+            } else {
+                Duration::ZERO
+            }
         };
         if self.chance(self.faults.event_twice) {
             let again = now + late(self);

@@ -170,7 +170,10 @@ mod tests {
         ledger.advance(start + 2 * step, &fleet);
         let totals = ledger.totals();
         assert_eq!((totals.demand, totals.missed, totals.late_seconds), (1500.0, 200.0, 4.0));
-        assert_eq!((totals.active_seconds, totals.starting_seconds, totals.standby_seconds), (16.0, 4.0, 10.0));
+        assert_eq!(
+            (totals.active_seconds, totals.starting_seconds, totals.standby_seconds),
+            (16.0, 4.0, 10.0)
+        );
         assert_eq!((totals.steps, totals.steps_missed, totals.seconds), (1, 1, 10.0));
     }
 }

@@ -22,8 +22,9 @@ use crate::timer::Timer;
 pub(crate) struct Table {
     /// The one ordered last.
     pub(crate) sent: Vec<(InstanceId, u32)>,
-    /// The one the router confirmed last.
-    pub(crate) applied: Vec<(InstanceId, u32)>,
+    /// The largest weight that the router may be giving to each instance: everything in the table it confirmed last and
+    /// in those sent since, of which nobody knows whether it has them.
+    pub(crate) exposed: Vec<(InstanceId, u32)>,
     pub(crate) pending: Option<(ActionId, Timestamp)>,
     /// What was sent last is not what the router has, or may not be.
     pub(crate) dirty: bool,
@@ -33,17 +34,23 @@ pub(crate) struct Table {
 impl Table {
     /// No router can send anything to this instance any more.
     pub(crate) fn clear_of(&self, id: InstanceId) -> bool {
-        let absent = |table: &[(InstanceId, u32)]| table.binary_search_by_key(&id, |entry| entry.0).is_err();
-        absent(&self.sent) && absent(&self.applied)
+        self.exposed.binary_search_by_key(&id, |entry| entry.0).is_err()
     }
 
     /// No router sends anything new to this instance.
     pub(crate) fn silent_for(&self, id: InstanceId) -> bool {
-        let silent = |table: &[(InstanceId, u32)]| match table.binary_search_by_key(&id, |entry| entry.0) {
-            Ok(at) => table[at].1 == 0,
+        match self.exposed.binary_search_by_key(&id, |entry| entry.0) {
+            Ok(at) => self.exposed[at].1 == 0,
             Err(_) => true,
-        };
-        silent(&self.sent) && silent(&self.applied)
+        }
+    }
+
+    /// The router may give this weight to this instance.
+    pub(crate) fn expose(&mut self, id: InstanceId, weight: u32) {
+        match self.exposed.binary_search_by_key(&id, |entry| entry.0) {
+            Ok(at) => self.exposed[at].1 = self.exposed[at].1.max(weight),
+            Err(at) => self.exposed.insert(at, (id, weight)),
+        }
     }
 }
 
@@ -134,7 +141,7 @@ impl Fleet {
         }
         self.table.pending = None;
         self.table.retry.succeed();
-        self.table.applied.clone_from(&self.table.sent);
+        self.table.exposed.clone_from(&self.table.sent);
         true
     }
 
@@ -236,11 +243,12 @@ impl Fleet {
         let at = self.instances.partition_point(|i| i.id < id);
         self.instances.insert(at, instance);
         if role == Role::Active {
-            // The router that outlived the control plane still routes to it.
             let at = self.table.sent.partition_point(|entry| entry.0 < id);
             self.table.sent.insert(at, (id, FULL_WEIGHT));
-            let at = self.table.applied.partition_point(|entry| entry.0 < id);
-            self.table.applied.insert(at, (id, FULL_WEIGHT));
+        }
+        if !parked {
+            // The router that outlived the control plane may still route to it.
+            self.table.expose(id, FULL_WEIGHT);
             self.table.dirty = true;
         }
         self.counters.adopted += 1;
@@ -259,7 +267,7 @@ impl Fleet {
     pub(crate) fn unroute(&mut self, id: InstanceId) {
         let before = self.table.sent.len();
         self.table.sent.retain(|entry| entry.0 != id);
-        self.table.applied.retain(|entry| entry.0 != id);
+        self.table.exposed.retain(|entry| entry.0 != id);
         self.table.dirty |= self.table.sent.len() != before;
     }
 

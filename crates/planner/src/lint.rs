@@ -173,3 +173,80 @@ impl Lint<'_, '_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use forecast::{Config, Forecaster, Timestamp};
+
+    use super::*;
+    use crate::policy::{CapacityPolicy, Limits, WorkloadPolicy};
+    use crate::snapshot::{Budget, Counters};
+
+    /// What the linter says about these instances and this table.
+    fn said(instances: &[Instance], table: &[(u64, u32)]) -> Vec<String> {
+        let step = Duration::from_secs(60);
+        let mut policy = WorkloadPolicy::new("web", step, CapacityPolicy::Pinned(1.0));
+        policy.replicas_max = 2;
+        let table: Vec<(InstanceId, u32)> =
+            table.iter().map(|(id, weight)| (InstanceId::new(*id), *weight)).collect();
+        let forecaster = Forecaster::new(Config::new(step)).unwrap();
+        let limits = Limits::default();
+        let view = WorkloadView {
+            policy: &policy,
+            instances,
+            plan: None,
+            forecaster: &forecaster,
+            capacity: 1.0,
+            lead_cold: step,
+            lead_promote: step,
+            table: &table,
+            budget: Budget::default(),
+            pinned: None,
+            counters: Counters::default(),
+        };
+        let now = Timestamp::from_millis(0);
+        let snapshot =
+            Snapshot { now, limits: &limits, queued: 0, clock_jumps: 0, stale: 0, workloads: vec![view] };
+        check(&snapshot).err().unwrap_or_default().into_iter().map(|v| v.to_string()).collect()
+    }
+
+    fn instance(id: u64, phase: Phase, role: Role, weight: u32) -> Instance {
+        let mut instance = Instance::new(InstanceId::new(id), phase, role, Timestamp::from_millis(0));
+        instance.weight = weight;
+        instance
+    }
+
+    #[test]
+    fn a_sound_table_is_accepted() {
+        let fleet =
+            [instance(1, Phase::Ready, Role::Active, 1000), instance(2, Phase::Draining, Role::Active, 0)];
+        assert_eq!(said(&fleet, &[(1, 1000), (2, 0)]), [""; 0]);
+    }
+
+    #[test]
+    fn unsafe_routes_are_found() {
+        let mut parked = instance(1, Phase::Ready, Role::Active, 1000);
+        parked.parked = true;
+        assert!(said(&[parked], &[(1, 1000)]).iter().any(|v| v.contains("parked")));
+        let standby = instance(1, Phase::Ready, Role::Standby, 1000);
+        assert!(said(&[standby], &[(1, 1000)]).iter().any(|v| v.contains("not verified")));
+        let starting = instance(1, Phase::Starting, Role::Active, 1000);
+        assert!(said(&[starting], &[(1, 1000)]).iter().any(|v| v.contains("not ready")));
+        assert_eq!(said(&[], &[(9, 1000)]), ["workload `web`: instance 9 is routed to but unknown"]);
+    }
+
+    #[test]
+    fn weights_and_counts_that_do_not_fit_are_found() {
+        let active = instance(1, Phase::Ready, Role::Active, 500);
+        assert!(said(&[active], &[(1, 1000)]).iter().any(|v| v.contains("weight 500 but 1000")));
+        let fleet: Vec<Instance> = (1..=3).map(|id| instance(id, Phase::Ready, Role::Standby, 0)).collect();
+        assert_eq!(said(&fleet, &[]), ["workload `web`: 3 instances are kept, more than replicas_max"]);
+        let gone = instance(1, Phase::Stopped, Role::Standby, 0);
+        assert!(said(&[gone], &[]).iter().any(|v| v.contains("gone but still")));
+        let swapped =
+            [instance(2, Phase::Ready, Role::Standby, 0), instance(1, Phase::Ready, Role::Standby, 0)];
+        assert!(said(&swapped, &[]).iter().any(|v| v.contains("order of distinct ids")));
+    }
+}

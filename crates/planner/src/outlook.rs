@@ -33,6 +33,8 @@ pub(crate) struct Outlook {
     reactive: MarginControl,
     /// Demand of the last steps, newest last.
     recent: VecDeque<f64>,
+    /// The demand heard of last, from a step or a reading. It stays the floor until a newer one says otherwise.
+    heard: Option<f64>,
     /// The highest demand seen, slowly forgotten.
     peak: f64,
     /// End of the last step that was reported, whether or not with a value.
@@ -50,6 +52,17 @@ pub(crate) struct Outlook {
     decided: VecDeque<u32>,
     /// The most active instances wanted since the last step.
     decided_max: u32,
+}
+
+/// What became of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Intake {
+    /// All was learned from it.
+    Learned,
+    /// It is out of order, so that the forecaster refused it; but it is the newest that was heard of demand.
+    Heard,
+    /// It is no demand at all.
+    Refused,
 }
 
 /// The forecast windows that a plan looks at, in steps.
@@ -76,6 +89,7 @@ impl Outlook {
             total: MarginControl::quantiles(),
             reactive: MarginControl::multiples(policy.utilisation_untrusted, budget),
             recent: VecDeque::new(),
+            heard: None,
             peak: 0.0,
             origin: None,
             missing_in_row: 0,
@@ -88,8 +102,7 @@ impl Outlook {
         }
     }
 
-    /// Takes in a complete step. False when the sample was refused; nothing was learned from it then.
-    /// `errors` tells that most of what serves now fails.
+    /// Takes in a complete step. `errors` tells that most of what serves now fails.
     pub(crate) fn observe_step(
         &mut self,
         policy: &WorkloadPolicy,
@@ -98,14 +111,15 @@ impl Outlook {
         demand: Option<f64>,
         missed: f64,
         errors: bool,
-    ) -> bool {
+    ) -> Intake {
         let demand = demand.filter(|d| !d.is_nan());
         if demand.is_some_and(|d| !d.is_finite() || d < 0.0) {
-            return false;
+            return Intake::Refused;
         }
+        self.heard = demand.or(self.heard);
         let low_expected = self.low_expected;
         if self.forecaster.observe(step_start, demand).is_err() {
-            return false;
+            return if demand.is_some() { Intake::Heard } else { Intake::Refused };
         }
         self.origin = Some(step_start.saturating_add(policy.step));
         if let Some(demand) = demand {
@@ -114,7 +128,13 @@ impl Outlook {
         self.suspect(policy, now, demand, low_expected, errors);
         self.low_expected = self.forecaster.window_max(1).quantile(COLLAPSE_QUANTILE);
         self.play_levels(policy);
-        true
+        Intake::Learned
+    }
+
+    /// Takes in a reading between steps. `now` is monotone.
+    pub(crate) fn observe_load(&mut self, policy: &WorkloadPolicy, now: Timestamp, demand_now: f64) {
+        self.load.observe(now, demand_now);
+        self.heard = self.load.level(now, self.load_age_max(policy));
     }
 
     /// Learns from a step of the past, in which nothing was decided.
@@ -137,6 +157,7 @@ impl Outlook {
                 self.settle_levels(policy, demand, 1.0);
             }
             self.remember(demand);
+            self.heard = Some(demand);
         }
         if play {
             self.low_expected = self.forecaster.window_max(1).quantile(COLLAPSE_QUANTILE);
@@ -289,7 +310,7 @@ impl Outlook {
             None => self.floor_of_steps(policy),
         };
         let mut numbers = PlanInputs {
-            demand_now: live.or(self.forecaster.level()),
+            demand_now: live.or(self.heard),
             floor,
             q_active: 0.5,
             q_standby: 0.5,
@@ -394,9 +415,9 @@ impl Outlook {
         if n == 0 { 0.0 } else { self.recent.iter().rev().take(n).sum::<f64>() / n as f64 }
     }
 
-    /// Demand of the last step with its slope over the promotion lead time.
+    /// Demand heard of last with its slope over the promotion lead time.
     fn floor_of_steps(&self, policy: &WorkloadPolicy) -> f64 {
-        let level = self.forecaster.level().unwrap_or(0.0);
+        let level = self.heard.unwrap_or(0.0);
         let lead = self.lead_promote.estimate().as_secs_f64() / policy.step.as_secs_f64();
         let rise = (self.forecaster.slope_per_step() * lead).clamp(0.0, level);
         level + if rise.is_finite() { rise } else { 0.0 }

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::desk::Shared;
 use crate::event::Event;
 use crate::ids::{InstanceId, WorkloadId};
+use crate::outlook::Intake;
 use crate::plan::break_even;
 use crate::policy::{Mode, Policy, PolicyError, PolicyErrors, WorkloadPolicy};
 use crate::reason::{GuardCause, Trigger};
@@ -230,7 +231,14 @@ impl Workload {
                 let errors = self.errors_everywhere();
                 let learned =
                     self.outlook.observe_step(&self.policy, now, step_start, demand, missed, errors);
-                if learned { Effect::Replan(Trigger::Forecast) } else { Effect::Refused }
+                match learned {
+                    Intake::Learned => Effect::Replan(Trigger::Forecast),
+                    Intake::Heard => {
+                        self.fleet.counters.samples_refused += 1;
+                        Effect::Replan(Trigger::Demand)
+                    }
+                    Intake::Refused => Effect::Refused,
+                }
             }
             Event::LoadObserved { demand_now, in_flight, .. } => {
                 let read = self.observe_load(shared, demand_now, in_flight);

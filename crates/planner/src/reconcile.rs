@@ -145,6 +145,9 @@ impl Fleet {
         let Some(pending) = desk.issue(kind, desk.policy.deadlines.table) else { return };
         self.table.pending = Some(pending);
         self.table.dirty = false;
+        for (id, weight) in &weights {
+            self.table.expose(*id, *weight);
+        }
         for instance in &mut self.instances {
             let entry = weights.binary_search_by_key(&instance.id, |entry| entry.0);
             instance.weight = entry.map_or(0, |at| weights[at].1);

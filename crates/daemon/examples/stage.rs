@@ -40,6 +40,8 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 async fn control_plane(path: &Path) -> Result<(), Box<dyn Error>> {
     let config = Config::parse(&std::fs::read_to_string(path)?, path)?;
     let mut terminated = signal(SignalKind::terminate())?;
+    // A limit on file sizes stands for a full disk; with a handler, writes fail instead of ending the process.
+    let _too_large = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
     match Daemon::build(config, BuildOptions::of_process()?).await {
         Ok(daemon) => {
             println!("ready {}", daemon.api_address());

@@ -7,6 +7,7 @@
 
 mod check;
 mod command;
+mod entry;
 mod error;
 mod model;
 mod quantity;
@@ -14,6 +15,7 @@ mod read;
 mod section;
 #[cfg(test)]
 mod tests;
+mod workload;
 mod write;
 
 use std::path::Path;

@@ -51,6 +51,10 @@ pub(crate) struct ControlLoop {
     /// Problems that hold now, by kind.
     pub(crate) problems: BTreeMap<&'static str, api::Problem>,
     pub(crate) published: Published,
+    /// What happened in this turn, written down when the orders are out.
+    pub(crate) notes: Vec<api::Event>,
+    /// When the chores that no input causes were done last.
+    pub(crate) tidied: Instant,
     /// Smallest number that no instance of this state folder has had.
     pub(crate) next_instance: u64,
 }
@@ -117,9 +121,11 @@ impl ControlLoop {
                     Some(readings) => self.usage_read(readings),
                     None => return Err("usage reader"),
                 },
-                () = tokio::time::sleep(wake) => self.time_passed(),
+                () = tokio::time::sleep(wake) => {}
             }
+            self.time_passed();
             self.settle();
+            self.tidy_up();
             self.publish_if_due();
         }
     }
@@ -127,9 +133,7 @@ impl ControlLoop {
     /// Tells the planner something that happened and notes it in the journal.
     pub(crate) fn handle(&mut self, workload: usize, event: Event) {
         let now = clock();
-        if let Some(note) = convert::event(now, self.workloads[workload].name(), &event) {
-            self.note(note);
-        }
+        self.notes.extend(convert::event(now, self.workloads[workload].name(), &event));
         if let Event::ActionFailed { reason, .. } = &event {
             self.metrics.action_failed(self.workloads[workload].name());
             tracing::warn!(workload = self.workloads[workload].name(), reason, "an action failed");
@@ -138,8 +142,8 @@ impl ControlLoop {
         self.published.stale = true;
     }
 
-    /// Notes an event in the journal.
-    pub(crate) fn note(&mut self, event: api::Event) {
+    /// Writes an event into the journal.
+    fn note(&mut self, event: api::Event) {
         tracing::info!(kind = event.kind, workload = event.workload.as_deref(), "{}", event.message);
         if let Ok(body) = serde_json::to_vec(&event) {
             self.recorder.record(Record::Event(history::EventRecord {
@@ -155,7 +159,7 @@ impl ControlLoop {
     /// Notes an event that concerns no single workload.
     pub(crate) fn note_own(&mut self, kind: &str, message: String) {
         let at_ms = clock().as_millis();
-        self.note(api::Event {
+        self.notes.push(api::Event {
             at_ms,
             workload: None,
             kind: kind.to_owned(),
@@ -172,6 +176,9 @@ impl ControlLoop {
             self.carry_out(action);
             orders += 1;
         }
+        for note in std::mem::take(&mut self.notes) {
+            self.note(note);
+        }
         self.note_plans();
         if orders > 0 {
             self.published.stale = true;
@@ -187,9 +194,19 @@ impl ControlLoop {
             self.metrics.planned(begun.elapsed());
             self.published.stale = true;
         }
+    }
+
+    /// Chores that no input causes, a few times a second.
+    fn tidy_up(&mut self) {
+        if self.tidied.elapsed() < TIDY_EVERY {
+            return;
+        }
+        self.tidied = Instant::now();
+        let now = clock();
         self.close_silent_steps(now);
         self.expire_drains(now);
         self.history_health();
+        self.settle();
     }
 
     fn provider_event(
@@ -260,6 +277,8 @@ impl ControlLoop {
     }
 }
 
+/// Time between two rounds of chores.
+const TIDY_EVERY: Duration = Duration::from_millis(200);
 /// Longest sleep without an input.
 const SLEEP_MAX: Duration = Duration::from_millis(250);
 /// Shortest time between two snapshots, so that a burst of inputs does not make a burst of them.

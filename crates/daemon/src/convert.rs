@@ -123,6 +123,8 @@ pub(crate) fn forecast(
     steps: usize,
     levels: &[f64],
 ) -> api::Forecast {
+    // Without any observation there is nothing to say about any time.
+    let steps = if forecaster.observed() == 0 { 0 } else { steps };
     let forecast: Forecast = forecaster.forecast(steps, levels);
     api::Forecast {
         workload: workload.name.clone(),

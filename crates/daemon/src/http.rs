@@ -5,6 +5,7 @@
 //! the configuration says otherwise, and [`guard`] keeps web pages of other origins from using it.
 
 mod assets;
+mod columns;
 mod failure;
 mod guard;
 mod openapi;

@@ -12,28 +12,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use history::{HistoryError, Store};
-use planner::{Event, InstanceId, Planner};
-use provider::{InstanceInfo, ProcessConfig, ProcessProvider, Provider, ProviderError};
-use proxy::control::{Client, ControlError, Refusal};
+use planner::{Event, Planner};
+use provider::{InstanceInfo, ProcessConfig, ProcessProvider, Provider, ProviderError, ProviderEvent};
+use proxy::control::Client;
 use tokio::net::TcpListener;
 use tokio::process::Child;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::adoption::Adoption;
 use crate::config::Config;
-use crate::control_loop::{
-    ControlLoop, Inlets, NEXT_INSTANCE_KEY, ProxyState, Published, Workload, override_key,
-};
+use crate::control_loop::{ControlLoop, Inlets, ProxyState, Published, Workload, override_key};
 use crate::error::{DaemonError, chain};
 use crate::http::{self, Api};
-use crate::instances::{Place, id_of};
 use crate::metrics::Metrics;
 use crate::proxy_process::{self, ProxyPlace};
 use crate::recent::Recent;
 use crate::recorder::{Recorder, clock};
-use crate::router::{Router, set_table};
+use crate::router::Router;
 use crate::view::View;
-use crate::{learn, policy, routes, usage};
+use crate::{learn, usage};
 
 /// What does not belong into a configuration file.
 #[derive(Clone, Debug)]
@@ -64,6 +62,8 @@ pub struct Daemon {
     listener: TcpListener,
     api_address: SocketAddr,
     provider: Arc<ProcessProvider>,
+    /// Listens since before the adoption, so that no end of an instance is missed.
+    exits: broadcast::Receiver<ProviderEvent>,
     /// Left over from an earlier daemon and of no use.
     unwanted: Vec<InstanceInfo>,
     planner: Planner,
@@ -97,11 +97,12 @@ impl Daemon {
         let api_address = listener.local_addr().map_err(refused)?;
         let provider = open_provider(state_dir.join("instances"))?;
 
+        let exits = provider.events();
         let (client, child) = place.find_or_start().await?;
         let mut proxy = ProxyLink { place, client, child, generation: 0 };
         let adopted = provider.adopt().await.map_err(DaemonError::Provider)?;
-        let mut building = Building::new(&config, &store, options.seed, learned, adopted)?;
-        match building.first_table(&config, &proxy.client).await {
+        let mut adoption = Adoption::new(&config, &store, options.seed, learned, adopted)?;
+        match adoption.first_table(&config, &proxy.client).await {
             Ok(generation) => proxy.generation = generation,
             Err(error) => {
                 // A proxy that was started for nothing must not stay; one that was found keeps serving.
@@ -111,13 +112,14 @@ impl Daemon {
                 return Err(error);
             }
         }
-        let Building { planner, workloads, adopted, unwanted, next_instance } = building;
+        let Adoption { planner, workloads, adopted, unwanted, next_instance } = adoption;
         Ok(Daemon {
             config,
             store,
             listener,
             api_address,
             provider: Arc::new(provider),
+            exits,
             unwanted,
             planner,
             workloads,
@@ -161,8 +163,7 @@ impl Daemon {
         let (applied_in, applied) = mpsc::channel(INPUTS_MAX);
         let (news_in, news) = mpsc::channel(INPUTS_MAX);
         let (readings_in, readings) = mpsc::channel(INPUTS_MAX);
-        let mut inlets =
-            Inlets { applied, proxy: news, provider: self.provider.events(), usage: readings, commands };
+        let mut inlets = Inlets { applied, proxy: news, provider: self.exits, usage: readings, commands };
         let api = Arc::new(Api {
             view: viewed,
             commands: commands_in,
@@ -190,6 +191,8 @@ impl Daemon {
             proxy: ProxyState { connected: true, ..ProxyState::default() },
             executions: JoinSet::new(),
             problems: BTreeMap::new(),
+            notes: Vec::new(),
+            tidied: Instant::now(),
             published: Published { at: Instant::now(), stale: true },
             next_instance: self.next_instance,
         };
@@ -226,99 +229,6 @@ impl Daemon {
         // Dropping the recorder writes what is left, which blocks on the disk.
         let _ = tokio::task::spawn_blocking(move || drop(core)).await;
         ended
-    }
-}
-
-/// Pieces of a daemon while it is being built.
-struct Building {
-    planner: Planner,
-    workloads: Vec<Workload>,
-    adopted: Vec<(usize, Event)>,
-    unwanted: Vec<InstanceInfo>,
-    next_instance: u64,
-}
-
-impl Building {
-    fn new(
-        config: &Config,
-        store: &Store,
-        seed: u64,
-        learned: Vec<learn::Learned>,
-        found: Vec<InstanceInfo>,
-    ) -> Result<Building, DaemonError> {
-        let next_known = store.get(NEXT_INSTANCE_KEY).map_err(DaemonError::History)?;
-        let mut next_instance = next_known
-            .and_then(|value| String::from_utf8(value).ok()?.parse().ok())
-            .unwrap_or(FIRST_INSTANCE);
-        let mut places: Vec<BTreeMap<InstanceId, (Place, bool)>> =
-            vec![BTreeMap::new(); config.workloads.len()];
-        let mut unwanted = Vec::new();
-        for info in found {
-            let owner = config.workloads.iter().position(|w| w.name == info.workload);
-            let id = owner.and_then(|owner| Some((owner, id_of(&config.workloads[owner].name, &info.name)?)));
-            next_instance = next_instance.max(id.map_or(0, |(_, id)| id.get() + 1));
-            match id.filter(|_| info.ready) {
-                Some((owner, id)) => {
-                    places[owner].insert(id, (Place::from(&info), info.parked));
-                }
-                None => unwanted.push(info),
-            }
-        }
-        let policy = policy::policy(&config.workloads);
-        let mut planner = Planner::new(policy, seed, clock())
-            .map_err(DaemonError::Policy)?
-            .with_first_instance(next_instance);
-        let mut workloads = Vec::with_capacity(config.workloads.len());
-        let mut adopted = Vec::new();
-        for (index, (configured, learned)) in config.workloads.iter().zip(learned).enumerate() {
-            let id = planner::WorkloadId::from(configured.name.as_str());
-            planner.learn(&id, &learned);
-            let last = learned.last().map(|(at, _)| *at);
-            let snapshot = planner.snapshot();
-            let Some(forecaster) = snapshot.workload(&id).map(|view| Arc::new(view.forecaster.clone()))
-            else {
-                return Err(DaemonError::Stopped { task: "planner" });
-            };
-            let mut workload = Workload::new(Arc::new(configured.clone()), forecaster, last);
-            for (instance, (place, parked)) in std::mem::take(&mut places[index]) {
-                workload.places.insert(instance, place);
-                adopted.push((index, instance, parked));
-            }
-            workloads.push(workload);
-        }
-        // Roles are filled in when the proxy's table is known.
-        let adopted = adopted
-            .into_iter()
-            .map(|(index, instance, parked)| {
-                let workload: &Workload = &workloads[index];
-                (index, routes::adopted(&workload.id, instance, parked, &workload.weights))
-            })
-            .collect();
-        Ok(Building { planner, workloads, adopted, unwanted, next_instance })
-    }
-
-    /// Takes over the proxy's table, without what is gone, and puts it into force with today's settings.
-    async fn first_table(&mut self, config: &Config, client: &Client) -> Result<u64, DaemonError> {
-        let table = client.table().await.map_err(DaemonError::ProxyTable)?;
-        for (workload, configured) in self.workloads.iter_mut().zip(&config.workloads) {
-            workload.weights = routes::weights_in(&table, configured, &workload.places);
-        }
-        for (index, event) in &mut self.adopted {
-            if let Event::InstanceAdopted { workload, instance, parked, .. } = event {
-                *event = routes::adopted(workload, *instance, *parked, &self.workloads[*index].weights);
-            }
-        }
-        let wanted: Vec<_> =
-            self.workloads.iter().filter_map(|w| routes::route(&w.config, &w.weights, &w.places)).collect();
-        if table.generation > 0 && table.routes == wanted {
-            return Ok(table.generation);
-        }
-        set_table(client, table.generation, wanted).await.map_err(|error| match error {
-            ControlError::Refused(Refusal::Listen { workload, listen, reason }) => {
-                DaemonError::WorkloadListen { address: listen, workload, reason }
-            }
-            other => DaemonError::ProxyTable(other),
-        })
     }
 }
 
@@ -409,7 +319,6 @@ impl ControlLoop {
     }
 }
 
-const FIRST_INSTANCE: u64 = 1;
 const COMMANDS_MAX: usize = 64;
 const INPUTS_MAX: usize = 64;
 const POLL_MIN: Duration = Duration::from_millis(50);

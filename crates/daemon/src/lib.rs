@@ -8,6 +8,7 @@
 //! What it promises: killing this process costs no request, because the proxy and the instances are processes of
 //! their own and the next daemon adopts them with the same process ids; a full disk costs history, never service.
 
+mod adoption;
 pub mod client;
 mod config;
 mod control_loop;
@@ -36,3 +37,4 @@ pub use config::{
 };
 pub use error::{DaemonError, chain};
 pub use launch::{BuildOptions, Daemon};
+pub use policy::workload_policy;

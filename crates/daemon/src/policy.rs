@@ -7,10 +7,11 @@ use planner::{
 use crate::config::{self, CapacityConfig, MarginConfig, WorkloadConfig};
 
 pub(crate) fn policy(workloads: &[WorkloadConfig]) -> Policy {
-    Policy { workloads: workloads.iter().map(workload).collect(), limits: Limits::default() }
+    Policy { workloads: workloads.iter().map(workload_policy).collect(), limits: Limits::default() }
 }
 
-fn workload(w: &WorkloadConfig) -> WorkloadPolicy {
+/// The planner's policy for a configured workload, as `run` and `replay` both use it.
+pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
     let capacity = match w.capacity {
         CapacityConfig::Pinned(units) => CapacityPolicy::Pinned(units),
         CapacityConfig::LearnFrom(initial) => CapacityPolicy::Learned { initial },

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use forecast::Timestamp;
 use planner::{Action, ActionKind, Event, InstanceId};
-use provider::InstanceName;
+use provider::{InstanceName, Provider};
 
 use super::ControlLoop;
 use super::workload::Drain;
@@ -158,7 +158,14 @@ impl ControlLoop {
             | Event::OverrideSet { .. }
             | Event::OverrideCleared { .. } => {}
         }
+        let started = done.started.map(|info| info.name);
         self.handle(index, done.event);
+        // One that ended right after its start was reported as ended before its place was known.
+        if let Some(name) = started
+            && !self.provider.list().iter().any(|info| info.name == name)
+        {
+            self.exited(&name, "it ended right after its start".to_owned());
+        }
     }
 
     /// An instance ended by itself.

@@ -1,6 +1,5 @@
 //! What can be looked at.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use history::{HistoryError, SeriesKey, Store};
 use serde::de::DeserializeOwned;
 
 use super::Api;
+use super::columns::Columns;
 use super::failure::Failure;
 use super::query::Params;
 use crate::convert;
@@ -225,27 +225,27 @@ pub(crate) async fn series(
     let to = to.min(soon() + step);
     let recent = api.recent.steps(&name, from, to);
     let on_disk_to = recent.first().map_or(to, |step| step.at);
-    let mut table = Table::new(from, to, step);
+    let mut columns = Columns::new(from, to, step);
     if from < on_disk_to {
         let workload = name.clone();
-        table = on_disk(&api, move |store| {
+        columns = on_disk(&api, move |store| {
             for (column, metric) in METRICS.iter().enumerate() {
                 let key = SeriesKey::new(workload.as_str(), *metric);
                 for sample in store.scan(&key, from, on_disk_to)? {
                     let (at, value) = sample?;
-                    table.add(at, column, value);
+                    columns.add(at, column, value);
                 }
             }
-            Ok(table)
+            Ok(columns)
         })
         .await?;
     }
     for StepRecord { at, values } in recent {
         for (column, value) in values.into_iter().enumerate() {
-            value.into_iter().for_each(|value| table.add(at, column, value));
+            value.into_iter().for_each(|value| columns.add(at, column, value));
         }
     }
-    Ok(Json(table.into_series(name, unit)))
+    Ok(Json(columns.into_series(name, unit)))
 }
 
 /// Metrics in the text format of OpenMetrics.
@@ -255,69 +255,6 @@ pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Result<impl IntoResp
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written", "please report this")
     })?;
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text))
-}
-
-/// Sums of samples in a bounded number of equal spans of time.
-struct Table {
-    from: Timestamp,
-    /// A multiple of the step.
-    span: Duration,
-    rows: BTreeMap<i64, [(f64, u32); METRICS.len()]>,
-}
-
-impl Table {
-    fn new(from: Timestamp, to: Timestamp, step: Duration) -> Table {
-        let steps = to.since(from).as_millis() / step.as_millis().max(1);
-        let merged = u32::try_from(steps.div_ceil(SERIES_POINTS_MAX).max(1)).unwrap_or(u32::MAX);
-        Table { from, span: step.saturating_mul(merged), rows: BTreeMap::new() }
-    }
-
-    fn add(&mut self, at: Timestamp, column: usize, value: f64) {
-        if at >= self.from {
-            let row = self.rows.entry(at.align_down(self.span).as_millis()).or_default();
-            row[column] = (row[column].0 + value, row[column].1 + 1);
-        }
-    }
-
-    /// Means of each span, from the first that has a sample to the last, with gaps as nulls.
-    fn into_series(self, workload: String, unit: String) -> api::Series {
-        let step_ms = u64::try_from(self.span.as_millis()).unwrap_or(u64::MAX);
-        let first = self.rows.keys().next().copied();
-        let last = self.rows.keys().next_back().copied();
-        let timestamps_ms: Vec<i64> = match (first, last) {
-            (Some(first), Some(last)) => {
-                (first..=last).step_by(usize::try_from(step_ms).unwrap_or(usize::MAX)).collect()
-            }
-            (None, _) | (_, None) => Vec::new(),
-        };
-        let column = |index: usize| -> Vec<Option<f64>> {
-            let mean = |at: &i64| {
-                let (sum, count) = self.rows.get(at)?[index];
-                (count > 0).then(|| sum / f64::from(count))
-            };
-            timestamps_ms.iter().map(mean).collect()
-        };
-        let [demand, p50, low, high, active, standby, actives, standbys, missed, lat50, lat99, errors] =
-            std::array::from_fn(column);
-        api::Series {
-            workload,
-            unit,
-            step_ms,
-            demand,
-            forecast_p50: p50,
-            forecast_low: low,
-            forecast_high: high,
-            active_capacity: active,
-            standby_capacity: standby,
-            active_instances: actives,
-            standby_instances: standbys,
-            missed,
-            latency_p50_ms: lat50,
-            latency_p99_ms: lat99,
-            errors,
-            timestamps_ms,
-        }
-    }
 }
 
 async fn on_disk<T: Send + 'static>(
@@ -343,39 +280,3 @@ const LIST_MAX: usize = 1000;
 const HORIZON_STEPS_DEFAULT: u32 = 60;
 const HORIZON_STEPS_MAX: f64 = 2000.0;
 const SERIES_STEPS_DEFAULT: u32 = 240;
-const SERIES_POINTS_MAX: u128 = 2000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STEP: Duration = Duration::from_secs(60);
-
-    #[test]
-    fn gaps_are_nulls_and_columns_have_one_length() {
-        let mut table = Table::new(Timestamp::from_secs(0), Timestamp::from_secs(3600), STEP);
-        table.add(Timestamp::from_secs(60), 0, 5.0);
-        table.add(Timestamp::from_secs(180), 0, 7.0);
-        let series = table.into_series("web".into(), "requests/s".into());
-        assert_eq!(series.timestamps_ms, [60_000, 120_000, 180_000]);
-        assert_eq!(series.demand, [Some(5.0), None, Some(7.0)]);
-        assert_eq!(series.errors, [None, None, None]);
-    }
-
-    #[test]
-    fn a_long_range_is_merged_into_a_bounded_number_of_points() {
-        let (from, to) = (Timestamp::from_secs(0), Timestamp::from_secs(60 * 10_000));
-        let mut table = Table::new(from, to, STEP);
-        (0..10_000).for_each(|i| table.add(Timestamp::from_secs(60 * i), 0, i as f64));
-        let series = table.into_series("web".into(), "requests/s".into());
-        assert_eq!((series.step_ms, series.timestamps_ms.len()), (300_000, 2000));
-        assert_eq!(series.demand[0], Some(2.0));
-    }
-
-    #[test]
-    fn nothing_recorded_is_an_empty_series() {
-        let series =
-            Table::new(Timestamp::from_secs(0), Timestamp::MAX, STEP).into_series("web".into(), "x".into());
-        assert!(series.timestamps_ms.is_empty() && series.demand.is_empty());
-    }
-}

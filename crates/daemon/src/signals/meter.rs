@@ -31,7 +31,7 @@ pub(crate) struct Observed {
     pub(crate) health: Vec<HealthChange>,
 }
 
-/// Demand over the last tick.
+/// Demand now.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Load {
     /// Requests per second.
@@ -76,7 +76,7 @@ pub(crate) struct Meter {
     tick: Duration,
     latency_bound: Option<Duration>,
     last: Option<Last>,
-    /// Arrivals at recent readings, for the rate over the last tick.
+    /// Arrivals at recent readings, for the rate.
     recent: VecDeque<(Timestamp, u64)>,
     backends: BTreeMap<u64, BackendLast>,
     current: Option<Accumulator>,
@@ -237,8 +237,14 @@ impl Meter {
 
     fn load(&mut self, reading: Reading<'_>) -> Option<Load> {
         self.recent.push_back((reading.at, reading.stats.arrivals));
-        // Keep the newest reading that is at least one tick old, and everything after it.
-        while self.recent.len() > 2 && reading.at.since(self.recent[1].0) >= self.tick {
+        // The rate is taken over the shortest time, from a tick to a step, in which enough arrived to tell it from chance:
+        // a surge shows as fast as it is large, and a trickle is not mistaken for one.
+        while let Some(&(at, arrivals)) = self.recent.get(1) {
+            let age = reading.at.since(at);
+            let enough = reading.stats.arrivals.saturating_sub(arrivals) >= RATE_ARRIVALS;
+            if !(age >= self.step || age >= self.tick && enough) {
+                break;
+            }
             self.recent.pop_front();
         }
         if self.recent.len() > READINGS_MAX {
@@ -285,7 +291,9 @@ impl Meter {
 const PATIENCE_MIN: Duration = Duration::from_secs(1);
 /// Unwatched steps reported one by one after a gap.
 const STEPS_CLOSED_MAX: usize = 64;
-/// Readings kept for the rate over the last tick.
+/// Arrivals that make a rate: its standard deviation is then a tenth of it.
+const RATE_ARRIVALS: u64 = 100;
+/// Readings kept for the rate.
 const READINGS_MAX: usize = 4096;
 
 #[cfg(test)]
@@ -382,14 +390,23 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_covers_the_last_tick() {
+    fn the_rate_covers_the_last_tick_when_enough_arrived_in_it() {
         let mut meter = meter();
         for i in 0..8 {
             read(&mut meter, 10_000 + i * 250, &stats(10 * i as u64, 0));
         }
         let load = read(&mut meter, 12_000, &stats(170, 0)).load.expect("a rate");
-        // 60 at 11 500, 170 at 12 000.
+        // 60 at 11 500, 170 at 12 000: more than a hundred in a tick.
         assert_eq!(load, Load { rate: 220.0, in_flight: 3 });
+    }
+
+    #[test]
+    fn the_rate_of_a_trickle_covers_a_step() {
+        let mut meter = meter();
+        for i in 0..8 {
+            read(&mut meter, 10_000 + i * 250, &stats(10 * i as u64, 0));
+        }
+        assert_eq!(read(&mut meter, 12_000, &stats(90, 0)).load.map(|load| load.rate), Some(50.0));
     }
 
     #[test]

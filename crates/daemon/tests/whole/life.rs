@@ -136,3 +136,34 @@ async fn what_keeps_a_daemon_from_starting_is_said_clearly() {
     assert!(refusal.contains(&format!("cannot listen on {} for workload web", stage.web)), "{refusal}");
     assert!(stage.client().status().await.is_ok());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_costs_history_but_no_request_and_is_said_until_it_is_over() {
+    let stage = Stage::new("");
+    let daemon = stage.start();
+    let client = stage.client();
+    pin(&client, 1, 2).await;
+    let load = Load::start(stage.web, 50);
+    daemon.limit_files(Some(0));
+    let state = async || Some(client.status().await.ok()?.history.state);
+    eventually("the full disk is noticed", async || {
+        let status = client.status().await.ok()?;
+        let said = status.problems.iter().any(|problem| problem.kind == "history");
+        (state().await? == api::HistoryState::Full && said).then_some(())
+    })
+    .await;
+    pin(&client, 3, 0).await;
+    assert_eq!(load.failed(), 0);
+    daemon.limit_files(None);
+    eventually("history is written again", async || {
+        let status = client.status().await.ok()?;
+        (status.history.state == api::HistoryState::Ok && status.problems.is_empty()).then_some(())
+    })
+    .await;
+    let events = client.events(100).await.expect("events").events;
+    for kind in ["history_full", "history_recovered"] {
+        assert!(events.iter().any(|event| event.kind == kind), "{kind} is not in {events:?}");
+    }
+    let (good, bad, complaints) = load.finish().await;
+    assert_eq!(bad, 0, "of {}: {complaints}", good + bad);
+}

@@ -105,6 +105,13 @@ impl Running {
         self.child.wait().expect("waited for");
     }
 
+    /// Lets no file grow beyond `bytes`, as a full disk would not; `None`: no limit.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).expect("a process id");
+        let limit = rustix::process::Rlimit { current: bytes, maximum: None };
+        rustix::process::prlimit(Some(pid), rustix::process::Resource::Fsize, limit).expect("limited");
+    }
+
     /// An orderly end.
     pub(crate) fn terminate(mut self) {
         signal(self.child.id(), rustix::process::Signal::TERM);
@@ -248,6 +255,10 @@ impl Load {
 
     pub(crate) fn good(&self) -> u64 {
         self.counts.good.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn failed(&self) -> u64 {
+        self.counts.bad.load(Ordering::Relaxed)
     }
 
     /// Ends the load: how many were answered, how many were not, and what was wrong.

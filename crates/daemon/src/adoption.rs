@@ -1,0 +1,116 @@
+//! Taking over what an earlier daemon left: its instances, its route table, its numbers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use history::Store;
+use planner::{Event, InstanceId, Planner};
+use provider::InstanceInfo;
+use proxy::control::{Client, ControlError, Refusal};
+
+use crate::config::Config;
+use crate::control_loop::{NEXT_INSTANCE_KEY, Workload};
+use crate::error::DaemonError;
+use crate::instances::{Place, id_of};
+use crate::recorder::clock;
+use crate::router::set_table;
+use crate::{learn, policy, routes};
+
+/// Pieces of a daemon while it is being built.
+pub(crate) struct Adoption {
+    pub(crate) planner: Planner,
+    pub(crate) workloads: Vec<Workload>,
+    /// What the planner is told, with the workload it concerns.
+    pub(crate) adopted: Vec<(usize, Event)>,
+    /// Left over and of no use.
+    pub(crate) unwanted: Vec<InstanceInfo>,
+    /// Smallest number that no instance of this state folder has had.
+    pub(crate) next_instance: u64,
+}
+
+impl Adoption {
+    /// Sorts what was found into workloads, and makes a planner that has learned.
+    pub(crate) fn new(
+        config: &Config,
+        store: &Store,
+        seed: u64,
+        learned: Vec<learn::Learned>,
+        found: Vec<InstanceInfo>,
+    ) -> Result<Adoption, DaemonError> {
+        let next_known = store.get(NEXT_INSTANCE_KEY).map_err(DaemonError::History)?;
+        let mut next_instance = next_known
+            .and_then(|value| String::from_utf8(value).ok()?.parse().ok())
+            .unwrap_or(FIRST_INSTANCE);
+        let mut places: Vec<BTreeMap<InstanceId, (Place, bool)>> =
+            vec![BTreeMap::new(); config.workloads.len()];
+        let mut unwanted = Vec::new();
+        for info in found {
+            let owner = config.workloads.iter().position(|w| w.name == info.workload);
+            let id = owner.and_then(|owner| Some((owner, id_of(&config.workloads[owner].name, &info.name)?)));
+            next_instance = next_instance.max(id.map_or(0, |(_, id)| id.get() + 1));
+            match id.filter(|_| info.ready) {
+                Some((owner, id)) => {
+                    places[owner].insert(id, (Place::from(&info), info.parked));
+                }
+                None => unwanted.push(info),
+            }
+        }
+        let policy = policy::policy(&config.workloads);
+        let mut planner = Planner::new(policy, seed, clock())
+            .map_err(DaemonError::Policy)?
+            .with_first_instance(next_instance);
+        let mut workloads = Vec::with_capacity(config.workloads.len());
+        let mut adopted = Vec::new();
+        for (index, (configured, learned)) in config.workloads.iter().zip(learned).enumerate() {
+            let id = planner::WorkloadId::from(configured.name.as_str());
+            planner.learn(&id, &learned);
+            let last = learned.last().map(|(at, _)| *at);
+            let snapshot = planner.snapshot();
+            let Some(forecaster) = snapshot.workload(&id).map(|view| Arc::new(view.forecaster.clone()))
+            else {
+                return Err(DaemonError::Stopped { task: "planner" });
+            };
+            let mut workload = Workload::new(Arc::new(configured.clone()), forecaster, last);
+            for (instance, (place, parked)) in std::mem::take(&mut places[index]) {
+                workload.places.insert(instance, place);
+                adopted.push((index, instance, parked));
+            }
+            workloads.push(workload);
+        }
+        // Roles are filled in when the proxy's table is known.
+        let adopted = adopted
+            .into_iter()
+            .map(|(index, instance, parked)| {
+                let workload: &Workload = &workloads[index];
+                (index, routes::adopted(&workload.id, instance, parked, &workload.weights))
+            })
+            .collect();
+        Ok(Adoption { planner, workloads, adopted, unwanted, next_instance })
+    }
+
+    /// Takes over the proxy's table, without what is gone, and puts it into force with today's settings.
+    pub(crate) async fn first_table(&mut self, config: &Config, client: &Client) -> Result<u64, DaemonError> {
+        let table = client.table().await.map_err(DaemonError::ProxyTable)?;
+        for (workload, configured) in self.workloads.iter_mut().zip(&config.workloads) {
+            workload.weights = routes::weights_in(&table, configured, &workload.places);
+        }
+        for (index, event) in &mut self.adopted {
+            if let Event::InstanceAdopted { workload, instance, parked, .. } = event {
+                *event = routes::adopted(workload, *instance, *parked, &self.workloads[*index].weights);
+            }
+        }
+        let wanted: Vec<_> =
+            self.workloads.iter().filter_map(|w| routes::route(&w.config, &w.weights, &w.places)).collect();
+        if table.generation > 0 && table.routes == wanted {
+            return Ok(table.generation);
+        }
+        set_table(client, table.generation, wanted).await.map_err(|error| match error {
+            ControlError::Refused(Refusal::Listen { workload, listen, reason }) => {
+                DaemonError::WorkloadListen { address: listen, workload, reason }
+            }
+            other => DaemonError::ProxyTable(other),
+        })
+    }
+}
+
+const FIRST_INSTANCE: u64 = 1;

@@ -1,0 +1,290 @@
+//! One `[[workload]]` section.
+
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::check;
+use super::entry::Entry;
+use super::model::{
+    CapacityConfig, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, LimitsConfig, ListenMode,
+    MarginConfig, Mode, ProbeConfig, ReplicasConfig, ShiftConfig, StandbyConfig, WorkloadConfig,
+};
+use super::section::Section;
+
+/// Reads it; `None` where a required key is missing or wrong.
+pub(super) fn read_workload(mut s: Section<'_>) -> Option<WorkloadConfig> {
+    let name = s.required("name", "\"web\"", name);
+    let command = s.required("command", "[\"./server\", \"--port\", \"{port}\"]", command);
+    let capacity = s.required("capacity", "50", capacity);
+    let complete = name.is_some() && command.is_some() && capacity.is_some();
+    let mut w = WorkloadConfig::defaults(
+        name.unwrap_or_default(),
+        command.unwrap_or_default(),
+        capacity.unwrap_or(CapacityConfig::Pinned(1.0)),
+    );
+    read_demand(&mut s, &mut w);
+    read_process(&mut s, &mut w);
+    read_policy(&mut s, &mut w);
+    read_shape(&mut s, &mut w);
+    check::workload(&mut s, &w);
+    s.finish();
+    complete.then_some(w)
+}
+
+fn read_demand(s: &mut Section<'_>, w: &mut WorkloadConfig) {
+    s.read("demand", &mut w.demand, |e| {
+        e.word(&[("proxy", DemandSource::Proxy), ("push", DemandSource::Push)])
+    });
+    s.read("listen", &mut w.listen, |e| e.address().map(Some));
+    s.read("unit", &mut w.unit, |e| short_text(e, UNIT_LENGTH_MAX));
+    s.read("step", &mut w.step, |e| e.duration(STEP_MIN..=DAY));
+    w.tick = w.tick.min(w.step);
+    s.read("tick", &mut w.tick, |e| e.duration(TICK_MIN..=DAY));
+    s.read("time_zone", &mut w.time_zone, |e| time_zone(e).map(Some));
+    s.read("history", &mut w.history, |e| history(e).map(Some));
+}
+
+fn read_process(s: &mut Section<'_>, w: &mut WorkloadConfig) {
+    s.read("env", &mut w.env, |e| e.pairs().map(|pairs| pairs.into_iter().collect()));
+    s.read("working_dir", &mut w.working_dir, |e| working_dir(e).map(Some));
+    s.read("probe", &mut w.probe, probe);
+    s.read("probe_interval", &mut w.probe_interval, |e| e.duration(MOMENT..=HOUR));
+    s.read("probe_timeout", &mut w.probe_timeout, |e| e.duration(MOMENT..=HOUR));
+    let health_default = w.health;
+    s.read("health", &mut w.health, |e| health(e, health_default));
+    s.read("listen_mode", &mut w.listen_mode, |e| {
+        e.word(&[("port", ListenMode::Port), ("socket", ListenMode::Socket)])
+    });
+    s.read("log_limit", &mut w.log_limit, |e| e.bytes(4096..=1 << 40));
+    s.read("limits", &mut w.limits, limits);
+    s.read("wait", &mut w.wait, |e| e.duration(Duration::ZERO..=HOUR));
+    s.read("wait_max", &mut w.wait_max, |e| e.count(0..=WAIT_MAX));
+}
+
+fn read_policy(s: &mut Section<'_>, w: &mut WorkloadConfig) {
+    s.read("error_budget", &mut w.error_budget, |e| e.number(1e-6..=0.5));
+    s.read("latency_bound", &mut w.latency_bound, |e| e.duration(MOMENT..=HOUR).map(Some));
+    s.read("start_cost", &mut w.start_cost, |e| e.duration(Duration::ZERO..=DAY).map(Some));
+    s.read("lead_cold", &mut w.lead_cold, |e| e.duration(MOMENT..=DAY));
+    s.read("lead_promote", &mut w.lead_promote, |e| e.duration(MOMENT..=HOUR));
+    s.read("hold", &mut w.hold, |e| e.duration(Duration::ZERO..=DAY));
+    s.read("margin", &mut w.margin, margin);
+    s.read("mode", &mut w.mode, |e| e.word(&[("act", Mode::Act), ("observe", Mode::Observe)]));
+}
+
+fn read_shape(s: &mut Section<'_>, w: &mut WorkloadConfig) {
+    s.read("replicas", &mut w.replicas, |e| replicas(e, ReplicasConfig { min: 1, max: 10 }));
+    w.standby.max = w.replicas.max;
+    let standby_default = w.standby;
+    s.read("standby", &mut w.standby, |e| standby(e, standby_default));
+    let shift_default = w.shift;
+    s.read("shift", &mut w.shift, |e| shift(e, shift_default));
+    let deadlines_default = w.deadlines;
+    s.read("deadlines", &mut w.deadlines, |e| deadlines(e, deadlines_default));
+}
+
+fn name(e: &Entry<'_>) -> Option<String> {
+    let text = e.text()?;
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let good = !text.is_empty()
+        && text.len() <= NAME_LENGTH_MAX
+        && text.chars().all(allowed)
+        && !text.starts_with('-');
+    if good {
+        return Some(text.to_owned());
+    }
+    e.refuse(
+        format!("{text:?} cannot be a name"),
+        format!("use lower case letters, digits and `-`, at most {NAME_LENGTH_MAX}, not beginning with `-`"),
+    )
+}
+
+fn short_text(e: &Entry<'_>, length_max: usize) -> Option<String> {
+    match e.text()? {
+        text if !text.is_empty() && text.len() <= length_max && !text.chars().any(char::is_control) => {
+            Some(text.to_owned())
+        }
+        _ => e.refuse(
+            "is empty, too long or has control characters",
+            format!("write 1 to {length_max} characters"),
+        ),
+    }
+}
+
+fn command(e: &Entry<'_>) -> Option<Vec<String>> {
+    let mut command = e.texts()?;
+    let Some(program) = command.first_mut() else {
+        return e.refuse("is empty", "write the program first, then its arguments");
+    };
+    match e.context.surroundings.resolve(program, &e.context.base) {
+        Ok(found) => {
+            // A path must mean the same from the instance's own folder.
+            if let (true, Some(found)) = (program.contains('/'), found.to_str()) {
+                *program = found.to_owned();
+            }
+            Some(command)
+        }
+        Err(why) => e.refuse(why, "write the path of an executable file, or the name of a program in PATH"),
+    }
+}
+
+fn capacity(e: &Entry<'_>) -> Option<CapacityConfig> {
+    let Some(table) = e.value.as_table() else {
+        return e.number(QUANTITY_MIN..=QUANTITY_MAX).map(CapacityConfig::Pinned);
+    };
+    let mut s = Section::new(e.context, e.path.clone(), e.line, table);
+    let from = s.required("learn_from", "50", |e| e.number(QUANTITY_MIN..=QUANTITY_MAX));
+    s.finish();
+    from.map(CapacityConfig::LearnFrom)
+}
+
+fn margin(e: &Entry<'_>) -> Option<MarginConfig> {
+    match e.value {
+        DeValue::String(_) => e.word(&[("controlled", MarginConfig::Controlled)]),
+        DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => e.number(0.0..=10.0).map(MarginConfig::Fixed),
+    }
+}
+
+fn probe(e: &Entry<'_>) -> Option<ProbeConfig> {
+    match e.text()? {
+        "tcp" => Some(ProbeConfig::Tcp),
+        path if path.starts_with('/') && path.len() <= 1024 && path.chars().all(|c| c.is_ascii_graphic()) => {
+            Some(ProbeConfig::Http(path.to_owned()))
+        }
+        other => e.refuse(
+            format!("{other:?} is not a probe"),
+            "write \"tcp\" or an HTTP path such as \"/healthz\"",
+        ),
+    }
+}
+
+fn time_zone(e: &Entry<'_>) -> Option<String> {
+    let text = e.text()?;
+    match jiff::tz::TimeZone::get(text) {
+        Ok(_) => Some(text.to_owned()),
+        Err(_) => e.refuse(
+            format!("{text:?} is not a time zone"),
+            "write an IANA name such as \"Europe/Berlin\" or \"UTC\"",
+        ),
+    }
+}
+
+fn working_dir(e: &Entry<'_>) -> Option<std::path::PathBuf> {
+    let path = e.path()?;
+    if path.is_dir() {
+        return Some(path);
+    }
+    e.refuse(format!("`{}` is not a folder", path.display()), "create it, or name another")
+}
+
+fn history(e: &Entry<'_>) -> Option<HistoryImport> {
+    let (file, column, series) = match e.value.as_table() {
+        None => (e.path()?, None, None),
+        Some(table) => {
+            let mut s = Section::new(e.context, e.path.clone(), e.line, table);
+            let file = s.required("file", "\"demand.csv\"", Entry::path);
+            let (mut column, mut series) = (None, None);
+            s.read("column", &mut column, |e| short_text(e, LABEL_LENGTH_MAX).map(Some));
+            s.read("series", &mut series, |e| short_text(e, LABEL_LENGTH_MAX).map(Some));
+            s.finish();
+            (file?, column, series)
+        }
+    };
+    if !file.is_file() {
+        return e
+            .refuse(format!("there is no file `{}`", file.display()), "name a CSV file, or remove the key");
+    }
+    Some(HistoryImport { file, column, series })
+}
+
+fn replicas(e: &Entry<'_>, mut r: ReplicasConfig) -> Option<ReplicasConfig> {
+    let mut s = e.section("{ min = 1, max = 10 }")?;
+    s.read("min", &mut r.min, |e| e.count(0..=REPLICAS_MAX));
+    r.max = r.max.max(r.min);
+    s.read("max", &mut r.max, |e| e.count(1..=REPLICAS_MAX));
+    if r.min > r.max {
+        s.report("min", format!("{} is more than max, which is {}", r.min, r.max), "make min at most max");
+    }
+    s.finish();
+    Some(r)
+}
+
+fn standby(e: &Entry<'_>, mut standby: StandbyConfig) -> Option<StandbyConfig> {
+    let mut s = e.section("{ min = 0, max = 5, price = 0.2 }")?;
+    s.read("min", &mut standby.min, |e| e.count(0..=REPLICAS_MAX));
+    s.read("max", &mut standby.max, |e| e.count(0..=REPLICAS_MAX));
+    s.read("price", &mut standby.price, |e| e.number(0.0..=1.0));
+    if standby.min > standby.max {
+        s.report(
+            "min",
+            format!("{} is more than max, which is {}", standby.min, standby.max),
+            "make min at most max",
+        );
+    }
+    s.finish();
+    Some(standby)
+}
+
+fn shift(e: &Entry<'_>, mut shift: ShiftConfig) -> Option<ShiftConfig> {
+    let mut s = e.section("{ first_share = 0.1, step_every = \"5s\" }")?;
+    s.read("first_share", &mut shift.first_share, |e| e.number(0.001..=1.0));
+    s.read("step_every", &mut shift.step_every, |e| e.duration(MOMENT..=HOUR));
+    s.finish();
+    Some(shift)
+}
+
+fn health(e: &Entry<'_>, mut health: HealthConfig) -> Option<HealthConfig> {
+    let mut s = e.section("{ interval = \"1s\", timeout = \"1s\", fall = 3, rise = 1 }")?;
+    s.read("interval", &mut health.interval, |e| e.duration(DEADLINE_MIN..=HOUR));
+    s.read("timeout", &mut health.timeout, |e| e.duration(MOMENT..=HOUR));
+    s.read("fall", &mut health.fall, |e| e.count(1..=1000));
+    s.read("rise", &mut health.rise, |e| e.count(1..=1000));
+    s.finish();
+    Some(health)
+}
+
+fn deadlines(e: &Entry<'_>, mut d: DeadlinesConfig) -> Option<DeadlinesConfig> {
+    let mut s = e.section("{ start = \"1m\", stop = \"10s\" }")?;
+    for (key, slot) in [
+        ("start", &mut d.start),
+        ("promote", &mut d.promote),
+        ("park", &mut d.park),
+        ("drain", &mut d.drain),
+        ("stop", &mut d.stop),
+    ] {
+        s.read(key, slot, |e| e.duration(DEADLINE_MIN..=DAY));
+    }
+    s.finish();
+    Some(d)
+}
+
+fn limits(e: &Entry<'_>) -> Option<LimitsConfig> {
+    let mut limits = LimitsConfig::default();
+    let mut s = e.section("{ cpu = 0.5, memory = \"512MiB\", pids = 100 }")?;
+    s.read("cpu", &mut limits.cpu, |e| e.number(0.01..=4096.0).map(Some));
+    s.read("memory", &mut limits.memory, |e| e.bytes(1 << 20..=1 << 50).map(Some));
+    s.read("pids", &mut limits.pids, |e| e.count(1..=4_000_000).map(Some));
+    s.finish();
+    Some(limits)
+}
+
+const REPLICAS_MAX: u32 = 1000;
+const NAME_LENGTH_MAX: usize = 40;
+const UNIT_LENGTH_MAX: usize = 40;
+const LABEL_LENGTH_MAX: usize = 200;
+const WAIT_MAX: u32 = 1_000_000;
+/// Bounds of capacity in units of demand; far enough from the edges of `f64` that no plan overflows.
+const QUANTITY_MIN: f64 = 1e-9;
+const QUANTITY_MAX: f64 = 1e15;
+const STEP_MIN: Duration = Duration::from_secs(1);
+const TICK_MIN: Duration = Duration::from_millis(10);
+const DEADLINE_MIN: Duration = Duration::from_millis(10);
+const MOMENT: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);

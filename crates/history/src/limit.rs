@@ -1,4 +1,4 @@
-//! Every bound of the store, by name. Exceeding one is [`HistoryError::Limit`](crate::HistoryError::Limit), before anything is written.
+//! Every bound of the store, by name. Exceeding one is [`HistoryError::Limit`], before anything is written.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! One horizon of a forecaster: what was said for it, and what is learned when its moment comes.
 
 use crate::calibration::{GRID, Residuals};
-use crate::experts::{BASE, EXPERTS, LAST, PRIOR, combined, stack_inputs};
+use crate::experts::{BASE, EXPERTS, LAST, PRIOR, STACK, combined, stack_inputs};
 use crate::mixture::{Mixture, dot};
 use crate::spread::Range;
 use crate::stack::Stack;
@@ -13,7 +13,7 @@ pub(crate) struct Bucket {
     /// Forecasts are issued every so many steps: far ones overlap so much that fewer teach the same.
     stride: usize,
     pending: Vec<Pending>,
-    mixture: Mixture<{ EXPERTS + 1 }>,
+    mixture: Mixture<EXPERTS>,
     stack: Stack,
     pub(crate) residuals: Residuals,
     /// Typical size of a standardised error.
@@ -67,11 +67,13 @@ impl Bucket {
     }
 
     /// Whether a forecast made after step `now` is to be kept for learning.
+    #[inline]
     pub(crate) fn is_due(&self, now: u64) -> bool {
         now.is_multiple_of(self.stride as u64)
     }
 
     /// Which of the spreads this horizon is measured in.
+    #[inline]
     pub(crate) fn range(&self) -> Range {
         if self.horizon <= NEAR_MAX { Range::Near } else { Range::Far }
     }
@@ -102,13 +104,11 @@ impl Bucket {
         }
         let spread = f64::from(pending.spread);
         let scale = 1.0 / pending.spread;
-        let says = pending.says.map(|said| said * scale);
+        let mut says = pending.says.map(|said| said * scale);
         let target = value / spread;
         let inputs = stack_inputs(&says);
-        let mut with_stack = [0.0; EXPERTS + 1];
-        with_stack[..EXPERTS].copy_from_slice(&says);
-        with_stack[EXPERTS] = says[BASE] + self.stack.correction(&inputs) as f32;
-        let mixed = self.mixture.mean(&with_stack);
+        says[STACK] = says[BASE] + self.stack.correction(&inputs) as f32;
+        let mixed = self.mixture.mean(&says);
         let error = target - f64::from(mixed);
         // The weights have learned since this forecast was made, from outcomes much like this one. Calibrated is what was
         // said then; only that is as wrong as the next forecast will be.
@@ -124,7 +124,7 @@ impl Bucket {
         self.error += (1.0 / self.count as f64).max(0.002) * (error.abs().min(clip) - self.error);
         self.error = self.error.max(1e-9);
         let gradient = if error < 0.0 { 1.0 } else { -1.0 };
-        self.mixture.learn(&with_stack, mixed, gradient, clip as f32, DISCOUNT);
+        self.mixture.learn(&says, mixed, gradient, clip as f32, DISCOUNT);
         self.stack.learn(&inputs, target - f64::from(says[BASE]), STACK_CLIP * self.error);
         self.weights = combined(&self.mixture.weights, &self.stack.weights);
         let persistence = value - f64::from(pending.says[LAST]);
@@ -143,6 +143,7 @@ impl Bucket {
 }
 
 /// The weighted sum of the experts.
+#[inline]
 pub(crate) fn mix(weights: &[f32; EXPERTS], says: &[f32; EXPERTS]) -> f64 {
     f64::from(dot(weights, says))
 }

@@ -32,7 +32,7 @@ impl Clock {
             origin_ms: origin.as_millis(),
             step_ms,
             origin_steps: origin.as_millis().div_euclid(step_ms),
-            steady: (0, u64::MAX),
+            steady: if zone.is_some() { (0, 0) } else { (0, u64::MAX) },
             zone,
             shifts: Vec::new(),
             known_until: 0,
@@ -62,17 +62,20 @@ impl Clock {
     }
 
     /// Whether a period is a whole number of days, so that it follows the wall clock.
+    #[inline]
     pub(crate) fn is_civil(&self, period: usize) -> bool {
         self.steps_in(DAY).is_some_and(|day| day > 0 && period.is_multiple_of(day))
     }
 
     /// Number of a step on the wall clock (or on UTC without a zone). Its remainder by a period is the place in season.
+    #[inline]
     pub(crate) fn local(&self, step: u64) -> i64 {
         let steps = i64::try_from(step).unwrap_or(i64::MAX);
         self.origin_steps.saturating_add(steps).saturating_add(self.shift(step))
     }
 
     /// Steps that the wall clock is ahead of UTC at a step.
+    #[inline]
     pub(crate) fn shift(&self, step: u64) -> i64 {
         let mut shift = self.shifts[0].1;
         for &(from, later) in &self.shifts[1..] {
@@ -85,6 +88,7 @@ impl Clock {
     }
 
     /// How much further ahead of UTC the wall clock is at `later` than at `earlier`, in steps.
+    #[inline]
     pub(crate) fn change(&self, earlier: u64, later: u64) -> i64 {
         if earlier >= self.steady.0 && later < self.steady.1 {
             0
@@ -95,7 +99,7 @@ impl Clock {
 
     /// Says that it is step `now`: nothing but the speed of [`change`](Self::change) around it depends on that.
     pub(crate) fn arrive(&mut self, now: u64) {
-        if (now < self.steady.0 || now >= self.steady.1) || self.steady.1 == u64::MAX {
+        if now < self.steady.0 || now >= self.steady.1 {
             let from = self.shifts.iter().map(|shift| shift.0).take_while(|&from| from <= now).last();
             let until = self.shifts.iter().map(|shift| shift.0).find(|&from| from > now);
             self.steady = (
@@ -119,6 +123,7 @@ impl Clock {
             }
             if self.shifts.last().is_none_or(|last| last.1 != shift) {
                 self.shifts.push((step, shift));
+                self.steady = (0, 0);
             }
             from = step + 1;
         }

@@ -16,8 +16,8 @@ use levels::{Fade, Faded, References};
 
 pub(crate) use levels::Levels;
 
-/// Number of experts.
-pub(crate) const EXPERTS: usize = 15;
+/// Number of experts, the stack among them.
+pub(crate) const EXPERTS: usize = 16;
 
 /// The last value.
 pub(crate) const LAST: usize = 0;
@@ -44,14 +44,27 @@ const PROFILE_FAST: usize = 12;
 const PROFILE_SHIFTED: usize = 13;
 /// With the pattern of a short season on top.
 const SHORT: usize = 14;
+/// The place of the stack, whose word is not known before its weights are.
+pub(crate) const STACK: usize = 15;
 
 /// Which experts the stack regresses on.
 const STACKED: [usize; INPUTS] =
     [LAST, FAST, DAY_SMOOTH, WEEK_LEVEL, NOW_SHIFTED, PROFILE_MIDDLE, PROFILE_FAST, SHORT];
 
-/// Prior weight of each expert in the mixture, the stack last.
-pub(crate) const PRIOR: [f32; EXPERTS + 1] =
+/// Prior weight of each expert in the mixture.
+pub(crate) const PRIOR: [f32; EXPERTS] =
     [0.06, 0.07, 0.05, 0.04, 0.04, 0.07, 0.07, 0.08, 0.05, 0.08, 0.03, 0.10, 0.08, 0.06, 0.02, 0.10];
+
+/// Where a future step stands in each season.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seat {
+    offset: usize,
+    day: usize,
+    week: usize,
+    short: usize,
+    /// Slot for [`Spread`].
+    pub(crate) slot: usize,
+}
 
 /// State of all experts of one series.
 #[derive(Clone, Debug)]
@@ -67,6 +80,8 @@ pub(crate) struct Experts {
     /// Spread slots per step of the day.
     slots_per_step: f64,
     next: u64,
+    /// The first step that is remembered.
+    oldest: u64,
 }
 
 impl Experts {
@@ -85,12 +100,14 @@ impl Experts {
             levels: Levels::new((reference as f64).max(SPAN_MIN)),
             fade: Fade::new((reference as f64).max(SPAN_MIN), horizon),
             next: 0,
+            oldest: 0,
         }
     }
 
-    /// Says which step comes next.
-    pub(crate) fn arrive(&mut self, next: u64, clock: &Clock) {
-        self.next = next;
+    /// Says that `memory` holds one more step.
+    pub(crate) fn arrive(&mut self, memory: &Memory, clock: &Clock) {
+        let next = memory.next();
+        (self.next, self.oldest) = (next, memory.oldest());
         for profile in [&mut self.day, &mut self.week, &mut self.short].into_iter().flatten() {
             profile.arrive(next, clock);
         }
@@ -101,17 +118,22 @@ impl Experts {
         self.day.as_ref().map_or(1, |day| day.period)
     }
 
-    /// Slot of the step `offset` after the next one for [`Spread`].
-    pub(crate) fn spread_slot(&self, offset: usize, clock: &Clock) -> usize {
-        match &self.day {
-            Some(day) => (day.place_after(self.next, offset, clock) as f64 * self.slots_per_step) as usize,
+    /// Where the step `offset` after the next one stands.
+    #[inline]
+    pub(crate) fn seat(&self, offset: usize, clock: &Clock) -> Seat {
+        let place = |season: &Option<Profile>| match season {
+            Some(season) => season.place_after(self.next, offset, clock),
             None => 0,
-        }
+        };
+        let day = place(&self.day);
+        let slot = (day as f64 * self.slots_per_step) as usize;
+        Seat { offset, day, week: place(&self.week), short: place(&self.short), slot }
     }
 
-    /// What every expert says about the step `offset` after the next one. `ahead >= 1`: its distance from the last step
-    /// that was learned, which is more than `offset + 1` while values are missing.
-    pub(crate) fn say(&self, offset: usize, ahead: usize, memory: &Memory, clock: &Clock) -> [f32; EXPERTS] {
+    /// What every expert but the stack says about a step. `ahead >= 1`: its distance from the last step that was learned,
+    /// which is more than its offset from the next one while values are missing.
+    #[inline]
+    pub(crate) fn say(&self, seat: &Seat, ahead: usize, memory: &Memory, clock: &Clock) -> [f32; EXPERTS] {
         let levels = &self.levels;
         let faded = self.fade.at(ahead);
         let mut says = [levels.brisk.own as f32; EXPERTS];
@@ -123,19 +145,19 @@ impl Experts {
         says[PROFILE_MIDDLE] = says[SLOW];
         says[PROFILE_FAST] = says[TREND];
         if let Some(day) = &self.day {
-            self.say_profile(&mut says, offset, faded, clock);
-            self.say_earlier(&mut says, day, offset, faded, memory, clock);
+            self.say_profile(&mut says, seat, faded);
+            self.say_earlier(&mut says, day, seat.offset, faded, memory, clock);
         }
         says[SHORT] = says[PROFILE_FAST];
         if let Some(short) = &self.short {
-            let place = short.place_after(self.next, offset, clock);
-            says[SHORT] = says[PROFILE_SHIFTED] + short.at(place).0 as f32;
+            says[SHORT] = says[PROFILE_SHIFTED] + short.at(seat.short).0 as f32;
         }
         says
     }
 
-    fn say_profile(&self, says: &mut [f32; EXPERTS], offset: usize, faded: Faded, clock: &Clock) {
-        let (known, profile) = self.profile(offset, clock);
+    #[inline]
+    fn say_profile(&self, says: &mut [f32; EXPERTS], seat: &Seat, faded: Faded) {
+        let (known, profile) = self.profile(seat);
         if !known {
             return;
         }
@@ -151,6 +173,7 @@ impl Experts {
         says[PROFILE_SHIFTED] = (base + above * quick) as f32;
     }
 
+    #[inline]
     fn say_earlier(
         &self,
         says: &mut [f32; EXPERTS],
@@ -162,7 +185,7 @@ impl Experts {
     ) {
         let ratios = &self.levels.ratios;
         let gentle = f64::from(faded.gentle);
-        if let Some(source) = self.source(day, offset, memory, clock) {
+        if let Some(source) = self.source(day, offset, clock) {
             let smooth = memory.around(source, self.smooth_half);
             says[DAY_RAW] = memory.value(source) as f32;
             says[DAY_SMOOTH] = (smooth * (1.0 + (ratios.day_before - 1.0) * gentle)) as f32;
@@ -170,7 +193,7 @@ impl Experts {
             says[WEEK_LEVEL] = says[DAY_SMOOTH];
         }
         if let Some(week) = &self.week
-            && let Some(source) = self.source(week, offset, memory, clock)
+            && let Some(source) = self.source(week, offset, clock)
         {
             let smooth = memory.around(source, self.smooth_half);
             says[WEEK_SMOOTH] = (smooth * ratios.week_days) as f32;
@@ -180,23 +203,25 @@ impl Experts {
     }
 
     /// The last remembered step at the same place of a season.
-    fn source(&self, season: &Profile, offset: usize, memory: &Memory, clock: &Clock) -> Option<u64> {
+    #[inline]
+    fn source(&self, season: &Profile, offset: usize, clock: &Clock) -> Option<u64> {
         let (step, period) = (self.next + offset as u64, season.period as u64);
         let seasons = if offset < season.period { 1 } else { 1 + offset as u64 / period };
         if step < seasons * period {
             return None;
         }
-        let source = season.earlier(step, seasons, clock).min(memory.next().saturating_sub(1));
-        (source >= memory.oldest()).then_some(source)
+        let source = season.earlier(step, seasons, clock).min(self.next.saturating_sub(1));
+        (source >= self.oldest).then_some(source)
     }
 
     /// The profile of all long seasons together: the longer one, drawn towards the shorter while it is young.
-    fn profile(&self, offset: usize, clock: &Clock) -> (bool, f64) {
+    #[inline]
+    fn profile(&self, seat: &Seat) -> (bool, f64) {
         let Some(day) = &self.day else { return (false, 0.0) };
-        let (mut value, seasons) = day.at(day.place_after(self.next, offset, clock));
+        let (mut value, seasons) = day.at(seat.day);
         let mut known = seasons > 0.0;
         if let Some(week) = &self.week {
-            let (weekly, seasons) = week.at(week.place_after(self.next, offset, clock));
+            let (weekly, seasons) = week.at(seat.week);
             if seasons > 0.0 {
                 value = if known { (seasons * weekly + value) / (seasons + 1.0) } else { weekly };
                 known = true;
@@ -208,15 +233,16 @@ impl Experts {
     /// Learns the value of the next step, of which no more than `limit` above or below what is expected goes into the
     /// profiles: a flash crowd is no profile. `memory` must not hold it yet.
     pub(crate) fn learn(&mut self, value: f64, limit: f64, memory: &Memory, clock: &Clock) {
-        let (known, profile) = self.profile(0, clock);
+        let seat = self.seat(0, clock);
+        let (known, profile) = self.profile(&seat);
         if self.short.is_some() && self.next > 0 {
-            let base = f64::from(self.say(0, 1, memory, clock)[PROFILE_SHIFTED]);
+            let base = f64::from(self.say(&seat, 1, memory, clock)[PROFILE_SHIFTED]);
             if let Some(short) = &mut self.short {
-                short.learn(short.seat(), value - base);
+                short.learn(seat.short, value - base);
             }
         }
         let before = |season: &Option<Profile>| {
-            let source = season.as_ref().and_then(|season| self.source(season, 0, memory, clock));
+            let source = season.as_ref().and_then(|season| self.source(season, 0, clock));
             source.map_or(value, |source| memory.value(source))
         };
         let references = References {
@@ -227,8 +253,11 @@ impl Experts {
         let expected = if known { profile * self.levels.ratios.middle } else { value };
         let clipped = value.clamp(expected - limit, expected + limit);
         self.levels.learn(value, references);
-        for profile in [&mut self.day, &mut self.week].into_iter().flatten() {
-            profile.learn(profile.seat(), clipped);
+        if let Some(day) = &mut self.day {
+            day.learn(seat.day, clipped);
+        }
+        if let Some(week) = &mut self.week {
+            week.learn(seat.week, clipped);
         }
     }
 
@@ -243,8 +272,8 @@ impl Experts {
     }
 
     /// How far a value of the next step is from what the season at its slow level explains.
-    pub(crate) fn surprise(&self, value: f64, clock: &Clock) -> Option<f64> {
-        let (known, profile) = self.profile(0, clock);
+    pub(crate) fn surprise(&self, value: f64, seat: &Seat) -> Option<f64> {
+        let (known, profile) = self.profile(seat);
         known.then(|| value - profile * self.levels.ratios.slow)
     }
 
@@ -270,10 +299,9 @@ pub(crate) fn stack_inputs(says: &[f32; EXPERTS]) -> [f64; INPUTS] {
 }
 
 /// Mixture and stack in one: since both are weighted sums, so is the whole. Weights of the experts, adding up to one.
-pub(crate) fn combined(weights: &[f32; EXPERTS + 1], stack: &[f64; INPUTS]) -> [f32; EXPERTS] {
-    let mut all = [0.0; EXPERTS];
-    all.copy_from_slice(&weights[..EXPERTS]);
-    let share = weights[EXPERTS];
+pub(crate) fn combined(weights: &[f32; EXPERTS], stack: &[f64; INPUTS]) -> [f32; EXPERTS] {
+    let mut all = *weights;
+    let share = std::mem::take(&mut all[STACK]);
     all[BASE] += share;
     for (weight, expert) in stack.iter().zip(STACKED) {
         let moved = share * *weight as f32;

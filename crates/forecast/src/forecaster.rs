@@ -119,12 +119,11 @@ impl Forecaster {
         }
     }
 
-    /// Looks for seasons in what is remembered, and starts over with them when they are others than before.
+    /// Looks for seasons in what is remembered, whenever that has grown or been renewed by a quarter, and starts over with them when they are others than before.
     fn search(&mut self) {
         let Some(model) = &self.model else { return };
         let held = model.memory.next() - model.memory.oldest();
-        let day = model.clock.steps_in(DAY).unwrap_or(0) as u64;
-        self.steps_until_search = (held / 4).clamp(SEARCH_FIRST, day.max(held / 8).max(SEARCH_SPARSE));
+        self.steps_until_search = (held / 4).max(SEARCH_FIRST);
         let found = self.seasons_in(model);
         let same = found.len() == self.seasons.len()
             && found.iter().zip(&self.seasons).all(|(a, b)| a.period.abs_diff(b.period) * 100 <= b.period);
@@ -138,32 +137,36 @@ impl Forecaster {
     }
 
     fn seasons_in(&self, model: &Model) -> Vec<Season> {
-        let memory = &model.memory;
-        let calendar: Vec<usize> =
-            [DAY, WEEK].into_iter().filter_map(|span| model.clock.steps_in(span)).collect();
-        let in_samples = |factor: usize| Candidates {
+        let (memory, clock) = (&model.memory, &model.clock);
+        let calendar: Vec<usize> = [DAY, WEEK].into_iter().filter_map(|span| clock.steps_in(span)).collect();
+        let candidates = |factor: usize| Candidates {
             calendar: calendar
                 .iter()
-                .filter(|&&period| period.is_multiple_of(factor))
+                .filter(|&period| period % factor == 0)
                 .map(|period| period / factor)
                 .collect(),
             expected: self.config.time_zone.is_some(),
             current: self.seasons.iter().map(|season| season.period / factor).collect(),
         };
-        let fine: Vec<f64> = (memory.oldest_fine()..memory.next()).map(|step| memory.value(step)).collect();
-        let mut found = season::find(&fine, &in_samples(1));
-        let Some(factor) = memory.coarse_factor().filter(|_| memory.oldest() < memory.oldest_fine()) else {
+        let (oldest, next) = (memory.oldest(), memory.next());
+        let fine: Vec<f64> = (memory.oldest_fine().max(next.saturating_sub(SEARCH_SAMPLES))..next)
+            .map(|step| memory.value(step))
+            .collect();
+        let mut found = season::find(&fine, &candidates(1));
+        let week = calendar.last().copied().unwrap_or(0) as u64;
+        if next - oldest <= SEARCH_SAMPLES || 2 * week <= SEARCH_SAMPLES {
             return found;
-        };
-        let from = memory.oldest().next_multiple_of(factor) / factor;
-        let coarse: Vec<f64> =
-            (from..memory.next() / factor).map(|mean| memory.value(mean * factor)).collect();
-        for season in season::find(&coarse, &in_samples(factor as usize)) {
-            let period = season.period * factor as usize;
-            if period * 2 > fine.len()
-                && found.len() < season::SEASONS_MAX
-                && found.iter().all(|other| other.period * 3 < period * 2)
-            {
+        }
+        // Longer seasons are sought in means of several steps.
+        let factor = memory.coarse_factor().unwrap_or(1).max((next - oldest).div_ceil(SEARCH_SAMPLES));
+        let means: Vec<f64> = (oldest.div_ceil(factor)..next / factor)
+            .map(|i| (0..factor).map(|k| memory.value(i * factor + k)).sum::<f64>() / factor as f64)
+            .collect();
+        let factor = factor as usize;
+        for season in season::find(&means, &candidates(factor)) {
+            let period = season.period * factor;
+            let longer = found.iter().all(|other| 3 * other.period < 2 * period);
+            if longer && 4 * period > fine.len() && found.len() < season::SEASONS_MAX {
                 found.push(Season { period, ..season });
             }
         }
@@ -296,8 +299,8 @@ const VALUE_MAX: f64 = 1e30;
 const JUMP_MAX: u64 = FINE_STEPS as u64;
 /// Steps before the first search for seasons, and least between searches.
 const SEARCH_FIRST: u64 = 24;
-/// Most steps between searches while the history is short, where no day is shorter.
-const SEARCH_SPARSE: u64 = 256;
+/// Most samples that one search looks at.
+const SEARCH_SAMPLES: u64 = 8192;
 /// Observations before any forecast is trusted.
 const OBSERVED_MIN: u64 = 60;
 /// Missing steps in a row after which forecasts are no longer trusted.

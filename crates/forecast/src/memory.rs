@@ -72,16 +72,19 @@ impl Memory {
     }
 
     /// Number of the step that comes next.
+    #[inline]
     pub(crate) fn next(&self) -> u64 {
         self.next
     }
 
     /// The first step that is still held one by one.
+    #[inline]
     pub(crate) fn oldest_fine(&self) -> u64 {
         self.next.saturating_sub(FINE_STEPS as u64).max(self.first)
     }
 
     /// The first step that is held at all.
+    #[inline]
     pub(crate) fn oldest(&self) -> u64 {
         self.coarse
             .as_ref()
@@ -94,6 +97,7 @@ impl Memory {
     }
 
     /// The value of a step from [`oldest`](Self::oldest) up to the last; outside it, the nearest one.
+    #[inline]
     pub(crate) fn value(&self, step: u64) -> f64 {
         if step >= self.oldest_fine() {
             return self.fine.get(step as usize % FINE_STEPS).map_or(0.0, |&value| f64::from(value));
@@ -105,12 +109,14 @@ impl Memory {
     }
 
     /// Whether the value of a finely held step was made up.
+    #[inline]
     pub(crate) fn is_made_up(&self, step: u64) -> bool {
         let slot = step as usize % FINE_STEPS;
         self.made_up.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
     }
 
     /// Mean of the values from `half` steps before a step to `half` after it, never beyond the last one.
+    #[inline]
     pub(crate) fn around(&self, step: u64, half: u64) -> f64 {
         let to = (step + half).min(self.next.saturating_sub(1));
         let from = step.saturating_sub(half).max(self.oldest_fine());

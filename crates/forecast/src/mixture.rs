@@ -63,6 +63,7 @@ impl<const N: usize> Mixture<N> {
 }
 
 /// Sum of products, four at a time so that the order of additions is fixed and fits the registers.
+#[inline]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0f32; 4];
     let (a_chunks, b_chunks) = (a.chunks_exact(4), b.chunks_exact(4));
@@ -77,6 +78,7 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// e^x for |x| <= 30 with a relative error below 1e-5: two to the whole part by its bits, the rest by a polynomial.
 /// Free of branches, so that the compiler handles four at once.
+#[inline]
 fn exponential(x: f32) -> f32 {
     let doublings = x * std::f32::consts::LOG2_E;
     let shifted = doublings + ROUNDER;

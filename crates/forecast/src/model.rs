@@ -90,13 +90,13 @@ impl Model {
         let from = old.oldest_fine().saturating_sub(SEASONS_RELEARNED * longest).max(old.oldest());
         let memory = old.emptied(from);
         let mut model = Model::start(self.clock.clone(), memory, self.horizon, self.floor, periods);
-        model.experts.arrive(from, &model.clock);
+        model.experts.arrive(&model.memory, &model.clock);
         for step in from..old.oldest_fine() {
             let value = old.value(step);
             model.experts.learn(value, f64::INFINITY, &model.memory, &model.clock);
             model.spread.learn_value(value);
             model.memory.push(value, false);
-            model.experts.arrive(step + 1, &model.clock);
+            model.experts.arrive(&model.memory, &model.clock);
         }
         for step in old.oldest_fine()..next {
             model.advance((!old.is_made_up(step)).then(|| old.value(step)));
@@ -136,12 +136,13 @@ impl Model {
 
     fn push(&mut self, value: f64, made_up: bool) {
         self.memory.push(value, made_up);
-        self.experts.arrive(self.memory.next(), &self.clock);
+        self.experts.arrive(&self.memory, &self.clock);
     }
 
     fn learn(&mut self, step: u64, value: f64) {
-        let slot = self.experts.spread_slot(0, &self.clock);
-        if let Some(surprise) = self.experts.surprise(value, &self.clock) {
+        let seat = self.experts.seat(0, &self.clock);
+        let slot = seat.slot;
+        if let Some(surprise) = self.experts.surprise(value, &seat) {
             let usual = self.spread.at(slot, Range::Far);
             if self.shift_watch.observe(surprise / usual) {
                 self.loosen();
@@ -161,7 +162,7 @@ impl Model {
         }
         self.learn_spread(slot, near, far, value);
         self.peaks.push(step, value);
-        for window in &mut self.windows {
+        for window in self.windows.iter_mut().filter(|window| window.has_ended(step)) {
             window.learn(step, self.missing, &self.peaks);
         }
         let limit = PROFILE_CLIP * self.spread.at(slot, Range::Far);
@@ -181,17 +182,25 @@ impl Model {
 
     /// Keeps today's forecasts for the day they can be scored.
     fn issue(&mut self, now: u64) {
+        let early = [0, 1, 2].map(|h| {
+            let seat = self.experts.seat(h, &self.clock);
+            self.experts.say(&seat, h + 1, &self.memory, &self.clock)
+        });
         for k in 0..self.buckets.len() {
             if !self.buckets[k].is_due(now) {
                 continue;
             }
             let (ahead, range) = (self.buckets[k].horizon, self.buckets[k].range());
-            let says = self.experts.say(ahead - 1, ahead, &self.memory, &self.clock);
-            let spread = self.spread.at(self.experts.spread_slot(ahead - 1, &self.clock), range);
+            let seat = self.experts.seat(ahead - 1, &self.clock);
+            let says = match early.get(ahead - 1) {
+                Some(says) => *says,
+                None => self.experts.say(&seat, ahead, &self.memory, &self.clock),
+            };
+            let spread = self.spread.at(seat.slot, range);
             self.buckets[k].issue(now + ahead as u64, &says, spread);
         }
         let mut crests = [None; WINDOWS.len()];
-        self.crests(&WINDOWS, reach(now), |k, crest| crests[k] = Some(crest));
+        self.crests(&WINDOWS, reach(now), &early, |k, crest| crests[k] = Some(crest));
         for (window, crest) in self.windows.iter_mut().zip(crests) {
             if let Some(crest) = crest
                 && window.is_due(now)
@@ -208,7 +217,7 @@ impl Model {
             return Silence::None;
         }
         let expected = self.median(0).unwrap_or(0.0);
-        let slot = self.experts.spread_slot(0, &self.clock);
+        let slot = self.experts.seat(0, &self.clock).slot;
         let bucket = &self.buckets[self.buckets.len() / 2];
         let least = expected + bucket.residuals.values()[0] * self.spread.at(slot, bucket.range());
         let patience = (self.experts.reference_period() as u64).clamp(PATIENCE_MIN, PATIENCE_MAX);

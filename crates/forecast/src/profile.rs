@@ -43,12 +43,8 @@ impl Profile {
         self.seat = self.place(next, clock);
     }
 
-    /// Place of the step that comes next.
-    pub(crate) fn seat(&self) -> usize {
-        self.seat
-    }
-
     /// Place of the step `offset` after the next one, `next`.
+    #[inline]
     pub(crate) fn place_after(&self, next: u64, offset: usize, clock: &Clock) -> usize {
         let mut place = self.seat + offset;
         if self.civil {
@@ -67,12 +63,14 @@ impl Profile {
     }
 
     /// The step that stands at the same place `seasons` seasons earlier.
+    #[inline]
     pub(crate) fn earlier(&self, step: u64, seasons: u64, clock: &Clock) -> u64 {
         let plain = step.saturating_sub(seasons * self.period as u64);
         if self.civil { plain.saturating_add_signed(clock.change(plain, step)) } else { plain }
     }
 
     /// The mean at a place and how many seasons it rests on; zero seasons: nothing known.
+    #[inline]
     pub(crate) fn at(&self, place: usize) -> (f64, f64) {
         if self.width == 1 {
             return (f64::from(self.means[place]), f64::from(self.counts[place]));

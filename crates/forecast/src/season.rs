@@ -7,6 +7,10 @@
 
 mod autocorrelation;
 
+use std::ops::Range;
+
+use realfft::RealFftPlanner;
+
 use autocorrelation::{Correlation, autocorrelation};
 
 /// A period found in a series.
@@ -34,6 +38,7 @@ pub(crate) fn find(values: &[f64], candidates: &Candidates) -> Vec<Season> {
     let mut rest = prepared(values);
     let mut found: Vec<Season> = Vec::new();
     let whole = energy(&rest);
+    let mut planner = RealFftPlanner::new();
     if whole <= 0.0 {
         return found;
     }
@@ -41,9 +46,12 @@ pub(crate) fn find(values: &[f64], candidates: &Candidates) -> Vec<Season> {
         if energy(&rest) < REST_MIN * whole {
             break;
         }
-        let correlation = autocorrelation(&rest);
-        let Some(season) =
-            by_name(&correlation, candidates, &found).or_else(|| by_peak(&correlation, candidates, &found))
+        let correlation = autocorrelation(&rest, &mut planner);
+        // Short patterns first: a day's profile would hold them too, but learn them far more slowly.
+        let day = candidates.calendar.first().copied().unwrap_or(usize::MAX);
+        let Some(season) = by_peak(&correlation, candidates, &found, 0..day / 4)
+            .or_else(|| by_name(&rest, &correlation, candidates, &found))
+            .or_else(|| by_peak(&correlation, candidates, &found, day / 4..usize::MAX))
         else {
             break;
         };
@@ -55,28 +63,67 @@ pub(crate) fn find(values: &[f64], candidates: &Candidates) -> Vec<Season> {
 }
 
 /// The next candidate of the calendar that the data supports.
-fn by_name(correlation: &Correlation, candidates: &Candidates, found: &[Season]) -> Option<Season> {
-    let n = correlation.samples;
+fn by_name(
+    rest: &[f64],
+    correlation: &Correlation,
+    candidates: &Candidates,
+    found: &[Season],
+) -> Option<Season> {
+    let n = rest.len();
     candidates.calendar.iter().copied().find_map(|period| {
         let enough = period + (period / 8).max(4);
         if period < PERIOD_MIN || n < enough || found.iter().any(|season| season.period == period) {
             return None;
         }
+        let kept = candidates.current.contains(&period);
+        if n < 2 * period + period / 4 && !kept {
+            return while_young(rest, period, candidates.expected);
+        }
         let strength = correlation.at(period);
-        let least = if candidates.current.contains(&period) || candidates.expected {
-            STRENGTH_KEPT
-        } else {
-            STRENGTH_BY_NAME.max(2.0 * correlation.error() * (n as f64 / (n - period) as f64).sqrt().min(2.0))
-        };
-        // A day is only a season if it is more alike than half a day; a slow drift is alike at every lag.
-        let valley = correlation.at(period / 2).min(correlation.at(period * 3 / 4));
-        (strength > least && strength > valley + VALLEY_BY_NAME).then_some(Season { period, strength })
+        let least = if kept || candidates.expected { STRENGTH_KEPT } else { STRENGTH_BY_NAME };
+        // A day is only a season if it is more alike than parts of a day; a slow drift is alike at every lag.
+        let (from, to) = (period / 4, period * 3 / 4);
+        let between = (0..BETWEEN).map(|i| correlation.at(from + (to - from) * i / BETWEEN)).sum::<f64>();
+        (strength > least && strength > between / BETWEEN as f64 + VALLEY_BY_NAME)
+            .then_some(Season { period, strength })
     })
 }
 
-/// The shortest period whose peak is nearly as high as the highest.
-fn by_peak(correlation: &Correlation, candidates: &Candidates, found: &[Season]) -> Option<Season> {
-    let longest = correlation.samples / 2;
+/// Whether the beginning of a second period already resembles the first, and resembles it better than what came
+/// shortly before. Drift may pass for that by chance; the mixture of experts then ignores the season.
+fn while_young(rest: &[f64], period: usize, expected: bool) -> Option<Season> {
+    let overlap = rest.len() - period;
+    let recent = &rest[period..];
+    let strength = alikeness(recent, &rest[..overlap]);
+    let others = [period / 4, period / 2, period * 3 / 4]
+        .map(|lag| alikeness(recent, &rest[period - lag..][..overlap]));
+    let other = others.into_iter().fold(0.0, f64::max);
+    let least = if expected { STRENGTH_KEPT.max(0.2) } else { STRENGTH_YOUNG };
+    (strength > least && strength > other + VALLEY_BY_NAME).then_some(Season { period, strength })
+}
+
+/// Pearson's correlation.
+fn alikeness(a: &[f64], b: &[f64]) -> f64 {
+    let n = a.len() as f64;
+    let (mean_a, mean_b) = (a.iter().sum::<f64>() / n, b.iter().sum::<f64>() / n);
+    let (mut aa, mut ab, mut bb) = (0.0, 0.0, 0.0);
+    for (x, y) in a.iter().zip(b) {
+        let (x, y) = (x - mean_a, y - mean_b);
+        aa += x * x;
+        ab += x * y;
+        bb += y * y;
+    }
+    if aa > 0.0 && bb > 0.0 { ab / (aa * bb).sqrt() } else { 0.0 }
+}
+
+/// The shortest period in a range whose peak is nearly as high as the highest.
+fn by_peak(
+    correlation: &Correlation,
+    candidates: &Candidates,
+    found: &[Season],
+    range: Range<usize>,
+) -> Option<Season> {
+    let longest = (correlation.samples / 2).min(range.end);
     let mut peaks: Vec<Season> = Vec::new();
     let mut valley = 1.0f64;
     for lag in 2..longest {
@@ -84,17 +131,19 @@ fn by_peak(correlation: &Correlation, candidates: &Candidates, found: &[Season])
         valley = valley.min(strength);
         let known = candidates.current.contains(&lag);
         let reach = (lag / 16).max(1);
-        if lag < PERIOD_MIN || lag + reach >= correlation.samples {
+        if lag < range.start.max(PERIOD_MIN) || lag + reach >= correlation.samples {
             continue;
         }
         if (lag - reach..=lag + reach).any(|near| correlation.at(near) > strength) {
             continue;
         }
         let least = if known { STRENGTH_KEPT } else { STRENGTH_BY_PEAK.max(3.0 * correlation.error()) };
-        let again = 2 * lag >= longest || correlation.at(2 * lag) > 0.4 * strength;
+        let again = 2 * lag >= correlation.samples / 2 || correlation.at(2 * lag) > 0.4 * strength;
         let fresh = found.iter().all(|season| {
             let (short, long) = (season.period.min(lag), season.period.max(lag));
-            long as f64 / short as f64 > 1.5
+            // A multiple of what was removed is a remnant of it, unless it is very distinct.
+            let multiple = long % short <= 1 + short / 16 || short - long % short <= 1 + short / 16;
+            long as f64 / short as f64 > 1.5 && (!multiple || strength > STRENGTH_OF_MULTIPLE)
         });
         if strength > least && strength - valley > least && fresh && again {
             peaks.push(Season { period: lag, strength });
@@ -156,6 +205,12 @@ const STRENGTH_BY_NAME: f64 = 0.1;
 const VALLEY_BY_NAME: f64 = 0.05;
 const STRENGTH_BY_PEAK: f64 = 0.25;
 const STRENGTH_KEPT: f64 = 0.05;
+/// With less than two and a quarter periods.
+const STRENGTH_YOUNG: f64 = 0.4;
+/// Lags between a quarter and three quarters of a period that it is compared with.
+const BETWEEN: usize = 24;
+/// A multiple of a found period is only a season of its own when it is at least this strong.
+const STRENGTH_OF_MULTIPLE: f64 = 0.5;
 const NEARLY: f64 = 0.6;
 /// Values beyond this many typical deviations are drawn in.
 const WILD: f64 = 5.0;
@@ -199,7 +254,7 @@ mod tests {
     #[test]
     fn an_hourly_pattern_inside_the_day_is_found_too() {
         let values: Vec<f64> = (0..10 * 288)
-            .map(|i| 20.0 + 5.0 * wave(i, 288) + if i % 12 == 0 { 6.0 } else { 0.0 } + noise(i))
+            .map(|i| 20.0 + 5.0 * wave(i, 288) + if i % 12 == 0 { 30.0 } else { 0.0 } + noise(i))
             .collect();
         let candidates = Candidates { calendar: vec![288, 2016], ..Candidates::default() };
         assert_eq!(periods(&values, &candidates), [12, 288]);

@@ -48,6 +48,7 @@ impl Spread {
     pub(crate) const SLOTS: usize = SLOTS;
 
     /// Typical size of an error; positive.
+    #[inline]
     pub(crate) fn at(&self, slot: usize, range: Range) -> f64 {
         let table = match range {
             Range::Near => &self.near,
@@ -59,6 +60,11 @@ impl Spread {
         // While nearly nothing was seen, half the level is as good a guess as any.
         let ignorance = 0.5 * self.magnitude / (1 + self.count) as f64;
         known.max(FLOOR_OF_ALL * table.all).max(FLOOR_OF_MAGNITUDE * self.magnitude).max(ignorance).max(TINY)
+    }
+
+    /// Typical sizes of errors in all slots.
+    pub(crate) fn all(&self, range: Range) -> [f64; SLOTS] {
+        std::array::from_fn(|slot| self.at(slot, range))
     }
 
     /// Learns the size of one error.

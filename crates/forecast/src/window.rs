@@ -51,6 +51,12 @@ impl Window {
         }
     }
 
+    /// Whether a forecast window has ended with step `now` or before.
+    #[inline]
+    pub(crate) fn has_ended(&self, now: u64) -> bool {
+        self.pending.front().is_some_and(|pending| pending.end <= now)
+    }
+
     /// Learns if a window has ended with step `now`. `peaks` knows the values; windows with many missing ones are dropped.
     pub(crate) fn learn(&mut self, now: u64, missing: u64, peaks: &Peaks) {
         while let Some(&pending) = self.pending.front() {
@@ -93,9 +99,13 @@ pub(crate) fn reach(now: u64) -> usize {
     }
 }
 
-/// Steps of a path that are looked at when its maximum is sought: all near ones, every third far one.
+/// Steps of a path that are looked at when its maximum is sought: all near ones, fewer of the far ones.
 pub(crate) fn path_stride(ahead: usize) -> usize {
-    if ahead < 60 { 1 } else { 3 }
+    match ahead {
+        0..60 => 1,
+        60..120 => 3,
+        _ => 6,
+    }
 }
 
 /// Largest recent value since any step, by a falling staircase of values that no later one has reached.

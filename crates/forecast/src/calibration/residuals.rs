@@ -120,34 +120,19 @@ impl Residuals {
         make_monotone(&mut wanted);
         let threshold_share = supported.min(0.95);
         let (mut below, mut k) = (0.0, 0);
-        let (mut threshold, mut excess, mut squares, mut above) = (f64::NAN, 0.0, 0.0, 0.0);
-        let scale = 1.0 / self.total;
         for (i, &weight) in self.bins.iter().enumerate() {
-            let share = f64::from(weight) * scale;
-            if share <= 0.0 {
-                continue;
-            }
-            let (left, right) = (EDGES[i], EDGES[i + 1]);
-            if threshold.is_nan() && below + share >= threshold_share {
-                threshold = left + (right - left) * ((threshold_share - below) / share).clamp(0.0, 1.0);
-            }
-            if !threshold.is_nan() {
-                let middle = ((left + right) / 2.0 - threshold).max(0.0);
-                above += share;
-                excess += share * middle;
-                squares += share * middle * middle;
-            }
-            while k < GRID.len() && wanted[k] <= below + share {
-                self.values[k] = left + (right - left) * ((wanted[k] - below) / share).clamp(0.0, 1.0);
+            let weight = f64::from(weight);
+            let upto = below + weight;
+            while k < GRID.len() && wanted[k] * self.total <= upto {
+                self.values[k] = inside(i, wanted[k] * self.total - below, weight);
                 k += 1;
             }
-            below += share;
+            below = upto;
         }
         for value in &mut self.values[k..] {
             *value = EDGES[BINS];
         }
-        let threshold = if threshold.is_nan() { 0.0 } else { threshold };
-        let tail = fit_tail(excess, squares, above);
+        let (threshold, tail) = self.tail_above(threshold_share);
         for (k, &share) in wanted.iter().enumerate().skip(MEDIAN + 1) {
             if share > supported.max(threshold_share) {
                 self.values[k] = threshold + tail.beyond(1.0 - threshold_share, 1.0 - share);
@@ -158,6 +143,40 @@ impl Residuals {
         let reached = (1.0 - threshold_share) / (1.0 - last).max(1e-9);
         self.tail = Tail { scale: tail.scale * reached.max(1.0).powf(tail.shape), shape: tail.shape };
     }
+}
+
+impl Residuals {
+    /// The value with `share` of the residuals below it, and the tail fitted to what exceeds it.
+    fn tail_above(&self, share: f64) -> (f64, Tail) {
+        let wanted = (1.0 - share) * self.total;
+        let (mut above, mut first) = (0.0, 0);
+        for i in (0..BINS).rev() {
+            let weight = f64::from(self.bins[i]);
+            if above + weight >= wanted {
+                first = i;
+                break;
+            }
+            above += weight;
+        }
+        let weight = f64::from(self.bins[first]);
+        let threshold = inside(first, weight - (wanted - above), weight);
+        let (mut sum, mut squares) = (0.0, 0.0);
+        let mut add = |weight: f64, excess: f64| {
+            sum += weight * excess;
+            squares += weight * excess * excess;
+        };
+        add(wanted - above, (EDGES[first + 1] - threshold) / 2.0);
+        for i in first + 1..BINS {
+            add(f64::from(self.bins[i]), (EDGES[i] + EDGES[i + 1]) / 2.0 - threshold);
+        }
+        (threshold, fit_tail(sum, squares, wanted))
+    }
+}
+
+/// The value inside a bin that has `part` of its `weight` below it.
+fn inside(bin: usize, part: f64, weight: f64) -> f64 {
+    let (left, right) = (EDGES[bin], EDGES[bin + 1]);
+    if weight > 0.0 { left + (right - left) * (part / weight).clamp(0.0, 1.0) } else { left }
 }
 
 /// Generalised Pareto tail by the method of moments from weighted sums of exceedances.

@@ -160,6 +160,7 @@ impl Fade {
         Fade { table }
     }
 
+    #[inline]
     pub(crate) fn at(&self, ahead: usize) -> Faded {
         self.table[ahead.min(self.table.len() - 1)]
     }

@@ -38,19 +38,24 @@ impl Model {
             })
             .collect();
         let width = quantiles.len();
+        let (near, far) = (self.spread.all(Range::Near), self.spread.all(Range::Far));
+        let spreads = |bucket: usize| match self.buckets[bucket].range() {
+            Range::Near => &near,
+            Range::Far => &far,
+        };
         let mut upper = 0;
         for h in 0..values.len() {
             let ahead = h + 1 + gap;
             let between = self.between(ahead, &mut upper);
-            let says = self.experts.say(h, ahead, &self.memory, &self.clock);
+            let seat = self.experts.seat(h, &self.clock);
+            let says = self.experts.say(&seat, ahead, &self.memory, &self.clock);
             let middle = self.middle(between, &says);
-            let slot = self.experts.spread_slot(h, &self.clock);
-            let lower = (1.0 - between.share) * self.spread.at(slot, self.buckets[between.lower].range());
-            let upper = between.share * self.spread.at(slot, self.buckets[between.upper].range());
-            let (low, high) = (between.lower * width, between.upper * width);
-            for (q, value) in values.row_mut(h).iter_mut().enumerate() {
-                let sum = middle + lower * table[low + q] + upper * table[high + q];
-                *value = if sum.is_finite() { sum.max(self.floor) } else { middle.max(self.floor) };
+            let lower = (1.0 - between.share) * spreads(between.lower)[seat.slot];
+            let upper = between.share * spreads(between.upper)[seat.slot];
+            let low = &table[between.lower * width..][..width];
+            let high = &table[between.upper * width..][..width];
+            for ((value, low), high) in values.row_mut(h).iter_mut().zip(low).zip(high) {
+                *value = (middle + lower * low + upper * high).max(self.floor);
             }
         }
     }
@@ -62,7 +67,7 @@ impl Model {
         }
         let steps = steps.max(1);
         let mut crest = Crest { height: self.floor.max(0.0), spread: 0.0 };
-        self.crests(&[steps], steps, |_, found| crest = found);
+        self.crests(&[steps], steps, &[], |_, found| crest = found);
         let upper =
             self.windows.iter().position(|window| window.length >= steps).unwrap_or(self.windows.len() - 1);
         let lower = if self.windows[upper].length > steps { upper.saturating_sub(1) } else { upper };
@@ -82,23 +87,36 @@ impl Model {
         Curve::new(values, tail, self.floor)
     }
 
-    /// Follows the median path `reach` steps ahead and reports its highest point up to each length; `lengths` rise.
-    pub(super) fn crests(&self, lengths: &[usize], reach: usize, mut report: impl FnMut(usize, Crest)) {
+    /// Follows the median path `reach` steps ahead and reports its highest point up to each length; `lengths` rise. `early`
+    /// is what the experts say of the first steps, as far as it is known already.
+    pub(super) fn crests(
+        &self,
+        lengths: &[usize],
+        reach: usize,
+        early: &[[f32; EXPERTS]],
+        mut report: impl FnMut(usize, Crest),
+    ) {
         let Some(gap) = self.gap() else { return };
         let mut upper = 0;
         let mut crest = Crest { height: f64::NEG_INFINITY, spread: 0.0 };
         let (mut crest_at, mut h, mut k) = (0, 0, 0);
         while k < lengths.len() && lengths[k] <= reach {
             if h >= lengths[k] {
-                let slot = self.experts.spread_slot(crest_at, &self.clock);
+                let slot = self.experts.seat(crest_at, &self.clock).slot;
                 crest.spread = self.spread.at(slot, Range::Near).max(self.spread.at(slot, Range::Far));
                 report(k, crest);
                 k += 1;
                 continue;
             }
             let ahead = h + 1 + gap;
-            let says = self.experts.say(h, ahead, &self.memory, &self.clock);
-            let height = self.middle(self.between(ahead, &mut upper), &says);
+            let between = self.between(ahead, &mut upper);
+            let height = match early.get(h) {
+                Some(says) => self.middle(between, says),
+                None => {
+                    let seat = self.experts.seat(h, &self.clock);
+                    self.middle(between, &self.experts.say(&seat, ahead, &self.memory, &self.clock))
+                }
+            };
             if height > crest.height {
                 crest.height = height;
                 crest_at = h;
@@ -108,6 +126,7 @@ impl Model {
     }
 
     /// Steps since the last learned one; `None` before the first.
+    #[inline]
     fn gap(&self) -> Option<usize> {
         self.last_learned.map(|last| (self.memory.next() - 1 - last) as usize)
     }
@@ -115,10 +134,12 @@ impl Model {
     /// The median of the step `offset` after the next one.
     pub(super) fn median(&self, offset: usize) -> Option<f64> {
         let ahead = offset + 1 + self.gap()?;
-        let says = self.experts.say(offset, ahead, &self.memory, &self.clock);
+        let seat = self.experts.seat(offset, &self.clock);
+        let says = self.experts.say(&seat, ahead, &self.memory, &self.clock);
         Some(self.middle(self.between(ahead, &mut 0), &says))
     }
 
+    #[inline]
     fn middle(&self, between: Between, says: &[f32; EXPERTS]) -> f64 {
         let lower = mix(&self.buckets[between.lower].weights, says);
         let middle = if between.share > 0.0 {
@@ -130,6 +151,7 @@ impl Model {
     }
 
     /// `upper` is where the search for the bucket begins; horizons asked for one after another must rise.
+    #[inline]
     fn between(&self, ahead: usize, upper: &mut usize) -> Between {
         let last = self.buckets.len() - 1;
         while *upper < last && self.buckets[*upper].horizon < ahead {

@@ -20,49 +20,58 @@ use crate::lease::Lease;
 use crate::shard::Shard;
 use crate::view::{Choice, ShardRoute};
 
+/// A response head, the moment it came, and the use of the backend that its body is still to come from.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) headed: Instant,
+    pub(crate) lease: Lease,
+}
+
 /// How an attempt ended.
 #[derive(Debug)]
 pub(crate) enum Attempt {
-    /// With a response head, and the moment it came.
-    Answered(Response<Incoming>, Instant, Lease),
-    /// Nothing was sent: the request is whole and may go elsewhere, whatever its method.
-    NotSent(Request<RequestBody>, Lease),
-    /// Something was sent and no response head came back. The request, if it may be repeated.
-    Broken(Option<Request<RequestBody>>, Lease),
+    /// With an answer.
+    Answered(Answer),
+    /// Nothing was sent: the request is back and may go elsewhere, whatever its method.
+    NotSent(Lease),
+    /// Something was sent and no response head came back. The request is back if it may be repeated.
+    Broken(Lease),
     /// No response head in time.
     TimedOut,
     /// The client did not deliver its request body.
     ClientFault,
 }
 
-/// Sends `request` to the chosen backend.
+/// Sends the request to the chosen backend. It is taken out of `slot` and put back where [`Attempt`] says so.
 pub(crate) async fn attempt(
     shard: &Shard,
     route: &ShardRoute,
     choice: Choice,
-    request: Request<RequestBody>,
+    slot: &mut Option<Request<RequestBody>>,
     began: Instant,
 ) -> Attempt {
     let mut lease = Lease::begin(route, choice, began);
-    let replay = Replay::of(&request);
-    let mut request = request;
+    let replay = slot.as_ref().and_then(Replay::of);
     let mut is_fresh_only = false;
     loop {
         let pooled = if is_fresh_only { None } else { lease.backend().pool.take() };
         let is_reused = pooled.is_some();
         let mut connection = match pooled {
             Some(connection) => connection,
-            None => match connect(shard, route, &lease).await {
+            // Boxed because it is rare: see `serve`.
+            None => match Box::pin(connect(shard, route, &lease)).await {
                 Ok(connection) => {
                     lease.connected(Instant::now());
                     connection
                 }
                 Err(error) => {
                     fail(route, &lease, error.kind());
-                    return Attempt::NotSent(request, lease);
+                    return Attempt::NotSent(lease);
                 }
             },
         };
+        let Some(request) = slot.take() else { return Attempt::Broken(lease) };
         let upload = match request.body() {
             RequestBody::Empty => None,
             RequestBody::Stream(_, upload) => Some(Rc::clone(upload)),
@@ -76,30 +85,27 @@ pub(crate) async fn attempt(
                 return Attempt::TimedOut;
             }
         };
-        if let Some(unsent) = error.take_message() {
-            request = unsent;
+        *slot = error.take_message();
+        if slot.is_some() {
             if is_reused {
                 continue;
             }
             fail(route, &lease, io::ErrorKind::ConnectionReset);
-            return Attempt::NotSent(request, lease);
+            return Attempt::NotSent(lease);
         }
         let error = error.into_error();
         if upload.is_some_and(|upload| upload.is_broken()) {
             return Attempt::ClientFault;
         }
-        match &replay {
-            // A pooled connection that the backend has closed meanwhile is nobody's failure.
-            Some(replay) if is_reused && is_closed(&error) => {
-                request = replay.request();
-                is_fresh_only = true;
-            }
-            replay => {
-                tracing::debug!(backend = lease.backend().state.id, %error, "no response head");
-                fail(route, &lease, io::ErrorKind::ConnectionReset);
-                return Attempt::Broken(replay.as_ref().map(Replay::request), lease);
-            }
+        *slot = replay.as_ref().map(Replay::request);
+        // A pooled connection that the backend has closed meanwhile is nobody's failure.
+        if slot.is_some() && is_reused && is_closed(&error) {
+            is_fresh_only = true;
+            continue;
         }
+        tracing::debug!(backend = lease.backend().state.id, %error, "no response head");
+        fail(route, &lease, io::ErrorKind::ConnectionReset);
+        return Attempt::Broken(lease);
     }
 }
 
@@ -135,7 +141,7 @@ fn answered(
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         lease.use_connection(connection);
     }
-    Attempt::Answered(response, now, lease)
+    Attempt::Answered(Answer { response, headed: now, lease })
 }
 
 /// Counts a failure and draws the consequence for the backend.

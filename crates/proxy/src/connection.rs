@@ -115,7 +115,7 @@ impl ClientConnection {
     /// Speaks HTTP on `stream` until it ends.
     pub(crate) async fn run(self: Rc<Self>, stream: TcpStream) {
         let shard = Rc::clone(self.shard());
-        let service = service_fn(|request| serve(Rc::clone(&self), request));
+        let service = service_fn(|request| serve(&self, request));
         let mut connection =
             pin!(shard.server_builder().serve_connection_with_upgrades(TokioIo::new(stream), service));
         let mut fate = Fate::Open;

@@ -1,71 +1,82 @@
 //! What happens to a request: choose a backend, wait for one if there is none, send, try elsewhere if that is safe.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::rc::Rc;
 use std::time::Instant;
 
+use http::header::UPGRADE;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout_at;
 
-use crate::attempt::{Attempt, attempt};
+use crate::attempt::{Answer, Attempt, attempt};
 use crate::body::{Quiet, RequestBody, ResponseBody};
 use crate::connection::ClientConnection;
 use crate::exchange::{Exchange, own_response};
 use crate::headers::{Upgrade, prepare_request, prepare_response};
 use crate::hold::{Grant, Ticket};
-use crate::lease::Lease;
-use crate::tunnel::{Tunnel, tunnel};
+use crate::tunnel::tunnel;
 use crate::view::{Choice, ShardRoute};
 
 /// Serves one request of one client connection.
-pub(crate) async fn serve(
-    client: Rc<ClientConnection>,
+///
+/// All that needs no waiting is done before the future is made. That keeps it small, and it is copied into its connection's
+/// state for every request.
+pub(crate) fn serve(
+    client: &Rc<ClientConnection>,
     mut request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<> {
     let arrived = Instant::now();
-    let Some(route) = client.route() else {
-        return Ok(own_response(StatusCode::SERVICE_UNAVAILABLE, "no route\n"));
-    };
-    let exchange = Exchange::begin(&client, &route, arrived);
-    let client_side = is_upgrade(&request).then(|| hyper::upgrade::on(&mut request));
-    let (mut parts, body) = request.into_parts();
-    let upgrade = match prepare_request(&mut parts, client.names()) {
-        Ok(upgrade) => upgrade,
-        Err(status) => return Ok(exchange.answer(status, "the request cannot be passed on\n")),
-    };
-    route.deposit();
-    let body = RequestBody::new(body, route.spec.timeouts.body_idle, &client);
-    let outgoing = Request::from_parts(parts, body);
-    match Dispatch::new(&client, &exchange).run(route, outgoing).await {
-        Ok((response, headed, lease)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            match client_side {
-                Some(client_side) if upgrade == Upgrade::WebSocket => {
-                    Ok(tunnel(Tunnel { client_side, exchange, lease, headed }, response))
-                }
-                // A backend must not switch protocols unasked: what follows would be read as something else.
-                Some(_) | None => {
-                    Ok(exchange.answer(StatusCode::BAD_GATEWAY, "unexpected switch of protocols\n"))
-                }
+    let prepared = client.route().map(|route| {
+        let exchange = Exchange::begin(client, &route, arrived);
+        let client_side = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
+        let (mut parts, body) = request.into_parts();
+        let upgrade = prepare_request(&mut parts, client.names());
+        let body = RequestBody::new(body, route.spec.timeouts.body_idle, client);
+        let outgoing = upgrade.map(|upgrade| (Request::from_parts(parts, body), upgrade, client_side));
+        (route, exchange, outgoing)
+    });
+    let client = Rc::clone(client);
+    async move {
+        Ok(match prepared {
+            None => own_response(StatusCode::SERVICE_UNAVAILABLE, "no route\n"),
+            Some((_, exchange, Err(status))) => exchange.answer(status, "the request cannot be passed on\n"),
+            Some((route, exchange, Ok((request, upgrade, client_side)))) => {
+                route.deposit();
+                let mut request = Some(request);
+                let answer = Dispatch::new(&client, &exchange).run(route, &mut request).await;
+                let client_side = client_side.filter(|_| upgrade == Upgrade::WebSocket);
+                conclude(exchange, answer, client_side)
             }
-        }
-        Ok((response, headed, lease)) => Ok(deliver(exchange, response, headed, lease)),
-        Err(Failure::NoCapacity(text)) => Ok(exchange.reject(text)),
-        Err(Failure::Status(status, text)) => Ok(exchange.answer(status, text)),
+        })
     }
 }
 
-fn is_upgrade(request: &Request<Incoming>) -> bool {
-    request.headers().contains_key(http::header::UPGRADE)
+/// Turns what came of the search into a response.
+fn conclude(
+    exchange: Exchange,
+    answer: Result<Answer, Failure>,
+    client_side: Option<OnUpgrade>,
+) -> Response<ResponseBody> {
+    match (answer, client_side) {
+        (Ok(answer), client_side) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            match client_side {
+                Some(client_side) => tunnel(client_side, exchange, answer),
+                // A backend must not switch protocols unasked: what follows would be read as something else.
+                None => exchange.answer(StatusCode::BAD_GATEWAY, "unexpected switch of protocols\n"),
+            }
+        }
+        (Ok(answer), _) => deliver(exchange, answer),
+        (Err(Failure::NoCapacity(text)), _) => exchange.reject(text),
+        (Err(Failure::Status(status, text)), _) => exchange.answer(status, text),
+    }
 }
 
 /// Passes a backend's response on.
-fn deliver(
-    exchange: Exchange,
-    response: Response<Incoming>,
-    headed: Instant,
-    lease: Lease,
-) -> Response<ResponseBody> {
+fn deliver(exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
+    let Answer { response, headed, lease } = answer;
     let idle = lease.body_idle();
     let (mut parts, body) = response.into_parts();
     prepare_response(parts.status, &mut parts.headers);
@@ -109,15 +120,16 @@ impl<'a> Dispatch<'a> {
     async fn run(
         mut self,
         mut route: Rc<ShardRoute>,
-        mut request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Instant, Lease), Failure> {
+        request: &mut Option<Request<RequestBody>>,
+    ) -> Result<Answer, Failure> {
         let shard = self.client.shard();
         let mut now = self.exchange.arrived();
         let mut is_repeated = false;
         loop {
             let choice = match route.choose(now, &self.avoid, || shard.random()) {
                 Some(choice) => choice,
-                None => match self.wait(&route).await? {
+                // Boxed, as everything rare is: every request's future is copied into its connection once, in full size.
+                None => match Box::pin(self.wait(&route)).await? {
                     Some(choice) => choice,
                     None => {
                         (route, now) = (self.refresh()?, Instant::now());
@@ -129,14 +141,14 @@ impl<'a> Dispatch<'a> {
                 now = Instant::now();
                 self.exchange.counters().hold.record(now.saturating_duration_since(hold.began));
             }
-            let (again, lease) = match attempt(shard, &route, choice, request, now).await {
-                Attempt::Answered(response, headed, lease) => return Ok((response, headed, lease)),
-                Attempt::NotSent(request, lease) => (request, lease),
-                Attempt::Broken(Some(request), lease) if !is_repeated => {
+            let lease = match attempt(shard, &route, choice, request, now).await {
+                Attempt::Answered(answer) => return Ok(answer),
+                Attempt::NotSent(lease) => lease,
+                Attempt::Broken(lease) if request.is_some() && !is_repeated => {
                     is_repeated = true;
-                    (request, lease)
+                    lease
                 }
-                Attempt::Broken(_, _) => return Err(BROKEN),
+                Attempt::Broken(_) => return Err(BROKEN),
                 Attempt::TimedOut => return Err(TIMED_OUT),
                 Attempt::ClientFault => return Err(CLIENT_FAULT),
             };
@@ -147,7 +159,7 @@ impl<'a> Dispatch<'a> {
             lease.retried();
             self.avoid.push(lease.backend().state.id);
             drop(lease);
-            (request, route) = (again, self.refresh()?);
+            route = self.refresh()?;
         }
     }
 

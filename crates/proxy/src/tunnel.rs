@@ -1,37 +1,25 @@
 //! Connections that have become something else: WebSockets. Bytes are copied both ways until either side ends; the backend
 //! counts it in flight for as long, so that a drain waits for its last session.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
+use crate::attempt::Answer;
 use crate::body::ResponseBody;
 use crate::exchange::Exchange;
 use crate::headers::prepare_response;
-use crate::lease::Lease;
 
-/// An upgrade that the backend has agreed to.
-#[derive(Debug)]
-pub(crate) struct Tunnel {
-    pub(crate) client_side: OnUpgrade,
-    pub(crate) exchange: Exchange,
-    pub(crate) lease: Lease,
-    pub(crate) headed: Instant,
-}
-
-/// Answers the client's upgrade and connects both sides once it has got the answer.
-pub(crate) fn tunnel(tunnel: Tunnel, mut response: Response<Incoming>) -> Response<ResponseBody> {
+/// Answers the client's upgrade, which the backend has agreed to, and connects both sides once the client has the answer.
+pub(crate) fn tunnel(client_side: OnUpgrade, exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
+    let Answer { mut response, headed, lease } = answer;
     let backend_side = hyper::upgrade::on(&mut response);
     let (mut parts, _) = response.into_parts();
     prepare_response(parts.status, &mut parts.headers);
-    let mut delivery = tunnel.exchange.deliver(parts.status, tunnel.headed, tunnel.lease);
-    let client_side = tunnel.client_side;
+    let mut delivery = exchange.deliver(parts.status, headed, lease);
     tokio::task::spawn_local(async move {
         let (Ok(client), Ok(backend)) = tokio::join!(client_side, backend_side) else {
             return delivery.broke();

@@ -40,7 +40,8 @@ pub struct WorkloadStats {
     pub workload: String,
     /// Requests whose head was received.
     pub arrivals: u64,
-    /// Answered by a backend below status 500, and the body was delivered to its end.
+    /// Answered below status 500 and delivered to the end: by a backend, or by the proxy itself where a request may not be
+    /// passed on (4xx).
     pub completed: u64,
     /// Answered with 5xx (by a backend or by the proxy), or the response broke off.
     pub failed: u64,

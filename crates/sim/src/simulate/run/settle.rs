@@ -13,6 +13,7 @@ impl Simulation {
     /// Lets time pass until the fleet is what the plan wants, and stays so for a while.
     pub(super) fn settle(&mut self) -> Result<Duration, FailureKind> {
         let (began, bound, patience) = (self.now, self.liveness_bound(), self.patience());
+        // What was wanted, and when it changed or was there last.
         let mut wanted = (self.wanted(), began);
         let mut settled: Option<Timestamp> = None;
         let mut settled_once = None;
@@ -24,6 +25,7 @@ impl Simulation {
             if self.settled() {
                 let since = *settled.get_or_insert(self.now);
                 settled_once.get_or_insert(since);
+                wanted.1 = self.now;
                 if self.now.since(since) >= SETTLE_HOLD {
                     return Ok(since.since(began));
                 }
@@ -33,7 +35,7 @@ impl Simulation {
                 settled = None;
             }
         }
-        // A forecast that still expects what the faulty time taught it may keep moving, if the fleet keeps up with it.
+        // A forecast that still expects what the faulty time taught it may keep moving the plan, if the fleet keeps up.
         settled_once
             .map(|since| since.since(began))
             .ok_or_else(|| FailureKind::Unsettled { bound, state: self.state() })

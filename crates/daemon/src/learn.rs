@@ -22,7 +22,13 @@ pub(crate) fn demand(
         take_in(store, workload, import)?;
     }
     let key = SeriesKey::new(workload.name.as_str(), DEMAND);
-    let from = now - workload.step.saturating_mul(LEARN_STEPS_MAX);
+    let Some((last, _)) = store.last(&key).map_err(DaemonError::History)? else { return Ok(Vec::new()) };
+    let gap = now.since(last);
+    if gap > workload.step.saturating_mul(GAP_STEPS_NOTED) {
+        let workload = workload.name.as_str();
+        tracing::warn!(workload, "demand was last known {gap:.0?} ago; what was learned before may not hold");
+    }
+    let from = last - workload.step.saturating_mul(LEARN_STEPS_MAX);
     let samples = store.read(&key, from, now.align_down(workload.step)).map_err(DaemonError::History)?;
     // The step may have been another one when they were recorded.
     Ok(on_steps(workload, samples.into_iter().map(|(at, value)| (at, Some(value)))))
@@ -100,6 +106,8 @@ fn on_steps(
 const DEMAND: &str = "demand";
 /// Past steps that the forecaster learns from at a start: four weeks of minutes.
 const LEARN_STEPS_MAX: u32 = 40_320;
+/// Steps without any sample after which the gap is mentioned.
+const GAP_STEPS_NOTED: u32 = 1440;
 const IMPORT_BATCH: usize = 50_000;
 
 #[cfg(test)]

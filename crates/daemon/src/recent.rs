@@ -151,3 +151,37 @@ fn newest<T: Clone>(
 const EVENTS_MAX: usize = 2000;
 const PLANS_MAX: usize = 500;
 const STEPS_MAX: usize = 4000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(at_ms: i64, workload: Option<&str>) -> api::Event {
+        api::Event {
+            at_ms,
+            workload: workload.map(str::to_owned),
+            kind: "instance_ready".into(),
+            instance: None,
+            message: String::new(),
+            took_ms: None,
+        }
+    }
+
+    #[test]
+    fn events_come_newest_first_within_the_range_and_the_limit() {
+        let recent = Recent::new(Timestamp::from_millis(5));
+        (10..20).for_each(|at| recent.push_event(event(at, Some(if at % 2 == 0 { "web" } else { "api" }))));
+        let newest = recent.events(Some("web"), 12, 18, 2);
+        assert_eq!(newest.items.iter().map(|event| event.at_ms).collect::<Vec<_>>(), [16, 14]);
+        assert_eq!(newest.complete_since, Timestamp::from_millis(5));
+    }
+
+    #[test]
+    fn what_was_dropped_is_said_to_be_elsewhere() {
+        let recent = Recent::new(Timestamp::from_millis(0));
+        (0..EVENTS_MAX as i64 + 10).for_each(|at| recent.push_event(event(at, None)));
+        let newest = recent.events(None, i64::MIN, i64::MAX, usize::MAX);
+        assert_eq!(newest.items.len(), EVENTS_MAX);
+        assert_eq!(newest.complete_since, Timestamp::from_millis(11));
+    }
+}

@@ -224,3 +224,51 @@ const DAY: Duration = Duration::from_secs(86_400);
 const SAMPLES_KEPT: Duration = Duration::from_secs(400 * DAY.as_secs());
 const USAGE_KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
 const EVENTS_KEPT: Duration = Duration::from_secs(90 * DAY.as_secs());
+
+#[cfg(test)]
+mod tests {
+    use history::SeriesKey;
+
+    use super::*;
+
+    #[test]
+    fn what_was_handed_over_is_on_disk_when_the_recorder_is_gone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Arc::new(Store::open(dir.path()).expect("a store"));
+        let recorder = Recorder::start(store.clone()).expect("a thread");
+        let key = SeriesKey::new("web", "demand");
+        recorder.record(Record::Samples(vec![Sample::new(key.clone(), Timestamp::from_secs(1), 5.0)]));
+        recorder.record(Record::Value("a".into(), b"1".to_vec()));
+        recorder.record(Record::Value("a".into(), b"2".to_vec()));
+        let health = recorder.health();
+        drop(recorder);
+        assert_eq!(store.last(&key).expect("read"), Some((Timestamp::from_secs(1), 5.0)));
+        assert_eq!(store.get("a").expect("read"), Some(b"2".to_vec()));
+        assert_eq!(health.status().records_written, 2);
+    }
+
+    #[test]
+    fn a_record_that_can_never_be_written_holds_up_no_other() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Arc::new(Store::open(dir.path()).expect("a store"));
+        let recorder = Recorder::start(store.clone()).expect("a thread");
+        recorder.record(Record::Value(String::new(), Vec::new()));
+        recorder.record(Record::Samples(vec![Sample::new(
+            SeriesKey::new("web", "demand"),
+            Timestamp::from_secs(1),
+            f64::NAN,
+        )]));
+        let health = recorder.health();
+        drop(recorder);
+        let status = health.status();
+        assert_eq!((status.state, status.records_written), (api::HistoryState::Ok, 0));
+        assert!(status.records_dropped > 0);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_the_oldest_go_first() {
+        let mut records: Vec<u32> = (0..10).collect();
+        assert_eq!(trim(&mut records, 4), 6);
+        assert_eq!(records, [6, 7, 8, 9]);
+    }
+}

@@ -40,7 +40,13 @@ impl ControlLoop {
                 self.execute(index, action);
             }
             ActionKind::Promote { instance } => {
-                self.workloads[index].promoting.insert(*instance, Instant::now());
+                // Only a frozen one is a promotion to be measured; one that has just started is warm anyway.
+                let decided = Instant::now();
+                let snapshot = self.planner.snapshot();
+                let rows = snapshot.workload(&action.workload).map(|view| view.instances).unwrap_or_default();
+                if rows.iter().any(|row| row.id() == *instance && row.parked()) {
+                    self.workloads[index].promoting.insert(*instance, decided);
+                }
                 self.execute(index, action);
             }
             ActionKind::Park { .. } | ActionKind::Stop { .. } => self.execute(index, action),

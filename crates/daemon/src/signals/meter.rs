@@ -270,7 +270,7 @@ impl Meter {
                 });
             }
             // A backend that is new in the table is taken for healthy until the checks say otherwise.
-            if last.map_or(true, |last| last.healthy) != backend.healthy {
+            if last.is_none_or(|last| last.healthy) != backend.healthy {
                 observed.health.push(HealthChange { id: backend.id, healthy: backend.healthy });
             }
             self.backends.insert(

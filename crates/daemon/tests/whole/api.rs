@@ -4,14 +4,17 @@ use std::time::{Duration, SystemTime};
 
 use crate::support::{Load, Stage, eventually, request};
 
+/// Method, path, headers, body, and the status it must be answered with.
+type Case = (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static str, u16);
+
 const JSON: (&str, &str) = ("content-type", "application/json");
+const PIN: &str = r#"{"active":1,"author":"a","reason":"b"}"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nonsense_is_refused_with_a_hint() {
     let stage = Stage::new("");
     let _daemon = stage.start();
-    let pin = r#"{"active":1,"author":"a","reason":"b"}"#;
-    let cases: [(&str, &str, &[(&str, &str)], &str, u16); 22] = [
+    let cases: [Case; 22] = [
         ("GET", "/api/v1/nothing", &[], "", 404),
         ("GET", "/api/v1/workloads/nobody", &[], "", 404),
         ("GET", "/api/v1/workloads/%00", &[], "", 404),
@@ -26,12 +29,12 @@ async fn nonsense_is_refused_with_a_hint() {
         ("GET", "/api/v1/events?limit=0", &[], "", 400),
         ("GET", "/api/v1/events?workload=nobody", &[], "", 404),
         ("DELETE", "/api/v1/status", &[], "", 405),
-        ("PUT", "/api/v1/workloads/web/override", &[], pin, 415),
+        ("PUT", "/api/v1/workloads/web/override", &[], PIN, 415),
         ("PUT", "/api/v1/workloads/web/override", &[JSON], "{\"active\":", 400),
         ("PUT", "/api/v1/workloads/web/override", &[JSON], r#"{"active":-1,"author":"a","reason":"b"}"#, 400),
         ("PUT", "/api/v1/workloads/web/override", &[JSON], r#"{"active":99,"author":"a","reason":"b"}"#, 400),
         ("PUT", "/api/v1/workloads/web/override", &[JSON], r#"{"actve":1,"author":"a","reason":"b"}"#, 400),
-        ("PUT", "/api/v1/workloads/nobody/override", &[JSON], pin, 404),
+        ("PUT", "/api/v1/workloads/nobody/override", &[JSON], PIN, 404),
         ("POST", "/api/v1/workloads/web/samples", &[JSON], r#"{"samples":[{"at_ms":0,"demand":1}]}"#, 409),
         ("GET", "/api/v1/status", &[("host", "evil.example")], "", 421),
     ];

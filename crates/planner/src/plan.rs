@@ -118,6 +118,9 @@ pub struct Inputs<'a> {
     pub active_before: u32,
     /// Active and standby instances wanted by the plan before this one.
     pub total_before: u32,
+    /// The most active and standby instances that were needed within the last cold lead time or two. What was needed so
+    /// lately is not stopped: its start would hardly be over.
+    pub total_lately: u32,
     /// Nothing is known about demand: keep what runs.
     pub keep_all: bool,
     /// Scale-in is blocked: why, and until when at most.
@@ -260,7 +263,8 @@ impl Draft<'_> {
             forecast_total,
         );
         let need = forecast_total.max(active);
-        let call = Call { need, keep: self.count(numbers.forecast_keep) };
+        let keep = self.count(numbers.forecast_keep).max(self.inputs.total_lately);
+        let call = Call { need, keep };
         let total = settle(self.inputs.total_before, call);
         if total > need {
             self.reasons
@@ -415,6 +419,7 @@ mod tests {
             },
             active_before: 3,
             total_before: 4,
+            total_lately: 0,
             keep_all: false,
             guard: None,
             pinned: None,
@@ -460,6 +465,16 @@ mod tests {
         assert_eq!((plan.active_wanted, plan.total_wanted()), (5, 8));
         assert!(says(&plan, "1 active instance is not demoted"));
         assert!(says(&plan, "2 standbys are not stopped"));
+    }
+
+    #[test]
+    fn what_was_needed_just_now_is_not_stopped() {
+        let policy = policy();
+        let mut inputs = inputs(&policy);
+        (inputs.total_before, inputs.total_lately) = (9, 8);
+        assert_eq!(plan(&inputs).total_wanted(), 8);
+        inputs.total_before = 6;
+        assert_eq!(plan(&inputs).total_wanted(), 6, "it is no reason to start");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::event::DecisionOverride;
 use crate::fleet::{Fleet, count};
 use crate::instance::{Instance, Role};
 use crate::outlook::Outlook;
-use crate::plan::{Inputs, Plan, plan};
+use crate::plan::{Inputs, Plan, instances_for, plan};
 use crate::policy::{Mode, WorkloadPolicy};
 use crate::reason::{Reason, Trigger};
 use crate::reconcile::Want;
@@ -27,6 +27,8 @@ pub(crate) struct Workload {
     pub(crate) fleet: Fleet,
     pub(crate) plan: Option<Plan>,
     pub(crate) pinned: Option<DecisionOverride>,
+    /// The most instances needed in this stretch of one cold lead time and in the one before, and when this one began.
+    needed: (u32, u32, Timestamp),
     /// When the next regular plan is due, on the internal clock.
     tick_at: Timestamp,
 }
@@ -40,6 +42,7 @@ impl Workload {
             fleet: Fleet::default(),
             plan: None,
             pinned: None,
+            needed: (0, 0, shared.clock.internal()),
             tick_at: shared.clock.internal(),
         }
     }
@@ -88,6 +91,7 @@ impl Workload {
             numbers,
             active_before,
             total_before,
+            total_lately: self.needed.0.max(self.needed.1),
             keep_all: blind,
             guard,
             pinned: self.pinned.as_ref(),
@@ -95,9 +99,21 @@ impl Workload {
         });
         plan.reasons.append(&mut self.fleet.notes);
         self.outlook.decided(plan.active_wanted);
+        self.remember_need(now, &plan);
         self.plan = Some(plan);
         self.tick_at = now.saturating_add(self.policy.tick);
         self.carry_out(shared);
+    }
+
+    fn remember_need(&mut self, now: Timestamp, plan: &Plan) {
+        let (this, _, began) = self.needed;
+        if now.since(began) > self.outlook.lead_cold.estimate() {
+            self.needed = (0, this, now);
+        }
+        let max = self.policy.replicas_max;
+        let need =
+            instances_for(plan.inputs.forecast_total, plan.inputs.capacity, max).max(plan.active_wanted);
+        self.needed.0 = self.needed.0.max(need.min(max));
     }
 
     /// Gives the orders that the plan in force still needs.

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
@@ -18,6 +17,7 @@ use crate::body::{RequestBody, Upload};
 use crate::headers::is_idempotent;
 use crate::lease::Lease;
 use crate::shard::Shard;
+use crate::stream::Stream;
 use crate::view::{Choice, ShardRoute};
 
 /// A response head, the moment it came, and the use of the backend that its body is still to come from.
@@ -160,7 +160,7 @@ async fn connect(shard: &Shard, route: &ShardRoute, lease: &Lease) -> io::Result
     let opening = timeout(route.spec.timeouts.connect, TcpStream::connect(lease.backend().state.addr));
     let stream = opening.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     stream.set_nodelay(true)?;
-    let handshake = shard.client_builder().handshake(TokioIo::new(stream)).await;
+    let handshake = shard.client_builder().handshake(Stream::new(stream)).await;
     let (sender, connection): (_, http1::Connection<_, RequestBody>) = handshake.map_err(io::Error::other)?;
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.with_upgrades().await {

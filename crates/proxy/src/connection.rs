@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::forward::serve;
 use crate::headers::ClientNames;
 use crate::listener::Listener;
 use crate::shard::Shard;
+use crate::stream::Stream;
 use crate::view::ShardRoute;
 
 /// A client connection, as its requests and its listener see it.
@@ -117,7 +117,7 @@ impl ClientConnection {
         let shard = Rc::clone(self.shard());
         let service = service_fn(|request| serve(&self, request));
         let mut connection =
-            pin!(shard.server_builder().serve_connection_with_upgrades(TokioIo::new(stream), service));
+            pin!(shard.server_builder().serve_connection_with_upgrades(Stream::new(stream), service));
         let mut fate = Fate::Open;
         let ended = std::future::poll_fn(|cx| {
             if fate != self.fate.get() {

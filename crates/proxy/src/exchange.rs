@@ -44,6 +44,10 @@ impl Exchange {
         self.route.counters()
     }
 
+    pub(crate) fn client(&self) -> &ClientConnection {
+        &self.client
+    }
+
     pub(crate) fn arrived(&self) -> Instant {
         self.arrived
     }

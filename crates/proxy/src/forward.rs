@@ -26,31 +26,58 @@ use crate::view::{Choice, ShardRoute};
 /// state for every request.
 pub(crate) fn serve(
     client: &Rc<ClientConnection>,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<> {
     let arrived = Instant::now();
-    let prepared = client.route().map(|route| {
+    let mut prepared = client.route().map(|route| Prepared::new(client, route, request, arrived));
+    async move {
+        // Worked on in place: moving it out would keep a second copy in the future.
+        let answer = match &mut prepared {
+            Some(Prepared { refused: None, exchange, route, request, .. }) => {
+                route.deposit();
+                Dispatch::new(exchange).run(Rc::clone(route), request).await
+            }
+            Some(Prepared { refused: Some(status), .. }) => {
+                Err(Failure::Status(*status, "the request cannot be passed on\n"))
+            }
+            None => Err(NO_ROUTE),
+        };
+        Ok(match (prepared, answer) {
+            (Some(prepared), answer) => conclude(prepared.exchange, answer, prepared.client_side),
+            (None, _) => own_response(StatusCode::SERVICE_UNAVAILABLE, "no route\n"),
+        })
+    }
+}
+
+/// A request as it is to be sent, or why it is not.
+struct Prepared {
+    route: Rc<ShardRoute>,
+    exchange: Exchange,
+    request: Option<Request<RequestBody>>,
+    refused: Option<StatusCode>,
+    /// The client's end of the WebSocket that it asks for.
+    client_side: Option<OnUpgrade>,
+}
+
+impl Prepared {
+    fn new(
+        client: &Rc<ClientConnection>,
+        route: Rc<ShardRoute>,
+        mut request: Request<Incoming>,
+        arrived: Instant,
+    ) -> Self {
         let exchange = Exchange::begin(client, &route, arrived);
         let client_side = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
         let upgrade = prepare_request(&mut parts, client.names());
         let body = RequestBody::new(body, route.spec.timeouts.body_idle, client);
-        let outgoing = upgrade.map(|upgrade| (Request::from_parts(parts, body), upgrade, client_side));
-        (route, exchange, outgoing)
-    });
-    let client = Rc::clone(client);
-    async move {
-        Ok(match prepared {
-            None => own_response(StatusCode::SERVICE_UNAVAILABLE, "no route\n"),
-            Some((_, exchange, Err(status))) => exchange.answer(status, "the request cannot be passed on\n"),
-            Some((route, exchange, Ok((request, upgrade, client_side)))) => {
-                route.deposit();
-                let mut request = Some(request);
-                let answer = Dispatch::new(&client, &exchange).run(route, &mut request).await;
-                let client_side = client_side.filter(|_| upgrade == Upgrade::WebSocket);
-                conclude(exchange, answer, client_side)
-            }
-        })
+        Self {
+            route,
+            exchange,
+            request: Some(Request::from_parts(parts, body)),
+            refused: upgrade.err(),
+            client_side: client_side.filter(|_| upgrade == Ok(Upgrade::WebSocket)),
+        }
     }
 }
 
@@ -99,7 +126,6 @@ enum Failure {
 
 /// The search for an answer to one request.
 struct Dispatch<'a> {
-    client: &'a Rc<ClientConnection>,
     exchange: &'a Exchange,
     /// Backends that failed it.
     avoid: Vec<u64>,
@@ -113,16 +139,16 @@ struct Hold {
 }
 
 impl<'a> Dispatch<'a> {
-    fn new(client: &'a Rc<ClientConnection>, exchange: &'a Exchange) -> Self {
-        Self { client, exchange, avoid: Vec::new(), hold: None }
+    fn new(exchange: &'a Exchange) -> Self {
+        Self { exchange, avoid: Vec::new(), hold: None }
     }
 
     async fn run(
-        mut self,
+        &mut self,
         mut route: Rc<ShardRoute>,
         request: &mut Option<Request<RequestBody>>,
     ) -> Result<Answer, Failure> {
-        let shard = self.client.shard();
+        let shard = self.exchange.client().shard();
         let mut now = self.exchange.arrived();
         let mut is_repeated = false;
         loop {
@@ -165,7 +191,7 @@ impl<'a> Dispatch<'a> {
 
     /// The route as the newest table has it.
     fn refresh(&self) -> Result<Rc<ShardRoute>, Failure> {
-        self.client.route().ok_or(NO_ROUTE)
+        self.exchange.client().route().ok_or(NO_ROUTE)
     }
 
     /// Waits until something may have changed: then None; or until a backend is reserved for this request.
@@ -188,7 +214,7 @@ impl<'a> Dispatch<'a> {
         let mut grant = hold.ticket.listen();
         // What became free before the ticket was in line was handed to nobody.
         let now = Instant::now();
-        if let Some(choice) = route.choose(now, &self.avoid, || self.client.shard().random()) {
+        if let Some(choice) = route.choose(now, &self.avoid, || self.exchange.client().shard().random()) {
             return Ok(Some(choice));
         }
         let deadline = hold.began + route.spec.hold;
@@ -207,7 +233,7 @@ impl<'a> Dispatch<'a> {
 
     /// Turns a reserved slot into a choice, unless the backend has left the table meanwhile.
     fn redeem(&self, slot: crate::state::Slot) -> Option<Choice> {
-        let route = self.client.route()?;
+        let route = self.exchange.client().route()?;
         let backend = Rc::clone(route.backend_of(&slot.backend)?);
         let usable = backend.state.is_usable(route.process().elapsed(Instant::now()));
         usable.then_some(Choice { backend, slot: Some(slot) })

@@ -32,6 +32,7 @@ mod server;
 mod shard;
 mod socket;
 mod state;
+mod stream;
 mod tunnel;
 mod view;
 

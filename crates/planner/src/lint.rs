@@ -103,8 +103,8 @@ impl Lint<'_, '_> {
             format!("{total} wanted, more than replicas_max")
         });
         if view.pinned.is_none() && !plan.pinned() {
-            self.require(total >= policy.replicas_min, None, || {
-                format!("{total} wanted, less than replicas_min")
+            self.require(plan.active_wanted >= policy.replicas_min, None, || {
+                format!("{} active wanted, less than replicas_min", plan.active_wanted)
             });
             let standby = plan.standby_wanted;
             self.require(standby <= policy.standby_max, None, || {

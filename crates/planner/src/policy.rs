@@ -50,7 +50,7 @@ pub struct WorkloadPolicy {
     pub tick: Duration,
     /// For calendar effects; `None`: seasons come from the data only. Default `None`.
     pub time_zone: Option<TimeZone>,
-    /// Active plus standby instances, at least. Default 1.
+    /// Active instances, at least; 0 lets everything stop. Default 1.
     pub replicas_min: u32,
     /// Active plus standby instances, at most. Default 1,000.
     pub replicas_max: u32,

@@ -3,13 +3,15 @@
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::commands::{explain, forecast, load, overrides, proxy, replay, run, sample_service, status};
+use crate::commands::{
+    explain, forecast, load, overrides, proxy, replay, run, sample_service, simulate, status,
+};
 use crate::demo;
 use crate::failure::Failure;
 
 /// Keeps capacity ready just before demand needs it.
 #[derive(Parser, Debug)]
-#[command(name = "foreshadow", version, about, max_term_width = 100)]
+#[command(name = "foreshadow", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -25,6 +27,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Forecast a recorded series as quantiles
     Forecast(forecast::ForecastArgs),
+    /// Throw faults at the planner on virtual time, one bad day for each seed
+    Simulate(simulate::SimulateArgs),
     /// Show a running daemon at a glance
     Status(status::StatusArgs),
     /// Show what was decided for a workload, from what, and why
@@ -52,7 +56,8 @@ struct Environment {
 
 /// Parses the command line and does what it says. clap itself ends the process, with code 2, when it does not parse.
 pub(crate) fn run() -> Result<(), Failure> {
-    let environment = Environment { log: std::env::var("FORESHADOW_LOG").ok(), user: std::env::var("USER").ok() };
+    let environment =
+        Environment { log: std::env::var("FORESHADOW_LOG").ok(), user: std::env::var("USER").ok() };
     let command = Cli::parse().command;
     log_to_stderr(&command, environment.log.as_deref())?;
     match command {
@@ -60,6 +65,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Forecast(args) => forecast::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Override(args) => overrides::run(&args, environment.user),
@@ -76,6 +82,7 @@ fn log_to_stderr(command: &Command, filter: Option<&str>) -> Result<(), Failure>
         Command::Demo(_)
         | Command::Replay(_)
         | Command::Forecast(_)
+        | Command::Simulate(_)
         | Command::Status(_)
         | Command::Explain(_)
         | Command::Override(_)
@@ -83,7 +90,9 @@ fn log_to_stderr(command: &Command, filter: Option<&str>) -> Result<(), Failure>
         | Command::Load(_) => "error",
     };
     let filter = EnvFilter::try_new(filter.unwrap_or(default)).map_err(|error| {
-        Failure::usage(format!("FORESHADOW_LOG cannot be understood ({error}); write for example `info` or `daemon=debug`"))
+        Failure::usage(format!(
+            "FORESHADOW_LOG cannot be understood ({error}); write for example `info` or `daemon=debug`"
+        ))
     })?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -6,11 +6,13 @@
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::time::Duration;
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Tables never become wider than this when the terminal's width is unknown.
 const WIDTH_DEFAULT: u16 = 80;
+/// One line under the header, nothing else.
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 /// Progress bars are redrawn this often while nothing happens.
 const TICK: Duration = Duration::from_millis(120);
 
@@ -66,7 +68,7 @@ pub(crate) fn spinner(message: &'static str) -> ProgressBar {
 /// An empty table with a header; the first column is text, all others are numbers and stand to the right.
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic);
     if !io::stdout().is_terminal() {
         table.set_width(WIDTH_DEFAULT);
     }

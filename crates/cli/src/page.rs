@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 
 use plotly::common::{Font, Title};
+use plotly::configuration::DisplayModeBar;
 use plotly::layout::{Axis, HoverMode, Legend, Margin};
 use plotly::{Configuration, Layout, Plot};
 
@@ -26,10 +27,6 @@ pub(crate) mod colour {
     pub(crate) const FORECAST: &str = "#009e73";
     /// A forecast's band.
     pub(crate) const BAND: &str = "rgba(0,158,115,0.20)";
-    /// Failed requests.
-    pub(crate) const FAILED: &str = "#b2182b";
-    /// Late requests.
-    pub(crate) const LATE: &str = "#e69f00";
     /// A bound or an ideal.
     pub(crate) const BOUND: &str = "#7a7a7a";
 }
@@ -149,7 +146,13 @@ pub(crate) fn layout(title: &str, x: &str, y: &str) -> Layout {
         .font(Font::new().family("system-ui, sans-serif").size(13))
         .x_axis(axis(x))
         .y_axis(axis(y).range_mode(plotly::layout::RangeMode::ToZero))
-        .legend(Legend::new().orientation(plotly::common::Orientation::Horizontal).x(0.0).y(1.0).y_anchor(plotly::common::Anchor::Bottom))
+        .legend(
+            Legend::new()
+                .orientation(plotly::common::Orientation::Horizontal)
+                .x(0.0)
+                .y(1.0)
+                .y_anchor(plotly::common::Anchor::Bottom),
+        )
         .hover_mode(HoverMode::XUnified)
         .paper_background_color("white")
         .plot_background_color("white")
@@ -163,7 +166,7 @@ pub(crate) fn axis(title: &str) -> Axis {
 
 /// The behaviour all plots share.
 pub(crate) fn configuration() -> Configuration {
-    Configuration::new().responsive(true).display_logo(false)
+    Configuration::new().responsive(true).display_logo(false).display_mode_bar(DisplayModeBar::Hover)
 }
 
 /// Text as it may stand in HTML.

@@ -82,7 +82,8 @@ const HEAD_BYTES: u64 = 64 * 1024;
 
 /// Looks at the first cell of the first row. What is neither is for the parser to refuse.
 fn clock(head: &[u8]) -> Clock {
-    let first_cell = head.split(|byte| *byte == b'\n').nth(1).and_then(|row| row.split(|byte| *byte == b',').next());
+    let first_cell =
+        head.split(|byte| *byte == b'\n').nth(1).and_then(|row| row.split(|byte| *byte == b',').next());
     let number = first_cell
         .and_then(|cell| std::str::from_utf8(cell).ok())
         .is_some_and(|cell| cell.trim().trim_matches('"').parse::<f64>().is_ok());
@@ -109,9 +110,12 @@ mod tests {
     #[test]
     fn timestamps_are_written_back_as_they_were_read() {
         let file = parse(PLAIN, &Options::default()).unwrap();
-        let written: Vec<_> = file.trace.series[0].points.iter().map(|(at, _)| file.clock.write(*at)).collect();
+        let written: Vec<_> =
+            file.trace.series[0].points.iter().map(|(at, _)| file.clock.write(*at)).collect();
         assert_eq!(written, ["10", "20", "30.5"]);
-        let iso = parse(&b"timestamp,v\n2020-01-01T00:00:00Z,1\n2020-01-01T00:00:01Z,1\n"[..], &Options::default()).unwrap();
+        let iso =
+            parse(&b"timestamp,v\n2020-01-01T00:00:00Z,1\n2020-01-01T00:00:01Z,1\n"[..], &Options::default())
+                .unwrap();
         assert_eq!(iso.clock.write(iso.trace.series[0].points[0].0), "2020-01-01T00:00:00Z");
     }
 

@@ -27,8 +27,9 @@ pub(crate) fn duration_or_zero(text: &str) -> Result<Duration, String> {
     if text.parse::<f64>().is_ok_and(|number| number != 0.0) {
         return Err(format!("`{text}` has no unit; write `{text}s`, `{text}m` or `{text}h`"));
     }
-    let value = humantime::parse_duration(text)
-        .map_err(|error| format!("`{text}` is not a duration ({error}); write for example `30s`, `5m` or `1h 30m`"))?;
+    let value = humantime::parse_duration(text).map_err(|error| {
+        format!("`{text}` is not a duration ({error}); write for example `30s`, `5m` or `1h 30m`")
+    })?;
     if value > DURATION_MAX {
         return Err(format!("`{text}` is longer than {}", humantime::format_duration(DURATION_MAX)));
     }

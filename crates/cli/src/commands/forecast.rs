@@ -15,9 +15,9 @@ use forecast::{Config, Forecast, Forecaster, HORIZON_STEPS_MAX, Timestamp, Trust
 use jiff::tz::TimeZone;
 
 use crate::failure::{Failure, OrFail};
+use crate::output;
 use crate::trace_file::{self, Clock, TraceFile};
 use crate::values::{self, Quantiles};
-use crate::output;
 
 /// Options of `forecast`.
 #[derive(Args, Clone, Debug)]
@@ -89,7 +89,8 @@ pub(crate) fn run(args: &ForecastArgs) -> Result<(), Failure> {
     let options = Options { column: args.column.clone(), series: args.series.clone(), ..Options::default() };
     let file = trace_file::read(&args.file, &options)?;
     if file.trace.series.len() > 1 && !args.all_series {
-        let names: Vec<_> = file.trace.series.iter().take(5).filter_map(|series| series.name.as_deref()).collect();
+        let names: Vec<_> =
+            file.trace.series.iter().take(5).filter_map(|series| series.name.as_deref()).collect();
         return Err(Failure::usage(format!(
             "{} has {} series ({}, ..); choose one with --series or take them all with --all-series",
             args.file.display(),
@@ -151,7 +152,12 @@ fn config(args: &ForecastArgs, file: &TraceFile) -> Result<Config, Failure> {
 }
 
 /// Streams one series and forecasts at each moment asked for.
-fn issue(series: &Series, config: &Config, args: &ForecastArgs, issued: &mut Vec<Issued>) -> Result<(), Failure> {
+fn issue(
+    series: &Series,
+    config: &Config,
+    args: &ForecastArgs,
+    issued: &mut Vec<Issued>,
+) -> Result<(), Failure> {
     let Some(&(origin, _)) = series.points.first() else { return Ok(()) };
     let grid = Grid { origin, step: config.step };
     let mut moments = args.as_of.clone();
@@ -206,7 +212,8 @@ fn at_moment(
     }
     let first_future = grid.slot_from(as_of);
     if first_future > next {
-        copy.observe(grid.start(first_future - 1), None).or_failed("cannot skip the missing steps before --as-of")?;
+        copy.observe(grid.start(first_future - 1), None)
+            .or_failed("cannot skip the missing steps before --as-of")?;
     }
     let forecast = copy.forecast(steps(args.horizon, grid.step), &args.quantiles.0);
     Ok(Issued { as_of, series: None, trust: copy.trust(), forecast })

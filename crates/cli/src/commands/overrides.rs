@@ -77,9 +77,9 @@ fn set(args: &SetArgs, user: Option<String>) -> Result<(), Failure> {
     };
     let set = args.remote.ask(|client| async move { client.set_override(&args.workload, &request).await })?;
     let count = |count: Option<u32>| count.map_or("as planned".to_owned(), |count| count.to_string());
-    let until = set.expires_at_ms.map_or("until it is cleared".to_owned(), |at| {
-        format!("until {}", Timestamp::from_millis(at))
-    });
+    let until = set
+        .expires_at_ms
+        .map_or("until it is cleared".to_owned(), |at| format!("until {}", Timestamp::from_millis(at)));
     Ok(output::print(&format!(
         "{}: active {}, standby {}, {until}\n",
         set.workload,

@@ -115,7 +115,8 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
             events.display()
         )));
     }
-    let options = trace::Options { column: args.column.clone(), series: args.series.clone(), ..Default::default() };
+    let options =
+        trace::Options { column: args.column.clone(), series: args.series.clone(), ..Default::default() };
     let file = trace_file::read(&args.file, &options)?;
     let series = only(&file, &args.file)?;
     let demand = Demand::from_points(&series.points, file.trace.step)
@@ -149,7 +150,8 @@ fn write_outputs(args: &ReplayArgs, replayed: &Replayed) -> Result<(), Failure> 
         write_decisions(path, replayed).or_failed(format!("cannot write {}", path.display()))?;
     }
     if let Some(path) = &args.json {
-        let json = serde_json::to_string_pretty(&score::json(replayed)).or_failed("cannot print the scores")?;
+        let json =
+            serde_json::to_string_pretty(&score::json(replayed)).or_failed("cannot print the scores")?;
         std::fs::write(path, json + "\n").or_failed(format!("cannot write {}", path.display()))?;
     }
     if let Some(path) = &args.html {
@@ -187,7 +189,8 @@ fn only<'a>(file: &'a TraceFile, path: &Path) -> Result<&'a Series, Failure> {
 }
 
 fn replay_options(args: &ReplayArgs, file: &TraceFile) -> Result<Options, Failure> {
-    let configured = args.workload.as_deref().map(|path| configured(path, args.name.as_deref())).transpose()?;
+    let configured =
+        args.workload.as_deref().map(|path| configured(path, args.name.as_deref())).transpose()?;
     let from = |pick: &dyn Fn(&WorkloadConfig) -> Duration| configured.as_ref().map(pick);
     let capacity = args.capacity.or(configured.as_ref().map(|workload| match workload.capacity {
         CapacityConfig::Pinned(capacity) | CapacityConfig::LearnFrom(capacity) => capacity,
@@ -247,7 +250,9 @@ fn configured(path: &Path, name: Option<&str>) -> Result<WorkloadConfig, Failure
         None if names.len() == 1 => workloads.next(),
         None => None,
     };
-    found.ok_or_else(|| Failure::usage(format!("choose a workload of {shown} with --name: {}", names.join(", "))))
+    found.ok_or_else(|| {
+        Failure::usage(format!("choose a workload of {shown} with --name: {}", names.join(", ")))
+    })
 }
 
 fn kinds(policies: &[Policies]) -> Vec<PolicyKind> {

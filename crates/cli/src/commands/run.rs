@@ -31,8 +31,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     if args.check {
         return Ok(output::print(&format!("{name}: ok, {} workload(s)\n", config.workloads.len()))?);
     }
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().or_failed("cannot start an async runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .or_failed("cannot start an async runtime")?;
     runtime.block_on(serve(args, config))
 }
 

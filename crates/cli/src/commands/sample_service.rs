@@ -161,7 +161,9 @@ struct Waiting<'a>(&'a AtomicUsize);
 impl Waiting<'_> {
     fn enter(waiting: &AtomicUsize, waiting_max: usize) -> Option<Waiting<'_>> {
         waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < waiting_max).then_some(count + 1))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+                (count < waiting_max).then_some(count + 1)
+            })
             .ok()
             .map(|_| Waiting(waiting))
     }

@@ -58,6 +58,9 @@ pub(crate) struct DemoArgs {
     /// More or fewer requests for each recorded one
     #[arg(long, hide = true, value_parser = values::positive)]
     scale: Option<f64>,
+    /// Another error budget
+    #[arg(long, hide = true, value_parser = values::open_share)]
+    budget: Option<f64>,
     /// Another length of a run
     #[arg(long, hide = true, value_parser = values::duration)]
     length: Option<Duration>,
@@ -67,9 +70,12 @@ pub(crate) struct DemoArgs {
 pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
     writable(args)?;
     let script = script(args);
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().or_failed("cannot start an async runtime")?;
-    let folder = tempfile::Builder::new().prefix("foreshadow-demo-").tempdir().or_failed("cannot make a folder")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .or_failed("cannot start an async runtime")?;
+    let folder =
+        tempfile::Builder::new().prefix("foreshadow-demo-").tempdir().or_failed("cannot make a folder")?;
     runtime.block_on(perform(args, &script, folder.path()))
 }
 
@@ -91,6 +97,7 @@ fn script(args: &DemoArgs) -> Script {
     script.from = args.from.unwrap_or(script.from);
     script.speedup = args.speedup.unwrap_or(script.speedup);
     script.scale = args.scale.unwrap_or(script.scale);
+    script.error_budget = args.budget.unwrap_or(script.error_budget);
     script.length = args.length.unwrap_or(script.length);
     script
 }
@@ -138,7 +145,8 @@ fn announce(script: &Script, trace: &Trace, load: &Schedule, addresses: Addresse
 /// Prints and writes the verdict.
 fn conclude(args: &DemoArgs, scene: &Scene<'_>, rival: &Played, ours: &Played) -> Result<(), Failure> {
     let initial = initial(scene.script, scene.trace);
-    let verdict = Verdict::new(scene.script, rival, ours, scene.load, initial).or_failed("cannot score the runs")?;
+    let verdict =
+        Verdict::new(scene.script, rival, ours, scene.load, initial).or_failed("cannot score the runs")?;
     let mut text = format!("{}\n\n{}\n", verdict.table(), verdict.sentence());
     if !args.no_report {
         report::build(scene.script, &verdict, rival, ours, scene.load)

@@ -17,7 +17,7 @@ pub(crate) struct Script {
     pub(crate) scale: f64,
     /// Scored length of one run.
     pub(crate) length: Duration,
-    /// Unscored load before it, on the fixed number of instances that both begin with.
+    /// Unscored load before it, for each policy to find its footing from the instances that both begin with.
     pub(crate) lead_in: Duration,
     /// How much of the trace before the run foreshadow learns from.
     pub(crate) history: Duration,
@@ -53,32 +53,39 @@ impl Script {
     /// The demo as it is shown.
     pub(crate) fn new(seed: u64) -> Script {
         Script {
-            // Tuesday, 29 August 1995, 06:30 at the Kennedy Space Center: the morning ramp of an ordinary weekday.
-            from: Timestamp::from_millis(809_692_200_000),
-            speedup: 60.0,
-            scale: 4.0,
-            length: Duration::from_secs(65),
-            lead_in: Duration::from_secs(4),
+            // Monday, 28 August 1995, 06:30 at the Kennedy Space Center: an ordinary weekday morning, demand trebles.
+            from: Timestamp::from_millis(809_605_800_000),
+            // Fast enough to see three hours of it in a minute; a start-up then stands for 12 minutes, as that of a large model does.
+            speedup: 180.0,
+            // Enough requests for the noise of single ones to matter less than the morning.
+            scale: 3.0,
+            length: Duration::from_secs(60),
+            lead_in: Duration::from_secs(8),
             history: Duration::from_secs(27 * 24 * 3600),
             step: Duration::from_secs(1),
             tick: Duration::from_millis(100),
             hold: Duration::from_secs(1),
-            slots: 4,
-            service_time: Duration::from_millis(80),
+            slots: 2,
+            service_time: Duration::from_millis(40),
             queue: 16,
             startup: Duration::from_secs(4),
             bound: Duration::from_millis(250),
             timeout: Duration::from_secs(2),
             replicas_max: 24,
-            error_budget: 0.001,
+            error_budget: 0.002,
             standby_price: 0.2,
             seed,
         }
     }
 
-    /// Requests a second one instance can serve, exactly.
+    /// Requests a second one instance serves at the very most.
     pub(crate) fn capacity(&self) -> f64 {
         f64::from(self.slots) / self.service_time.as_secs_f64()
+    }
+
+    /// Requests a second one instance serves within the latency bound: beyond it random arrivals queue too long.
+    pub(crate) fn capacity_within_bound(&self) -> f64 {
+        UTILISATION_BOUND * self.capacity()
     }
 
     /// What a duration of the demo stands for in the trace.
@@ -94,5 +101,7 @@ impl Script {
 
 /// The same reference for both: HPA's usual aim of 70 % of what an instance can really do sets the number they begin with.
 pub(crate) const UTILISATION_TARGET: f64 = 0.7;
+/// Share of its capacity at which an instance still answers within the bound, for two slots, random arrivals, and as many instances as here.
+pub(crate) const UTILISATION_BOUND: f64 = 0.9;
 /// HPA reads a metric that averages over this long in the trace's time, as `rate(..[1m])` does.
 pub(crate) const HPA_METRIC_WINDOW: Duration = Duration::from_secs(60);

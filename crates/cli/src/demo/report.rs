@@ -8,7 +8,7 @@ use plotly::layout::{AxisType, BarMode};
 use plotly::{Bar, Layout, Plot, Scatter};
 
 use super::meter::Look;
-use super::plan::{HPA_METRIC_WINDOW, Script, UTILISATION_TARGET};
+use super::plan::{HPA_METRIC_WINDOW, Script, UTILISATION_BOUND, UTILISATION_TARGET};
 use super::run::Played;
 use super::verdict::Verdict;
 use crate::loadgen::schedule::Schedule;
@@ -21,7 +21,13 @@ const DEMAND_WINDOW: Duration = Duration::from_millis(500);
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// Builds the page.
-pub(crate) fn build(script: &Script, verdict: &Verdict, rival: &Played, ours: &Played, load: &Schedule) -> Page {
+pub(crate) fn build(
+    script: &Script,
+    verdict: &Verdict,
+    rival: &Played,
+    ours: &Played,
+    load: &Schedule,
+) -> Page {
     let mut page = Page::new("foreshadow beside HPA on a real morning");
     page.lead(&verdict.sentence());
     page.figures(&figures(verdict));
@@ -45,7 +51,11 @@ pub(crate) fn build(script: &Script, verdict: &Verdict, rival: &Played, ours: &P
         "The same processes and the same proxy under the rule of Kubernetes' autoscaler, which reacts to what has already come.",
     );
     page.heading("What users saw");
-    page.plot(&missed_plot(script, rival, ours), 320, "Requests of each second that failed or were answered after the bound.");
+    page.plot(
+        &missed_plot(script, rival, ours),
+        320,
+        "Requests of each second that failed or were answered after the bound.",
+    );
     page.plot(
         &latency_plot(script, rival, ours),
         320,
@@ -79,7 +89,11 @@ fn figures(verdict: &Verdict) -> Vec<(String, &'static str, String)> {
     let (rival, ours) = (&verdict.rival, &verdict.foreshadow);
     let p99 = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.0} ms"));
     let mut figures = vec![
-        (output::grouped(ours.missed()), "failed or late requests", format!("HPA: {}", output::grouped(rival.missed()))),
+        (
+            output::grouped(ours.missed()),
+            "failed or late requests",
+            format!("HPA: {}", output::grouped(rival.missed())),
+        ),
         (format!("{:.0}", ours.cost), "instance-seconds paid", format!("HPA: {:.0}", rival.cost)),
         (p99(ours.totals.p99_ms), "latency, 99th percentile", format!("HPA: {}", p99(rival.totals.p99_ms))),
     ];
@@ -134,7 +148,10 @@ fn capacity_plot(
     );
     let (times, demand) = demand(script, load);
     plot.add_trace(
-        Scatter::new(times, demand).name("demand").mode(Mode::Lines).line(Line::new().color(colour::DEMAND).width(1.6)),
+        Scatter::new(times, demand)
+            .name("demand")
+            .mode(Mode::Lines)
+            .line(Line::new().color(colour::DEMAND).width(1.6)),
     );
     plot.set_layout(with_range(layout(title, "", "requests/s"), highest));
     plot.set_configuration(configuration());
@@ -146,7 +163,9 @@ fn missed_plot(script: &Script, rival: &Played, ours: &Played) -> Plot {
     for (name, played, color) in [("HPA", rival, colour::RIVAL), ("foreshadow", ours, colour::FORESHADOW)] {
         let windows = played.record.windows(script.length, WINDOW, script.bound);
         let missed: Vec<u64> = windows.iter().map(|window| window.failed + window.late).collect();
-        plot.add_trace(Bar::new(seconds(script, windows.len()), missed).name(name).marker(Marker::new().color(color)));
+        plot.add_trace(
+            Bar::new(seconds(script, windows.len()), missed).name(name).marker(Marker::new().color(color)),
+        );
     }
     plot.set_layout(layout("Failed or late requests per second", "", "requests").bar_mode(BarMode::Group));
     plot.set_configuration(configuration());
@@ -210,7 +229,9 @@ fn forecast_plot(script: &Script, ours: &Played) -> Plot {
         .collect();
     let mut plot = Plot::new();
     let edge = |values: &[Option<f64>]| {
-        Scatter::new(times.clone(), values.to_vec()).mode(Mode::Lines).line(Line::new().color(colour::BAND).width(0.5))
+        Scatter::new(times.clone(), values.to_vec())
+            .mode(Mode::Lines)
+            .line(Line::new().color(colour::BAND).width(0.5))
     };
     plot.add_trace(edge(&series.forecast_high).name("95 % quantile").show_legend(false));
     plot.add_trace(
@@ -234,7 +255,8 @@ fn forecast_plot(script: &Script, ours: &Played) -> Plot {
 }
 
 fn how(script: &Script) -> Vec<String> {
-    let duration = |duration: Duration| humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string();
+    let duration =
+        |duration: Duration| humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string();
     let stands_for = |demo: Duration| duration(script.stands_for(demo));
     vec![
         format!(
@@ -265,14 +287,15 @@ fn how(script: &Script) -> Vec<String> {
             100.0 * UTILISATION_TARGET
         ),
         format!(
-            "foreshadow: an error budget of {} and a standby price of {}; it was given the {} days of the same trace before this morning as \
+            "foreshadow: an error budget of {}, a standby price of {}, {:.0} % of an instance's capacity counted on; it was given the {} days of the same trace before this morning as \
              history, which HPA has no use for.",
             script.error_budget,
             script.standby_price,
+            100.0 * UTILISATION_BOUND,
             script.history.as_secs() / 86_400
         ),
         format!(
-            "Both begin with the same number of ready instances, after {} of load that is not scored. What clients saw is measured by the \
+            "Both begin with the same number of ready instances and have {} of load, which is not scored, to find their footing. What clients saw is measured by the \
              clients; what it cost is integrated over the lives of the real processes, looked at ten times a second.",
             humantime::format_duration(script.lead_in)
         ),

@@ -18,14 +18,9 @@ use super::stage::{WORKLOAD, pin};
 /// Readings of the request counter kept for the delayed metric.
 const READINGS_MAX: usize = 4096;
 
-/// Reads the metric from now on, and decides every sync period from `start` until `end` after it.
-pub(crate) async fn run(
-    client: Client,
-    script: &Script,
-    initial: u32,
-    start: Instant,
-    end: Duration,
-) -> anyhow::Result<()> {
+/// Decides every sync period from now on, on `initial` instances, until `end`.
+pub(crate) async fn run(client: Client, script: &Script, initial: u32, end: Instant) -> anyhow::Result<()> {
+    let start = Instant::now();
     let config = HpaConfig::new(UTILISATION_TARGET * script.capacity(), 1, script.replicas_max)
         .compressed(script.speedup);
     let (sync, lag) = (config.sync, config.metric_lag);
@@ -34,13 +29,10 @@ pub(crate) async fn run(
     let mut current = initial;
     let mut ticks = tokio::time::interval(sync);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    while start.elapsed() < end {
+    while Instant::now() < end {
         ticks.tick().await;
         let detail = client.workload(WORKLOAD).await.context("the demo's daemon does not answer")?;
         meter.read(Instant::now(), detail.counters.arrivals);
-        if Instant::now() < start {
-            continue;
-        }
         let at = Timestamp::from_millis(i64::try_from(start.elapsed().as_millis()).unwrap_or(i64::MAX));
         let Some(metric) = meter.rate(Instant::now()) else { continue };
         let wanted = hpa.decide(at, metric, detail.summary.counts.active, current);

@@ -51,7 +51,9 @@ pub(crate) async fn play(scene: &Scene<'_>, policy: Policy) -> anyhow::Result<(S
     let script = scene.script;
     let bar = output::spinner(match policy {
         Policy::Hpa => "HPA's rule: starting daemon, proxy and the first instances",
-        Policy::Foreshadow => "foreshadow: learning the weeks before, starting daemon, proxy and the first instances",
+        Policy::Foreshadow => {
+            "foreshadow: learning the weeks before, starting daemon, proxy and the first instances"
+        }
     });
     let lead_in_at = (now() + script.startup + GET_READY).align_down(script.step) + script.step;
     let history = match policy {
@@ -86,16 +88,14 @@ async fn perform(
     stage.settled(script, initial).await?;
     tokio::time::sleep(lead_in_at.since(now())).await;
     bar.finish_and_clear();
-    let run = Run::start(Arc::clone(scene.load), target(script, stage)).context("cannot start the load generator")?;
+    let run = Run::start(Arc::clone(scene.load), target(script, stage))
+        .context("cannot start the load generator")?;
     let scoring = run.started() + script.lead_in;
     let scored_from = now() + script.lead_in;
     let decide = async {
         match policy {
-            Policy::Hpa => rival::run(stage.client(), script, initial, scoring, script.length).await,
-            Policy::Foreshadow => {
-                tokio::time::sleep_until(scoring.into()).await;
-                stage.release().await
-            }
+            Policy::Hpa => rival::run(stage.client(), script, initial, scoring + script.length).await,
+            Policy::Foreshadow => stage.release().await,
         }
     };
     let measure = meter::measure(stage.client(), scoring, script.length);
@@ -138,7 +138,10 @@ async fn show(policy: Policy, script: &Script, run: &Run) -> anyhow::Result<()> 
     }
     let (sent, failed, late) = run.live().counts();
     bar.finish_and_clear();
-    output::say(&format!("{name}: {} sent, {failed} failed, {late} late, lead-in included", output::grouped(sent)));
+    output::say(&format!(
+        "{name}: {} sent, {failed} failed, {late} late, lead-in included",
+        output::grouped(sent)
+    ));
     Ok(())
 }
 
@@ -168,7 +171,8 @@ pub(crate) fn expected(script: &Script) -> Duration {
 /// Sends what comes after the scored stretch until interrupted, so that an open dashboard has something to show.
 pub(crate) async fn go_on(scene: &Scene<'_>, stage: &Stage) -> anyhow::Result<()> {
     let schedule = scene.trace.afterwards(scene.script, AFTERWARDS_MAX).map_err(anyhow::Error::msg)?;
-    let run = Run::start(Arc::new(schedule), target(scene.script, stage)).context("cannot start the load generator")?;
+    let run = Run::start(Arc::new(schedule), target(scene.script, stage))
+        .context("cannot start the load generator")?;
     scene.interrupt.heard().await;
     run.cancel();
     tokio::task::spawn_blocking(move || run.finish()).await??;

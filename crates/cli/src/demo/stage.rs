@@ -141,7 +141,9 @@ impl Stage {
                 anyhow::bail!("the demo's daemon ended early");
             }
             if tokio::time::Instant::now() > deadline {
-                anyhow::bail!("only {serving} of {active} instances became ready; see the logs in the state folder");
+                anyhow::bail!(
+                    "only {serving} of {active} instances became ready; see the logs in the state folder"
+                );
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -152,7 +154,10 @@ impl Stage {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
-        self.daemon.await.context("the demo's daemon panicked")?.context("the demo's daemon did not stop cleanly")
+        self.daemon
+            .await
+            .context("the demo's daemon panicked")?
+            .context("the demo's daemon did not stop cleanly")
     }
 }
 
@@ -178,7 +183,9 @@ pub(crate) fn is_live(instance: &api::Instance) -> bool {
 }
 
 fn is_serving(instance: &api::Instance) -> bool {
-    instance.phase == api::Phase::Ready && instance.role == api::Role::Active && instance.weight == WEIGHT_FULL
+    instance.phase == api::Phase::Ready
+        && instance.role == api::Role::Active
+        && instance.weight == WEIGHT_FULL
 }
 
 const WEIGHT_FULL: u32 = 1000;
@@ -196,7 +203,7 @@ fn config(
         WORKLOAD,
         command(script)?,
         addresses.front,
-        CapacityConfig::Pinned(script.capacity()),
+        CapacityConfig::Pinned(script.capacity_within_bound()),
     );
     web.step = script.step;
     web.tick = script.tick;
@@ -214,15 +221,15 @@ fn config(
     match policy {
         // The pods of a service get traffic in full as soon as they are ready.
         Policy::Hpa => web.shift.first_share = 1.0,
-        Policy::Foreshadow => web.shift.step_every = SHIFT_EVERY,
+        Policy::Foreshadow => web.shift.step_every = script.compressed(SHIFT_EVERY),
     }
     Ok(Config { server, workloads: vec![web] })
 }
 
 /// How often an instance that starts is asked whether it is ready.
 const PROBE_EVERY: Duration = Duration::from_millis(100);
-/// Time between two steps of a traffic shift; the sample service is warm after a few requests.
-const SHIFT_EVERY: Duration = Duration::from_millis(200);
+/// Time between two steps of a traffic shift, in the trace's time.
+const SHIFT_EVERY: Duration = Duration::from_secs(5);
 
 fn command(script: &Script) -> anyhow::Result<Vec<String>> {
     let program = std::env::current_exe().context("cannot find out which program is running")?;

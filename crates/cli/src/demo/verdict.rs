@@ -93,7 +93,9 @@ impl Verdict {
             row("failed", &|score| output::grouped(score.totals.failed)),
             row(&late, &|score| output::grouped(score.totals.late)),
             row("failed or late", &|score| output::grouped(score.missed())),
-            row("  share of requests", &|score| percent(score.missed() as f64 / score.totals.requests.max(1) as f64)),
+            row("  share of requests", &|score| {
+                percent(score.missed() as f64 / score.totals.requests.max(1) as f64)
+            }),
             row("latency p50", &|score| ms(score.totals.p50_ms)),
             row("latency p99", &|score| ms(score.totals.p99_ms)),
             row("active instance-seconds", &|score| format!("{:.0}", score.active_s)),
@@ -174,7 +176,8 @@ fn oracle_cost(script: &Script, load: &Schedule, initial: u32) -> anyhow::Result
     options.standby_price = script.standby_price;
     options.replicas_max = script.replicas_max;
     options.initial = Some(initial);
-    let outcome = sim::replay::replay(&demand, PolicyKind::Oracle, &options).context("cannot find the oracle's schedule")?;
+    let outcome = sim::replay::replay(&demand, PolicyKind::Oracle, &options)
+        .context("cannot find the oracle's schedule")?;
     Ok(outcome.score.cost)
 }
 
@@ -231,8 +234,18 @@ mod tests {
         assert_eq!(json["trace"], "nasa_http_1995_10s");
         let keys: Vec<&String> = json["policies"][0].as_object().unwrap().keys().collect();
         let mut expected = vec![
-            "name", "requests", "failed", "late", "latency_ms", "active_instance_seconds", "standby_instance_seconds",
-            "cost", "oracle_cost", "promotions", "promotion_ms", "cold_start_ms",
+            "name",
+            "requests",
+            "failed",
+            "late",
+            "latency_ms",
+            "active_instance_seconds",
+            "standby_instance_seconds",
+            "cost",
+            "oracle_cost",
+            "promotions",
+            "promotion_ms",
+            "cold_start_ms",
         ];
         expected.sort_unstable();
         let mut found: Vec<&str> = keys.iter().map(|key| key.as_str()).collect();

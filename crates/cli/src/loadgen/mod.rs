@@ -121,7 +121,13 @@ impl Drop for Run {
     }
 }
 
-async fn drive(started: Instant, schedule: &Schedule, target: Target, live: &Arc<Live>, cancelled: &AtomicBool) -> Record {
+async fn drive(
+    started: Instant,
+    schedule: &Schedule,
+    target: Target,
+    live: &Arc<Live>,
+    cancelled: &AtomicBool,
+) -> Record {
     let pool = Rc::new(Pool::new(target.address, target.connections_max));
     let target = Rc::new(target);
     let mut requests = Vec::with_capacity(schedule.arrivals().len());

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::schedule::windows;
+
 /// Latencies are kept up to this; requests time out far earlier.
 const LATENCY_US_MAX: u64 = 600_000_000;
 
@@ -84,7 +86,7 @@ impl Record {
 
     /// The run in consecutive windows of `width`, by due time, up to `length`.
     pub(crate) fn windows(&self, length: Duration, width: Duration, bound: Duration) -> Vec<Window> {
-        let count = (length.as_secs_f64() / width.as_secs_f64()).ceil() as usize;
+        let count = windows(length, width);
         let mut rest = self.requests.as_slice();
         (1..=count)
             .map(|number| {
@@ -98,7 +100,8 @@ impl Record {
 }
 
 fn summarise(requests: &[Request], bound: Duration) -> Window {
-    let mut latencies = Histogram::<u64>::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are constants");
+    let mut latencies =
+        Histogram::<u64>::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are constants");
     let mut window = Window { requests: requests.len() as u64, ..Window::default() };
     for request in requests {
         match request.outcome {
@@ -143,8 +146,10 @@ mod tests {
             request(1000, 1, Outcome::Answered),
             request(0, 1, Outcome::Failed),
         ]);
-        let windows = record.windows(Duration::from_secs(3), Duration::from_secs(1), Duration::from_millis(250));
-        let counts: Vec<_> = windows.iter().map(|window| (window.requests, window.failed, window.late)).collect();
+        let windows =
+            record.windows(Duration::from_secs(3), Duration::from_secs(1), Duration::from_millis(250));
+        let counts: Vec<_> =
+            windows.iter().map(|window| (window.requests, window.failed, window.late)).collect();
         assert_eq!(counts, vec![(2, 1, 1), (1, 0, 0), (0, 0, 0)]);
     }
 

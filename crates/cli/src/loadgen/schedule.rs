@@ -21,7 +21,12 @@ impl Schedule {
     ///
     /// # Errors
     /// A sentence, when a count is not a finite number from 0, or when there would be more than [`ARRIVALS_MAX`] requests.
-    pub(crate) fn from_counts(counts: &[f64], bin: Duration, scale: f64, seed: u64) -> Result<Schedule, String> {
+    pub(crate) fn from_counts(
+        counts: &[f64],
+        bin: Duration,
+        scale: f64,
+        seed: u64,
+    ) -> Result<Schedule, String> {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut arrivals = Vec::new();
         for (index, &count) in counts.iter().enumerate() {
@@ -36,8 +41,12 @@ impl Schedule {
             let start = bin.mul_f64(index as f64);
             arrivals.extend((0..number).map(|_| start + bin.mul_f64(rng.f64())));
         }
+        // Whole milliseconds: a bin may be a third of something, the run is not.
+        let length = Duration::from_millis((bin.as_secs_f64() * counts.len() as f64 * 1e3).round() as u64);
+        let last = length.saturating_sub(Duration::from_nanos(1));
+        arrivals.iter_mut().for_each(|at: &mut Duration| *at = (*at).min(last));
         arrivals.sort_unstable();
-        Ok(Schedule { arrivals, length: bin.mul_f64(counts.len() as f64) })
+        Ok(Schedule { arrivals, length })
     }
 
     /// The arrival times.
@@ -46,13 +55,14 @@ impl Schedule {
     }
 
     /// How long the run lasts; every arrival lies before it.
+    #[cfg(test)]
     pub(crate) fn length(&self) -> Duration {
         self.length
     }
 
     /// Arrivals in consecutive windows of this length, in requests per second.
     pub(crate) fn rates(&self, window: Duration) -> Vec<f64> {
-        let windows = (self.length.as_secs_f64() / window.as_secs_f64()).ceil() as usize;
+        let windows = windows(self.length, window);
         let mut rates = vec![0.0; windows];
         for arrival in &self.arrivals {
             let index = (arrival.as_secs_f64() / window.as_secs_f64()) as usize;
@@ -60,6 +70,11 @@ impl Schedule {
         }
         rates
     }
+}
+
+/// How many windows it takes to cover a length; rounding errors do not make one more.
+pub(crate) fn windows(length: Duration, window: Duration) -> usize {
+    usize::try_from(length.as_micros().div_ceil(window.as_micros().max(1))).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -21,7 +21,8 @@ pub(super) fn build(trace: &Trace, forecasts: &[(Option<&str>, &Forecast)]) -> P
     );
     for series in trace.series.iter().take(PLOTS_MAX) {
         let name = series.name.as_deref();
-        let mine: Vec<&Forecast> = forecasts.iter().filter(|(of, _)| *of == name).map(|(_, forecast)| *forecast).collect();
+        let mine: Vec<&Forecast> =
+            forecasts.iter().filter(|(of, _)| *of == name).map(|(_, forecast)| *forecast).collect();
         let Some(first) = mine.first() else { continue };
         let span = first.step.saturating_mul(u32::try_from(first.steps()).unwrap_or(u32::MAX));
         let from = first.issued_at - span.saturating_mul(PAST_HORIZONS);
@@ -33,18 +34,24 @@ pub(super) fn build(trace: &Trace, forecasts: &[(Option<&str>, &Forecast)]) -> P
         let past: Vec<(Timestamp, Option<f64>)> =
             series.points.iter().copied().filter(|(at, _)| (from..until).contains(at)).collect();
         plot.add_trace(
-            Scatter::new(past.iter().map(|(at, _)| at.to_string()).collect(), past.iter().map(|(_, value)| *value).collect())
-                .name("recorded")
-                .mode(Mode::Lines)
-                .connect_gaps(false)
-                .line(Line::new().color(colour::DEMAND).width(1.4)),
+            Scatter::new(
+                past.iter().map(|(at, _)| at.to_string()).collect(),
+                past.iter().map(|(_, value)| *value).collect(),
+            )
+            .name("recorded")
+            .mode(Mode::Lines)
+            .connect_gaps(false)
+            .line(Line::new().color(colour::DEMAND).width(1.4)),
         );
         plot.set_layout(layout(name.unwrap_or(&trace.column), "", &trace.column));
         plot.set_configuration(configuration());
         page.plot(&plot, 440, &caption(&mine));
     }
     if trace.series.len() > PLOTS_MAX {
-        page.text(&format!("{} more series are not shown; --format csv has them all.", trace.series.len() - PLOTS_MAX));
+        page.text(&format!(
+            "{} more series are not shown; --format csv has them all.",
+            trace.series.len() - PLOTS_MAX
+        ));
     }
     page
 }

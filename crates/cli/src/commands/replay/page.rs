@@ -30,7 +30,11 @@ pub(super) fn build(replayed: &Replayed) -> Page {
     let rows: Vec<[String; 8]> = replayed.outcomes.iter().map(cells).collect();
     page.table(&["policy", "missed", "short", "active", "standby", "cost", "x oracle", "changes"], &rows);
     page.text(COLUMNS);
-    page.plot(&scatter(replayed), 380, "Cheaper is further left, fewer misses further down. The left lower corner is the place to be.");
+    page.plot(
+        &scatter(replayed),
+        380,
+        "Cheaper is further left, fewer misses further down. The left lower corner is the place to be.",
+    );
     for outcome in &replayed.outcomes {
         page.plot(
             &timeline(replayed, outcome),
@@ -49,7 +53,8 @@ fn timeline(replayed: &Replayed, outcome: &Outcome) -> Plot {
     let largest = |count: &dyn Fn(u32, u32) -> u32| -> Vec<f64> {
         chunks()
             .map(|chunk| {
-                let wanted = chunk.iter().map(|decision| count(decision.active_wanted, decision.standby_wanted));
+                let wanted =
+                    chunk.iter().map(|decision| count(decision.active_wanted, decision.standby_wanted));
                 f64::from(wanted.max().unwrap_or(0)) * capacity
             })
             .collect()

@@ -9,7 +9,8 @@ use crate::output;
 
 /// One row per policy.
 pub(super) fn table(replayed: &Replayed) -> Table {
-    let mut table = output::table(&["policy", "missed", "short", "active", "standby", "cost", "x oracle", "changes"]);
+    let mut table =
+        output::table(&["policy", "missed", "short", "active", "standby", "cost", "x oracle", "changes"]);
     for outcome in &replayed.outcomes {
         output::row(&mut table, &cells(outcome));
     }

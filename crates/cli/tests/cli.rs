@@ -1,0 +1,275 @@
+//! The command line as its users meet it: the real binary, what it prints, and the code it ends with.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const FORESHADOW: &str = env!("CARGO_BIN_EXE_foreshadow");
+
+fn foreshadow(folder: &Path, words: &str) -> Output {
+    Command::new(FORESHADOW)
+        .args(words.split_whitespace())
+        .current_dir(folder)
+        .output()
+        .expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A folder with the files that the commands below name.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [
+        ("good.csv", "timestamp,v\n0,10\n60,12\n120,11\n180,13\n240,12\n300,14\n360,13\n420,15\n"),
+        ("two.csv", "timestamp,series,v\n0,a,1\n0,b,2\n60,a,1\n60,b,2\n120,a,1\n120,b,2\n"),
+        ("empty.csv", ""),
+        ("header.csv", "timestamp,v\n"),
+        ("unsorted.csv", "timestamp,v\n60,1\n0,2\n120,3\n"),
+        ("duplicate.csv", "timestamp,v\n0,1\n60,2\n60,3\n"),
+        ("nan.csv", "timestamp,v\n0,1\n60,NaN\n120,3\n"),
+        ("negative.csv", "timestamp,v\n0,1\n60,-2\n120,3\n"),
+        ("words.csv", "timestamp,v\n0,1\n60,many\n120,3\n"),
+        ("nozone.csv", "timestamp,v\n2020-01-01T00:00:00,1\n2020-01-01T00:01:00,1\n"),
+        ("notime.csv", "time,v\n0,1\n60,1\n"),
+        (
+            "broken.toml",
+            "[server]\nlisten = \"127.0.0.1:0\"\nlissen = 3\n\n[[workload]]\nname = \"web\"\nstep = \"30 parsecs\"\n",
+        ),
+        (
+            "swapped.toml",
+            "[[workload]]\nname = \"web\"\ncommand = [\"/bin/true\", \"{port}\"]\nlisten = \"127.0.0.1:9\"\ncapacity = 10\n\
+             replicas = { min = 5, max = 2 }\n",
+        ),
+    ];
+    for (name, content) in files {
+        std::fs::write(folder.path().join(name), content).unwrap();
+    }
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(files[0].1.as_bytes()).unwrap();
+    std::fs::write(folder.path().join("packed.bin"), packed.finish().unwrap()).unwrap();
+    folder
+}
+
+/// Command, exit code, and words that stderr must contain (all of them, separated by `|`).
+const REFUSED: &[(&str, i32, &str)] = &[
+    ("", 2, "Usage: foreshadow <COMMAND>"),
+    ("predict", 2, "unrecognized subcommand 'predict'"),
+    ("forecast good.csv --horizon 5m --quantile 0.5", 2, "unexpected argument '--quantile'"),
+    ("forecast good.csv", 2, "--horizon"),
+    ("forecast good.csv --horizon 5", 2, "`5` has no unit|`5m`"),
+    ("forecast good.csv --horizon 0s", 2, "longer than zero"),
+    ("forecast good.csv --horizon soon", 2, "`soon` is not a duration"),
+    ("forecast good.csv --horizon 30d", 2, "at most 4096 are possible"),
+    ("forecast good.csv --horizon 5m --quantiles 1.5", 2, "1.5 is not between 0 and 1"),
+    ("forecast good.csv --horizon 5m --quantiles 0", 2, "strictly between 0 and 1"),
+    ("forecast good.csv --horizon 5m --quantiles 0.5,0.5", 2, "given twice"),
+    ("forecast good.csv --horizon 5m --as-of tomorrow", 2, "tomorrow|1995-08-30T10:30:00Z"),
+    ("forecast good.csv --horizon 5m --as-of -60", 2, ""),
+    ("forecast good.csv --horizon 5m --as-of=0", 2, "no rows before"),
+    ("forecast good.csv --horizon 5m --column w", 2, "good.csv|`w`"),
+    ("forecast good.csv --horizon 5m --series a", 2, "series"),
+    ("forecast good.csv --horizon 5m --events e.csv", 2, "not supported yet"),
+    ("forecast good.csv --horizon 5m --model prophet", 2, "no model `prophet`|online"),
+    ("forecast good.csv --horizon 5m --format pdf", 2, "csv"),
+    ("forecast good.csv --horizon 5m --time-zone Mars/Olympus", 2, "no time zone"),
+    ("forecast two.csv --horizon 5m", 2, "2 series (a, b, ..)|--all-series"),
+    ("forecast two.csv --horizon 5m --series c", 2, "`c`"),
+    ("forecast missing.csv --horizon 5m", 2, "cannot open missing.csv|No such file"),
+    ("forecast . --horizon 5m", 2, "is a folder"),
+    ("forecast empty.csv --horizon 5m", 2, "empty.csv|empty"),
+    ("forecast header.csv --horizon 5m", 2, "header.csv|no row"),
+    ("forecast unsorted.csv --horizon 5m", 2, "unsorted.csv|line 3"),
+    ("forecast duplicate.csv --horizon 5m", 2, "duplicate.csv|line 4"),
+    ("forecast nan.csv --horizon 5m", 2, "nan.csv|line 3"),
+    ("forecast negative.csv --horizon 5m", 2, "negative.csv|line 3"),
+    ("forecast words.csv --horizon 5m", 2, "words.csv|line 3|many"),
+    ("forecast nozone.csv --horizon 5m", 2, "line 2|zone"),
+    ("forecast notime.csv --horizon 5m", 2, "timestamp"),
+    ("replay good.csv", 2, "--capacity|--cold|--promote"),
+    ("replay good.csv --capacity -1 --cold 1m --promote 1s", 2, ""),
+    ("replay good.csv --capacity=-1 --cold 1m --promote 1s", 2, "-1 is not greater than zero"),
+    ("replay good.csv --capacity NaN --cold 1m --promote 1s", 2, "NaN is not greater than zero"),
+    ("replay good.csv --capacity 5 --cold 1 --promote 1s", 2, "no unit"),
+    ("replay good.csv --capacity 5 --cold 1m --promote 1s --policy hpb", 2, "no policy `hpb`|kpa"),
+    ("replay good.csv --capacity 5 --cold 1m --promote 1s --budget 1", 2, "strictly between"),
+    (
+        "replay good.csv --capacity 5 --cold 1m --promote 1s --replicas-min 5 --replicas-max 2",
+        2,
+        "replicas_min",
+    ),
+    ("replay good.csv --capacity 5 --cold 1m --promote 1s --events e.csv", 2, "not supported yet"),
+    ("replay unsorted.csv --capacity 5 --cold 1m --promote 1s", 2, "line 3"),
+    ("replay empty.csv --capacity 5 --cold 1m --promote 1s", 2, "empty"),
+    ("replay good.csv --workload missing.toml", 2, "cannot read missing.toml"),
+    (
+        "replay good.csv --capacity 5 --cold 1m --promote 1s --json no/such/folder.json",
+        1,
+        "cannot write no/such/folder.json",
+    ),
+    ("run missing.toml", 2, "cannot read missing.toml"),
+    ("run broken.toml", 2, "broken.toml:3|lissen|broken.toml:7|parsecs|command"),
+    ("run swapped.toml", 2, "swapped.toml:6|min|max"),
+    ("status --api 127.0.0.1:9", 1, "no daemon answers at 127.0.0.1:9|foreshadow run"),
+    ("explain web --api 127.0.0.1:9", 1, "no daemon answers"),
+    ("explain web --at noon", 2, "noon"),
+    ("override set web --api 127.0.0.1:9 --reason x", 2, "--active"),
+    ("override set web --active 2 --api 127.0.0.1:9", 2, "--reason"),
+    ("override clear web --api 127.0.0.1:9", 1, "no daemon answers"),
+    ("simulate --seeds 5..2", 2, "`5..2`"),
+    ("demo --report no/such/folder.html", 2, "cannot write no/such/folder.html"),
+    ("sample-service --port 70000", 2, "70000"),
+];
+
+#[test]
+fn nonsense_is_refused_with_a_sentence_and_the_right_code() {
+    let folder = folder();
+    for (words, code, expected) in REFUSED {
+        let output = foreshadow(folder.path(), words);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(*code), "`foreshadow {words}` said: {stderr}");
+        for part in expected.split('|') {
+            assert!(stderr.contains(part), "`foreshadow {words}` does not mention `{part}`: {stderr}");
+        }
+        assert!(!stderr.contains("panicked"), "`foreshadow {words}`: {stderr}");
+        assert!(output.stdout.is_empty(), "`foreshadow {words}` printed on stdout");
+    }
+}
+
+#[test]
+fn forecasts_are_csv_in_the_files_own_clock() {
+    let folder = folder();
+    let output = foreshadow(folder.path(), "forecast good.csv --horizon 2m --as-of 240 --quantiles 0.9,0.5");
+    assert!(output.status.success());
+    let csv = text(&output.stdout);
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines[0], "as_of,series,timestamp,0.5,0.9");
+    assert_eq!(lines.len(), 3);
+    assert!(lines[1].starts_with("240,,240,"), "{csv}");
+    assert!(lines[2].starts_with("240,,300,"), "{csv}");
+}
+
+#[test]
+fn every_series_is_forecast_when_asked_for() {
+    let folder = folder();
+    let output = foreshadow(folder.path(), "forecast two.csv --all-series --horizon 1m");
+    let csv = text(&output.stdout);
+    assert!(csv.lines().any(|line| line.starts_with("180,a,180,")), "{csv}");
+    assert!(csv.lines().any(|line| line.starts_with("180,b,180,")), "{csv}");
+}
+
+#[test]
+fn gzip_is_read_whatever_the_file_is_called() {
+    let folder = folder();
+    let plain = foreshadow(folder.path(), "forecast good.csv --horizon 3m");
+    let packed = foreshadow(folder.path(), "forecast packed.bin --horizon 3m");
+    assert_eq!(text(&plain.stdout), text(&packed.stdout));
+}
+
+#[test]
+fn tables_and_pages_are_complete() {
+    let folder = folder();
+    let table = text(&foreshadow(folder.path(), "forecast good.csv --horizon 3m --format table").stdout);
+    assert!(table.contains("untrusted") && table.lines().all(|line| line.chars().count() <= 110), "{table}");
+    let output = foreshadow(folder.path(), "forecast good.csv --horizon 3m --plot page.html");
+    assert!(output.status.success());
+    let page = std::fs::read_to_string(folder.path().join("page.html")).unwrap();
+    assert!(page.contains("Plotly.newPlot(\"plot1\"") && page.ends_with("</html>\n"));
+    assert!(!page.contains("<link") && !page.contains("<script src"), "the page must not need a network");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_not_an_error() {
+    let folder = folder();
+    let mut child = Command::new(FORESHADOW)
+        .args(["forecast", "good.csv", "--horizon", "4000m"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "");
+}
+
+/// The first `rows` rows of the ClarkNet trace in a file of their own.
+fn clarknet(folder: &Path, rows: usize) -> PathBuf {
+    let packed =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/clarknet_http_1995_1min.csv.gz"))
+            .unwrap();
+    let mut csv = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(packed.as_slice()), &mut csv).unwrap();
+    let file = folder.join(format!("first-{rows}.csv"));
+    let head: Vec<&str> = csv.lines().take(rows + 1).collect();
+    std::fs::write(&file, head.join("\n") + "\n").unwrap();
+    file
+}
+
+#[test]
+fn cutting_the_tail_off_a_trace_changes_no_earlier_decision() {
+    let folder = tempfile::tempdir().unwrap();
+    let decisions = |rows: usize, policy: &str| -> Vec<String> {
+        let file = clarknet(folder.path(), rows);
+        let words = format!(
+            "replay {} --capacity 20 --cold 5m --promote 1s --policy {policy} --decisions out.csv",
+            file.display()
+        );
+        let output = foreshadow(folder.path(), &words);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let csv = std::fs::read_to_string(folder.path().join("out.csv")).unwrap();
+        csv.lines().map(str::to_owned).collect()
+    };
+    for policy in ["foreshadow", "hpa", "kpa"] {
+        let (short, long) = (decisions(1500, policy), decisions(3000, policy));
+        assert_eq!(short.len(), 1501);
+        assert_eq!(short[0], "timestamp,demand,active_wanted,standby_wanted");
+        assert_eq!(short[..], long[..1501], "{policy} knew what was coming");
+    }
+}
+
+#[test]
+fn a_forecast_uses_only_rows_before_its_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let forecast = |rows: usize, moments: &str| {
+        let file = clarknet(folder.path(), rows);
+        let output =
+            foreshadow(folder.path(), &format!("forecast {} --horizon 30m {moments}", file.display()));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let alone = forecast(1440, "--as-of 1995-08-29T04:00:00Z");
+    assert_eq!(alone, forecast(3000, "--as-of 1995-08-29T04:00:00Z"));
+    assert_eq!(alone, forecast(1440, ""), "the default is the end of the data");
+    let both = forecast(3000, "--as-of 1995-08-29T16:00:00Z --as-of 1995-08-29T04:00:00Z");
+    assert!(both.starts_with(&alone), "an earlier forecast does not depend on a later one");
+}
+
+#[test]
+fn replay_scores_are_the_same_twice_and_stand_beside_the_oracle() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = clarknet(folder.path(), 2000);
+    let scores = || {
+        let words = format!(
+            "replay {} --capacity 20 --cold 5m --promote 1s --json out.json --html out.html",
+            file.display()
+        );
+        let output = foreshadow(folder.path(), &words);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stdout).lines().all(|line| line.chars().count() <= 80),
+            "{}",
+            text(&output.stdout)
+        );
+        std::fs::read_to_string(folder.path().join("out.json")).unwrap()
+    };
+    let first = scores();
+    assert_eq!(first, scores());
+    let json: serde_json::Value = serde_json::from_str(&first).unwrap();
+    let names: Vec<&str> =
+        json["policies"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["foreshadow", "hpa", "kpa", "last-week", "static-peak", "oracle"]);
+    assert!(json["policies"].as_array().unwrap().iter().all(|policy| policy["cost_over_oracle"].is_f64()));
+}

@@ -1,7 +1,7 @@
 //! One horizon of a forecaster: what was said for it, and what is learned when its moment comes.
 
 use crate::calibration::{GRID, Residuals};
-use crate::experts::{BASE, EXPERTS, LAST, PRIOR, STACK, combined, stack_inputs};
+use crate::experts::{BASE, EXPERTS, LAST, STACK, combined, prior, stack_inputs};
 use crate::mixture::{Mixture, dot};
 use crate::spread::Range;
 use crate::stack::Stack;
@@ -46,9 +46,10 @@ pub(crate) struct Lesson {
 }
 
 impl Bucket {
-    pub(crate) fn new(horizon: usize) -> Bucket {
+    /// For a series with a season of so many steps.
+    pub(crate) fn new(horizon: usize, season: usize) -> Bucket {
         let stride = (horizon / 12).max(1);
-        let mixture = Mixture::new(PRIOR);
+        let mixture = Mixture::new(prior(horizon, season));
         let stack = Stack::new(FORGETTING, horizon as f64 / stride as f64);
         Bucket {
             horizon,

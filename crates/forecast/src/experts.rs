@@ -51,9 +51,17 @@ pub(crate) const STACK: usize = 15;
 const STACKED: [usize; INPUTS] =
     [LAST, FAST, DAY_SMOOTH, WEEK_LEVEL, NOW_SHIFTED, PROFILE_MIDDLE, PROFILE_FAST, SHORT];
 
-/// Prior weight of each expert in the mixture.
-pub(crate) const PRIOR: [f32; EXPERTS] =
-    [0.06, 0.07, 0.05, 0.04, 0.04, 0.07, 0.07, 0.08, 0.05, 0.08, 0.03, 0.10, 0.08, 0.06, 0.02, 0.10];
+/// Prior weight of each expert in the mixture, at a horizon of a step and at one of a season.
+const PRIOR_NEAR: [f32; EXPERTS] =
+    [0.07, 0.08, 0.04, 0.05, 0.03, 0.06, 0.05, 0.07, 0.04, 0.06, 0.05, 0.10, 0.10, 0.07, 0.03, 0.10];
+const PRIOR_FAR: [f32; EXPERTS] =
+    [0.01, 0.01, 0.02, 0.005, 0.04, 0.08, 0.14, 0.14, 0.14, 0.14, 0.015, 0.08, 0.04, 0.03, 0.02, 0.09];
+
+/// Prior weights at a horizon, adding up to one: between the two above by the logarithm of the horizon.
+pub(crate) fn prior(horizon: usize, season: usize) -> [f32; EXPERTS] {
+    let share = ((horizon as f32).ln() / (season.max(2) as f32).ln()).min(1.0);
+    std::array::from_fn(|i| PRIOR_NEAR[i] + share * (PRIOR_FAR[i] - PRIOR_NEAR[i]))
+}
 
 /// Where a future step stands in each season.
 #[derive(Clone, Copy, Debug, Default)]
@@ -223,7 +231,11 @@ impl Experts {
         if let Some(week) = &self.week {
             let (weekly, seasons) = week.at(seat.week);
             if seasons > 0.0 {
-                value = if known { (seasons * weekly + value) / (seasons + 1.0) } else { weekly };
+                value = if known {
+                    (seasons * weekly + DAY_WEIGHT * value) / (seasons + DAY_WEIGHT)
+                } else {
+                    weekly
+                };
                 known = true;
             }
         }
@@ -282,6 +294,16 @@ impl Experts {
         self.levels.accept();
     }
 
+    /// How the level of the last season compares with its profile.
+    pub(crate) fn level_ratio(&self) -> f64 {
+        self.levels.ratios.slow
+    }
+
+    /// Season that paces are set by, in steps.
+    pub(crate) fn span(&self) -> usize {
+        self.day.as_ref().map_or(NO_SEASON, |day| day.period)
+    }
+
     /// Short-term slope per step.
     pub(crate) fn slope(&self) -> f64 {
         self.levels.slope
@@ -324,6 +346,8 @@ fn split(periods: &[usize]) -> (Option<usize>, &[usize]) {
 const NO_SEASON: usize = 288;
 /// Paces are never set by a season shorter than this.
 const SPAN_MIN: f64 = 24.0;
+/// The day's profile counts as much as so many weeks of the week's.
+const DAY_WEIGHT: f64 = 0.33;
 /// Seasons after which a profile begins to forget.
 const DAYS_KEPT: usize = 5;
 const WEEKS_KEPT: usize = 4;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::{DAY, WEEK};
 use crate::config::{Config, ConfigError};
-use crate::memory::FINE_STEPS;
+use crate::memory::{FINE_STEPS, even_factor};
 use crate::model::{Model, Setting};
 use crate::paths::{Forecast, Values, WindowMax};
 use crate::season::{self, Candidates, Season};
@@ -158,7 +158,9 @@ impl Forecaster {
             return found;
         }
         // Longer seasons are sought in means of several steps.
-        let factor = memory.coarse_factor().unwrap_or(1).max((next - oldest).div_ceil(SEARCH_SAMPLES));
+        let factor = memory.coarse_factor().unwrap_or_else(|| {
+            even_factor((next - oldest).div_ceil(SEARCH_SAMPLES), calendar.first().copied())
+        });
         let means: Vec<f64> = (oldest.div_ceil(factor)..next / factor)
             .map(|i| (0..factor).map(|k| memory.value(i * factor + k)).sum::<f64>() / factor as f64)
             .collect();
@@ -218,7 +220,7 @@ impl Forecaster {
         if self.silent_steps >= SILENT_STEPS_MAX {
             return untrusted(UntrustedReason::SignalMissing { steps: self.silent_steps });
         }
-        let (coverage, skill) = (model.record.coverage(), model.record.skill());
+        let (coverage, skill) = (model.record.coverage(), model.skill());
         if coverage < COVERAGE_MIN {
             return untrusted(UntrustedReason::CoverageLost { coverage });
         }

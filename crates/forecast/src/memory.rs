@@ -10,7 +10,6 @@ pub(crate) struct Memory {
     fine: Vec<f32>,
     /// One bit per slot of `fine`: the value is made up.
     made_up: Vec<u64>,
-    span: usize,
     first: u64,
     next: u64,
     coarse: Option<Coarse>,
@@ -26,26 +25,34 @@ struct Coarse {
 }
 
 impl Memory {
-    /// An empty memory whose first step will be `first` and that should reach back at least `span` steps, if two rings can.
-    pub(crate) fn new(span: usize, first: u64) -> Memory {
-        let factor = span.div_ceil(COARSE_SLOTS) as u64;
-        let mut memory =
-            Memory { fine: Vec::new(), made_up: Vec::new(), span, first, next: first, coarse: None };
-        if span > FINE_STEPS {
-            let means = if first > 0 { vec![0.0; COARSE_SLOTS] } else { Vec::new() };
-            // A mean is only known for whole runs of steps.
-            memory.coarse = Some(Coarse { factor, first: first.div_ceil(factor), means, sum: 0.0 });
+    /// An empty memory that should reach back at least `span` steps, if two rings can. A day of `day` steps, if whole, will
+    /// be a whole number of means.
+    pub(crate) fn new(span: usize, day: Option<usize>) -> Memory {
+        let factor = even_factor(span.div_ceil(COARSE_SLOTS) as u64, day);
+        Memory::beginning(0, (span > FINE_STEPS).then_some(factor))
+    }
+
+    /// An empty memory whose first step will be `first`, with coarse means of `factor` steps.
+    fn beginning(first: u64, factor: Option<u64>) -> Memory {
+        let filled = |slots: usize| if first > 0 { slots } else { 0 };
+        Memory {
+            fine: vec![0.0; filled(FINE_STEPS)],
+            made_up: vec![0; filled(FINE_STEPS / 64)],
+            first,
+            next: first,
+            coarse: factor.map(|factor| Coarse {
+                factor,
+                // A mean is only known for whole runs of steps.
+                first: first.div_ceil(factor),
+                means: vec![0.0; filled(COARSE_SLOTS)],
+                sum: 0.0,
+            }),
         }
-        if first > 0 {
-            memory.fine = vec![0.0; FINE_STEPS];
-            memory.made_up = vec![0; FINE_STEPS / 64];
-        }
-        memory
     }
 
     /// A memory of the same kind that begins at step `first` and holds nothing.
     pub(crate) fn emptied(&self, first: u64) -> Memory {
-        Memory::new(self.span, first)
+        Memory::beginning(first, self.coarse_factor())
     }
 
     /// Appends the value of the next step.
@@ -165,6 +172,13 @@ impl Coarse {
     }
 }
 
+/// The smallest number from `least` on that divides a day of `day` steps; `least` itself when there is none near.
+pub(crate) fn even_factor(least: u64, day: Option<usize>) -> u64 {
+    let least = least.max(1);
+    let Some(day) = day.filter(|&day| day > 0) else { return least };
+    (least..4 * least).find(|&factor| (day as u64).is_multiple_of(factor)).unwrap_or(least)
+}
+
 /// Values held one by one: eight weeks of 5-minute steps, eleven days of minutes. A power of two.
 pub(crate) const FINE_STEPS: usize = 16_384;
 /// Means held further back.
@@ -176,7 +190,7 @@ mod tests {
 
     #[test]
     fn values_survive_in_full_and_then_as_means() {
-        let mut memory = Memory::new(4 * COARSE_SLOTS, 0);
+        let mut memory = Memory::new(4 * COARSE_SLOTS, None);
         let n = 3 * FINE_STEPS as u64;
         for u in 0..n {
             memory.push(u as f64, u % 100 == 0);
@@ -194,7 +208,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_whatever_the_step() {
         for span in [100, FINE_STEPS, 2_000_000] {
-            let mut memory = Memory::new(span, 0);
+            let mut memory = Memory::new(span, Some(86_400));
             for u in 0..200_000u64 {
                 memory.push(u as f64, false);
             }
@@ -205,7 +219,7 @@ mod tests {
 
     #[test]
     fn an_empty_memory_answers_without_panicking() {
-        let memory = Memory::new(10, 0);
+        let memory = Memory::new(10, None);
         assert_eq!((memory.value(5), memory.around(0, 3), memory.oldest()), (0.0, 0.0, 0));
     }
 }

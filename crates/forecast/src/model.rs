@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::bucket::{Bucket, Lesson};
-use crate::clock::{Clock, WEEK};
+use crate::clock::{Clock, DAY, WEEK};
 use crate::experts::{Experts, Levels};
 use crate::memory::Memory;
 use crate::spread::{Range, Spread};
@@ -58,18 +58,19 @@ impl Model {
     pub(crate) fn new(setting: &Setting) -> Model {
         let clock = Clock::new(setting.origin, setting.step, setting.zone.clone());
         let span = (WEEK.as_millis() * WEEKS_REMEMBERED / setting.step.as_millis().max(1)) as usize;
-        Model::start(clock, Memory::new(span, 0), setting.horizon, setting.floor, Vec::new())
+        let day = clock.steps_in(DAY);
+        Model::start(clock, Memory::new(span, day), setting.horizon, setting.floor, Vec::new())
     }
 
     fn start(clock: Clock, memory: Memory, horizon: usize, floor: f64, periods: Vec<usize>) -> Model {
         let experts = Experts::new(&periods, horizon.max(WINDOWS[WINDOWS.len() - 1]), &clock);
         Model {
             spread: Spread::new(experts.reference_period()),
-            experts,
             clock,
             memory,
             record: Record::default(),
-            buckets: horizons(horizon).into_iter().map(Bucket::new).collect(),
+            buckets: horizons(horizon).into_iter().map(|h| Bucket::new(h, experts.span())).collect(),
+            experts,
             windows: WINDOWS.into_iter().map(Window::new).collect(),
             peaks: Peaks::default(),
             shift_watch: ShiftWatch::default(),
@@ -160,7 +161,8 @@ impl Model {
                 }
             }
         }
-        self.learn_spread(slot, near, far, value);
+        self.learn_spread(slot, near, far);
+        self.spread.learn_value(value);
         self.peaks.push(step, value);
         for window in self.windows.iter_mut().filter(|window| window.has_ended(step)) {
             window.learn(step, self.missing, &self.peaks);
@@ -171,8 +173,7 @@ impl Model {
         self.last_learned = Some(step);
     }
 
-    fn learn_spread(&mut self, slot: usize, near: Option<Lesson>, far: Option<Lesson>, value: f64) {
-        self.spread.learn_value(value);
+    fn learn_spread(&mut self, slot: usize, near: Option<Lesson>, far: Option<Lesson>) {
         for (range, lesson) in [(Range::Near, near), (Range::Far, far)] {
             if let Some(lesson) = lesson {
                 self.spread.learn(slot, range, lesson.error);
@@ -226,7 +227,9 @@ impl Model {
 
     /// The series has changed its nature: believe the recent past, learn quickly.
     fn loosen(&mut self) {
+        let before = self.experts.level_ratio();
         self.experts.accept_level();
+        self.spread.rescale((self.experts.level_ratio() / before).clamp(0.25, 4.0));
         for bucket in &mut self.buckets {
             bucket.loosen();
         }
@@ -235,6 +238,11 @@ impl Model {
     /// For how many steps an outage has been suspected.
     pub(crate) fn outage_steps(&self) -> u64 {
         self.outage_watch.suspected()
+    }
+
+    /// Recent gain over repeating the last value. Errors that are nothing beside the values count as none.
+    pub(crate) fn skill(&self) -> f64 {
+        self.record.skill(NEGLIGIBLE * self.spread.magnitude())
     }
 
     /// Short-term slope per step.
@@ -267,6 +275,8 @@ const SEASONS_RELEARNED: u64 = 2;
 const FAR_MEASURED: usize = 48;
 /// Horizons that trust is judged by.
 const RECORD_MAX: usize = 12;
+/// Share of the mean value that is no error worth speaking of.
+const NEGLIGIBLE: f64 = 0.002;
 /// A value farther than this many typical errors from the profile is learned only in part.
 const PROFILE_CLIP: f64 = 8.0;
 /// Lessons before an outage can be told from an idle series.

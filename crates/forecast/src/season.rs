@@ -150,7 +150,27 @@ fn by_peak(
         }
     }
     let highest = peaks.iter().map(|peak| peak.strength).fold(0.0, f64::max);
-    peaks.into_iter().find(|peak| peak.strength >= NEARLY * highest)
+    let first = peaks.into_iter().find(|peak| peak.strength >= NEARLY * highest)?;
+    Some(Season { period: sharpened(correlation, first.period), ..first })
+}
+
+/// A period measured over several of its repetitions: where the peak of the n-th is, divided by n.
+fn sharpened(correlation: &Correlation, period: usize) -> usize {
+    let mut best = period as f64;
+    let mut times = 2;
+    while times as f64 * best < correlation.samples as f64 * 0.6 {
+        let centre = (times as f64 * best).round() as usize;
+        let reach = (period / 8).max(1);
+        let peak = (centre - reach..=centre + reach)
+            .max_by(|&a, &b| correlation.at(a).total_cmp(&correlation.at(b)))
+            .filter(|&peak| peak > centre - reach && peak < centre + reach);
+        match peak {
+            Some(peak) => best = peak as f64 / times as f64,
+            None => break,
+        }
+        times *= 2;
+    }
+    best.round() as usize
 }
 
 /// Centred, without linear trend, wild values drawn in.

@@ -47,6 +47,16 @@ impl Spread {
     /// Slots of a season: hours, when the season is a day.
     pub(crate) const SLOTS: usize = SLOTS;
 
+    /// Expects errors `ratio` times as large from now on: the level of the series has changed by as much.
+    pub(crate) fn rescale(&mut self, ratio: f64) {
+        for table in [&mut self.near, &mut self.far] {
+            table.all *= ratio;
+            for slot in &mut table.slots {
+                *slot *= ratio as f32;
+            }
+        }
+    }
+
     /// Typical size of an error; positive.
     #[inline]
     pub(crate) fn at(&self, slot: usize, range: Range) -> f64 {

@@ -190,13 +190,13 @@ fn fit_tail(excess: f64, squares: f64, above: f64) -> Tail {
     Tail { scale: mean * (1.0 - shape), shape }
 }
 
-/// Bins are symmetric around zero; each side has [`SIDE`] of them, eight per doubling of 1 + 2|z|, which makes them fine
+/// Bins are symmetric around zero, with one across it; each side has [`SIDE`] of them, eight per doubling of 1 + 2|z|, which makes them fine
 /// near zero and proportional far out. The bits of a float already count in that way.
 fn bin_of(residual: f64) -> usize {
     let magnitude = (1.0 + 2.0 * residual.abs()) as f32;
     let step = (magnitude.to_bits() >> 20).saturating_sub(127 << 3) as usize;
     let step = step.min(SIDE - 1);
-    if residual >= 0.0 { SIDE + step } else { SIDE - 1 - step }
+    if residual >= 0.0 || step == 0 { SIDE + step } else { SIDE - 1 - step }
 }
 
 /// Lower edge of every bin, and the end of the last.
@@ -210,6 +210,8 @@ const EDGES: [f64; BINS + 1] = {
         edges[SIDE - step] = -edge;
         step += 1;
     }
+    // One bin around zero, so that a residual that is always zero is inside every interval.
+    edges[SIDE] = edges[SIDE - 1];
     edges
 };
 
@@ -225,7 +227,7 @@ fn prior_share(bin: usize) -> f64 {
 const SIDE: usize = 64;
 const BINS: usize = 2 * SIDE;
 const PRIOR_SPREAD: f64 = 2.5;
-const PRIOR_WEIGHT: f64 = 10.0;
+const PRIOR_WEIGHT: f64 = 6.0;
 /// Exceedances below which the tail is extrapolated rather than counted.
 const SUPPORT: f64 = 8.0;
 /// Step of adaptation of one forecast that overlaps with no other.

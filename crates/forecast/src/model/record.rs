@@ -30,9 +30,10 @@ impl Record {
         self.coverage
     }
 
-    /// Recent gain over repeating the last value; zero when neither errs.
-    pub(crate) fn skill(&self) -> f64 {
-        if self.persistence > 0.0 { 1.0 - self.error / self.persistence } else { 0.0 }
+    /// Recent gain over repeating the last value, with `negligible` added to both errors.
+    pub(crate) fn skill(&self, negligible: f64) -> f64 {
+        let persistence = self.persistence + negligible;
+        if persistence > 0.0 { 1.0 - (self.error + negligible) / persistence } else { 0.0 }
     }
 }
 

@@ -1,0 +1,153 @@
+//! Forecasts of seeded synthetic series cover what they promise and beat the naive forecasts.
+
+use std::time::Duration;
+
+use crate::support::{forecaster, service};
+
+const STEP: Duration = Duration::from_secs(300);
+const DAY: usize = 288;
+const WEEK: usize = 7 * DAY;
+/// Scored from here on.
+const WARM: usize = 14 * DAY;
+
+#[test]
+fn intervals_of_ninety_percent_hold_nine_of_ten_values_at_every_horizon() {
+    let values = service(35, DAY, 1);
+    let (mut forecaster, at) = forecaster(STEP);
+    let horizons = [1, 3, 12, 48, 144, 288];
+    let (mut inside, mut asked) = ([0u32; 6], 0);
+    for (i, &value) in values.iter().enumerate() {
+        forecaster.observe(at(i), Some(value)).unwrap();
+        if i < WARM || i + DAY >= values.len() || i % 5 != 0 {
+            continue;
+        }
+        let forecast = forecaster.forecast(DAY, &[0.05, 0.95]);
+        asked += 1;
+        for (count, h) in inside.iter_mut().zip(horizons) {
+            let row = &forecast.values[h - 1];
+            *count += u32::from((row[0]..=row[1]).contains(&values[i + h]));
+        }
+    }
+    for (count, h) in inside.into_iter().zip(horizons) {
+        let coverage = f64::from(count) / f64::from(asked);
+        assert!((0.86..=0.94).contains(&coverage), "horizon {h}: {coverage}");
+    }
+}
+
+#[test]
+fn window_maxima_stay_below_their_quantiles_as_often_as_they_should() {
+    let values = service(42, DAY, 2);
+    let (mut forecaster, at) = forecaster(STEP);
+    let windows = [1, 4, 12, 30, 100];
+    let mut below = [[0u32; 3]; 5];
+    let mut asked = 0;
+    for (i, &value) in values.iter().enumerate() {
+        forecaster.observe(at(i), Some(value)).unwrap();
+        if i < WARM || i + 100 >= values.len() {
+            continue;
+        }
+        asked += 1;
+        for (counts, w) in below.iter_mut().zip(windows) {
+            let peak = values[i + 1..=i + w].iter().copied().fold(0.0, f64::max);
+            let distribution = forecaster.window_max(w);
+            for (count, tau) in counts.iter_mut().zip([0.5, 0.95, 0.99]) {
+                *count += u32::from(peak <= distribution.quantile(tau));
+            }
+        }
+    }
+    for (counts, w) in below.into_iter().zip(windows) {
+        for (count, tau) in counts.into_iter().zip([0.5, 0.95, 0.99]) {
+            let share = f64::from(count) / f64::from(asked);
+            // Windows overlap, so misses come in runs: three standard errors of as many as do not, and a little.
+            let apart = f64::from(asked) / w as f64;
+            let tolerance = 0.005 + 3.0 * (tau * (1.0 - tau) / apart).sqrt();
+            assert!((share - tau).abs() <= tolerance, "window {w}, {tau}: {share} +- {tolerance}");
+        }
+    }
+}
+
+#[test]
+fn far_quantiles_of_a_spiky_series_are_neither_missed_nor_absurd() {
+    // One step in fifty is a spike of three to eight times the level: the 0.99 quantile must rise above most of them.
+    let mut random = fastrand::Rng::with_seed(3);
+    let values: Vec<f64> = service(40, DAY, 3)
+        .into_iter()
+        .map(|value| if random.f64() < 0.02 { value * (3.0 + 5.0 * random.f64()) } else { value })
+        .collect();
+    let (mut forecaster, at) = forecaster(STEP);
+    let (mut missed, mut missed_far, mut asked, mut idle) = (0, 0, 0, 0.0);
+    for (i, &value) in values.iter().enumerate() {
+        forecaster.observe(at(i), Some(value)).unwrap();
+        if i < WARM || i + 1 >= values.len() {
+            continue;
+        }
+        let next = forecaster.window_max(1);
+        asked += 1;
+        missed += u32::from(values[i + 1] > next.quantile(0.99));
+        missed_far += u32::from(values[i + 1] > next.quantile(0.999));
+        idle += next.quantile(0.99) / 1000.0;
+    }
+    let share = |count: u32| f64::from(count) / f64::from(asked);
+    assert!((0.005..=0.015).contains(&share(missed)), "{}", share(missed));
+    assert!(share(missed_far) <= 0.003, "{}", share(missed_far));
+    assert!(idle / f64::from(asked) < 10.0);
+}
+
+#[test]
+fn the_median_beats_the_best_naive_forecast() {
+    let values = service(35, DAY, 4);
+    let (mut forecaster, at) = forecaster(STEP);
+    let mut near = [0.0; 4];
+    let mut far = [0.0; 4];
+    for (i, &value) in values.iter().enumerate() {
+        forecaster.observe(at(i), Some(value)).unwrap();
+        if i < WARM || i + DAY >= values.len() || i % 7 != 0 {
+            continue;
+        }
+        let forecast = forecaster.forecast(DAY, &[0.5]);
+        for h in 1..=DAY {
+            let actual = values[i + h];
+            let says = [forecast.values[h - 1][0], value, values[i + h - DAY], values[i + h - WEEK]];
+            for (k, said) in says.into_iter().enumerate() {
+                let errors = if h <= 12 { &mut near } else { &mut far };
+                errors[k] += (actual - said).abs();
+            }
+        }
+    }
+    for (errors, share) in [(near, 0.8), (far, 0.9)] {
+        let best = errors[1..].iter().copied().fold(f64::INFINITY, f64::min);
+        assert!(errors[0] <= share * best, "{errors:?}");
+    }
+}
+
+#[test]
+fn after_a_level_shift_coverage_returns_within_a_day() {
+    let mut values = service(28, DAY, 5);
+    let shift = 21 * DAY;
+    for value in &mut values[shift..] {
+        *value *= 1.5;
+    }
+    let (mut forecaster, at) = forecaster(STEP);
+    let (mut inside, mut inside_far, mut asked) = (0, 0, 0);
+    for (i, &value) in values.iter().enumerate() {
+        forecaster.observe(at(i), Some(value)).unwrap();
+        if i < shift + 24 || i + 48 >= values.len() {
+            continue;
+        }
+        let forecast = forecaster.forecast(48, &[0.05, 0.95]);
+        let covered = |h: usize| {
+            let row = &forecast.values[h - 1];
+            u32::from((row[0]..=row[1]).contains(&values[i + h]))
+        };
+        if i < shift + 2 * DAY {
+            inside += covered(1);
+            asked += 1;
+        } else if i < shift + 3 * DAY {
+            inside_far += covered(48);
+        }
+    }
+    let near = f64::from(inside) / f64::from(asked);
+    assert!(near >= 0.84, "{near}");
+    let far = f64::from(inside_far) / DAY as f64;
+    assert!(far >= 0.8, "{far}");
+}

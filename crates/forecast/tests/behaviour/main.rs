@@ -1,0 +1,6 @@
+//! What the forecaster does, through its public face, on series from seeds.
+
+mod calibration;
+mod robustness;
+mod seasons;
+mod support;

@@ -1,0 +1,274 @@
+//! Nothing that a signal can do breaks a forecast, and nothing that comes later changes one.
+
+use std::time::Duration;
+
+use forecast::{Config, Forecaster, ObserveError, Timestamp, Trust, UntrustedReason};
+use proptest::prelude::*;
+
+use crate::support::{feed, forecaster, normal, service};
+
+const STEP: Duration = Duration::from_secs(300);
+const QUANTILES: [f64; 6] = [0.001, 0.05, 0.5, 0.9, 0.99, 0.9999];
+
+/// What must hold after any observation.
+fn check(forecaster: &Forecaster, horizon: usize) {
+    let forecast = forecaster.forecast(horizon, &QUANTILES);
+    assert_eq!(forecast.steps(), horizon);
+    for row in forecast.values.iter() {
+        assert!(row.iter().all(|value| value.is_finite() && *value >= 0.0), "{row:?}");
+        assert!(row.windows(2).all(|pair| pair[0] <= pair[1]), "{row:?}");
+    }
+    for steps in [0, 1, 7, 300, 1000] {
+        let peak = forecaster.window_max(steps);
+        let mut last = 0.0;
+        for tau in [-1.0, 0.0, 0.01, 0.3, 0.5, 0.95, 0.999, 0.99999, 1.0, f64::NAN] {
+            let value = peak.quantile(tau);
+            assert!(value.is_finite() && value >= 0.0, "{steps} {tau}: {value}");
+            assert!(tau.is_nan() || value >= last, "{steps} {tau}: {value} after {last}");
+            last = value;
+        }
+    }
+    assert!(forecaster.slope_per_step().is_finite());
+    assert!(!forecaster.trust().to_string().is_empty());
+}
+
+#[test]
+fn before_the_first_value_everything_is_zero_and_untrusted() {
+    let (forecaster, _) = forecaster(STEP);
+    check(&forecaster, 5);
+    assert_eq!(forecaster.level(), None);
+    assert!(!forecaster.trust().is_trusted());
+}
+
+#[test]
+fn one_value_gives_a_wide_forecast_around_it() {
+    let forecaster = feed(&[100.0], STEP);
+    check(&forecaster, 288);
+    let row = &forecaster.forecast(1, &[0.05, 0.5, 0.95]).values;
+    assert!((row[0][1] - 100.0).abs() < 50.0);
+    assert!(row[0][2] - row[0][0] > 50.0, "{:?}", &row[0]);
+    let needed = matches!(
+        forecaster.trust(),
+        Trust::Untrusted { reason: UntrustedReason::TooLittleHistory { observed: 1, .. } }
+    );
+    assert!(needed);
+}
+
+#[test]
+fn a_constant_series_is_forecast_as_itself() {
+    for constant in [0.0, 1e-9, 42.0, 1e12] {
+        let forecaster = feed(&vec![constant; 1000], STEP);
+        check(&forecaster, 50);
+        let forecast = forecaster.forecast(50, &[0.5]);
+        assert!((forecast.values[49][0] - constant).abs() <= 0.02 * constant, "{constant}");
+        assert!(
+            (forecaster.window_max(30).quantile(0.99) - constant).abs() <= 0.2 * constant + 1e-6,
+            "{constant}"
+        );
+        assert!(forecaster.trust().is_trusted(), "{}", forecaster.trust());
+    }
+}
+
+#[test]
+fn refused_observations_leave_the_forecaster_as_it_was() {
+    let mut forecaster = feed(&[5.0, 6.0, 7.0], STEP);
+    let before = format!("{forecaster:?}");
+    let begin = Timestamp::parse(crate::support::MONDAY).unwrap();
+    assert!(matches!(forecaster.observe(begin, Some(1.0)), Err(ObserveError::NotAfterLast { .. })));
+    assert!(matches!(
+        forecaster.observe(begin + STEP * 2, Some(1.0)),
+        Err(ObserveError::NotAfterLast { .. })
+    ));
+    assert!(matches!(
+        forecaster.observe(begin + STEP * 3, Some(f64::INFINITY)),
+        Err(ObserveError::Infinite { .. })
+    ));
+    assert!(matches!(forecaster.observe(begin + STEP * 3, Some(-1.0)), Err(ObserveError::Negative { .. })));
+    assert_eq!(before, format!("{forecaster:?}"));
+}
+
+#[test]
+fn values_below_zero_are_welcome_where_they_are_possible() {
+    let config = Config { non_negative: false, ..Config::new(STEP) };
+    let mut forecaster = Forecaster::new(config).unwrap();
+    let mut random = fastrand::Rng::with_seed(1);
+    for i in 0..500 {
+        forecaster.observe(Timestamp::EPOCH + STEP * i, Some(-20.0 + normal(&mut random))).unwrap();
+    }
+    let forecast = forecaster.forecast(3, &[0.5]);
+    assert!((forecast.values[2][0] + 20.0).abs() < 2.0, "{:?}", forecast.values);
+    assert!((forecaster.window_max(3).median() + 19.0).abs() < 2.0);
+}
+
+#[test]
+fn what_comes_later_never_changes_an_earlier_forecast() {
+    let mut values = service(12, 288, 7);
+    for i in 1000..1004 {
+        values[i] = 0.0;
+    }
+    let answers = |until: usize, cuts: &[usize]| {
+        let (mut forecaster, at) = forecaster(STEP);
+        let mut said = Vec::new();
+        for (i, &value) in values[..until].iter().enumerate() {
+            forecaster.observe(at(i), (i % 97 != 0).then_some(value)).unwrap();
+            if cuts.contains(&(i + 1)) {
+                let bits = |value: f64| value.to_bits();
+                let rows = forecaster.forecast(300, &QUANTILES);
+                let peaks = [1, 10, 200].map(|w| bits(forecaster.window_max(w).quantile(0.999)));
+                said.push((rows.values.iter().flatten().copied().map(bits).collect::<Vec<_>>(), peaks));
+            }
+        }
+        said
+    };
+    let cuts = [1, 2, 50, 333, 706, 1003, 2100, 3000];
+    let whole = answers(values.len(), &cuts);
+    for (k, &cut) in cuts.iter().enumerate() {
+        assert_eq!(answers(cut, &[cut])[0], whole[k], "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_clone_goes_its_own_way() {
+    let original = feed(&service(2, 288, 8), STEP);
+    let before = original.forecast(10, &QUANTILES);
+    let mut other = original.clone();
+    let next = Timestamp::parse(crate::support::MONDAY).unwrap() + STEP * 576;
+    other.observe(next, Some(9e9)).unwrap();
+    assert_eq!(original.forecast(10, &QUANTILES), before);
+    assert_ne!(other.forecast(10, &QUANTILES), before);
+}
+
+#[test]
+fn missing_values_keep_the_clock_and_the_season() {
+    let values = service(10, 288, 9);
+    let (mut forecaster, at) = forecaster(STEP);
+    for (i, &value) in values.iter().enumerate().take(9 * 288) {
+        forecaster.observe(at(i), Some(value)).unwrap();
+    }
+    // Half a day without a word: said as missing for a while, then simply skipped.
+    for i in 9 * 288..9 * 288 + 20 {
+        forecaster.observe(at(i), None).unwrap();
+    }
+    assert!(matches!(
+        forecaster.trust(),
+        Trust::Untrusted { reason: UntrustedReason::SignalMissing { steps: 20 } }
+    ));
+    let resumed = 9 * 288 + 144;
+    forecaster.observe(at(resumed), Some(values[resumed])).unwrap();
+    let forecast = forecaster.forecast(72, &[0.5]);
+    assert_eq!(forecast.issued_at, at(resumed + 1));
+    let error = (1..=72).map(|h| (forecast.values[h - 1][0] - values[resumed + h]).abs()).sum::<f64>() / 72.0;
+    let mean = values[resumed + 1..=resumed + 72].iter().sum::<f64>() / 72.0;
+    assert!(error < 0.25 * mean, "{error} of {mean}");
+}
+
+#[test]
+fn a_jump_of_years_begins_anew_at_once() {
+    let mut forecaster = feed(&service(3, 288, 10), STEP);
+    let later = Timestamp::parse("2036-01-01T00:00:00Z").unwrap();
+    forecaster.observe(later, Some(5.0)).unwrap();
+    assert_eq!((forecaster.observed(), forecaster.level()), (1, Some(5.0)));
+    check(&forecaster, 10);
+    forecaster.observe(Timestamp::MAX, Some(6.0)).unwrap();
+    check(&forecaster, 10);
+}
+
+#[test]
+fn an_outage_is_suspected_not_learned_and_forgotten_when_it_ends() {
+    let values = service(9, 288, 11);
+    let (mut forecaster, at) = forecaster(STEP);
+    let outage = 8 * 288 + 100..8 * 288 + 130;
+    for (i, &value) in values.iter().enumerate().take(outage.end + 6) {
+        let value = if outage.contains(&i) { 0.0 } else { value };
+        forecaster.observe(at(i), Some(value)).unwrap();
+        if i == outage.end - 1 {
+            assert!(forecaster.outage_suspected());
+            assert!(matches!(
+                forecaster.trust(),
+                Trust::Untrusted { reason: UntrustedReason::OutageSuspected { steps: 30 } }
+            ));
+            let expected = forecaster.forecast(12, &[0.5]).values[11][0];
+            assert!(expected > 0.6 * values[outage.end + 11], "demand is expected back: {expected}");
+        }
+    }
+    assert!(!forecaster.outage_suspected());
+    let expected = forecaster.forecast(12, &[0.5]).values[11][0];
+    assert!((expected / values[outage.end + 17] - 1.0).abs() < 0.3, "{expected}");
+}
+
+#[test]
+fn a_service_that_is_switched_off_for_good_is_believed_in_the_end() {
+    let mut values = service(11, 288, 12);
+    values[8 * 288..].fill(0.0);
+    let forecaster = feed(&values, STEP);
+    assert!(!forecaster.outage_suspected());
+    let expected = forecaster.forecast(6, &[0.5]).values[5][0];
+    assert!(expected < 100.0, "{expected}");
+}
+
+#[test]
+fn trust_is_earned_by_a_regular_series_and_lost_by_one_that_changes_its_nature() {
+    let mut values = service(14, 288, 13);
+    let forecaster = feed(&values, STEP);
+    match forecaster.trust() {
+        Trust::Trusted { coverage, skill } => assert!((0.85..=0.95).contains(&coverage) && skill > 0.1),
+        Trust::Untrusted { reason } => panic!("{reason}"),
+    }
+    let mut random = fastrand::Rng::with_seed(14);
+    for _ in 0..60 {
+        let wild = 1000.0 * random.f64() * f64::from(random.u8(1..20));
+        values.push(wild);
+    }
+    assert!(!feed(&values, STEP).trust().is_trusted());
+}
+
+#[test]
+fn memory_of_a_series_is_bounded() {
+    let forecaster = feed(&service(100, 288, 15), STEP);
+    assert!(forecaster.bytes() < 200_000, "{}", forecaster.bytes());
+}
+
+fn value() -> impl Strategy<Value = Option<f64>> {
+    prop_oneof![
+        3 => (0.0..1000.0f64).prop_map(Some),
+        1 => Just(Some(0.0)),
+        1 => Just(None),
+        1 => Just(Some(f64::NAN)),
+        1 => prop_oneof![Just(f64::MAX), Just(1e30), Just(f64::MIN_POSITIVE), Just(1e-300), Just(1e15)].prop_map(Some),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn any_sequence_of_values_and_gaps_gives_finite_ordered_forecasts(
+        values in proptest::collection::vec((value(), prop_oneof![9 => Just(1u32), 1 => 2..2000u32]), 1..250),
+        step_secs in prop_oneof![Just(1u64), Just(60), Just(300), Just(3600), Just(86_400)],
+    ) {
+        let step = Duration::from_secs(step_secs);
+        let mut forecaster = Forecaster::new(Config::new(step)).unwrap();
+        let mut slot = 0;
+        for (i, (value, ahead)) in values.into_iter().enumerate() {
+            slot += ahead;
+            forecaster.observe(Timestamp::from_secs(1_700_000_000) + step * slot, value).unwrap();
+            if i % 40 == 0 {
+                check(&forecaster, 20);
+            }
+        }
+        check(&forecaster, 300);
+    }
+
+    #[test]
+    fn any_periodic_series_with_extreme_scale_stays_finite(
+        scale in prop_oneof![Just(1e-12f64), Just(1.0), Just(1e9), Just(1e29)],
+        period in 2usize..60,
+        seed: u64,
+    ) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let values: Vec<f64> = (0..600)
+            .map(|i| scale * ((i % period) as f64 + random.f64()) * if random.f64() < 0.01 { 100.0 } else { 1.0 })
+            .collect();
+        check(&feed(&values, Duration::from_secs(10)), 100);
+    }
+}

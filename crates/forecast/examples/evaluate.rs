@@ -119,10 +119,10 @@ fn evaluate(
     let (mut spent, mut asked, mut ask_time) = (Duration::ZERO, 0u32, Duration::ZERO);
     let mut slowest = Duration::ZERO;
     let (mut each, mut each_ask) = (Vec::with_capacity(n), Vec::new());
-    for t in 0..n {
+    for (t, &observed) in values.iter().enumerate() {
         let at = origin + step * u32::try_from(t).unwrap_or(u32::MAX);
         let begin = Instant::now();
-        forecaster.observe(at, values[t]).ok()?;
+        forecaster.observe(at, observed).ok()?;
         let took = begin.elapsed();
         spent += took;
         each.push(took);

@@ -37,7 +37,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the setting, what it is and what it may be.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.step < STEP_MIN || self.step > STEP_MAX || self.step.subsec_nanos() % 1_000_000 != 0 {
+        if self.step < STEP_MIN || self.step > STEP_MAX || !self.step.subsec_nanos().is_multiple_of(1_000_000)
+        {
             return Err(ConfigError::Step(self.step));
         }
         if self.horizon_max < self.step || self.horizon_steps() > HORIZON_STEPS_MAX {

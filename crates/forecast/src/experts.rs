@@ -100,7 +100,7 @@ impl Experts {
         let day = long.first().map(|&period| profile(period, DAYS_KEPT));
         let reference = day.as_ref().map_or(NO_SEASON, |day| day.period);
         Experts {
-            smooth_half: (reference as u64 / 144).clamp(u64::from(reference >= 96), 16),
+            smooth_half: (reference as u64 / 72).clamp(u64::from(reference >= 96), 32),
             slots_per_step: Spread::SLOTS as f64 / reference as f64,
             day,
             week: long.get(1).map(|&period| profile(period, WEEKS_KEPT)),
@@ -286,17 +286,12 @@ impl Experts {
     /// How far a value of the next step is from what the season at its slow level explains.
     pub(crate) fn surprise(&self, value: f64, seat: &Seat) -> Option<f64> {
         let (known, profile) = self.profile(seat);
-        known.then(|| value - profile * self.levels.ratios.slow)
+        known.then_some(value - profile * self.levels.ratios.slow)
     }
 
     /// Takes the level of the last few steps for the level of the season.
     pub(crate) fn accept_level(&mut self) {
         self.levels.accept();
-    }
-
-    /// How the level of the last season compares with its profile.
-    pub(crate) fn level_ratio(&self) -> f64 {
-        self.levels.ratios.slow
     }
 
     /// Season that paces are set by, in steps.

@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(memory.next(), n);
         assert_eq!(memory.value(n - 1), (n - 1) as f64);
         assert_eq!(memory.value(memory.oldest_fine()), memory.oldest_fine() as f64);
-        assert!(memory.is_made_up(n - 52) == ((n - 52) % 100 == 0));
+        assert!(memory.is_made_up(n - 52) == (n - 52).is_multiple_of(100));
         assert_eq!(memory.coarse_factor(), Some(4));
         let old = memory.oldest() + 400;
         assert!((memory.value(old) - old as f64).abs() <= 2.0);

@@ -34,12 +34,13 @@ impl<const N: usize> Mixture<N> {
     pub(crate) fn learn(&mut self, says: &[f32; N], mixed: f32, gradient: f32, clip: f32, discount: f32) {
         let mut fresh = [0.0; N];
         for i in 0..N {
+            // Not `clamp`: a NaN must end here, and it does in `max`.
             let regret = (gradient * (says[i] - mixed)).max(-clip).min(clip);
             self.variances[i] = discount * self.variances[i] + regret * regret;
             self.ranges[i] = (RANGE_FADE * self.ranges[i]).max(regret.abs());
             let rate = (0.5 / self.ranges[i]).min((PRIOR_LOG / self.variances[i]).sqrt());
             self.regrets[i] = discount * self.regrets[i] + regret * (1.0 + rate * regret);
-            let exponent = (-rate * self.regrets[i]).max(-EXPONENT_MAX).min(EXPONENT_MAX);
+            let exponent = (-rate * self.regrets[i]).clamp(-EXPONENT_MAX, EXPONENT_MAX);
             fresh[i] = self.prior[i] * rate * exponential(exponent);
         }
         let sum: f32 = fresh.iter().sum();
@@ -48,8 +49,8 @@ impl<const N: usize> Mixture<N> {
             return;
         }
         let scale = (1.0 - SHARE) / sum;
-        for i in 0..N {
-            self.weights[i] = fresh[i] * scale + SHARE * self.prior[i];
+        for ((weight, fresh), prior) in self.weights.iter_mut().zip(fresh).zip(self.prior) {
+            *weight = fresh * scale + SHARE * prior;
         }
     }
 

@@ -227,9 +227,7 @@ impl Model {
 
     /// The series has changed its nature: believe the recent past, learn quickly.
     fn loosen(&mut self) {
-        let before = self.experts.level_ratio();
         self.experts.accept_level();
-        self.spread.rescale((self.experts.level_ratio() / before).clamp(0.25, 4.0));
         for bucket in &mut self.buckets {
             bucket.loosen();
         }

@@ -106,8 +106,9 @@ impl Profile {
     }
 }
 
-/// Most slots of one profile.
-const SLOTS_MAX: usize = 2880;
+/// Most slots of one profile. More would only learn more noise: a week is held in quarters of an hour, which measured better
+/// than five minutes.
+const SLOTS_MAX: usize = 720;
 
 #[cfg(test)]
 mod tests {

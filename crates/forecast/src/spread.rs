@@ -21,6 +21,8 @@ pub(crate) struct Spread {
     count: u64,
     /// Share of a visit of a slot that is learned, at least.
     pace: f64,
+    /// Size of near errors lately, in units of what was expected of them.
+    unrest: f64,
 }
 
 #[derive(Clone, Debug)]
@@ -41,21 +43,12 @@ impl Spread {
             magnitude: 0.0,
             count: 0,
             pace: 1.0 / (SEASONS_KEPT * visits).clamp(30.0, 2000.0),
+            unrest: 1.0,
         }
     }
 
     /// Slots of a season: hours, when the season is a day.
     pub(crate) const SLOTS: usize = SLOTS;
-
-    /// Expects errors `ratio` times as large from now on: the level of the series has changed by as much.
-    pub(crate) fn rescale(&mut self, ratio: f64) {
-        for table in [&mut self.near, &mut self.far] {
-            table.all *= ratio;
-            for slot in &mut table.slots {
-                *slot *= ratio as f32;
-            }
-        }
-    }
 
     /// Typical size of an error; positive.
     #[inline]
@@ -69,6 +62,10 @@ impl Spread {
         let known = if table.counts[slot] >= 5 { f64::from(table.slots[slot]) } else { table.all };
         // While nearly nothing was seen, half the level is as good a guess as any.
         let ignorance = 0.5 * self.magnitude / (1 + self.count) as f64;
+        let known = match range {
+            Range::Near => known * self.unrest.sqrt(),
+            Range::Far => known * self.unrest.sqrt().sqrt(),
+        };
         known.max(FLOOR_OF_ALL * table.all).max(FLOOR_OF_MAGNITUDE * self.magnitude).max(ignorance).max(TINY)
     }
 
@@ -81,7 +78,14 @@ impl Spread {
     pub(crate) fn learn(&mut self, slot: usize, range: Range, error: f64) {
         let pace = self.pace;
         match range {
-            Range::Near => self.near.learn(slot, error, pace),
+            Range::Near => {
+                let usual = f64::from(self.near.slots[slot.min(SLOTS - 1)])
+                    .max(FLOOR_OF_ALL * self.near.all)
+                    .max(TINY);
+                let size = (error.abs() / usual).min(UNREST_MAX);
+                self.unrest = (self.unrest + UNREST_PACE * (size - self.unrest)).max(0.25);
+                self.near.learn(slot, error, pace);
+            }
             Range::Far => self.far.learn(slot, error, pace),
         }
     }
@@ -122,6 +126,9 @@ impl Table {
 const SLOTS: usize = 24;
 const SEASONS_KEPT: f64 = 3.0;
 const FEW: u64 = 20;
+/// Unrest is a mean over so few errors that it follows a change within some of them.
+const UNREST_PACE: f64 = 0.04;
+const UNREST_MAX: f64 = 6.0;
 /// One wild error counts at most this many typical ones.
 const CLIP: f64 = 8.0;
 const FLOOR_OF_ALL: f64 = 0.1;

@@ -103,9 +103,7 @@ fn values_below_zero_are_welcome_where_they_are_possible() {
 #[test]
 fn what_comes_later_never_changes_an_earlier_forecast() {
     let mut values = service(12, 288, 7);
-    for i in 1000..1004 {
-        values[i] = 0.0;
-    }
+    values[1000..1004].fill(0.0);
     let answers = |until: usize, cuts: &[usize]| {
         let (mut forecaster, at) = forecaster(STEP);
         let mut said = Vec::new();

@@ -59,6 +59,7 @@ impl Bucket {
             mixture,
             stack,
             residuals: Residuals::new(
+                horizon,
                 (RESIDUALS_KEPT / stride as f64).max(RESIDUALS_KEPT_MIN),
                 horizon as f64 / stride as f64,
             ),

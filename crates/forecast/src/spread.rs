@@ -53,13 +53,13 @@ impl Spread {
     /// Typical size of an error; positive.
     #[inline]
     pub(crate) fn at(&self, slot: usize, range: Range) -> f64 {
-        let table = match range {
-            Range::Near => &self.near,
-            Range::Far if self.far.count < FEW => &self.near,
-            Range::Far => &self.far,
+        let (table, guess) = match range {
+            Range::Near => (&self.near, 1.0),
+            Range::Far if self.far.count < FEW => (&self.near, FAR_GUESS),
+            Range::Far => (&self.far, 1.0),
         };
         let slot = slot.min(SLOTS - 1);
-        let known = if table.counts[slot] >= 5 { f64::from(table.slots[slot]) } else { table.all };
+        let known = guess * if table.counts[slot] >= 5 { f64::from(table.slots[slot]) } else { table.all };
         // While nearly nothing was seen, half the level is as good a guess as any.
         let ignorance = 0.5 * self.magnitude / (1 + self.count) as f64;
         let known = match range {
@@ -126,6 +126,8 @@ impl Table {
 const SLOTS: usize = 24;
 const SEASONS_KEPT: f64 = 3.0;
 const FEW: u64 = 20;
+/// Far errors are guessed to be so many times as large as near ones until some were seen.
+const FAR_GUESS: f64 = 4.0;
 /// Unrest is a mean over so few errors that it follows a change within some of them.
 const UNREST_PACE: f64 = 0.04;
 const UNREST_MAX: f64 = 6.0;

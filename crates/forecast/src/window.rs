@@ -35,7 +35,7 @@ impl Window {
     pub(crate) fn new(length: usize) -> Window {
         let kept = (RESIDUALS_KEPT / stride(length) as f64).max(RESIDUALS_KEPT_MIN);
         let overlap = length as f64 / stride(length) as f64;
-        Window { length, residuals: Residuals::new(kept, overlap), pending: VecDeque::new() }
+        Window { length, residuals: Residuals::new(length, kept, overlap), pending: VecDeque::new() }
     }
 
     /// Whether a forecast made after step `now` is to be kept for learning.

@@ -14,6 +14,8 @@ pub(crate) struct Residuals {
     bins: Box<[f32; BINS]>,
     /// Step of adaptation, in log odds per unit of miscoverage.
     pace: f64,
+    /// Width of what was expected before the first residual.
+    prior_spread: f64,
     /// Weight of the next residual; grows so that old ones fade.
     gain: f64,
     growth: f64,
@@ -27,15 +29,17 @@ pub(crate) struct Residuals {
 }
 
 impl Residuals {
-    /// Expects residuals of about one in size at first; `memory` is how many residuals count fully. `overlap` is how many
+    /// Expects residuals of a target so many steps `ahead` at first, which wander farther the farther it is; `memory` is how many residuals count fully. `overlap` is how many
     /// forecasts are under way at any time: their misses come together and say the same, so each counts less.
-    pub(crate) fn new(memory: f64, overlap: f64) -> Residuals {
+    pub(crate) fn new(ahead: usize, memory: f64, overlap: f64) -> Residuals {
+        let spread = PRIOR_SPREAD * (ahead as f64 / WANDERS_FROM).sqrt().clamp(1.0, 4.0);
         let mut bins = Box::new([0.0; BINS]);
-        for (bin, share) in bins.iter_mut().enumerate().map(|(i, bin)| (bin, prior_share(i))) {
+        for (bin, share) in bins.iter_mut().enumerate().map(|(i, bin)| (bin, prior_share(i, spread))) {
             *bin = (PRIOR_WEIGHT * share) as f32;
         }
         let mut residuals = Residuals {
             bins,
+            prior_spread: spread,
             pace: PACE / overlap.max(1.0),
             gain: 1.0,
             growth: 1.0 + 1.0 / memory,
@@ -82,6 +86,9 @@ impl Residuals {
         self.total += self.gain;
         self.gain *= self.growth;
         self.count = self.count.saturating_add(1);
+        if PRIOR_FADES.contains(&self.count) {
+            self.fade_prior();
+        }
         if self.gain > GAIN_MAX {
             self.rescale();
         }
@@ -95,6 +102,15 @@ impl Residuals {
     /// The grid's values as they are to be kept with a forecast.
     pub(crate) fn issue(&self) -> [f32; GRID.len()] {
         self.values.map(|value| value as f32)
+    }
+
+    /// Takes away a part of what was expected before the first residual: by now the data speaks for itself.
+    fn fade_prior(&mut self) {
+        let weight = PRIOR_WEIGHT / PRIOR_FADES.len() as f64;
+        for (i, bin) in self.bins.iter_mut().enumerate() {
+            *bin = (*bin - (weight * prior_share(i, self.prior_spread)) as f32).max(0.0);
+        }
+        self.total = self.bins.iter().map(|&bin| f64::from(bin)).sum();
     }
 
     fn rescale(&mut self) {
@@ -215,10 +231,10 @@ const EDGES: [f64; BINS + 1] = {
     edges
 };
 
-/// Before anything is known: a double exponential three times as wide as residuals usually are. Intervals begin wide.
-fn prior_share(bin: usize) -> f64 {
+/// Before anything is known: a double exponential far wider than residuals usually are. Intervals begin wide.
+fn prior_share(bin: usize, spread: f64) -> f64 {
     let below = |z: f64| {
-        let tail = 0.5 * (-z.abs() / PRIOR_SPREAD).exp();
+        let tail = 0.5 * (-z.abs() / spread).exp();
         if z < 0.0 { tail } else { 1.0 - tail }
     };
     below(EDGES[bin + 1]) - below(EDGES[bin])
@@ -227,7 +243,11 @@ fn prior_share(bin: usize) -> f64 {
 const SIDE: usize = 64;
 const BINS: usize = 2 * SIDE;
 const PRIOR_SPREAD: f64 = 2.5;
+/// Targets farther ahead than this are expected to wander as a random walk does.
+const WANDERS_FROM: f64 = 24.0;
 const PRIOR_WEIGHT: f64 = 6.0;
+/// After so many residuals a part of the prior is taken away, each time an equal one.
+const PRIOR_FADES: [u32; 3] = [24, 48, 96];
 /// Exceedances below which the tail is extrapolated rather than counted.
 const SUPPORT: f64 = 8.0;
 /// Step of adaptation of one forecast that overlaps with no other.
@@ -257,7 +277,7 @@ mod tests {
 
     #[test]
     fn quantiles_of_a_known_distribution_are_found_and_its_tail_extrapolated() {
-        let mut residuals = Residuals::new(4000.0, 1.0);
+        let mut residuals = Residuals::new(1, 4000.0, 1.0);
         // Exponential with mean one, by a golden-ratio sequence: quantile(tau) = -ln(1 - tau).
         for i in 0..8000u32 {
             let u = (f64::from(i) * 0.618_033_988_749_894_9).fract();
@@ -275,7 +295,7 @@ mod tests {
 
     #[test]
     fn coverage_returns_after_residuals_become_three_times_wider() {
-        let mut residuals = Residuals::new(4000.0, 1.0);
+        let mut residuals = Residuals::new(1, 4000.0, 1.0);
         let noise = |i: u32| (f64::from(i) * 0.618_033_988_749_894_9).fract() * 2.0 - 1.0;
         for i in 0..4000 {
             let issued = residuals.issue();
@@ -296,7 +316,7 @@ mod tests {
 
     #[test]
     fn before_the_first_residual_intervals_are_wide() {
-        let residuals = Residuals::new(1000.0, 1.0);
+        let residuals = Residuals::new(1, 1000.0, 1.0);
         assert!(residuals.values()[8] > 3.0 && residuals.values()[2] < -3.0);
         assert!(residuals.values().windows(2).all(|pair| pair[0] <= pair[1]));
     }

@@ -55,6 +55,25 @@ fn one_value_gives_a_wide_forecast_around_it() {
 }
 
 #[test]
+fn what_was_never_scored_is_said_to_be_uncertain() {
+    let mut random = fastrand::Rng::with_seed(2);
+    let mut level = 500.0;
+    let walk: Vec<f64> = (0..40)
+        .map(|_| {
+            level += 5.0 * normal(&mut random);
+            level
+        })
+        .collect();
+    let forecaster = feed(&walk, STEP);
+    let rows = forecaster.forecast(200, &[0.05, 0.95]).values;
+    let width = |h: usize| rows[h - 1][1] - rows[h - 1][0];
+    // A random walk wanders fourteen times as far in two hundred steps as in one.
+    assert!(width(200) > 10.0 * width(1), "{} {}", width(1), width(200));
+    assert!(width(30) > 3.0 * width(1), "{} {}", width(1), width(30));
+    assert!(!forecaster.trust().is_trusted());
+}
+
+#[test]
 fn a_constant_series_is_forecast_as_itself() {
     for constant in [0.0, 1e-9, 42.0, 1e12] {
         let forecaster = feed(&vec![constant; 1000], STEP);

@@ -159,7 +159,7 @@ impl Forecaster {
         }
         // Longer seasons are sought in means of several steps.
         let factor = memory.coarse_factor().unwrap_or_else(|| {
-            even_factor((next - oldest).div_ceil(SEARCH_SAMPLES), calendar.first().copied())
+            even_factor((next - oldest).div_ceil(SEARCH_MEANS), calendar.first().copied())
         });
         let means: Vec<f64> = (oldest.div_ceil(factor)..next / factor)
             .map(|i| (0..factor).map(|k| memory.value(i * factor + k)).sum::<f64>() / factor as f64)
@@ -303,6 +303,8 @@ const JUMP_MAX: u64 = FINE_STEPS as u64;
 const SEARCH_FIRST: u64 = 24;
 /// Most samples that one search looks at.
 const SEARCH_SAMPLES: u64 = 8192;
+/// Most means of several steps that one search looks at; fewer, for a mean shows a week more clearly than a minute.
+const SEARCH_MEANS: u64 = 2048;
 /// Observations before any forecast is trusted.
 const OBSERVED_MIN: u64 = 60;
 /// Missing steps in a row after which forecasts are no longer trusted.

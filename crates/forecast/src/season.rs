@@ -129,7 +129,7 @@ fn by_peak(
     for lag in 2..longest {
         let strength = correlation.at(lag);
         valley = valley.min(strength);
-        let known = candidates.current.contains(&lag);
+        let known = candidates.current.iter().any(|&period| period.abs_diff(lag) * SAME <= period);
         let reach = (lag / 16).max(1);
         if lag < range.start.max(PERIOD_MIN) || lag + reach >= correlation.samples {
             continue;
@@ -137,13 +137,15 @@ fn by_peak(
         if (lag - reach..=lag + reach).any(|near| correlation.at(near) > strength) {
             continue;
         }
-        let least = if known { STRENGTH_KEPT } else { STRENGTH_BY_PEAK.max(3.0 * correlation.error()) };
+        let fresh_least = if found.is_empty() { STRENGTH_BY_PEAK } else { STRENGTH_OF_FURTHER };
+        let least = if known { STRENGTH_KEPT } else { fresh_least.max(3.0 * correlation.error()) };
         let again = 2 * lag >= correlation.samples / 2 || correlation.at(2 * lag) > 0.4 * strength;
         let fresh = found.iter().all(|season| {
             let (short, long) = (season.period.min(lag), season.period.max(lag));
             // A multiple of what was removed is a remnant of it, unless it is very distinct.
             let multiple = long % short <= 1 + short / 16 || short - long % short <= 1 + short / 16;
-            long as f64 / short as f64 > 1.5 && (!multiple || strength > STRENGTH_OF_MULTIPLE)
+            let distinct = strength > STRENGTH_OF_MULTIPLE && long > MULTIPLE_MAX * short;
+            long as f64 / short as f64 > 1.5 && (!multiple || distinct)
         });
         if strength > least && strength - valley > least && fresh && again {
             peaks.push(Season { period: lag, strength });
@@ -229,9 +231,14 @@ const STRENGTH_KEPT: f64 = 0.05;
 const STRENGTH_YOUNG: f64 = 0.4;
 /// Lags between a quarter and three quarters of a period that it is compared with.
 const BETWEEN: usize = 24;
-/// A multiple of a found period is only a season of its own when it is at least this strong.
+/// Peaks in what the first season leaves must stand out more: the removal of a profile leaves ripples of its own.
+const STRENGTH_OF_FURTHER: f64 = 0.4;
+/// Multiples of a found period up to this one are never seasons of their own, farther ones when they are this strong.
+const MULTIPLE_MAX: usize = 6;
 const STRENGTH_OF_MULTIPLE: f64 = 0.5;
 const NEARLY: f64 = 0.6;
+/// Periods that differ from one in use by less than one part in so many are kept on weak evidence.
+const SAME: usize = 40;
 /// Values beyond this many typical deviations are drawn in.
 const WILD: f64 = 5.0;
 

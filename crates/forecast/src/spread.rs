@@ -133,7 +133,7 @@ const UNREST_PACE: f64 = 0.04;
 const UNREST_MAX: f64 = 6.0;
 /// One wild error counts at most this many typical ones.
 const CLIP: f64 = 8.0;
-const FLOOR_OF_ALL: f64 = 0.1;
+const FLOOR_OF_ALL: f64 = 0.3;
 const FLOOR_OF_MAGNITUDE: f64 = 0.005;
 /// Keeps division possible on a series that is zero throughout.
 const TINY: f64 = 1e-9;

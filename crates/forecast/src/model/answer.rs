@@ -13,7 +13,7 @@ use super::Model;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Crest {
     pub(crate) height: f64,
-    /// Typical error at the place of the crest.
+    /// Typical error where it is largest.
     pub(crate) spread: f64,
 }
 
@@ -99,28 +99,24 @@ impl Model {
         let Some(gap) = self.gap() else { return };
         let mut upper = 0;
         let mut crest = Crest { height: f64::NEG_INFINITY, spread: 0.0 };
-        let (mut crest_at, mut h, mut k) = (0, 0, 0);
+        let (mut h, mut k) = (0, 0);
         while k < lengths.len() && lengths[k] <= reach {
             if h >= lengths[k] {
-                let slot = self.experts.seat(crest_at, &self.clock).slot;
-                crest.spread = self.spread.at(slot, Range::Near).max(self.spread.at(slot, Range::Far));
                 report(k, crest);
                 k += 1;
                 continue;
             }
             let ahead = h + 1 + gap;
             let between = self.between(ahead, &mut upper);
+            let seat = self.experts.seat(h, &self.clock);
             let height = match early.get(h) {
                 Some(says) => self.middle(between, says),
-                None => {
-                    let seat = self.experts.seat(h, &self.clock);
-                    self.middle(between, &self.experts.say(&seat, ahead, &self.memory, &self.clock))
-                }
+                None => self.middle(between, &self.experts.say(&seat, ahead, &self.memory, &self.clock)),
             };
-            if height > crest.height {
-                crest.height = height;
-                crest_at = h;
-            }
+            crest.height = crest.height.max(height);
+            // Any step may turn out to be the highest: the least certain one sets the measure.
+            let spread = self.spread.at(seat.slot, Range::Near).max(self.spread.at(seat.slot, Range::Far));
+            crest.spread = crest.spread.max(spread);
             h += path_stride(h);
         }
     }

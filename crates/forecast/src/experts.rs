@@ -340,7 +340,7 @@ fn split(periods: &[usize]) -> (Option<usize>, &[usize]) {
 /// Stands in for a season where none is known.
 const NO_SEASON: usize = 288;
 /// Paces are never set by a season shorter than this.
-const SPAN_MIN: f64 = 24.0;
+const SPAN_MIN: f64 = 144.0;
 /// The day's profile counts as much as so many weeks of the week's.
 const DAY_WEIGHT: f64 = 0.33;
 /// Seasons after which a profile begins to forget.

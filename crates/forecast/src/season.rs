@@ -49,15 +49,8 @@ pub(crate) fn find(values: &[f64], candidates: &Candidates) -> Vec<Season> {
         let correlation = autocorrelation(&rest, &mut planner);
         // Short patterns first: a day's profile would hold them too, but learn them far more slowly.
         let day = candidates.calendar.first().copied().unwrap_or(usize::MAX);
-        let share = energy(&rest) / whole;
-        // A day that explains next to nothing beside the hours would only replace their profile by one that learns slower.
-        let worthwhile = |season: &Season| {
-            found.iter().all(|other| other.period >= day)
-                || season.period != day
-                || season.strength * share > DAY_SHARE_MIN
-        };
         let Some(season) = by_peak(&correlation, candidates, &found, 0..day / 4)
-            .or_else(|| by_name(&rest, &correlation, candidates, &found).filter(worthwhile))
+            .or_else(|| by_name(&rest, &correlation, candidates, &found))
             .or_else(|| by_peak(&correlation, candidates, &found, day / 4..usize::MAX))
         else {
             break;
@@ -234,8 +227,6 @@ const STRENGTH_BY_NAME: f64 = 0.1;
 const VALLEY_BY_NAME: f64 = 0.05;
 const STRENGTH_BY_PEAK: f64 = 0.25;
 const STRENGTH_KEPT: f64 = 0.05;
-/// Share of all variation that a day must explain beside a shorter season.
-const DAY_SHARE_MIN: f64 = 0.1;
 /// With less than two and a quarter periods.
 const STRENGTH_YOUNG: f64 = 0.4;
 /// Lags between a quarter and three quarters of a period that it is compared with.

@@ -1,3 +1,5 @@
+//! What the reader accepts, and what it says of what it refuses.
+
 use proptest::prelude::*;
 
 use super::*;

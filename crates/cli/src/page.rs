@@ -47,17 +47,17 @@ impl Page {
 
     /// A section heading.
     pub(crate) fn heading(&mut self, text: &str) {
-        let _ = write!(self.body, "<h2>{}</h2>\n", escape(text));
+        let _ = writeln!(self.body, "<h2>{}</h2>", escape(text));
     }
 
     /// A paragraph of plain text.
     pub(crate) fn text(&mut self, text: &str) {
-        let _ = write!(self.body, "<p>{}</p>\n", escape(text));
+        let _ = writeln!(self.body, "<p>{}</p>", escape(text));
     }
 
     /// A paragraph that stands out.
     pub(crate) fn lead(&mut self, text: &str) {
-        let _ = write!(self.body, "<p class=\"lead\">{}</p>\n", escape(text));
+        let _ = writeln!(self.body, "<p class=\"lead\">{}</p>", escape(text));
     }
 
     /// A table; the first column is text, the others are numbers. A row whose first cell is empty continues the one above.
@@ -81,9 +81,9 @@ impl Page {
     pub(crate) fn figures(&mut self, figures: &[(String, &str, String)]) {
         self.body.push_str("<div class=\"figures\">\n");
         for (value, label, beside) in figures {
-            let _ = write!(
+            let _ = writeln!(
                 self.body,
-                "<div><b>{}</b><span>{}</span><small>{}</small></div>\n",
+                "<div><b>{}</b><span>{}</span><small>{}</small></div>",
                 escape(value),
                 escape(label),
                 escape(beside)
@@ -96,7 +96,7 @@ impl Page {
     pub(crate) fn list(&mut self, sentences: &[String]) {
         self.body.push_str("<ul>\n");
         for sentence in sentences {
-            let _ = write!(self.body, "<li>{}</li>\n", escape(sentence));
+            let _ = writeln!(self.body, "<li>{}</li>", escape(sentence));
         }
         self.body.push_str("</ul>\n");
     }

@@ -119,6 +119,7 @@ const REFUSED: &[(&str, i32, &str)] = &[
     ("override clear web --api 127.0.0.1:9", 1, "no daemon answers"),
     ("simulate --seeds 5..2", 2, "`5..2`"),
     ("demo --report no/such/folder.html", 2, "cannot write no/such/folder.html"),
+    ("demo --no-report --from 1996-01-01T00:00:00Z", 2, "no such stretch|1995-09-01"),
     ("sample-service --port 70000", 2, "70000"),
 ];
 

@@ -45,7 +45,7 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
             }
         };
         if args.log {
-            text.insert_str(0, &log.text());
+            text.insert_str(0, log.text());
         }
         bar.inc(1);
         bar.suspend(|| output::print(&text))?;

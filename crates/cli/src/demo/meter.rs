@@ -37,7 +37,7 @@ pub(crate) struct Measured {
     pub(crate) active_s: f64,
     /// At the standby price.
     pub(crate) standby_s: f64,
-    /// Promotions from standby to active.
+    /// Frozen standbys put into traffic while the policy was scored.
     pub(crate) promotions: u64,
     /// From decision to traffic.
     pub(crate) promotion_ms: api::LatencySummary,
@@ -50,7 +50,7 @@ pub(crate) async fn measure(client: Client, start: Instant, end: Duration) -> an
     let mut ticks = tokio::time::interval_at(start.into(), LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut measured = Measured::default();
-    let mut promotions_before = None;
+    let mut promoted_before = None;
     loop {
         ticks.tick().await;
         let detail = client.workload(WORKLOAD).await.context("the demo's daemon does not answer")?;
@@ -62,9 +62,9 @@ pub(crate) async fn measure(client: Client, start: Instant, end: Duration) -> an
             measured.standby_s += f64::from(last.parked) * seconds;
         }
         measured.looks.push(look);
-        let before = *promotions_before.get_or_insert(detail.counters.promotions);
+        let before = *promoted_before.get_or_insert(detail.promotion_ms.count);
         if at >= end {
-            measured.promotions = detail.counters.promotions.saturating_sub(before);
+            measured.promotions = detail.promotion_ms.count.saturating_sub(before);
             measured.promotion_ms = detail.promotion_ms;
             measured.cold_start_ms = detail.cold_start_ms;
             return Ok(measured);

@@ -49,8 +49,8 @@ pub(crate) struct DemoArgs {
     /// Go on under foreshadow after the verdict, with the dashboard, until Ctrl-C
     #[arg(long)]
     keep_open: bool,
-    /// Another moment of the trace
-    #[arg(long, hide = true, value_parser = values::timestamp)]
+    /// Another moment of the trace, which reaches from 1995-07-01 to 1995-09-01
+    #[arg(long, value_name = "TIME", value_parser = values::timestamp)]
     from: Option<Timestamp>,
     /// Another compression of time
     #[arg(long, hide = true, value_parser = values::positive)]

@@ -53,8 +53,8 @@ impl Script {
     /// The demo as it is shown.
     pub(crate) fn new(seed: u64) -> Script {
         Script {
-            // Monday, 28 August 1995, 06:30 at the Kennedy Space Center: an ordinary weekday morning, demand trebles.
-            from: Timestamp::from_millis(809_605_800_000),
+            // Wednesday, 23 August 1995, 06:30 at the Kennedy Space Center: an ordinary weekday morning, demand trebles.
+            from: Timestamp::from_millis(809_173_800_000),
             // Fast enough to see three hours of it in a minute; a start-up then stands for 12 minutes, as that of a large model does.
             speedup: 180.0,
             // Enough requests for the noise of single ones to matter less than the morning.
@@ -72,7 +72,7 @@ impl Script {
             bound: Duration::from_millis(250),
             timeout: Duration::from_secs(2),
             replicas_max: 24,
-            error_budget: 0.002,
+            error_budget: 0.001,
             standby_price: 0.2,
             seed,
         }

@@ -192,7 +192,8 @@ fn latency_plot(script: &Script, rival: &Played, ours: &Played) -> Plot {
             .mode(Mode::Lines)
             .line(Line::new().color(colour::BOUND).width(1.2).dash(DashType::Dot)),
     );
-    let y = axis("ms").type_(AxisType::Log);
+    let y =
+        axis("ms").type_(AxisType::Log).tick_values(vec![20.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0]);
     plot.set_layout(layout("Latency per second, 99th percentile", "", "ms").y_axis(y));
     plot.set_configuration(configuration());
     plot
@@ -260,7 +261,7 @@ fn how(script: &Script) -> Vec<String> {
     let stands_for = |demo: Duration| duration(script.stands_for(demo));
     vec![
         format!(
-            "Load: requests of the NASA-HTTP trace from {} on, {} times as fast, {} requests for each recorded one; arrival times \
+            "Load: requests of the NASA-HTTP trace of {} on, {} times as fast, {} requests for each recorded one; arrival times \
              are drawn inside each recorded 10 seconds (seed {}). Both policies get exactly the same arrivals, and no request waits \
              for the answer to another.",
             date(script.from),
@@ -334,5 +335,8 @@ fn seconds(script: &Script, count: usize) -> Vec<String> {
 }
 
 fn date(at: Timestamp) -> String {
-    at.to_string().replace('T', " ").replace('Z', " UTC")
+    match jiff::Timestamp::from_millisecond(at.as_millis()) {
+        Ok(at) => at.strftime("%-d %B %Y from %H:%M UTC").to_string(),
+        Err(_) => at.to_string(),
+    }
 }

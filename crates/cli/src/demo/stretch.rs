@@ -52,6 +52,10 @@ impl Trace {
     pub(crate) fn load(&self, script: &Script) -> Result<Schedule, String> {
         let from = script.from - script.stands_for(script.lead_in);
         let length = script.stands_for(script.lead_in + script.length);
+        let end = self.start + self.bin.saturating_mul(u32::try_from(self.counts.len()).unwrap_or(u32::MAX));
+        if from < self.start || from + length > end {
+            return Err(format!("the trace has no such stretch: it reaches from {} to {end}", self.start));
+        }
         self.schedule(script, from, length)
     }
 

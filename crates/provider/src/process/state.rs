@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::error::ProviderError;
 use crate::name::InstanceName;
@@ -75,7 +76,7 @@ fn lock(root: &Path) -> Result<Lock, ProviderError> {
         .mode(0o600)
         .open(&path)
         .map_err(failed)?;
-    match file.try_lock() {
+    match try_lock_patiently(&file) {
         Ok(()) => {
             // Only a hint for people; the lock itself is the kernel's.
             file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
@@ -90,6 +91,20 @@ fn lock(root: &Path) -> Result<Lock, ProviderError> {
     }
 }
 
+/// A child that was forked but has not executed its program yet holds every lock of its parent, even one that just ended.
+/// That lasts for a moment; another control plane lasts longer.
+fn try_lock_patiently(file: &File) -> Result<(), TryLockError> {
+    let begin = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if begin.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_RETRY);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 /// FNV-1a over the path and the file system's own name for the folder.
 fn id(root: &Path, device: u64, inode: u64) -> String {
     let path = root.as_os_str().as_encoded_bytes();
@@ -100,6 +115,8 @@ fn id(root: &Path, device: u64, inode: u64) -> String {
     format!("{hash:016x}")
 }
 
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 const RECORDS: &str = "instances";
 const LOGS: &str = "logs";
 /// The end of a log's file name.

@@ -25,7 +25,7 @@ pub(super) const COLUMNS: &str = "missed: share of demand that found no capacity
 pub(super) fn cells(outcome: &Outcome) -> [String; 8] {
     let score = &outcome.score;
     let hours = |seconds: f64| output::rounded(seconds / 3600.0);
-    let mark = if outcome.kind.hindsight() { " *" } else { "" };
+    let mark = if outcome.kind.hindsight() { "*" } else { "" };
     [
         format!("{}{mark}", outcome.kind.name()),
         format!("{:.3} %", 100.0 * score.missed_share),

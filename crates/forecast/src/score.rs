@@ -34,7 +34,7 @@ pub fn mae(pairs: impl IntoIterator<Item = (f64, f64)>) -> Option<f64> {
     mean(pairs.into_iter().map(|(actual, predicted)| (actual - predicted).abs()))
 }
 
-/// Mean absolute error of the seasonal naive forecast inside a series: mean |y[t] - y[t - period]|. The scale of MASE.
+/// Mean absolute error of the seasonal naive forecast inside a series: mean `|y(t) - y(t - period)|`. The scale of MASE.
 pub fn naive_mae(series: &[f64], period: usize) -> Option<f64> {
     mean(series.iter().skip(period).zip(series).map(|(later, earlier)| (later - earlier).abs()))
 }

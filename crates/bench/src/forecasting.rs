@@ -1,4 +1,4 @@
-//! The online forecaster: what it costs, how accurate it is beside seasonal naive, and whether its intervals hold.
+//! The online forecaster: what it costs, how accurate it is beside the same time last week with the errors of the past as its interval, and whether its intervals hold.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -71,6 +71,7 @@ fn score(demand: &Demand) -> Result<Scores> {
             forecaster.observe(*at, *value)?;
         }
         next = origin;
+        let naive_errors = week_errors(&points[..origin]);
         let forecast = forecaster.forecast(steps, &QUANTILES);
         for (h, (at, actual)) in points[origin..].iter().take(steps).enumerate() {
             // A gap in the trace: this row lies further ahead than its place says.
@@ -79,13 +80,27 @@ fn score(demand: &Demand) -> Result<Scores> {
             let Some(naive) = week_before(points, *at) else { continue };
             for (level, predicted) in QUANTILES.iter().zip(row) {
                 loss += pinball(*level, actual, *predicted);
-                naive_loss += pinball(*level, actual, naive);
+                naive_loss += pinball(*level, actual, (naive + quantile(&naive_errors, *level)).max(0.0));
             }
             inside += u64::from(row[0] <= actual && actual <= row[3]);
             counted += 1;
         }
     }
     Ok(Scores { loss, naive_loss, coverage: inside as f64 / counted as f64 })
+}
+
+/// What the weekly naive forecast was wrong by, sorted: its intervals come from these.
+fn week_errors(points: &[(Timestamp, Option<f64>)]) -> Vec<f64> {
+    let error = |(at, value): &(Timestamp, Option<f64>)| Some((*value)? - week_before(points, *at)?);
+    let mut errors: Vec<f64> = points.iter().filter_map(error).collect();
+    errors.sort_by(f64::total_cmp);
+    errors
+}
+
+/// The `level` quantile of sorted values; 0 when there are none.
+fn quantile(sorted: &[f64], level: f64) -> f64 {
+    let rank = (level * sorted.len() as f64).ceil().max(1.0) as usize;
+    sorted.get(rank - 1).copied().unwrap_or(0.0)
 }
 
 /// The value seven days before `at`.

@@ -95,7 +95,7 @@ fn number_before(text: &str, mark: &str) -> Option<f64> {
 fn upstream(foreshadow: &Path) -> Result<(Running, SocketAddr)> {
     let address = free_address()?;
     let port = address.port().to_string();
-    let slots = ["--concurrency", "1000", "--service-time", "0s"];
+    let slots = ["--concurrency", "1000", "--service-time", "1ms"];
     let process =
         Running::start(Command::new(foreshadow).args(["sample-service", "--port", &port]).args(slots))?;
     wait_until_listening(address)?;

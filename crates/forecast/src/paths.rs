@@ -42,11 +42,13 @@ pub struct Values {
 }
 
 impl Values {
-    pub(crate) fn zeros(steps: usize, width: usize) -> Values {
+    /// All zero.
+    pub fn zeros(steps: usize, width: usize) -> Values {
         Values { width, flat: vec![0.0; steps * width] }
     }
 
-    pub(crate) fn row_mut(&mut self, h: usize) -> &mut [f64] {
+    /// The row of step `h`, to be filled.
+    pub fn row_mut(&mut self, h: usize) -> &mut [f64] {
         &mut self.flat[h * self.width..(h + 1) * self.width]
     }
 

@@ -1,11 +1,11 @@
 //! What the model says when asked.
 
-use crate::bucket::mix;
 use crate::calibration::{Curve, GRID, Tail, at};
-use crate::experts::EXPERTS;
+use crate::online::bucket::mix;
+use crate::online::experts::EXPERTS;
+use crate::online::spread::Range;
+use crate::online::window::path_stride;
 use crate::paths::Values;
-use crate::spread::Range;
-use crate::window::path_stride;
 
 use super::Model;
 

@@ -1,6 +1,6 @@
 //! The typical course of one season, learned slot by slot.
 
-use crate::clock::Clock;
+use crate::online::clock::Clock;
 
 /// Mean value of each slot of a season. A slot is one step, or several where a season has more than [`SLOTS_MAX`] steps.
 #[derive(Clone, Debug)]

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::clock::{DAY, WEEK};
-use crate::config::{Config, ConfigError};
-use crate::memory::{FINE_STEPS, even_factor};
-use crate::model::{Model, Setting};
+use crate::online::clock::{DAY, WEEK};
+use crate::online::config::{Config, ConfigError};
+use crate::online::memory::{FINE_STEPS, even_factor};
+use crate::online::model::{Model, Setting};
 use crate::paths::{Forecast, Values, WindowMax};
 use crate::season::{self, Candidates, Season};
 use crate::timestamp::Timestamp;

@@ -1,10 +1,10 @@
 //! One horizon of a forecaster: what was said for it, and what is learned when its moment comes.
 
 use crate::calibration::{GRID, Residuals};
-use crate::experts::{BASE, EXPERTS, LAST, STACK, combined, prior, stack_inputs};
-use crate::mixture::{Mixture, dot};
-use crate::spread::Range;
-use crate::stack::Stack;
+use crate::online::experts::{BASE, EXPERTS, LAST, STACK, combined, prior, stack_inputs};
+use crate::online::mixture::{Mixture, dot};
+use crate::online::spread::Range;
+use crate::online::stack::Stack;
 
 /// Learns to combine the experts at one horizon, and how wrong the combination is.
 #[derive(Clone, Debug)]

@@ -6,11 +6,11 @@
 
 mod levels;
 
-use crate::clock::Clock;
-use crate::memory::Memory;
-use crate::profile::Profile;
-use crate::spread::Spread;
-use crate::stack::INPUTS;
+use crate::online::clock::Clock;
+use crate::online::memory::Memory;
+use crate::online::profile::Profile;
+use crate::online::spread::Spread;
+use crate::online::stack::INPUTS;
 
 use levels::{Fade, Faded, References};
 

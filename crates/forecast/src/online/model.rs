@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use crate::bucket::{Bucket, Lesson};
-use crate::clock::{Clock, DAY, WEEK};
-use crate::experts::{Experts, Levels};
-use crate::memory::Memory;
-use crate::spread::{Range, Spread};
+use crate::online::bucket::{Bucket, Lesson};
+use crate::online::clock::{Clock, DAY, WEEK};
+use crate::online::experts::{Experts, Levels};
+use crate::online::memory::Memory;
+use crate::online::spread::{Range, Spread};
+use crate::online::watch::{OutageWatch, ShiftWatch, Silence};
+use crate::online::window::{Peaks, WINDOWS, Window, reach};
 use crate::timestamp::Timestamp;
-use crate::watch::{OutageWatch, ShiftWatch, Silence};
-use crate::window::{Peaks, WINDOWS, Window, reach};
 
 pub(crate) use record::Record;
 

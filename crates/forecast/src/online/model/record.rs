@@ -1,6 +1,6 @@
 //! The track record that trust is judged by.
 
-use crate::bucket::Lesson;
+use crate::online::bucket::Lesson;
 
 /// Fading means over recent lessons of near horizons.
 #[derive(Clone, Debug, Default)]

@@ -1,0 +1,95 @@
+//! What is known beside the series itself, for past steps and, where announced, for future ones: weather, campaigns,
+//! holidays, prices. One number for each step and name.
+
+/// Named columns of numbers over the same steps.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Covariates {
+    names: Vec<String>,
+    /// Step of the first row.
+    first: u64,
+    columns: Vec<Vec<f32>>,
+}
+
+/// A column that does not fit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CovariateError {
+    /// Two columns of the same name.
+    #[error("there are two covariates named `{0}`")]
+    Duplicate(String),
+    /// All columns cover the same steps.
+    #[error("covariate `{name}` has {found} rows; the others have {expected}")]
+    Length {
+        /// The column.
+        name: String,
+        /// Its rows.
+        found: usize,
+        /// Rows of the columns before it.
+        expected: usize,
+    },
+}
+
+impl Covariates {
+    /// No columns, for a series whose rows would begin with step `first`.
+    pub fn beginning(first: u64) -> Covariates {
+        Covariates { names: Vec::new(), first, columns: Vec::new() }
+    }
+
+    /// Adds a column; row `i` belongs to step `first + i`. NaN is "not known".
+    ///
+    /// # Errors
+    /// [`CovariateError`] when the name is taken or the length is another than that of the columns before.
+    pub fn add(&mut self, name: &str, values: Vec<f32>) -> Result<(), CovariateError> {
+        if self.names.iter().any(|known| known == name) {
+            return Err(CovariateError::Duplicate(name.to_owned()));
+        }
+        if let Some(first) = self.columns.first().filter(|first| first.len() != values.len()) {
+            let (found, expected) = (values.len(), first.len());
+            return Err(CovariateError::Length { name: name.to_owned(), found, expected });
+        }
+        self.names.push(name.to_owned());
+        self.columns.push(values);
+        Ok(())
+    }
+
+    /// Names of the columns.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Number of columns.
+    pub fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// The first step after the last row.
+    pub fn end(&self) -> u64 {
+        self.first + self.columns.first().map_or(0, |column| column.len() as u64)
+    }
+
+    /// A column at a step; NaN when it is not known there.
+    #[inline]
+    pub fn at(&self, column: usize, step: u64) -> f32 {
+        let row = step.checked_sub(self.first).and_then(|row| usize::try_from(row).ok());
+        row.and_then(|row| self.columns.get(column)?.get(row).copied()).unwrap_or(f32::NAN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_steps_are_nan_and_misfits_are_refused_by_name() {
+        let mut covariates = Covariates::beginning(10);
+        covariates.add("rain", vec![1.0, 2.0]).unwrap();
+        assert_eq!(covariates.at(0, 11), 2.0);
+        assert!(
+            covariates.at(0, 9).is_nan() && covariates.at(0, 12).is_nan() && covariates.at(1, 10).is_nan()
+        );
+        assert_eq!(covariates.end(), 12);
+        let error = covariates.add("rain", vec![0.0; 2]).unwrap_err();
+        assert_eq!(error, CovariateError::Duplicate("rain".into()));
+        let error = covariates.add("heat", vec![0.0; 3]).unwrap_err();
+        assert!(error.to_string().contains("`heat` has 3 rows"), "{error}");
+    }
+}

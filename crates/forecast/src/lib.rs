@@ -10,6 +10,8 @@
 
 mod calibration;
 pub mod covariates;
+mod ensemble;
+pub mod evaluate;
 pub mod grid;
 pub mod models;
 mod online;
@@ -20,6 +22,7 @@ mod timestamp;
 pub mod trace;
 mod trust;
 
+pub use ensemble::{Ensemble, Job, Trained};
 pub use online::{
     Config, ConfigError, FORECAST_STEPS_MAX, Forecaster, HORIZON_STEPS_MAX, ObserveError, STEP_MAX, STEP_MIN,
 };

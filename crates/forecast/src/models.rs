@@ -6,6 +6,10 @@
 //! at any [`Pace::checkpoint`].
 
 mod bands;
+mod naive;
+mod realised;
+mod smoothing;
+mod warp;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -15,6 +19,8 @@ use crate::grid::Grid;
 use crate::paths::Values;
 
 pub use bands::Bands;
+pub use naive::Naive;
+pub use smoothing::Smoothing;
 
 /// What a model is fitted to.
 #[derive(Clone, Copy, Debug)]

@@ -8,6 +8,10 @@
 mod bands;
 mod kind;
 mod online;
+mod naive;
+mod realised;
+mod smoothing;
+mod warp;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -18,6 +22,8 @@ use crate::paths::Values;
 
 pub use bands::Bands;
 pub use kind::Kind;
+pub use naive::Naive;
+pub use smoothing::Smoothing;
 
 /// What a model is fitted to.
 #[derive(Clone, Copy, Debug)]

@@ -35,17 +35,18 @@ struct Series {
 
 fn main() -> ExitCode {
     let mut config = Config::default();
-    let (mut refit, mut global) = (false, false);
+    let (mut refit, mut global) = (ORIGINS, false);
     let mut all = Vec::new();
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
-            "--refit" => refit = true,
+            "--refit" => refit = args.next().and_then(|n| n.parse().ok()).unwrap_or(1),
             "--global" => global = true,
             "--steps" => config.steps = args.next().and_then(|n| n.parse().ok()).unwrap_or(config.steps),
             "--seed" => config.seed = args.next().and_then(|n| n.parse().ok()).unwrap_or(config.seed),
             "--hidden" => config.hidden = args.next().and_then(|n| n.parse().ok()).unwrap_or(config.hidden),
             "--rate" => config.rate = args.next().and_then(|n| n.parse().ok()).unwrap_or(config.rate),
+            "--decay" => config.decay = args.next().and_then(|n| n.parse().ok()).unwrap_or(config.decay),
             "--batch" => config.batch = args.next().and_then(|n| n.parse().ok()).unwrap_or(config.batch),
             file => match read(file) {
                 Ok(series) => all.extend(series),
@@ -66,7 +67,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn evaluate(all: &[Series], config: &Config, refit: bool, global: bool) {
+fn evaluate(all: &[Series], config: &Config, refit: usize, global: bool) {
     let none = Covariates::default();
     let shared = global.then(|| {
         let histories: Vec<History<'_>> =
@@ -101,8 +102,8 @@ fn evaluate(all: &[Series], config: &Config, refit: bool, global: bool) {
         let (mut inside, mut below, mut count) = (0.0, 0.0, 0.0);
         let mut asked = 0.0;
         let mut at = origins[0];
-        for &origin in &origins {
-            if refit && origin > at {
+        for (i, &origin) in origins.iter().enumerate() {
+            if i > 0 && i % refit.max(1) == 0 {
                 let Some(fresh) = fit(origin) else { continue };
                 model = fresh;
                 at = origin;

@@ -16,6 +16,7 @@ mod cell;
 mod follow;
 mod matrix;
 mod network;
+mod prior;
 mod real;
 mod train;
 mod view;
@@ -40,13 +41,15 @@ pub struct Config {
     pub batch: usize,
     /// Largest learning rate. Default 0.004.
     pub rate: f32,
+    /// Pull of the weights back to where they began, as a share of the rate. Default 0.2.
+    pub decay: f32,
     /// Seed of the first weights and of the order of windows.
     pub seed: u64,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { hidden: 32, middle: 32, steps: 400, batch: 32, rate: 0.004, seed: 1 }
+        Config { hidden: 32, middle: 32, steps: 400, batch: 32, rate: 0.003, decay: 0.2, seed: 1 }
     }
 }
 
@@ -57,6 +60,8 @@ pub struct Weights {
     values: Vec<f32>,
     /// Steps ahead that it was trained for.
     horizon: usize,
+    /// The least and the most that it may add, in units.
+    reach: (f32, f32),
     /// Training steps behind the weights that were kept.
     pub steps: usize,
     /// Mean pinball loss on the tails that training did not see, in units of the naive forecast's error: untrained.

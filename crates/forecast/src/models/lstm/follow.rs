@@ -131,12 +131,14 @@ impl Model for Lstm {
         }
         let mut passes = Passes::default();
         let said = passes.forward(self.weights.shape, &self.weights.values, &batch);
+        let (low, high) = self.weights.reach;
         let floor = if self.non_negative { 0.0 } else { f64::MIN };
         for (h, said) in said.chunks_exact(QUANTILES.len()).enumerate() {
             let base = view.base(&moment, known + h);
             let mut knots = [0.0; QUANTILES.len()];
             for (knot, &said) in knots.iter_mut().zip(said) {
-                *knot = (base.value + base.unit * f64::from(said)).clamp(floor, f64::MAX);
+                *knot = (base.value + base.unit * f64::from(said.clamp(low, high.max(low))))
+                    .clamp(floor, f64::MAX);
             }
             // Quantiles of a network may cross; sorting them never makes them worse (Chernozhukov et al. 2010).
             knots.sort_by(f64::total_cmp);

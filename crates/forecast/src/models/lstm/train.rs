@@ -3,6 +3,7 @@
 
 use super::adam::Adam;
 use super::network::{Batch, Passes, Shape};
+use super::prior::Line;
 use super::view::{FEATURES, INPUTS, View, write};
 use super::{Config, QUANTILES, Weights};
 use crate::models::{FitError, Pace};
@@ -28,9 +29,6 @@ pub(super) fn train(
     let mut weights: Vec<f32> = shape.untrained(&mut random);
     let mut passes = Passes::default();
     let mut batch = Batch::default();
-    batcher.fill(&mut batch, 4 * config.batch, &mut random);
-    set_intercepts(shape, &mut weights, &batch);
-
     let mut score = |weights: &[f32], pace: &mut Pace<'_>| -> Result<f64, FitError> {
         let mut sum = 0.0;
         for check in &checks {
@@ -39,8 +37,23 @@ pub(super) fn train(
         }
         Ok(sum / checks.len().max(1) as f64)
     };
-    let untrained = score(&weights, pace)?;
-    let (mut best, mut best_score, mut best_step) = (weights.clone(), untrained, 0);
+    batcher.fill(&mut batch, LINE_WINDOWS, &mut random);
+    pace.checkpoint()?;
+    let line = Line::fit(FEATURES, &batch);
+    let reach = reach(&batch);
+    let mut untrained = f64::INFINITY;
+    let (mut best, mut best_step) = (weights.clone(), 0);
+    for share in [1.0, 0.7, 0.4, 0.0] {
+        line.write(share, &QUANTILES, shape, &mut weights);
+        let score = score(&weights, pace)?;
+        if score < untrained {
+            untrained = score;
+            best.copy_from_slice(&weights);
+        }
+    }
+    weights.copy_from_slice(&best);
+    let start = best.clone();
+    let mut best_score = untrained;
     let mut averaged = weights.clone();
     let mut gradient = vec![0.0; shape.weights()];
     let mut adam = Adam::new(shape.weights());
@@ -49,7 +62,7 @@ pub(super) fn train(
         pace.checkpoint()?;
         batcher.fill(&mut batch, config.batch, &mut random);
         passes.gradient(shape, &weights, &batch, &QUANTILES, &mut gradient);
-        adam.step(&mut weights, &gradient, rate(config, step));
+        adam.step(&mut weights, &gradient, rate(config, step), &start, config.decay);
         // The mean begins short and grows to its full length.
         let share = (1.0 / (1.0 + step as f32 * 0.2)).max(AVERAGE_SHARE);
         averaged.iter_mut().zip(&weights).for_each(|(mean, &weight)| *mean += share * (weight - *mean));
@@ -67,6 +80,7 @@ pub(super) fn train(
         shape,
         values: best,
         horizon,
+        reach,
         steps: best_step,
         untrained_loss: untrained,
         loss: best_score,
@@ -80,18 +94,15 @@ fn rate(config: &Config, step: usize) -> f32 {
     config.rate * warm * (0.05 + 0.95 * left)
 }
 
-/// Lets the untrained network say the quantiles of a sample of targets.
-fn set_intercepts(shape: Shape, weights: &mut [f32], batch: &Batch<f32>) {
-    let mut targets: Vec<f32> = batch
-        .targets
-        .iter()
-        .zip(&batch.weights)
-        .filter_map(|(&target, &weight)| (weight > 0.0).then_some(target))
-        .collect();
+/// The least and the most that is ever added to a base: a little beyond nearly all that was seen.
+fn reach(batch: &Batch<f32>) -> (f32, f32) {
+    let counted = batch.targets.iter().zip(&batch.weights).filter(|(_, weight)| **weight > 0.0);
+    let mut targets: Vec<f32> = counted.map(|(&target, _)| target).collect();
     targets.sort_by(f32::total_cmp);
-    for (slot, &tau) in weights[shape.intercepts()].iter_mut().zip(&QUANTILES) {
-        let rank = (tau * targets.len() as f64) as usize;
-        *slot = targets.get(rank.min(targets.len().saturating_sub(1))).copied().unwrap_or(0.0);
+    let outer = targets.len() / 500;
+    match (targets.get(outer), targets.iter().rev().nth(outer)) {
+        (Some(&low), Some(&high)) => (low - 1.0, high + 1.0),
+        _ => (0.0, 0.0),
     }
 }
 
@@ -215,6 +226,8 @@ const TARGETS: usize = 12;
 const TAIL: f64 = 0.15;
 /// Windows that are checked, over all series.
 const CHECKED: usize = 128;
+/// Windows that the straight line is fitted to.
+const LINE_WINDOWS: usize = 384;
 /// Steps between two checks.
 const CHECK_EVERY: usize = 20;
 /// Steps without a gain after which training stops.

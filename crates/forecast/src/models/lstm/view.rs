@@ -13,7 +13,7 @@ use crate::grid::Grid;
 /// Numbers for each position of a window.
 pub(super) const INPUTS: usize = 8;
 /// Numbers for each future step.
-pub(super) const FEATURES: usize = 23;
+pub(super) const FEATURES: usize = 24;
 
 /// The seasons of a series and the positions of its window.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -70,8 +70,8 @@ pub(super) struct View<'a> {
     minutes: &'a [u16],
     /// Sum and number of the values before each place.
     sums: Vec<(f64, f64)>,
-    /// The same of the absolute errors of the naive forecast.
-    misses: Vec<(f64, f64)>,
+    /// The same of the absolute errors of the naive forecasts: of the long season, of the short one, of the better.
+    misses: [Vec<(f64, f64)>; 3],
 }
 
 /// What holds for all steps that are forecast from one moment.
@@ -85,6 +85,8 @@ pub(super) struct Moment {
     unit: f64,
     /// Growth over the same day one season before.
     ratio: f64,
+    /// Share of the long season in the base; the rest is the short one's.
+    trust: f64,
     last: f64,
     hour: f64,
     day: f64,
@@ -109,23 +111,32 @@ impl Moment {
 
 impl<'a> View<'a> {
     pub(super) fn new(layout: &'a Layout, values: &'a [f32], minutes: &'a [u16]) -> View<'a> {
-        let mut sums = Vec::with_capacity(values.len() + 1);
-        let mut misses = Vec::with_capacity(values.len() + 1);
-        let (mut sum, mut miss) = ((0.0, 0.0), (0.0, 0.0));
-        for (i, &value) in values.iter().enumerate() {
+        let before = |i: usize, season: usize| {
+            let value = i.checked_sub(season).map_or(f32::NAN, |at| values[at]);
+            if value.is_finite() { f64::from(value) } else { f64::NAN }
+        };
+        let lists = [0, 1, 2, 3].map(|list| {
+            let mut sums = Vec::with_capacity(values.len() + 1);
+            let mut sum = (0.0, 0.0);
             sums.push(sum);
-            misses.push(miss);
-            if value.is_finite() {
-                sum = (sum.0 + f64::from(value), sum.1 + 1.0);
-                let before = i.checked_sub(layout.long).map_or(f32::NAN, |at| values[at]);
-                if before.is_finite() {
-                    miss = (miss.0 + (f64::from(value) - f64::from(before)).abs(), miss.1 + 1.0);
+            for (i, &value) in values.iter().enumerate() {
+                let value = f64::from(value);
+                let miss = |season| (value - before(i, season)).abs();
+                let number = match list {
+                    0 => value,
+                    1 => miss(layout.long),
+                    2 => miss(layout.short),
+                    _ => miss(layout.long).min(miss(layout.short)),
+                };
+                if number.is_finite() {
+                    sum = (sum.0 + number, sum.1 + 1.0);
                 }
+                sums.push(sum);
             }
-        }
-        sums.push(sum);
-        misses.push(miss);
-        View { layout, values, minutes, sums, misses }
+            sums
+        });
+        let [sums, long, short, better] = lists;
+        View { layout, values, minutes, sums, misses: [long, short, better] }
     }
 
     pub(super) fn layout(&self) -> &Layout {
@@ -146,7 +157,17 @@ impl<'a> View<'a> {
         let week = known.saturating_sub(long)..known;
         let level = mean(&self.sums, week.start, week.end).or_else(|| mean(&self.sums, 0, known))?;
         let size = level.abs().max(1e-6);
-        let unit = mean(&self.misses, week.start, week.end).unwrap_or(0.0).max(UNIT_LEAST * size);
+        let [of_long, of_short, misses] = &self.misses;
+        let unit = mean(misses, week.start, week.end).unwrap_or(0.0).max(UNIT_LEAST * size);
+        // How well either season did over the last day decides how much it counts.
+        let recent = |misses: &[(f64, f64)]| {
+            mean(misses, known.saturating_sub(short), known).map(|miss| (miss + 0.1 * unit).powi(-2))
+        };
+        let trust = match (recent(of_long), recent(of_short)) {
+            (Some(long), Some(short)) => long / (long + short),
+            (Some(_), None) => 1.0,
+            (None, _) => 0.0,
+        };
         let hour = (short / 24).max(1);
         let behind = |span: usize| {
             let (from, to) = (known.saturating_sub(span), known);
@@ -157,12 +178,13 @@ impl<'a> View<'a> {
         let ratio = behind(short).map_or(1.0, |(now, before)| {
             if before.abs() > 0.02 * size { (now / before).clamp(0.25, 4.0) } else { 1.0 }
         });
-        let near = mean(&self.misses, known.saturating_sub(hour), known).unwrap_or(unit);
+        let near = mean(misses, known.saturating_sub(hour), known).unwrap_or(unit);
         Some(Moment {
             known,
             level,
             unit,
             ratio,
+            trust,
             last: gap(1),
             hour: gap(hour),
             day: gap(short),
@@ -173,20 +195,26 @@ impl<'a> View<'a> {
     /// Where the forecast of step `at` starts from.
     pub(super) fn base(&self, moment: &Moment, at: usize) -> Base {
         let Layout { short, long, .. } = *self.layout;
-        let value = self.lag(moment.known, at, long, 0).or_else(|| self.lag(moment.known, at, short, 0));
+        let of_long = self.lag(moment.known, at, long, 0);
+        let of_short = self.lag(moment.known, at, short, 0);
+        let value = match (of_long, of_short) {
+            (Some(of_long), Some(of_short)) => Some(of_short + moment.trust * (of_long - of_short)),
+            (value, None) | (None, value) => value,
+        };
         Base { value: value.unwrap_or(moment.level), unit: self.unit(moment, at) }
     }
 
     /// The usual error of the naive forecast around the hour of step `at`, on the days before.
     fn unit(&self, moment: &Moment, at: usize) -> f64 {
         let Layout { short, long, .. } = *self.layout;
+        let [_, _, misses] = &self.misses;
         let reach = (short / 24).max(1);
         let (mut sum, mut count) = (0.0, 0.0);
         for back in 0..(long / short).clamp(3, 7) {
             let Some(place) = lagged(moment.known, at, short, back) else { break };
             let (from, to) = (place.saturating_sub(reach), (place + reach + 1).min(moment.known));
-            sum += self.misses[to].0 - self.misses[from].0;
-            count += self.misses[to].1 - self.misses[from].1;
+            sum += misses[to].0 - misses[from].0;
+            count += misses[to].1 - misses[from].1;
         }
         let here = if count > 0.0 { sum / count } else { moment.unit };
         0.35 * moment.unit + 0.65 * here
@@ -229,6 +257,7 @@ impl<'a> View<'a> {
         let unit = base.unit;
         let numbers = [
             over(self.lag(known, at, short, 0)),
+            over(self.lag(known, at, long, 0)),
             over(self.smooth(known, at, short, 0, reach)),
             over(weekly),
             over(self.smooth(known, at, long, 1, reach)),
@@ -282,7 +311,7 @@ impl<'a> View<'a> {
             let before = mean(&self.sums, from.checked_sub(season)?, to.checked_sub(season)?)?;
             Some((now - before) / moment.unit)
         };
-        let miss = mean(&self.misses, from, to).unwrap_or(moment.unit);
+        let miss = mean(&self.misses[2], from, to).unwrap_or(moment.unit);
         let [sine, cosine, _] = place(self.minutes.get(usize::midpoint(from, to)).copied().unwrap_or(0));
         [
             gap(long).unwrap_or(0.0),

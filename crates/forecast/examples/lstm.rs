@@ -47,6 +47,7 @@ fn main() -> ExitCode {
             "--hidden" => config.hidden = args.next().and_then(|n| n.parse().ok()).unwrap_or(config.hidden),
             "--rate" => config.rate = args.next().and_then(|n| n.parse().ok()).unwrap_or(config.rate),
             "--decay" => config.decay = args.next().and_then(|n| n.parse().ok()).unwrap_or(config.decay),
+            "--companions" => config.companions = args.next().and_then(|n| n.parse().ok()).unwrap_or(0),
             "--batch" => config.batch = args.next().and_then(|n| n.parse().ok()).unwrap_or(config.batch),
             file => match read(file) {
                 Ok(series) => all.extend(series),

@@ -13,6 +13,7 @@
 
 mod adam;
 mod cell;
+mod companions;
 mod follow;
 mod matrix;
 mod network;
@@ -43,13 +44,24 @@ pub struct Config {
     pub rate: f32,
     /// Pull of the weights back to where they began, as a share of the rate. Default 0.2.
     pub decay: f32,
+    /// Invented series to train on when there are fewer real ones than this. Default 16; zero for none.
+    pub companions: usize,
     /// Seed of the first weights and of the order of windows.
     pub seed: u64,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { hidden: 32, middle: 32, steps: 400, batch: 32, rate: 0.003, decay: 0.2, seed: 1 }
+        Config {
+            hidden: 32,
+            middle: 32,
+            steps: 400,
+            batch: 32,
+            rate: 0.003,
+            decay: 0.2,
+            companions: 16,
+            seed: 1,
+        }
     }
 }
 
@@ -91,9 +103,18 @@ pub fn fit_global(
         return Err(refusal.unwrap_or(FitError::TooLittleHistory { present: 0, needed: 1 }));
     }
     let horizon = parts.iter().map(|part| part.0.horizon.max(1)).max().unwrap_or(1);
-    let views: Vec<View<'_>> =
-        parts.iter().map(|(history, layout, minutes)| View::new(layout, history.values, minutes)).collect();
-    train::train(&views, horizon, config, pace)
+    let mut random = fastrand::Rng::with_seed(config.seed);
+    let mut invented = Vec::new();
+    for i in 0..config.companions.saturating_sub(parts.len()) {
+        pace.checkpoint()?;
+        let (_, layout, minutes) = &parts[i % parts.len()];
+        invented.push((layout, companions::invent(layout, minutes, &mut random), minutes));
+    }
+    let real = parts.iter().map(|(history, layout, minutes)| View::new(layout, history.values, minutes));
+    let invented = invented.iter().map(|(layout, values, minutes)| View::new(layout, values, minutes));
+    let real: Vec<View<'_>> = real.collect();
+    let invented: Vec<View<'_>> = invented.collect();
+    train::train(&real, &invented, horizon, config, pace)
 }
 
 /// The layout of a history, or why there is none.

@@ -10,7 +10,8 @@ use crate::models::{FitError, Pace};
 
 /// Trains one network on all the series.
 pub(super) fn train(
-    views: &[View<'_>],
+    real: &[View<'_>],
+    invented: &[View<'_>],
     horizon: usize,
     config: &Config,
     pace: &mut Pace<'_>,
@@ -23,8 +24,8 @@ pub(super) fn train(
         outputs: QUANTILES.len(),
     };
     let mut random = fastrand::Rng::with_seed(config.seed);
-    let positions = views.iter().map(|view| view.layout().positions()).max().unwrap_or(0);
-    let mut batcher = Batcher { views, horizon, positions, steps: TARGETS };
+    let positions = real.iter().chain(invented).map(|view| view.layout().positions()).max().unwrap_or(0);
+    let mut batcher = Batcher { real, invented, horizon, positions, steps: TARGETS };
     let checks = batcher.checks(&mut random, pace)?;
     let mut weights: Vec<f32> = shape.untrained(&mut random);
     let mut passes = Passes::default();
@@ -108,13 +109,19 @@ fn reach(batch: &Batch<f32>) -> (f32, f32) {
 
 /// Draws batches.
 struct Batcher<'a> {
-    views: &'a [View<'a>],
+    real: &'a [View<'a>],
+    invented: &'a [View<'a>],
     horizon: usize,
     positions: usize,
     steps: usize,
 }
 
 impl Batcher<'_> {
+    /// A series, the real ones first.
+    fn view(&self, which: usize) -> &View<'_> {
+        which.checked_sub(self.real.len()).map_or_else(|| &self.real[which], |which| &self.invented[which])
+    }
+
     /// Where the tail that training does not see begins.
     fn cut(&self, view: &View<'_>) -> usize {
         let usable = view.len().saturating_sub(view.layout().begin());
@@ -125,8 +132,11 @@ impl Batcher<'_> {
     fn fill(&mut self, batch: &mut Batch<f32>, windows: usize, random: &mut fastrand::Rng) {
         let drawn: Vec<(usize, usize, usize)> = (0..windows)
             .map(|_| {
-                let which = random.usize(..self.views.len());
-                let view = &self.views[which];
+                let mut which = random.usize(..self.real.len());
+                if !self.invented.is_empty() && random.f64() < INVENTED_SHARE {
+                    which = self.real.len() + random.usize(..self.invented.len());
+                }
+                let view = self.view(which);
                 let (begin, end) = (view.layout().begin(), self.cut(view));
                 (which, random.usize(begin.min(end - 1)..end), end)
             })
@@ -141,8 +151,8 @@ impl Batcher<'_> {
         pace: &mut Pace<'_>,
     ) -> Result<Vec<Batch<f32>>, FitError> {
         let mut drawn = Vec::new();
-        let each = (CHECKED / self.views.len()).max(8);
-        for (which, view) in self.views.iter().enumerate() {
+        let each = (CHECKED / self.real.len()).max(8);
+        for (which, view) in self.real.iter().enumerate() {
             let (from, to) = (self.cut(view), view.len());
             for i in 0..each {
                 drawn.push((which, from + (to - from) * i / each, to));
@@ -172,7 +182,7 @@ impl Batcher<'_> {
         reset(&mut batch.targets, windows * steps);
         reset(&mut batch.weights, windows * steps);
         for (b, &(which, known, end)) in drawn.iter().enumerate() {
-            let view = &self.views[which];
+            let view = self.view(which);
             let Some(moment) = view.moment(known) else { continue };
             fill_window(view, &moment, self.positions, windows, b, &mut batch.xs);
             for m in 0..steps {
@@ -224,6 +234,8 @@ fn reset(values: &mut Vec<f32>, len: usize) {
 const TARGETS: usize = 12;
 /// The share of each series that training does not see.
 const TAIL: f64 = 0.15;
+/// Share of windows from invented series, where there are any.
+const INVENTED_SHARE: f64 = 0.5;
 /// Windows that are checked, over all series.
 const CHECKED: usize = 128;
 /// Windows that the straight line is fitted to.

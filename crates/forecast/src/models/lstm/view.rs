@@ -37,6 +37,11 @@ impl Layout {
         Some(Layout { short, long, spans })
     }
 
+    /// The short and the long season.
+    pub(super) fn seasons(&self) -> (usize, usize) {
+        (self.short, self.long)
+    }
+
     /// Positions of a window.
     pub(super) fn positions(&self) -> usize {
         self.spans.iter().map(|span| span.1).sum()

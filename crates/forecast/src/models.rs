@@ -12,6 +12,7 @@ mod naive;
 mod realised;
 mod smoothing;
 mod warp;
+pub mod lstm;
 
 use std::fmt;
 use std::ops::ControlFlow;

@@ -6,6 +6,7 @@
 //! at any [`Pace::checkpoint`].
 
 mod bands;
+mod pooled;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -15,6 +16,7 @@ use crate::grid::Grid;
 use crate::paths::Values;
 
 pub use bands::Bands;
+pub use pooled::{Pool, PoolSettings, Pooled};
 
 /// What a model is fitted to.
 #[derive(Clone, Copy, Debug)]

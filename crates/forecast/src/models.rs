@@ -13,6 +13,7 @@ mod realised;
 mod smoothing;
 mod warp;
 pub mod lstm;
+mod pooled;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -25,6 +26,7 @@ pub use bands::Bands;
 pub use kind::Kind;
 pub use naive::Naive;
 pub use smoothing::Smoothing;
+pub use pooled::{Pool, PoolSettings, Pooled};
 
 /// What a model is fitted to.
 #[derive(Clone, Copy, Debug)]

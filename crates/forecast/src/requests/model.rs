@@ -1,0 +1,209 @@
+//! The cost model of one workload.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::choice::{ALIKE, LAYERS, Layer, Said};
+use super::endpoint::{Endpoint, Pool};
+use super::levels::{Levels, MEDIAN, at, weighted};
+use super::parameters::{Parameters, Row};
+use super::window::Sample;
+
+/// Limits of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// Endpoints that are told apart. Default 512; further ones are answered from all requests together.
+    pub endpoints: usize,
+    /// Latest requests kept for each endpoint, some 70 bytes each. Default 256: more knows far quantiles better, fewer
+    /// follow a changed program sooner.
+    pub window: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { endpoints: 512, window: 256 }
+    }
+}
+
+/// A request that has run to its end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome<'a> {
+    /// What was called: a route, a kind of task, a function.
+    pub endpoint: &'a str,
+    /// What was known before it ran.
+    pub parameters: Parameters<'a>,
+    /// What it cost, in any unit that stays the same. Zero counts as [`COST_MIN`]; NaN and what is below zero is not
+    /// learned.
+    pub cost: f64,
+}
+
+/// Costs of the requests of one workload.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CostModel {
+    config: Config,
+    names: BTreeMap<String, u32>,
+    endpoints: Vec<Endpoint>,
+    /// All requests as one endpoint.
+    all: Endpoint,
+    pool: Pool,
+    /// Latest standardised distances, for the pool's shape.
+    distances: Vec<f32>,
+    distances_next: usize,
+}
+
+impl CostModel {
+    /// A model that has seen nothing.
+    pub fn new(config: Config) -> CostModel {
+        CostModel {
+            config,
+            names: BTreeMap::new(),
+            endpoints: Vec::new(),
+            all: Endpoint::new(config.window.max(1) * 2),
+            pool: Pool::default(),
+            distances: Vec::new(),
+            distances_next: 0,
+        }
+    }
+
+    /// Quantiles of the cost of a request that is about to run: `out[i]` for `taus[i]`, each inside (0, 1). Finite, not
+    /// negative, and never falling where `taus` rise. Returns how many requests of the endpoint are known: with zero the answer comes from
+    /// other endpoints; `None` when nothing at all is known, and `out` is left as it is.
+    pub fn predict(
+        &self,
+        endpoint: &str,
+        parameters: &Parameters<'_>,
+        taus: &[f64],
+        out: &mut [f64],
+    ) -> Option<u64> {
+        let (levels, seen) = self.levels(endpoint, &Row::new(parameters))?;
+        for (out, &tau) in out.iter_mut().zip(taus) {
+            *out = cost(at(&levels, tau));
+        }
+        Some(seen)
+    }
+
+    /// Learns from a request that has run.
+    pub fn observe(&mut self, outcome: &Outcome<'_>) {
+        if !outcome.cost.is_finite() || outcome.cost < 0.0 {
+            return;
+        }
+        let row = Row::new(&outcome.parameters);
+        let log = outcome.cost.max(COST_MIN).ln();
+        let sample = Sample { row, cost: log as f32 };
+        let (pooled, _) = self.pooled(&row);
+        if let Some(place) = self.place(outcome.endpoint) {
+            let endpoint = &mut self.endpoints[place];
+            let mut said: Said = [None; LAYERS];
+            said[Layer::Pooled as usize] = pooled;
+            endpoint.say(&row, &self.pool, &mut said);
+            let mixed = endpoint.choice.mix(&said, &self.pool.losses);
+            endpoint.choice.learn(&said, log);
+            if let Some(mixed) = mixed {
+                endpoint.offset.learn(&mixed, log);
+            }
+            if let Some((distance, spread)) = endpoint.standardised(log, &self.pool) {
+                let rate = 1.0 / (self.distances.len() as f64 + 1.0).min(POOL_MEMORY as f64);
+                self.pool.spread += rate * (spread - self.pool.spread);
+                let expected = endpoint.choice.means(&self.pool.losses);
+                for (pooled, endpoint) in
+                    self.pool.losses.iter_mut().flatten().zip(expected.iter().flatten())
+                {
+                    *pooled += POOL_RATE * (endpoint - *pooled);
+                }
+                endpoint.learn(sample);
+                self.learn_distance(distance);
+            } else {
+                endpoint.learn(sample);
+            }
+        }
+        let mut said: Said = [None; LAYERS];
+        self.all.say(&row, &self.pool, &mut said);
+        self.all.choice.learn(&said, log);
+        self.all.learn(sample);
+    }
+
+    /// Requests of an endpoint that were learned.
+    pub fn seen(&self, endpoint: &str) -> u64 {
+        self.names.get(endpoint).map_or(0, |&place| self.endpoints[place as usize].seen())
+    }
+
+    /// Bytes of memory held.
+    pub fn bytes(&self) -> usize {
+        let names: usize = self.names.keys().map(|name| name.len() + size_of::<(String, u32)>()).sum();
+        let endpoints: usize = self.endpoints.iter().map(|e| e.bytes() + size_of::<Endpoint>()).sum();
+        size_of::<CostModel>() + names + endpoints + self.all.bytes() + self.distances.capacity() * 4
+    }
+
+    /// Log quantiles at the grid, and how many requests of the endpoint they rest on.
+    pub(crate) fn levels(&self, endpoint: &str, row: &Row) -> Option<(Levels, u64)> {
+        let (pooled, any) = self.pooled(row);
+        if !any {
+            return None;
+        }
+        let Some(&place) = self.names.get(endpoint) else { return pooled.map(|levels| (levels, 0)) };
+        let endpoint = &self.endpoints[place as usize];
+        let mut said: Said = [None; LAYERS];
+        said[Layer::Pooled as usize] = pooled;
+        endpoint.say(row, &self.pool, &mut said);
+        let mut levels = endpoint.choice.mix(&said, &self.pool.losses)?;
+        endpoint.offset.apply(&mut levels);
+        Some((levels, endpoint.seen()))
+    }
+
+    /// What all requests together say.
+    fn pooled(&self, row: &Row) -> (Option<Levels>, bool) {
+        let mut said: Said = [None; LAYERS];
+        self.all.say(row, &self.pool, &mut said);
+        let mixed = self.all.choice.mix(&said, &ALIKE);
+        (mixed, mixed.is_some())
+    }
+
+    /// Where an endpoint is kept; makes room for a new one while the limit allows.
+    fn place(&mut self, name: &str) -> Option<usize> {
+        if let Some(&place) = self.names.get(name) {
+            return Some(place as usize);
+        }
+        if self.endpoints.len() >= self.config.endpoints {
+            return None;
+        }
+        let place = self.endpoints.len();
+        self.names.insert(name.chars().take(NAME_MAX).collect(), u32::try_from(place).ok()?);
+        self.endpoints.push(Endpoint::new(self.config.window.max(1)));
+        Some(place)
+    }
+
+    fn learn_distance(&mut self, distance: f64) {
+        let distance = distance.clamp(-DISTANCE_MAX, DISTANCE_MAX) as f32;
+        if self.distances.len() < POOL_MEMORY {
+            self.distances.push(distance);
+        } else {
+            self.distances[self.distances_next] = distance;
+        }
+        self.distances_next = (self.distances_next + 1) % POOL_MEMORY;
+        if self.distances_next.is_multiple_of(POOL_REFRESH) {
+            let mut sorted = self.distances.clone();
+            sorted.sort_by(f32::total_cmp);
+            if let Some((levels, worth)) = weighted(sorted.iter().map(|&d| (f64::from(d), 1.0))) {
+                let mut shape = levels;
+                super::levels::shrink(&mut shape, worth, &Pool::default().shape);
+                self.pool.shape = shape.map(|level| level - shape[MEDIAN]);
+            }
+        }
+    }
+}
+
+/// A cost from its log: finite whatever the log.
+fn cost(log: f64) -> f64 {
+    if log.is_nan() { COST_MIN } else { log.clamp(-LOG_MAX, LOG_MAX).exp() }
+}
+
+/// Costs below count as this much: a log needs something.
+pub const COST_MIN: f64 = 1e-9;
+const LOG_MAX: f64 = 700.0;
+/// Names of endpoints are cut after as many characters.
+const NAME_MAX: usize = 256;
+const POOL_MEMORY: usize = 1024;
+const POOL_REFRESH: usize = 32;
+const POOL_RATE: f64 = 0.01;
+const DISTANCE_MAX: f64 = 50.0;

@@ -29,6 +29,19 @@ impl Default for Pool {
     }
 }
 
+/// Requests by their size.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Near {
+    /// The number that size is measured by.
+    number: usize,
+    /// Width of "similar".
+    width: f32,
+    smallest: f32,
+    largest: f32,
+    /// Sizes and costs of requests, cheapest first; thinned out evenly when they are many.
+    known: Vec<(f32, f32)>,
+}
+
 /// One endpoint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Endpoint {
@@ -37,8 +50,7 @@ pub(crate) struct Endpoint {
     tracked: Option<(Levels, f64)>,
     /// Log of the typical distance from the median.
     spread: f64,
-    /// The number that similar size is measured by, and the width of "similar".
-    near: Option<(usize, f64)>,
+    near: Option<Near>,
     power: Option<(Power, Levels, f64)>,
     affine: Option<(Affine, Levels, f64)>,
     pub(crate) choice: Choice,
@@ -74,17 +86,42 @@ impl Endpoint {
         let scale = blend(self.spread, *worth, pool);
         let mut endpoint = *tracked;
         shrink(&mut endpoint, *worth, &pool.shape.map(|shape| shape * scale));
-        said[Layer::Near as usize] = self.near(row, &endpoint);
-        said[Layer::Endpoint as usize] = Some(endpoint);
+        let beyond = self.beyond(row);
+        let at_the_edge = beyond.map_or(*row, |(edge, _)| edge);
+        let excess = beyond.map_or(0.0, |(_, excess)| excess);
+        let grown = |mut levels: Levels, already: f64| {
+            grow(&mut levels, excess, already);
+            Some(levels)
+        };
+        said[Layer::Near as usize] = self.near(&at_the_edge, &endpoint).and_then(|levels| grown(levels, 0.0));
+        said[Layer::Endpoint as usize] = grown(endpoint, 0.0);
         if let Some((power, residuals, spread)) = &self.power {
             let n = power.residuals().len() as f64;
-            said[Layer::Power as usize] = Some(around(power.middle(row), residuals, n, *spread, pool));
+            let middle = power.middle(row);
+            let already = if excess > 0.0 { middle - power.middle(&at_the_edge) } else { 0.0 };
+            said[Layer::Power as usize] = grown(around(middle, residuals, n, *spread, pool), already);
         }
         if let Some((affine, residuals, spread)) = &self.affine {
             let n = affine.residuals().len() as f64;
-            said[Layer::Affine as usize] =
-                affine.middle(row).map(|middle| around(middle, residuals, n, *spread, pool));
+            said[Layer::Affine as usize] = affine.middle(row).and_then(|middle| {
+                let already = if excess > 0.0 { middle - affine.middle(&at_the_edge)? } else { 0.0 };
+                grown(around(middle, residuals, n, *spread, pool), already)
+            });
         }
+    }
+
+    /// When a request is larger than all that were seen: the same at the largest size seen, and the log of how many times
+    /// larger it is, as far as that makes it unknown.
+    fn beyond(&self, row: &Row) -> Option<(Row, f64)> {
+        let near = self.near.as_ref()?;
+        let excess = f64::from(row.numeric[near.number] - near.largest);
+        (excess > 0.0).then(|| {
+            let mut edge = *row;
+            edge.numeric[near.number] = near.largest;
+            // What was learned over a wide range of sizes may be believed as far again.
+            let seen = f64::from(near.largest - near.smallest).max(f64::MIN_POSITIVE);
+            (edge, excess.min(EXCESS_MAX) * (excess / seen).min(1.0))
+        })
     }
 
     /// How far the latest cost was from the endpoint's median, in units of the typical distance; with the log of that
@@ -114,6 +151,7 @@ impl Endpoint {
     /// Bytes on the heap.
     pub(crate) fn bytes(&self) -> usize {
         self.window.bytes()
+            + self.near.as_ref().map_or(0, |near| near.known.capacity() * 8)
             + self.power.as_ref().map_or(0, |(power, ..)| power.bytes())
             + self.affine.as_ref().map_or(0, |(affine, ..)| affine.bytes())
     }
@@ -122,7 +160,20 @@ impl Endpoint {
         let samples = self.window.samples();
         let n = samples.len() as f64;
         let main = main_number(samples);
-        self.near = main.map(|(number, deviation)| (number, NEAR_WIDTH * deviation * n.powf(-0.2)));
+        // While no number varies, the first is taken for the size.
+        let size = main.or_else(|| samples.first()?.row.numeric[0].is_finite().then_some((0, 0.0)));
+        self.near = size.map(|(number, deviation)| {
+            let known = || {
+                let all = self.window.by_cost().map(|sample| (sample.row.numeric[number], sample.cost));
+                all.filter(|(size, _)| size.is_finite())
+            };
+            let (smallest, largest) = known()
+                .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), (size, _)| (low.min(size), high.max(size)));
+            let width = (NEAR_WIDTH * deviation * n.powf(-0.2)).max(NEAR_WIDTH_MIN) as f32;
+            let thinning = known().count().div_ceil(NEAR_KNOWN).max(1);
+            let known = known().skip(thinning / 2).step_by(thinning).collect();
+            Near { number, width, smallest, largest, known }
+        });
         self.power = Power::fit(samples).and_then(|power| {
             let (levels, spread) = summary(power.residuals())?;
             Some((power, levels, spread))
@@ -135,16 +186,15 @@ impl Endpoint {
 
     /// Requests of similar size, drawn to the endpoint's as far as they are few.
     fn near(&self, row: &Row, endpoint: &Levels) -> Option<Levels> {
-        let (number, width) = self.near?;
-        let size = row.numeric[number];
+        let near = self.near.as_ref()?;
+        let size = row.numeric[near.number];
         if !size.is_finite() {
             return None;
         }
-        let width = width as f32;
-        let similar = self.window.by_cost().map(|sample| {
-            let distance = (sample.row.numeric[number] - size) / width;
-            // Epanechnikov's kernel; a missing number is similar to none.
-            (f64::from(sample.cost), f64::from((1.0 - distance * distance).max(0.0)))
+        let similar = near.known.iter().map(|&(known, cost)| {
+            let distance = (known - size) / near.width;
+            // Epanechnikov's kernel.
+            (f64::from(cost), f64::from((1.0 - distance * distance).max(0.0)))
         });
         let Some((mut levels, worth)) = weighted(similar) else { return Some(*endpoint) };
         let middle = endpoint[MEDIAN];
@@ -154,6 +204,16 @@ impl Endpoint {
             *level = belief * *level + (1.0 - belief) * endpoint;
         }
         Some(levels)
+    }
+}
+
+/// Beyond the largest size seen nobody knows how the cost goes on: thought to be somewhere between not at all and in
+/// proportion to the size. Raises the upper quantiles to that unless they have grown so much `already`.
+fn grow(levels: &mut Levels, excess: f64, already: f64) {
+    if excess > 0.0 {
+        for (level, tau) in levels.iter_mut().zip(super::levels::GRID).skip(MEDIAN + 1) {
+            *level += (tau * excess - already).max(0.0);
+        }
     }
 }
 
@@ -190,6 +250,12 @@ fn typical(distances: impl Iterator<Item = f64>) -> f64 {
 const REFITS_PER_WINDOW: u64 = 12;
 /// Width of "similar" in deviations of the size, for one sample; falls with the fifth root of the samples.
 const NEAR_WIDTH: f64 = 1.5;
+/// Sizes beyond the largest by more than this (in log) count as this.
+const EXCESS_MAX: f64 = 3.0;
+/// Sizes that differ by less are the same.
+const NEAR_WIDTH_MIN: f64 = 1e-3;
+/// Most requests that similar ones are looked for among: keeps a prediction cheap.
+const NEAR_KNOWN: usize = 256;
 /// As many similar requests count half.
 const NEAR_NEEDED: f64 = 3.0;
 /// Samples that the pool's spread counts for.

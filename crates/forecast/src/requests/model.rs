@@ -91,11 +91,12 @@ impl CostModel {
         let row = Row::new(&outcome.parameters);
         let log = outcome.cost.max(COST_MIN).ln();
         let sample = Sample { row, cost: log as f32 };
-        let (pooled, _) = self.pooled(&row);
         if let Some(place) = self.place(outcome.endpoint) {
-            let endpoint = &mut self.endpoints[place];
             let mut said: Said = [None; LAYERS];
-            said[Layer::Pooled as usize] = pooled;
+            if self.endpoints[place].seen() < POOLED_UNTIL {
+                said[Layer::Pooled as usize] = self.pooled(&row);
+            }
+            let endpoint = &mut self.endpoints[place];
             endpoint.say(&row, &self.pool, &mut said);
             let mixed = endpoint.choice.mix(&said, &self.pool.losses);
             endpoint.choice.learn(&said, log);
@@ -137,14 +138,12 @@ impl CostModel {
 
     /// Log quantiles at the grid, and how many requests of the endpoint they rest on.
     pub(crate) fn levels(&self, endpoint: &str, row: &Row) -> Option<(Levels, u64)> {
-        let (pooled, any) = self.pooled(row);
-        if !any {
-            return None;
-        }
-        let Some(&place) = self.names.get(endpoint) else { return pooled.map(|levels| (levels, 0)) };
+        let Some(&place) = self.names.get(endpoint) else { return Some((self.pooled(row)?, 0)) };
         let endpoint = &self.endpoints[place as usize];
         let mut said: Said = [None; LAYERS];
-        said[Layer::Pooled as usize] = pooled;
+        if endpoint.seen() < POOLED_UNTIL {
+            said[Layer::Pooled as usize] = self.pooled(row);
+        }
         endpoint.say(row, &self.pool, &mut said);
         let mut levels = endpoint.choice.mix(&said, &self.pool.losses)?;
         endpoint.offset.apply(&mut levels);
@@ -152,11 +151,10 @@ impl CostModel {
     }
 
     /// What all requests together say.
-    fn pooled(&self, row: &Row) -> (Option<Levels>, bool) {
+    fn pooled(&self, row: &Row) -> Option<Levels> {
         let mut said: Said = [None; LAYERS];
         self.all.say(row, &self.pool, &mut said);
-        let mixed = self.all.choice.mix(&said, &ALIKE);
-        (mixed, mixed.is_some())
+        self.all.choice.mix(&said, &ALIKE)
     }
 
     /// Where an endpoint is kept; makes room for a new one while the limit allows.
@@ -203,6 +201,8 @@ pub const COST_MIN: f64 = 1e-9;
 const LOG_MAX: f64 = 700.0;
 /// Names of endpoints are cut after as many characters.
 const NAME_MAX: usize = 256;
+/// An endpoint of which more requests are known speaks for itself.
+const POOLED_UNTIL: u64 = 64;
 const POOL_MEMORY: usize = 1024;
 const POOL_REFRESH: usize = 32;
 const POOL_RATE: f64 = 0.01;

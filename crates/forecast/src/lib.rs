@@ -19,6 +19,7 @@ pub mod score;
 mod season;
 mod timestamp;
 pub mod trace;
+pub mod trees;
 mod trust;
 
 pub use online::{

@@ -19,6 +19,7 @@ mod memory;
 mod model;
 mod offset;
 mod parameters;
+mod pool;
 mod window;
 
 pub use memory::{Retry, Sizing};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::levels::{LEVELS, Levels, MEDIAN, losses};
 
 /// Where a prediction comes from, coarse to fine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(usize)]
 pub(crate) enum Layer {
     /// All requests of the workload.

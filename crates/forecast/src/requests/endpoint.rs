@@ -3,31 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::choice::{ALIKE, Choice, LAYERS, Layer, PARTS, Said};
+use super::choice::{Choice, Layer, Said};
 use super::levels::{Levels, MEDIAN, shrink, weighted};
-use super::line::{Affine, Power, main_number};
+use super::line::{Line, main_number};
 use super::offset::Offset;
 use super::parameters::Row;
+use super::pool::{Pool, typical};
 use super::window::{Sample, Window};
-
-/// What all endpoints of a workload teach a new one.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Pool {
-    /// Quantiles of the distance from the median in units of the typical one; the median is zero.
-    pub(crate) shape: Levels,
-    /// Log of the typical distance.
-    pub(crate) spread: f64,
-    /// Mean relative losses of the layers.
-    pub(crate) losses: [[f64; LAYERS]; PARTS],
-}
-
-impl Default for Pool {
-    /// Before any request: costs mostly within a third of each other, tails as of a logistic distribution.
-    fn default() -> Pool {
-        let shape = super::levels::GRID.map(|tau| 0.72 * (tau / (1.0 - tau)).ln());
-        Pool { shape, spread: 0.3f64.ln(), losses: ALIKE }
-    }
-}
 
 /// Requests by their size.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,8 +33,10 @@ pub(crate) struct Endpoint {
     /// Log of the typical distance from the median.
     spread: f64,
     near: Option<Near>,
-    power: Option<(Power, Levels, f64)>,
-    affine: Option<(Affine, Levels, f64)>,
+    power: Option<Line>,
+    affine: Option<Line>,
+    /// The line with the smaller residuals.
+    better: Option<Layer>,
     pub(crate) choice: Choice,
     pub(crate) offset: Offset,
     seen: u64,
@@ -68,6 +52,7 @@ impl Endpoint {
             near: None,
             power: None,
             affine: None,
+            better: None,
             choice: Choice::new(),
             offset: Offset::new(),
             seen: 0,
@@ -83,9 +68,8 @@ impl Endpoint {
     /// What each layer but the pooled one and the trees says.
     pub(crate) fn say(&self, row: &Row, pool: &Pool, said: &mut Said) {
         let Some((tracked, worth)) = &self.tracked else { return };
-        let scale = blend(self.spread, *worth, pool);
         let mut endpoint = *tracked;
-        shrink(&mut endpoint, *worth, &pool.shape.map(|shape| shape * scale));
+        pool.shrink(&mut endpoint, *worth, self.spread);
         let beyond = self.beyond(row);
         let at_the_edge = beyond.map_or(*row, |(edge, _)| edge);
         let excess = beyond.map_or(0.0, |(_, excess)| excess);
@@ -93,21 +77,21 @@ impl Endpoint {
             grow(&mut levels, excess, already);
             Some(levels)
         };
-        said[Layer::Near as usize] = self.near(&at_the_edge, &endpoint).and_then(|levels| grown(levels, 0.0));
         said[Layer::Endpoint as usize] = grown(endpoint, 0.0);
-        if let Some((power, residuals, spread)) = &self.power {
-            let n = power.residuals().len() as f64;
-            let middle = power.middle(row);
-            let already = if excess > 0.0 { middle - power.middle(&at_the_edge) } else { 0.0 };
-            said[Layer::Power as usize] = grown(around(middle, residuals, n, *spread, pool), already);
+        let (mut middle, mut more, mut all) = (0.0, 0.0, endpoint);
+        let lines = [self.power.as_ref(), self.affine.as_ref()];
+        for (line, layer) in lines.into_iter().zip([Layer::Power, Layer::Affine]) {
+            let Some(line) = line else { continue };
+            let (Some(there), Some(edge)) = (line.middle(row), line.middle(&at_the_edge)) else { continue };
+            let around = line.around(pool);
+            said[layer as usize] = grown(around.map(|level| there + level), there - edge);
+            // Similar requests are looked for at the edge, and the better line goes on from there.
+            if self.better == Some(layer) {
+                (middle, more, all) = (edge, there - edge, around.map(|level| edge + level));
+            }
         }
-        if let Some((affine, residuals, spread)) = &self.affine {
-            let n = affine.residuals().len() as f64;
-            said[Layer::Affine as usize] = affine.middle(row).and_then(|middle| {
-                let already = if excess > 0.0 { middle - affine.middle(&at_the_edge)? } else { 0.0 };
-                grown(around(middle, residuals, n, *spread, pool), already)
-            });
-        }
+        let near = self.near.as_ref().and_then(|near| near.say(&at_the_edge, middle, &all));
+        said[Layer::Near as usize] = near.and_then(|levels| grown(levels.map(|level| level + more), more));
     }
 
     /// When a request is larger than all that were seen: the same at the largest size seen, and the log of how many times
@@ -128,8 +112,7 @@ impl Endpoint {
     /// distance. `None` at the first request.
     pub(crate) fn standardised(&self, cost: f64, pool: &Pool) -> Option<(f64, f64)> {
         let (tracked, worth) = self.tracked.as_ref()?;
-        let scale = blend(self.spread, *worth, pool);
-        Some(((cost - tracked[MEDIAN]) / scale, self.spread))
+        Some(((cost - tracked[MEDIAN]) / pool.typical(*worth, self.spread), self.spread))
     }
 
     /// Takes a request into the window, and fits again now and then.
@@ -152,56 +135,67 @@ impl Endpoint {
     pub(crate) fn bytes(&self) -> usize {
         self.window.bytes()
             + self.near.as_ref().map_or(0, |near| near.known.capacity() * 8)
-            + self.power.as_ref().map_or(0, |(power, ..)| power.bytes())
-            + self.affine.as_ref().map_or(0, |(affine, ..)| affine.bytes())
+            + self.power.as_ref().map_or(0, Line::bytes)
+            + self.affine.as_ref().map_or(0, Line::bytes)
     }
 
     fn fit(&mut self) {
         let samples = self.window.samples();
-        let n = samples.len() as f64;
         let main = main_number(samples);
+        self.power = Line::power(samples);
+        self.affine = main.and_then(|(number, _)| Line::affine(samples, number));
+        let spread = |line: &Option<Line>| line.as_ref().map_or(f64::INFINITY, |line| line.spread);
+        let (power, affine) = (spread(&self.power), spread(&self.affine));
+        let (line, better) = match (power <= affine, power.min(affine).is_finite()) {
+            (_, false) => (None, None),
+            (true, true) => (self.power.as_ref(), Some(Layer::Power)),
+            (false, true) => (self.affine.as_ref(), Some(Layer::Affine)),
+        };
+        self.better = better;
         // While no number varies, the first is taken for the size.
         let size = main.or_else(|| samples.first()?.row.numeric[0].is_finite().then_some((0, 0.0)));
-        self.near = size.map(|(number, deviation)| {
-            let known = || {
-                let all = self.window.by_cost().map(|sample| (sample.row.numeric[number], sample.cost));
-                all.filter(|(size, _)| size.is_finite())
-            };
-            let (smallest, largest) = known()
-                .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), (size, _)| (low.min(size), high.max(size)));
-            let width = (NEAR_WIDTH * deviation * n.powf(-0.2)).max(NEAR_WIDTH_MIN) as f32;
-            let thinning = known().count().div_ceil(NEAR_KNOWN).max(1);
-            let known = known().skip(thinning / 2).step_by(thinning).collect();
-            Near { number, width, smallest, largest, known }
-        });
-        self.power = Power::fit(samples).and_then(|power| {
-            let (levels, spread) = summary(power.residuals())?;
-            Some((power, levels, spread))
-        });
-        self.affine = main.and_then(|(number, _)| Affine::fit(samples, number)).and_then(|affine| {
-            let (levels, spread) = summary(affine.residuals())?;
-            Some((affine, levels, spread))
-        });
+        self.near = size.map(|(number, deviation)| Near::new(samples, number, deviation, line));
+    }
+}
+
+impl Near {
+    /// Sizes by one number, which deviates so much.
+    fn new(samples: &[Sample], number: usize, deviation: f64, line: Option<&Line>) -> Near {
+        let mut known: Vec<(f32, f32)> = samples
+            .iter()
+            .filter(|sample| sample.row.numeric[number].is_finite())
+            .filter_map(|sample| {
+                let middle = line.map_or(Some(0.0), |line| line.middle(&sample.row))?;
+                Some((sample.row.numeric[number], sample.cost - middle as f32))
+            })
+            .collect();
+        known.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let (smallest, largest) = known
+            .iter()
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &(size, _)| (low.min(size), high.max(size)));
+        let width = (NEAR_WIDTH * deviation * (samples.len() as f64).powf(-0.2)).max(NEAR_WIDTH_MIN) as f32;
+        let thinning = known.len().div_ceil(NEAR_KNOWN).max(1);
+        let known = known.into_iter().skip(thinning / 2).step_by(thinning).collect();
+        Near { number, width, smallest, largest, known }
     }
 
-    /// Requests of similar size, drawn to the endpoint's as far as they are few.
-    fn near(&self, row: &Row, endpoint: &Levels) -> Option<Levels> {
-        let near = self.near.as_ref()?;
-        let size = row.numeric[near.number];
+    /// Quantiles over the requests of similar size, drawn to those over all as far as they are few. `None` when the size
+    /// is not known.
+    fn say(&self, row: &Row, middle: f64, all: &Levels) -> Option<Levels> {
+        let size = row.numeric[self.number];
         if !size.is_finite() {
             return None;
         }
-        let similar = near.known.iter().map(|&(known, cost)| {
-            let distance = (known - size) / near.width;
+        let similar = self.known.iter().map(|&(known, cost)| {
+            let distance = (known - size) / self.width;
             // Epanechnikov's kernel.
             (f64::from(cost), f64::from((1.0 - distance * distance).max(0.0)))
         });
-        let Some((mut levels, worth)) = weighted(similar) else { return Some(*endpoint) };
-        let middle = endpoint[MEDIAN];
-        shrink(&mut levels, worth, &endpoint.map(|level| level - middle));
+        let Some((mut levels, worth)) = weighted(similar) else { return Some(*all) };
+        shrink(&mut levels, worth, &all.map(|level| level - all[MEDIAN]));
         let belief = worth / (worth + NEAR_NEEDED);
-        for (level, endpoint) in levels.iter_mut().zip(endpoint) {
-            *level = belief * *level + (1.0 - belief) * endpoint;
+        for (level, all) in levels.iter_mut().zip(all) {
+            *level = belief * (middle + *level) + (1.0 - belief) * all;
         }
         Some(levels)
     }
@@ -217,35 +211,6 @@ fn grow(levels: &mut Levels, excess: f64, already: f64) {
     }
 }
 
-/// Residual quantiles around a middle.
-fn around(middle: f64, residuals: &Levels, n: f64, spread: f64, pool: &Pool) -> Levels {
-    let scale = blend(spread, n, pool);
-    let mut levels = *residuals;
-    shrink(&mut levels, n, &pool.shape.map(|shape| shape * scale));
-    levels.map(|level| middle + level)
-}
-
-/// Typical distance from `n` samples and from the pool, geometrically.
-fn blend(log_spread: f64, n: f64, pool: &Pool) -> f64 {
-    // One sample has no spread.
-    let n = (n - 1.0).max(0.0);
-    ((n * log_spread + SPREAD_PRIOR * pool.spread) / (n + SPREAD_PRIOR)).exp()
-}
-
-/// Quantiles of rising residuals and the log of their typical size.
-fn summary(residuals: &[f32]) -> Option<(Levels, f64)> {
-    let (levels, _) = weighted(residuals.iter().map(|&residual| (f64::from(residual), 1.0)))?;
-    let spread = typical(residuals.iter().map(|&residual| f64::from(residual) - levels[MEDIAN]));
-    Some((levels, spread))
-}
-
-/// Log of the mean size.
-fn typical(distances: impl Iterator<Item = f64>) -> f64 {
-    let (sum, n) = distances.fold((0.0, 0.0), |(sum, n), distance| (sum + distance.abs(), n + 1.0));
-    (sum / f64::max(n, 1.0)).max(SPREAD_MIN).ln()
-}
-
-
 /// How often the regressions are fitted while the window is turned over once.
 const REFITS_PER_WINDOW: u64 = 12;
 /// Width of "similar" in deviations of the size, for one sample; falls with the fifth root of the samples.
@@ -258,7 +223,3 @@ const NEAR_WIDTH_MIN: f64 = 1e-3;
 const NEAR_KNOWN: usize = 256;
 /// As many similar requests count half.
 const NEAR_NEEDED: f64 = 3.0;
-/// Samples that the pool's spread counts for.
-const SPREAD_PRIOR: f64 = 3.0;
-/// A ten-thousandth: costs that vary less are the same.
-const SPREAD_MIN: f64 = 1e-4;

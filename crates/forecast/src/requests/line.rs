@@ -5,12 +5,74 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::levels::{Levels, MEDIAN, weighted};
+use super::pool::{Pool, typical};
 use super::parameters::{CATEGORICAL_MAX, NUMERIC_MAX, Row};
 use super::window::Sample;
 
+/// A regression, and what it leaves over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Line {
+    law: Law,
+    /// Quantiles of the residuals.
+    residuals: Levels,
+    /// How many there are.
+    count: f64,
+    /// Log of the typical residual.
+    pub(crate) spread: f64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Law {
+    Power(Power),
+    Affine(Affine),
+}
+
+impl Line {
+    /// A power law of all parameters.
+    pub(crate) fn power(samples: &[Sample]) -> Option<Line> {
+        Power::fit(samples).and_then(|(power, residuals)| Line::new(Law::Power(power), residuals))
+    }
+
+    /// A fixed part and a rate of one number.
+    pub(crate) fn affine(samples: &[Sample], number: usize) -> Option<Line> {
+        Affine::fit(samples, number).and_then(|(affine, residuals)| Line::new(Law::Affine(affine), residuals))
+    }
+
+    fn new(law: Law, mut residuals: Vec<f64>) -> Option<Line> {
+        residuals.sort_by(f64::total_cmp);
+        let (levels, count) = weighted(residuals.iter().map(|&residual| (residual, 1.0)))?;
+        let spread = typical(residuals.iter().map(|residual| residual - levels[MEDIAN]));
+        spread.is_finite().then_some(Line { law, residuals: levels, count, spread })
+    }
+
+    /// The middle of the log cost; `None` when a number it rests on is not known.
+    pub(crate) fn middle(&self, row: &Row) -> Option<f64> {
+        match &self.law {
+            Law::Power(power) => Some(power.middle(row)),
+            Law::Affine(affine) => affine.middle(row),
+        }
+    }
+
+    /// Quantiles around the middle.
+    pub(crate) fn around(&self, pool: &Pool) -> Levels {
+        let mut levels = self.residuals;
+        pool.shrink(&mut levels, self.count, self.spread);
+        levels
+    }
+
+    /// Bytes on the heap.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.law {
+            Law::Power(power) => power.effects.capacity() * size_of::<(u8, u32, f32)>(),
+            Law::Affine(_) => 0,
+        }
+    }
+}
+
 /// `log cost = base + sum(slope * log number) + sum(effect of category)`, robust and slightly drawn to zero slopes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Power {
+struct Power {
     base: f64,
     slopes: [f64; NUMERIC_MAX],
     means: [f64; NUMERIC_MAX],
@@ -18,13 +80,11 @@ pub(crate) struct Power {
     ranges: [(f64, f64); NUMERIC_MAX],
     /// (parameter, category, effect), sorted.
     effects: Vec<(u8, u32, f32)>,
-    /// Each sample's residual had it been left out, rising.
-    residuals: Vec<f32>,
 }
 
 impl Power {
-    /// `None` when the samples are too few or no number varies.
-    pub(crate) fn fit(samples: &[Sample]) -> Option<Power> {
+    /// With each sample's residual had it been left out. `None` when the samples are too few or no parameter varies.
+    fn fit(samples: &[Sample]) -> Option<(Power, Vec<f64>)> {
         if samples.len() < SAMPLES_MIN {
             return None;
         }
@@ -48,8 +108,7 @@ impl Power {
         for (&j, beta) in used.iter().zip(&solved.beta[1..]) {
             slopes[j] = beta / columns[j].deviation;
         }
-        residuals.sort_by(f64::total_cmp);
-        Some(Power {
+        let power = Power {
             base: solved.beta[0],
             slopes,
             means: columns.map(|column| column.mean),
@@ -58,12 +117,12 @@ impl Power {
                 (column.low - beyond, column.high + beyond)
             }),
             effects,
-            residuals: residuals.iter().map(|&residual| residual as f32).collect(),
-        })
+        };
+        Some((power, residuals))
     }
 
     /// The middle of the log cost.
-    pub(crate) fn middle(&self, row: &Row) -> f64 {
+    fn middle(&self, row: &Row) -> f64 {
         let mut sum = self.base;
         for (j, &number) in row.numeric.iter().enumerate() {
             if self.slopes[j] != 0.0 && number.is_finite() {
@@ -81,32 +140,21 @@ impl Power {
         }
         sum
     }
-
-    /// Rising.
-    pub(crate) fn residuals(&self) -> &[f32] {
-        &self.residuals
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        self.effects.capacity() * size_of::<(u8, u32, f32)>() + self.residuals.capacity() * 4
-    }
 }
 
 /// `cost = fixed + rate * number`, both not negative, by least squares of the relative errors.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Affine {
+struct Affine {
     number: usize,
     /// Logs, so that costs of any size stay finite.
     fixed: f64,
     rate: f64,
     range: (f64, f64),
-    /// Rising.
-    residuals: Vec<f32>,
 }
 
 impl Affine {
-    /// `None` when the samples are too few or their cost does not rise with the number.
-    pub(crate) fn fit(samples: &[Sample], number: usize) -> Option<Affine> {
+    /// With the residuals. `None` when the samples are too few or their cost does not rise with the number.
+    fn fit(samples: &[Sample], number: usize) -> Option<(Affine, Vec<f64>)> {
         let known: Vec<(f64, f64)> = samples
             .iter()
             .filter(|sample| sample.row.numeric[number].is_finite())
@@ -142,33 +190,23 @@ impl Affine {
             (fixed, rate) = (0.0, s / ss);
         }
         let beyond = (high - low) * EXTRAPOLATED;
-        let mut affine = Affine {
+        let affine = Affine {
             number,
             fixed: fixed.ln() + cost_shift,
             rate: rate.ln() + cost_shift - size_shift,
             range: (low - beyond, high + beyond),
-            residuals: Vec::new(),
         };
         // Two numbers were fitted: each residual is as much too small.
         let optimism = (n / (n - 2.0)).sqrt();
-        affine.residuals = known.iter().map(|&(size, cost)| ((cost - affine.log(size)) * optimism) as f32).collect();
-        affine.residuals.sort_by(f32::total_cmp);
-        affine.residuals.iter().all(|residual| residual.is_finite()).then_some(affine)
+        let residuals: Vec<f64> =
+            known.iter().map(|&(size, cost)| (cost - affine.log(size)) * optimism).collect();
+        residuals.iter().all(|residual| residual.is_finite()).then_some((affine, residuals))
     }
 
     /// The middle of the log cost; `None` when the number is not known.
-    pub(crate) fn middle(&self, row: &Row) -> Option<f64> {
+    fn middle(&self, row: &Row) -> Option<f64> {
         let size = row.numeric[self.number];
         size.is_finite().then(|| self.log(f64::from(size)))
-    }
-
-    /// Rising.
-    pub(crate) fn residuals(&self) -> &[f32] {
-        &self.residuals
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        self.residuals.capacity() * 4
     }
 
     fn log(&self, size: f64) -> f64 {
@@ -408,7 +446,7 @@ mod tests {
                 sample(&[a, b], if i % 2 == 0 { "x" } else { "y" }, 2.0 * kind * a.powf(0.8) * b.powf(-0.3))
             })
             .collect();
-        let power = Power::fit(&samples).unwrap();
+        let (power, _) = Power::fit(&samples).unwrap();
         assert!((power.slopes[0] - 0.8).abs() < 0.02, "{:?}", power.slopes);
         assert!((power.slopes[1] + 0.3).abs() < 0.02, "{:?}", power.slopes);
         let probe = sample(&[5e6, 2e3], "y", 3.0 * 5e6f64.powf(0.8) * 2e3f64.powf(-0.3));
@@ -419,7 +457,7 @@ mod tests {
     fn a_fixed_part_and_a_rate_are_recovered_and_followed_beyond() {
         let samples: Vec<Sample> =
             (0..50).map(|i| sample(&[1e6 * f64::from(i)], "", 2e8 + 3.0 * 1e6 * f64::from(i))).collect();
-        let affine = Affine::fit(&samples, 0).unwrap();
+        let (affine, _) = Affine::fit(&samples, 0).unwrap();
         let probe = sample(&[2e8], "", 2e8 + 6e8);
         assert!((affine.middle(&probe.row).unwrap() - f64::from(probe.cost)).abs() < 0.05);
     }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::choice::{ALIKE, LAYERS, Layer, Said};
-use super::endpoint::{Endpoint, Pool};
-use super::levels::{Levels, MEDIAN, at, weighted};
+use super::endpoint::Endpoint;
+use super::levels::{Levels, at};
 use super::parameters::{Parameters, Row};
+use super::pool::Pool;
 use super::window::Sample;
 
 /// Limits of a model.
@@ -47,9 +48,6 @@ pub struct CostModel {
     /// All requests as one endpoint.
     all: Endpoint,
     pool: Pool,
-    /// Latest standardised distances, for the pool's shape.
-    distances: Vec<f32>,
-    distances_next: usize,
 }
 
 impl CostModel {
@@ -61,8 +59,6 @@ impl CostModel {
             endpoints: Vec::new(),
             all: Endpoint::new(config.window.max(1) * 2),
             pool: Pool::default(),
-            distances: Vec::new(),
-            distances_next: 0,
         }
     }
 
@@ -104,19 +100,10 @@ impl CostModel {
                 endpoint.offset.learn(&mixed, log);
             }
             if let Some((distance, spread)) = endpoint.standardised(log, &self.pool) {
-                let rate = 1.0 / (self.distances.len() as f64 + 1.0).min(POOL_MEMORY as f64);
-                self.pool.spread += rate * (spread - self.pool.spread);
-                let expected = endpoint.choice.means(&self.pool.losses);
-                for (pooled, endpoint) in
-                    self.pool.losses.iter_mut().flatten().zip(expected.iter().flatten())
-                {
-                    *pooled += POOL_RATE * (endpoint - *pooled);
-                }
-                endpoint.learn(sample);
-                self.learn_distance(distance);
-            } else {
-                endpoint.learn(sample);
+                let losses = endpoint.choice.means(&self.pool.losses);
+                self.pool.learn(distance, spread, &losses);
             }
+            endpoint.learn(sample);
         }
         let mut said: Said = [None; LAYERS];
         self.all.say(&row, &self.pool, &mut said);
@@ -133,7 +120,7 @@ impl CostModel {
     pub fn bytes(&self) -> usize {
         let names: usize = self.names.keys().map(|name| name.len() + size_of::<(String, u32)>()).sum();
         let endpoints: usize = self.endpoints.iter().map(|e| e.bytes() + size_of::<Endpoint>()).sum();
-        size_of::<CostModel>() + names + endpoints + self.all.bytes() + self.distances.capacity() * 4
+        size_of::<CostModel>() + names + endpoints + self.all.bytes() + self.pool.bytes()
     }
 
     /// Log quantiles at the grid, and how many requests of the endpoint they rest on.
@@ -170,25 +157,6 @@ impl CostModel {
         self.endpoints.push(Endpoint::new(self.config.window.max(1)));
         Some(place)
     }
-
-    fn learn_distance(&mut self, distance: f64) {
-        let distance = distance.clamp(-DISTANCE_MAX, DISTANCE_MAX) as f32;
-        if self.distances.len() < POOL_MEMORY {
-            self.distances.push(distance);
-        } else {
-            self.distances[self.distances_next] = distance;
-        }
-        self.distances_next = (self.distances_next + 1) % POOL_MEMORY;
-        if self.distances_next.is_multiple_of(POOL_REFRESH) {
-            let mut sorted = self.distances.clone();
-            sorted.sort_by(f32::total_cmp);
-            if let Some((levels, worth)) = weighted(sorted.iter().map(|&d| (f64::from(d), 1.0))) {
-                let mut shape = levels;
-                super::levels::shrink(&mut shape, worth, &Pool::default().shape);
-                self.pool.shape = shape.map(|level| level - shape[MEDIAN]);
-            }
-        }
-    }
 }
 
 /// A cost from its log: finite whatever the log.
@@ -203,7 +171,3 @@ const LOG_MAX: f64 = 700.0;
 const NAME_MAX: usize = 256;
 /// An endpoint of which more requests are known speaks for itself.
 const POOLED_UNTIL: u64 = 64;
-const POOL_MEMORY: usize = 1024;
-const POOL_REFRESH: usize = 32;
-const POOL_RATE: f64 = 0.01;
-const DISTANCE_MAX: f64 = 50.0;

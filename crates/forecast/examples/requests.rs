@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use flate2::read::MultiGzDecoder;
 use forecast::Timestamp;
+use forecast::models::Pace;
 use forecast::requests::{Config, CostModel, Outcome, Parameters, Retry, Sizing};
 use forecast::score::pinball;
 
@@ -164,6 +165,7 @@ fn run(tasks: &[&Task], protocol: Protocol, scored: &mut Vec<Scored>, nanos: &mu
             let (numeric, categorical) = parameters(done);
             let parameters = Parameters { numeric: &numeric, categorical: &categorical };
             model.observe(&Outcome { endpoint: &done.name, parameters, cost: done.peak });
+            train_when_due(&mut model);
             let known = tracker.entry(&done.name).or_default();
             known.insert(known.partition_point(|&peak| peak < done.peak), done.peak);
         }
@@ -203,6 +205,15 @@ fn run(tasks: &[&Task], protocol: Protocol, scored: &mut Vec<Scored>, nanos: &mu
         });
     }
     cold
+}
+
+/// What would be done in the background.
+fn train_when_due(model: &mut CostModel) {
+    if std::env::var("NT").is_err() && model.training_due() {
+        if let Ok(trained) = model.training().fit(&mut Pace::free()) {
+            model.install(trained);
+        }
+    }
 }
 
 fn quantile(sorted: &[f64], tau: f64) -> f64 {
@@ -295,6 +306,7 @@ fn tokens(path: &str) -> Result<(), String> {
         }
         past.insert(past.partition_point(|&known| known < cost), cost);
         model.observe(&Outcome { endpoint: "generate", parameters, cost });
+        train_when_due(&mut model);
     }
     println!("{n} requests after the first 500; ours, and a tracker of all past requests");
     for (k, tau) in taus.iter().enumerate() {
@@ -348,6 +360,7 @@ fn jump() {
         let started = cpu_nanos();
         model.observe(&Outcome { endpoint: &names[k], parameters, cost });
         observed += cpu_nanos() - started;
+        train_when_due(&mut model);
     }
     let share = |part: &[(bool, bool)]| part.iter().filter(|both| both.0).count() as f64 / part.len() as f64;
     println!("coverage of the 95 % quantile: other endpoints {:.3}, before the jump {:.3}", covered / others, before.0 / before.1);

@@ -11,6 +11,7 @@
 //!
 //! Not here: what a request is and where its parameters come from; threads for the training of trees.
 
+mod boosted;
 mod choice;
 mod endpoint;
 mod levels;
@@ -22,6 +23,7 @@ mod parameters;
 mod pool;
 mod window;
 
+pub use boosted::{Trained, Training};
 pub use memory::{Retry, Sizing};
-pub use model::{Config, CostModel, Outcome};
+pub use model::{COST_MIN, Config, CostModel, Outcome};
 pub use parameters::{CATEGORICAL_MAX, NUMERIC_MAX, Parameters};

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::boosted::Boosted;
 use super::choice::{Choice, Layer, Said};
 use super::levels::{Levels, MEDIAN, shrink, weighted};
 use super::line::{Line, main_number};
@@ -37,6 +38,7 @@ pub(crate) struct Endpoint {
     affine: Option<Line>,
     /// The line with the smaller residuals.
     better: Option<Layer>,
+    trees: Option<Boosted>,
     pub(crate) choice: Choice,
     pub(crate) offset: Offset,
     seen: u64,
@@ -53,6 +55,7 @@ impl Endpoint {
             power: None,
             affine: None,
             better: None,
+            trees: None,
             choice: Choice::new(),
             offset: Offset::new(),
             seen: 0,
@@ -65,7 +68,7 @@ impl Endpoint {
         self.seen
     }
 
-    /// What each layer but the pooled one and the trees says.
+    /// What each layer but the pooled one says.
     pub(crate) fn say(&self, row: &Row, pool: &Pool, said: &mut Said) {
         let Some((tracked, worth)) = &self.tracked else { return };
         let mut endpoint = *tracked;
@@ -89,6 +92,10 @@ impl Endpoint {
             if self.better == Some(layer) {
                 (middle, more, all) = (edge, there - edge, around.map(|level| edge + level));
             }
+        }
+        if let Some(trees) = &self.trees {
+            let already = trees.middle(row) - trees.middle(&at_the_edge);
+            said[Layer::Trees as usize] = grown(trees.levels(row), already);
         }
         let near = self.near.as_ref().and_then(|near| near.say(&at_the_edge, middle, &all));
         said[Layer::Near as usize] = near.and_then(|levels| grown(levels.map(|level| level + more), more));
@@ -131,10 +138,16 @@ impl Endpoint {
         }
     }
 
+    /// Puts trees in place.
+    pub(crate) fn install(&mut self, trees: Boosted) {
+        self.trees = Some(trees);
+    }
+
     /// Bytes on the heap.
     pub(crate) fn bytes(&self) -> usize {
         self.window.bytes()
             + self.near.as_ref().map_or(0, |near| near.known.capacity() * 8)
+            + self.trees.as_ref().map_or(0, Boosted::bytes)
             + self.power.as_ref().map_or(0, Line::bytes)
             + self.affine.as_ref().map_or(0, Line::bytes)
     }

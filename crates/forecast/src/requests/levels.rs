@@ -30,10 +30,19 @@ const ODDS: [f64; LEVELS] = [
 /// The value at probability `tau`, which is drawn into [1e-6, 1 - 1e-6].
 pub(crate) fn at(levels: &Levels, tau: f64) -> f64 {
     let tau = if tau.is_nan() { 0.5 } else { tau.clamp(TAU_MIN, 1.0 - TAU_MIN) };
-    let odds = (tau / (1.0 - tau)).ln();
-    let upper = ODDS.partition_point(|&known| known < odds).clamp(1, LEVELS - 1);
-    let share = (odds - ODDS[upper - 1]) / (ODDS[upper] - ODDS[upper - 1]);
-    levels[upper - 1] + share * (levels[upper] - levels[upper - 1])
+    at_odds(levels, &ODDS, odds(tau))
+}
+
+/// `ln(tau / (1 - tau))`.
+pub(crate) fn odds(tau: f64) -> f64 {
+    (tau / (1.0 - tau)).ln()
+}
+
+/// The value at log odds `odds` of `values` at rising log odds `known`; beyond them along the last two.
+pub(crate) fn at_odds(values: &[f64], known: &[f64], odds: f64) -> f64 {
+    let upper = known.partition_point(|&known| known < odds).clamp(1, known.len() - 1);
+    let share = (odds - known[upper - 1]) / (known[upper] - known[upper - 1]);
+    values[upper - 1] + share * (values[upper] - values[upper - 1])
 }
 
 /// The probability that the value stays at or below `value`: the inverse of [`at`].

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::boosted::{Trained, Training};
 use super::choice::{ALIKE, LAYERS, Layer, Said};
 use super::endpoint::Endpoint;
 use super::levels::{Levels, at};
@@ -19,11 +20,13 @@ pub struct Config {
     /// Latest requests kept for each endpoint, some 70 bytes each. Default 256: more knows far quantiles better, fewer
     /// follow a changed program sooner.
     pub window: usize,
+    /// Latest requests of the workload kept for the training of trees, some 70 bytes each. Default 16384.
+    pub reservoir: usize,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { endpoints: 512, window: 256 }
+        Config { endpoints: 512, window: 256, reservoir: 16_384 }
     }
 }
 
@@ -48,6 +51,11 @@ pub struct CostModel {
     /// All requests as one endpoint.
     all: Endpoint,
     pool: Pool,
+    /// Latest requests and their endpoints, a ring.
+    reservoir: Vec<(u32, Sample)>,
+    reservoir_next: usize,
+    observed: u64,
+    trained_at: u64,
 }
 
 impl CostModel {
@@ -59,6 +67,10 @@ impl CostModel {
             endpoints: Vec::new(),
             all: Endpoint::new(config.window.max(1) * 2),
             pool: Pool::default(),
+            reservoir: Vec::new(),
+            reservoir_next: 0,
+            observed: 0,
+            trained_at: 0,
         }
     }
 
@@ -104,11 +116,33 @@ impl CostModel {
                 self.pool.learn(distance, spread, &losses);
             }
             endpoint.learn(sample);
+            self.keep(place as u32, sample);
         }
         let mut said: Said = [None; LAYERS];
         self.all.say(&row, &self.pool, &mut said);
         self.all.choice.learn(&said, log);
         self.all.learn(sample);
+    }
+
+    /// Whether enough has come since the last training to make another one worth its time: a quarter of what is kept.
+    pub fn training_due(&self) -> bool {
+        self.observed - self.trained_at >= (self.reservoir.len() as u64 / 4).max(TRAINING_MIN)
+    }
+
+    /// A snapshot to train trees on, wherever and whenever there is time. The model goes on meanwhile.
+    pub fn training(&mut self) -> Training {
+        self.trained_at = self.observed;
+        let (late, early) = self.reservoir.split_at(self.reservoir_next.min(self.reservoir.len()));
+        Training::new(early.iter().chain(late).copied())
+    }
+
+    /// Puts in place what a training of this model gave. It is believed as its losses from now on say.
+    pub fn install(&mut self, trained: Trained) {
+        for (place, trees) in trained.endpoints {
+            if let Some(endpoint) = self.endpoints.get_mut(place as usize) {
+                endpoint.install(trees);
+            }
+        }
     }
 
     /// Requests of an endpoint that were learned.
@@ -121,6 +155,7 @@ impl CostModel {
         let names: usize = self.names.keys().map(|name| name.len() + size_of::<(String, u32)>()).sum();
         let endpoints: usize = self.endpoints.iter().map(|e| e.bytes() + size_of::<Endpoint>()).sum();
         size_of::<CostModel>() + names + endpoints + self.all.bytes() + self.pool.bytes()
+            + self.reservoir.capacity() * size_of::<(u32, Sample)>()
     }
 
     /// Log quantiles at the grid, and how many requests of the endpoint they rest on.
@@ -135,6 +170,18 @@ impl CostModel {
         let mut levels = endpoint.choice.mix(&said, &self.pool.losses)?;
         endpoint.offset.apply(&mut levels);
         Some((levels, endpoint.seen()))
+    }
+
+    /// Takes a request into the reservoir.
+    fn keep(&mut self, place: u32, sample: Sample) {
+        self.observed += 1;
+        let limit = self.config.reservoir.max(1);
+        if self.reservoir.len() < limit {
+            self.reservoir.push((place, sample));
+        } else {
+            self.reservoir[self.reservoir_next] = (place, sample);
+        }
+        self.reservoir_next = (self.reservoir_next + 1) % limit;
     }
 
     /// What all requests together say.
@@ -166,6 +213,8 @@ fn cost(log: f64) -> f64 {
 
 /// Costs below count as this much: a log needs something.
 pub const COST_MIN: f64 = 1e-9;
+/// Requests between two trainings, at least.
+const TRAINING_MIN: u64 = 200;
 const LOG_MAX: f64 = 700.0;
 /// Names of endpoints are cut after as many characters.
 const NAME_MAX: usize = 256;

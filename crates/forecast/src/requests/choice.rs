@@ -144,7 +144,7 @@ const IMPORTANCE: Levels = [4.6, 3.3, 2.3, 2.0, 2.3, 3.3, 4.6, 6.4, 10.0, 14.2, 
 const FADING: f32 = 0.99;
 /// Losses that an expectation counts for.
 const EXPECTED_COUNT: f64 = 4.0;
-const SHARPNESS: i32 = 6;
+const SHARPNESS: i32 = 16;
 const RELATIVE_MAX: f64 = 20.0;
 const SCALE_MIN: f64 = 1e-9;
 

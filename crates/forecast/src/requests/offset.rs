@@ -74,7 +74,7 @@ impl Offset {
 }
 
 /// Steps in units of the typical distance from the median.
-const STEPS: [f64; 4] = [0.0, 0.05, 0.2, 0.6];
+const STEPS: [f64; 4] = [0.0, 0.03, 0.1, 0.4];
 const FADING: f64 = 0.99;
 const SHARPNESS: i32 = 8;
 const LITTLE: f64 = 1.0;

@@ -16,6 +16,7 @@ pub mod grid;
 pub mod models;
 mod online;
 mod paths;
+pub mod requests;
 pub mod score;
 mod season;
 mod timestamp;

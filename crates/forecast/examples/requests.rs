@@ -132,19 +132,34 @@ fn nextflow(path: &str) -> Result<(), String> {
         for tasks in workflows.values() {
             cold += run(tasks, protocol, &mut scored, &mut nanos, &mut count);
         }
-        println!("\n{title}: {} tasks scored, {cold} left out because the tracker had never seen their kind", scored.len());
+        println!(
+            "\n{title}: {} tasks scored, {cold} left out because the tracker had never seen their kind",
+            scored.len()
+        );
         println!("{:.2} us of CPU per prediction", nanos as f64 / 1e3 / f64::from(count));
         report(&scored);
     }
     Ok(())
 }
 
-fn config()->Config{ let mut c=Config::default(); if let Ok(w)=std::env::var("W"){c.window=w.parse().unwrap();} c}
+fn config() -> Config {
+    let mut c = Config::default();
+    if let Ok(w) = std::env::var("W") {
+        c.window = w.parse().unwrap();
+    }
+    c
+}
 fn parameters(task: &Task) -> ([f64; 3], [&str; 1]) {
     (task.numbers, [&task.host])
 }
 
-fn run(tasks: &[&Task], protocol: Protocol, scored: &mut Vec<Scored>, nanos: &mut u64, count: &mut u32) -> usize {
+fn run(
+    tasks: &[&Task],
+    protocol: Protocol,
+    scored: &mut Vec<Scored>,
+    nanos: &mut u64,
+    count: &mut u32,
+) -> usize {
     let (taus, prices) = (taus(), prices());
     let mut model = CostModel::new(config());
     let mut tracker: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
@@ -187,14 +202,23 @@ fn run(tasks: &[&Task], protocol: Protocol, scored: &mut Vec<Scored>, nanos: &mu
         if i % 16 == 0 {
             let before = cpu_nanos();
             for _ in 0..TIMED {
-                model.predict(&task.name, &parameters, &[0.5, 0.9, 0.95, 0.99], std::hint::black_box(&mut four));
+                model.predict(
+                    &task.name,
+                    &parameters,
+                    &[0.5, 0.9, 0.95, 0.99],
+                    std::hint::black_box(&mut four),
+                );
             }
             *nanos += cpu_nanos() - before;
             *count += TIMED;
         }
         let by_price = prices
             .iter()
-            .map(|&price| Sizing { price, retry: RETRY }.reserve(&model, &task.name, &parameters).unwrap_or(task.numbers[1]))
+            .map(|&price| {
+                Sizing { price, retry: RETRY }
+                    .reserve(&model, &task.name, &parameters)
+                    .unwrap_or(task.numbers[1])
+            })
             .collect();
         scored.push(Scored {
             peak: task.peak,
@@ -237,7 +261,11 @@ fn tally(scored: &[Scored], reserved: impl Fn(&Scored) -> f64) -> (f64, f64) {
 fn report(scored: &[Scored]) {
     let (under, waste) = tally(scored, |task| task.tracker);
     let line = |name: &str, (share, wasted): (f64, f64)| {
-        println!("  {name:<44} under {:>6.2} %   waste {wasted:>9.0} GB   {:.3}", 100.0 * share, wasted / waste);
+        println!(
+            "  {name:<44} under {:>6.2} %   waste {wasted:>9.0} GB   {:.3}",
+            100.0 * share,
+            wasted / waste
+        );
     };
     line("tracker of each task's 99th percentile", (under, waste));
     // The cheapest setting whose share of under-allocated tasks is no larger than the tracker's.
@@ -272,7 +300,9 @@ fn by_task(scored: &[Scored], reserved: impl Fn(&Scored) -> f64) {
     let mut kinds: Vec<_> = kinds.into_iter().collect();
     kinds.sort_by(|a, b| (b.1.1 + b.1.3).total_cmp(&(a.1.1 + a.1.3)));
     for (name, (n, waste, under, ours, ours_under)) in kinds.into_iter().take(12) {
-        println!("    {name:<44} {n:>4}  tracker {waste:>7.0} GB, {under:>3} under   ours {ours:>7.0} GB, {ours_under:>3} under");
+        println!(
+            "    {name:<44} {n:>4}  tracker {waste:>7.0} GB, {under:>3} under   ours {ours:>7.0} GB, {ours_under:>3} under"
+        );
     }
 }
 
@@ -338,7 +368,8 @@ fn jump() {
         let kind = if rng.bool() { "small" } else { "large" };
         let factor = if kind == "large" { 1.8 } else { 1.0 };
         let heavy = if rng.f64() < 0.03 { 1.0 + 3.0 * rng.f64() } else { 1.0 };
-        let mut cost = (1.0 + k as f64) * factor * heavy * (0.25 * normal(&mut rng)).exp() * (50.0 + size.powf(0.6));
+        let mut cost =
+            (1.0 + k as f64) * factor * heavy * (0.25 * normal(&mut rng)).exp() * (50.0 + size.powf(0.6));
         if k == 2 && i >= REQUESTS / 2 {
             cost *= 1.6;
         }
@@ -363,7 +394,11 @@ fn jump() {
         train_when_due(&mut model);
     }
     let share = |part: &[(bool, bool)]| part.iter().filter(|both| both.0).count() as f64 / part.len() as f64;
-    println!("coverage of the 95 % quantile: other endpoints {:.3}, before the jump {:.3}", covered / others, before.0 / before.1);
+    println!(
+        "coverage of the 95 % quantile: other endpoints {:.3}, before the jump {:.3}",
+        covered / others,
+        before.0 / before.1
+    );
     for (from, to) in [(0, 25), (25, 50), (50, 100), (100, 200), (200, 400), (400, after.len())] {
         println!("  requests {from:>4} to {to:>4} after the jump: {:.3}", share(&after[from..to]));
     }

@@ -200,8 +200,8 @@ impl Ensemble {
                 model.observe(value, &self.covariates);
             }
             match self.members.iter_mut().find(|member| member.kind == kind) {
-                Some(member) => member.model = model,
-                None => self.members.push(Member { kind, model }),
+                Some(member) => member.model = Box::new(model),
+                None => self.members.push(Member { kind, model: Box::new(model) }),
             }
         }
     }

@@ -7,13 +7,13 @@
 
 mod bands;
 mod kind;
-mod online;
+pub mod lstm;
 mod naive;
+mod online;
+mod pooled;
 mod realised;
 mod smoothing;
 mod warp;
-pub mod lstm;
-mod pooled;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -23,10 +23,10 @@ use crate::grid::Grid;
 use crate::paths::Values;
 
 pub use bands::Bands;
-pub use kind::Kind;
+pub use kind::{Fitted, Kind, UnknownModel};
 pub use naive::Naive;
-pub use smoothing::Smoothing;
 pub use pooled::{Pool, PoolSettings, Pooled};
+pub use smoothing::Smoothing;
 
 /// What a model is fitted to.
 #[derive(Clone, Copy, Debug)]

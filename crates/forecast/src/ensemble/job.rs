@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::covariates::Covariates;
 use crate::grid::Grid;
-use crate::models::{FitError, History, Kind, Model, Pace};
+use crate::models::{FitError, Fitted, History, Kind, Pace};
 
 /// A training to be run.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct Trained {
     /// The step after the last one that was learned from.
     pub(super) end: u64,
     /// A model of each kind, or why there is none.
-    pub models: Vec<(Kind, Result<Box<dyn Model>, FitError>)>,
+    pub models: Vec<(Kind, Result<Fitted, FitError>)>,
 }
 
 impl Job {
@@ -49,7 +49,7 @@ impl Job {
         let history = self.history();
         let mut models = Vec::new();
         for &kind in &self.kinds {
-            let outcome = kind.fit(&history, pace);
+            let outcome = kind.train(&history, pace);
             let called_off = matches!(outcome, Err(FitError::CalledOff));
             models.push((kind, outcome));
             if called_off {

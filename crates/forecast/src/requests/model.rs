@@ -154,7 +154,11 @@ impl CostModel {
     pub fn bytes(&self) -> usize {
         let names: usize = self.names.keys().map(|name| name.len() + size_of::<(String, u32)>()).sum();
         let endpoints: usize = self.endpoints.iter().map(|e| e.bytes() + size_of::<Endpoint>()).sum();
-        size_of::<CostModel>() + names + endpoints + self.all.bytes() + self.pool.bytes()
+        size_of::<CostModel>()
+            + names
+            + endpoints
+            + self.all.bytes()
+            + self.pool.bytes()
             + self.reservoir.capacity() * size_of::<(u32, Sample)>()
     }
 

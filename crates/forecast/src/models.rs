@@ -5,11 +5,15 @@
 //! refitted, and answers with quantiles of the next steps. Fitting is pure, deterministic and can be paused or called off
 //! at any [`Pace::checkpoint`].
 
+mod arima;
 mod bands;
+mod dsp;
+mod least_squares;
 mod naive;
 mod realised;
 mod smoothing;
 mod warp;
+mod waves;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -18,7 +22,9 @@ use crate::covariates::Covariates;
 use crate::grid::Grid;
 use crate::paths::Values;
 
+pub use arima::Arima;
 pub use bands::Bands;
+pub use dsp::Dsp;
 pub use naive::Naive;
 pub use smoothing::Smoothing;
 

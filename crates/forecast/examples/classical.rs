@@ -15,7 +15,7 @@ use std::time::Duration;
 use flate2::read::MultiGzDecoder;
 use forecast::covariates::Covariates;
 use forecast::grid::Grid;
-use forecast::models::{FitError, History, Model, Naive, Pace, Smoothing};
+use forecast::models::{Arima, Dsp, FitError, History, Model, Naive, Pace, Smoothing};
 use forecast::score::WeightedPinball;
 use forecast::trace;
 
@@ -26,11 +26,13 @@ const DAYS_LEARNED: usize = 28;
 
 type Fit = fn(&History<'_>, &mut Pace<'_>) -> Result<Box<dyn Model>, FitError>;
 
-const MODELS: [(&str, Fit); 5] = [
+const MODELS: [(&str, Fit); 7] = [
     ("last", |h, p| Ok(Box::new(Naive::last(h, p)?))),
     ("drift", |h, p| Ok(Box::new(Naive::drift(h, p)?))),
     ("naive-day", |h, p| Ok(Box::new(Naive::day(h, p)?))),
     ("naive-week", |h, p| Ok(Box::new(Naive::week(h, p)?))),
+    ("dsp", |h, p| Ok(Box::new(Dsp::fit(h, p)?))),
+    ("arima", |h, p| Ok(Box::new(Arima::fit(h, p)?))),
     ("smoothing", |h, p| Ok(Box::new(Smoothing::fit(h, p)?))),
 ];
 
@@ -70,7 +72,7 @@ fn main() -> ExitCode {
             Ok(all) => {
                 let rows = measure(&all, Duration::from_secs(group.3), &models);
                 print(&format!("{} ({})", group.0, all.len()), &models, &rows);
-                for (whole, row) in whole.iter_mut().zip(rows) {
+                for (whole, row) in whole.iter_mut().zip(rows).filter(|(_, row)| !row.ratios.is_empty()) {
                     // Each group counts once, however many series it has.
                     let n = row.ratios.len().max(1) as f64;
                     whole.ratios.push((row.ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / n).exp());
@@ -132,7 +134,8 @@ fn measure(all: &[(Grid, Vec<f32>)], step: Duration, models: &[(&str, Fit)]) -> 
     let covariates = Covariates::default();
     for (grid, values) in all {
         let mut losses = vec![WeightedPinball::default(); models.len()];
-        let mut naive = WeightedPinball::default();
+        // The naive loss of the same moments: a model that cannot be fitted at one is not compared there.
+        let mut naives = vec![WeightedPinball::default(); models.len()];
         let warm = if values.len() >= 22 * day { 15 * day } else { 8 * day };
         for k in 0..ORIGINS {
             let last = values.len().saturating_sub(horizon);
@@ -151,25 +154,27 @@ fn measure(all: &[(Grid, Vec<f32>)], step: Duration, models: &[(&str, Fit)]) -> 
                 non_negative: true,
             };
             let future = &values[end..(end + horizon).min(values.len())];
-            score_naive(known, future, 7 * day, &mut naive);
-            for (((_, fit), row), loss) in models.iter().zip(&mut rows).zip(&mut losses) {
-                score(*fit, &history, future, row, loss);
+            for (i, (_, fit)) in models.iter().enumerate() {
+                if score(*fit, &history, future, &mut rows[i], &mut losses[i]) {
+                    score_naive(known, future, 7 * day, &mut naives[i]);
+                }
             }
         }
-        let Some(naive) = naive.value().filter(|&value| value > 0.0) else { continue };
-        for (row, loss) in rows.iter_mut().zip(losses) {
+        for ((row, loss), naive) in rows.iter_mut().zip(losses).zip(naives) {
+            let Some(naive) = naive.value().filter(|&value| value > 0.0) else { continue };
             row.ratios.extend(loss.value().map(|loss| loss.max(1e-6) / naive));
         }
     }
     rows
 }
 
-fn score(fit: Fit, history: &History<'_>, future: &[f32], row: &mut Row, loss: &mut WeightedPinball) {
+/// Fits and scores one model at one moment; whether it could be fitted.
+fn score(fit: Fit, history: &History<'_>, future: &[f32], row: &mut Row, loss: &mut WeightedPinball) -> bool {
     let begin = cpu_time();
     row.fits += 1;
     let Ok(model) = fit(history, &mut Pace::free()) else {
         row.failures += 1;
-        return;
+        return false;
     };
     let said = model.forecast(history.horizon, &QUANTILES, history.covariates);
     row.cpu_ns += cpu_time() - begin;
@@ -182,6 +187,7 @@ fn score(fit: Fit, history: &History<'_>, future: &[f32], row: &mut Row, loss: &
             loss.add(QUANTILES[q], actual, said[h][q]);
         }
     }
+    true
 }
 
 /// The value a week before, with the quantiles of all errors of that rule in the history.

@@ -5,15 +5,19 @@
 //! refitted, and answers with quantiles of the next steps. Fitting is pure, deterministic and can be paused or called off
 //! at any [`Pace::checkpoint`].
 
+mod arima;
 mod bands;
 mod kind;
 pub mod lstm;
+mod dsp;
+mod least_squares;
 mod naive;
 mod online;
 mod pooled;
 mod realised;
 mod smoothing;
 mod warp;
+mod waves;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -22,8 +26,10 @@ use crate::covariates::Covariates;
 use crate::grid::Grid;
 use crate::paths::Values;
 
+pub use arima::Arima;
 pub use bands::Bands;
 pub use kind::{Fitted, Kind, UnknownModel};
+pub use dsp::Dsp;
 pub use naive::Naive;
 pub use pooled::{Pool, PoolSettings, Pooled};
 pub use smoothing::Smoothing;

@@ -6,7 +6,7 @@
 //! Promises: reading never panics, whatever the bytes; the number of events and of the occurrences of a repeating one is
 //! bounded; errors name the line and say what to do.
 //!
-//! Not here: what events do to demand, which is learned (`effects`).
+//! Not here: what events do to demand, which is learned ([`effects`](crate::effects)).
 
 mod columns;
 mod countries;

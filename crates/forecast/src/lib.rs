@@ -11,6 +11,7 @@
 pub mod calendar;
 mod calibration;
 pub mod covariates;
+pub mod effects;
 pub mod grid;
 pub mod models;
 mod online;

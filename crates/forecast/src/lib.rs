@@ -8,10 +8,12 @@
 //!
 //! Not here: storage of history and of models, threads.
 
+pub mod calendar;
 mod calibration;
 pub mod covariates;
 mod ensemble;
 pub mod evaluate;
+pub mod effects;
 pub mod grid;
 pub mod models;
 mod online;

@@ -6,6 +6,7 @@
 //! at any [`Pace::checkpoint`].
 
 mod bands;
+pub mod external;
 pub mod lstm;
 
 use std::fmt;

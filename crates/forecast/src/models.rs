@@ -8,6 +8,7 @@
 mod arima;
 mod bands;
 mod kind;
+pub mod external;
 pub mod lstm;
 mod dsp;
 mod least_squares;

@@ -1,4 +1,4 @@
-//! The memory of foreshadow: a crash-safe embedded store of series, events and plans.
+//! The memory of foreshadow: a crash-safe embedded store of series, events, plans and trained models.
 //!
 //! What the control plane learns about a workload must outlive the process that learned it: demand at every step,
 //! what happened, what was decided and why. This crate keeps all of it in one folder on one machine.
@@ -31,6 +31,7 @@ mod keys;
 pub mod limit;
 #[cfg(test)]
 mod model_tests;
+pub mod models;
 #[cfg(test)]
 mod power_loss_tests;
 mod retain;

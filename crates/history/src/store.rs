@@ -13,6 +13,7 @@ use crate::engine::{self, Engine, Opener};
 use crate::error::{Fault, HistoryError};
 use crate::journal::{self, EventRecord, PlanRecord};
 use crate::keys;
+use crate::models::{self, Models};
 use crate::retain::{self, Retained, Retention};
 use crate::samples::{self, Samples};
 use crate::series::{Sample, SeriesKey};
@@ -44,6 +45,8 @@ pub struct StoreStats {
     pub events: u64,
     /// Plans.
     pub plans: u64,
+    /// Model versions.
+    pub models: u64,
     /// Bytes of the database file, free pages included.
     pub file_bytes: u64,
 }
@@ -194,6 +197,15 @@ impl Store {
         self.engine.read("list keys", |tx| keys::with_prefix(tx, prefix))
     }
 
+    /// The model repository.
+    pub fn models(&self) -> Models<'_> {
+        Models::new(self)
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// Moves samples that are older than two minutes into compressed chunks, at most 48 000 per call. Reads give the same before and after.
     ///
     /// Call it now and then (each minute, say), and again at once while it reports `more` and there is time.
@@ -237,6 +249,7 @@ impl Store {
                 chunks: tx.open_table(table::CHUNKS)?.len()?,
                 events: tx.open_table(table::EVENTS)?.len()?,
                 plans: tx.open_table(table::PLANS)?.len()?,
+                models: models::count(tx)?,
                 file_bytes,
             })
         })

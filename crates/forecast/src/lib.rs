@@ -8,6 +8,7 @@
 //!
 //! Not here: storage of history and of models, threads.
 
+pub mod calendar;
 mod calibration;
 pub mod covariates;
 pub mod grid;

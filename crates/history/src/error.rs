@@ -89,6 +89,28 @@ pub enum HistoryError {
         /// Whose count it is.
         of: String,
     },
+    /// A change needs an author and a reason.
+    #[error("the {what} of the change is empty; say who decided and why, it is kept in the journal")]
+    Anonymous {
+        /// Which of the two.
+        what: &'static str,
+    },
+    /// There is no such event in the calendar of the workload.
+    #[error("there is no event {id} in the calendar of {workload}")]
+    UnknownEvent {
+        /// The workload.
+        workload: String,
+        /// The number asked for.
+        id: u64,
+    },
+    /// An event of a calendar that cannot be.
+    #[error("the event {name:?} {what}")]
+    BadEvent {
+        /// What it is called.
+        name: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// The model repository refused a change; nothing was changed.
     #[error(transparent)]
     Model(#[from] ModelRefusal),

@@ -22,6 +22,8 @@
 //! All calls block on the disk; call them from a thread that may.
 
 mod batch;
+mod by;
+mod calendar;
 mod chunk;
 mod compact;
 mod engine;
@@ -41,6 +43,8 @@ mod store;
 mod table;
 
 pub use batch::Batch;
+pub use by::By;
+pub use calendar::{Calendar, CalendarChange, CalendarChanged, CalendarRecord};
 pub use compact::Compaction;
 pub use error::HistoryError;
 pub use journal::{EventRecord, PlanRecord};
@@ -48,3 +52,6 @@ pub use retain::{Retained, Retention};
 pub use samples::Samples;
 pub use series::{Sample, SeriesKey};
 pub use store::{Store, StoreStats};
+
+/// Stands for all workloads together where a workload is named: models of all of them, events that concern all of them.
+pub const EVERY_WORKLOAD: &str = "*";

@@ -24,8 +24,10 @@ pub const VALUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const MODEL_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most features and scores of one model together.
 pub const MODEL_NAMES_MAX: usize = 4096;
-/// Longest author, and longest reason, of a change of a model, in bytes.
-pub const MODEL_TEXT_BYTES_MAX: usize = 500;
+/// Longest author, and longest reason, of a change, in bytes.
+pub const REASON_BYTES_MAX: usize = 500;
+/// Most events in the calendar of one workload.
+pub const CALENDAR_EVENTS_MAX: usize = 20_000;
 /// Most records returned by one query of events or plans, whatever limit the caller names.
 pub const QUERY_RECORDS_MAX: usize = 10_000;
 
@@ -52,8 +54,10 @@ pub enum Limit {
     ModelBytes,
     /// Features and scores of a model.
     ModelNames,
-    /// Bytes in the author or the reason of a change of a model.
-    ModelTextBytes,
+    /// Bytes in the author or the reason of a change.
+    ReasonBytes,
+    /// Events in the calendar of a workload.
+    CalendarEvents,
 }
 
 impl Limit {
@@ -70,7 +74,8 @@ impl Limit {
             Limit::ValueBytes => VALUE_BYTES_MAX,
             Limit::ModelBytes => MODEL_BYTES_MAX,
             Limit::ModelNames => MODEL_NAMES_MAX,
-            Limit::ModelTextBytes => MODEL_TEXT_BYTES_MAX,
+            Limit::ReasonBytes => REASON_BYTES_MAX,
+            Limit::CalendarEvents => CALENDAR_EVENTS_MAX,
         }
     }
 
@@ -96,7 +101,8 @@ impl fmt::Display for Limit {
             Limit::ValueBytes => "bytes in a value",
             Limit::ModelBytes => "bytes in a model",
             Limit::ModelNames => "features and scores of a model",
-            Limit::ModelTextBytes => "bytes in an author or a reason",
+            Limit::ReasonBytes => "bytes in an author or a reason",
+            Limit::CalendarEvents => "events in a calendar",
         })
     }
 }

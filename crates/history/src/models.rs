@@ -44,7 +44,8 @@ use crate::journal;
 use crate::store::Store;
 use crate::table;
 
-pub use change::{By, Change, Changed, ModelEvent};
+pub use crate::by::By;
+pub use change::{Change, Changed, ModelEvent};
 pub use file::{EXTENSION, ModelFileError};
 pub use record::{Description, Fingerprint, ModelId, ModelRecord, ModelState};
 pub use refusal::ModelRefusal;
@@ -398,6 +399,14 @@ impl Log<'_> {
             by: self.by.clone(),
         });
     }
+}
+
+/// The workload that an exported version is of.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn exported_workload(content: &[u8]) -> Result<String, ModelFileError> {
+    file::read(content).map(|(record, _)| record.described.workload)
 }
 
 /// The gain over the champion that the last trial shows, if it is enough.

@@ -4,39 +4,11 @@ use std::fmt::Write as _;
 
 use forecast::Timestamp;
 
-use crate::error::HistoryError;
+use crate::by::By;
 use crate::journal::EventRecord;
-use crate::limit::Limit;
 
 use super::record::{ModelId, ModelRecord};
-use super::refusal::ModelRefusal;
 use super::trial::Trial;
-
-/// Who wants a change, and why. Both are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct By {
-    /// A person, or the part of the program that decided.
-    pub author: String,
-    /// Why.
-    pub reason: String,
-}
-
-impl By {
-    /// An author with a reason.
-    pub fn new(author: impl Into<String>, reason: impl Into<String>) -> By {
-        By { author: author.into(), reason: reason.into() }
-    }
-
-    pub(crate) fn validate(&self) -> Result<(), HistoryError> {
-        for (what, text) in [("author", &self.author), ("reason", &self.reason)] {
-            Limit::ModelTextBytes.check(text.len(), || format!("the {what} of a change of a model"))?;
-            if text.trim().is_empty() {
-                return Err(ModelRefusal::Anonymous { what }.into());
-            }
-        }
-        Ok(())
-    }
-}
 
 /// What happened to a version.
 #[derive(Clone, Debug, PartialEq)]

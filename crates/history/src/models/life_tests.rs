@@ -73,8 +73,8 @@ fn an_operator_may_force_with_a_reason_and_the_journal_says_so() {
     let models = store.models();
     let (first, second) = (add(&models, 1), add(&models, 2));
     models.promote(at(3), &by(), first, Promotion::Forced).unwrap();
-    let nobody = refusal(models.promote(at(4), &By::new("ana", "  "), second, Promotion::Forced));
-    assert_eq!(nobody, ModelRefusal::Anonymous { what: "reason" });
+    let nobody = models.promote(at(4), &By::new("ana", "  "), second, Promotion::Forced);
+    assert!(matches!(nobody, Err(HistoryError::Anonymous { what: "reason" })));
     models
         .promote(at(5), &By::new("ana", "the trial missed the campaign"), second, Promotion::Forced)
         .unwrap();

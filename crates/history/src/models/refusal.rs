@@ -14,12 +14,6 @@ pub enum ModelRefusal {
         /// The number.
         id: ModelId,
     },
-    /// A change needs an author and a reason.
-    #[error("the {what} of a change of a model is empty; say who decided and why, it is kept in the journal")]
-    Anonymous {
-        /// Which of the two.
-        what: &'static str,
-    },
     /// The parent named is a version of something else.
     #[error(
         "version {parent} cannot be the parent: it belongs to another workload or is another kind of model"

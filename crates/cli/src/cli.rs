@@ -5,6 +5,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
     evaluate, explain, forecast, load, overrides, proxy, replay, run, sample_service, simulate, status,
+    events, explain, forecast, load, models, overrides, proxy, replay, run, sample_service, simulate, status,
 };
 use crate::demo;
 use crate::failure::Failure;
@@ -37,6 +38,10 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Pin the number of instances of a workload, or let the plan decide again
     Override(overrides::OverrideArgs),
+    /// Tell what moves demand: campaigns, matches, deploys, past and to come
+    Events(events::EventsArgs),
+    /// Look at trained models, put one in charge, go back, or move one between machines
+    Models(models::ModelsArgs),
     /// The data plane's process
     #[command(hide = true)]
     Proxy(proxy::ProxyArgs),
@@ -72,6 +77,8 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Status(args) => status::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Override(args) => overrides::run(&args, environment.user),
+        Command::Events(args) => events::run(&args, environment.user),
+        Command::Models(args) => models::run(&args, environment.user),
         Command::Proxy(args) => proxy::run(&args),
         Command::SampleService(args) => sample_service::run(&args),
         Command::Load(args) => load::run(&args),
@@ -90,6 +97,8 @@ fn log_to_stderr(command: &Command, filter: Option<&str>) -> Result<(), Failure>
         | Command::Status(_)
         | Command::Explain(_)
         | Command::Override(_)
+        | Command::Events(_)
+        | Command::Models(_)
         | Command::SampleService(_)
         | Command::Load(_) => "error",
     };

@@ -36,22 +36,20 @@ pub struct Params {
     /// How each forest is grown; its `run` is set by the series.
     pub trees: trees::Params,
     /// Rows, pairs of an origin and a step ahead, drawn from all series together. More cost time in proportion; one
-    /// series does not gain by more than a few thousand. Default 4000.
+    /// series does not gain by more than a few thousand. Default 6000.
     pub rows: usize,
     /// Age, in long seasons (weeks), at which a row is drawn half as often. Default 8.
     pub half_life: f32,
     /// Parts that the days are dealt into, each with a forest that has not seen it: answers are the mean of all, and each
-    /// day is judged by the one that does not know it. 1 calibrates nothing. Default 2.
+    /// day is judged by the one that does not know it. 1 calibrates nothing. Default 4.
     pub folds: usize,
-    /// How far to go towards the stretch of the quantiles that unseen days ask for, 0 to 1. Default 1.
-    pub shrink: f32,
 }
 
 impl Default for Params {
     fn default() -> Params {
         // Rows of one day resemble each other: more rounds learn the days by heart.
         let trees = trees::Params { rounds: 80, leaves: 15, min_leaf: 40, ..trees::Params::default() };
-        Params { trees, rows: 4000, half_life: 8.0, folds: 2, shrink: 1.0 }
+        Params { trees, rows: 6000, half_life: 8.0, folds: 4 }
     }
 }
 

@@ -183,64 +183,14 @@ pub(super) const LINEAR: usize = 14;
 
 impl Row {
     /// Fills in the features of the step `ahead` (from 1) of an origin.
-    pub(super) fn fill(&mut self, past: &Past, frame: &Frame, origin: &Origin, ahead: usize) {
-        let spans = frame.spans;
-        let target = (origin.known + ahead - 1) as isize;
-        let width = (spans.near / 4) as isize;
-        let smooth = |at: isize| past.mean(at - width, at + width + 1) / origin.level;
-        let raw = |at: isize| past.mean(at, at + 1) / origin.level;
-        // The latest season whose place is known at the origin, smoothing included where that can be.
-        let lag = |season: usize, back: usize| ((ahead.div_ceil(season) + back) * season) as isize;
-        let known = origin.known as isize;
-        let capped = |at: isize| past.mean(at - width, (at + width + 1).min(known)) / origin.level;
-
-        let day1 = capped(target - lag(spans.short, 0));
-        let day1_raw = raw(target - lag(spans.short, 0));
-        let day2 = smooth(target - lag(spans.short, 1));
-        let day3 = smooth(target - lag(spans.short, 2));
-        let days = mean_present((0..SHORT_LAGS).map(|k| smooth(target - lag(spans.short, k))), f32::NAN);
-        let weeks: [f32; LONG_LAGS] =
-            std::array::from_fn(|back| spans.long.map_or(f32::NAN, |long| capped(target - lag(long, back))));
-        let week1_raw = spans.long.map_or(f32::NAN, |long| raw(target - lag(long, 0)));
-        let weekly = mean_present(weeks.into_iter(), f32::NAN);
-        let spread = mean_present(weeks.into_iter().map(|week| (week - weekly).abs()), f32::NAN);
-        let daily_spread =
-            mean_present((0..3).map(|k| (smooth(target - lag(spans.short, k)) - days).abs()), f32::NAN);
-
-        // For the baseline nothing may be missing.
-        let or = |value: f32, other: f32| if value.is_nan() { other } else { value };
-        let day = or(origin.day, 0.0);
-        let flat = or(days, day);
-        let d1 = or(day1, flat);
-        let d3 = or(mean_present([day1, day2, day3].into_iter(), flat), flat);
-        let w1 = or(weeks[0], flat);
-        let w = or(weekly, flat);
-        let soon = (-(ahead as f32) / spans.near as f32).exp();
-        let later = (-(ahead as f32) / (6.0 * spans.near as f32)).exp();
-        let by_long = or(origin.near_less_long, 0.0);
-        let by_short = or(origin.near_less_short, 0.0);
-        self.linear = [
-            1.0,
-            day,
-            flat,
-            d1,
-            d3,
-            w1,
-            w,
-            or(origin.day_less_long, 0.0),
-            by_long,
-            by_long * later,
-            by_long * soon,
-            by_short * later,
-            by_short * soon,
-            (or(origin.last, day) - or(origin.near, day)) * soon,
-        ];
-
-        let step = frame.first + target as u64;
-        let local = frame.grid.local(step);
+    pub(super) fn fill(&mut self, past: &Past, frame: &Frame<'_>, origin: &Origin, ahead: usize) {
+        let lags = Lags::new(past, frame.spans, origin, ahead);
+        self.linear = lags.for_baseline(frame.spans, origin, ahead);
+        let target = origin.known + ahead - 1;
+        let local = frame.grid.local(frame.first + target as u64);
         self.trees.clear();
         self.trees.extend([
-            ahead as f32 / spans.short as f32,
+            ahead as f32 / frame.spans.short as f32,
             f32::from(local.minute),
             f32::from(local.weekday),
             origin.last,
@@ -251,35 +201,117 @@ impl Row {
             origin.near_less_long,
             origin.day_less_long,
             origin.roughness,
-            day1,
-            day1_raw,
-            day2,
-            day3,
-            days,
-            weeks[0],
-            week1_raw,
-            weeks[1],
-            weekly,
-            spread,
-            daily_spread,
-            day1 - spans.long.map_or(f32::NAN, |long| {
-                // Yesterday against its week before.
-                smooth(target - lag(spans.short, 0) - long as isize)
-            }),
+            lags.short[0],
+            lags.short_raw,
+            lags.short[1],
+            lags.short[2],
+            lags.shorts,
+            lags.short_spread,
+            lags.long[0],
+            lags.long_raw,
+            lags.long[1],
+            lags.longs,
+            lags.long_spread,
+            lags.short_less_long,
         ]);
         // A covariate says most against what it was at the lags whose values are features.
         for &column in frame.columns {
-            let at = |back: isize| match (column, u64::try_from(target - back + frame.first as isize)) {
-                (Some(column), Ok(step)) => frame.covariates.at(column, step),
-                (None, _) | (_, Err(_)) => f32::NAN,
+            let at = |back: usize| match (column, (frame.first + target as u64).checked_sub(back as u64)) {
+                (Some(column), Some(step)) => frame.covariates.at(column, step),
+                (None, _) | (_, None) => f32::NAN,
             };
             let now = at(0);
-            self.trees.extend([
-                now,
-                now - at(lag(spans.short, 0)),
-                now - spans.long.map_or(f32::NAN, |long| at(lag(long, 0))),
-            ]);
+            let long = frame.spans.long.map_or(f32::NAN, |long| at(lag(long, ahead, 0)));
+            self.trees.extend([now, now - at(lag(frame.spans.short, ahead, 0)), now - long]);
         }
+    }
+}
+
+/// Steps back from a target to its place in the latest season that is known at the origin, or `back` seasons before.
+fn lag(season: usize, ahead: usize, back: usize) -> usize {
+    (ahead.div_ceil(season) + back) * season
+}
+
+/// Values at a target's place in earlier seasons, in units of the level; NaN where there are none.
+#[derive(Debug)]
+struct Lags {
+    /// The latest short seasons: means around the place.
+    short: [f32; SHORT_LAGS],
+    /// The value at the place itself, in the latest.
+    short_raw: f32,
+    /// Mean over all short seasons, and how much the latest three differ from it.
+    shorts: f32,
+    short_spread: f32,
+    long: [f32; LONG_LAGS],
+    long_raw: f32,
+    longs: f32,
+    long_spread: f32,
+    /// The latest short season against a long one before it.
+    short_less_long: f32,
+}
+
+impl Lags {
+    fn new(past: &Past, spans: Spans, origin: &Origin, ahead: usize) -> Lags {
+        let known = origin.known as isize;
+        let target = known + ahead as isize - 1;
+        let width = (spans.near / 4) as isize;
+        // Around a place, but never beyond the origin.
+        let around = |back: usize| {
+            let at = target - back as isize;
+            past.mean(at - width, (at + width + 1).min(known)) / origin.level
+        };
+        let raw = |back: usize| {
+            let at = target - back as isize;
+            past.mean(at, at + 1) / origin.level
+        };
+        let short: [f32; SHORT_LAGS] = std::array::from_fn(|back| around(lag(spans.short, ahead, back)));
+        let long: [f32; LONG_LAGS] =
+            std::array::from_fn(|back| spans.long.map_or(f32::NAN, |long| around(lag(long, ahead, back))));
+        let shorts = mean_present(short.into_iter(), f32::NAN);
+        let longs = mean_present(long.into_iter(), f32::NAN);
+        let spread = |values: &[f32], mean: f32| {
+            mean_present(values.iter().map(|value| (value - mean).abs()), f32::NAN)
+        };
+        let before = spans.long.map_or(f32::NAN, |long| around(lag(spans.short, ahead, 0) + long));
+        Lags {
+            short_raw: raw(lag(spans.short, ahead, 0)),
+            short_spread: spread(&short[..3], shorts),
+            long_raw: spans.long.map_or(f32::NAN, |long| raw(lag(long, ahead, 0))),
+            long_spread: spread(&long, longs),
+            short_less_long: short[0] - before,
+            short,
+            shorts,
+            long,
+            longs,
+        }
+    }
+
+    /// Inputs of the baseline, for which nothing may be missing: what is, is replaced by the next best.
+    fn for_baseline(&self, spans: Spans, origin: &Origin, ahead: usize) -> [f32; LINEAR] {
+        let or = |value: f32, other: f32| if value.is_nan() { other } else { value };
+        let day = or(origin.day, 0.0);
+        let flat = or(self.shorts, day);
+        // What is off now will be less so the farther ahead.
+        let soon = (-(ahead as f32) / spans.near as f32).exp();
+        let later = (-(ahead as f32) / (6.0 * spans.near as f32)).exp();
+        let by_long = or(origin.near_less_long, 0.0);
+        let by_short = or(origin.near_less_short, 0.0);
+        [
+            1.0,
+            day,
+            flat,
+            or(self.short[0], flat),
+            mean_present(self.short[..3].iter().copied(), flat),
+            or(self.long[0], flat),
+            or(self.longs, flat),
+            or(origin.day_less_long, 0.0),
+            by_long,
+            by_long * later,
+            by_long * soon,
+            by_short * later,
+            by_short * soon,
+            (or(origin.last, day) - or(origin.near, day)) * soon,
+        ]
     }
 }
 

@@ -72,7 +72,7 @@ impl Learned {
         }
         let mut stretches = [[1.0; TAUS.len()]; DISTANCES];
         if folds > 1 {
-            stretches = calibrate(&rows, &matrix, &left, &forests, params.shrink);
+            stretches = calibrate(&rows, &matrix, &left, &forests);
         }
         Ok(Learned { names, several: histories.len() > 1, baseline, forests, stretches })
     }
@@ -108,7 +108,6 @@ fn calibrate(
     matrix: &Matrix,
     left: &[f32],
     forests: &[Forest],
-    shrink: f32,
 ) -> [[f32; TAUS.len()]; DISTANCES] {
     let mut ratios: [[Vec<Weighted>; TAUS.len()]; DISTANCES] = Default::default();
     let mut out = [0.0; TAUS.len()];
@@ -129,8 +128,7 @@ fn calibrate(
             if ratios.len() < RATIOS_MIN {
                 return 1.0;
             }
-            let stretch = weighted_quantile(&mut ratios, tau.max(1.0 - tau) as f32);
-            1.0 + shrink * (stretch.clamp(STRETCH_MIN, STRETCH_MAX) - 1.0)
+            weighted_quantile(&mut ratios, tau.max(1.0 - tau) as f32).clamp(STRETCH_MIN, STRETCH_MAX)
         })
     })
 }

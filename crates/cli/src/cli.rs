@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
-    explain, forecast, load, overrides, proxy, replay, run, sample_service, simulate, status,
+    evaluate, explain, forecast, load, overrides, proxy, replay, run, sample_service, simulate, status,
 };
 use crate::demo;
 use crate::failure::Failure;
@@ -27,6 +27,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Forecast a recorded series as quantiles
     Forecast(forecast::ForecastArgs),
+    /// Score every model on a recorded series by rolling-origin evaluation
+    Evaluate(evaluate::EvaluateArgs),
     /// Throw faults at the planner on virtual time, one bad day for each seed
     Simulate(simulate::SimulateArgs),
     /// Show a running daemon at a glance
@@ -65,6 +67,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Forecast(args) => forecast::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Explain(args) => explain::run(&args),
@@ -82,6 +85,7 @@ fn log_to_stderr(command: &Command, filter: Option<&str>) -> Result<(), Failure>
         Command::Demo(_)
         | Command::Replay(_)
         | Command::Forecast(_)
+        | Command::Evaluate(_)
         | Command::Simulate(_)
         | Command::Status(_)
         | Command::Explain(_)

@@ -10,10 +10,13 @@
 
 mod calibration;
 pub mod covariates;
+mod ensemble;
+pub mod evaluate;
 pub mod grid;
 pub mod models;
 mod online;
 mod paths;
+pub mod requests;
 pub mod score;
 mod season;
 mod timestamp;
@@ -21,6 +24,7 @@ pub mod trace;
 pub mod trees;
 mod trust;
 
+pub use ensemble::{Ensemble, Job, Trained};
 pub use online::{
     Config, ConfigError, FORECAST_STEPS_MAX, Forecaster, HORIZON_STEPS_MAX, ObserveError, STEP_MAX, STEP_MIN,
 };

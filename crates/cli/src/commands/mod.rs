@@ -1,5 +1,6 @@
 //! One file per subcommand: its options, and what it does with them.
 
+pub(crate) mod evaluate;
 pub(crate) mod explain;
 pub(crate) mod forecast;
 pub(crate) mod load;

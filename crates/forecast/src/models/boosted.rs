@@ -48,7 +48,7 @@ pub struct Params {
 impl Default for Params {
     fn default() -> Params {
         // Rows of one day resemble each other: more rounds learn the days by heart.
-        let trees = trees::Params { rounds: 80, leaves: 15, min_leaf: 40, ..trees::Params::default() };
+        let trees = trees::Params { rounds: 50, learning_rate: 0.1, ..trees::Params::default() };
         Params { trees, rows: 6000, half_life: 8.0, folds: 4 }
     }
 }
@@ -143,6 +143,12 @@ impl Model for Boosted {
     fn forecast(&self, steps: usize, quantiles: &[f64], covariates: &Covariates) -> Values {
         let mut values = Values::zeros(steps, quantiles.len());
         self.fill(1..=steps, quantiles, covariates, &mut values);
+        values
+    }
+
+    fn forecast_at(&self, aheads: &[usize], quantiles: &[f64], covariates: &Covariates) -> Values {
+        let mut values = Values::zeros(aheads.len(), quantiles.len());
+        self.fill(aheads.iter().copied(), quantiles, covariates, &mut values);
         values
     }
 

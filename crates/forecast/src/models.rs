@@ -7,6 +7,7 @@
 
 mod arima;
 mod bands;
+pub mod boosted;
 mod kind;
 pub mod external;
 pub mod lstm;

@@ -22,6 +22,7 @@ mod tests;
 
 pub use forest::Forest;
 pub use matrix::Matrix;
+pub(crate) use quantile::{Weighted, weighted_quantile};
 
 use serde::{Deserialize, Serialize};
 

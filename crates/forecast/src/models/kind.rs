@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::boosted::{self, Boosted};
 use super::lstm::{self, Lstm};
 use super::online::{Combined, Online};
 use super::pooled::{Pool, PoolSettings, Pooled};
@@ -34,6 +35,8 @@ pub enum Kind {
     Pooled,
     /// A recurrent network with quantile heads.
     Lstm,
+    /// Gradient-boosted quantile trees on what is known at an origin.
+    Boosted,
 }
 
 /// A fitted batch model, as plain data that can be kept and brought back.
@@ -45,6 +48,7 @@ pub enum Fitted {
     Smoothing(Box<Smoothing>),
     Pooled(Box<Pooled>),
     Lstm(Box<Lstm>),
+    Boosted(Box<Boosted>),
 }
 
 impl Kind {
@@ -59,6 +63,7 @@ impl Kind {
         Kind::Smoothing,
         Kind::Pooled,
         Kind::Lstm,
+        Kind::Boosted,
     ];
 
     /// The batch models that [`Kind::Auto`] combines with the online core.
@@ -76,6 +81,7 @@ impl Kind {
             Kind::Smoothing => "smoothing",
             Kind::Pooled => "pooled",
             Kind::Lstm => "lstm",
+            Kind::Boosted => "boosted",
         }
     }
 
@@ -95,6 +101,7 @@ impl Kind {
             Kind::Smoothing => "exponential smoothing with several seasons and a damped trend",
             Kind::Pooled => "autoregression with a memory of weeks, shared by related series",
             Kind::Lstm => "a recurrent network with quantile heads on top of the seasonal naive forecast",
+            Kind::Boosted => "gradient-boosted quantile trees on lags, levels, calendar and covariates",
         }
     }
 
@@ -109,7 +116,7 @@ impl Kind {
             Kind::Auto | Kind::Online => 0.0,
             Kind::Last | Kind::Drift | Kind::Day | Kind::Week => 0.05,
             Kind::Lstm => 0.1,
-            Kind::Smoothing | Kind::Pooled => 0.15,
+            Kind::Smoothing | Kind::Pooled | Kind::Boosted => 0.15,
         }
     }
 
@@ -145,6 +152,9 @@ impl Kind {
                 Fitted::Pooled(Box::new(pool.attach(history, pace)?))
             }
             Kind::Lstm => Fitted::Lstm(Box::new(Lstm::fit(history, &lstm::Config::default(), pace)?)),
+            Kind::Boosted => {
+                Fitted::Boosted(Box::new(Boosted::fit(history, &boosted::Params::default(), pace)?))
+            }
         })
     }
 }
@@ -156,6 +166,7 @@ impl Fitted {
             Fitted::Smoothing(model) => &**model,
             Fitted::Pooled(model) => &**model,
             Fitted::Lstm(model) => &**model,
+            Fitted::Boosted(model) => &**model,
         }
     }
 
@@ -165,6 +176,7 @@ impl Fitted {
             Fitted::Smoothing(model) => &mut **model,
             Fitted::Pooled(model) => &mut **model,
             Fitted::Lstm(model) => &mut **model,
+            Fitted::Boosted(model) => &mut **model,
         }
     }
 }

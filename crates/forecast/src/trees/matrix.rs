@@ -46,6 +46,11 @@ impl Matrix {
         self.columns.len()
     }
 
+    /// The features of one row.
+    pub fn row(&self, row: usize) -> Vec<f32> {
+        self.columns.iter().map(|column| column[row]).collect()
+    }
+
     /// One column.
     pub(super) fn column(&self, place: usize) -> &[f32] {
         &self.columns[place]

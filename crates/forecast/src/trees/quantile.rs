@@ -2,12 +2,12 @@
 
 /// One value with its weight, packed so that whole numbers sort as the values do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Weighted(u64);
+pub(crate) struct Weighted(u64);
 
 impl Weighted {
     /// Both must be finite, the weight above zero.
     #[inline]
-    pub(super) fn new(value: f32, weight: f32) -> Weighted {
+    pub(crate) fn new(value: f32, weight: f32) -> Weighted {
         let bits = value.to_bits();
         // Negative numbers count downwards: all their bits flip. Of positive ones only the sign does.
         let flip = ((bits.cast_signed() >> 31).cast_unsigned()) | 0x8000_0000;
@@ -29,7 +29,7 @@ impl Weighted {
 
 /// The `tau` quantile of a set, between its members in proportion to where `tau` lies between the middles of their
 /// weights (Hazen 1914, with weights). Reorders the set. Zero when it is empty.
-pub(super) fn weighted_quantile(set: &mut [Weighted], tau: f32) -> f32 {
+pub(crate) fn weighted_quantile(set: &mut [Weighted], tau: f32) -> f32 {
     let total: f32 = set.iter().map(|member| member.weight()).sum();
     set.sort_unstable();
     let wanted = tau * total;

@@ -132,21 +132,29 @@ fn nextflow(path: &str) -> Result<(), String> {
         for tasks in workflows.values() {
             cold += run(tasks, protocol, &mut scored, &mut nanos, &mut count);
         }
-        println!("\n{title}: {} tasks scored, {cold} left out because the tracker had never seen their kind", scored.len());
+        println!(
+            "\n{title}: {} tasks scored, {cold} left out because the tracker had never seen their kind",
+            scored.len()
+        );
         println!("{:.2} us of CPU per prediction", nanos as f64 / 1e3 / f64::from(count));
         report(&scored);
     }
     Ok(())
 }
 
-fn config()->Config{ let mut c=Config::default(); if let Ok(w)=std::env::var("W"){c.window=w.parse().unwrap();} c}
 fn parameters(task: &Task) -> ([f64; 3], [&str; 1]) {
     (task.numbers, [&task.host])
 }
 
-fn run(tasks: &[&Task], protocol: Protocol, scored: &mut Vec<Scored>, nanos: &mut u64, count: &mut u32) -> usize {
+fn run(
+    tasks: &[&Task],
+    protocol: Protocol,
+    scored: &mut Vec<Scored>,
+    nanos: &mut u64,
+    count: &mut u32,
+) -> usize {
     let (taus, prices) = (taus(), prices());
-    let mut model = CostModel::new(config());
+    let mut model = CostModel::new(Config::default());
     let mut tracker: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let begin = tasks.len() * 7 / 10;
     let mut running: BTreeMap<(i64, usize), &Task> = BTreeMap::new();
@@ -187,14 +195,23 @@ fn run(tasks: &[&Task], protocol: Protocol, scored: &mut Vec<Scored>, nanos: &mu
         if i % 16 == 0 {
             let before = cpu_nanos();
             for _ in 0..TIMED {
-                model.predict(&task.name, &parameters, &[0.5, 0.9, 0.95, 0.99], std::hint::black_box(&mut four));
+                model.predict(
+                    &task.name,
+                    &parameters,
+                    &[0.5, 0.9, 0.95, 0.99],
+                    std::hint::black_box(&mut four),
+                );
             }
             *nanos += cpu_nanos() - before;
             *count += TIMED;
         }
         let by_price = prices
             .iter()
-            .map(|&price| Sizing { price, retry: RETRY }.reserve(&model, &task.name, &parameters).unwrap_or(task.numbers[1]))
+            .map(|&price| {
+                Sizing { price, retry: RETRY }
+                    .reserve(&model, &task.name, &parameters)
+                    .unwrap_or(task.numbers[1])
+            })
             .collect();
         scored.push(Scored {
             peak: task.peak,
@@ -209,10 +226,10 @@ fn run(tasks: &[&Task], protocol: Protocol, scored: &mut Vec<Scored>, nanos: &mu
 
 /// What would be done in the background.
 fn train_when_due(model: &mut CostModel) {
-    if std::env::var("NT").is_err() && model.training_due() {
-        if let Ok(trained) = model.training().fit(&mut Pace::free()) {
-            model.install(trained);
-        }
+    if model.training_due()
+        && let Ok(trained) = model.training().fit(&mut Pace::free())
+    {
+        model.install(trained);
     }
 }
 
@@ -237,7 +254,11 @@ fn tally(scored: &[Scored], reserved: impl Fn(&Scored) -> f64) -> (f64, f64) {
 fn report(scored: &[Scored]) {
     let (under, waste) = tally(scored, |task| task.tracker);
     let line = |name: &str, (share, wasted): (f64, f64)| {
-        println!("  {name:<44} under {:>6.2} %   waste {wasted:>9.0} GB   {:.3}", 100.0 * share, wasted / waste);
+        println!(
+            "  {name:<44} under {:>6.2} %   waste {wasted:>9.0} GB   {:.3}",
+            100.0 * share,
+            wasted / waste
+        );
     };
     line("tracker of each task's 99th percentile", (under, waste));
     // The cheapest setting whose share of under-allocated tasks is no larger than the tracker's.
@@ -255,7 +276,6 @@ fn report(scored: &[Scored]) {
     let prices = prices();
     if let Some((k, result)) = best(prices.len(), &|task, k| task.by_price[k]) {
         line(&format!("least expected waste, {:.2} GB a failure", prices[k] / 1e9), result);
-        by_task(scored, |task| task.by_price[k]);
     }
 }
 
@@ -272,7 +292,9 @@ fn by_task(scored: &[Scored], reserved: impl Fn(&Scored) -> f64) {
     let mut kinds: Vec<_> = kinds.into_iter().collect();
     kinds.sort_by(|a, b| (b.1.1 + b.1.3).total_cmp(&(a.1.1 + a.1.3)));
     for (name, (n, waste, under, ours, ours_under)) in kinds.into_iter().take(12) {
-        println!("    {name:<44} {n:>4}  tracker {waste:>7.0} GB, {under:>3} under   ours {ours:>7.0} GB, {ours_under:>3} under");
+        println!(
+            "    {name:<44} {n:>4}  tracker {waste:>7.0} GB, {under:>3} under   ours {ours:>7.0} GB, {ours_under:>3} under"
+        );
     }
 }
 
@@ -282,7 +304,7 @@ fn tokens(path: &str) -> Result<(), String> {
         header.iter().position(|known| known == name).ok_or_else(|| format!("{path}: no column `{name}`"))
     };
     let (prompt, output) = (column("prompt_tokens")?, column("output_tokens")?);
-    let mut model = CostModel::new(config());
+    let mut model = CostModel::new(Config::default());
     let mut past: Vec<f64> = Vec::new();
     let taus = [0.5, 0.9, 0.95, 0.99];
     let mut sums = [[0.0; 4]; 4];
@@ -326,7 +348,7 @@ fn tokens(path: &str) -> Result<(), String> {
 fn jump() {
     const REQUESTS: usize = 60_000;
     let mut rng = fastrand::Rng::with_seed(7);
-    let mut model = CostModel::new(config());
+    let mut model = CostModel::new(Config::default());
     let names: Vec<String> = (0..12).map(|k| format!("endpoint-{k}")).collect();
     let mut after: Vec<(bool, bool)> = Vec::new();
     let (mut others, mut covered) = (0.0, 0.0);
@@ -338,7 +360,8 @@ fn jump() {
         let kind = if rng.bool() { "small" } else { "large" };
         let factor = if kind == "large" { 1.8 } else { 1.0 };
         let heavy = if rng.f64() < 0.03 { 1.0 + 3.0 * rng.f64() } else { 1.0 };
-        let mut cost = (1.0 + k as f64) * factor * heavy * (0.25 * normal(&mut rng)).exp() * (50.0 + size.powf(0.6));
+        let mut cost =
+            (1.0 + k as f64) * factor * heavy * (0.25 * normal(&mut rng)).exp() * (50.0 + size.powf(0.6));
         if k == 2 && i >= REQUESTS / 2 {
             cost *= 1.6;
         }
@@ -363,7 +386,11 @@ fn jump() {
         train_when_due(&mut model);
     }
     let share = |part: &[(bool, bool)]| part.iter().filter(|both| both.0).count() as f64 / part.len() as f64;
-    println!("coverage of the 95 % quantile: other endpoints {:.3}, before the jump {:.3}", covered / others, before.0 / before.1);
+    println!(
+        "coverage of the 95 % quantile: other endpoints {:.3}, before the jump {:.3}",
+        covered / others,
+        before.0 / before.1
+    );
     for (from, to) in [(0, 25), (25, 50), (50, 100), (100, 200), (200, 400), (400, after.len())] {
         println!("  requests {from:>4} to {to:>4} after the jump: {:.3}", share(&after[from..to]));
     }

@@ -6,6 +6,7 @@
 //! at any [`Pace::checkpoint`].
 
 mod bands;
+pub mod sparse;
 
 use std::fmt;
 use std::ops::ControlFlow;

@@ -183,9 +183,10 @@ impl Near {
             })
             .collect();
         known.sort_by(|a, b| a.1.total_cmp(&b.1));
-        let (smallest, largest) = known
-            .iter()
-            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &(size, _)| (low.min(size), high.max(size)));
+        let (smallest, largest) =
+            known.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &(size, _)| {
+                (low.min(size), high.max(size))
+            });
         let width = (NEAR_WIDTH * deviation * (samples.len() as f64).powf(-0.2)).max(NEAR_WIDTH_MIN) as f32;
         let thinning = known.len().div_ceil(NEAR_KNOWN).max(1);
         let known = known.into_iter().skip(thinning / 2).step_by(thinning).collect();

@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::levels::{Levels, MEDIAN, weighted};
-use super::pool::{Pool, typical};
 use super::parameters::{CATEGORICAL_MAX, NUMERIC_MAX, Row};
+use super::pool::{Pool, typical};
 use super::window::Sample;
 
 /// A regression, and what it leaves over.
@@ -24,14 +24,14 @@ pub(crate) struct Line {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Law {
-    Power(Power),
+    Power(Box<Power>),
     Affine(Affine),
 }
 
 impl Line {
     /// A power law of all parameters.
     pub(crate) fn power(samples: &[Sample]) -> Option<Line> {
-        Power::fit(samples).and_then(|(power, residuals)| Line::new(Law::Power(power), residuals))
+        Power::fit(samples).and_then(|(power, residuals)| Line::new(Law::Power(Box::new(power)), residuals))
     }
 
     /// A fixed part and a rate of one number.
@@ -64,7 +64,7 @@ impl Line {
     /// Bytes on the heap.
     pub(crate) fn bytes(&self) -> usize {
         match &self.law {
-            Law::Power(power) => power.effects.capacity() * size_of::<(u8, u32, f32)>(),
+            Law::Power(power) => size_of::<Power>() + power.effects.capacity() * size_of::<(u8, u32, f32)>(),
             Law::Affine(_) => 0,
         }
     }
@@ -131,7 +131,9 @@ impl Power {
             }
         }
         if !self.effects.is_empty() {
-            for (position, &category) in row.categorical.iter().enumerate().filter(|(_, category)| **category != 0) {
+            for (position, &category) in
+                row.categorical.iter().enumerate().filter(|(_, category)| **category != 0)
+            {
                 let key = (position as u8, category);
                 if let Ok(found) = self.effects.binary_search_by_key(&key, |&(p, c, _)| (p, c)) {
                     sum += f64::from(self.effects[found].2);
@@ -219,7 +221,8 @@ impl Affine {
 
 /// The number itself from its log, over `exp(shift)`.
 fn raw(log: f64, shift: f64) -> f64 {
-    let size = (log.abs() - shift).min(EXPONENT_MAX).exp() - (-shift).max(-EXPONENT_MAX).min(EXPONENT_MAX).exp();
+    let size =
+        (log.abs() - shift).min(EXPONENT_MAX).exp() - (-shift).clamp(-EXPONENT_MAX, EXPONENT_MAX).exp();
     if log < 0.0 { 0.0 } else { size.max(0.0) }
 }
 
@@ -255,10 +258,12 @@ fn columns(samples: &[Sample]) -> [Column; NUMERIC_MAX] {
         if n < 1.0 {
             return Column::default();
         }
-        let (sum, cost_sum, low, high) = known()
-            .fold((0.0, 0.0, f64::INFINITY, f64::NEG_INFINITY), |(sum, cost_sum, low, high), (number, cost)| {
+        let (sum, cost_sum, low, high) = known().fold(
+            (0.0, 0.0, f64::INFINITY, f64::NEG_INFINITY),
+            |(sum, cost_sum, low, high), (number, cost)| {
                 (sum + number, cost_sum + cost, low.min(number), high.max(number))
-            });
+            },
+        );
         let (mean, cost_mean) = (sum / n, cost_sum / n);
         let (xx, xy, yy) = known().fold((0.0, 0.0, 0.0), |(xx, xy, yy), (number, cost)| {
             let (x, y) = (number - mean, cost - cost_mean);
@@ -289,8 +294,11 @@ impl Design<'_> {
         for (slot, &j) in row[1..].iter_mut().zip(self.used) {
             let number = f64::from(self.samples[i].row.numeric[j]);
             // A missing number counts as an average one.
-            *slot =
-                if number.is_finite() { (number - self.columns[j].mean) / self.columns[j].deviation } else { 0.0 };
+            *slot = if number.is_finite() {
+                (number - self.columns[j].mean) / self.columns[j].deviation
+            } else {
+                0.0
+            };
         }
         row
     }
@@ -337,7 +345,10 @@ impl Design<'_> {
 }
 
 /// Lower factor of a symmetric positive matrix given by its lower half.
-fn cholesky(mut matrix: [[f64; WIDTH_MAX]; WIDTH_MAX], width: usize) -> Option<[[f64; WIDTH_MAX]; WIDTH_MAX]> {
+fn cholesky(
+    mut matrix: [[f64; WIDTH_MAX]; WIDTH_MAX],
+    width: usize,
+) -> Option<[[f64; WIDTH_MAX]; WIDTH_MAX]> {
     for a in 0..width {
         for b in 0..=a {
             let inner: f64 = (0..b).map(|k| matrix[a][k] * matrix[b][k]).sum();
@@ -355,7 +366,11 @@ fn cholesky(mut matrix: [[f64; WIDTH_MAX]; WIDTH_MAX], width: usize) -> Option<[
     Some(matrix)
 }
 
-fn forward(factor: &[[f64; WIDTH_MAX]; WIDTH_MAX], right: &[f64; WIDTH_MAX], width: usize) -> [f64; WIDTH_MAX] {
+fn forward(
+    factor: &[[f64; WIDTH_MAX]; WIDTH_MAX],
+    right: &[f64; WIDTH_MAX],
+    width: usize,
+) -> [f64; WIDTH_MAX] {
     let mut solution = [0.0; WIDTH_MAX];
     for a in 0..width {
         let inner: f64 = (0..a).map(|k| factor[a][k] * solution[k]).sum();

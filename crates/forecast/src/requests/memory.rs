@@ -62,7 +62,8 @@ impl Sizing {
             let log = at(levels, tau);
             let size = log.clamp(-700.0, 700.0).exp().min(self.retry.limit);
             // The waste from the middle of each share of the distribution; how often it fails from the curve itself.
-            let wasted: f64 = needs.iter().map(|&need| self.retry.waste(size, need)).sum::<f64>() / NEEDS as f64;
+            let wasted: f64 =
+                needs.iter().map(|&need| self.retry.waste(size, need)).sum::<f64>() / NEEDS as f64;
             let expected = wasted + self.price * (1.0 - probability(levels, log));
             if expected < best.0 {
                 best = (expected, size);

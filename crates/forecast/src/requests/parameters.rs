@@ -47,9 +47,9 @@ fn hash(text: &str) -> u32 {
     if text.is_empty() {
         return 0;
     }
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     ((hash >> 32) as u32 ^ hash as u32).max(1)
 }
 

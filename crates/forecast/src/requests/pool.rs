@@ -70,7 +70,8 @@ impl Pool {
     fn refresh(&mut self) {
         let mut sorted = self.distances.clone();
         sorted.sort_by(f32::total_cmp);
-        if let Some((mut shape, worth)) = weighted(sorted.iter().map(|&distance| (f64::from(distance), 1.0))) {
+        if let Some((mut shape, worth)) = weighted(sorted.iter().map(|&distance| (f64::from(distance), 1.0)))
+        {
             shrink(&mut shape, worth, &Pool::default().shape);
             self.shape = shape.map(|level| level - shape[MEDIAN]);
         }

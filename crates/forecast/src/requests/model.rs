@@ -124,9 +124,9 @@ impl CostModel {
         self.all.learn(sample);
     }
 
-    /// Whether enough has come since the last training to make another one worth its time: a quarter of what is kept.
+    /// Whether enough has come since the last training to make another one worth its time: an eighth of what is kept.
     pub fn training_due(&self) -> bool {
-        self.observed - self.trained_at >= (self.reservoir.len() as u64 / 4).max(TRAINING_MIN)
+        self.observed - self.trained_at >= (self.reservoir.len() as u64 / 8).max(TRAINING_MIN)
     }
 
     /// A snapshot to train trees on, wherever and whenever there is time. The model goes on meanwhile.

@@ -9,10 +9,13 @@
 //! workload's own unit (`unit`); a share lies between 0 and 1; `null` in a column means not known. Columns of one
 //! answer have the same length. Numbers are always finite. Within `v1` fields are added, never renamed or removed.
 
+mod calendar;
 mod error;
 mod event;
 mod forecast;
 mod latency;
+mod metric;
+mod model;
 mod overrides;
 mod plan;
 mod samples;
@@ -20,10 +23,15 @@ mod series;
 mod status;
 mod workload;
 
+pub use calendar::{CalendarAccepted, CalendarEvent, CalendarEvents, CalendarRequest, NewCalendarEvent};
 pub use error::ErrorBody;
 pub use event::{Event, Events};
 pub use forecast::Forecast;
 pub use latency::LatencySummary;
+pub use metric::{
+    Metric, MetricColumn, MetricList, MetricSample, MetricSeries, MetricsAccepted, MetricsRequest,
+};
+pub use model::{Model, ModelDetail, ModelState, ModelTrial, Models, PromoteRequest, RollbackRequest};
 pub use overrides::{Override, OverrideRequest};
 pub use plan::{Plan, PlanInputs, Plans, Reason, Trust};
 pub use samples::{PushedSample, SamplesAccepted, SamplesRequest};

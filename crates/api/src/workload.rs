@@ -86,6 +86,16 @@ pub struct Instance {
     pub cpu_cores: Option<f64>,
     /// Memory in use; absent where it cannot be measured.
     pub memory_bytes: Option<u64>,
+    /// Bytes read from disks; absent where it cannot be measured.
+    pub disk_read_bytes_per_s: Option<f64>,
+    /// Bytes written to disks; absent where it cannot be measured.
+    pub disk_written_bytes_per_s: Option<f64>,
+    /// Bytes received; absent where the instance has no network namespace of its own.
+    pub network_received_bytes_per_s: Option<f64>,
+    /// Bytes sent; absent where the instance has no network namespace of its own.
+    pub network_sent_bytes_per_s: Option<f64>,
+    /// Instructions executed; absent where the processor or the system does not let us count them.
+    pub instructions_per_s: Option<f64>,
 }
 
 /// How many instances are in which state.

@@ -42,6 +42,11 @@ impl Rows {
         self.add(name, value, unit, Some(bar), Better::Lower, peer);
     }
 
+    /// Adds a value that must reach `bar`.
+    pub(crate) fn at_least(&mut self, name: &str, value: f64, unit: &str, bar: f64, peer: Option<String>) {
+        self.add(name, value, unit, Some(bar), Better::Higher, peer);
+    }
+
     /// Adds a value for comparison only.
     pub(crate) fn note(&mut self, name: &str, value: f64, unit: &str, better: Better, peer: Option<String>) {
         self.add(name, value, unit, None, better, peer);

@@ -65,7 +65,8 @@ fn demand(file: &Path, trace: &Trace, step: Duration) -> Demand {
     Demand { name, file: file.to_path_buf(), step, points: trace.series[0].on_grid(step) }
 }
 
-fn files_below(folder: &Path) -> Vec<PathBuf> {
+/// The packed CSV files in a folder, one level deep, sorted.
+pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = list(folder)
         .into_iter()
         .flat_map(|path| if path.is_dir() { list(&path) } else { vec![path] })

@@ -4,7 +4,8 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
-    explain, forecast, load, overrides, proxy, replay, run, sample_service, simulate, status,
+    evaluate, explain, forecast, load, overrides, proxy, replay, run, sample_service, simulate, status,
+    events, explain, forecast, load, models, overrides, proxy, replay, run, sample_service, simulate, status,
 };
 use crate::demo;
 use crate::failure::Failure;
@@ -27,6 +28,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Forecast a recorded series as quantiles
     Forecast(forecast::ForecastArgs),
+    /// Score every model on a recorded series by rolling-origin evaluation
+    Evaluate(evaluate::EvaluateArgs),
     /// Throw faults at the planner on virtual time, one bad day for each seed
     Simulate(simulate::SimulateArgs),
     /// Show a running daemon at a glance
@@ -35,6 +38,10 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Pin the number of instances of a workload, or let the plan decide again
     Override(overrides::OverrideArgs),
+    /// Tell what moves demand: campaigns, matches, deploys, past and to come
+    Events(events::EventsArgs),
+    /// Look at trained models, put one in charge, go back, or move one between machines
+    Models(models::ModelsArgs),
     /// The data plane's process
     #[command(hide = true)]
     Proxy(proxy::ProxyArgs),
@@ -65,10 +72,13 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Forecast(args) => forecast::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Override(args) => overrides::run(&args, environment.user),
+        Command::Events(args) => events::run(&args, environment.user),
+        Command::Models(args) => models::run(&args, environment.user),
         Command::Proxy(args) => proxy::run(&args),
         Command::SampleService(args) => sample_service::run(&args),
         Command::Load(args) => load::run(&args),
@@ -82,10 +92,13 @@ fn log_to_stderr(command: &Command, filter: Option<&str>) -> Result<(), Failure>
         Command::Demo(_)
         | Command::Replay(_)
         | Command::Forecast(_)
+        | Command::Evaluate(_)
         | Command::Simulate(_)
         | Command::Status(_)
         | Command::Explain(_)
         | Command::Override(_)
+        | Command::Events(_)
+        | Command::Models(_)
         | Command::SampleService(_)
         | Command::Load(_) => "error",
     };

@@ -2,6 +2,8 @@
 
 mod end_to_end {
     mod dashboard;
+    mod events;
+    mod models;
     mod survival;
     mod world;
 }

@@ -139,6 +139,121 @@ impl Client {
         self.call("POST", &format!("/api/v1/workloads/{}/samples", escaped(name)), Some(request)).await
     }
 
+    /// Events in the calendar of a workload that touch a range of time; a missing end is the daemon's default.
+    pub async fn calendar(
+        &self,
+        name: &str,
+        from_ms: Option<i64>,
+        to_ms: Option<i64>,
+    ) -> Result<api::CalendarEvents, ClientError> {
+        let [from, to] = [from_ms, to_ms].map(|at| at.map(|at| at.to_string()));
+        let query = query(&[("from", from.as_deref()), ("to", to.as_deref())]);
+        self.call("GET", &format!("/api/v1/workloads/{}/events{query}", escaped(name)), None::<&()>).await
+    }
+
+    /// Announces events.
+    pub async fn announce(
+        &self,
+        name: &str,
+        request: &api::CalendarRequest,
+    ) -> Result<api::CalendarAccepted, ClientError> {
+        self.call("POST", &format!("/api/v1/workloads/{}/events", escaped(name)), Some(request)).await
+    }
+
+    /// Calls an event off.
+    pub async fn remove_event(
+        &self,
+        name: &str,
+        id: u64,
+        author: &str,
+        reason: &str,
+    ) -> Result<(), ClientError> {
+        let query = query(&[("author", Some(author)), ("reason", Some(reason))]);
+        let path = format!("/api/v1/workloads/{}/events/{id}{query}", escaped(name));
+        self.exchange("DELETE", &path, None::<&()>).await.map(|_| ())
+    }
+
+    /// All series kept of a workload.
+    pub async fn metrics(&self, name: &str) -> Result<api::MetricList, ClientError> {
+        self.call("GET", &format!("/api/v1/workloads/{}/metrics", escaped(name)), None::<&()>).await
+    }
+
+    /// The series of one metric between two instants.
+    pub async fn metric(
+        &self,
+        name: &str,
+        metric: &str,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<api::Metric, ClientError> {
+        let path = format!("/api/v1/workloads/{}/metrics/{}", escaped(name), escaped(metric));
+        self.call("GET", &format!("{path}?from={from_ms}&to={to_ms}"), None::<&()>).await
+    }
+
+    /// Sends metrics of any name.
+    pub async fn push_metrics(
+        &self,
+        name: &str,
+        request: &api::MetricsRequest,
+    ) -> Result<api::MetricsAccepted, ClientError> {
+        self.call("POST", &format!("/api/v1/workloads/{}/metrics", escaped(name)), Some(request)).await
+    }
+
+    /// Model versions, oldest first, of one workload, kind or state where one is named.
+    pub async fn models(
+        &self,
+        workload: Option<&str>,
+        model: Option<&str>,
+        state: Option<&str>,
+    ) -> Result<api::Models, ClientError> {
+        let query = query(&[("workload", workload), ("model", model), ("state", state)]);
+        self.call("GET", &format!("/api/v1/models{query}"), None::<&()>).await
+    }
+
+    /// Everything about one model version.
+    pub async fn model(&self, id: u64) -> Result<api::ModelDetail, ClientError> {
+        self.call("GET", &format!("/api/v1/models/{id}"), None::<&()>).await
+    }
+
+    /// Puts a model version in charge.
+    pub async fn promote_model(
+        &self,
+        id: u64,
+        request: &api::PromoteRequest,
+    ) -> Result<api::ModelDetail, ClientError> {
+        self.call("POST", &format!("/api/v1/models/{id}/promote"), Some(request)).await
+    }
+
+    /// Puts the version back in charge that the champion replaced.
+    pub async fn roll_back_model(
+        &self,
+        workload: &str,
+        model: &str,
+        request: &api::RollbackRequest,
+    ) -> Result<api::ModelDetail, ClientError> {
+        let path = format!("/api/v1/workloads/{}/models/{}/rollback", escaped(workload), escaped(model));
+        self.call("POST", &path, Some(request)).await
+    }
+
+    /// A model version as the content of a file.
+    pub async fn export_model(&self, id: u64) -> Result<Bytes, ClientError> {
+        self.exchange("GET", &format!("/api/v1/models/{id}/export"), None::<&()>).await
+    }
+
+    /// Takes in an exported model version as a challenger.
+    pub async fn import_model(
+        &self,
+        content: Bytes,
+        author: &str,
+        reason: &str,
+        workload: Option<&str>,
+    ) -> Result<api::ModelDetail, ClientError> {
+        let query = query(&[("author", Some(author)), ("reason", Some(reason)), ("workload", workload)]);
+        let path = format!("/api/v1/models/import{query}");
+        let answer = self.exchange_bytes("POST", &path, "application/octet-stream", content).await?;
+        self.understand(&answer)
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: &str,
@@ -146,7 +261,11 @@ impl Client {
         body: Option<&impl Serialize>,
     ) -> Result<T, ClientError> {
         let answer = self.exchange(method, path, body).await?;
-        serde_json::from_slice(&answer)
+        self.understand(&answer)
+    }
+
+    fn understand<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(answer)
             .map_err(|source| ClientError::NotUnderstood { address: self.address, source })
     }
 
@@ -156,15 +275,25 @@ impl Client {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<Bytes, ClientError> {
+        let body = match body {
+            Some(body) => Bytes::from(
+                serde_json::to_vec(body)
+                    .map_err(|source| ClientError::NotUnderstood { address: self.address, source })?,
+            ),
+            None => Bytes::new(),
+        };
+        self.exchange_bytes(method, path, "application/json", body).await
+    }
+
+    async fn exchange_bytes(
+        &self,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> Result<Bytes, ClientError> {
         let request = async {
-            let body = match body {
-                Some(body) => Bytes::from(
-                    serde_json::to_vec(body)
-                        .map_err(|source| ClientError::NotUnderstood { address: self.address, source })?,
-                ),
-                None => Bytes::new(),
-            };
-            let (status, answer) = self.send(method, path, body).await?;
+            let (status, answer) = self.send(method, path, kind, body).await?;
             if (200..300).contains(&status) {
                 return Ok(answer);
             }
@@ -180,7 +309,13 @@ impl Client {
         }
     }
 
-    async fn send(&self, method: &str, path: &str, body: Bytes) -> Result<(u16, Bytes), ClientError> {
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> Result<(u16, Bytes), ClientError> {
         let address = self.address;
         let broken =
             |source: Box<dyn std::error::Error + Send + Sync>| ClientError::Broken { address, source };
@@ -194,7 +329,7 @@ impl Client {
             .method(method)
             .uri(path)
             .header("host", address.to_string())
-            .header("content-type", "application/json")
+            .header("content-type", kind)
             .header("connection", "close")
             .body(Full::new(body))
             .map_err(|e| broken(e.into()))?;
@@ -225,6 +360,13 @@ fn escaped(name: &str) -> String {
         }
     }
     out
+}
+
+/// The parameters that are given, as the end of an address.
+fn query(parameters: &[(&str, Option<&str>)]) -> String {
+    let given = parameters.iter().filter_map(|(key, value)| Some(format!("{key}={}", escaped((*value)?))));
+    let joined = given.collect::<Vec<_>>().join("&");
+    if joined.is_empty() { joined } else { format!("?{joined}") }
 }
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -2,6 +2,8 @@
 //! instances and events.
 
 use forecast::{Forecast, Forecaster, Timestamp, Trust};
+use history::models::{ModelEvent, ModelId, ModelRecord, ModelState};
+use history::{CalendarChange, CalendarRecord};
 use planner::{Event, InstanceId, Phase, Plan, Reason, Role};
 use provider::InstanceName;
 
@@ -136,6 +138,98 @@ pub(crate) fn forecast(
         timestamps_ms: (0..forecast.steps()).map(|h| forecast.begins_at(h).as_millis()).collect(),
         columns: (0..levels.len()).map(|q| forecast.values.iter().map(|row| row[q]).collect()).collect(),
         quantiles: forecast.quantiles,
+    }
+}
+
+/// An event of a calendar.
+pub(crate) fn calendar_event(record: &CalendarRecord) -> api::CalendarEvent {
+    api::CalendarEvent {
+        id: record.id,
+        name: record.event.name.clone(),
+        kind: record.event.kind.clone(),
+        start_ms: record.event.start.as_millis(),
+        end_ms: record.event.end.as_millis(),
+        magnitude: record.event.magnitude,
+        author: record.author.clone(),
+        noted_at_ms: record.noted_at.as_millis(),
+    }
+}
+
+/// What the journal says about a change of a calendar.
+pub(crate) fn calendar_change(change: &CalendarChange) -> api::Event {
+    api::Event {
+        at_ms: change.at.as_millis(),
+        workload: Some(change.workload.clone()),
+        kind: CalendarChange::KIND.to_owned(),
+        instance: None,
+        message: change.message(),
+        took_ms: None,
+    }
+}
+
+/// A model version in one line.
+pub(crate) fn model(record: &ModelRecord) -> api::Model {
+    let described = &record.described;
+    api::Model {
+        id: record.id.get(),
+        workload: described.workload.clone(),
+        model: described.model.clone(),
+        state: match record.state {
+            ModelState::Challenger => api::ModelState::Challenger,
+            ModelState::Champion => api::ModelState::Champion,
+            ModelState::Retired => api::ModelState::Retired,
+        },
+        trained_at_ms: described.trained_at.as_millis(),
+        data_from_ms: described.data_from.as_millis(),
+        data_to_ms: described.data_to.as_millis(),
+        scores: described.scores.clone(),
+        size_bytes: record.bytes,
+    }
+}
+
+/// Everything about a model version.
+pub(crate) fn model_detail(record: &ModelRecord) -> api::ModelDetail {
+    api::ModelDetail {
+        summary: model(record),
+        since_ms: record.since.as_millis(),
+        why: record.why.clone(),
+        features: record.described.features.clone(),
+        parent: record.described.parent.map(ModelId::get),
+        replaced: record.replaced.map(ModelId::get),
+        imported_from: record.imported_from.map(ModelId::get),
+        code_version: record.described.code_version.clone(),
+        sha256: record.fingerprint.to_string(),
+        trial: record.trial.as_ref().map(|trial| api::ModelTrial {
+            against: trial.against.get(),
+            loss: trial.loss.clone(),
+            from_ms: trial.from.as_millis(),
+            to_ms: trial.to.as_millis(),
+            outcomes: trial.outcomes,
+            champion_loss: trial.champion,
+            challenger_loss: trial.challenger,
+            gain: trial.gain(),
+            gain_error: trial.gain_error,
+        }),
+    }
+}
+
+/// What the file of an exported version is called, in letters that every file system and header takes.
+pub(crate) fn model_file_name(record: &ModelRecord, extension: &str) -> String {
+    let plain = |name: &str| -> String {
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect()
+    };
+    format!("{}-{}-{}.{extension}", plain(record.workload()), plain(record.model()), record.id)
+}
+
+/// What the journal says about a change of a model.
+pub(crate) fn model_event(event: &ModelEvent) -> api::Event {
+    api::Event {
+        at_ms: event.at.as_millis(),
+        workload: Some(event.workload.clone()),
+        kind: event.kind().to_owned(),
+        instance: None,
+        message: event.message(),
+        took_ms: None,
     }
 }
 

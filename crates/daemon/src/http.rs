@@ -5,9 +5,12 @@
 //! the configuration says otherwise, and [`guard`] keeps web pages of other origins from using it.
 
 mod assets;
+mod calendar;
 mod columns;
 mod failure;
 mod guard;
+mod metrics;
+mod models;
 mod openapi;
 mod query;
 mod read;
@@ -20,10 +23,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use forecast::Timestamp;
 use history::Store;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::control_loop::Command;
 use crate::metrics::Metrics;
@@ -44,7 +47,12 @@ pub(crate) struct Api {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) started_at: Timestamp,
     pub(crate) address: SocketAddr,
+    /// Places for large bodies, of which few may be in memory at a time.
+    pub(crate) transfers: Semaphore,
 }
+
+/// How many large bodies may be in memory at a time.
+pub(crate) const TRANSFERS_MAX: usize = 2;
 
 impl Api {
     fn view(&self) -> Arc<View> {
@@ -65,6 +73,16 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/workloads/{id}/samples", post(write::push_samples))
         .route("/workloads/{id}/override", put(write::set_override).delete(write::clear_override))
         .route("/events", get(read::events))
+        .route("/workloads/{id}/events", get(calendar::list).post(calendar::announce))
+        .route("/workloads/{id}/events/{event}", delete(calendar::remove))
+        .route("/workloads/{id}/metrics", get(metrics::list).post(metrics::push))
+        .route("/workloads/{id}/metrics/{metric}", get(metrics::show))
+        .route("/models", get(models::list))
+        .route("/models/import", post(models::import))
+        .route("/models/{id}", get(models::show))
+        .route("/models/{id}/promote", post(models::promote))
+        .route("/models/{id}/export", get(models::export))
+        .route("/workloads/{id}/models/{model}/rollback", post(models::rollback))
         .route("/openapi.json", get(openapi::document));
     Router::new()
         .nest("/api/v1", v1)

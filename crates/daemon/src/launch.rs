@@ -17,7 +17,7 @@ use provider::{InstanceInfo, ProcessConfig, ProcessProvider, Provider, ProviderE
 use proxy::control::Client;
 use tokio::net::TcpListener;
 use tokio::process::Child;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::adoption::Adoption;
@@ -173,6 +173,7 @@ impl Daemon {
             metrics: metrics.clone(),
             started_at,
             address: self.api_address,
+            transfers: Semaphore::new(http::TRANSFERS_MAX),
         });
 
         let ProxyLink { place, client, child, generation } = self.proxy;

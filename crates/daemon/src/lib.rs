@@ -20,6 +20,7 @@ mod launch;
 mod learn;
 mod measured;
 mod metrics;
+mod models;
 mod policy;
 mod proxy_process;
 mod recent;

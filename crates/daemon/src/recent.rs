@@ -1,7 +1,7 @@
 //! The newest steps, events and plans in memory.
 //!
 //! The API reads them from here, so that what happened a moment ago is visible before it is on disk, and stays visible
-//! when the disk is full. Written by one task; older ones are in the history.
+//! when the disk is full. Older ones are in the history.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{PoisonError, RwLock};
@@ -66,7 +66,18 @@ impl Recent {
 
     pub(crate) fn push_event(&self, event: api::Event) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        push(&mut inner.events, event, EVENTS_MAX);
+        // Changes that wait for the disk before they count come a little after younger events.
+        let events = &mut inner.events;
+        let place =
+            events.iter().rposition(|other| other.at_ms <= event.at_ms).map_or(0, |before| before + 1);
+        if place == events.len() {
+            push(events, event, EVENTS_MAX);
+        } else if events.len() < EVENTS_MAX {
+            events.insert(place, event);
+        } else if place > 0 {
+            events.pop_front();
+            events.insert(place - 1, event);
+        }
     }
 
     pub(crate) fn push_plan(&self, plan: api::Plan) {
@@ -174,6 +185,18 @@ mod tests {
         let newest = recent.events(Some("web"), 12, 18, 2);
         assert_eq!(newest.items.iter().map(|event| event.at_ms).collect::<Vec<_>>(), [16, 14]);
         assert_eq!(newest.complete_since, Timestamp::from_millis(5));
+    }
+
+    #[test]
+    fn an_event_that_comes_late_finds_its_place() {
+        let recent = Recent::new(Timestamp::from_millis(0));
+        (10..10 + EVENTS_MAX as i64).for_each(|at| recent.push_event(event(at * 2, None)));
+        recent.push_event(event(101, None));
+        recent.push_event(event(1, None));
+        let newest = recent.events(None, i64::MIN, i64::MAX, usize::MAX).items;
+        assert!(newest.is_sorted_by(|a, b| a.at_ms >= b.at_ms));
+        assert!(newest.iter().any(|event| event.at_ms == 101) && newest.len() == EVENTS_MAX);
+        assert_eq!(newest.last().expect("full").at_ms, 22, "the oldest made room");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use forecast::Timestamp;
 use history::{Batch, EventRecord, HistoryError, PlanRecord, Retention, Sample, Store};
 
 use crate::error::chain;
+use crate::recent::METRICS;
 
 /// Something to be remembered.
 #[derive(Debug)]
@@ -200,7 +201,7 @@ pub(crate) fn clock() -> Timestamp {
 fn retention() -> Retention {
     Retention {
         samples: Some(SAMPLES_KEPT),
-        metrics: [("cpu_cores".to_owned(), USAGE_KEPT), ("memory_bytes".to_owned(), USAGE_KEPT)].into(),
+        metrics: USAGE.iter().map(|metric| ((*metric).to_owned(), USAGE_KEPT)).collect(),
         events: Some(EVENTS_KEPT),
         plans: Some(EVENTS_KEPT),
     }
@@ -210,6 +211,34 @@ fn trim<T>(records: &mut Vec<T>, max: usize) -> usize {
     let excess = records.len().saturating_sub(max);
     records.drain(..excess);
     excess
+}
+
+/// What each instance uses, as series with the label `instance`, kept for a shorter time; under the same names
+/// behind [`TOTAL_PREFIX`], without label, the sums over all instances of a workload.
+pub(crate) const USAGE: [&str; 7] =
+    [CPU_CORES, MEMORY_BYTES, DISK_READ, DISK_WRITTEN, NETWORK_RECEIVED, NETWORK_SENT, INSTRUCTIONS];
+pub(crate) const CPU_CORES: &str = "cpu_cores";
+pub(crate) const MEMORY_BYTES: &str = "memory_bytes";
+pub(crate) const DISK_READ: &str = "disk_read_bytes_per_s";
+pub(crate) const DISK_WRITTEN: &str = "disk_written_bytes_per_s";
+pub(crate) const NETWORK_RECEIVED: &str = "network_received_bytes_per_s";
+pub(crate) const NETWORK_SENT: &str = "network_sent_bytes_per_s";
+pub(crate) const INSTRUCTIONS: &str = "instructions_per_s";
+pub(crate) const TOTAL_PREFIX: &str = "total_";
+/// What the proxy tells beside the series of the charts.
+pub(crate) const LATENCY_P90_MS: &str = "latency_p90_ms";
+pub(crate) const LATENCY_P95_MS: &str = "latency_p95_ms";
+pub(crate) const LATENCY_MAX_MS: &str = "latency_max_ms";
+/// Requests that arrived in the step.
+pub(crate) const REQUESTS: &str = "requests";
+/// Requests open at the end of the step.
+pub(crate) const SESSIONS: &str = "sessions";
+
+/// Whether the daemon writes series of this name itself.
+pub(crate) fn is_own_metric(metric: &str) -> bool {
+    let usage = metric.strip_prefix(TOTAL_PREFIX).unwrap_or(metric);
+    let further = [LATENCY_P90_MS, LATENCY_P95_MS, LATENCY_MAX_MS, REQUESTS, SESSIONS];
+    METRICS.contains(&metric) || USAGE.contains(&usage) || further.contains(&metric)
 }
 
 const WRITE_EVERY: Duration = Duration::from_secs(1);

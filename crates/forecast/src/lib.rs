@@ -8,8 +8,12 @@
 //!
 //! Not here: storage of history and of models, threads.
 
+pub mod calendar;
 mod calibration;
 pub mod covariates;
+mod ensemble;
+pub mod evaluate;
+pub mod effects;
 pub mod grid;
 pub mod models;
 mod online;
@@ -22,6 +26,7 @@ pub mod trace;
 pub mod trees;
 mod trust;
 
+pub use ensemble::{Ensemble, Job, Trained};
 pub use online::{
     Config, ConfigError, FORECAST_STEPS_MAX, Forecaster, HORIZON_STEPS_MAX, ObserveError, STEP_MAX, STEP_MIN,
 };

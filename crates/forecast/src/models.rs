@@ -5,8 +5,21 @@
 //! refitted, and answers with quantiles of the next steps. Fitting is pure, deterministic and can be paused or called off
 //! at any [`Pace::checkpoint`].
 
+mod arima;
 mod bands;
+mod kind;
+pub mod external;
+pub mod lstm;
+mod dsp;
+mod least_squares;
+mod naive;
+mod online;
+mod pooled;
+mod realised;
+mod smoothing;
 pub mod sparse;
+mod warp;
+mod waves;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -15,7 +28,13 @@ use crate::covariates::Covariates;
 use crate::grid::Grid;
 use crate::paths::Values;
 
+pub use arima::Arima;
 pub use bands::Bands;
+pub use kind::{Fitted, Kind, UnknownModel};
+pub use dsp::Dsp;
+pub use naive::Naive;
+pub use pooled::{Pool, PoolSettings, Pooled};
+pub use smoothing::Smoothing;
 
 /// What a model is fitted to.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +73,7 @@ impl History<'_> {
 }
 
 /// A fitted model of one series. Its next step is the one after the last value it was fitted to or has observed.
-pub trait Model: fmt::Debug + Send + Sync {
+pub trait Model: fmt::Debug + Send + Sync + CloneModel {
     /// The name it is asked for by.
     fn name(&self) -> &'static str;
 
@@ -65,8 +84,37 @@ pub trait Model: fmt::Debug + Send + Sync {
     /// one, not below zero where that is impossible.
     fn forecast(&self, steps: usize, quantiles: &[f64], covariates: &Covariates) -> Values;
 
+    /// Quantiles at some distances ahead only (from 1, rising), one row for each. Worth its own code where a whole path is
+    /// dear.
+    fn forecast_at(&self, aheads: &[usize], quantiles: &[f64], covariates: &Covariates) -> Values {
+        let path = self.forecast(aheads.last().copied().unwrap_or(0), quantiles, covariates);
+        let mut values = Values::zeros(aheads.len(), quantiles.len());
+        for (row, &ahead) in aheads.iter().enumerate() {
+            values.row_mut(row).copy_from_slice(&path[ahead - 1]);
+        }
+        values
+    }
+
     /// Bytes of memory held.
     fn bytes(&self) -> usize;
+}
+
+/// Every [`Model`] that is `Clone`: a boxed one can be cloned too.
+pub trait CloneModel {
+    /// A copy in a box of its own.
+    fn boxed(&self) -> Box<dyn Model>;
+}
+
+impl<T: Model + Clone + 'static> CloneModel for T {
+    fn boxed(&self) -> Box<dyn Model> {
+        Box::new(self.clone())
+    }
+}
+
+impl Clone for Box<dyn Model> {
+    fn clone(&self) -> Box<dyn Model> {
+        (**self).boxed()
+    }
 }
 
 /// Why a model could not be fitted. A legal answer: the ensemble goes on without it.

@@ -298,5 +298,9 @@ fn create_tables(tx: &WriteTransaction, path: &Path) -> Result<(), Fault> {
     tx.open_table(table::EVENTS_OF)?;
     tx.open_table(table::PLANS)?;
     tx.open_table(table::KEYS)?;
+    tx.open_table(table::CALENDAR)?;
+    tx.open_table(table::MODELS)?;
+    tx.open_table(table::MODELS_OF)?;
+    tx.open_table(table::MODEL_BODIES)?;
     Ok(())
 }

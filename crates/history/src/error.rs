@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use forecast::Timestamp;
 
 use crate::limit::Limit;
+use crate::models::ModelRefusal;
 
 /// An operation on the store failed. `Display` names the operation and the folder or the offending value; the cause is in `source()`.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +89,31 @@ pub enum HistoryError {
         /// Whose count it is.
         of: String,
     },
+    /// A change needs an author and a reason.
+    #[error("the {what} of the change is empty; say who decided and why, it is kept in the journal")]
+    Anonymous {
+        /// Which of the two.
+        what: &'static str,
+    },
+    /// There is no such event in the calendar of the workload.
+    #[error("there is no event {id} in the calendar of {workload}")]
+    UnknownEvent {
+        /// The workload.
+        workload: String,
+        /// The number asked for.
+        id: u64,
+    },
+    /// An event of a calendar that cannot be.
+    #[error("the event {name:?} {what}")]
+    BadEvent {
+        /// What it is called.
+        name: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The model repository refused a change; nothing was changed.
+    #[error(transparent)]
+    Model(#[from] ModelRefusal),
     /// The engine failed otherwise (an I/O error, most likely).
     #[error("failed to {operation} in the history in {}", dir.display())]
     Storage {
@@ -171,6 +197,12 @@ fn is_damage(error: &io::Error) -> bool {
 impl From<HistoryError> for Fault {
     fn from(error: HistoryError) -> Fault {
         Fault::Refused(error)
+    }
+}
+
+impl From<ModelRefusal> for Fault {
+    fn from(refusal: ModelRefusal) -> Fault {
+        Fault::Refused(refusal.into())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The memory of foreshadow: a crash-safe embedded store of series, events and plans.
+//! The memory of foreshadow: a crash-safe embedded store of series, events, plans and trained models.
 //!
 //! What the control plane learns about a workload must outlive the process that learned it: demand at every step,
 //! what happened, what was decided and why. This crate keeps all of it in one folder on one machine.
@@ -22,6 +22,8 @@
 //! All calls block on the disk; call them from a thread that may.
 
 mod batch;
+mod by;
+mod calendar;
 mod chunk;
 mod compact;
 mod engine;
@@ -31,6 +33,7 @@ mod keys;
 pub mod limit;
 #[cfg(test)]
 mod model_tests;
+pub mod models;
 #[cfg(test)]
 mod power_loss_tests;
 mod retain;
@@ -40,6 +43,8 @@ mod store;
 mod table;
 
 pub use batch::Batch;
+pub use by::By;
+pub use calendar::{Calendar, CalendarChange, CalendarChanged, CalendarRecord};
 pub use compact::Compaction;
 pub use error::HistoryError;
 pub use journal::{EventRecord, PlanRecord};
@@ -47,3 +52,6 @@ pub use retain::{Retained, Retention};
 pub use samples::Samples;
 pub use series::{Sample, SeriesKey};
 pub use store::{Store, StoreStats};
+
+/// Stands for all workloads together where a workload is named: models of all of them, events that concern all of them.
+pub const EVERY_WORKLOAD: &str = "*";

@@ -20,6 +20,14 @@ pub const PLAN_BODY_BYTES_MAX: usize = 256 * 1024;
 pub const KEY_BYTES_MAX: usize = 256;
 /// Largest small value, in bytes.
 pub const VALUE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Largest model, in bytes.
+pub const MODEL_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most features and scores of one model together.
+pub const MODEL_NAMES_MAX: usize = 4096;
+/// Longest author, and longest reason, of a change, in bytes.
+pub const REASON_BYTES_MAX: usize = 500;
+/// Most events in the calendar of one workload.
+pub const CALENDAR_EVENTS_MAX: usize = 20_000;
 /// Most records returned by one query of events or plans, whatever limit the caller names.
 pub const QUERY_RECORDS_MAX: usize = 10_000;
 
@@ -42,6 +50,14 @@ pub enum Limit {
     KeyBytes,
     /// Bytes in a small value.
     ValueBytes,
+    /// Bytes in a model.
+    ModelBytes,
+    /// Features and scores of a model.
+    ModelNames,
+    /// Bytes in the author or the reason of a change.
+    ReasonBytes,
+    /// Events in the calendar of a workload.
+    CalendarEvents,
 }
 
 impl Limit {
@@ -56,6 +72,10 @@ impl Limit {
             Limit::PlanBodyBytes => PLAN_BODY_BYTES_MAX,
             Limit::KeyBytes => KEY_BYTES_MAX,
             Limit::ValueBytes => VALUE_BYTES_MAX,
+            Limit::ModelBytes => MODEL_BYTES_MAX,
+            Limit::ModelNames => MODEL_NAMES_MAX,
+            Limit::ReasonBytes => REASON_BYTES_MAX,
+            Limit::CalendarEvents => CALENDAR_EVENTS_MAX,
         }
     }
 
@@ -79,6 +99,10 @@ impl fmt::Display for Limit {
             Limit::PlanBodyBytes => "bytes in a plan's body",
             Limit::KeyBytes => "bytes in a key",
             Limit::ValueBytes => "bytes in a value",
+            Limit::ModelBytes => "bytes in a model",
+            Limit::ModelNames => "features and scores of a model",
+            Limit::ReasonBytes => "bytes in an author or a reason",
+            Limit::CalendarEvents => "events in a calendar",
         })
     }
 }

@@ -22,23 +22,23 @@ use crate::series::{Sample, SeriesKey};
 use crate::store::Store;
 
 const SECTOR: usize = 512;
-const CRASHES: usize = 150;
+pub(crate) const CRASHES: usize = 150;
 const BATCHES: i64 = 120;
 
 #[derive(Debug)]
-enum Op {
+pub(crate) enum Op {
     Write(u64, Vec<u8>),
     SetLen(u64),
     Sync,
-    /// All samples before this number have been acknowledged.
+    /// Everything before this number has been acknowledged.
     Acknowledged(i64),
 }
 
-type Log = Arc<Mutex<Vec<Op>>>;
+pub(crate) type Log = Arc<Mutex<Vec<Op>>>;
 
 thread_local! {
     /// Where the recorder opened next on this thread writes to; an `Opener` is a plain function.
-    static LOG: RefCell<Option<Log>> = const { RefCell::new(None) };
+    pub(crate) static LOG: RefCell<Option<Log>> = const { RefCell::new(None) };
 }
 
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl StorageBackend for Recorder {
     }
 }
 
-fn open_recorded(path: &Path) -> Result<Database, DatabaseError> {
+pub(crate) fn open_recorded(path: &Path) -> Result<Database, DatabaseError> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
     let log = LOG.with_borrow(Clone::clone).expect("a log was set");
     engine::builder().create_with_backend(Recorder { file: FileBackend::new(file)?, log })
@@ -111,14 +111,14 @@ fn record() -> Vec<Op> {
     Arc::try_unwrap(log).unwrap().into_inner().unwrap()
 }
 
-/// Makes the file as it may be after a crash behind `log[..end]`; returns how many samples had been acknowledged.
-fn crash(log: &[Op], end: usize, path: &Path, rng: &mut Rng) -> i64 {
+/// Makes the file as it may be after a crash behind `log[..end]`; returns how much had been acknowledged.
+pub(crate) fn crash(log: &[Op], end: usize, path: &Path, rng: &mut Rng) -> i64 {
     let disk = File::create(path).unwrap();
     let flushed = log[..end].iter().rposition(|op| matches!(op, Op::Sync)).unwrap_or(0);
     let mut acknowledged = 0;
     for (at, op) in log[..end].iter().enumerate() {
         match op {
-            Op::Acknowledged(samples) => acknowledged = *samples,
+            Op::Acknowledged(number) => acknowledged = *number,
             Op::Sync => {}
             // The length is metadata; a journaling file system may or may not have written it.
             Op::SetLen(len) if at < flushed || rng.bool() => disk.set_len(*len).unwrap(),

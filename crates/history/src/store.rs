@@ -1,18 +1,21 @@
 //! The store's face: every call, in one place.
 
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use forecast::Timestamp;
-use redb::{ReadableTable, ReadableTableMetadata};
+use redb::ReadableTableMetadata;
 
 use crate::batch::Batch;
+use crate::calendar::Calendar;
 use crate::compact::{self, Compaction, HeadCounts};
 use crate::engine::{self, Engine, Opener};
 use crate::error::{Fault, HistoryError};
 use crate::journal::{self, EventRecord, PlanRecord};
 use crate::keys;
+use crate::models::{self, Models};
 use crate::retain::{self, Retained, Retention};
 use crate::samples::{self, Samples};
 use crate::series::{Sample, SeriesKey};
@@ -44,6 +47,8 @@ pub struct StoreStats {
     pub events: u64,
     /// Plans.
     pub plans: u64,
+    /// Model versions.
+    pub models: u64,
     /// Bytes of the database file, free pages included.
     pub file_bytes: u64,
 }
@@ -122,10 +127,24 @@ impl Store {
 
     /// All series, ordered by workload, then metric, then labels.
     pub fn series(&self) -> Result<Vec<SeriesKey>, HistoryError> {
+        self.keys_between(&[], None)
+    }
+
+    /// The series of one workload, ordered by metric, then labels.
+    pub fn series_of(&self, workload: &str) -> Result<Vec<SeriesKey>, HistoryError> {
+        // All that begins with the name and the separator, which no name contains.
+        let [mut from, mut to] = [workload.as_bytes().to_vec(), workload.as_bytes().to_vec()];
+        from.push(0);
+        to.push(1);
+        self.keys_between(&from, Some(&to))
+    }
+
+    fn keys_between(&self, from: &[u8], to: Option<&[u8]>) -> Result<Vec<SeriesKey>, HistoryError> {
+        let to = to.map_or(Bound::Unbounded, Bound::Excluded);
         self.engine.read("list the series", |tx| {
             let table = tx.open_table(table::SERIES)?;
             let mut all = Vec::new();
-            for entry in table.iter()? {
+            for entry in table.range::<&[u8]>((Bound::Included(from), to))? {
                 let Some(key) = SeriesKey::decode(entry?.0.value()) else {
                     return Err(Fault::Damaged("a series has a name that was never valid".to_owned()));
                 };
@@ -194,6 +213,20 @@ impl Store {
         self.engine.read("list keys", |tx| keys::with_prefix(tx, prefix))
     }
 
+    /// The events that are known beforehand or were, of all workloads.
+    pub fn calendar(&self) -> Calendar<'_> {
+        Calendar::new(self)
+    }
+
+    /// The model repository.
+    pub fn models(&self) -> Models<'_> {
+        Models::new(self)
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// Moves samples that are older than two minutes into compressed chunks, at most 48 000 per call. Reads give the same before and after.
     ///
     /// Call it now and then (each minute, say), and again at once while it reports `more` and there is time.
@@ -237,6 +270,7 @@ impl Store {
                 chunks: tx.open_table(table::CHUNKS)?.len()?,
                 events: tx.open_table(table::EVENTS)?.len()?,
                 plans: tx.open_table(table::PLANS)?.len()?,
+                models: models::count(tx)?,
                 file_bytes,
             })
         })

@@ -5,10 +5,12 @@ use redb::TableDefinition;
 /// Version of everything below; a file with another one is refused.
 pub(crate) const FORMAT: u64 = 1;
 
-/// "format" and "next_series".
+/// "format", and the next number of a series, a model version and an event of a calendar.
 pub(crate) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(crate) const META_FORMAT: &str = "format";
 pub(crate) const META_NEXT_SERIES: &str = "next_series";
+pub(crate) const META_NEXT_CALENDAR: &str = "next_calendar";
+pub(crate) const META_NEXT_MODEL: &str = "next_model";
 
 /// Canonical bytes of a series key to its number. Numbers are never used twice.
 pub(crate) const SERIES: TableDefinition<'_, &[u8], u32> = TableDefinition::new("series");
@@ -26,3 +28,12 @@ pub(crate) const EVENTS_OF: TableDefinition<'_, (&str, i64, u64), ()> = TableDef
 pub(crate) const PLANS: TableDefinition<'_, (&str, i64, u64), &[u8]> = TableDefinition::new("plans");
 /// Small values of the daemon.
 pub(crate) const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("keys");
+
+/// (workload, number) to an event of its calendar.
+pub(crate) const CALENDAR: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("calendar");
+/// Number of a model version to its record.
+pub(crate) const MODELS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("models");
+/// The same versions by (workload, number).
+pub(crate) const MODELS_OF: TableDefinition<'_, (&str, u64), ()> = TableDefinition::new("models_of");
+/// Number of a model version to the model itself.
+pub(crate) const MODEL_BODIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("model_bodies");

@@ -120,6 +120,22 @@ pub struct Usage {
     pub memory_bytes: u64,
     /// Processes now, those that have ended and wait for their parent excluded.
     pub processes: u32,
+    /// What they read from and wrote to disks, where the system tells; what ended processes did may be missing.
+    pub disk: Option<Traffic>,
+    /// What their network received and sent. Only known where the instance has a network namespace of its own: Linux
+    /// does not count network bytes by process.
+    pub network: Option<Traffic>,
+    /// Instructions executed in user space, where the processor and the system let us count them.
+    pub instructions: Option<u64>,
+}
+
+/// Bytes in and out since the start of whatever counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Read or received.
+    pub bytes_in: u64,
+    /// Written or sent.
+    pub bytes_out: u64,
 }
 
 /// Something that happened to an instance unasked.

@@ -18,14 +18,16 @@ pub mod contract;
 mod error;
 mod face;
 mod name;
+mod perf;
 pub mod probe;
 mod process;
 mod procfs;
 mod spec;
+mod traffic;
 
 pub use cgroup::{CgroupChoice, CgroupError};
 pub use error::ProviderError;
-pub use face::{EVENTS_MAX, ExitReason, InstanceInfo, Promoted, Provider, ProviderEvent, Usage};
+pub use face::{EVENTS_MAX, ExitReason, InstanceInfo, Promoted, Provider, ProviderEvent, Traffic, Usage};
 pub use name::{InstanceName, NAME_LENGTH_MAX, NameError};
 pub use process::{INSTANCES_MAX, ProcessConfig, ProcessProvider};
 pub use spec::{InstanceSpec, LOG_LIMIT_MIN, Listen, Probe, ResourceLimits};

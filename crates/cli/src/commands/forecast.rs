@@ -73,7 +73,7 @@ enum Format {
 
 /// A calendar, or none.
 #[derive(Clone, Debug)]
-struct Zone(Option<TimeZone>);
+pub(super) struct Zone(pub(super) Option<TimeZone>);
 
 /// One forecast of one series.
 struct Issued {
@@ -327,7 +327,7 @@ fn print_tables(issued: &[Issued], args: &ForecastArgs, clock: Clock) -> Result<
     Ok(out.flush()?)
 }
 
-fn zone(text: &str) -> Result<Zone, String> {
+pub(super) fn zone(text: &str) -> Result<Zone, String> {
     if text == "none" {
         return Ok(Zone(None));
     }

@@ -1,8 +1,11 @@
 //! One file per subcommand: its options, and what it does with them.
 
+pub(crate) mod evaluate;
+pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod forecast;
 pub(crate) mod load;
+pub(crate) mod models;
 pub(crate) mod overrides;
 pub(crate) mod proxy;
 pub(crate) mod replay;

@@ -30,9 +30,11 @@ impl RemoteArgs {
     }
 }
 
-/// What was asked wrongly is a usage error; a daemon that is not there, or broken, is a failure.
+/// What was asked wrongly is a usage error; a daemon that is not there, or broken, is a failure, and so is a sensible
+/// wish that the daemon's state does not allow.
 fn as_failure(error: ClientError) -> Failure {
     match &error {
+        ClientError::Refused { status: 409, .. } => Failure::Failed(error.into()),
         ClientError::Refused { status: 400..=499, .. } => Failure::Usage(error.into()),
         ClientError::Refused { .. }
         | ClientError::Unreachable { .. }

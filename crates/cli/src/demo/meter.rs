@@ -112,6 +112,11 @@ mod tests {
             latency_p99_ms: None,
             cpu_cores: None,
             memory_bytes: None,
+            disk_read_bytes_per_s: None,
+            disk_written_bytes_per_s: None,
+            network_received_bytes_per_s: None,
+            network_sent_bytes_per_s: None,
+            instructions_per_s: None,
         }
     }
 

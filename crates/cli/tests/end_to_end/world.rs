@@ -73,6 +73,11 @@ impl World {
         panic!("no orderly end within {} s; its log:\n{}", DEADLINE.as_secs(), self.log());
     }
 
+    /// The folder of the configuration, and the one of the history in it.
+    pub(super) fn folders(&self) -> (PathBuf, PathBuf) {
+        (self.folder.path().to_owned(), self.folder.path().join("state/history"))
+    }
+
     pub(super) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }

@@ -1,7 +1,8 @@
 //! What the control loop learns from readings of the proxy and of the instances.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use forecast::Timestamp;
 use history::{Sample, SeriesKey};
@@ -13,7 +14,9 @@ use super::workload::UsageNow;
 use crate::instances::id_of;
 use crate::proxy_process::ProxyNews;
 use crate::recent::{METRICS, StepRecord};
-use crate::recorder::Record;
+use crate::recorder::{
+    LATENCY_MAX_MS, LATENCY_P90_MS, LATENCY_P95_MS, REQUESTS, Record, SESSIONS, TOTAL_PREFIX,
+};
 use crate::routes::{backend_observed, health_changed, load_observed};
 use crate::signals::{BackendDelta, Reading, StepDone};
 use crate::usage::UsageReading;
@@ -115,7 +118,7 @@ impl ControlLoop {
     /// A step at the proxy is over.
     fn step_over(&mut self, index: usize, step: StepDone) {
         let (p50, p99) = (step.latency.quantile(0.5), step.latency.quantile(0.99));
-        let ms = |duration: std::time::Duration| duration.as_secs_f64() * 1e3;
+        let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
         let workload = &mut self.workloads[index];
         workload.latency_step = api::LatencySummary {
             count: step.latency.count(),
@@ -123,19 +126,27 @@ impl ControlLoop {
             p99: p99.map(ms),
             max: step.latency.quantile(1.0).map(ms),
         };
+        let mut further = Vec::new();
+        for (metric, quantile) in [(LATENCY_P90_MS, 0.9), (LATENCY_P95_MS, 0.95), (LATENCY_MAX_MS, 1.0)] {
+            further.extend(step.latency.quantile(quantile).map(|latency| (metric, ms(latency))));
+        }
+        if let Some(demand) = step.demand {
+            further.push((REQUESTS, demand * workload.config.step.as_secs_f64()));
+            further.extend(workload.load.map(|load| (SESSIONS, f64::from(load.in_flight))));
+        }
         let pushed = workload.pushed.is_some();
         let mut values = [None; METRICS.len()];
         (values[9], values[10]) = (p50.map(ms), p99.map(ms));
         values[11] = step.demand.map(|_| step.errors);
         if pushed {
             // Demand of this step comes, or came, by another way.
-            self.record_step(index, step.start, values);
+            self.record_step(index, step.start, values, &further);
             return;
         }
         values[0] = step.demand;
         values[8] = step.demand.map(|_| step.missed);
         self.fill_capacity(index, step.start, &mut values);
-        self.record_step(index, step.start, values);
+        self.record_step(index, step.start, values, &further);
         self.tell_demand(index, step.start, step.demand, step.missed);
     }
 
@@ -151,7 +162,7 @@ impl ControlLoop {
         values[0] = demand;
         values[8] = demand.map(|_| missed);
         self.fill_capacity(index, start, &mut values);
-        self.record_step(index, start, values);
+        self.record_step(index, start, values, &[]);
         self.tell_demand(index, start, demand, missed);
     }
 
@@ -199,7 +210,14 @@ impl ControlLoop {
         }
     }
 
-    fn record_step(&mut self, index: usize, at: Timestamp, values: [Option<f64>; METRICS.len()]) {
+    /// Keeps what is known of a step; `further` are metrics that the charts do not show.
+    fn record_step(
+        &mut self,
+        index: usize,
+        at: Timestamp,
+        values: [Option<f64>; METRICS.len()],
+        further: &[(&'static str, f64)],
+    ) {
         let workload = &self.workloads[index];
         let name = workload.name();
         let mut samples: Vec<Sample> = METRICS
@@ -209,11 +227,25 @@ impl ControlLoop {
                 Some(Sample::new(SeriesKey::new(name, *metric), at, value.filter(|v| v.is_finite())?))
             })
             .collect();
+        let mut totals: BTreeMap<&'static str, f64> = BTreeMap::new();
         for (id, usage) in &workload.usage {
-            let key = |metric: &str| SeriesKey::new(name, metric).with_label("instance", id.to_string());
-            samples.extend(usage.cpu_cores.map(|cores| Sample::new(key("cpu_cores"), at, cores)));
-            samples.push(Sample::new(key("memory_bytes"), at, usage.memory_bytes as f64));
+            for (metric, value) in usage.values() {
+                let key = SeriesKey::new(name, metric).with_label("instance", id.to_string());
+                samples.push(Sample::new(key, at, value));
+                *totals.entry(metric).or_default() += value;
+            }
         }
+        // Instances come and go; what a forecast needs is the sum of them.
+        let totals = totals.into_iter().filter(|(_, value)| value.is_finite());
+        samples.extend(totals.map(|(metric, value)| {
+            Sample::new(SeriesKey::new(name, format!("{TOTAL_PREFIX}{metric}")), at, value)
+        }));
+        samples.extend(
+            further
+                .iter()
+                .filter(|(_, value)| value.is_finite())
+                .map(|(metric, value)| Sample::new(SeriesKey::new(name, *metric), at, *value)),
+        );
         self.recent.push_step(name, StepRecord { at, values });
         self.recorder.record(Record::Samples(samples));
     }
@@ -228,12 +260,7 @@ impl ControlLoop {
             let Some((id, workload)) = found.filter(|(id, workload)| workload.places.contains_key(id)) else {
                 continue;
             };
-            let cpu_cores = workload.usage.get(&id).and_then(|before| {
-                let seconds = at.saturating_duration_since(before.at).as_secs_f64();
-                let used = usage.cpu_time.saturating_sub(before.cpu_time).as_secs_f64();
-                (seconds > 0.0).then(|| used / seconds)
-            });
-            let now = UsageNow { at, cpu_time: usage.cpu_time, cpu_cores, memory_bytes: usage.memory_bytes };
+            let now = UsageNow::read(at, usage, workload.usage.get(&id));
             workload.usage.insert(id, now);
         }
         self.published.stale = true;

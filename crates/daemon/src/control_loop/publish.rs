@@ -195,8 +195,13 @@ fn row(workload: &Workload, instance: &Instance) -> api::Instance {
         in_flight: backend.map_or(0, |backend| backend.in_flight),
         latency_p50_ms: latency.map(|(p50, _)| p50.as_secs_f64() * 1e3),
         latency_p99_ms: latency.map(|(_, p99)| p99.as_secs_f64() * 1e3),
-        cpu_cores: usage.and_then(|usage| usage.cpu_cores),
-        memory_bytes: usage.map(|usage| usage.memory_bytes),
+        cpu_cores: usage.and_then(|usage| usage.rates.cpu_cores),
+        memory_bytes: usage.map(|usage| usage.total.memory_bytes),
+        disk_read_bytes_per_s: usage.and_then(|usage| usage.rates.disk_read),
+        disk_written_bytes_per_s: usage.and_then(|usage| usage.rates.disk_written),
+        network_received_bytes_per_s: usage.and_then(|usage| usage.rates.network_received),
+        network_sent_bytes_per_s: usage.and_then(|usage| usage.rates.network_sent),
+        instructions_per_s: usage.and_then(|usage| usage.rates.instructions),
     }
 }
 

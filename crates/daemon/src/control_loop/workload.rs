@@ -6,11 +6,15 @@ use std::time::{Duration, Instant};
 
 use forecast::{Forecaster, Timestamp};
 use planner::{ActionId, InstanceId, WorkloadId};
+use provider::{Traffic, Usage};
 use proxy::control::WorkloadStats;
 
 use crate::config::{DemandSource, WorkloadConfig};
 use crate::instances::Place;
 use crate::measured::Measured;
+use crate::recorder::{
+    CPU_CORES, DISK_READ, DISK_WRITTEN, INSTRUCTIONS, MEMORY_BYTES, NETWORK_RECEIVED, NETWORK_SENT,
+};
 use crate::routes::Weights;
 use crate::signals::{Load, Meter, Pushed};
 
@@ -69,9 +73,72 @@ pub(crate) struct BackendNow {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UsageNow {
     pub(crate) at: Instant,
-    pub(crate) cpu_time: Duration,
+    /// So far.
+    pub(crate) total: Usage,
+    /// Between the last two readings.
+    pub(crate) rates: UsageRates,
+}
+
+impl UsageNow {
+    /// What a reading says beside the one before, if there was one.
+    pub(crate) fn read(at: Instant, total: Usage, before: Option<&UsageNow>) -> UsageNow {
+        let rates = before.map_or_else(UsageRates::default, |before| {
+            UsageRates::between(&before.total, &total, at.saturating_duration_since(before.at))
+        });
+        UsageNow { at, total, rates }
+    }
+
+    /// Everything known, by the name of its series.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let rates = &self.rates;
+        [
+            (CPU_CORES, rates.cpu_cores),
+            (MEMORY_BYTES, Some(self.total.memory_bytes as f64)),
+            (DISK_READ, rates.disk_read),
+            (DISK_WRITTEN, rates.disk_written),
+            (NETWORK_RECEIVED, rates.network_received),
+            (NETWORK_SENT, rates.network_sent),
+            (INSTRUCTIONS, rates.instructions),
+        ]
+        .into_iter()
+        .filter_map(|(metric, value)| Some((metric, value?)))
+    }
+}
+
+/// Use by the second; `None` where it is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct UsageRates {
     pub(crate) cpu_cores: Option<f64>,
-    pub(crate) memory_bytes: u64,
+    pub(crate) disk_read: Option<f64>,
+    pub(crate) disk_written: Option<f64>,
+    pub(crate) network_received: Option<f64>,
+    pub(crate) network_sent: Option<f64>,
+    pub(crate) instructions: Option<f64>,
+}
+
+impl UsageRates {
+    fn between(before: &Usage, now: &Usage, elapsed: Duration) -> UsageRates {
+        let seconds = elapsed.as_secs_f64();
+        if seconds <= 0.0 {
+            return UsageRates::default();
+        }
+        // A count that fell began anew, or lost what an ended process had added: nothing is known of the time between.
+        let rate = |before: Option<u64>, now: Option<u64>| Some(now?.checked_sub(before?)? as f64 / seconds);
+        let by = |of: fn(&Traffic) -> u64| {
+            let disk = rate(before.disk.as_ref().map(of), now.disk.as_ref().map(of));
+            (disk, rate(before.network.as_ref().map(of), now.network.as_ref().map(of)))
+        };
+        let (disk_read, network_received) = by(|traffic| traffic.bytes_in);
+        let (disk_written, network_sent) = by(|traffic| traffic.bytes_out);
+        UsageRates {
+            cpu_cores: Some(now.cpu_time.saturating_sub(before.cpu_time).as_secs_f64() / seconds),
+            disk_read,
+            disk_written,
+            network_received,
+            network_sent,
+            instructions: rate(before.instructions, now.instructions),
+        }
+    }
 }
 
 /// Counts since the daemon started.

@@ -4,6 +4,9 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use history::HistoryError;
+use history::models::ModelRefusal;
+
 use crate::control_loop::CommandError;
 use crate::error::chain;
 
@@ -43,7 +46,7 @@ impl Failure {
         )
     }
 
-    pub(crate) fn history(error: &history::HistoryError) -> Failure {
+    pub(crate) fn history(error: &HistoryError) -> Failure {
         Failure::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             format!("the history cannot be read: {}", chain(error)),
@@ -66,6 +69,57 @@ impl From<CommandError> for Failure {
                 "send samples with ascending `at_ms` (milliseconds since 1970, UTC), one for each step, each later than the last",
             ),
         }
+    }
+}
+
+/// What the history answers to a change.
+impl From<HistoryError> for Failure {
+    fn from(error: HistoryError) -> Failure {
+        let text = chain(&error);
+        match error {
+            HistoryError::Model(refusal) => Failure::new(status_of(&refusal), text, hint_for(&refusal)),
+            HistoryError::Anonymous { .. } => Failure::bad(text, "give `author` and `reason`"),
+            HistoryError::UnknownEvent { .. } => Failure::new(
+                StatusCode::NOT_FOUND,
+                text,
+                "GET /api/v1/workloads/{id}/events lists the events there are",
+            ),
+            HistoryError::Name { .. }
+            | HistoryError::Limit { .. }
+            | HistoryError::NotFinite { .. }
+            | HistoryError::BadEvent { .. } => {
+                Failure::bad(text, "GET /api/v1/openapi.json describes what is taken")
+            }
+            HistoryError::NoSpace { .. } => Failure::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                text,
+                "free space on the disk of the state folder",
+            ),
+            other => Failure::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("the history failed: {}", chain(&other)),
+                "see the daemon's log",
+            ),
+        }
+    }
+}
+
+fn status_of(refusal: &ModelRefusal) -> StatusCode {
+    match refusal {
+        ModelRefusal::Unknown { .. } => StatusCode::NOT_FOUND,
+        ModelRefusal::ForeignParent { .. }
+        | ModelRefusal::ForeignRival { .. }
+        | ModelRefusal::Trial(_)
+        | ModelRefusal::File(_) => StatusCode::BAD_REQUEST,
+        // What is left depends on what else is in the repository.
+        _ => StatusCode::CONFLICT,
+    }
+}
+
+fn hint_for(refusal: &ModelRefusal) -> &'static str {
+    match refusal {
+        ModelRefusal::File(_) => "send the unchanged answer of GET /api/v1/models/{id}/export",
+        _ => "GET /api/v1/models lists the versions there are",
     }
 }
 

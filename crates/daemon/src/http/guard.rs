@@ -46,15 +46,20 @@ fn is_own_host(host: &str, address: SocketAddr) -> bool {
 
 /// Refuses a body that is not said to be JSON.
 pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Failure> {
+    require_type(headers, "application/json")
+}
+
+/// Refuses a body that is not said to be of this type.
+pub(crate) fn require_type(headers: &HeaderMap, wanted: &str) -> Result<(), Failure> {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+    if essence.eq_ignore_ascii_case(wanted) {
         return Ok(());
     }
     Err(Failure::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "the request is not said to be JSON",
-        "send the header `Content-Type: application/json`",
+        format!("the request is not said to be {wanted}"),
+        format!("send the header `Content-Type: {wanted}`"),
     ))
 }
 

@@ -6,7 +6,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use utoipa::OpenApi;
 
-use super::{read, write};
+use super::{calendar, metrics, models, read, write};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +28,18 @@ use super::{read, write};
         write::push_samples,
         write::set_override,
         write::clear_override,
+        calendar::list,
+        calendar::announce,
+        calendar::remove,
+        metrics::list,
+        metrics::push,
+        metrics::show,
+        models::list,
+        models::show,
+        models::promote,
+        models::rollback,
+        models::export,
+        models::import,
     )
 )]
 struct Document;
@@ -55,7 +67,7 @@ mod tests {
         ] {
             assert!(paths.contains_key(path), "{path}");
         }
-        assert_eq!(paths.len(), 11);
+        assert_eq!(paths.len(), 21);
         for schema in ["ErrorBody", "WorkloadDetail", "Plan", "Series", "Forecast", "Override"] {
             assert!(document["components"]["schemas"].get(schema).is_some(), "{schema}");
         }

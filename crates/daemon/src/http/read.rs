@@ -257,7 +257,8 @@ pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Result<impl IntoResp
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text))
 }
 
-async fn on_disk<T: Send + 'static>(
+/// Reads on a thread that may block.
+pub(crate) async fn on_disk<T: Send + 'static>(
     api: &Api,
     read: impl FnOnce(&Store) -> Result<T, HistoryError> + Send + 'static,
 ) -> Result<T, Failure> {

@@ -120,14 +120,18 @@ fn check_override(request: &api::OverrideRequest, replicas_max: u32) -> Result<(
 }
 
 /// The workload's largest number of instances, if the workload is known.
-fn known(api: &Api, workload: &str) -> Result<u32, Failure> {
+pub(crate) fn known(api: &Api, workload: &str) -> Result<u32, Failure> {
     let view = api.view();
     view.workload(workload)
         .map(|state| state.config.replicas.max)
         .ok_or_else(|| Failure::unknown_workload(workload))
 }
 
-fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<T, Failure> {
+/// A body of JSON.
+pub(crate) fn json<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<T, Failure> {
     require_json(headers)?;
     let body = body.map_err(|rejection| {
         Failure::new(rejection.status(), "the request body was not taken", "send at most 1 MiB")

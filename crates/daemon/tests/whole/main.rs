@@ -1,5 +1,7 @@
 //! The daemon with real instances and a real proxy, every one a process of its own.
 
 mod api;
+mod inputs;
 mod life;
+mod models;
 mod support;

@@ -51,6 +51,11 @@ impl Stage {
         Running::start(&self.config("web.toml", |text| text)).expect("the daemon starts")
     }
 
+    /// Where the daemon keeps its history.
+    pub(crate) fn history(&self) -> PathBuf {
+        self.dir.path().join("state/history")
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::new(self.api)
     }

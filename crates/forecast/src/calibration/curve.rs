@@ -108,7 +108,7 @@ pub(crate) fn at(values: &[f64; GRID.len()], tail: &Tail, tau: f64) -> f64 {
 
 /// Quantile function of the standard normal distribution, by the rational approximation 26.2.23 of Abramowitz and
 /// Stegun; error below 4.5e-4, ample for interpolation.
-fn probit(tau: f64) -> f64 {
+pub(crate) fn probit(tau: f64) -> f64 {
     let p = tau.min(1.0 - tau);
     let t = (-2.0 * p.ln()).sqrt();
     let z = t

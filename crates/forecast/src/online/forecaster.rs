@@ -250,6 +250,11 @@ impl Forecaster {
         self.observed
     }
 
+    /// How often the series has been found to have changed its level for good, since seasons were last found.
+    pub fn shifts(&self) -> u64 {
+        self.model.as_ref().map_or(0, Model::shifts)
+    }
+
     /// Whether a busy series has fallen silent in a way that resembles an outage rather than a fall of demand.
     pub fn outage_suspected(&self) -> bool {
         self.model.as_ref().is_some_and(|model| model.outage_steps() > 0)

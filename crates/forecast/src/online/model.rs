@@ -31,6 +31,8 @@ pub(crate) struct Model {
     windows: Vec<Window>,
     peaks: Peaks,
     shift_watch: ShiftWatch,
+    /// How often the series has changed its nature.
+    shifts: u64,
     outage_watch: OutageWatch,
     /// Levels as they were before a silence began.
     levels_before: Option<Levels>,
@@ -74,6 +76,7 @@ impl Model {
             windows: WINDOWS.into_iter().map(Window::new).collect(),
             peaks: Peaks::default(),
             shift_watch: ShiftWatch::default(),
+            shifts: 0,
             outage_watch: OutageWatch::default(),
             levels_before: None,
             missing: 0,
@@ -227,10 +230,16 @@ impl Model {
 
     /// The series has changed its nature: believe the recent past, learn quickly.
     fn loosen(&mut self) {
+        self.shifts += 1;
         self.experts.accept_level();
         for bucket in &mut self.buckets {
             bucket.loosen();
         }
+    }
+
+    /// How often the series has changed its nature so far.
+    pub(crate) fn shifts(&self) -> u64 {
+        self.shifts
     }
 
     /// For how many steps an outage has been suspected.

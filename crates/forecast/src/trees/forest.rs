@@ -16,8 +16,8 @@ pub struct Forest {
     taus: Vec<f64>,
     /// Answer before the first tree, for each quantile.
     base: Vec<f32>,
-    /// Where each tree begins in `nodes`, and its depth.
-    trees: Vec<(u32, u32)>,
+    /// Shallow ones first.
+    trees: Vec<Root>,
     nodes: Vec<Flat>,
     /// One value for each quantile and leaf.
     values: Vec<f32>,
@@ -25,17 +25,27 @@ pub struct Forest {
     categories: Vec<(u32, Vec<(f32, f32)>)>,
 }
 
-/// A node of a tree over values. A leaf is its own child, so that trees of different depth can be walked in step.
+/// Where a tree begins.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Flat {
-    /// Values up to this one go to the first child.
-    upper: f32,
-    /// The feature, with the highest bit set when missing values go to the first child; at a leaf its number.
-    feature: u32,
-    children: [u32; 2],
+struct Root {
+    node: u32,
+    leaf: u32,
+    depth: u32,
 }
 
-const MISSING_LEFT: u32 = 1 << 31;
+/// A node of a tree over values. A leaf is its own left child and sends everything there, so that trees of different
+/// depth can be walked in step. Small, so that a forest fits into the nearest cache.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Flat {
+    /// Values up to this one go to the left child.
+    upper: f32,
+    /// The feature, with the highest bit set when missing values go left; at a leaf its number in the tree.
+    feature: u16,
+    /// The left child's number in the tree; the right one is the next.
+    left: u16,
+}
+
+const MISSING_LEFT: u16 = 1 << 15;
 
 impl Forest {
     /// Fits a forest for the quantiles `taus`, which must rise and lie inside (0, 1). Rows whose target is not finite, or
@@ -123,24 +133,24 @@ impl Forest {
         out.copy_from_slice(&self.base[..width]);
         for group in self.trees.chunks(STRIDE) {
             // Independent walks side by side hide the time each waits for memory.
-            let mut at = [0u32; STRIDE];
+            let mut begins = [0; STRIDE];
             let mut deepest = 0;
-            for (at, &(begin, depth)) in at.iter_mut().zip(group) {
-                *at = begin;
-                deepest = deepest.max(depth);
+            for (begin, root) in begins.iter_mut().zip(group) {
+                *begin = root.node;
+                deepest = deepest.max(root.depth);
             }
+            let mut at = begins;
             for _ in 0..deepest {
-                for at in &mut at[..group.len()] {
-                    let node = &self.nodes[*at as usize];
-                    let feature = node.feature & !MISSING_LEFT;
-                    let value = row.get(feature as usize).copied().unwrap_or(f32::NAN);
-                    let left = value <= node.upper || (value.is_nan() && node.feature & MISSING_LEFT != 0);
-                    *at = node.children[usize::from(!left)];
+                for (at, begin) in at.iter_mut().zip(begins) {
+                    let node = self.nodes[*at as usize];
+                    let value = row.get((node.feature & !MISSING_LEFT) as usize).copied().unwrap_or(f32::NAN);
+                    let left = (value <= node.upper) | (value.is_nan() & (node.feature >= MISSING_LEFT));
+                    *at = begin + u32::from(node.left) + u32::from(!left);
                 }
             }
-            for &at in &at[..group.len()] {
-                let leaf = self.nodes[at as usize].feature as usize * self.base.len();
-                for (out, value) in out.iter_mut().zip(&self.values[leaf..]) {
+            for (at, root) in at.into_iter().zip(group) {
+                let leaf = root.leaf + u32::from(self.nodes[at as usize].feature & !MISSING_LEFT);
+                for (out, value) in out.iter_mut().zip(&self.values[leaf as usize * self.base.len()..]) {
                     *out += value;
                 }
             }
@@ -161,40 +171,37 @@ impl Forest {
 
     /// Appends a tree whose leaves have these values.
     fn push(&mut self, tree: &Tree, values: &[f32], binned: &Binned) {
-        let begin = self.nodes.len() as u32;
-        let first_leaf = (self.values.len() / self.base.len()) as u32;
+        let (node, leaf) = (self.nodes.len() as u32, (self.values.len() / self.base.len()) as u32);
         let mut depths = vec![0u32; tree.nodes.len()];
-        for (place, node) in (0..).zip(&tree.nodes) {
-            self.nodes.push(match *node {
+        for (place, of_tree) in tree.nodes.iter().enumerate() {
+            self.nodes.push(match *of_tree {
                 Node::Leaf(leaf) => {
-                    let itself = begin + place;
-                    Flat { upper: 0.0, feature: first_leaf + leaf, children: [itself, itself] }
+                    Flat { upper: f32::INFINITY, feature: leaf as u16 | MISSING_LEFT, left: place as u16 }
                 }
-                Node::Split { feature, bin, missing_left, children } => {
-                    for child in children {
-                        depths[child as usize] = depths[place as usize] + 1;
-                    }
+                Node::Split { feature, bin, missing_left, left } => {
+                    let depth = depths[place] + 1;
+                    depths[left as usize..left as usize + 2].fill(depth);
                     let upper = binned.columns[feature as usize].uppers[bin as usize - 1];
                     let mark = if missing_left { MISSING_LEFT } else { 0 };
-                    Flat { upper, feature: feature | mark, children: children.map(|child| begin + child) }
+                    Flat { upper, feature: feature as u16 | mark, left: left as u16 }
                 }
             });
         }
-        self.trees.push((begin, depths.into_iter().max().unwrap_or(0)));
+        self.trees.push(Root { node, leaf, depth: depths.into_iter().max().unwrap_or(0) });
         self.values.extend(values);
     }
 
     /// Forgets all trees after the first `keep`.
     fn truncate(&mut self, keep: usize) {
-        let Some(&(begin, _)) = self.trees.get(keep) else { return };
+        let Some(root) = self.trees.get(keep) else { return };
+        self.nodes.truncate(root.node as usize);
+        self.values.truncate(root.leaf as usize * self.base.len());
         self.trees.truncate(keep);
-        self.nodes.truncate(begin as usize);
-        let leaves =
-            self.nodes.iter().enumerate().filter(|(at, node)| node.children[0] as usize == *at).count();
-        self.values.truncate(leaves * self.base.len());
     }
 }
 
+/// Fewest rows that give a leaf its values without those that chose it.
+const HONEST_ROWS_MIN: usize = 10;
 /// Trees walked side by side in prediction.
 const STRIDE: usize = 8;
 /// Largest target: beyond it sums would leave the range of the type.
@@ -207,6 +214,9 @@ fn check(matrix: &Matrix, targets: &[f32], weights: Option<&[f32]>, taus: &[f64]
     }
     if let Some(weights) = weights.filter(|weights| weights.len() != targets.len()) {
         return unsuitable(format!("{} weights for {} targets", weights.len(), targets.len()));
+    }
+    if matrix.width() >= usize::from(MISSING_LEFT) {
+        return unsuitable(format!("{} features are too many", matrix.width()));
     }
     if targets.len() >= 1 << 28 {
         return unsuitable(format!("{} rows are too many", targets.len()));
@@ -310,14 +320,18 @@ impl<'a> Boosting<'a> {
         for _ in 0..params.rounds {
             let features = draw(self.binned.columns.len(), params.columns, &mut rng);
             grower.rows.clear();
-            grower.rows.extend(self.fitted.iter().filter(|_| params.rows >= 1.0 || rng.f32() < params.rows));
+            grower.others.clear();
+            for run in self.fitted.chunks(params.run.max(1)) {
+                let drawn = params.rows >= 1.0 || rng.f32() < params.rows;
+                if drawn { &mut grower.rows } else { &mut grower.others }.extend_from_slice(run);
+            }
             self.set_gradients(&grower.rows);
             let tree = grower.grow(&self.gradients, &features, &gain, pace)?;
             if tree.leaves.len() < 2 && params.rows >= 1.0 && params.columns >= 1.0 {
                 break;
             }
-            self.set_leaf_values(&tree, &grower.rows, params);
-            self.add(&tree);
+            self.set_leaf_values(&tree, &grower, params);
+            self.add(&tree, &grower);
             self.forest.push(&tree, &self.leaf_values, self.binned);
             if !self.judged.is_empty() {
                 let loss = self.loss();
@@ -331,6 +345,8 @@ impl<'a> Boosting<'a> {
         if !self.judged.is_empty() {
             self.forest.truncate(best_len);
         }
+        // Trees that are walked side by side should be of one depth.
+        self.forest.trees.sort_by_key(|root| root.depth);
         Ok(())
     }
 
@@ -344,16 +360,17 @@ impl<'a> Boosting<'a> {
     }
 
     /// Each leaf's values: the quantiles of what is left over in it, shrunk where it has few rows.
-    fn set_leaf_values(&mut self, tree: &Tree, rows: &[u32], params: &Params) {
+    fn set_leaf_values(&mut self, tree: &Tree, grower: &Grower, params: &Params) {
         let width = self.forest.taus.len();
         self.leaf_values.clear();
-        for &(begin, end) in &tree.leaves {
-            let rows = &rows[begin..end];
-            let shrunk =
-                params.learning_rate * rows.len() as f32 / (rows.len() as f32 + params.lambda.max(0.0));
+        for leaf in &tree.leaves {
+            let (chosen, others) = (&grower.rows[leaf.rows.clone()], &grower.others[leaf.others.clone()]);
+            let chosen = if others.len() < HONEST_ROWS_MIN { chosen } else { &[] };
+            let rows = (chosen.len() + others.len()) as f32;
+            let shrunk = params.learning_rate * rows / (rows + params.lambda.max(0.0));
             for (place, &tau) in self.forest.taus.iter().enumerate() {
                 self.scratch.clear();
-                self.scratch.extend(rows.iter().map(|&row| {
+                self.scratch.extend(chosen.iter().chain(others).map(|&row| {
                     let row = row as usize;
                     Weighted::new(self.targets[row] - self.answers[row * width + place], self.weights[row])
                 }));
@@ -364,15 +381,21 @@ impl<'a> Boosting<'a> {
     }
 
     /// Adds the values of a tree's leaves to the answers.
-    fn add(&mut self, tree: &Tree) {
+    fn add(&mut self, tree: &Tree, grower: &Grower) {
         let width = self.forest.taus.len();
-        for &row in self.fitted.iter().chain(self.judged) {
-            let row = row as usize;
-            let leaf = tree.leaf(self.binned, row);
-            let values = &self.leaf_values[leaf * width..(leaf + 1) * width];
-            for (answer, value) in self.answers[row * width..].iter_mut().zip(values) {
+        let mut add = |row: u32, values: &[f32]| {
+            let row = row as usize * width;
+            for (answer, value) in self.answers[row..row + width].iter_mut().zip(values) {
                 *answer += value;
             }
+        };
+        for (leaf, values) in tree.leaves.iter().zip(self.leaf_values.chunks(width)) {
+            grower.rows[leaf.rows.clone()].iter().for_each(|&row| add(row, values));
+            grower.others[leaf.others.clone()].iter().for_each(|&row| add(row, values));
+        }
+        for &row in self.judged {
+            let leaf = tree.leaf(self.binned, row as usize);
+            add(row, &self.leaf_values[leaf * width..(leaf + 1) * width]);
         }
     }
 
@@ -429,7 +452,7 @@ impl Lanes {
             lanes[lane] += part * (tau - above);
         }
         lanes[WEIGHT] = self.unit;
-        lanes.map(|lane| (lane * weight).round_ties_even() as i32)
+        lanes.map(|lane| (lane * weight) as i32)
     }
 }
 

@@ -3,6 +3,8 @@
 //! A row carries [`LANES`] whole numbers: gradients of up to three groups of quantiles and its weight. The histogram of a
 //! node's larger child is its own less that of the smaller one, which is exact in whole numbers.
 
+use std::ops::Range;
+
 use super::Params;
 use super::binned::{Binned, MISSING};
 use crate::models::{FitError, Pace};
@@ -12,23 +14,34 @@ pub(super) const LANES: usize = 4;
 /// Place of the weight.
 pub(super) const WEIGHT: usize = LANES - 1;
 
+/// Most leaves of a tree.
+const LEAVES_MAX: usize = 1 << 13;
+
 /// Sums over a set of rows.
 pub(super) type Sums = [i32; LANES];
 
 /// A node of a tree over bins.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Node {
-    /// Rows whose bin is at most `bin` go to the first child; missing ones where `missing_left` says.
-    Split { feature: u32, bin: u8, missing_left: bool, children: [u32; 2] },
+    /// Rows whose bin is at most `bin` go to the left child, the others to the one after it; missing ones where
+    /// `missing_left` says.
+    Split { feature: u32, bin: u8, missing_left: bool, left: u32 },
     /// The number of the leaf.
     Leaf(u32),
 }
 
-/// A grown tree, and the rows of each leaf as a range of [`Grower::rows`].
+/// A grown tree.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     pub(super) nodes: Vec<Node>,
-    pub(super) leaves: Vec<(usize, usize)>,
+    pub(super) leaves: Vec<Leaf>,
+}
+
+/// The rows of a leaf, as ranges of [`Grower::rows`] and [`Grower::others`].
+#[derive(Clone, Debug)]
+pub(super) struct Leaf {
+    pub(super) rows: Range<usize>,
+    pub(super) others: Range<usize>,
 }
 
 impl Tree {
@@ -38,10 +51,10 @@ impl Tree {
         loop {
             match self.nodes[at] {
                 Node::Leaf(leaf) => return leaf as usize,
-                Node::Split { feature, bin, missing_left, children } => {
+                Node::Split { feature, bin, missing_left, left } => {
                     let of_row = binned.columns[feature as usize].bins[row];
-                    let left = if of_row == MISSING { missing_left } else { of_row <= bin };
-                    at = children[usize::from(!left)] as usize;
+                    let goes_left = if of_row == MISSING { missing_left } else { of_row <= bin };
+                    at = left as usize + usize::from(!goes_left);
                 }
             }
         }
@@ -85,7 +98,7 @@ struct Split {
 #[derive(Debug)]
 struct Open {
     node: usize,
-    rows: (usize, usize),
+    leaf: Leaf,
     sums: Sums,
     histogram: Option<usize>,
     split: Option<Split>,
@@ -98,6 +111,8 @@ pub(super) struct Grower<'a> {
     leaves: usize,
     /// The rows of the tree, those of a leaf side by side once it is grown.
     pub(super) rows: Vec<u32>,
+    /// Rows that have no say in the structure, brought to their leaves in the same way.
+    pub(super) others: Vec<u32>,
     spare: Vec<u32>,
     gathered: Vec<Sums>,
     /// Histograms of one node each: the bins of all features side by side.
@@ -115,8 +130,9 @@ impl<'a> Grower<'a> {
         }
         Grower {
             binned,
-            leaves: params.leaves.clamp(2, 1 << 16),
+            leaves: params.leaves.clamp(2, LEAVES_MAX),
             rows: Vec::new(),
+            others: Vec::new(),
             spare: Vec::new(),
             gathered: Vec::new(),
             histograms: Vec::new(),
@@ -138,11 +154,11 @@ impl<'a> Grower<'a> {
     ) -> Result<Tree, FitError> {
         self.free = (0..self.histograms.len()).collect();
         let mut tree = Tree { nodes: vec![Node::Leaf(0)], leaves: Vec::new() };
-        let all = (0, self.rows.len());
+        let all = Leaf { rows: 0..self.rows.len(), others: 0..self.others.len() };
         let sums = self.rows.iter().fold([0; LANES], |sums, &row| plus(sums, gradients[row as usize]));
-        let mut root = Open { node: 0, rows: all, sums, histogram: None, split: None };
+        let mut root = Open { node: 0, leaf: all, sums, histogram: None, split: None };
         if sums[WEIGHT] >= 2 * gain.weight_min {
-            let histogram = self.histogram(all, gradients, features);
+            let histogram = self.histogram(0..self.rows.len(), gradients, features);
             root.histogram = Some(histogram);
             root.split = self.best_split(histogram, sums, features, gain);
         }
@@ -154,15 +170,14 @@ impl<'a> Grower<'a> {
             let [left, right] = self.divide(&parent, split, gradients, features, gain);
             let first = tree.nodes.len() as u32;
             let Split { feature, bin, missing_left, .. } = split;
-            tree.nodes[parent.node] =
-                Node::Split { feature, bin, missing_left, children: [first, first + 1] };
+            tree.nodes[parent.node] = Node::Split { feature, bin, missing_left, left: first };
             tree.nodes.extend([Node::Leaf(0), Node::Leaf(0)]);
             open.push(Open { node: first as usize, ..left });
             open.push(Open { node: first as usize + 1, ..right });
         }
-        for leaf in &open {
-            tree.nodes[leaf.node] = Node::Leaf(tree.leaves.len() as u32);
-            tree.leaves.push(leaf.rows);
+        for open in open {
+            tree.nodes[open.node] = Node::Leaf(tree.leaves.len() as u32);
+            tree.leaves.push(open.leaf);
         }
         Ok(tree)
     }
@@ -176,17 +191,27 @@ impl<'a> Grower<'a> {
         features: &[u32],
         gain: &Gain,
     ) -> [Open; 2] {
-        let (begin, end) = parent.rows;
-        let middle = begin + self.partition(parent.rows, &split);
-        let open = |rows, sums| Open { node: 0, rows, sums, histogram: None, split: None };
-        let mut children =
-            [open((begin, middle), split.left), open((middle, end), minus(parent.sums, split.left))];
+        let bins = &self.binned.columns[split.feature as usize].bins;
+        let Leaf { rows, others } = &parent.leaf;
+        let middle = rows.start + partition(&mut self.rows[rows.clone()], bins, &split, &mut self.spare);
+        let bound = others.start + partition(&mut self.others[others.clone()], bins, &split, &mut self.spare);
+        let open = |rows, others, sums| Open {
+            node: 0,
+            leaf: Leaf { rows, others },
+            sums,
+            histogram: None,
+            split: None,
+        };
+        let mut children = [
+            open(rows.start..middle, others.start..bound, split.left),
+            open(middle..rows.end, bound..others.end, minus(parent.sums, split.left)),
+        ];
         let splittable = |child: &Open| child.sums[WEIGHT] >= 2 * gain.weight_min;
         let Some(histogram) = parent.histogram else { return children };
         if children.iter().any(splittable) {
-            let small = usize::from(end - middle < middle - begin);
+            let small = usize::from(rows.end - middle < middle - rows.start);
             let large = 1 - small;
-            let fresh = self.histogram(children[small].rows, gradients, features);
+            let fresh = self.histogram(children[small].leaf.rows.clone(), gradients, features);
             children[small].histogram = Some(fresh);
             if splittable(&children[large]) {
                 self.subtract(histogram, fresh, features);
@@ -212,12 +237,12 @@ impl<'a> Grower<'a> {
     }
 
     /// Sums the gradients of a node's rows by feature and bin.
-    fn histogram(&mut self, (begin, end): (usize, usize), gradients: &[Sums], features: &[u32]) -> usize {
+    fn histogram(&mut self, rows: Range<usize>, gradients: &[Sums], features: &[u32]) -> usize {
         let place = self.free.pop().unwrap_or_else(|| {
             self.histograms.push(vec![[0; LANES]; self.begins[self.begins.len() - 1]]);
             self.histograms.len() - 1
         });
-        let rows = &self.rows[begin..end];
+        let rows = &self.rows[rows];
         self.gathered.clear();
         self.gathered.extend(rows.iter().map(|&row| gradients[row as usize]));
         for &feature in features {
@@ -280,25 +305,26 @@ impl<'a> Grower<'a> {
         }
         best
     }
+}
 
-    /// Brings the rows that go left before those that go right, each in their order; says how many go left.
-    fn partition(&mut self, (begin, end): (usize, usize), split: &Split) -> usize {
-        let bins = &self.binned.columns[split.feature as usize].bins;
-        self.spare.resize(self.rows.len(), 0);
-        let (mut lefts, mut rights) = (0, 0);
-        let rows = &mut self.rows[begin..end];
-        for from in 0..rows.len() {
-            let row = rows[from];
-            let bin = bins[row as usize];
-            let left = if bin == MISSING { split.missing_left } else { bin <= split.bin };
-            rows[lefts] = row;
-            self.spare[rights] = row;
-            lefts += usize::from(left);
-            rights += usize::from(!left);
-        }
-        rows[lefts..].copy_from_slice(&self.spare[..rights]);
-        lefts
+/// Brings the rows that go left before those that go right, each in their order; says how many go left.
+fn partition(rows: &mut [u32], bins: &[u8], split: &Split, spare: &mut Vec<u32>) -> usize {
+    if spare.len() < rows.len() {
+        spare.resize(rows.len(), 0);
     }
+    let (mut lefts, mut rights) = (0, 0);
+    // Without branches, which would be guessed wrong half of the time.
+    for from in 0..rows.len() {
+        let row = rows[from];
+        let bin = bins[row as usize];
+        let left = (bin <= split.bin) & (bin != MISSING) | (bin == MISSING) & split.missing_left;
+        rows[lefts] = row;
+        spare[rights] = row;
+        lefts += usize::from(left);
+        rights += usize::from(!left);
+    }
+    rows[lefts..].copy_from_slice(&spare[..rights]);
+    lefts
 }
 
 fn best(open: &[Open]) -> Option<(usize, Split)> {

@@ -1,6 +1,7 @@
 //! What the forecaster does, through its public face, on series from seeds.
 
 mod calibration;
+mod effects;
 mod robustness;
 mod seasons;
 mod support;

@@ -13,9 +13,10 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use super::core::{Core, tree};
 use super::signals::{Leader, Signals};
 use super::{CgroupError, Controller, io_error};
-use crate::face::Usage;
+use crate::face::{Traffic, Usage};
 use crate::name::InstanceName;
 use crate::procfs::Stat;
+use crate::traffic;
 
 /// The group of one instance: the core that freezes and kills, and version 1 groups that count and limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +103,9 @@ impl Group {
             cpu_time: self.cpu_time()?.unwrap_or_else(|| stats.iter().map(Stat::cpu_time).sum()),
             memory_bytes: self.memory_bytes().unwrap_or_else(|| stats.iter().map(Stat::resident_bytes).sum()),
             processes: u32::try_from(members.len()).unwrap_or(u32::MAX),
+            disk: self.disk().or_else(|| traffic::disk_of(&members)),
+            network: members.first().and_then(|pid| traffic::network_of(*pid)),
+            instructions: None,
         })
     }
 
@@ -163,6 +167,12 @@ impl Group {
         }
         let Some(dir) = self.others.get(&Controller::Cpuacct) else { return Ok(None) };
         Ok(number(&dir.join("cpuacct.usage")).map(Duration::from_nanos))
+    }
+
+    /// The group's own count where it has one; it includes processes that have ended.
+    fn disk(&self) -> Option<Traffic> {
+        let Core::V2(dir) = &self.core else { return None };
+        traffic::io_stat(&fs::read_to_string(dir.join("io.stat")).ok()?)
     }
 
     fn memory_bytes(&self) -> Option<u64> {

@@ -12,7 +12,9 @@ use super::blocking;
 use super::exit::ExitWatch;
 use super::record::Record;
 use super::table::Table;
-use crate::face::{ExitReason, InstanceInfo, ProviderEvent};
+use crate::cgroup::CgroupError;
+use crate::face::{ExitReason, InstanceInfo, ProviderEvent, Usage};
+use crate::perf::Instructions;
 
 /// One instance that runs.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(super) struct Instance {
     end_by: OnceLock<Instant>,
     ended: watch::Receiver<Option<Ended>>,
     watcher: OnceLock<AbortHandle>,
+    /// Opened when usage is asked for the first time; empty where instructions cannot be counted.
+    instructions: OnceLock<Option<Instructions>>,
 }
 
 /// An instance has ended and been cleared away.
@@ -49,12 +53,21 @@ impl Instance {
             end_by: OnceLock::new(),
             ended,
             watcher: OnceLock::new(),
+            instructions: OnceLock::new(),
             record,
         });
         table.insert(&instance);
         let watcher = tokio::spawn(watch_over(Arc::clone(table), Arc::clone(&instance), exit, ended_sender));
         let _ = instance.watcher.set(watcher.abort_handle());
         instance
+    }
+
+    /// What it has used. Reads files, so it blocks.
+    pub(super) fn usage(&self) -> Result<Usage, CgroupError> {
+        let group = &self.record.group;
+        let counters = self.instructions.get_or_init(|| Instructions::of(&group.members()));
+        let instructions = counters.as_ref().and_then(Instructions::count);
+        Ok(Usage { instructions, ..group.usage()? })
     }
 
     pub(super) fn info(&self) -> InstanceInfo {

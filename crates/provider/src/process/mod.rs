@@ -128,7 +128,7 @@ impl Provider for ProcessProvider {
 
     async fn usage(&self, name: &InstanceName) -> Result<Usage, ProviderError> {
         let instance = self.table.find(name).ok_or_else(|| ProviderError::Unknown(name.clone()))?;
-        let read = blocking(move || instance.record.group.usage()).await;
+        let read = blocking(move || instance.usage()).await;
         read.map_err(|source| ProviderError::Cgroup { step: "read the usage of the instance", source })
     }
 

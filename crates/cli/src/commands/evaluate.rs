@@ -1,0 +1,352 @@
+//! `foreshadow evaluate`: how every model would have done on a recorded series, by rolling-origin evaluation.
+//!
+//! Each model forecasts from the same moments, fitted to what was known then, and is scored on what came. Processor time is
+//! that of this one thread.
+
+mod page;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use forecast::covariates::Covariates;
+use forecast::evaluate::{Plan, Scores, evaluate, origins};
+use forecast::grid::Grid;
+use forecast::models::{History, Kind};
+use forecast::trace::{Options, Series};
+use forecast::{Config, Forecaster, HORIZON_STEPS_MAX};
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::forecast::{Zone, zone};
+use crate::failure::{Failure, OrFail};
+use crate::output;
+use crate::trace_file::{self, Clock};
+use crate::values::{self, Quantiles};
+
+/// Options of `evaluate`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct EvaluateArgs {
+    /// CSV or gzip CSV with a `timestamp` column; `-` reads standard input
+    file: PathBuf,
+    /// Column to evaluate on. Default: the first that is not `timestamp` or `series`
+    #[arg(long)]
+    column: Option<String>,
+    /// The series, when the file has a `series` column. Default: all of them
+    #[arg(long)]
+    series: Option<String>,
+    /// At most so many series, spread evenly over the file
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    series_max: u16,
+    /// Models to evaluate, comma-separated. Default: all
+    #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
+    models: Vec<Kind>,
+    /// How far ahead
+    #[arg(long, default_value = "1d", value_parser = values::duration)]
+    horizon: Duration,
+    /// From how many moments, spread over the second half of the series
+    #[arg(long, default_value_t = 7, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    origins: u16,
+    /// Quantiles whose pinball loss is averaged; 0.05, 0.5 and 0.95 are always asked for
+    #[arg(long, default_value = "0.05,0.5,0.9,0.95", value_parser = values::quantiles)]
+    quantiles: Quantiles,
+    /// Time zone of the people behind the demand, such as Europe/Berlin; `none` uses no calendar
+    #[arg(long, value_parser = zone)]
+    time_zone: Option<Zone>,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Also write a self-contained HTML page with plots
+    #[arg(long, value_name = "FILE.html")]
+    plot: Option<PathBuf>,
+}
+
+/// What `evaluate` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For reading
+    Table,
+    /// One row for each series and model
+    Csv,
+    /// The same, as JSON
+    Json,
+}
+
+/// All models on one series.
+struct Evaluated {
+    series: String,
+    grid: Grid,
+    values: Vec<f32>,
+    horizon: usize,
+    quantiles: Vec<f64>,
+    scores: Vec<Scores>,
+}
+
+/// One series and model, as it is written for machines.
+#[derive(Serialize)]
+struct Line<'a> {
+    series: &'a str,
+    model: &'a str,
+    pinball: Option<f64>,
+    pinball_of_naive: Option<f64>,
+    mase: Option<f64>,
+    mae: Option<f64>,
+    rmse: Option<f64>,
+    coverage_90: Option<f64>,
+    below_95: Option<f64>,
+    fit_seconds: f64,
+    forecast_seconds: f64,
+    scored: usize,
+    refused: Option<String>,
+}
+
+/// Reads, evaluates, prints.
+pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
+    let options = Options { column: args.column.clone(), series: args.series.clone(), ..Options::default() };
+    let file = trace_file::read(&args.file, &options)?;
+    let zone = match &args.time_zone {
+        Some(Zone(zone)) => zone.clone(),
+        None => (file.clock == Clock::Iso).then_some(TimeZone::UTC),
+    };
+    let kinds = if args.models.is_empty() { Kind::ALL } else { &args.models };
+    let step = file.trace.step;
+    let all = &file.trace.series;
+    let every = all.len().div_ceil(usize::from(args.series_max)).max(1);
+    let mut evaluated = Vec::new();
+    for series in all.iter().step_by(every) {
+        match prepare(series, step, zone.clone(), args) {
+            Some(mut one) => {
+                judge(&mut one, kinds, args);
+                evaluated.push(one);
+            }
+            None => output::say(&format!(
+                "left out {}: {} rows are too few for a horizon of {}",
+                series.name.as_deref().unwrap_or("the series"),
+                series.points.len(),
+                humantime::format_duration(args.horizon)
+            )),
+        }
+    }
+    if evaluated.is_empty() {
+        return Err(Failure::usage(format!(
+            "{} has no series that is long enough; give a shorter --horizon",
+            args.file.display()
+        )));
+    }
+    match args.format {
+        Format::Table => print_table(&evaluated, kinds)?,
+        Format::Csv => print_csv(&evaluated)?,
+        Format::Json => {
+            let text = serde_json::to_string_pretty(&lines(&evaluated)).or_failed("cannot write JSON")?;
+            output::print(&(text + "\n"))?;
+        }
+    }
+    if let Some(path) = &args.plot {
+        page::build(&file.trace.column, &evaluated, kinds)
+            .write(path)
+            .or_failed(format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The series on its grid; `None` when it is too short to be evaluated.
+fn prepare(
+    series: &Series,
+    step: Duration,
+    zone: Option<TimeZone>,
+    args: &EvaluateArgs,
+) -> Option<Evaluated> {
+    let horizon = usize::try_from(args.horizon.as_millis().div_ceil(step.as_millis().max(1))).ok()?;
+    let points = series.on_grid(step);
+    let grid = Grid { origin: points.first()?.0, step, zone };
+    let mut values = Vec::new();
+    for (at, value) in points {
+        let slot = usize::try_from(grid.step_of(at)?).ok().filter(|&slot| slot <= VALUES_MAX)?;
+        values.resize(slot, f32::NAN);
+        values.push(value.map_or(f32::NAN, |value| value as f32));
+    }
+    let mut quantiles = args.quantiles.0.clone();
+    for needed in [0.05, 0.5, 0.95] {
+        if !quantiles.contains(&needed) {
+            quantiles.push(needed);
+        }
+    }
+    quantiles.sort_by(f64::total_cmp);
+    (horizon <= HORIZON_STEPS_MAX && values.len() >= 3 * horizon.max(8)).then(|| Evaluated {
+        series: series.name.clone().unwrap_or_default(),
+        grid,
+        values,
+        horizon,
+        quantiles,
+        scores: Vec::new(),
+    })
+}
+
+/// Runs every model over one series.
+fn judge(one: &mut Evaluated, kinds: &[Kind], args: &EvaluateArgs) {
+    let first = one.values.len() / 2;
+    let plan = Plan {
+        origins: origins(one.values.len(), first, one.horizon, usize::from(args.origins)),
+        horizon: one.horizon,
+        quantiles: one.quantiles.clone(),
+    };
+    let seasons = seasons(one, first);
+    let covariates = Covariates::default();
+    let history = History {
+        grid: &one.grid,
+        first: 0,
+        values: &one.values,
+        seasons: &seasons,
+        covariates: &covariates,
+        horizon: one.horizon,
+        non_negative: true,
+    };
+    let bar = output::progress(kinds.len() as u64, "{bar:30} {pos}/{len} {msg}");
+    for &kind in kinds {
+        bar.set_message(format!("{} {}", one.series, kind.name()));
+        one.scores.push(evaluate(kind, &history, &plan, &mut cpu_time));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+}
+
+/// Seasons as they are seen before the first origin.
+fn seasons(one: &Evaluated, until: usize) -> Vec<usize> {
+    let mut config = Config::new(one.grid.step);
+    config.time_zone = one.grid.zone.clone();
+    let Ok(mut forecaster) = Forecaster::new(config) else { return Vec::new() };
+    for (i, &value) in one.values[..until].iter().enumerate() {
+        if forecaster.observe(one.grid.begins_at(i as u64), Some(f64::from(value))).is_err() {
+            return Vec::new();
+        }
+    }
+    forecaster.seasons().iter().map(|season| season.period).collect()
+}
+
+fn lines(evaluated: &[Evaluated]) -> Vec<Line<'_>> {
+    let number = |value: f64| value.is_finite().then_some(value);
+    let line = |series, scores| {
+        let scores: &Scores = scores;
+        Line {
+            series,
+            model: &scores.model,
+            pinball: number(scores.wpl),
+            pinball_of_naive: number(scores.wpl / scores.naive_wpl),
+            mase: number(scores.mase),
+            mae: number(scores.mae),
+            rmse: number(scores.rmse),
+            coverage_90: number(scores.coverage),
+            below_95: number(scores.upper_coverage),
+            fit_seconds: scores.fit_time.as_secs_f64(),
+            forecast_seconds: scores.forecast_time.as_secs_f64(),
+            scored: scores.scored,
+            refused: scores.refused.as_ref().map(|(times, why)| format!("{times} times: {why}")),
+        }
+    };
+    evaluated.iter().flat_map(|one| one.scores.iter().map(move |scores| line(&*one.series, scores))).collect()
+}
+
+fn print_csv(evaluated: &[Evaluated]) -> Result<(), Failure> {
+    let mut writer = csv::Writer::from_writer(output::stdout());
+    for line in lines(evaluated) {
+        writer.serialize(line).or_failed("cannot write CSV")?;
+    }
+    Ok(writer.flush()?)
+}
+
+/// Means over all series: ratios as geometric means, shares as plain ones.
+pub(super) struct Mean {
+    pub(super) kind: Kind,
+    pub(super) ratio: f64,
+    pub(super) worst: f64,
+    pub(super) mase: f64,
+    pub(super) coverage: f64,
+    pub(super) upper: f64,
+    pub(super) fit: f64,
+    pub(super) forecast: f64,
+    pub(super) refused: usize,
+}
+
+fn means(evaluated: &[Evaluated], kinds: &[Kind]) -> Vec<Mean> {
+    let mean = |kind: &Kind| {
+        let of: Vec<&Scores> =
+            evaluated.iter().flat_map(|one| &one.scores).filter(|s| s.model == kind.name()).collect();
+        let scored: Vec<&&Scores> = of.iter().filter(|s| s.wpl.is_finite() && s.naive_wpl > 0.0).collect();
+        let average = |number: &dyn Fn(&Scores) -> f64| {
+            let finite: Vec<f64> = scored.iter().map(|s| number(s)).filter(|x| x.is_finite()).collect();
+            finite.iter().sum::<f64>() / finite.len() as f64
+        };
+        let ratio = |s: &Scores| (s.wpl / s.naive_wpl).max(1e-3);
+        let seconds = |time: &dyn Fn(&Scores) -> Duration| {
+            of.iter().map(|s| time(s).as_secs_f64() / s.forecasts.len().max(1) as f64).sum::<f64>()
+                / of.len() as f64
+        };
+        Mean {
+            kind: *kind,
+            ratio: average(&|s| ratio(s).ln()).exp(),
+            worst: scored.iter().map(|s| ratio(s)).fold(f64::NAN, f64::max),
+            mase: average(&|s| s.mase),
+            coverage: average(&|s| s.coverage),
+            upper: average(&|s| s.upper_coverage),
+            fit: seconds(&|s| s.fit_time),
+            forecast: seconds(&|s| s.forecast_time),
+            refused: of.iter().filter(|s| s.refused.is_some()).count(),
+        }
+    };
+    let mut means: Vec<Mean> = kinds.iter().map(mean).collect();
+    means.sort_by(|a, b| a.ratio.total_cmp(&b.ratio));
+    means
+}
+
+fn print_table(evaluated: &[Evaluated], kinds: &[Kind]) -> Result<(), Failure> {
+    let mut out = output::stdout();
+    let one = &evaluated[0];
+    writeln!(
+        out,
+        "{} series, {} ahead, {} origins each. pinball: loss of that of the same time last week (or day), smaller is better.\n",
+        evaluated.len(),
+        humantime::format_duration(one.grid.step * u32::try_from(one.horizon).unwrap_or(u32::MAX)),
+        one.scores.first().map_or(0, |scores| scores.forecasts.len()),
+    )?;
+    let header = ["model", "pinball", "worst", "MASE", "in 90 %", "< 0.95", "fit ms", "ask ms"];
+    let mut table = output::table(&header);
+    for mean in means(evaluated, kinds) {
+        let shown = |value: f64| if value.is_finite() { format!("{value:.3}") } else { "-".to_owned() };
+        let name = match mean.refused {
+            0 => mean.kind.name().to_owned(),
+            refused => format!("{} ({refused} refused)", mean.kind.name()),
+        };
+        output::row(
+            &mut table,
+            &[
+                name,
+                shown(mean.ratio),
+                shown(mean.worst),
+                shown(mean.mase),
+                shown(mean.coverage),
+                shown(mean.upper),
+                format!("{:.1}", mean.fit * 1e3),
+                format!("{:.2}", mean.forecast * 1e3),
+            ],
+        );
+    }
+    writeln!(out, "{table}")?;
+    for one in evaluated {
+        for scores in &one.scores {
+            if let Some((times, why)) = &scores.refused {
+                writeln!(out, "{} {}: no forecast at {times} origins, {why}", one.series, scores.model)?;
+            }
+        }
+    }
+    Ok(out.flush()?)
+}
+
+/// What this thread has computed so far, where the system tells (Linux); zero elsewhere.
+fn cpu_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0))
+}
+
+/// Longer series are not evaluated.
+const VALUES_MAX: usize = 20_000_000;

@@ -1,0 +1,185 @@
+//! Model versions as text for people.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use forecast::Timestamp;
+
+use crate::output;
+
+/// One line for each version.
+pub(super) fn list(models: &api::Models) -> String {
+    if models.models.is_empty() {
+        return "no model versions\n".to_owned();
+    }
+    let header =
+        ["workload", "model", "ver", "state", "trained", "data", "pinball", "cov90", "skill", "size"];
+    let mut table = output::table(&header);
+    for model in &models.models {
+        output::row(&mut table, &cells(model));
+    }
+    format!("{table}\n")
+}
+
+fn cells(model: &api::Model) -> [String; 10] {
+    let data = format!("{} – {}", day(model.data_from_ms), day(model.data_to_ms));
+    [
+        model.workload.clone(),
+        model.model.clone(),
+        model.id.to_string(),
+        state(model.state).to_owned(),
+        minute(model.trained_at_ms),
+        data,
+        score(&model.scores, &["pinball"]),
+        score(&model.scores, &["coverage_90", "coverage"]),
+        score(&model.scores, &["skill"]),
+        size(model.size_bytes),
+    ]
+}
+
+/// Everything about one version.
+pub(super) fn detail(detail: &api::ModelDetail) -> String {
+    let model = &detail.summary;
+    let mut text = String::new();
+    let since = Timestamp::from_millis(detail.since_ms);
+    let _ = writeln!(text, "version {}: {} of {}", model.id, model.model, model.workload);
+    let _ = writeln!(text, "{} since {since}: {}", state(model.state), detail.why);
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "  {name:<14} {value}");
+    };
+    let number = |id: Option<u64>| id.map_or("none".to_owned(), |id| format!("version {id}"));
+    let at = |ms: i64| Timestamp::from_millis(ms).to_string();
+    line("trained", at(model.trained_at_ms));
+    line("on data", format!("{} to {}", at(model.data_from_ms), at(model.data_to_ms)));
+    line("by", format!("foreshadow {}", detail.code_version));
+    line("parent", number(detail.parent));
+    line("replaced", number(detail.replaced));
+    if let Some(id) = detail.imported_from {
+        line("imported", format!("was version {id} where it was exported"));
+    }
+    line("size", format!("{} bytes", output::grouped(model.size_bytes)));
+    line("sha256", detail.sha256.clone());
+    if !detail.features.is_empty() {
+        line("features", detail.features.join(", "));
+    }
+    if !model.scores.is_empty() {
+        let _ = writeln!(text, "\nscores");
+        for (name, value) in &model.scores {
+            let _ = writeln!(text, "  {name:<14} {}", precise(*value));
+        }
+    }
+    if let Some(trial) = &detail.trial {
+        let _ = writeln!(text, "\ncompared with version {}", trial.against);
+        let _ = writeln!(
+            text,
+            "  {} loss {} against {}, a gain of {:.2} % (standard error {:.2} %)",
+            trial.loss,
+            precise(trial.challenger_loss),
+            precise(trial.champion_loss),
+            trial.gain * 100.0,
+            trial.gain_error * 100.0
+        );
+        let _ =
+            writeln!(text, "  on {} outcomes, {} to {}", trial.outcomes, at(trial.from_ms), at(trial.to_ms));
+    }
+    text
+}
+
+/// After a promotion or a roll-back.
+pub(super) fn in_charge(detail: &api::ModelDetail) -> String {
+    let model = &detail.summary;
+    format!("{}: version {} is the {} champion\n", model.workload, model.id, model.model)
+}
+
+/// The file that a version is exported to.
+pub(super) fn file_name(model: &api::Model) -> String {
+    let plain = |name: &str| -> String {
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect()
+    };
+    format!("{}-{}-{}.fsmodel", plain(&model.workload), plain(&model.model), model.id)
+}
+
+fn state(state: api::ModelState) -> &'static str {
+    match state {
+        api::ModelState::Challenger => "challenger",
+        api::ModelState::Champion => "champion",
+        api::ModelState::Retired => "retired",
+    }
+}
+
+fn score(scores: &BTreeMap<String, f64>, names: &[&str]) -> String {
+    names.iter().find_map(|name| scores.get(*name)).map_or("-".to_owned(), |value| precise(*value))
+}
+
+/// Three digits that matter.
+fn precise(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        size if size >= 0.001 || size == 0.0 => format!("{value:.3}"),
+        _ => format!("{value:.1e}"),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{:.0} kiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}
+
+/// `11-25 21:30`, in UTC: the year shows in `models show`.
+fn minute(ms: i64) -> String {
+    Timestamp::from_millis(ms).to_string().get(5..16).unwrap_or("?").replace('T', " ")
+}
+
+fn day(ms: i64) -> String {
+    Timestamp::from_millis(ms).to_string().get(5..10).unwrap_or("?").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> api::Model {
+        api::Model {
+            id: 17,
+            workload: "web".into(),
+            model: "gbdt".into(),
+            state: api::ModelState::Champion,
+            trained_at_ms: 1_764_106_200_000,
+            data_from_ms: 1_761_686_400_000,
+            data_to_ms: 1_764_105_600_000,
+            scores: BTreeMap::from([("pinball".to_owned(), 0.12345), ("skill".to_owned(), 0.31)]),
+            size_bytes: 345_678,
+        }
+    }
+
+    #[test]
+    fn a_version_is_one_line_of_at_most_eighty_columns() {
+        let text = list(&api::Models { models: vec![model()] });
+        let row = text.lines().last().unwrap();
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        for part in ["web", "gbdt", "17", "champion", "11-25", "0.123", "0.310", "338 kiB"] {
+            assert!(text.contains(part), "{part} is not in\n{row}");
+        }
+        assert_eq!(list(&api::Models { models: Vec::new() }), "no model versions\n");
+    }
+
+    #[test]
+    fn names_that_are_no_file_names_become_some() {
+        let odd = api::Model { workload: "*".into(), model: "a/../b".into(), ..model() };
+        assert_eq!(file_name(&odd), "_-a_.._b-17.fsmodel");
+    }
+
+    #[test]
+    fn numbers_are_short_at_any_size() {
+        for (value, wanted) in
+            [(1234.5, "1234"), (12.34, "12.3"), (0.5, "0.500"), (1e-9, "1.0e-9"), (0.0, "0.000")]
+        {
+            assert_eq!(precise(value), wanted);
+        }
+    }
+}

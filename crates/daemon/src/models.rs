@@ -1,0 +1,91 @@
+//! The model repository as the daemon uses it: every change is in the journal and visible in the API at once.
+//!
+//! The control loop keeps out of it: a change waits for the disk, and nothing that serves may. Call these methods from a
+//! thread that may block.
+
+use std::sync::Arc;
+
+use forecast::Timestamp;
+use history::models::{By, Changed, Gain, ModelEvent, ModelId, ModelRecord, Models, Promotion};
+use history::{HistoryError, Store};
+
+use crate::convert;
+use crate::recent::Recent;
+use crate::recorder::clock;
+
+/// The repository, with the memory of recent events that the API reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Repository {
+    store: Arc<Store>,
+    recent: Arc<Recent>,
+}
+
+impl Repository {
+    pub(crate) fn new(store: Arc<Store>, recent: Arc<Recent>) -> Repository {
+        Repository { store, recent }
+    }
+
+    /// Versions, oldest first.
+    pub(crate) fn list(&self, workload: Option<&str>) -> Result<Vec<ModelRecord>, HistoryError> {
+        self.models().list(workload)
+    }
+
+    pub(crate) fn version(&self, id: ModelId) -> Result<ModelRecord, HistoryError> {
+        self.models().version(id)
+    }
+
+    pub(crate) fn export(&self, id: ModelId) -> Result<(ModelRecord, Vec<u8>), HistoryError> {
+        Ok((self.models().version(id)?, self.models().export(id)?))
+    }
+
+    /// Puts a version in charge: by a measured gain of at least `least`, or because an operator says so.
+    pub(crate) fn promote(
+        &self,
+        by: &By,
+        id: ModelId,
+        force: bool,
+        least: Option<f64>,
+    ) -> Result<ModelRecord, HistoryError> {
+        let gain = Gain { least: least.unwrap_or(Gain::DEFAULT.least), ..Gain::DEFAULT };
+        let on = if force { Promotion::Forced } else { Promotion::Measured(gain) };
+        self.change(|models, at| models.promote(at, by, id, on))
+    }
+
+    pub(crate) fn roll_back(
+        &self,
+        by: &By,
+        workload: &str,
+        model: &str,
+    ) -> Result<ModelRecord, HistoryError> {
+        self.change(|models, at| models.roll_back(at, by, workload, model))
+    }
+
+    pub(crate) fn import(
+        &self,
+        by: &By,
+        content: &[u8],
+        workload: Option<&str>,
+    ) -> Result<ModelRecord, HistoryError> {
+        self.change(|models, at| models.import(at, by, content, workload))
+    }
+
+    fn change(
+        &self,
+        work: impl FnOnce(Models<'_>, Timestamp) -> Result<Changed, HistoryError>,
+    ) -> Result<ModelRecord, HistoryError> {
+        let Changed { record, events } = work(self.models(), clock())?;
+        for event in &events {
+            let event = convert::model_event(event);
+            tracing::info!(kind = event.kind, workload = event.workload.as_deref(), "{}", event.message);
+            self.recent.push_event(event);
+        }
+        Ok(record)
+    }
+
+    fn models(&self) -> Models<'_> {
+        self.store.models().with_journal(|event: &ModelEvent| {
+            // An event of these fields always has a JSON form.
+            serde_json::to_vec(&convert::model_event(event)).unwrap_or_default()
+        })
+    }
+}

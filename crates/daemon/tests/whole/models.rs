@@ -1,0 +1,156 @@
+//! The model repository through the API: promotion, roll-back, and versions that move between daemons.
+
+use std::path::Path;
+
+use daemon::client::ClientError;
+use forecast::Timestamp;
+use history::Store;
+use history::models::{By, Description, ModelId, Trial};
+
+use crate::support::{Stage, request};
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+const BYTES: (&str, &str) = ("content-type", "application/octet-stream");
+
+/// Two versions, of which the second did so much better or worse than the first as `share` says.
+fn two_versions(history: &Path, share: f64) -> [u64; 2] {
+    let store = Store::open(history).expect("a history");
+    let by = By::new("trainer", "nightly");
+    let at = Timestamp::from_secs(1_764_000_000);
+    let described = Description {
+        workload: "web".into(),
+        model: "gbdt".into(),
+        trained_at: at,
+        data_from: Timestamp::from_secs(1_761_000_000),
+        data_to: at,
+        features: vec!["hour".into()],
+        scores: [("pinball".to_owned(), 0.25), ("skill".to_owned(), 0.3)].into(),
+        parent: None,
+        code_version: "0.1.0".into(),
+    };
+    let models = store.models();
+    let add = |body: &[u8]| models.add(at, &by, &described, body).expect("added").record.id;
+    let ids = [add(b"one"), add(b"two")];
+    let losses = |by: f64| -> Vec<(Timestamp, f64)> {
+        (0..200).map(|n| (Timestamp::from_secs(n * 300), by * (1.0 + (n % 5) as f64))).collect()
+    };
+    let trial = Trial::measure(ids[0], "pinball", &losses(1.0), &losses(share)).expect("comparable");
+    models.measured(at, &by, ids[1], Some(trial), &[]).expect("noted");
+    ids.map(ModelId::get)
+}
+
+fn promotion(force: bool) -> api::PromoteRequest {
+    api::PromoteRequest { author: "ana".into(), reason: "launch".into(), force, least_gain: None }
+}
+
+fn status(error: &ClientError) -> u16 {
+    match error {
+        ClientError::Refused { status, .. } => *status,
+        other => panic!("not refused: {other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_takes_over_by_gain_or_by_force_and_can_be_rolled_back() {
+    let stage = Stage::new("");
+    let [first, second] = two_versions(&stage.history(), 0.999);
+    let daemon = stage.start();
+    let client = stage.client();
+    client.promote_model(first, &promotion(false)).await.expect("the first needs no gain");
+    let refused = client.promote_model(second, &promotion(false)).await.expect_err("a gain of 0.1 %");
+    assert_eq!(status(&refused), 409);
+    assert!(refused.to_string().contains("a gain of 0.10 % where 1.00 % is asked for"), "{refused}");
+    let lower = api::PromoteRequest { least_gain: Some(0.0005), ..promotion(false) };
+    let promoted = client.promote_model(second, &lower).await.expect("enough for whom asks for less");
+    assert_eq!((promoted.summary.state, promoted.replaced), (api::ModelState::Champion, Some(first)));
+    let back = api::RollbackRequest { author: "ana".into(), reason: "spikes".into() };
+    assert_eq!(client.roll_back_model("web", "gbdt", &back).await.expect("rolled back").summary.id, first);
+    let end = client.roll_back_model("web", "gbdt", &back).await.expect_err("nothing before");
+    assert_eq!(status(&end), 409);
+    let forced = client.promote_model(second, &promotion(true)).await.expect("forced");
+    assert_eq!(forced.why, "launch");
+
+    let events = client.events(50).await.expect("events").events;
+    assert!(events.is_sorted_by(|a, b| a.at_ms >= b.at_ms));
+    let kinds: Vec<&str> =
+        events.iter().map(|e| e.kind.as_str()).filter(|kind| kind.starts_with("model_")).collect();
+    assert_eq!(kinds, ["model_promoted", "model_rolled_back", "model_promoted", "model_promoted"]);
+    let said = events.iter().find(|e| e.kind == "model_promoted").expect("noted");
+    assert!(said.message.contains("forced (ana: launch)"), "{}", said.message);
+
+    // A crash right after the answer changes nothing.
+    let before = client.models(None, None, None).await.expect("versions");
+    daemon.kill();
+    let _daemon = stage.start();
+    assert_eq!(client.models(None, None, None).await.expect("versions"), before);
+    let champions = client.models(Some("web"), Some("gbdt"), Some("champion")).await.expect("versions");
+    assert_eq!(champions.models.iter().map(|model| model.id).collect::<Vec<_>>(), [second]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exported_version_is_imported_elsewhere_as_a_challenger() {
+    let (here, there) = (Stage::new(""), Stage::new(""));
+    let [first, second] = two_versions(&here.history(), 0.5);
+    let _daemons = (here.start(), there.start());
+    let content = here.client().export_model(second).await.expect("exported");
+    let client = there.client();
+    let taken = client.import_model(content.clone(), "ana", "from staging", None).await.expect("taken in");
+    assert_eq!((taken.summary.state, taken.imported_from), (api::ModelState::Challenger, Some(second)));
+    assert_eq!(taken.sha256, here.client().model(second).await.expect("shown").sha256);
+    assert!(taken.trial.is_none(), "the version it was compared with is not here");
+    let again = client.import_model(content.clone(), "ana", "x", None).await.expect_err("the same again");
+    assert_eq!(status(&again), 409);
+    let mut damaged = content.to_vec();
+    damaged[60] ^= 1;
+    let damaged = client.import_model(damaged.into(), "ana", "x", None).await.expect_err("damaged");
+    assert!(status(&damaged) == 400 && damaged.to_string().contains("checksum"), "{damaged}");
+    let cut = client.import_model(content.slice(..50), "ana", "x", None).await.expect_err("cut off");
+    assert!(status(&cut) == 400 && cut.to_string().contains("cut off"), "{cut}");
+    let nobody =
+        client.import_model(content, "ana", "x", Some("nobody")).await.expect_err("no such workload");
+    assert_eq!(status(&nobody), 404);
+    assert_eq!(client.models(None, None, None).await.expect("versions").models.len(), 1);
+    assert!(here.client().model(first).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nonsense_about_models_is_refused_with_a_hint() {
+    let stage = Stage::new("");
+    two_versions(&stage.history(), 0.5);
+    let _daemon = stage.start();
+    let by = r#"{"author":"a","reason":"b"}"#;
+    let large = "x".repeat(40 << 20);
+    for (method, path, headers, body, expected) in [
+        ("GET", "/api/v1/models/7", None, "", 404),
+        ("GET", "/api/v1/models/seven", None, "", 400),
+        ("GET", "/api/v1/models?state=best", None, "", 400),
+        ("GET", "/api/v1/models?wrkload=web", None, "", 400),
+        ("GET", "/api/v1/models?workload=nobody", None, "", 404),
+        ("GET", "/api/v1/models/7/export", None, "", 404),
+        ("DELETE", "/api/v1/models/1", None, "", 405),
+        ("POST", "/api/v1/models/1/promote", None, by, 415),
+        ("POST", "/api/v1/models/7/promote", Some(JSON), by, 404),
+        ("POST", "/api/v1/models/1/promote", Some(JSON), r#"{"author":"a"}"#, 400),
+        ("POST", "/api/v1/models/1/promote", Some(JSON), r#"{"author":"a","reason":" "}"#, 400),
+        (
+            "POST",
+            "/api/v1/models/1/promote",
+            Some(JSON),
+            r#"{"author":"a","reason":"b","least_gain":-1}"#,
+            400,
+        ),
+        ("POST", "/api/v1/workloads/nobody/models/gbdt/rollback", Some(JSON), by, 404),
+        ("POST", "/api/v1/workloads/web/models/gbdt/rollback", Some(JSON), by, 409),
+        ("POST", "/api/v1/models/import?author=a&reason=b", None, "x", 415),
+        ("POST", "/api/v1/models/import?author=a&reason=b", Some(JSON), "x", 415),
+        ("POST", "/api/v1/models/import?author=a&reason=b", Some(BYTES), "x", 400),
+        ("POST", "/api/v1/models/import?author=a&reason=b", Some(BYTES), large.as_str(), 413),
+    ] {
+        let headers: Vec<(&str, &str)> = headers.into_iter().collect();
+        let (status, answer, _) = request(stage.api, method, path, &headers, body).await.expect("answered");
+        assert_eq!(status, expected, "{method} {path}: {answer}");
+        let refusal: api::ErrorBody =
+            serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{path}: {answer}"));
+        assert!(!refusal.error.is_empty() && !refusal.hint.is_empty(), "{path}: {refusal:?}");
+    }
+}

@@ -1,0 +1,247 @@
+//! One horizon of the ensemble: what its members said of coming steps, how much each is believed, and how the average of
+//! their quantiles must be read so that it keeps its word.
+//!
+//! Quantiles are averaged, not probabilities (Vincent 1912; Lichtendahl et al. 2013): an average of wide and narrow
+//! distributions then is as wide as they are on average. On top, the probability that is read for each quantile adapts by
+//! its own misses, in log odds (adaptive conformal inference, Gibbs and Candes 2021), apart for quiet and busy hours.
+
+use std::collections::VecDeque;
+
+use crate::calibration::{GRID, Tail, at};
+use crate::models::Kind;
+
+use super::weights::Weights;
+
+/// What every member said of one step: grid quantiles by seat, NaN where it said nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Row(Vec<[f32; GRID.len()]>);
+
+impl Row {
+    pub(super) fn new(seats: usize) -> Row {
+        Row(vec![[f32::NAN; GRID.len()]; seats])
+    }
+
+    pub(super) fn set(&mut self, seat: usize, values: &[f64]) {
+        for (kept, &value) in self.0[seat].iter_mut().zip(values) {
+            *kept = value as f32;
+        }
+    }
+
+    fn has(&self, seat: usize) -> bool {
+        self.0[seat].iter().all(|value| value.is_finite())
+    }
+
+    /// The average of those present.
+    fn mixed(&self, weights: &[f32]) -> [f64; GRID.len()] {
+        let mut mixed = [0.0; GRID.len()];
+        for (values, &weight) in self.0.iter().zip(weights) {
+            if weight > 0.0 {
+                for (mixed, &value) in mixed.iter_mut().zip(values) {
+                    *mixed += f64::from(weight) * f64::from(value);
+                }
+            }
+        }
+        mixed
+    }
+}
+
+/// One horizon.
+#[derive(Clone, Debug)]
+pub(super) struct Panel {
+    /// Steps ahead.
+    pub(super) ahead: usize,
+    weights: Weights,
+    nudges: [Nudges; HOURS],
+    pending: VecDeque<Pending>,
+    /// Fading mean and high mark of what was forecast: tells busy hours from quiet ones.
+    usual: f64,
+    busy: f64,
+}
+
+/// What was said about a step that has not come yet.
+#[derive(Clone, Debug)]
+struct Pending {
+    due: u64,
+    row: Row,
+    /// The averaged quantiles, and the values read from them in the end.
+    mixed: [f64; GRID.len()],
+    said: [f64; GRID.len()],
+    hour: usize,
+}
+
+/// Corrections of the probability that is read for each grid quantile, in log odds.
+#[derive(Clone, Copy, Debug)]
+struct Nudges {
+    steps: u32,
+    odds: [f64; GRID.len()],
+}
+
+impl Panel {
+    pub(super) fn new(ahead: usize, kinds: &[Kind]) -> Panel {
+        let prior = std::iter::once(PRIOR_ONLINE).chain(kinds.iter().map(|kind| kind.prior())).collect();
+        Panel {
+            ahead,
+            weights: Weights::new(prior),
+            nudges: [Nudges { steps: 0, odds: [0.0; GRID.len()] }; HOURS],
+            pending: VecDeque::new(),
+            usual: f64::NAN,
+            busy: f64::NAN,
+        }
+    }
+
+    pub(super) fn seats(&self) -> usize {
+        self.weights.len()
+    }
+
+    pub(super) fn drop_pending(&mut self) {
+        self.pending.clear();
+    }
+
+    /// Keeps what was said about step `due`.
+    pub(super) fn issue(&mut self, due: u64, row: Row) {
+        if self.pending.len() >= PENDING_MAX {
+            self.pending.pop_front();
+        }
+        let mut weights = vec![0.0; self.seats()];
+        self.weights.among(|seat| row.has(seat), &mut weights);
+        let mixed = row.mixed(&weights);
+        self.mark(mixed[MEDIAN]);
+        let hour = self.hour(mixed[MEDIAN]);
+        let tail = tail_of(&mixed);
+        let odds = self.nudges[hour].odds;
+        let said = std::array::from_fn(|k| at(&mixed, &tail, nudged(GRID[k], odds[k])));
+        self.pending.push_back(Pending { due, row, mixed, said, hour });
+    }
+
+    /// Scores whatever was said about step `now`.
+    pub(super) fn learn(&mut self, now: u64, value: f32) {
+        while self.pending.front().is_some_and(|pending| pending.due <= now) {
+            let Some(pending) = self.pending.pop_front() else { return };
+            if pending.due == now && value.is_finite() {
+                self.score(&pending, f64::from(value));
+            }
+        }
+    }
+
+    fn score(&mut self, pending: &Pending, value: f64) {
+        let mixed = &pending.mixed;
+        let scale = ((mixed[UPPER] - mixed[LOWER]) / 3.3).max(1e-3 * mixed[MEDIAN].abs()).max(1e-9);
+        for seat in 0..self.seats() {
+            if !pending.row.has(seat) {
+                continue;
+            }
+            // How the loss would change if the mixture moved towards this member: the gradient trick.
+            let regret: f64 = SCORED
+                .iter()
+                .map(|&k| {
+                    let slope = f64::from(u8::from(value < mixed[k])) - GRID[k];
+                    slope * (f64::from(pending.row.0[seat][k]) - mixed[k]) / scale
+                })
+                .sum();
+            self.weights.learn(seat, (regret / SCORED.len() as f64) as f32);
+        }
+        self.nudges[pending.hour].learn(value, &pending.said, self.ahead);
+    }
+
+    /// Learns what is usual and what is busy: about the upper quarter of what was forecast.
+    fn mark(&mut self, median: f64) {
+        if self.usual.is_nan() {
+            (self.usual, self.busy) = (median, median);
+        }
+        let deviation = (median - self.usual).abs();
+        self.usual += 0.01 * (median - self.usual);
+        let step = 0.02 * deviation.max(1e-9);
+        self.busy += if median > self.busy { 0.75 * step } else { -0.25 * step };
+    }
+
+    fn hour(&self, median: f64) -> usize {
+        usize::from(median > self.busy)
+    }
+
+    /// Weights of the members that are present.
+    pub(super) fn weights(&self, present: &[bool]) -> Vec<f64> {
+        let mut out = vec![0.0; self.seats()];
+        self.weights.among(|seat| present.get(seat).copied().unwrap_or(false), &mut out);
+        out.into_iter().map(f64::from).collect()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let pending = size_of::<Pending>() + self.seats() * size_of::<[f32; GRID.len()]>();
+        size_of::<Panel>() + self.pending.capacity() * pending + self.seats() * 16
+    }
+}
+
+/// Reads quantiles for a step that lies between two panels.
+pub(super) fn read(lower: &Panel, upper: &Panel, share: f64, row: &Row, quantiles: &[f64], out: &mut [f64]) {
+    let seats = lower.seats();
+    let (mut low, mut high) = (vec![0.0; seats], vec![0.0; seats]);
+    lower.weights.among(|seat| row.has(seat), &mut low);
+    upper.weights.among(|seat| row.has(seat), &mut high);
+    let share32 = share as f32;
+    let weights: Vec<f32> = low.iter().zip(&high).map(|(a, b)| a + share32 * (b - a)).collect();
+    let mixed = row.mixed(&weights);
+    let tail = tail_of(&mixed);
+    let low = &lower.nudges[lower.hour(mixed[MEDIAN])];
+    let high = &upper.nudges[upper.hour(mixed[MEDIAN])];
+    for (value, &tau) in out.iter_mut().zip(quantiles) {
+        let odds = (1.0 - share) * low.at(tau) + share * high.at(tau);
+        *value = at(&mixed, &tail, nudged(tau, odds));
+    }
+    // Quantiles that were asked for in rising order never fall.
+    for k in 1..out.len() {
+        if quantiles[k] >= quantiles[k - 1] {
+            out[k] = out[k].max(out[k - 1]);
+        }
+    }
+}
+
+impl Nudges {
+    fn learn(&mut self, value: f64, said: &[f64; GRID.len()], ahead: usize) {
+        self.steps = self.steps.saturating_add(1);
+        let pace = (PACE_FIRST / f64::from(self.steps).sqrt()).max(PACE_LEAST)
+            / (1.0 + (ahead as f64 / 24.0).sqrt());
+        for (k, tau) in GRID.iter().enumerate() {
+            let step = if value > said[k] { *tau } else { tau - 1.0 };
+            self.odds[k] = (self.odds[k] + pace * step).clamp(-NUDGE_MAX, NUDGE_MAX);
+        }
+    }
+
+    /// The correction at any probability: between those of its neighbours on the grid.
+    fn at(&self, tau: f64) -> f64 {
+        let upper = GRID.partition_point(|&grid| grid < tau);
+        match upper {
+            0 => self.odds[0],
+            _ if upper == GRID.len() => self.odds[GRID.len() - 1],
+            _ => {
+                let share = (tau - GRID[upper - 1]) / (GRID[upper] - GRID[upper - 1]);
+                self.odds[upper - 1] + share * (self.odds[upper] - self.odds[upper - 1])
+            }
+        }
+    }
+}
+
+/// A probability moved by log odds.
+fn nudged(tau: f64, odds: f64) -> f64 {
+    let moved = tau / (1.0 - tau) * odds.exp();
+    moved / (1.0 + moved)
+}
+
+/// Exponential beyond the grid, with the spacing of its last points.
+fn tail_of(mixed: &[f64; GRID.len()]) -> Tail {
+    let last = GRID.len() - 1;
+    let reach = ((1.0 - GRID[last - 1]) / (1.0 - GRID[last])).ln();
+    Tail { scale: (mixed[last] - mixed[last - 1]).max(0.0) / reach, shape: 0.0 }
+}
+
+/// Places on the grid: 0.05, the median, 0.95; and those that members are judged by.
+const LOWER: usize = 2;
+const MEDIAN: usize = 5;
+const UPPER: usize = 8;
+const SCORED: [usize; 6] = [2, 4, 5, 6, 7, 8];
+/// Quiet hours and busy ones.
+const HOURS: usize = 2;
+const PRIOR_ONLINE: f32 = 0.4;
+const PENDING_MAX: usize = 512;
+const PACE_FIRST: f64 = 0.3;
+const PACE_LEAST: f64 = 0.03;
+const NUDGE_MAX: f64 = 3.0;

@@ -1,0 +1,219 @@
+//! The models by name, and a fitted one of any kind as plain data.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::lstm::{self, Lstm};
+use super::online::{Combined, Online};
+use super::pooled::{Pool, PoolSettings, Pooled};
+use super::{FitError, History, Model, Naive, Pace, Smoothing};
+use crate::covariates::Covariates;
+use crate::paths::Values;
+
+/// Every model that can be asked for by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The online core and the batch models that measurements favour, combined.
+    Auto,
+    /// The online core alone.
+    Online,
+    /// The last value.
+    Last,
+    /// The last value and the mean slope.
+    Drift,
+    /// The same time yesterday.
+    Day,
+    /// The same time last week.
+    Week,
+    /// Exponential smoothing with several seasons.
+    Smoothing,
+    /// Autoregression with a long memory, shared by related series.
+    Pooled,
+    /// A recurrent network with quantile heads.
+    Lstm,
+}
+
+/// A fitted batch model, as plain data that can be kept and brought back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "each holds the model of its name")]
+pub enum Fitted {
+    Naive(Naive),
+    Smoothing(Box<Smoothing>),
+    Pooled(Box<Pooled>),
+    Lstm(Box<Lstm>),
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: &'static [Kind] = &[
+        Kind::Auto,
+        Kind::Online,
+        Kind::Last,
+        Kind::Drift,
+        Kind::Day,
+        Kind::Week,
+        Kind::Smoothing,
+        Kind::Pooled,
+        Kind::Lstm,
+    ];
+
+    /// The batch models that [`Kind::Auto`] combines with the online core.
+    pub const COMBINED: &'static [Kind] = &[Kind::Smoothing, Kind::Pooled];
+
+    /// The name it is asked for by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Auto => "auto",
+            Kind::Online => "online",
+            Kind::Last => "last",
+            Kind::Drift => "drift",
+            Kind::Day => "day",
+            Kind::Week => "week",
+            Kind::Smoothing => "smoothing",
+            Kind::Pooled => "pooled",
+            Kind::Lstm => "lstm",
+        }
+    }
+
+    /// What it is, in a line.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Kind::Auto => {
+                "the online core and batch models that are retrained as history grows, combined online"
+            }
+            Kind::Online => {
+                "seasonal experts, least squares and their online combination; learns at every step"
+            }
+            Kind::Last => "the last value",
+            Kind::Drift => "the last value and the mean slope",
+            Kind::Day => "the same time yesterday",
+            Kind::Week => "the same time last week",
+            Kind::Smoothing => "exponential smoothing with several seasons and a damped trend",
+            Kind::Pooled => "autoregression with a memory of weeks, shared by related series",
+            Kind::Lstm => "a recurrent network with quantile heads on top of the seasonal naive forecast",
+        }
+    }
+
+    /// Whether it is fitted once and then only follows; the others learn at every step.
+    pub fn is_batch(self) -> bool {
+        !matches!(self, Kind::Auto | Kind::Online)
+    }
+
+    /// Weight in the ensemble before anything is known, beside 0.4 of the online core.
+    pub(crate) fn prior(self) -> f32 {
+        match self {
+            Kind::Auto | Kind::Online => 0.0,
+            Kind::Last | Kind::Drift | Kind::Day | Kind::Week => 0.05,
+            Kind::Lstm => 0.1,
+            Kind::Smoothing | Kind::Pooled => 0.15,
+        }
+    }
+
+    /// Fits it.
+    ///
+    /// # Errors
+    /// [`FitError`] says why this history has no such model.
+    pub fn fit(self, history: &History<'_>, pace: &mut Pace<'_>) -> Result<Box<dyn Model>, FitError> {
+        match self {
+            Kind::Auto => Ok(Box::new(Combined::fit(history, Kind::COMBINED, pace)?)),
+            Kind::Online => Ok(Box::new(Online::fit(history, pace)?)),
+            _ => Ok(Box::new(self.train(history, pace)?)),
+        }
+    }
+
+    /// Fits a batch model.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit); [`FitError::Unsuitable`] for kinds that are no batch models.
+    pub fn train(self, history: &History<'_>, pace: &mut Pace<'_>) -> Result<Fitted, FitError> {
+        Ok(match self {
+            Kind::Auto | Kind::Online => {
+                return Err(FitError::Unsuitable(format!("`{self}` learns online and is not trained")));
+            }
+            Kind::Last => Fitted::Naive(Naive::last(history, pace)?),
+            Kind::Drift => Fitted::Naive(Naive::drift(history, pace)?),
+            Kind::Day => Fitted::Naive(Naive::day(history, pace)?),
+            Kind::Week => Fitted::Naive(Naive::week(history, pace)?),
+            Kind::Smoothing => Fitted::Smoothing(Box::new(Smoothing::fit(history, pace)?)),
+            Kind::Pooled => {
+                let settings = PoolSettings::new(history.seasons, history.horizon);
+                let pool = Pool::fit(&[*history], &settings, pace)?;
+                Fitted::Pooled(Box::new(pool.attach(history, pace)?))
+            }
+            Kind::Lstm => Fitted::Lstm(Box::new(Lstm::fit(history, &lstm::Config::default(), pace)?)),
+        })
+    }
+}
+
+impl Fitted {
+    fn inner(&self) -> &dyn Model {
+        match self {
+            Fitted::Naive(model) => model,
+            Fitted::Smoothing(model) => &**model,
+            Fitted::Pooled(model) => &**model,
+            Fitted::Lstm(model) => &**model,
+        }
+    }
+
+    fn inner_mut(&mut self) -> &mut dyn Model {
+        match self {
+            Fitted::Naive(model) => model,
+            Fitted::Smoothing(model) => &mut **model,
+            Fitted::Pooled(model) => &mut **model,
+            Fitted::Lstm(model) => &mut **model,
+        }
+    }
+}
+
+impl Model for Fitted {
+    fn name(&self) -> &'static str {
+        self.inner().name()
+    }
+
+    fn observe(&mut self, value: f32, covariates: &Covariates) {
+        self.inner_mut().observe(value, covariates);
+    }
+
+    fn forecast(&self, steps: usize, quantiles: &[f64], covariates: &Covariates) -> Values {
+        self.inner().forecast(steps, quantiles, covariates)
+    }
+
+    fn forecast_at(&self, aheads: &[usize], quantiles: &[f64], covariates: &Covariates) -> Values {
+        self.inner().forecast_at(aheads, quantiles, covariates)
+    }
+
+    fn bytes(&self) -> usize {
+        self.inner().bytes()
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that no model has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no model `{name}`; there are {}", names())]
+pub struct UnknownModel {
+    /// The name asked for.
+    pub name: String,
+}
+
+impl FromStr for Kind {
+    type Err = UnknownModel;
+
+    fn from_str(name: &str) -> Result<Kind, UnknownModel> {
+        let found = Kind::ALL.iter().copied().find(|kind| kind.name() == name);
+        found.ok_or_else(|| UnknownModel { name: name.to_owned() })
+    }
+}
+
+fn names() -> String {
+    Kind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,184 @@
+//! Weighted least squares with many outputs at once: sums of products, and their solution by Cholesky.
+//!
+//! Sums over one series are kept in f32 (its rows are scaled to about one), sums over series and everything after that in
+//! f64. One matrix serves all outputs, so a forecast of 48 hours costs one decomposition and not 48.
+
+/// Sums of products of weighted rows: inputs with inputs, and inputs with outputs.
+#[derive(Clone, Debug)]
+pub(super) struct Products<T> {
+    inputs: usize,
+    outputs: usize,
+    /// Row `i` holds input `i` times the inputs `i..`, then times all outputs; rows follow one another.
+    sums: Vec<T>,
+}
+
+impl<T: Copy + Default> Products<T> {
+    pub(super) fn zeros(inputs: usize, outputs: usize) -> Products<T> {
+        let len = inputs * (inputs + 1) / 2 + inputs * outputs;
+        Products { inputs, outputs, sums: vec![T::default(); len] }
+    }
+
+    /// Where row `i` begins.
+    fn row(&self, i: usize) -> usize {
+        i * (self.inputs + self.outputs) - i * i.saturating_sub(1) / 2
+    }
+}
+
+impl Products<f32> {
+    /// Adds rows: each `inputs + outputs` wide, one weight for each.
+    pub(super) fn add_rows(&mut self, rows: &[f32], weights: &[f32]) {
+        let width = self.inputs + self.outputs;
+        for (rows, weights) in rows.chunks(width * LANES).zip(weights.chunks(LANES)) {
+            let (mut padded, mut padded_weights) = ([0.0f32; 0].to_vec(), [0.0f32; LANES]);
+            padded_weights[..weights.len()].copy_from_slice(weights);
+            let rows = if weights.len() == LANES {
+                rows
+            } else {
+                padded.extend_from_slice(rows);
+                padded.resize(width * LANES, 0.0);
+                &padded
+            };
+            self.add_eight(rows, &padded_weights);
+        }
+    }
+
+    /// Eight rows at once: each sum is loaded and stored once for eight products.
+    fn add_eight(&mut self, rows: &[f32], weights: &[f32; LANES]) {
+        let width = self.inputs + self.outputs;
+        let mut sums = self.sums.as_mut_slice();
+        for i in 0..self.inputs {
+            let (sums_of_i, rest) = sums.split_at_mut(width - i);
+            sums = rest;
+            let mut with: [f32; LANES] = [0.0; LANES];
+            for (with, (lane, weight)) in with.iter_mut().zip(weights.iter().enumerate()) {
+                *with = weight * rows[lane * width + i];
+            }
+            let lane = |k: usize| &rows[k * width + i..(k + 1) * width];
+            let (a, b, c, d) = (lane(0), lane(1), lane(2), lane(3));
+            let (e, f, g, h) = (lane(4), lane(5), lane(6), lane(7));
+            let pairs = a.iter().zip(b).zip(c.iter().zip(d)).zip(e.iter().zip(f).zip(g.iter().zip(h)));
+            for (sum, (((a, b), (c, d)), ((e, f), (g, h)))) in sums_of_i.iter_mut().zip(pairs) {
+                let near = (with[0] * a + with[1] * b) + (with[2] * c + with[3] * d);
+                let far = (with[4] * e + with[5] * f) + (with[6] * g + with[7] * h);
+                *sum += near + far;
+            }
+        }
+    }
+}
+
+impl Products<f64> {
+    /// Adds the sums of one series.
+    pub(super) fn add(&mut self, other: &Products<f32>) {
+        for (sum, &other) in self.sums.iter_mut().zip(&other.sums) {
+            *sum += f64::from(other);
+        }
+    }
+
+    /// Coefficients that minimise the weighted squared error plus `ridge` (a share of the mean diagonal) times their
+    /// squares: `inputs` rows of `outputs`. `None` when there is nothing to solve.
+    pub(super) fn solve(&self, ridge: f64) -> Option<Coefficients> {
+        let (n, outputs) = (self.inputs, self.outputs);
+        let mean = (0..n).map(|i| self.sums[self.row(i)]).sum::<f64>() / n.max(1) as f64;
+        if !(mean.is_finite() && mean > 0.0) {
+            return None;
+        }
+        let mut lower = vec![0.0; n * n];
+        let mut right = Vec::with_capacity(n * outputs);
+        for i in 0..n {
+            let row = &self.sums[self.row(i)..self.row(i) + n - i + outputs];
+            for (j, &sum) in row[..n - i].iter().enumerate() {
+                lower[(i + j) * n + i] = sum;
+            }
+            lower[i * n + i] += ridge * mean;
+            right.extend_from_slice(&row[n - i..]);
+        }
+        cholesky(&mut lower, n)?;
+        substitute(&lower, n, &mut right, outputs);
+        right
+            .iter()
+            .all(|value| value.is_finite())
+            .then(|| Coefficients { outputs, flat: right.iter().map(|&value| value as f32).collect() })
+    }
+}
+
+/// A linear map from inputs to outputs.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Coefficients {
+    outputs: usize,
+    /// One row of `outputs` for each input.
+    flat: Vec<f32>,
+}
+
+impl Coefficients {
+    /// Writes the outputs for `inputs` into `said`.
+    pub(super) fn apply(&self, inputs: &[f32], said: &mut [f32]) {
+        said.fill(0.0);
+        for (&input, row) in inputs.iter().zip(self.flat.chunks_exact(self.outputs.max(1))) {
+            for (said, &coefficient) in said.iter_mut().zip(row) {
+                *said += input * coefficient;
+            }
+        }
+    }
+
+    pub(super) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.flat.capacity() * size_of::<f32>()
+    }
+}
+
+/// Replaces the lower triangle of a symmetric matrix by its Cholesky factor. `None` when it is not positive definite.
+fn cholesky(a: &mut [f64], n: usize) -> Option<()> {
+    for j in 0..n {
+        let (above, below) = a.split_at_mut((j + 1) * n);
+        let pivot_row = &mut above[j * n..];
+        let pivot = pivot_row[j] - dot(&pivot_row[..j], &pivot_row[..j]);
+        if !(pivot.is_finite() && pivot > 0.0) {
+            return None;
+        }
+        let pivot = pivot.sqrt();
+        pivot_row[j] = pivot;
+        for row in below.chunks_exact_mut(n) {
+            row[j] = (row[j] - dot(&row[..j], &pivot_row[..j])) / pivot;
+        }
+    }
+    Some(())
+}
+
+/// Solves `L L' x = b` in place for all columns of `b`.
+fn substitute(lower: &[f64], n: usize, b: &mut [f64], columns: usize) {
+    for i in 0..n {
+        let (done, rest) = b.split_at_mut(i * columns);
+        let row = &mut rest[..columns];
+        for (known, &factor) in done.chunks_exact(columns).zip(&lower[i * n..i * n + i]) {
+            row.iter_mut().zip(known).for_each(|(value, known)| *value -= factor * known);
+        }
+        row.iter_mut().for_each(|value| *value /= lower[i * n + i]);
+    }
+    for i in (0..n).rev() {
+        let (rest, done) = b.split_at_mut((i + 1) * columns);
+        let row = &mut rest[i * columns..];
+        for (k, known) in done.chunks_exact(columns).enumerate() {
+            let factor = lower[(i + 1 + k) * n + i];
+            row.iter_mut().zip(known).for_each(|(value, known)| *value -= factor * known);
+        }
+        row.iter_mut().for_each(|value| *value /= lower[i * n + i]);
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let mut sums = [0.0; 8];
+    let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
+    let tail: f64 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a_chunks.zip(b_chunks) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum::<f64>() + tail
+}
+
+/// Rows that are summed at once.
+const LANES: usize = 8;

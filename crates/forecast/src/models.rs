@@ -18,6 +18,7 @@ mod online;
 mod pooled;
 mod realised;
 mod smoothing;
+pub mod sparse;
 mod warp;
 mod waves;
 

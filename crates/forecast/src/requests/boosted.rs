@@ -74,7 +74,7 @@ impl Boosted {
     fn fit(samples: &[Sample], pace: &mut Pace) -> Result<Boosted, FitError> {
         let line = Line::power(samples);
         pace.checkpoint()?;
-        let mut columns = vec![Vec::with_capacity(samples.len()); FEATURES];
+        let mut columns = vec![Vec::new(); FEATURES];
         let mut targets = Vec::with_capacity(samples.len());
         for sample in samples {
             for (column, feature) in columns.iter_mut().zip(features(&sample.row)) {
@@ -150,3 +150,52 @@ const ODDS: [f64; 6] = [
 pub(crate) const SAMPLES_MIN: usize = 150;
 /// Endpoints that have trees.
 const ENDPOINTS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::requests::{Config, CostModel, Outcome, Parameters};
+
+    #[test]
+    fn trees_see_what_no_line_does() {
+        let mut rng = fastrand::Rng::with_seed(11);
+        let mut model = CostModel::new(Config::default());
+        let cost = |size: f64, kind: &str| {
+            // Dear for middle sizes of one kind only.
+            if kind == "b" && (1e3..1e5).contains(&size) { 50.0 } else { 2.0 }
+        };
+        for _ in 0..1500 {
+            let size = (14.0 * rng.f64()).exp();
+            let kind = if rng.bool() { "a" } else { "b" };
+            let parameters = Parameters { numeric: &[size], categorical: &[kind] };
+            model.observe(&Outcome {
+                endpoint: "e",
+                parameters,
+                cost: cost(size, kind) * (0.9 + 0.2 * rng.f64()),
+            });
+            if model.training_due() {
+                let trained = model.training().fit(&mut Pace::free()).unwrap();
+                model.install(trained);
+            }
+        }
+        for (size, kind) in [(1e4, "b"), (1e4, "a"), (1e2, "b"), (5e5, "a")] {
+            let mut said = [0.0; 1];
+            model.predict("e", &Parameters { numeric: &[size], categorical: &[kind] }, &[0.5], &mut said);
+            let known = cost(size, kind);
+            assert!((said[0] / known).ln().abs() < 0.35, "{size} {kind}: {} for {known}", said[0]);
+        }
+    }
+
+    #[test]
+    fn too_few_requests_give_no_trees_and_a_training_can_be_called_off() {
+        let mut model = CostModel::new(Config::default());
+        assert!(model.training().is_empty());
+        for i in 0..400 {
+            let parameters = Parameters { numeric: &[f64::from(i)], categorical: &[] };
+            model.observe(&Outcome { endpoint: "e", parameters, cost: f64::from(1 + i % 7) });
+        }
+        let called_off =
+            model.training().fit(&mut Pace::controlled(&mut || std::ops::ControlFlow::Break(())));
+        assert!(matches!(called_off, Err(FitError::CalledOff)));
+    }
+}

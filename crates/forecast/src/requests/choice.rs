@@ -89,8 +89,7 @@ impl Choice {
                 self.losses[part][layer] = self.losses[part][layer] * FADING + relative as f32;
             }
         }
-        for (layer, count) in self.counts.iter_mut().enumerate().filter(|(layer, _)| said[*layer].is_some()) {
-            let _ = layer;
+        for (count, _) in self.counts.iter_mut().zip(said).filter(|(_, levels)| levels.is_some()) {
             *count = *count * FADING + 1.0;
         }
     }
@@ -100,11 +99,9 @@ impl Choice {
         let means = self.means(expected);
         let (mut mixed, mut any) = ([0.0; LEVELS], false);
         let weights: [[f64; LAYERS]; PARTS] = means.map(|means| {
-            let mut layer = 0;
-            let weights = means.map(|mean| {
-                let speaks = said[layer].is_some();
-                layer += 1;
-                if speaks { mean.max(1e-3).powi(-SHARPNESS) } else { 0.0 }
+            let weights: [f64; LAYERS] = std::array::from_fn(|layer| match said[layer] {
+                Some(_) => means[layer].max(MEAN_MIN).powi(-SHARPNESS),
+                None => 0.0,
             });
             let sum: f64 = weights.iter().sum();
             weights.map(|weight| if sum > 0.0 { weight / sum } else { 0.0 })
@@ -146,6 +143,7 @@ const FADING: f32 = 0.99;
 const EXPECTED_COUNT: f64 = 4.0;
 const SHARPNESS: i32 = 16;
 const RELATIVE_MAX: f64 = 20.0;
+const MEAN_MIN: f64 = 1e-3;
 const SCALE_MIN: f64 = 1e-9;
 
 #[cfg(test)]

@@ -24,14 +24,14 @@ pub(crate) struct Line {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Law {
-    Power(Power),
+    Power(Box<Power>),
     Affine(Affine),
 }
 
 impl Line {
     /// A power law of all parameters.
     pub(crate) fn power(samples: &[Sample]) -> Option<Line> {
-        Power::fit(samples).and_then(|(power, residuals)| Line::new(Law::Power(power), residuals))
+        Power::fit(samples).and_then(|(power, residuals)| Line::new(Law::Power(Box::new(power)), residuals))
     }
 
     /// A fixed part and a rate of one number.
@@ -64,7 +64,7 @@ impl Line {
     /// Bytes on the heap.
     pub(crate) fn bytes(&self) -> usize {
         match &self.law {
-            Law::Power(power) => power.effects.capacity() * size_of::<(u8, u32, f32)>(),
+            Law::Power(power) => size_of::<Power>() + power.effects.capacity() * size_of::<(u8, u32, f32)>(),
             Law::Affine(_) => 0,
         }
     }
@@ -222,7 +222,7 @@ impl Affine {
 /// The number itself from its log, over `exp(shift)`.
 fn raw(log: f64, shift: f64) -> f64 {
     let size =
-        (log.abs() - shift).min(EXPONENT_MAX).exp() - (-shift).max(-EXPONENT_MAX).min(EXPONENT_MAX).exp();
+        (log.abs() - shift).min(EXPONENT_MAX).exp() - (-shift).clamp(-EXPONENT_MAX, EXPONENT_MAX).exp();
     if log < 0.0 { 0.0 } else { size.max(0.0) }
 }
 

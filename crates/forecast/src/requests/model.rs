@@ -124,9 +124,9 @@ impl CostModel {
         self.all.learn(sample);
     }
 
-    /// Whether enough has come since the last training to make another one worth its time: a quarter of what is kept.
+    /// Whether enough has come since the last training to make another one worth its time: an eighth of what is kept.
     pub fn training_due(&self) -> bool {
-        self.observed - self.trained_at >= (self.reservoir.len() as u64 / 4).max(TRAINING_MIN)
+        self.observed - self.trained_at >= (self.reservoir.len() as u64 / 8).max(TRAINING_MIN)
     }
 
     /// A snapshot to train trees on, wherever and whenever there is time. The model goes on meanwhile.
@@ -147,7 +147,7 @@ impl CostModel {
 
     /// Requests of an endpoint that were learned.
     pub fn seen(&self, endpoint: &str) -> u64 {
-        self.names.get(endpoint).map_or(0, |&place| self.endpoints[place as usize].seen())
+        self.names.get(cut(endpoint)).map_or(0, |&place| self.endpoints[place as usize].seen())
     }
 
     /// Bytes of memory held.
@@ -164,7 +164,7 @@ impl CostModel {
 
     /// Log quantiles at the grid, and how many requests of the endpoint they rest on.
     pub(crate) fn levels(&self, endpoint: &str, row: &Row) -> Option<(Levels, u64)> {
-        let Some(&place) = self.names.get(endpoint) else { return Some((self.pooled(row)?, 0)) };
+        let Some(&place) = self.names.get(cut(endpoint)) else { return Some((self.pooled(row)?, 0)) };
         let endpoint = &self.endpoints[place as usize];
         let mut said: Said = [None; LAYERS];
         if endpoint.seen() < POOLED_UNTIL {
@@ -197,6 +197,7 @@ impl CostModel {
 
     /// Where an endpoint is kept; makes room for a new one while the limit allows.
     fn place(&mut self, name: &str) -> Option<usize> {
+        let name = cut(name);
         if let Some(&place) = self.names.get(name) {
             return Some(place as usize);
         }
@@ -204,9 +205,17 @@ impl CostModel {
             return None;
         }
         let place = self.endpoints.len();
-        self.names.insert(name.chars().take(NAME_MAX).collect(), u32::try_from(place).ok()?);
+        self.names.insert(name.to_owned(), u32::try_from(place).ok()?);
         self.endpoints.push(Endpoint::new(self.config.window.max(1)));
         Some(place)
+    }
+}
+
+/// The part of an endpoint's name that counts.
+fn cut(name: &str) -> &str {
+    match name.char_indices().nth(NAME_MAX) {
+        Some((end, _)) => &name[..end],
+        None => name,
     }
 }
 
@@ -224,3 +233,99 @@ const LOG_MAX: f64 = 700.0;
 const NAME_MAX: usize = 256;
 /// An endpoint of which more requests are known speaks for itself.
 const POOLED_UNTIL: u64 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TAUS: [f64; 4] = [0.05, 0.5, 0.95, 0.999];
+
+    fn said(model: &CostModel, endpoint: &str, size: f64) -> Option<[f64; 4]> {
+        let mut out = [0.0; 4];
+        model.predict(endpoint, &Parameters { numeric: &[size], categorical: &[] }, &TAUS, &mut out)?;
+        Some(out)
+    }
+
+    fn observe(model: &mut CostModel, endpoint: &str, size: f64, cost: f64) {
+        let parameters = Parameters { numeric: &[size], categorical: &[] };
+        model.observe(&Outcome { endpoint, parameters, cost });
+    }
+
+    #[test]
+    fn one_request_is_enough_for_an_answer_and_none_is_said_to_be_none() {
+        let mut model = CostModel::new(Config::default());
+        assert_eq!(said(&model, "a", 1.0), None);
+        observe(&mut model, "a", 100.0, 40.0);
+        let first = said(&model, "a", 100.0).unwrap();
+        assert!((first[1] / 40.0).ln().abs() < 0.01 && first[2] > 44.0 && first[2] < 120.0, "{first:?}");
+        // An endpoint never seen is answered from the others.
+        assert!(said(&model, "b", 100.0).is_some());
+        assert_eq!(model.seen("b"), 0);
+    }
+
+    #[test]
+    fn a_larger_request_than_all_before_is_expected_to_need_up_to_as_much_more() {
+        let mut model = CostModel::new(Config::default());
+        for i in 0..40 {
+            observe(&mut model, "a", 1e6 * (1.0 + 0.01 * f64::from(i)), 500.0);
+        }
+        let (known, beyond) = (said(&model, "a", 1.2e6).unwrap(), said(&model, "a", 1.4e7).unwrap());
+        assert!(known[2] < 550.0, "{known:?}");
+        assert!(beyond[2] > 2500.0 && beyond[1] < 1000.0, "{beyond:?}");
+    }
+
+    #[test]
+    fn coverage_holds_through_a_jump_of_one_endpoint() {
+        let mut rng = fastrand::Rng::with_seed(2);
+        let mut model = CostModel::new(Config::default());
+        let mut covered = [0.0; 2];
+        for i in 0..6000 {
+            let endpoint = if rng.bool() { "steady" } else { "jumps" };
+            let size = 1e3 * (4.0 * rng.f64()).exp();
+            let noise = (0.3 * (rng.f64() + rng.f64() + rng.f64() - 1.5)).exp();
+            let factor = if endpoint == "jumps" && i >= 3000 { 1.6 } else { 1.0 };
+            let cost = factor * noise * size.powf(0.7);
+            if i >= 3400 {
+                let side = usize::from(endpoint == "jumps");
+                covered[side] += f64::from(u8::from(cost <= said(&model, endpoint, size).unwrap()[2]));
+            }
+            observe(&mut model, endpoint, size, cost);
+        }
+        for covered in covered {
+            assert!((covered / 1300.0 - 0.95f64).abs() < 0.02, "{covered} of some 1300");
+        }
+    }
+
+    #[test]
+    fn nothing_that_comes_in_breaks_it_or_makes_it_grow_without_end() {
+        let mut rng = fastrand::Rng::with_seed(4);
+        let mut model = CostModel::new(Config { endpoints: 8, window: 16, reservoir: 64 });
+        let odd = [0.0, -1.0, f64::NAN, f64::INFINITY, 1e308, 5e-324, 1.0, 7.5];
+        let long = "x".repeat(1000);
+        let mut bytes = 0;
+        for i in 0..4000 {
+            let name = if i % 3 == 0 { long.clone() } else { format!("endpoint {}", rng.u32(..100)) };
+            let numeric = [odd[rng.usize(..8)], odd[rng.usize(..8)]];
+            let kind = format!("{}", rng.u32(..));
+            let parameters = Parameters { numeric: &numeric[..rng.usize(..3)], categorical: &[&kind, ""] };
+            model.observe(&Outcome { endpoint: &name, parameters, cost: odd[rng.usize(..8)] });
+            let mut out = [f64::NAN; 4];
+            if model.predict(&name, &parameters, &TAUS, &mut out).is_some() {
+                assert!(out.iter().all(|cost| cost.is_finite() && *cost >= 0.0), "{out:?}");
+                assert!(out.windows(2).all(|pair| pair[0] <= pair[1]), "{out:?}");
+            }
+            if model.training_due() {
+                let trained = model.training().fit(&mut crate::models::Pace::free()).unwrap();
+                model.install(trained);
+            }
+            if i == 2000 {
+                bytes = model.bytes();
+            }
+        }
+        assert!(
+            model.seen(&long) > 500 && model.bytes() < bytes * 2 && model.bytes() < 300_000,
+            "{}",
+            model.bytes()
+        );
+    }
+}

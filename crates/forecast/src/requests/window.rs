@@ -48,23 +48,7 @@ impl Window {
         self.order.insert(at, place as u16);
     }
 
-    /// Keeps only the latest `count` samples.
-    pub(crate) fn keep_latest(&mut self, count: usize) {
-        let skipped = self.samples.len().saturating_sub(count);
-        let kept: Vec<Sample> = self.by_age().skip(skipped).copied().collect();
-        *self = Window::new(self.limit);
-        for sample in kept {
-            self.push(sample);
-        }
-    }
-
-    /// Oldest first.
-    pub(crate) fn by_age(&self) -> impl Iterator<Item = &Sample> {
-        let (late, early) = self.samples.split_at(self.next.min(self.samples.len()));
-        early.iter().chain(late)
-    }
-
-    /// Samples in the order of [`Window::place`]s.
+    /// In no order that means anything.
     pub(crate) fn samples(&self) -> &[Sample] {
         &self.samples
     }
@@ -85,16 +69,13 @@ mod tests {
     use crate::requests::Parameters;
 
     #[test]
-    fn the_oldest_samples_go_and_both_orders_hold() {
+    fn the_oldest_samples_go_and_the_order_holds() {
         let mut window = Window::new(4);
         for cost in [5.0, 1.0, 4.0, 2.0, 3.0, 0.0] {
             window.push(Sample { row: Row::new(&Parameters::default()), cost });
         }
         let by_cost: Vec<f32> = window.by_cost().map(|sample| sample.cost).collect();
-        let by_age: Vec<f32> = window.by_age().map(|sample| sample.cost).collect();
         assert_eq!(by_cost, [0.0, 2.0, 3.0, 4.0]);
-        assert_eq!(by_age, [4.0, 2.0, 3.0, 0.0]);
-        window.keep_latest(2);
-        assert_eq!(window.by_cost().map(|sample| sample.cost).collect::<Vec<_>>(), [0.0, 3.0]);
+        assert_eq!(window.len(), 4);
     }
 }

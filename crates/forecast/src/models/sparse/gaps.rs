@@ -7,12 +7,11 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Gaps {
     /// Gaps in each bin; grows to the longest one seen.
     counts: Vec<f32>,
-    total: f32,
 }
 
 impl Gaps {
     pub(crate) fn new() -> Gaps {
-        Gaps { counts: Vec::new(), total: 0.0 }
+        Gaps { counts: Vec::new() }
     }
 
     /// Takes a gap; all before count a little less from now on.
@@ -25,7 +24,6 @@ impl Gaps {
             self.counts.resize(bin + 1, 0.0);
         }
         self.counts[bin] += 1.0;
-        self.total = self.total * FADING + 1.0;
     }
 
     /// Gaps that were as long as `gap` within `slack` bins, nearer ones counting more; and gaps at least that long.
@@ -43,28 +41,13 @@ impl Gaps {
         (here / width, f64::from(longer))
     }
 
-    /// Gaps seen, faded.
-    pub(crate) fn total(&self) -> f64 {
-        f64::from(self.total)
-    }
-
-    /// The bins that hold something, as (first step of the bin, steps in it, share of the gaps).
-    pub(crate) fn shares(&self) -> impl Iterator<Item = (u32, u32, f64)> {
-        let total = f64::from(self.total).max(1e-9);
-        self.counts
-            .iter()
-            .enumerate()
-            .filter(|(_, count)| **count > 0.0)
-            .map(move |(bin, &count)| (first(bin), width(bin), f64::from(count) / total))
-    }
-
     pub(crate) fn bytes(&self) -> usize {
         self.counts.capacity() * size_of::<f32>()
     }
 }
 
 /// The bin of a gap.
-pub(crate) fn bin(gap: u32) -> usize {
+fn bin(gap: u32) -> usize {
     if gap < EXACT {
         return gap as usize;
     }
@@ -72,15 +55,6 @@ pub(crate) fn bin(gap: u32) -> usize {
     let octave = (gap / EXACT).ilog2();
     let eighth = (gap - (EXACT << octave)) / (EXACT_EIGHTH << octave);
     ((EXACT + 8 * octave + eighth) as usize).min(BINS - 1)
-}
-
-fn first(bin: usize) -> u32 {
-    let bin = bin as u32;
-    if bin < EXACT {
-        return bin;
-    }
-    let (octave, eighth) = ((bin - EXACT) / 8, (bin - EXACT) % 8);
-    (EXACT << octave) + eighth * (EXACT_EIGHTH << octave)
 }
 
 fn width(bin: usize) -> u32 {
@@ -98,6 +72,15 @@ const FADING: f32 = 0.995;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn first(bin: usize) -> u32 {
+        let bin = bin as u32;
+        if bin < EXACT {
+            return bin;
+        }
+        let (octave, eighth) = ((bin - EXACT) / 8, (bin - EXACT) % 8);
+        (EXACT << octave) + eighth * (EXACT_EIGHTH << octave)
+    }
 
     #[test]
     fn bins_join_without_holes() {

@@ -81,8 +81,10 @@ impl Hybrid {
     pub fn window(&self) -> Window {
         let all = self.total + self.beyond;
         if all > 0 && 2 * self.beyond > all && all >= FORECAST_MIN {
-            let mean = f64::from(self.latest.iter().sum::<u32>()) / self.latest.len() as f64;
-            return (mean * (1.0 - FORECAST_MARGIN)) as u32 + 1..=(mean * (1.0 + FORECAST_MARGIN)).ceil() as u32;
+            let sum: f64 = self.latest.iter().map(|&idle| f64::from(idle)).sum();
+            let mean = sum / self.latest.len() as f64;
+            return (mean * (1.0 - FORECAST_MARGIN)) as u32 + 1
+                ..=(mean * (1.0 + FORECAST_MARGIN)).ceil() as u32;
         }
         if self.total == 0 || self.variation() < VARIATION_MIN {
             return 1..=self.range;
@@ -125,10 +127,11 @@ pub struct Keeper {
 /// What is dear.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Price {
-    /// Loaded idle steps that a cold start is worth. Raise it for fewer cold starts.
+    /// Loaded idle steps that a cold start is worth, of an application that was started ten times. Raise it for fewer cold
+    /// starts.
     pub cold_start: f64,
     /// 0: every cold start is worth the same. 1: each application's cold starts are worth the same in total, so that rarely
-    /// used ones are not served worst.
+    /// used ones are not served worst. Between them as it says.
     pub fairness: f64,
 }
 
@@ -169,6 +172,11 @@ impl Keeper {
         windows
     }
 
+    /// Probability of a use at the step `ahead` steps ahead (1 is the next) if none comes before.
+    pub fn probability(&self, ahead: u32, pool: &Pool) -> f64 {
+        pool.probability(&self.occurrence, ahead)
+    }
+
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         size_of::<Keeper>() + self.occurrence.bytes()
@@ -178,11 +186,13 @@ impl Keeper {
         if self.occurrence.since() == 0 {
             return false;
         }
-        let worth = price.cold_start / f64::from(self.occurrence.starts()).powf(price.fairness);
+        let often = f64::from(self.occurrence.starts().max(1)) / STARTS_OF_PRICE;
+        let worth = price.cold_start / often.powf(price.fairness);
         pool.probability(&self.occurrence, ahead) * worth > 1.0
     }
 }
 
+const STARTS_OF_PRICE: f64 = 10.0;
 const LATEST: usize = 10;
 /// The paper's threshold for a histogram that says something.
 const VARIATION_MIN: f64 = 2.0;
@@ -190,3 +200,42 @@ const VARIATION_MIN: f64 = 2.0;
 const FORECAST_MARGIN: f64 = 0.15;
 /// Idle times before a forecast is tried.
 const FORECAST_MIN: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hybrid_policy_goes_from_head_to_tail_when_the_histogram_says_something() {
+        let mut hybrid = Hybrid::new(240);
+        assert_eq!(hybrid.window(), 1..=240);
+        for _ in 0..20 {
+            hybrid.learn(60);
+        }
+        // 60 less and more a tenth.
+        assert_eq!(hybrid.window(), 55..=66);
+        let mut flat = Hybrid::new(240);
+        for idle in 1..=240 {
+            flat.learn(idle);
+        }
+        assert_eq!(flat.window(), 1..=240);
+        let mut long = Hybrid::new(240);
+        for _ in 0..4 {
+            long.learn(400);
+        }
+        assert_eq!(long.window(), 341..=460);
+    }
+
+    #[test]
+    fn a_timer_is_unloaded_at_once_and_loaded_just_before_it_is_due() {
+        let (mut pool, mut keeper) = (Pool::new(), Keeper::new());
+        assert!(!keeper.loaded(&Price { cold_start: 1e9, fairness: 0.0 }, &pool));
+        for t in 0..1200 {
+            keeper.observe(t % 60 == 0, &mut pool);
+        }
+        // 1200 would be due next; let it come, and ask from there.
+        keeper.observe(true, &mut pool);
+        let price = Price { cold_start: 10.0, fairness: 0.0 };
+        assert_eq!(keeper.windows(100, &price, &pool), [60..=60]);
+    }
+}

@@ -17,6 +17,8 @@ pub(crate) struct Occurrence {
     /// Steps since the last busy one; 1 is the step right after it. Zero before the first use.
     since: u32,
     gaps: Gaps,
+    /// The latest two gaps.
+    last: [u32; 2],
     /// Uses after an idle step.
     starts: u32,
     /// By how much each of [`PERIODS`] told better than no period what came: fading sums of log losses.
@@ -25,7 +27,7 @@ pub(crate) struct Occurrence {
 }
 
 /// Number of features.
-pub(crate) const FEATURES: usize = 8;
+pub(crate) const FEATURES: usize = 12;
 
 /// What is known of the next step, ready for the pool.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,6 +43,7 @@ impl Occurrence {
             seen: 0,
             since: 0,
             gaps: Gaps::new(),
+            last: [0; 2],
             starts: 0,
             gains: [0.0; PERIODS.len()],
             busy: 0.0,
@@ -51,23 +54,20 @@ impl Occurrence {
     pub(crate) fn observe(&mut self, busy: bool) {
         if self.since != 1 && self.starts > 0 {
             let base = self.base();
-            for (k, &period) in PERIODS.iter().enumerate().filter(|(_, period)| u64::from(**period) <= self.seen) {
+            for (k, &period) in
+                PERIODS.iter().enumerate().filter(|(_, period)| u64::from(**period) <= self.seen)
+            {
                 let said = phase(self.hits(period, 1), base);
                 let gain = if busy { (said / base).ln() } else { ((1.0 - said) / (1.0 - base)).ln() };
                 self.gains[k] = (self.gains[k] * GAIN_FADING + gain as f32).clamp(-GAIN_MAX, GAIN_MAX);
             }
         }
-        let place = (self.seen % HISTORY) as usize;
-        let (word, bit) = (place / 64, place % 64);
-        if self.bits.len() <= word {
-            self.bits.push(0);
-        }
-        self.bits[word] = self.bits[word] & !(1 << bit) | u64::from(busy) << bit;
-        self.seen += 1;
+        self.remember(busy);
         self.busy += (f32::from(u8::from(busy)) - self.busy) * (1.0 / (self.seen as f32 + 1.0)).max(RATE);
         if busy {
             if self.since > 1 {
                 self.gaps.add(self.since);
+                self.last = [self.since, self.last[0]];
             }
             if self.since != 1 {
                 self.starts += 1;
@@ -76,6 +76,29 @@ impl Occurrence {
         } else if self.since > 0 {
             self.since = self.since.saturating_add(1);
         }
+    }
+
+    /// Lets a step pass of which nothing is known.
+    pub(crate) fn skip(&mut self) {
+        self.remember(false);
+        if self.since > 0 {
+            self.since = self.since.saturating_add(1);
+        }
+    }
+
+    fn remember(&mut self, busy: bool) {
+        let place = (self.seen % HISTORY) as usize;
+        let (word, bit) = (place / 64, place % 64);
+        if self.bits.len() <= word {
+            self.bits.push(0);
+        }
+        self.bits[word] = self.bits[word] & !(1 << bit) | u64::from(busy) << bit;
+        self.seen += 1;
+    }
+
+    /// Whether the step `distance` steps before the next one was busy.
+    pub(crate) fn was_busy_ago(&self, distance: u64) -> bool {
+        distance <= HISTORY && self.seen.checked_sub(distance).is_some_and(|step| self.was_busy(step))
     }
 
     /// Steps since the last use, counted at the next step; 1 right after it, zero before the first use.
@@ -93,21 +116,17 @@ impl Occurrence {
         f64::from(self.busy)
     }
 
-    pub(crate) fn gaps(&self) -> &Gaps {
-        &self.gaps
-    }
-
     /// What is known of the step `ahead` steps ahead (1 is the next) if the application stays idle until then. `pooled`
     /// is the hazard of all applications that long after a use.
     pub(crate) fn view(&self, ahead: u32, pooled: f64) -> View {
-        let gap = self.since.saturating_add(ahead - 1);
+        let gap = self.since.saturating_add(ahead.saturating_sub(1));
         let renewal = |slack: usize, weight: f64| {
             let (here, longer) = self.gaps.hazard(gap, slack);
             odds((here + weight * pooled) / (longer + weight))
         };
         let known = f64::from(self.starts.saturating_sub(1));
         let (near, wide) = (renewal(0, 0.5), renewal(2, 1.0));
-        let trust = known / (known + 3.0);
+        let trust = known / (known + 1.0);
         let periodic = odds(self.periodic(ahead));
         View {
             features: [
@@ -118,7 +137,11 @@ impl Occurrence {
                 trust * (periodic - odds(pooled)),
                 odds(self.share()),
                 (1.0 + known).ln(),
-                f64::from(gap).ln(),
+                f64::from(gap.max(1)).ln(),
+                trust * (renewal(1, 0.5) - odds(pooled)),
+                f64::from(u8::from(gap == self.last[0])),
+                f64::from(u8::from(gap == self.last[1])),
+                trust * f64::from(u8::from(self.gaps.hazard(gap, 1).1 < 0.5)),
             ],
         }
     }
@@ -195,10 +218,38 @@ const PERIODS: [u32; 20] =
 /// Steps remembered: two weeks of minutes.
 const HISTORY: u64 = 20_160;
 /// Cycles of a period that are looked at.
-const CYCLES: usize = 6;
-const PHASE_PRIOR: f64 = 0.7;
-const BESIDE: f64 = 0.3;
+const CYCLES: usize = 8;
+const PHASE_PRIOR: f64 = 0.35;
+const BESIDE: f64 = 0.1;
 const GAIN_FADING: f32 = 0.998;
 const GAIN_WEIGHT: f32 = 0.7;
 const GAIN_MAX: f32 = 200.0;
 const RATE: f32 = 0.0005;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_timers_of_one_application_are_found_by_their_places_in_the_period() {
+        let mut occurrence = Occurrence::new();
+        // Every half an hour, and ten past each hour: gaps of 10, 20, 30 and 30 minutes in turn.
+        let due = |t: u32| t.is_multiple_of(30) || t % 60 == 10;
+        for t in 0..1440 {
+            occurrence.observe(due(t));
+        }
+        for ahead in 1..=60 {
+            let said = occurrence.periodic(ahead);
+            assert_eq!(said > 0.5, due(1440 + ahead - 1), "{ahead} ahead: {said}");
+        }
+    }
+
+    #[test]
+    fn a_step_of_which_nothing_is_known_lets_time_pass() {
+        let mut occurrence = Occurrence::new();
+        occurrence.observe(true);
+        occurrence.skip();
+        assert_eq!(occurrence.since(), 2);
+        assert!(occurrence.was_busy_ago(2) && !occurrence.was_busy_ago(1) && !occurrence.was_busy_ago(3));
+    }
+}

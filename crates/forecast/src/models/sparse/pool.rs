@@ -6,8 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::gaps::bin;
-use super::occurrence::{FEATURES, Occurrence, View, odds};
+use super::occurrence::{FEATURES, Occurrence, View};
 
 /// Shared between the applications of one platform.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,7 +38,7 @@ impl Pool {
                 *uses = PRIOR_STEPS / (3.0 * 2f32.powf(place as f32 / 2.0));
             }
         }
-        Pool { hazards, weights: [0.0, 1.0, 0.6, 0.3, 0.6, 0.0, 0.0, 0.0], covariance }
+        Pool { hazards, weights: [0.0, 1.0, 0.6, 0.0, 0.6, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], covariance }
     }
 
     /// Probability that the application is used at the step `ahead` steps ahead (1 is the next) if it stays idle until
@@ -78,7 +77,7 @@ impl Pool {
     }
 
     fn view(&self, of: &Occurrence, ahead: u32) -> View {
-        let gap = of.since().saturating_add(ahead - 1);
+        let gap = of.since().saturating_add(ahead.saturating_sub(1));
         let (uses, steps) = self.hazards[known(of.starts())][hazard_bin(gap)];
         of.view(ahead, f64::from(uses / steps))
     }
@@ -114,7 +113,29 @@ const PRIOR_VARIANCE: f64 = 0.05;
 const DRIFT: f64 = 1e-7;
 const WEIGHT_MAX: f64 = 20.0;
 
-impl Pool {
-    /// DEBUG
-    pub fn show(&self) -> String { format!("{:?} {:?}", self.weights, self.covariance[0]) }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_become_those_of_what_came() {
+        let mut rng = fastrand::Rng::with_seed(9);
+        let mut pool = Pool::new();
+        let mut apps = vec![Occurrence::new(); 10];
+        let (mut said, mut came) = (0.0, 0.0);
+        for t in 0..3000 {
+            for (i, app) in apps.iter_mut().enumerate() {
+                let busy = rng.f64() < 0.02 * (1.0 + i as f64);
+                if app.since() > 1 {
+                    if t > 1000 {
+                        said += pool.probability(app, 1);
+                        came += f64::from(u8::from(busy));
+                    }
+                    pool.learn(app, busy);
+                }
+                app.observe(busy);
+            }
+        }
+        assert!((said / came - 1.0f64).abs() < 0.05, "{said} {came}");
+    }
 }

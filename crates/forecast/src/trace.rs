@@ -1,7 +1,7 @@
 //! Reads recorded series from CSV.
 //!
 //! The format: a header; first column `timestamp` (ISO 8601 with a zone, or seconds); optionally a column `series`; then
-//! numeric columns, of which one is read. Empty cells are missing values. Rows of one series must be in order of time.
+//! numeric columns, of which one is read, and others beside it if wanted. Empty cells are missing values. Rows of one series must be in order of time.
 //! Every error says where it is (line and column) and what to do about it. Unpacking gzip is the caller's business.
 
 use std::collections::BTreeMap;
@@ -84,18 +84,41 @@ fn add(slot: &mut (i128, f64, u32), value: Option<f64>) {
     }
 }
 
+/// A trace, and what was recorded beside it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accompanied {
+    /// The series.
+    pub trace: Trace,
+    /// `beside[s][c][r]`: column `c` of those asked for, in row `r` of series `s`; NaN where the cell is empty. Rows are
+    /// those of the series' points.
+    pub beside: Vec<Vec<Vec<f32>>>,
+}
+
 /// Reads one column of a CSV file.
 ///
 /// # Errors
 /// [`TraceError`] names the line, the column and what to change.
 pub fn parse(reader: impl Read, options: &Options) -> Result<Trace, TraceError> {
+    parse_beside(reader, options, &[]).map(|read| read.trace)
+}
+
+/// Reads one column, and further columns of the same rows by name. Those may be below zero.
+///
+/// # Errors
+/// [`TraceError`] names the line, the column and what to change.
+pub fn parse_beside(
+    reader: impl Read,
+    options: &Options,
+    columns: &[String],
+) -> Result<Accompanied, TraceError> {
     let mut rows = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(reader);
     let mut record = ByteRecord::new();
     if !rows.read_byte_record(&mut record).map_err(TraceError::from_csv)? {
         return Err(TraceError::Empty);
     }
-    let layout = Layout::read(&record, options)?;
+    let layout = Layout::read(&record, options, columns)?;
     let mut series: Vec<Series> = Vec::new();
+    let mut beside: Vec<Vec<Vec<f32>>> = Vec::new();
     let mut index: BTreeMap<String, usize> = BTreeMap::new();
     let mut count = 0usize;
     while rows.read_byte_record(&mut record).map_err(TraceError::from_csv)? {
@@ -111,11 +134,16 @@ pub fn parse(reader: impl Read, options: &Options) -> Result<Trace, TraceError> 
                 index.insert(row.series.to_owned(), series.len());
                 let name = layout.series.is_some().then(|| row.series.to_owned());
                 series.push(Series { name, points: Vec::new() });
+                beside.push(vec![Vec::new(); columns.len()]);
                 series.len() - 1
             }
         };
         in_order(&series[slot], row.at, line)?;
         series[slot].points.push((row.at, row.value));
+        for (column, (&position, name)) in beside[slot].iter_mut().zip(layout.beside.iter().zip(columns)) {
+            let value = number(text(&record, position, line, name)?, line, name, true)?;
+            column.push(value.map_or(f32::NAN, |value| value as f32));
+        }
     }
     if series.is_empty() {
         return Err(match &options.series {
@@ -124,7 +152,7 @@ pub fn parse(reader: impl Read, options: &Options) -> Result<Trace, TraceError> 
         });
     }
     let step = median_spacing(&series).ok_or(TraceError::OnePoint)?;
-    Ok(Trace { column: layout.column, step, series })
+    Ok(Accompanied { trace: Trace { column: layout.column, step, series }, beside })
 }
 
 /// Where the header says things are.
@@ -133,6 +161,8 @@ struct Layout {
     series: Option<usize>,
     value: usize,
     column: String,
+    /// Columns to be read beside it.
+    beside: Vec<usize>,
 }
 
 /// One row's worth, borrowed from its record.
@@ -143,7 +173,7 @@ struct Row<'a> {
 }
 
 impl Layout {
-    fn read(header: &ByteRecord, options: &Options) -> Result<Layout, TraceError> {
+    fn read(header: &ByteRecord, options: &Options, beside: &[String]) -> Result<Layout, TraceError> {
         let mut names = Vec::with_capacity(header.len());
         for (position, cell) in header.iter().enumerate() {
             let cell = if position == 0 { cell.strip_prefix(b"\xef\xbb\xbf").unwrap_or(cell) } else { cell };
@@ -164,21 +194,19 @@ impl Layout {
             return Err(TraceError::NoSeriesColumn);
         }
         let columns = || names.iter().enumerate().skip(1).filter(|&(position, _)| Some(position) != series);
-        let value = match &options.column {
-            Some(wanted) => columns().find(|(_, name)| *name == wanted),
-            None => columns().next(),
+        let unknown = |wanted: &str| TraceError::UnknownColumn {
+            wanted: excerpt(wanted),
+            present: columns().map(|(_, name)| excerpt(name)).collect::<Vec<_>>().join(", "),
         };
-        let Some((value, column)) = value else {
-            return Err(match &options.column {
-                Some(wanted) => TraceError::UnknownColumn {
-                    wanted: excerpt(wanted),
-                    present: columns().map(|(_, name)| excerpt(name)).collect::<Vec<_>>().join(", "),
-                },
-                None => TraceError::NoValueColumn,
-            });
+        let find = |wanted: &str| columns().find(|(_, name)| *name == wanted).ok_or_else(|| unknown(wanted));
+        let (value, column) = match &options.column {
+            Some(wanted) => find(wanted)?,
+            None => columns().next().ok_or(TraceError::NoValueColumn)?,
         };
         let column = column.clone();
-        Ok(Layout { width: names.len(), series, value, column })
+        let beside =
+            beside.iter().map(|wanted| Ok(find(wanted)?.0)).collect::<Result<Vec<_>, TraceError>>()?;
+        Ok(Layout { width: names.len(), series, value, column, beside })
     }
 
     /// The row, or `None` when it belongs to a series that was not asked for.

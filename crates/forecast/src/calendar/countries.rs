@@ -1,7 +1,7 @@
 //! The public holidays of some countries, as data: one row a holiday.
 //!
 //! Sources: the laws themselves as their governments publish them (US: 5 U.S.C. 6103 and the District of Columbia; DE: laws
-//! of the states; GB: bank holidays of England and Wales; FR: Code du travail L3133-1). Proclaimed one-off holidays are
+//! of the states; GB: bank holidays of England and Wales; FR: Code du travail L3133-1; likewise CA, federal, AT, IT and PL). Proclaimed one-off holidays are
 //! included up to 2023.
 
 use jiff::civil::Weekday::{Monday, Thursday, Wednesday};
@@ -10,7 +10,7 @@ use super::holidays::{Day, HolidayRule, Observed};
 
 /// Rules by ISO 3166 code.
 pub(super) const COUNTRIES: &[(&str, &[HolidayRule<'static>])] =
-    &[("US", US), ("DE", DE), ("GB", GB), ("FR", FR)];
+    &[("US", US), ("CA", CA), ("DE", DE), ("AT", AT), ("GB", GB), ("FR", FR), ("IT", IT), ("PL", PL)];
 
 const EVER: (i16, i16) = (1583, i16::MAX);
 
@@ -130,4 +130,66 @@ const FR: &[HolidayRule<'static>] = &[
     fixed("Armistice 1918", 11, 11, SAME),
     fixed("Noël", 12, 25, SAME),
     only(fixed("Saint-Étienne", 12, 26, SAME), &["57", "67", "68"]),
+];
+
+/// Federal holidays.
+const CA: &[HolidayRule<'static>] = &[
+    fixed("New Year's Day", 1, 1, NEXT),
+    easter("Good Friday", -2),
+    rule("Victoria Day", Day::Before { month: 5, day: 25, weekday: Monday }, SAME),
+    fixed("Canada Day", 7, 1, NEXT),
+    nth("Labour Day", 1, Monday, 9),
+    since(fixed("National Day for Truth and Reconciliation", 9, 30, NEXT), 2021),
+    nth("Thanksgiving", 2, Monday, 10),
+    fixed("Remembrance Day", 11, 11, NEXT),
+    fixed("Christmas Day", 12, 25, NEXT),
+    fixed("Boxing Day", 12, 26, NEXT),
+];
+
+const AT: &[HolidayRule<'static>] = &[
+    fixed("Neujahr", 1, 1, SAME),
+    fixed("Heilige Drei Könige", 1, 6, SAME),
+    easter("Ostermontag", 1),
+    fixed("Staatsfeiertag", 5, 1, SAME),
+    easter("Christi Himmelfahrt", 39),
+    easter("Pfingstmontag", 50),
+    easter("Fronleichnam", 60),
+    fixed("Mariä Himmelfahrt", 8, 15, SAME),
+    since(fixed("Nationalfeiertag", 10, 26, SAME), 1967),
+    fixed("Allerheiligen", 11, 1, SAME),
+    fixed("Mariä Empfängnis", 12, 8, SAME),
+    fixed("Christtag", 12, 25, SAME),
+    fixed("Stefanitag", 12, 26, SAME),
+];
+
+const IT: &[HolidayRule<'static>] = &[
+    fixed("Capodanno", 1, 1, SAME),
+    fixed("Epifania", 1, 6, SAME),
+    easter("Pasqua", 0),
+    easter("Lunedì dell'Angelo", 1),
+    fixed("Festa della Liberazione", 4, 25, SAME),
+    fixed("Festa del Lavoro", 5, 1, SAME),
+    fixed("Festa della Repubblica", 6, 2, SAME),
+    fixed("Ferragosto", 8, 15, SAME),
+    fixed("Ognissanti", 11, 1, SAME),
+    fixed("Immacolata Concezione", 12, 8, SAME),
+    fixed("Natale", 12, 25, SAME),
+    fixed("Santo Stefano", 12, 26, SAME),
+];
+
+const PL: &[HolidayRule<'static>] = &[
+    fixed("Nowy Rok", 1, 1, SAME),
+    since(fixed("Święto Trzech Króli", 1, 6, SAME), 2011),
+    easter("Wielkanoc", 0),
+    easter("Poniedziałek Wielkanocny", 1),
+    fixed("Święto Pracy", 5, 1, SAME),
+    fixed("Święto Konstytucji 3 Maja", 5, 3, SAME),
+    easter("Zielone Świątki", 49),
+    easter("Boże Ciało", 60),
+    fixed("Wniebowzięcie NMP", 8, 15, SAME),
+    fixed("Wszystkich Świętych", 11, 1, SAME),
+    fixed("Święto Niepodległości", 11, 11, SAME),
+    since(fixed("Wigilia", 12, 24, SAME), 2025),
+    fixed("Boże Narodzenie", 12, 25, SAME),
+    fixed("Drugi dzień Bożego Narodzenia", 12, 26, SAME),
 ];

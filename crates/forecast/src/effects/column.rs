@@ -199,9 +199,10 @@ fn is_near(levels: &[Level], level: &Level, value: f32) -> bool {
 
 impl Level {
     fn grow(filter: &mut Filter, name: &str) -> Option<usize> {
-        let free_day = if name.to_lowercase().contains("holiday") { HOLIDAY_SUNDAY } else { (0.0, 0.3) };
+        let is_holiday = name.to_lowercase().contains("holiday");
+        let (part, free_day) = if is_holiday { (0.25, HOLIDAY_SUNDAY) } else { (0.15, (0.0, 0.3)) };
         let mut priors = vec![(0.0, 0.3)];
-        priors.extend([(0.0, 0.15); PARTS]);
+        priors.extend([(0.0, part); PARTS]);
         priors.extend([(0.0, 0.15), free_day]);
         room(filter, &priors)
     }

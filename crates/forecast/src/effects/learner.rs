@@ -73,7 +73,7 @@ impl Expected {
 
 impl Learner {
     pub(super) fn new(step: Duration, covariates: &[String]) -> Learner {
-        let steps_an_hour = (3600.0 / step.as_secs_f32().max(1e-3)).max(1.0);
+        let steps_an_hour = 3600.0 / step.as_secs_f32().max(1e-3);
         Learner {
             filter: Filter::default(),
             occasions: Occasions::default(),
@@ -227,7 +227,7 @@ impl Learner {
         let memory = LEVEL_HOURS * f64::from(self.steps_an_hour);
         self.level += (freed - self.level) / (self.learned as f64).min(memory);
         self.profile.learn(local, freed as f32);
-        let steps_a_day = (24.0 * self.steps_an_hour) as u64;
+        let steps_a_day = (24.0 * self.steps_an_hour).round().max(1.0) as u64;
         if self.learned.is_multiple_of(steps_a_day) {
             self.filter.drift(1.0 / DRIFT_DAYS);
         }

@@ -46,7 +46,7 @@ impl Noise {
         }
         let (variance, count) = &mut self.variances[slot];
         let standard = error / (*variance + explained).sqrt();
-        *count = (*count + 1.0).min(NOISE_DAYS * self.steps_an_hour);
+        *count = (*count + 1.0).min(NOISE_DAYS * self.steps_an_hour.max(1.0));
         let seen = (error * error - explained).max(0.2 * *variance);
         *variance = (*variance + (seen - *variance) / *count).max(1e-6);
         self.block.0 += standard;
@@ -68,7 +68,7 @@ impl Noise {
 
     /// How many errors say the same: the variance of a day's sum over what it would be, were they independent.
     pub(super) fn repetition(&self) -> f64 {
-        self.together.clamp(1.0, REPETITION_MAX * self.steps_an_hour)
+        self.together.min(REPETITION_MAX * self.steps_an_hour).max(1.0)
     }
 }
 

@@ -52,8 +52,10 @@ impl Usual {
                 *miss += pace * (far * far - *miss);
             }
         }
-        self.days[day].learn(value, DAYS_KEPT * self.steps_an_hour);
-        self.weeks[week].learn(value, WEEKS_KEPT * self.steps_an_hour);
+        // Steps longer than an hour visit their slots once a day all the same.
+        let visits = self.steps_an_hour.max(1.0);
+        self.days[day].learn(value, DAYS_KEPT * visits);
+        self.weeks[week].learn(value, WEEKS_KEPT * visits);
         self.all.learn(value, DAYS_KEPT * HOURS as f32 * self.steps_an_hour * 4.0);
     }
 

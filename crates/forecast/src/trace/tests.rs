@@ -89,6 +89,22 @@ fn jitter_is_snapped_to_the_grid_and_gaps_stay() {
     assert_eq!(grid, [(at(22), Some(1.0)), (at(322), Some(2.0)), (at(622), Some(4.0)), (at(1522), None)]);
 }
 
+#[test]
+fn columns_beside_are_read_by_name_and_may_be_negative_or_go_on_alone() {
+    let text = "timestamp,series,v,heat,rain\n0,a,1,-3.5,0\n0,b,2,4,1\n60,a,,-2,\n60,b,3,,1\n";
+    let wanted = ["rain".to_owned(), "heat".to_owned()];
+    let read = parse_beside(text.as_bytes(), &Options::default(), &wanted).unwrap();
+    assert_eq!(read.trace, parse(text.as_bytes(), &Options::default()).unwrap());
+    assert_eq!(read.trace.series[0].points[1].1, None);
+    assert_eq!(read.beside[0][1], [-3.5, -2.0]);
+    assert!(read.beside[0][0][0] == 0.0 && read.beside[0][0][1].is_nan() && read.beside[1][1][1].is_nan());
+    let error = parse_beside(text.as_bytes(), &Options::default(), &["snow".to_owned()]).unwrap_err();
+    assert!(error.to_string().contains("`snow`") && error.to_string().contains("heat, rain"), "{error}");
+    let text = "timestamp,v,heat\n0,1,warm\n60,1,2\n";
+    let error = parse_beside(text.as_bytes(), &Options::default(), &["heat".to_owned()]).unwrap_err();
+    assert!(error.to_string().contains("line 2, column heat"), "{error}");
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {

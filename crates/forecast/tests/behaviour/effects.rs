@@ -231,6 +231,42 @@ fn an_event_never_seen_is_wide_and_says_so() {
 }
 
 #[test]
+fn campaigns_are_learned_in_steps_of_minutes_and_of_days() {
+    for (seconds, days, every) in [(300, 56, 14), (86_400, 280, 35)] {
+        let step = Duration::from_secs(seconds);
+        let per_day = 86_400 / seconds as usize;
+        let at = |i: usize| Timestamp::parse(MONDAY).unwrap() + step * u32::try_from(i).unwrap();
+        let mut random = fastrand::Rng::with_seed(11);
+        let campaigns: Vec<Event> = (1..)
+            .map(|i| i * every * per_day)
+            .take_while(|&first| first < (days + 2) * per_day)
+            .map(|first| {
+                let (start, end) = (at(first), at(first + 2 * per_day));
+                Event { start, end, name: "sale".into(), kind: "sale".into(), magnitude: 1.0 }
+            })
+            .collect();
+        let mut config = Config::new(step);
+        config.time_zone = Some(TimeZone::UTC);
+        let mut informed = Informed::new(config, at(0), &[]).unwrap();
+        informed.announce(&campaigns);
+        let none = Covariates::beginning(0);
+        let quiet = |i: usize| {
+            let shape = 1.0 + 0.5 * ((i % per_day) as f64 / per_day as f64 * std::f64::consts::TAU).sin();
+            if i / per_day % 7 >= 5 { 70.0 * shape } else { 100.0 * shape }
+        };
+        for i in 0..days * per_day {
+            let is_on = campaigns.iter().any(|event| (event.start..event.end).contains(&at(i)));
+            let value = quiet(i) * if is_on { 1.7 } else { 1.0 } * (1.0 + 0.05 * normal(&mut random));
+            informed.observe(at(i), Some(value), &none).unwrap();
+        }
+        let said = informed.forecast(2 * per_day, &[0.5], &none).forecast.values;
+        let total = |of: &dyn Fn(usize) -> f64| (0..2 * per_day).map(of).sum::<f64>();
+        let ratio = total(&|h| said[h][0]) / total(&|h| 1.7 * quiet(days * per_day + h));
+        assert!((ratio - 1.0).abs() < 0.12, "steps of {seconds} s: {ratio}, {:?}", informed.effects());
+    }
+}
+
+#[test]
 fn an_announcement_changes_only_what_comes_after_it() {
     let values = service(60, 24, 3);
     let mut pair = Pair::new(&[event("sale", 500, 520)], Covariates::beginning(0));

@@ -19,6 +19,7 @@ mod season;
 mod timestamp;
 pub mod trace;
 mod trust;
+pub mod watch;
 
 pub use online::{
     Config, ConfigError, FORECAST_STEPS_MAX, Forecaster, HORIZON_STEPS_MAX, ObserveError, STEP_MAX, STEP_MIN,

@@ -14,6 +14,7 @@ mod config;
 mod control_loop;
 mod convert;
 mod error;
+pub mod external_model;
 mod http;
 mod instances;
 mod launch;

@@ -25,6 +25,7 @@ mod timestamp;
 pub mod trace;
 pub mod trees;
 mod trust;
+pub mod watch;
 
 pub use ensemble::{Ensemble, Job, Trained};
 pub use online::{

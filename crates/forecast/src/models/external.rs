@@ -32,14 +32,14 @@
 //! {"values":[[15.0,19.5],[15.2,20.1]]}
 //! ```
 //!
-//! Anything may be answered with `{"error":"why not"}`. After an `{"error"}` the command stays; after a line that is no
+//! Anything may be answered with `{"error":"why not"}`; values of an `observe` that was answered so come again with the
+//! next. After an `{"error"}` the command stays; after a line that is no
 //! answer, or none in time, it is ended and started anew, told the history again, and then what was observed since.
 //!
 //! Not here: processes, timeouts and JSON itself.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -197,7 +197,9 @@ pub struct External {
     next: u64,
     last: f32,
     non_negative: bool,
-    trouble: Mutex<Option<ExternalError>>,
+    /// Observed values that the model has not taken in.
+    pending: ObserveRequest,
+    trouble: Option<ExternalError>,
 }
 
 impl External {
@@ -221,7 +223,8 @@ impl External {
             next: history.end(),
             last: last.unwrap_or(0.0),
             non_negative: history.non_negative,
-            trouble: Mutex::new(None),
+            pending: ObserveRequest { values: Vec::new(), covariates: BTreeMap::new() },
+            trouble: None,
         })
     }
 
@@ -236,8 +239,8 @@ impl External {
         covariates: &Covariates,
     ) -> Result<Values, ExternalError> {
         // What was not taken in would be missing from the answer.
-        if let Some(trouble) = self.trouble() {
-            return Err(trouble);
+        if let Some(trouble) = &self.trouble {
+            return Err(trouble.clone());
         }
         let rows = usize::try_from(covariates.end().saturating_sub(self.next)).unwrap_or(0).min(steps);
         let request = Request::Forecast(ForecastRequest {
@@ -252,9 +255,10 @@ impl External {
         }
     }
 
-    /// Why the model no longer follows the series; it must then be fitted anew.
-    pub fn trouble(&self) -> Option<ExternalError> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Why the model has fallen behind the series; it catches up with the next value when it can. When it has missed more
+    /// than it may, it must be fitted anew.
+    pub fn trouble(&self) -> Option<&ExternalError> {
+        self.trouble.as_ref()
     }
 
     /// Covariates of the next `rows` steps.
@@ -274,16 +278,29 @@ impl Model for External {
     }
 
     fn observe(&mut self, value: f32, covariates: &Covariates) {
-        let covariates = self.known(covariates, 1);
-        let request = Request::Observe(ObserveRequest { values: vec![number(value)], covariates });
+        let row = self.known(covariates, 1);
         self.next += 1;
         if value.is_finite() {
             self.last = value;
         }
-        if self.trouble().is_none()
-            && let Err(error) = confirmed("`observe`", self.speaker.ask(&request))
-        {
-            *self.trouble.get_mut().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        if self.pending.values.len() > PENDING_MAX {
+            return;
+        }
+        let rows = self.pending.values.len();
+        for (name, values) in row {
+            let column = self.pending.covariates.entry(name).or_default();
+            column.resize(rows, None);
+            column.extend(values);
+        }
+        self.pending.values.push(number(value));
+        // Columns that come and go would no longer fit their rows.
+        let rows = rows + 1;
+        self.pending.covariates.values_mut().for_each(|column| column.resize(rows, None));
+        let request = Request::Observe(self.pending.clone());
+        self.trouble = confirmed("`observe`", self.speaker.ask(&request)).err();
+        if self.trouble.is_none() {
+            self.pending.values.clear();
+            self.pending.covariates.values_mut().for_each(Vec::clear);
         }
     }
 
@@ -296,7 +313,9 @@ impl Model for External {
     }
 
     fn bytes(&self) -> usize {
-        size_of::<External>() + self.names.iter().map(String::capacity).sum::<usize>()
+        size_of::<External>()
+            + self.names.iter().map(String::capacity).sum::<usize>()
+            + 8 * (1 + self.names.len()) * self.pending.values.capacity()
     }
 }
 
@@ -376,5 +395,7 @@ fn number(value: f32) -> Option<f32> {
     value.is_finite().then_some(value)
 }
 
+/// Values that a model may miss before it must be fitted anew.
+const PENDING_MAX: usize = 2000;
 /// Relative difference of two values that counts as none.
 const ROUNDING: f64 = 1e-9;

@@ -19,6 +19,8 @@ mod matrix;
 mod network;
 mod prior;
 mod real;
+#[cfg(test)]
+mod tests;
 mod train;
 mod view;
 

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::Timestamp;
@@ -6,23 +6,26 @@ use crate::grid::Grid;
 
 /// Answers what it is told to, and keeps what it was asked.
 #[derive(Clone, Debug, Default)]
-struct Script(Arc<Mutex<(Vec<Request>, Vec<Result<Answer, String>>)>>);
+struct Script {
+    asked: Arc<Mutex<Vec<Request>>>,
+    answers: Arc<Mutex<Vec<Result<Answer, String>>>>,
+}
 
 impl Script {
     fn of(answers: Vec<Result<Answer, String>>) -> Script {
-        Script(Arc::new(Mutex::new((Vec::new(), answers))))
+        Script { asked: Arc::default(), answers: Arc::new(Mutex::new(answers)) }
     }
 
     fn asked(&self) -> Vec<Request> {
-        self.0.lock().unwrap().0.clone()
+        self.asked.lock().unwrap().clone()
     }
 }
 
 impl Speaker for Script {
     fn ask(&self, request: &Request) -> Result<Answer, String> {
-        let mut script = self.0.lock().unwrap();
-        script.0.push(request.clone());
-        if script.1.is_empty() { Err("it has ended".into()) } else { script.1.remove(0) }
+        self.asked.lock().unwrap().push(request.clone());
+        let mut answers = self.answers.lock().unwrap();
+        if answers.is_empty() { Err("it has ended".into()) } else { answers.remove(0) }
     }
 }
 
@@ -98,14 +101,24 @@ fn what_is_no_forecast_is_refused_by_name() {
 }
 
 #[test]
-fn a_model_that_missed_a_value_is_not_asked_again() {
-    let (mut model, script) = fitted(vec![Err("it ended".into())]);
+fn a_model_that_missed_values_says_nothing_until_it_has_them() {
+    let rows = vec![vec![Some(1.0)]];
+    let answers =
+        vec![Err("it ended".into()), Err("it ended".into()), Ok(Answer::Ok(true)), Ok(Answer::Values(rows))];
+    let (mut model, script) = fitted(answers);
     model.observe(9.0, &covariates());
     model.observe(f32::NAN, &covariates());
-    assert_eq!(script.asked().len(), 2);
     assert!(matches!(model.trouble(), Some(ExternalError::Silent(reason)) if reason == "it ended"));
     assert!(model.try_forecast(1, &[0.5], &covariates()).is_err());
     assert_eq!(model.forecast(1, &[0.5], &covariates())[0], [9.0]);
+    assert_eq!(script.asked().len(), 3, "a forecast that could not be right is not asked for");
+    model.observe(7.0, &covariates());
+    let asked = script.asked();
+    let Request::Observe(observed) = &asked[3] else { panic!("{asked:?}") };
+    assert_eq!(observed.values, [Some(9.0), None, Some(7.0)]);
+    assert_eq!(observed.covariates["rain"], [None, Some(5.0), None]);
+    assert_eq!(model.trouble(), None);
+    assert_eq!(model.try_forecast(1, &[0.5], &covariates()).unwrap()[0], [1.0]);
 }
 
 #[test]

@@ -1,0 +1,392 @@
+//! What to do when a forecast is no longer good: the cheapest thing first, the next when it has not helped, and a reason in
+//! words.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::adwin::Change;
+use super::cusum::Shift;
+use crate::Timestamp;
+
+/// What can be done, from cheap to dear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Response {
+    /// Let profiles and levels follow faster for a while.
+    RaiseLearningRates,
+    /// Let all experts begin with equal weights again.
+    ResetWeights,
+    /// Begin the intervals wide and let them find their width again.
+    WidenIntervals,
+    /// Train anew in the background.
+    Refit,
+}
+
+/// When to train anew whatever happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RefitSchedule {
+    /// Not by the clock.
+    Never,
+    /// Each hour.
+    Hourly,
+    /// Each day.
+    Daily,
+    /// So long after the last time.
+    Every(Duration),
+}
+
+impl RefitSchedule {
+    fn period(self) -> Option<Duration> {
+        match self {
+            RefitSchedule::Never => None,
+            RefitSchedule::Hourly => Some(Duration::from_secs(3600)),
+            RefitSchedule::Daily => Some(Duration::from_secs(86_400)),
+            RefitSchedule::Every(period) => Some(period),
+        }
+    }
+}
+
+/// Recent scores of a forecast, as far as they are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Accuracy {
+    /// Mean absolute error.
+    pub mae: Option<f64>,
+    /// Root of the mean squared error.
+    pub rmse: Option<f64>,
+    /// Weighted pinball loss.
+    pub pinball: Option<f64>,
+    /// Share of values inside their interval.
+    pub coverage: Option<f64>,
+}
+
+/// When to act.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RetrainConfig {
+    /// Default daily.
+    pub schedule: RefitSchedule,
+    /// Least time between two refits. Default an hour. Lower costs processor time; higher leaves a bad model in place.
+    pub refit_gap: Duration,
+    /// How long a response is given to help before a dearer one. Default half an hour.
+    pub patience: Duration,
+    /// After a deploy, how long until there is enough new behaviour to train on. Default two hours.
+    pub deploy_settles: Duration,
+    /// Scores above which accuracy is too low, in the unit in which the scores are told. Default none.
+    pub mae_max: Option<f64>,
+    /// The same for the root mean squared error.
+    pub rmse_max: Option<f64>,
+    /// The same for the pinball loss.
+    pub pinball_max: Option<f64>,
+    /// Coverage below which intervals are too narrow. Default 0.85, for a 90 % interval.
+    pub coverage_min: Option<f64>,
+}
+
+impl Default for RetrainConfig {
+    fn default() -> RetrainConfig {
+        RetrainConfig {
+            schedule: RefitSchedule::Daily,
+            refit_gap: Duration::from_secs(3600),
+            patience: Duration::from_secs(1800),
+            deploy_settles: Duration::from_secs(7200),
+            mae_max: None,
+            rmse_max: None,
+            pinball_max: None,
+            coverage_min: Some(0.85),
+        }
+    }
+}
+
+/// What was noticed since the last decision.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Signals<'a> {
+    /// A lasting change of the mean error.
+    pub shift: Option<Shift>,
+    /// A change of the size of errors.
+    pub errors: Option<Change>,
+    /// A change of coverage.
+    pub coverage: Option<Change>,
+    /// Recent scores.
+    pub accuracy: Accuracy,
+    /// A deploy that was announced, by name.
+    pub deploy: Option<&'a str>,
+}
+
+/// What to do, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What to do.
+    pub response: Response,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// Decides, one moment after another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RetrainPolicy {
+    config: RetrainConfig,
+    /// Moments in milliseconds since 1970.
+    refitted_ms: Option<i64>,
+    settles_ms: Option<i64>,
+    /// The last response to the present trouble, and when it was given.
+    tried: Option<(Response, i64)>,
+    trouble_ms: Option<i64>,
+}
+
+impl RetrainPolicy {
+    /// Nothing has happened yet; the schedule counts from the first moment it is asked about.
+    pub fn new(config: RetrainConfig) -> RetrainPolicy {
+        RetrainPolicy { config, refitted_ms: None, settles_ms: None, tried: None, trouble_ms: None }
+    }
+
+    /// A model has been trained anew, for whatever reason.
+    pub fn refitted(&mut self, now: Timestamp) {
+        self.refitted_ms = Some(now.as_millis());
+    }
+
+    /// What to do now, if anything.
+    pub fn decide(&mut self, now: Timestamp, signals: &Signals<'_>) -> Option<Decision> {
+        let refitted = *self.refitted_ms.get_or_insert(now.as_millis());
+        let since_refit = now.since(Timestamp::from_millis(refitted));
+        if signals.deploy.is_some() {
+            self.settles_ms = Some(now.saturating_add(self.config.deploy_settles).as_millis());
+        }
+        let may_refit = since_refit >= self.config.refit_gap;
+        if let Some(reason) = self.due(now, since_refit).filter(|_| may_refit) {
+            self.settles_ms = self.settles_ms.filter(|&at| at > now.as_millis());
+            return Some(self.give(now, Response::Refit, reason));
+        }
+        let troubles = self.troubles(signals);
+        let Some(first) = troubles.iter().map(|trouble| trouble.0).max() else {
+            let calm = |at| now.since(Timestamp::from_millis(at)) >= self.config.patience;
+            if self.trouble_ms.is_some_and(calm) {
+                (self.tried, self.trouble_ms) = (None, None);
+            }
+            return None;
+        };
+        self.trouble_ms = Some(now.as_millis());
+        let response = match self.tried {
+            None => first,
+            Some((tried, at)) if now.since(Timestamp::from_millis(at)) >= self.config.patience => {
+                first.max(dearer(tried))
+            }
+            // It is still being tried; only another kind of trouble changes that.
+            Some((tried, _)) if first > tried => first,
+            Some(_) => return None,
+        };
+        if response == Response::Refit && !may_refit {
+            return None;
+        }
+        let mut reason = troubles.into_iter().map(|trouble| trouble.1).collect::<Vec<_>>().join("; ");
+        if let Some((tried, _)) = self.tried.filter(|&(tried, _)| tried < response && first < response) {
+            reason.push_str(&format!("; {} did not help", tried.words()));
+        }
+        Some(self.give(now, response, reason))
+    }
+
+    /// Why a refit is due without any trouble.
+    fn due(&self, now: Timestamp, since_refit: Duration) -> Option<String> {
+        if self.settles_ms.is_some_and(|at| at <= now.as_millis()) {
+            return Some("the behaviour after a deploy is known by now".to_owned());
+        }
+        let period = self.config.schedule.period().filter(|&period| since_refit >= period)?;
+        Some(format!("the schedule says every {}", words(period)))
+    }
+
+    /// What is wrong, and the cheapest response that could help.
+    fn troubles(&self, signals: &Signals<'_>) -> Vec<(Response, String)> {
+        let mut troubles = Vec::new();
+        if let Some(name) = signals.deploy {
+            troubles.push((Response::RaiseLearningRates, format!("`{name}` was deployed")));
+        }
+        match signals.shift {
+            Some(Shift::Up) => troubles.push((
+                Response::RaiseLearningRates,
+                "values have been above the forecast for too long to be chance".to_owned(),
+            )),
+            Some(Shift::Down) => troubles.push((
+                Response::RaiseLearningRates,
+                "values have been below the forecast for too long to be chance".to_owned(),
+            )),
+            None => {}
+        }
+        if let Some(change) = signals.errors.filter(|change| change.after > change.before) {
+            let reason = format!("errors grew from {:.3} to {:.3}", change.before, change.after);
+            troubles.push((Response::ResetWeights, reason));
+        }
+        let scores = [
+            ("mean absolute error", signals.accuracy.mae, self.config.mae_max),
+            ("root mean squared error", signals.accuracy.rmse, self.config.rmse_max),
+            ("pinball loss", signals.accuracy.pinball, self.config.pinball_max),
+        ];
+        for (name, score, max) in scores {
+            if let (Some(score), Some(max)) = (score, max)
+                && score > max
+            {
+                troubles.push((Response::ResetWeights, format!("the {name} is {score:.4}, above {max}")));
+            }
+        }
+        if let Some(change) = signals.coverage.filter(|change| change.after < change.before) {
+            let reason = format!("coverage fell from {:.3} to {:.3}", change.before, change.after);
+            troubles.push((Response::WidenIntervals, reason));
+        }
+        if let (Some(coverage), Some(min)) = (signals.accuracy.coverage, self.config.coverage_min)
+            && coverage < min
+        {
+            troubles.push((Response::WidenIntervals, format!("coverage is {coverage:.3}, below {min}")));
+        }
+        troubles
+    }
+
+    fn give(&mut self, now: Timestamp, response: Response, reason: String) -> Decision {
+        self.tried = Some((response, now.as_millis()));
+        if response == Response::Refit {
+            self.refitted_ms = Some(now.as_millis());
+        }
+        Decision { response, reason }
+    }
+}
+
+impl Response {
+    fn words(self) -> &'static str {
+        match self {
+            Response::RaiseLearningRates => "learning faster",
+            Response::ResetWeights => "weighing all experts alike",
+            Response::WidenIntervals => "widening the intervals",
+            Response::Refit => "training anew",
+        }
+    }
+}
+
+/// The next dearer response.
+fn dearer(response: Response) -> Response {
+    match response {
+        Response::RaiseLearningRates => Response::ResetWeights,
+        Response::ResetWeights => Response::WidenIntervals,
+        Response::WidenIntervals | Response::Refit => Response::Refit,
+    }
+}
+
+fn words(period: Duration) -> String {
+    match period.as_secs() {
+        86_400 => "day".to_owned(),
+        3600 => "hour".to_owned(),
+        _ => format!("{period:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000;
+
+    fn at(minutes: i64) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000 + minutes * MINUTE)
+    }
+
+    fn quiet() -> RetrainPolicy {
+        let mut policy =
+            RetrainPolicy::new(RetrainConfig { schedule: RefitSchedule::Never, ..RetrainConfig::default() });
+        policy.refitted(at(0));
+        policy
+    }
+
+    fn response(decision: Option<Decision>) -> Option<Response> {
+        decision.map(|decision| decision.response)
+    }
+
+    #[test]
+    fn trouble_that_stays_climbs_from_cheap_to_dear_and_refits_keep_their_distance() {
+        let mut policy = quiet();
+        let shift = Signals { shift: Some(Shift::Up), ..Signals::default() };
+        let mut given = Vec::new();
+        for minute in 0..360 {
+            given.extend(policy.decide(at(minute), &shift).map(|decision| (minute, decision.response)));
+        }
+        let refits: Vec<i64> =
+            given.iter().filter(|given| given.1 == Response::Refit).map(|given| given.0).collect();
+        assert_eq!(
+            given[..4],
+            [
+                (0, Response::RaiseLearningRates),
+                (30, Response::ResetWeights),
+                (60, Response::WidenIntervals),
+                (90, Response::Refit)
+            ]
+        );
+        assert_eq!(refits, [90, 150, 210, 270, 330], "an hour apart at least");
+    }
+
+    #[test]
+    fn trouble_that_ends_begins_at_the_cheap_end_next_time() {
+        let mut policy = quiet();
+        let shift = Signals { shift: Some(Shift::Down), ..Signals::default() };
+        let first = policy.decide(at(0), &shift).unwrap();
+        assert_eq!(first.response, Response::RaiseLearningRates);
+        assert!(first.reason.contains("below the forecast"), "{}", first.reason);
+        assert_eq!(policy.decide(at(10), &Signals::default()), None);
+        assert_eq!(policy.decide(at(31), &Signals::default()), None);
+        assert_eq!(response(policy.decide(at(100), &shift)), Some(Response::RaiseLearningRates));
+        let second = policy.decide(at(131), &shift).unwrap();
+        assert_eq!(second.response, Response::ResetWeights);
+        assert!(second.reason.ends_with("learning faster did not help"), "{}", second.reason);
+    }
+
+    #[test]
+    fn low_coverage_widens_and_low_accuracy_resets_each_with_its_numbers() {
+        let config = RetrainConfig {
+            schedule: RefitSchedule::Never,
+            mae_max: Some(1.0),
+            pinball_max: Some(0.2),
+            ..RetrainConfig::default()
+        };
+        let mut policy = RetrainPolicy::new(config);
+        let accuracy = Accuracy { mae: Some(1.5), pinball: Some(0.1), coverage: Some(0.9), rmse: Some(9.0) };
+        let decision = policy.decide(at(0), &Signals { accuracy, ..Signals::default() }).unwrap();
+        let reason = "the mean absolute error is 1.5000, above 1";
+        assert_eq!(decision, Decision { response: Response::ResetWeights, reason: reason.to_owned() });
+        // Another kind of trouble need not wait.
+        let accuracy = Accuracy { coverage: Some(0.7), ..Accuracy::default() };
+        let decision = policy.decide(at(1), &Signals { accuracy, ..Signals::default() }).unwrap();
+        assert_eq!(decision.response, Response::WidenIntervals);
+        assert!(decision.reason.contains("coverage is 0.700, below 0.85"), "{}", decision.reason);
+        let better = Change { before: 0.8, after: 0.9, steps: 50 };
+        let signals = Signals {
+            coverage: Some(better),
+            errors: Some(Change { before: 2.0, ..better }),
+            ..Signals::default()
+        };
+        assert_eq!(policy.decide(at(2), &signals), None, "a change for the better is no trouble");
+    }
+
+    #[test]
+    fn a_deploy_speeds_learning_at_once_and_trains_anew_when_it_has_settled() {
+        let mut policy = quiet();
+        let deploy = Signals { deploy: Some("checkout 2.4"), ..Signals::default() };
+        let decision = policy.decide(at(100), &deploy).unwrap();
+        assert_eq!(decision.response, Response::RaiseLearningRates);
+        assert_eq!(decision.reason, "`checkout 2.4` was deployed");
+        let later =
+            (101..400).find_map(|minute| Some((minute, policy.decide(at(minute), &Signals::default())?)));
+        let (minute, decision) = later.unwrap();
+        assert_eq!((minute, decision.response), (220, Response::Refit));
+        assert!(decision.reason.contains("after a deploy"), "{}", decision.reason);
+        assert!((221..2000).all(|minute| policy.decide(at(minute), &Signals::default()).is_none()));
+    }
+
+    #[test]
+    fn the_schedule_is_kept_and_a_refit_for_another_reason_counts() {
+        let mut policy = RetrainPolicy::new(RetrainConfig::default());
+        assert_eq!(policy.decide(at(0), &Signals::default()), None);
+        policy.refitted(at(600));
+        let refits: Vec<i64> =
+            (1..5000).filter(|&minute| policy.decide(at(minute), &Signals::default()).is_some()).collect();
+        assert_eq!(refits, [600 + 1440, 600 + 2 * 1440, 600 + 3 * 1440]);
+        let mut hourly =
+            RetrainPolicy::new(RetrainConfig { schedule: RefitSchedule::Hourly, ..RetrainConfig::default() });
+        hourly.refitted(at(0));
+        let decision = hourly.decide(at(60), &Signals::default()).unwrap();
+        assert_eq!(decision.reason, "the schedule says every hour");
+        // A clock that was set back does no harm.
+        assert_eq!(hourly.decide(at(-1000), &Signals::default()), None);
+    }
+}

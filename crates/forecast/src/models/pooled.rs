@@ -9,6 +9,7 @@
 //! ridge regression of that series alone. Does not: use covariates, or know the calendar beyond the given seasons.
 
 mod groups;
+mod held_out;
 mod lens;
 mod linear;
 mod model;
@@ -38,7 +39,7 @@ pub struct PoolSettings {
 impl PoolSettings {
     /// The usual settings.
     pub fn new(seasons: &[usize], horizon: usize) -> PoolSettings {
-        PoolSettings { seasons: seasons.to_vec(), horizon, groups: 8, ridge: 1e-4 }
+        PoolSettings { seasons: seasons.to_vec(), horizon, groups: 16, ridge: 3e-5 }
     }
 }
 
@@ -47,6 +48,8 @@ impl PoolSettings {
 pub struct Pool {
     views: Vec<View>,
     horizon: usize,
+    /// What bands of errors on the past are multiplied by.
+    widening: f64,
 }
 
 /// The models for one length of memory.
@@ -66,27 +69,19 @@ impl Pool {
         settings: &PoolSettings,
         pace: &mut Pace<'_>,
     ) -> Result<Pool, FitError> {
-        let mut views = Vec::new();
+        let (mut views, mut seen, mut sorted) = (Vec::new(), Vec::new(), Vec::new());
         for lens in lenses(settings) {
-            let members: Vec<Member> = histories
-                .iter()
-                .map(|history| {
-                    let scale = Scale::of(history.values, history.non_negative);
-                    Member { blocks: lens.blocks(history.values, scale), scale }
-                })
-                .collect();
-            let windows: usize = members
-                .iter()
-                .map(|member| (member.blocks.len() + 1).saturating_sub(lens.past + lens.ahead))
-                .sum();
-            if windows < lens.past / 2 {
+            let members = members(lens, histories);
+            let windows: usize = members.iter().map(|member| lens.windows(member.blocks.len())).sum();
+            if windows < lens.past / 2 || views.len() == VIEWS {
                 continue;
             }
-            if let Some(view) = View::fit(lens, &members, settings, pace)? {
+            let groups = settings.groups.min(members.len() / MEMBERS_MIN).max(1);
+            let of = groups::sort(lens, &members, groups, settings.ridge, pace)?;
+            if let Some(view) = View::fit(lens, &members, &of, settings, pace)? {
                 views.push(view);
-                if views.len() == VIEWS {
-                    break;
-                }
+                seen.push(members);
+                sorted.push(of);
             }
         }
         if views.is_empty() {
@@ -95,19 +90,20 @@ impl Pool {
                 lenses(settings).last().map_or(1, |lens| (lens.past + lens.ahead) * lens.block_steps);
             return Err(FitError::TooLittleHistory { present, needed });
         }
-        Ok(Pool { views, horizon: settings.horizon.max(1) })
+        let widening = held_out::widening(&views, &seen, &sorted, histories, settings, pace)?;
+        Ok(Pool { views, horizon: settings.horizon.max(1), widening })
     }
 }
 
 impl View {
+    /// Fits a model to each group of members; `None` when there is nothing to fit to.
     fn fit(
         lens: Lens,
         members: &[Member],
+        of: &[usize],
         settings: &PoolSettings,
         pace: &mut Pace<'_>,
     ) -> Result<Option<View>, FitError> {
-        let groups = settings.groups.min(members.len() / MEMBERS_MIN).max(1);
-        let of = groups::sort(lens, members, groups, settings.ridge, pace)?;
         let all: Vec<usize> = (0..lens.ahead).collect();
         let Some(pilot) = groups::pilot(lens, members, &all, settings.ridge, pace)? else { return Ok(None) };
         let mut models = Vec::new();
@@ -124,6 +120,16 @@ impl View {
         }
         Ok((!models.is_empty()).then_some(View { lens, models }))
     }
+}
+
+fn members(lens: Lens, histories: &[History<'_>]) -> Vec<Member> {
+    histories
+        .iter()
+        .map(|history| {
+            let scale = Scale::of(history.values, history.non_negative);
+            Member { blocks: lens.blocks(history.values, scale), scale }
+        })
+        .collect()
 }
 
 /// Ways to look at the series, from the longest memory to the shortest.

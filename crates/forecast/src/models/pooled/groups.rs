@@ -116,6 +116,17 @@ pub(super) fn nearest(models: &[Coefficients], rows: &[f32], inputs: usize) -> u
     losses.enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(place, _)| place)
 }
 
+/// The mean of `models` that suits `rows` best, each weighed by a power of how small its error is. A mixture of linear
+/// models is one again.
+pub(super) fn mixture(models: &[Coefficients], rows: &[f32], inputs: usize) -> Coefficients {
+    let losses: Vec<f64> =
+        models.iter().map(|model| loss(model, rows, inputs).unwrap_or(1.0).max(f64::MIN_POSITIVE)).collect();
+    let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    let weights: Vec<f64> = losses.iter().map(|loss| (least / loss).powi(SHARPNESS)).collect();
+    let total: f64 = weights.iter().sum();
+    Coefficients::mean(models, weights.iter().map(|weight| weight / total))
+}
+
 /// Gives the worse served half of every group a group of its own.
 fn split(of: &mut [usize], models: &[Coefficients], samples: &[Vec<f32>], inputs: usize) {
     let losses: Vec<f64> =
@@ -151,6 +162,8 @@ fn fit_groups(
 
 /// Smallest error, in spreads, that weights tell apart.
 const ERROR_MIN: f32 = 0.05;
+/// Power that weighs models in a mixture: one that is a tenth worse counts a third.
+const SHARPNESS: i32 = 12;
 /// Every how many windows the pilot is fitted to.
 const PILOT_STRIDE: usize = 7;
 /// Every how many windows the groups are fitted to while they are being found.

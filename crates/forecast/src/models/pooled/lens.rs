@@ -88,6 +88,11 @@ impl Lens {
         self.past + 1
     }
 
+    /// How many windows lie in so many blocks.
+    pub(super) fn windows(self, blocks: usize) -> usize {
+        (blocks + 1).saturating_sub(self.past + self.ahead)
+    }
+
     /// Blocks of one origin: whole blocks of `values` counted back from its end, oldest first, on the modelled scale.
     /// Missing ones are NaN.
     pub(super) fn blocks(self, values: &[f32], scale: Scale) -> Vec<f32> {
@@ -138,7 +143,7 @@ impl Lens {
         let mut filled = blocks.to_vec();
         self.fill(&mut filled);
         let mut rows = Vec::new();
-        let windows = (blocks.len() + 1).saturating_sub(self.past + self.ahead);
+        let windows = self.windows(blocks.len());
         // Counted back from the end, so that the newest window is among them whatever the stride.
         for begin in (0..windows).rev().step_by(stride.max(1)) {
             let now = begin + self.past;

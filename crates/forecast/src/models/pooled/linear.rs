@@ -120,6 +120,16 @@ impl Coefficients {
         }
     }
 
+    /// The weighted sum of maps of the same shape.
+    pub(super) fn mean(maps: &[Coefficients], weights: impl Iterator<Item = f64>) -> Coefficients {
+        let mut mean = maps.first().cloned().unwrap_or_default();
+        mean.flat.fill(0.0);
+        for (map, weight) in maps.iter().zip(weights) {
+            mean.flat.iter_mut().zip(&map.flat).for_each(|(sum, value)| *sum += weight as f32 * value);
+        }
+        mean
+    }
+
     pub(super) fn outputs(&self) -> usize {
         self.outputs
     }

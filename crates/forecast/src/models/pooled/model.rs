@@ -16,6 +16,8 @@ pub struct Pooled {
     scale: Scale,
     non_negative: bool,
     bands: Bands,
+    /// What errors are multiplied by.
+    widening: f64,
     /// The newest values, oldest first; at most twice `kept`.
     recent: Vec<f32>,
     /// How many of them a forecast needs.
@@ -55,7 +57,8 @@ impl Pool {
         let kept = views.iter().map(|own| own.lens.past * own.lens.block_steps).max().unwrap_or(1);
         let recent = history.values[history.values.len().saturating_sub(kept)..].to_vec();
         let bands = Bands::new(self.horizon);
-        let mut pooled = Pooled { views, scale, non_negative: history.non_negative, bands, recent, kept };
+        let (widening, non_negative) = (self.widening, history.non_negative);
+        let mut pooled = Pooled { views, scale, non_negative, bands, widening, recent, kept };
         pooled.learn_bands(history.values, pace)?;
         Ok(pooled)
     }
@@ -66,8 +69,7 @@ impl View {
         let all: Vec<usize> = (0..self.lens.ahead).collect();
         let blocks = self.lens.blocks(values, scale);
         let rows = self.lens.rows(&blocks, scale, CHOICE_STRIDE, &all);
-        let place = groups::nearest(&self.models, &rows, self.lens.inputs());
-        Own { lens: self.lens, model: self.models[place].clone() }
+        Own { lens: self.lens, model: groups::mixture(&self.models, &rows, self.lens.inputs()) }
     }
 }
 
@@ -129,26 +131,56 @@ impl Pooled {
         mean
     }
 
+    /// What to add for the `tau` quantile `ahead` steps ahead, in spreads. The median error of the past is left out: it is
+    /// mostly chance, and adding it to the forecast made the forecast worse.
+    fn offset(&self, ahead: usize, tau: f64) -> f64 {
+        self.widening * (self.bands.offset(ahead, tau) - self.bands.offset(ahead, 0.5))
+    }
+
     /// Keeps the errors that the model makes on its past, in spreads.
     fn learn_bands(&mut self, values: &[f32], pace: &mut Pace<'_>) -> Result<(), FitError> {
         let horizon = self.bands.aheads().last().copied().unwrap_or(1);
-        let aheads = self.bands.aheads().to_vec();
         let least = self.views.iter().map(|own| own.lens.past * own.lens.block_steps).min().unwrap_or(1);
         let origins = values.len().saturating_sub(least + horizon / 2);
-        for origin in
-            (0..origins).step_by((origins / ORIGINS).max(1) | 1).map(|back| values.len() - horizon / 2 - back)
-        {
+        for back in (0..origins).step_by((origins / ORIGINS).max(1) | 1) {
             pace.checkpoint()?;
-            let path = self.path(&values[origin.saturating_sub(self.kept)..origin], horizon);
-            for (place, &ahead) in aheads.iter().enumerate() {
-                let Some(&actual) = values.get(origin + ahead - 1).filter(|actual| actual.is_finite()) else {
-                    continue;
-                };
-                let error = f64::from(self.scale.enter(actual)) - path.middle[ahead - 1];
-                self.bands.add(place, (error / path.spread) as f32);
+            let origin = values.len() - horizon / 2 - back;
+            for (place, error) in self.errors_at(values, origin).into_iter().enumerate() {
+                self.bands.add(place, error);
             }
         }
         Ok(())
+    }
+
+    /// Errors of a forecast made at `origin`, in spreads, at each distance of the bands; NaN beyond the end.
+    fn errors_at(&self, values: &[f32], origin: usize) -> Vec<f32> {
+        let aheads = self.bands.aheads();
+        let path =
+            self.path(&values[origin.saturating_sub(self.kept)..origin], aheads.last().copied().unwrap_or(1));
+        let error = |&ahead: &usize| {
+            let actual = values.get(origin + ahead - 1).copied().filter(|actual| actual.is_finite())?;
+            Some(((f64::from(self.scale.enter(actual)) - path.middle[ahead - 1]) / path.spread) as f32)
+        };
+        aheads.iter().map(|ahead| error(ahead).unwrap_or(f32::NAN)).collect()
+    }
+
+    /// Errors of forecasts made from `first` on, as multiples of the side of the `level` interval that they lie at.
+    pub(super) fn errors_over_bands(&self, values: &[f32], first: usize, level: f64, ratios: &mut Vec<f32>) {
+        let step = (values.len().saturating_sub(first) / HELD_ORIGINS).max(1);
+        for origin in (first..values.len()).step_by(step) {
+            for (&ahead, error) in self.bands.aheads().iter().zip(self.errors_at(values, origin)) {
+                let tau = if error > 0.0 { 0.5 + level / 2.0 } else { 0.5 - level / 2.0 };
+                let side = self.offset(ahead, tau) as f32;
+                if error.is_finite() {
+                    // A side of zero, or on the other side of zero, is no interval: any error lies outside it.
+                    ratios.push(if error * side > 0.0 {
+                        error / side
+                    } else {
+                        if error == 0.0 { 0.0 } else { f32::INFINITY }
+                    });
+                }
+            }
+        }
     }
 }
 
@@ -167,11 +199,13 @@ impl Model for Pooled {
     fn forecast(&self, steps: usize, quantiles: &[f64], _covariates: &Covariates) -> Values {
         let recent = &self.recent[self.recent.len().saturating_sub(self.kept)..];
         let path = self.path(recent, steps);
-        let mut values = self.bands.around(&path.middle, |_| path.spread, quantiles, f64::NEG_INFINITY);
+        let mut values = Values::zeros(steps, quantiles.len());
         let floor = if self.non_negative { 0.0 } else { f64::from(f32::MIN) };
-        for h in 0..values.len() {
-            for value in values.row_mut(h) {
-                *value = self.scale.leave(*value).clamp(floor, f64::from(f32::MAX));
+        for (h, middle) in path.middle.iter().enumerate() {
+            for (value, &tau) in values.row_mut(h).iter_mut().zip(quantiles) {
+                let said = middle + path.spread * self.offset(h + 1, tau);
+                let said = if said.is_finite() { said } else { *middle };
+                *value = self.scale.leave(said).clamp(floor, f64::from(f32::MAX));
             }
         }
         values
@@ -186,6 +220,8 @@ impl Model for Pooled {
     }
 }
 
+/// About how many forecasts are made of the held out end of a series.
+const HELD_ORIGINS: usize = 12;
 /// Bytes of errors that bands keep for one distance, at most.
 const BAND_BYTES: usize = 4096;
 /// Every how many windows of a series are looked at to choose its model.

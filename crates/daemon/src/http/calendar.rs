@@ -41,7 +41,15 @@ pub(crate) async fn list(
 ) -> Result<Json<api::CalendarEvents>, Failure> {
     known(&api, &workload)?;
     let params = Params::new(pairs, &["from", "to"])?;
-    let (from, to) = params.range(clock() + AHEAD_DEFAULT, AHEAD_DEFAULT + BACK_DEFAULT)?;
+    let now = clock();
+    let from = params.instant("from")?.unwrap_or(now - BACK_DEFAULT);
+    let to = params.instant("to")?.unwrap_or(now + AHEAD_DEFAULT);
+    if from >= to {
+        return Err(Failure::bad(
+            format!("from ({from}) is not before to ({to})"),
+            "give both, or exchange them",
+        ));
+    }
     let name = workload.clone();
     let found = on_disk(&api, move |store| store.calendar().list(&name, from, to)).await?;
     Ok(Json(api::CalendarEvents { workload, events: found.iter().map(convert::calendar_event).collect() }))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use crate::support::{Load, Stage, eventually, request};
+use crate::support::{Load, Stage, eventually, request, serves};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -54,7 +54,7 @@ async fn what_the_instances_use_and_how_they_answer_becomes_series() {
         })
         .await;
         let detail = client.workload("web").await.expect("the workload");
-        assert!(detail.instances.iter().all(|instance| instance.disk_read_bytes_per_s.is_some()));
+        assert!(detail.instances.iter().any(|instance| instance.disk_read_bytes_per_s.is_some()));
     }
     let now = now_ms();
     let memory = client.metric("web", "memory_bytes", now - 60_000, now).await.expect("the series");
@@ -75,6 +75,7 @@ async fn metrics_of_any_name_are_taken_and_survive_a_crash() {
     ];
     let accepted = client.push_metrics("web", &api::MetricsRequest { samples }).await.expect("taken");
     assert_eq!(accepted.accepted, 4);
+    serves(&client).await;
     daemon.kill();
     let _daemon = stage.start();
     let queue = client.metric("web", "queue_length", now - 60_000, now).await.expect("kept");
@@ -113,6 +114,7 @@ async fn events_are_announced_changed_called_off_and_journaled() {
     let again = client.announce("web", &announce(again)).await.expect("taken");
     assert_eq!((again.added.len(), again.changed.len(), again.unchanged), (0, 1, 1));
     client.announce("*", &announce(vec![event("Holiday", 24, 24)])).await.expect("taken");
+    serves(&client).await;
     daemon.kill();
     let _daemon = stage.start();
     let found = client.calendar("web", None, None).await.expect("kept").events;
@@ -163,6 +165,7 @@ async fn nonsense_about_inputs_is_refused_with_a_hint() {
         ("POST", events, false, event("sale", 1, 2), 415),
         ("POST", "/api/v1/workloads/nobody/events", true, event("sale", 1, 2), 404),
         ("GET", "/api/v1/workloads/web/events?from=tomorrow", false, String::new(), 400),
+        ("GET", "/api/v1/workloads/web/events?to=0", false, String::new(), 400),
         ("DELETE", "/api/v1/workloads/web/events/1?author=a&reason=b", true, String::new(), 404),
         ("DELETE", "/api/v1/workloads/web/events/1", true, String::new(), 400),
         ("DELETE", "/api/v1/workloads/web/events/one?author=a&reason=b", true, String::new(), 400),

@@ -7,7 +7,7 @@ use forecast::Timestamp;
 use history::Store;
 use history::models::{By, Description, ModelId, Trial};
 
-use crate::support::{Stage, request};
+use crate::support::{Stage, request, serves};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const BYTES: (&str, &str) = ("content-type", "application/octet-stream");
@@ -80,6 +80,7 @@ async fn a_version_takes_over_by_gain_or_by_force_and_can_be_rolled_back() {
 
     // A crash right after the answer changes nothing.
     let before = client.models(None, None, None).await.expect("versions");
+    serves(&client).await;
     daemon.kill();
     let _daemon = stage.start();
     assert_eq!(client.models(None, None, None).await.expect("versions"), before);

@@ -167,6 +167,15 @@ pub(crate) async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -
     }
 }
 
+/// Waits until an instance serves. A daemon that is killed while it forks leaves its locks to the child for a moment.
+pub(crate) async fn serves(client: &Client) {
+    eventually("an instance that serves", async || {
+        let counts = client.workload("web").await.ok()?.summary.counts;
+        (counts.active > 0 && counts.starting == 0).then_some(())
+    })
+    .await;
+}
+
 /// Pins counts and waits until they are reached.
 pub(crate) async fn pin(client: &Client, active: u32, standby: u32) {
     let request = api::OverrideRequest {

@@ -1,6 +1,5 @@
 //! Model versions as text for people.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use forecast::Timestamp;
@@ -12,8 +11,7 @@ pub(super) fn list(models: &api::Models) -> String {
     if models.models.is_empty() {
         return "no model versions\n".to_owned();
     }
-    let header =
-        ["workload", "model", "ver", "state", "trained", "data", "pinball", "cov90", "skill", "size"];
+    let header = ["workload", "model", "no", "state", "trained", "data", "loss/cov/skill", "size"];
     let mut table = output::table(&header);
     for model in &models.models {
         output::row(&mut table, &cells(model));
@@ -21,18 +19,21 @@ pub(super) fn list(models: &api::Models) -> String {
     format!("{table}\n")
 }
 
-fn cells(model: &api::Model) -> [String; 10] {
-    let data = format!("{} – {}", day(model.data_from_ms), day(model.data_to_ms));
+/// Short, so that a version is one line on a narrow terminal; `models show` has the rest.
+fn cells(model: &api::Model) -> [String; 8] {
+    let score = |names: &[&str]| names.iter().find_map(|name| model.scores.get(*name)).copied();
+    let loss = score(&["pinball"]).map_or("-".to_owned(), precise);
+    let share = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{:.0}%", value * 100.0));
+    let scores =
+        format!("{loss}/{}/{}", share(score(&["coverage_90", "coverage"])), share(score(&["skill"])));
     [
         model.workload.clone(),
         model.model.clone(),
         model.id.to_string(),
         state(model.state).to_owned(),
-        minute(model.trained_at_ms),
-        data,
-        score(&model.scores, &["pinball"]),
-        score(&model.scores, &["coverage_90", "coverage"]),
-        score(&model.scores, &["skill"]),
+        hour(model.trained_at_ms),
+        length(model.data_to_ms.saturating_sub(model.data_from_ms)),
+        scores,
         size(model.size_bytes),
     ]
 }
@@ -107,10 +108,6 @@ fn state(state: api::ModelState) -> &'static str {
     }
 }
 
-fn score(scores: &BTreeMap<String, f64>, names: &[&str]) -> String {
-    names.iter().find_map(|name| scores.get(*name)).map_or("-".to_owned(), |value| precise(*value))
-}
-
 /// Three digits that matter.
 fn precise(value: f64) -> String {
     match value.abs() {
@@ -124,23 +121,28 @@ fn precise(value: f64) -> String {
 
 fn size(bytes: u64) -> String {
     match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{:.0} kiB", bytes as f64 / 1024.0),
-        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        0..1024 => format!("{bytes}B"),
+        1024..1_048_576 => format!("{:.0}k", bytes as f64 / 1024.0),
+        _ => format!("{:.1}M", bytes as f64 / 1_048_576.0),
     }
 }
 
-/// `11-25 21:30`, in UTC: the year shows in `models show`.
-fn minute(ms: i64) -> String {
-    Timestamp::from_millis(ms).to_string().get(5..16).unwrap_or("?").replace('T', " ")
+/// `11-25 21h`, in UTC: year and minutes show in `models show`.
+fn hour(ms: i64) -> String {
+    let text = Timestamp::from_millis(ms).to_string();
+    text.get(5..13).map_or(text.clone(), |hour| format!("{}h", hour.replace('T', " ")))
 }
 
-fn day(ms: i64) -> String {
-    Timestamp::from_millis(ms).to_string().get(5..10).unwrap_or("?").to_owned()
+/// How much data it was trained on: `28d`, or hours where that is less than two days.
+fn length(ms: i64) -> String {
+    let hours = ms / 3_600_000;
+    if hours >= 48 { format!("{}d", hours / 24) } else { format!("{hours}h") }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn model() -> api::Model {
@@ -159,10 +161,12 @@ mod tests {
 
     #[test]
     fn a_version_is_one_line_of_at_most_eighty_columns() {
-        let text = list(&api::Models { models: vec![model()] });
+        let challenger = api::Model { state: api::ModelState::Challenger, ..model() };
+        let text = list(&api::Models { models: vec![model(), challenger] });
         let row = text.lines().last().unwrap();
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        for part in ["web", "gbdt", "17", "champion", "11-25", "0.123", "0.310", "338 kiB"] {
+        assert_eq!(text.lines().count(), 4, "{text}");
+        for part in ["web", "gbdt", "17", "champion", "11-25 21h", "28d", "0.123/-/31%", "338k"] {
             assert!(text.contains(part), "{part} is not in\n{row}");
         }
         assert_eq!(list(&api::Models { models: Vec::new() }), "no model versions\n");

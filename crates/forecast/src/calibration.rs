@@ -4,4 +4,4 @@ mod curve;
 mod residuals;
 
 pub(crate) use curve::{Curve, GRID, Tail, at, probit};
-pub(crate) use residuals::Residuals;
+pub(crate) use residuals::{Issued, Residuals};

@@ -151,6 +151,7 @@ impl Ensemble {
             for (seat, values) in &said {
                 row.set(*seat, &values[k]);
             }
+            row.draw_in();
             panel.issue(now + panel.ahead as u64, row);
         }
     }
@@ -237,6 +238,7 @@ impl Ensemble {
             for (seat, path) in &said {
                 row.set(*seat, &path[h]);
             }
+            row.draw_in();
             let (lower, upper, share) = self.between(h + 1);
             panel::read(&self.panels[lower], &self.panels[upper], share, &row, quantiles, values.row_mut(h));
             for value in values.row_mut(h) {

@@ -11,11 +11,12 @@
 pub mod calendar;
 mod calibration;
 pub mod covariates;
+pub mod effects;
 mod ensemble;
 pub mod evaluate;
-pub mod effects;
 pub mod grid;
 pub mod models;
+mod narrow;
 mod online;
 mod paths;
 pub mod requests;

@@ -8,11 +8,11 @@
 mod arima;
 mod bands;
 pub mod boosted;
-mod kind;
-pub mod external;
-pub mod lstm;
 mod dsp;
+pub mod external;
+mod kind;
 mod least_squares;
+pub mod lstm;
 mod naive;
 mod online;
 mod pooled;
@@ -31,8 +31,8 @@ use crate::paths::Values;
 
 pub use arima::Arima;
 pub use bands::Bands;
-pub use kind::{Fitted, Kind, UnknownModel};
 pub use dsp::Dsp;
+pub use kind::{Fitted, Kind, UnknownModel};
 pub use naive::Naive;
 pub use pooled::{Pool, PoolSettings, Pooled};
 pub use smoothing::Smoothing;

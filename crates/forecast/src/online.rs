@@ -17,6 +17,7 @@ mod model;
 mod profile;
 mod spread;
 mod stack;
+mod waiting;
 mod watch;
 mod window;
 

@@ -22,6 +22,14 @@ pub struct Season {
     pub strength: f64,
 }
 
+impl Season {
+    /// Whether two periods differ by no more than searches at different times do.
+    pub(crate) fn is_like(&self, other: &Season) -> bool {
+        let (a, b) = (self.period, other.period);
+        a.abs_diff(b) * 100 <= a.max(b)
+    }
+}
+
 /// Periods that are known beforehand, in samples.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Candidates {
@@ -222,7 +230,7 @@ pub(crate) const SEASONS_MAX: usize = 3;
 /// Shorter patterns cannot be told from the alternation of neighbouring values.
 const PERIOD_MIN: usize = 4;
 /// When less than this share of the variation is left, there is nothing more to find.
-const REST_MIN: f64 = 0.02;
+const REST_MIN: f64 = 0.004;
 const STRENGTH_BY_NAME: f64 = 0.1;
 const VALLEY_BY_NAME: f64 = 0.05;
 const STRENGTH_BY_PEAK: f64 = 0.25;

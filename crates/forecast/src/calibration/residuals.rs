@@ -7,51 +7,67 @@
 //! So coverage returns to nominal whatever the residuals do, and far quantiles need no thousands of exceedances.
 
 use super::curve::{GRID, MEDIAN, Tail, make_monotone};
+use crate::narrow::{larger, pack, smaller, unpack};
 
 /// Standardised residuals of one target and the quantiles read from them.
 #[derive(Clone, Debug)]
 pub(crate) struct Residuals {
-    bins: Box<[f32; BINS]>,
-    /// Step of adaptation, in log odds per unit of miscoverage.
-    pace: f64,
-    /// Width of what was expected before the first residual.
-    prior_spread: f64,
-    /// Weight of the next residual; grows so that old ones fade.
-    gain: f64,
-    growth: f64,
-    total: f64,
+    /// Weights by bin, in whole numbers: all together always fit into 16 bits.
+    bins: [u16; BINS],
+    total: u32,
     count: u32,
-    /// Correction of the probability read for each grid point, in log odds.
-    nudges: [f64; GRID.len()],
-    values: [f64; GRID.len()],
-    tail: Tail,
+    /// Weight of the next residual; grows so that old ones fade.
+    gain: f32,
+    growth: f32,
+    /// Step of adaptation, in log odds per unit of miscoverage.
+    pace: f32,
+    /// Width of what was expected before the first residual.
+    prior_spread: f32,
+    /// Correction of the probability read for each adapted grid point, in log odds.
+    nudges: [f32; ADAPTED],
+    values: [f32; GRID.len()],
+    /// The adapted ones among them.
+    issued: Issued,
+    tail_scale: f32,
+    tail_shape: f32,
     since_refresh: u32,
 }
 
+/// Adapted quantiles as they are kept with a forecast.
+pub(crate) type Issued = [u16; ADAPTED];
+
 impl Residuals {
-    /// Expects residuals of a target so many steps `ahead` at first, which wander farther the farther it is; `memory` is how many residuals count fully. `overlap` is how many
-    /// forecasts are under way at any time: their misses come together and say the same, so each counts less.
+    /// Expects residuals of a target so many steps `ahead` at first, which wander farther the farther it is; `memory` is
+    /// how many residuals count fully. `overlap` is how many forecasts are under way at any time: their misses come
+    /// together and say the same, so each counts less.
     pub(crate) fn new(ahead: usize, memory: f64, overlap: f64) -> Residuals {
         let spread = PRIOR_SPREAD * (ahead as f64 / WANDERS_FROM).sqrt().clamp(1.0, 4.0);
-        let mut bins = Box::new([0.0; BINS]);
-        for (bin, share) in bins.iter_mut().enumerate().map(|(i, bin)| (bin, prior_share(i, spread))) {
-            *bin = (PRIOR_WEIGHT * share) as f32;
-        }
         let mut residuals = Residuals {
-            bins,
-            prior_spread: spread,
-            pace: PACE / overlap.max(1.0),
-            gain: 1.0,
-            growth: 1.0 + 1.0 / memory,
-            total: PRIOR_WEIGHT,
+            bins: std::array::from_fn(|bin| prior_weight(bin, spread, PRIOR_WEIGHT)),
+            prior_spread: spread as f32,
+            pace: (PACE / overlap.max(1.0)) as f32,
+            gain: GAIN_FIRST,
+            growth: (1.0 + 1.0 / memory) as f32,
+            total: 0,
             count: 0,
-            nudges: [0.0; GRID.len()],
+            nudges: [0.0; ADAPTED],
             values: [0.0; GRID.len()],
-            tail: Tail { scale: 0.0, shape: 0.0 },
+            issued: [0; ADAPTED],
+            tail_scale: 0.0,
+            tail_shape: 0.0,
             since_refresh: 0,
         };
+        residuals.count_total();
         residuals.refresh();
         residuals
+    }
+
+    /// Takes over what another model of the same series learned about its errors, but holds it lightly.
+    pub(crate) fn inherit(&mut self, other: &Residuals) {
+        if other.count > INHERITED_FROM {
+            let held = (other.total as f32 / other.gain).min(INHERITED);
+            *self = Residuals { gain: other.total as f32 / held, ..other.clone() };
+        }
     }
 
     /// How many residuals were learned.
@@ -61,110 +77,130 @@ impl Residuals {
     }
 
     /// Quantiles of the standardised residual at the grid.
-    pub(crate) fn values(&self) -> &[f64; GRID.len()] {
-        &self.values
+    pub(crate) fn values(&self) -> [f64; GRID.len()] {
+        self.values.map(f64::from)
     }
 
     /// The tail above the last of them.
     pub(crate) fn tail(&self) -> Tail {
-        self.tail
+        Tail { scale: f64::from(self.tail_scale), shape: f64::from(self.tail_shape) }
     }
 
-    /// Learns one standardised residual. `issued` are the grid's values when its forecast was made: only they can have
-    /// been missed.
-    pub(crate) fn learn(&mut self, residual: f64, issued: &[f32; GRID.len()]) {
+    /// Learns one standardised residual. `issued` is what was said when its forecast was made: only that can have been
+    /// missed. Whether it was inside the 90 % interval.
+    pub(crate) fn learn(&mut self, residual: f32, issued: &Issued) -> bool {
         if !residual.is_finite() {
-            return;
+            return false;
         }
-        let seen = residual as f32;
-        for (k, tau) in GRID.iter().enumerate() {
-            let step = if seen > issued[k] { *tau } else { tau - 1.0 };
-            self.nudges[k] = (self.nudges[k] + self.pace * step).clamp(-NUDGE_MAX, NUDGE_MAX);
+        let said = issued.map(unpack);
+        for k in 0..ADAPTED {
+            let step = ADAPTED_TAU[k] - if residual > said[k] { 0.0 } else { 1.0 };
+            self.nudges[k] = smaller(larger(self.nudges[k] + self.pace * step, -NUDGE_MAX), NUDGE_MAX);
         }
-        let bin = bin_of(residual);
-        self.bins[bin] += self.gain as f32;
-        self.total += self.gain;
+        // Below one unit of weight a residual would leave no trace.
+        let weight = (self.gain + 0.5) as u32;
+        if self.total + weight > u32::from(u16::MAX) {
+            self.halve();
+        }
+        let weight = ((self.gain + 0.5) as u16).max(1);
+        self.bins[bin_of(residual)] += weight;
+        self.total += u32::from(weight);
         self.gain *= self.growth;
         self.count = self.count.saturating_add(1);
         if PRIOR_FADES.contains(&self.count) {
             self.fade_prior();
         }
-        if self.gain > GAIN_MAX {
-            self.rescale();
-        }
         self.since_refresh += 1;
-        let urgent = seen > issued[URGENT];
-        if urgent || self.since_refresh >= REFRESH_EVERY || self.count < REFRESH_ALWAYS {
+        let urgent = residual > said[URGENT];
+        if urgent || self.since_refresh >= (1 + self.count / REFRESH_SHARE).min(REFRESH_EVERY) {
             self.refresh();
         }
+        residual >= said[LOWER] && residual <= said[UPPER]
     }
 
-    /// The grid's values as they are to be kept with a forecast.
-    pub(crate) fn issue(&self) -> [f32; GRID.len()] {
-        self.values.map(|value| value as f32)
+    /// The adapted quantiles as they are to be kept with a forecast.
+    #[inline]
+    pub(crate) fn issue(&self) -> Issued {
+        self.issued
     }
 
     /// Takes away a part of what was expected before the first residual: by now the data speaks for itself.
     fn fade_prior(&mut self) {
         let weight = PRIOR_WEIGHT / PRIOR_FADES.len() as f64;
         for (i, bin) in self.bins.iter_mut().enumerate() {
-            *bin = (*bin - (weight * prior_share(i, self.prior_spread)) as f32).max(0.0);
+            *bin = bin.saturating_sub(prior_weight(i, f64::from(self.prior_spread), weight));
         }
-        self.total = self.bins.iter().map(|&bin| f64::from(bin)).sum();
+        self.count_total();
     }
 
-    fn rescale(&mut self) {
-        let scale = 1.0 / self.gain;
-        for bin in self.bins.iter_mut() {
-            *bin *= scale as f32;
+    /// Halves every weight, so that there is room for more.
+    fn halve(&mut self) {
+        for bin in &mut self.bins {
+            *bin /= 2;
         }
-        self.total = self.bins.iter().map(|&bin| f64::from(bin)).sum();
-        self.gain = 1.0;
+        self.gain *= 0.5;
+        self.count_total();
+    }
+
+    fn count_total(&mut self) {
+        self.total = self.bins.iter().map(|&bin| u32::from(bin)).sum::<u32>().max(1);
     }
 
     /// Reads the grid's quantiles anew.
     fn refresh(&mut self) {
         self.since_refresh = 0;
+        let total = f64::from(self.total);
         // Residuals that the histogram still holds: it fades, so no more than its memory.
-        let held = self.total / self.gain;
+        let held = total / f64::from(self.gain);
         let supported = 1.0 - (SUPPORT / held).min(0.25);
-        let mut wanted = [0.0; GRID.len()];
-        for (k, tau) in GRID.iter().enumerate() {
-            let odds = tau / (1.0 - tau) * self.nudges[k].exp();
-            wanted[k] = odds / (1.0 + odds);
-        }
-        make_monotone(&mut wanted);
+        let wanted = self.wanted();
         let threshold_share = supported.min(0.95);
-        let (mut below, mut k) = (0.0, 0);
-        for (i, &weight) in self.bins.iter().enumerate() {
-            let weight = f64::from(weight);
-            let upto = below + weight;
-            while k < GRID.len() && wanted[k] * self.total <= upto {
-                self.values[k] = inside(i, wanted[k] * self.total - below, weight);
+        let mut values = [f64::from(EDGES[BINS]); GRID.len()];
+        let (mut below, mut k) = (0, 0);
+        let mut target = wanted[0] * total;
+        'bins: for (i, &weight) in self.bins.iter().enumerate() {
+            let upto = below + u32::from(weight);
+            while target <= f64::from(upto) {
+                values[k] = inside(i, target - f64::from(below), f64::from(weight));
                 k += 1;
+                if k == GRID.len() {
+                    break 'bins;
+                }
+                target = wanted[k] * total;
             }
             below = upto;
-        }
-        for value in &mut self.values[k..] {
-            *value = EDGES[BINS];
         }
         let (threshold, tail) = self.tail_above(threshold_share);
         for (k, &share) in wanted.iter().enumerate().skip(MEDIAN + 1) {
             if share > supported.max(threshold_share) {
-                self.values[k] = threshold + tail.beyond(1.0 - threshold_share, 1.0 - share);
+                values[k] = threshold + tail.beyond(1.0 - threshold_share, 1.0 - share);
             }
         }
-        make_monotone(&mut self.values);
+        make_monotone(&mut values);
+        self.values = values.map(|value| value as f32);
+        self.issued = ADAPTED_AT.map(|k| pack(self.values[k]));
         let last = wanted[GRID.len() - 1];
         let reached = (1.0 - threshold_share) / (1.0 - last).max(1e-9);
-        self.tail = Tail { scale: tail.scale * reached.max(1.0).powf(tail.shape), shape: tail.shape };
+        self.tail_scale = (tail.scale * reached.max(1.0).powf(tail.shape)) as f32;
+        self.tail_shape = tail.shape as f32;
     }
-}
 
-impl Residuals {
+    /// The probability to be read for each grid point. Those between adapted ones are moved as their neighbours are.
+    fn wanted(&self) -> [f64; GRID.len()] {
+        let [a, b, c, d, e, f, g, h] = self.nudges.map(f64::from);
+        let nudges = [a, a, a, b, (b + c) / 2.0, c, (c + d) / 2.0, d, e, f, g, (g + h) / 2.0, h];
+        let mut wanted = [0.0; GRID.len()];
+        for (k, tau) in GRID.iter().enumerate() {
+            let odds = tau / (1.0 - tau) * nudges[k].exp();
+            wanted[k] = odds / (1.0 + odds);
+        }
+        make_monotone(&mut wanted);
+        wanted
+    }
+
     /// The value with `share` of the residuals below it, and the tail fitted to what exceeds it.
     fn tail_above(&self, share: f64) -> (f64, Tail) {
-        let wanted = (1.0 - share) * self.total;
+        let wanted = (1.0 - share) * f64::from(self.total);
         let (mut above, mut first) = (0.0, 0);
         for i in (0..BINS).rev() {
             let weight = f64::from(self.bins[i]);
@@ -181,9 +217,10 @@ impl Residuals {
             sum += weight * excess;
             squares += weight * excess * excess;
         };
-        add(wanted - above, (EDGES[first + 1] - threshold) / 2.0);
+        add(wanted - above, (f64::from(EDGES[first + 1]) - threshold) / 2.0);
         for i in first + 1..BINS {
-            add(f64::from(self.bins[i]), (EDGES[i] + EDGES[i + 1]) / 2.0 - threshold);
+            let weight = f64::from(self.bins[i]);
+            add(weight, f64::from(EDGES[i] + EDGES[i + 1]) / 2.0 - threshold);
         }
         (threshold, fit_tail(sum, squares, wanted))
     }
@@ -191,7 +228,7 @@ impl Residuals {
 
 /// The value inside a bin that has `part` of its `weight` below it.
 fn inside(bin: usize, part: f64, weight: f64) -> f64 {
-    let (left, right) = (EDGES[bin], EDGES[bin + 1]);
+    let (left, right) = (f64::from(EDGES[bin]), f64::from(EDGES[bin + 1]));
     if weight > 0.0 { left + (right - left) * (part / weight).clamp(0.0, 1.0) } else { left }
 }
 
@@ -206,22 +243,22 @@ fn fit_tail(excess: f64, squares: f64, above: f64) -> Tail {
     Tail { scale: mean * (1.0 - shape), shape }
 }
 
-/// Bins are symmetric around zero, with one across it; each side has [`SIDE`] of them, eight per doubling of 1 + 2|z|, which makes them fine
-/// near zero and proportional far out. The bits of a float already count in that way.
-fn bin_of(residual: f64) -> usize {
-    let magnitude = (1.0 + 2.0 * residual.abs()) as f32;
+/// Bins are symmetric around zero, with one across it; each side has [`SIDE`] of them, eight per doubling of 1 + 2|z|,
+/// which makes them fine near zero and proportional far out. The bits of a float already count in that way.
+fn bin_of(residual: f32) -> usize {
+    let magnitude = 1.0 + 2.0 * residual.abs();
     let step = (magnitude.to_bits() >> 20).saturating_sub(127 << 3) as usize;
     let step = step.min(SIDE - 1);
     if residual >= 0.0 || step == 0 { SIDE + step } else { SIDE - 1 - step }
 }
 
 /// Lower edge of every bin, and the end of the last.
-const EDGES: [f64; BINS + 1] = {
+const EDGES: [f32; BINS + 1] = {
     let mut edges = [0.0; BINS + 1];
     let mut step = 0;
     while step <= SIDE {
-        let octave = (1u64 << (step / 8)) as f64;
-        let edge = (octave * (1.0 + (step % 8) as f64 / 8.0) - 1.0) / 2.0;
+        let octave = (1u64 << (step / 8)) as f32;
+        let edge = (octave * (1.0 + (step % 8) as f32 / 8.0) - 1.0) / 2.0;
         edges[SIDE + step] = edge;
         edges[SIDE - step] = -edge;
         step += 1;
@@ -231,13 +268,15 @@ const EDGES: [f64; BINS + 1] = {
     edges
 };
 
-/// Before anything is known: a double exponential far wider than residuals usually are. Intervals begin wide.
-fn prior_share(bin: usize, spread: f64) -> f64 {
+/// What `weight` residuals that nobody has seen put into a bin: a double exponential far wider than residuals usually are,
+/// so that intervals begin wide.
+fn prior_weight(bin: usize, spread: f64, weight: f64) -> u16 {
     let below = |z: f64| {
         let tail = 0.5 * (-z.abs() / spread).exp();
         if z < 0.0 { tail } else { 1.0 - tail }
     };
-    below(EDGES[bin + 1]) - below(EDGES[bin])
+    let share = below(f64::from(EDGES[bin + 1])) - below(f64::from(EDGES[bin]));
+    (f64::from(GAIN_FIRST) * weight * share) as u16
 }
 
 const SIDE: usize = 64;
@@ -252,13 +291,23 @@ const PRIOR_FADES: [u32; 3] = [24, 48, 96];
 const SUPPORT: f64 = 8.0;
 /// Step of adaptation of one forecast that overlaps with no other.
 const PACE: f64 = 0.05;
-const NUDGE_MAX: f64 = 3.0;
+const NUDGE_MAX: f32 = 3.0;
 const REFRESH_EVERY: u32 = 32;
-/// So many residuals are learned at once each.
-const REFRESH_ALWAYS: u32 = 48;
-/// A miss of this grid point (0.99) is learned at once.
-const URGENT: usize = 10;
-const GAIN_MAX: f64 = 1e6;
+/// Sooner while they are few: whenever one in so many is new.
+const REFRESH_SHARE: u32 = 8;
+/// Grid points that adapt: 0.05, 0.1, 0.5, 0.9, 0.95, 0.975, 0.99 and 0.999.
+const ADAPTED_AT: [usize; ADAPTED] = [2, 3, MEDIAN, 7, 8, 9, 10, 12];
+const ADAPTED_TAU: [f32; ADAPTED] = [0.05, 0.1, 0.5, 0.9, 0.95, 0.975, 0.99, 0.999];
+const ADAPTED: usize = 8;
+/// Which of them bound the 90 % interval, and which (0.99) is learned at once when it was missed.
+const LOWER: usize = 0;
+const UPPER: usize = 4;
+const URGENT: usize = 6;
+/// So many residuals are worth taking over, and count as so many at most.
+const INHERITED_FROM: u32 = 200;
+const INHERITED: f32 = 100.0;
+/// Weight of the first residual: large enough to tell apart what was expected of rare ones.
+const GAIN_FIRST: f32 = 256.0;
 
 #[cfg(test)]
 mod tests {
@@ -267,12 +316,12 @@ mod tests {
     #[test]
     fn every_residual_falls_between_the_edges_of_its_bin() {
         for i in -2000..2000 {
-            let z = f64::from(i) * 0.0503;
+            let z = i as f32 * 0.0503;
             let bin = bin_of(z);
             assert!(EDGES[bin] <= z + 1e-6 && z <= EDGES[bin + 1] + 1e-6, "{z} in {bin}");
         }
-        assert_eq!(bin_of(1e300), BINS - 1);
-        assert_eq!(bin_of(-1e300), 0);
+        assert_eq!(bin_of(1e30), BINS - 1);
+        assert_eq!(bin_of(-1e30), 0);
     }
 
     #[test]
@@ -282,14 +331,14 @@ mod tests {
         for i in 0..8000u32 {
             let u = (f64::from(i) * 0.618_033_988_749_894_9).fract();
             let issued = residuals.issue();
-            residuals.learn(-(1.0 - u).ln(), &issued);
+            residuals.learn(-(1.0 - u).ln() as f32, &issued);
         }
         for (k, tau) in GRID.iter().enumerate() {
             let expected = -(1.0 - tau).ln();
             let got = residuals.values()[k];
             assert!((got - expected).abs() < 0.12 + 0.06 * expected, "{tau}: {got} for {expected}");
         }
-        let far = super::super::curve::at(residuals.values(), &residuals.tail(), 0.9999);
+        let far = super::super::curve::at(&residuals.values(), &residuals.tail(), 0.9999);
         assert!((far - 9.2).abs() < 2.0, "{far}");
     }
 
@@ -299,7 +348,7 @@ mod tests {
         let noise = |i: u32| (f64::from(i) * 0.618_033_988_749_894_9).fract() * 2.0 - 1.0;
         for i in 0..4000 {
             let issued = residuals.issue();
-            residuals.learn(noise(i), &issued);
+            residuals.learn(noise(i) as f32, &issued);
         }
         let mut misses = 0;
         for i in 4000..5000 {
@@ -308,7 +357,7 @@ mod tests {
                 misses += u32::from(z > residuals.values()[8]);
             }
             let issued = residuals.issue();
-            residuals.learn(z, &issued);
+            residuals.learn(z as f32, &issued);
         }
         let share = f64::from(misses) / 700.0;
         assert!((0.03..=0.07).contains(&share), "{share}");

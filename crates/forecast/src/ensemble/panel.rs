@@ -27,6 +27,19 @@ impl Row {
         }
     }
 
+    /// Draws in what is so far from the online core that it can only be a model gone astray.
+    pub(super) fn draw_in(&mut self) {
+        let core = self.0[0];
+        let reach = FAR * (core[UPPER] - core[LOWER]).max(0.1 * core[UPPER].abs());
+        for values in &mut self.0[1..] {
+            for value in values {
+                if value.is_finite() {
+                    *value = value.max(core[LOWER] - reach).min(core[UPPER] + reach);
+                }
+            }
+        }
+    }
+
     fn has(&self, seat: usize) -> bool {
         self.0[seat].iter().all(|value| value.is_finite())
     }
@@ -238,6 +251,8 @@ const LOWER: usize = 2;
 const MEDIAN: usize = 5;
 const UPPER: usize = 8;
 const SCORED: [usize; 6] = [2, 4, 5, 6, 7, 8];
+/// Widths of the online core's interval that another member may be away from it.
+const FAR: f32 = 3.0;
 /// Quiet hours and busy ones.
 const HOURS: usize = 2;
 const PRIOR_ONLINE: f32 = 0.4;

@@ -8,20 +8,29 @@ pub(super) struct Weights {
     regrets: Vec<f32>,
     variances: Vec<f32>,
     ranges: Vec<f32>,
+    lessons: Vec<u32>,
 }
 
 impl Weights {
     pub(super) fn new(prior: Vec<f32>) -> Weights {
         let n = prior.len();
-        Weights { prior, regrets: vec![0.0; n], variances: vec![1e-4; n], ranges: vec![1e-2; n] }
+        Weights {
+            prior,
+            regrets: vec![0.0; n],
+            variances: vec![1e-4; n],
+            ranges: vec![1e-2; n],
+            lessons: vec![0; n],
+        }
     }
 
     pub(super) fn len(&self) -> usize {
         self.prior.len()
     }
 
-    /// Weights among those present, adding up to one.
+    /// Weights among those present, adding up to one. All but the first are on probation until they were scored often
+    /// enough: they are heard, but have no weight.
     pub(super) fn among(&self, present: impl Fn(usize) -> bool, out: &mut [f32]) {
+        let present = |i: usize| present(i) && (i == 0 || self.lessons[i] >= PROBATION);
         let mut sum = 0.0;
         for (i, weight) in out.iter_mut().enumerate() {
             *weight = if present(i) { self.prior[i] * self.rate(i) * self.exponent(i).exp() } else { 0.0 };
@@ -44,6 +53,7 @@ impl Weights {
     /// Learns how much worse a member was than the mixture (negative: better).
     pub(super) fn learn(&mut self, member: usize, regret: f32) {
         let regret = if regret.is_finite() { regret.clamp(-REGRET_MAX, REGRET_MAX) } else { return };
+        self.lessons[member] = self.lessons[member].saturating_add(1);
         self.variances[member] = DISCOUNT * self.variances[member] + regret * regret;
         self.ranges[member] = (RANGE_FADE * self.ranges[member]).max(regret.abs());
         let rate = self.rate(member);
@@ -59,6 +69,8 @@ impl Weights {
     }
 }
 
+/// Outcomes that a new member is scored on before it has any weight.
+const PROBATION: u32 = 12;
 /// The past counts for about so many lessons: 1 / (1 - discount).
 const DISCOUNT: f32 = 0.998;
 const RANGE_FADE: f32 = 0.999;
@@ -94,6 +106,6 @@ mod tests {
         weights.learn(1, f32::INFINITY);
         let mut out = [0.0; 2];
         weights.among(|_| true, &mut out);
-        assert_eq!(out, [0.5, 0.5]);
+        assert_eq!(out, [1.0, 0.0]);
     }
 }

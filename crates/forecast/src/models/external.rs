@@ -40,6 +40,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -189,9 +190,11 @@ pub enum ExternalError {
 ///
 /// [`try_forecast`](Self::try_forecast) is what a plan should ask. Through [`Model::forecast`], which knows no failure, a
 /// model that fails says the last observed value at every quantile, and [`trouble`](Self::trouble) says why.
-#[derive(Debug)]
+///
+/// A clone speaks to the same process: it may be asked at once, but only one of them may observe.
+#[derive(Clone, Debug)]
 pub struct External {
-    speaker: Box<dyn Speaker>,
+    speaker: Arc<dyn Speaker>,
     names: Vec<String>,
     /// The step after the last value.
     next: u64,
@@ -218,7 +221,7 @@ impl External {
         pace.checkpoint()?;
         let last = history.values.iter().rfind(|value| value.is_finite()).copied();
         Ok(External {
-            speaker,
+            speaker: Arc::from(speaker),
             names: history.covariates.names().to_vec(),
             next: history.end(),
             last: last.unwrap_or(0.0),

@@ -9,7 +9,8 @@ use super::boosted::{self, Boosted};
 use super::lstm::{self, Lstm};
 use super::online::{Combined, Online};
 use super::pooled::{Pool, PoolSettings, Pooled};
-use super::{FitError, History, Model, Naive, Pace, Smoothing};
+use super::sparse::Sparse;
+use super::{Arima, Dsp, FitError, History, Model, Naive, Pace, Smoothing};
 use crate::covariates::Covariates;
 use crate::paths::Values;
 
@@ -31,12 +32,18 @@ pub enum Kind {
     Week,
     /// Exponential smoothing with several seasons.
     Smoothing,
+    /// ARIMA with automatic orders.
+    Arima,
+    /// Crane's estimator of seasonal signals.
+    Dsp,
     /// Autoregression with a long memory, shared by related series.
     Pooled,
     /// A recurrent network with quantile heads.
     Lstm,
     /// Gradient-boosted quantile trees on what is known at an origin.
     Boosted,
+    /// Intermittent demand: when it comes, and how much then.
+    Sparse,
 }
 
 /// A fitted batch model, as plain data that can be kept and brought back.
@@ -46,9 +53,12 @@ pub enum Kind {
 pub enum Fitted {
     Naive(Naive),
     Smoothing(Box<Smoothing>),
+    Arima(Box<Arima>),
+    Dsp(Box<Dsp>),
     Pooled(Box<Pooled>),
     Lstm(Box<Lstm>),
     Boosted(Box<Boosted>),
+    Sparse(Box<Sparse>),
 }
 
 impl Kind {
@@ -61,13 +71,16 @@ impl Kind {
         Kind::Day,
         Kind::Week,
         Kind::Smoothing,
+        Kind::Arima,
+        Kind::Dsp,
         Kind::Pooled,
         Kind::Lstm,
         Kind::Boosted,
+        Kind::Sparse,
     ];
 
     /// The batch models that [`Kind::Auto`] combines with the online core.
-    pub const COMBINED: &'static [Kind] = &[Kind::Smoothing, Kind::Pooled];
+    pub const COMBINED: &'static [Kind] = &[Kind::Boosted, Kind::Smoothing];
 
     /// The name it is asked for by.
     pub fn name(self) -> &'static str {
@@ -79,6 +92,9 @@ impl Kind {
             Kind::Day => "day",
             Kind::Week => "week",
             Kind::Smoothing => "smoothing",
+            Kind::Arima => "arima",
+            Kind::Dsp => "dsp",
+            Kind::Sparse => "sparse",
             Kind::Pooled => "pooled",
             Kind::Lstm => "lstm",
             Kind::Boosted => "boosted",
@@ -99,6 +115,9 @@ impl Kind {
             Kind::Day => "the same time yesterday",
             Kind::Week => "the same time last week",
             Kind::Smoothing => "exponential smoothing with several seasons and a damped trend",
+            Kind::Arima => "autoregression and moving averages with automatic orders, seasonal or with waves",
+            Kind::Dsp => "Crane's estimator: the spectrum of the last days or weeks, with a margin",
+            Kind::Sparse => "intermittent demand: idle times and timers, and the size when it comes",
             Kind::Pooled => "autoregression with a memory of weeks, shared by related series",
             Kind::Lstm => "a recurrent network with quantile heads on top of the seasonal naive forecast",
             Kind::Boosted => "gradient-boosted quantile trees on lags, levels, calendar and covariates",
@@ -115,7 +134,8 @@ impl Kind {
         match self {
             Kind::Auto | Kind::Online => 0.0,
             Kind::Last | Kind::Drift | Kind::Day | Kind::Week => 0.05,
-            Kind::Lstm => 0.1,
+            Kind::Lstm | Kind::Arima => 0.1,
+            Kind::Dsp | Kind::Sparse => 0.05,
             Kind::Smoothing | Kind::Pooled | Kind::Boosted => 0.15,
         }
     }
@@ -146,6 +166,9 @@ impl Kind {
             Kind::Day => Fitted::Naive(Naive::day(history, pace)?),
             Kind::Week => Fitted::Naive(Naive::week(history, pace)?),
             Kind::Smoothing => Fitted::Smoothing(Box::new(Smoothing::fit(history, pace)?)),
+            Kind::Arima => Fitted::Arima(Box::new(Arima::fit(history, pace)?)),
+            Kind::Dsp => Fitted::Dsp(Box::new(Dsp::fit(history, pace)?)),
+            Kind::Sparse => Fitted::Sparse(Box::new(Sparse::fit(history)?)),
             Kind::Pooled => {
                 let settings = PoolSettings::new(history.seasons, history.horizon);
                 let pool = Pool::fit(&[*history], &settings, pace)?;
@@ -164,6 +187,9 @@ impl Fitted {
         match self {
             Fitted::Naive(model) => model,
             Fitted::Smoothing(model) => &**model,
+            Fitted::Arima(model) => &**model,
+            Fitted::Dsp(model) => &**model,
+            Fitted::Sparse(model) => &**model,
             Fitted::Pooled(model) => &**model,
             Fitted::Lstm(model) => &**model,
             Fitted::Boosted(model) => &**model,
@@ -174,6 +200,9 @@ impl Fitted {
         match self {
             Fitted::Naive(model) => model,
             Fitted::Smoothing(model) => &mut **model,
+            Fitted::Arima(model) => &mut **model,
+            Fitted::Dsp(model) => &mut **model,
+            Fitted::Sparse(model) => &mut **model,
             Fitted::Pooled(model) => &mut **model,
             Fitted::Lstm(model) => &mut **model,
             Fitted::Boosted(model) => &mut **model,

@@ -1,37 +1,41 @@
 //! One horizon of a forecaster: what was said for it, and what is learned when its moment comes.
 
-use crate::calibration::{GRID, Residuals};
-use crate::online::experts::{BASE, EXPERTS, LAST, STACK, combined, prior, stack_inputs};
+use crate::calibration::{Issued, Residuals};
+use crate::narrow::{pack, unpack};
+use crate::online::experts::{BASE, EXPERTS, Faded, LAST, STACK, combined, prior, stack_inputs};
 use crate::online::mixture::{Mixture, dot};
 use crate::online::spread::Range;
 use crate::online::stack::Stack;
+use crate::online::waiting::Waiting;
 
 /// Learns to combine the experts at one horizon, and how wrong the combination is.
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     pub(crate) horizon: usize,
     /// Forecasts are issued every so many steps: far ones overlap so much that fewer teach the same.
-    stride: usize,
-    pending: Vec<Pending>,
+    stride: u32,
+    /// How far between the priors of near and far horizons this one's is.
+    prior_share: f32,
+    pub(crate) faded: Faded,
     mixture: Mixture<EXPERTS>,
     stack: Stack,
     pub(crate) residuals: Residuals,
     /// Typical size of a standardised error.
-    error: f64,
-    count: u64,
+    error: f32,
+    count: u32,
     /// Weight of each expert in the combination.
     pub(crate) weights: [f32; EXPERTS],
+    pending: Waiting<Pending>,
 }
 
 /// What was said about a step before it came.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
-    step: u64,
-    says: [f32; EXPERTS],
-    /// What the combination said.
-    median: f32,
+    base: f32,
     spread: f32,
-    issued: [f32; GRID.len()],
+    /// What the experts say, as it differs from the base in units of the spread; in the place of the stack the combination.
+    says: [u16; EXPERTS],
+    issued: Issued,
 }
 
 /// What a bucket was taught by one outcome.
@@ -46,32 +50,33 @@ pub(crate) struct Lesson {
 }
 
 impl Bucket {
-    /// For a series with a season of so many steps.
-    pub(crate) fn new(horizon: usize, season: usize) -> Bucket {
-        let stride = (horizon / 12).max(1);
-        let mixture = Mixture::new(prior(horizon, season));
-        let stack = Stack::new(FORGETTING, horizon as f64 / stride as f64);
+    /// For a series with a season of so many steps; `faded` is what is left of corrections at this horizon.
+    pub(crate) fn new(horizon: usize, season: usize, faded: Faded) -> Bucket {
+        let stride = stride(horizon);
+        let prior_share = ((horizon as f32).ln() / (season.max(2) as f32).ln()).min(1.0);
+        let mixture = Mixture::new(prior(prior_share));
+        let overlap = horizon as f64 / f64::from(stride);
+        let stack = Stack::new(FORGETTING, overlap);
+        let kept = (RESIDUALS_KEPT / f64::from(stride)).max(RESIDUALS_KEPT_MIN);
         Bucket {
             horizon,
             stride,
-            pending: Vec::new(),
+            prior_share,
+            faded,
             weights: combined(&mixture.weights, &stack.weights),
             mixture,
             stack,
-            residuals: Residuals::new(
-                horizon,
-                (RESIDUALS_KEPT / stride as f64).max(RESIDUALS_KEPT_MIN),
-                horizon as f64 / stride as f64,
-            ),
+            residuals: Residuals::new(horizon, kept, overlap),
             error: 1.0,
             count: 0,
+            pending: Waiting::new(horizon / stride as usize + 1),
         }
     }
 
     /// Whether a forecast made after step `now` is to be kept for learning.
     #[inline]
     pub(crate) fn is_due(&self, now: u64) -> bool {
-        now.is_multiple_of(self.stride as u64)
+        now as u32 & (self.stride - 1) == 0
     }
 
     /// Which of the spreads this horizon is measured in.
@@ -82,55 +87,47 @@ impl Bucket {
 
     /// Keeps what the experts say about `step` until it comes.
     pub(crate) fn issue(&mut self, step: u64, says: &[f32; EXPERTS], spread: f64) {
-        let pending = Pending {
-            step,
-            says: *says,
-            median: dot(&self.weights, says),
-            spread: spread as f32,
-            issued: self.residuals.issue(),
-        };
-        let slots = self.horizon / self.stride + 1;
-        let slot = (step / self.stride as u64) as usize % slots;
-        if self.pending.is_empty() {
-            self.pending = vec![Pending { step: u64::MAX, ..pending }; slots];
+        let (base, scale) = (says[BASE], 1.0 / spread as f32);
+        let mut relative = [0.0; EXPERTS];
+        for (relative, said) in relative.iter_mut().zip(says) {
+            *relative = (said - base) * scale;
         }
-        self.pending[slot] = pending;
+        relative[STACK] = (dot(&self.weights, says) - base) * scale;
+        let pending =
+            Pending { base, spread: spread as f32, says: relative.map(pack), issued: self.residuals.issue() };
+        self.pending.push(step, pending);
     }
 
     /// Learns from the value of `step`, if a forecast of it was kept.
     pub(crate) fn learn(&mut self, step: u64, value: f64) -> Option<Lesson> {
-        let slots = self.pending.len().max(1);
-        let pending = *self.pending.get((step / self.stride as u64) as usize % slots)?;
-        if pending.step != step || pending.spread <= 0.0 {
-            return None;
-        }
+        let pending = self.pending.take(step)?;
         let spread = f64::from(pending.spread);
-        let scale = 1.0 / pending.spread;
-        let mut says = pending.says.map(|said| said * scale);
-        let target = value / spread;
+        // Everything below is relative to the base, in units of the spread.
+        let target = ((value - f64::from(pending.base)) / spread) as f32;
+        let mut says = pending.says.map(unpack);
+        let median = says[STACK];
         let inputs = stack_inputs(&says);
-        says[STACK] = says[BASE] + self.stack.correction(&inputs) as f32;
+        says[STACK] = self.stack.correction(&inputs);
         let mixed = self.mixture.mean(&says);
-        let error = target - f64::from(mixed);
+        let error = target - mixed;
         // The weights have learned since this forecast was made, from outcomes much like this one. Calibrated is what was
         // said then; only that is as wrong as the next forecast will be.
-        let honest = target - f64::from(pending.median * scale);
+        let honest = target - median;
         if !(error.is_finite() && honest.is_finite()) {
             return None;
         }
-        let seen = honest as f32;
-        let covered = seen >= pending.issued[LOWER] && seen <= pending.issued[UPPER];
-        self.residuals.learn(honest, &pending.issued);
-        self.count += 1;
+        let covered = self.residuals.learn(honest, &pending.issued);
+        let persistence = spread * f64::from(target - says[LAST]);
+        let lesson = Lesson { error: f64::from(honest) * spread, persistence, covered };
+        self.count = self.count.saturating_add(1);
         let clip = CLIP * self.error;
-        self.error += (1.0 / self.count as f64).max(0.002) * (error.abs().min(clip) - self.error);
+        self.error += (1.0 / self.count as f32).max(0.002) * (error.abs().min(clip) - self.error);
         self.error = self.error.max(1e-9);
         let gradient = if error < 0.0 { 1.0 } else { -1.0 };
-        self.mixture.learn(&says, mixed, gradient, clip as f32, DISCOUNT);
-        self.stack.learn(&inputs, target - f64::from(says[BASE]), STACK_CLIP * self.error);
+        self.mixture.learn(&prior(self.prior_share), &says, (mixed, gradient), clip, DISCOUNT);
+        self.stack.learn(&inputs, target, STACK_CLIP * self.error);
         self.weights = combined(&self.mixture.weights, &self.stack.weights);
-        let persistence = value - f64::from(pending.says[LAST]);
-        Some(Lesson { error: honest * spread, persistence, covered })
+        Some(lesson)
     }
 
     /// Makes the combination quick to learn anew.
@@ -140,7 +137,7 @@ impl Bucket {
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.pending.capacity() * size_of::<Pending>() + 512
+        self.pending.heap_bytes()
     }
 }
 
@@ -150,14 +147,20 @@ pub(crate) fn mix(weights: &[f32; EXPERTS], says: &[f32; EXPERTS]) -> f64 {
     f64::from(dot(weights, says))
 }
 
-/// Positions of 0.05 and 0.95 in the grid of quantiles.
-const LOWER: usize = 2;
-const UPPER: usize = 8;
+/// Every how many steps a horizon is forecast for learning; a power of two.
+fn stride(horizon: usize) -> u32 {
+    match horizon {
+        0..=2 => 1,
+        3..=12 => 2,
+        _ => 1 << (horizon as u32 / 8).max(2).ilog2(),
+    }
+}
+
 /// Horizons up to this are measured in near errors.
 const NEAR_MAX: usize = 6;
 const FORGETTING: f64 = 0.9995;
 const DISCOUNT: f32 = 0.9995;
-const CLIP: f64 = 6.0;
-const STACK_CLIP: f64 = 3.0;
+const CLIP: f32 = 6.0;
+const STACK_CLIP: f32 = 3.0;
 const RESIDUALS_KEPT: f64 = 4000.0;
 const RESIDUALS_KEPT_MIN: f64 = 500.0;

@@ -90,11 +90,13 @@ impl Clock {
     /// How much further ahead of UTC the wall clock is at `later` than at `earlier`, in steps.
     #[inline]
     pub(crate) fn change(&self, earlier: u64, later: u64) -> i64 {
-        if earlier >= self.steady.0 && later < self.steady.1 {
-            0
-        } else {
-            self.shift(later) - self.shift(earlier)
-        }
+        if self.is_steady(earlier, later) { 0 } else { self.shift(later) - self.shift(earlier) }
+    }
+
+    /// Whether the wall clock is not changed between two steps.
+    #[inline]
+    pub(crate) fn is_steady(&self, earlier: u64, later: u64) -> bool {
+        earlier >= self.steady.0 && later < self.steady.1
     }
 
     /// Says that it is step `now`: nothing but the speed of [`change`](Self::change) around it depends on that.

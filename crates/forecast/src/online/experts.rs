@@ -5,6 +5,7 @@
 //! expert has nothing to say yet it repeats the next simpler one.
 
 mod levels;
+mod path;
 
 use crate::online::clock::Clock;
 use crate::online::memory::Memory;
@@ -12,9 +13,10 @@ use crate::online::profile::Profile;
 use crate::online::spread::Spread;
 use crate::online::stack::INPUTS;
 
-use levels::{Fade, Faded, References};
+use levels::{Fade, References};
 
-pub(crate) use levels::Levels;
+pub(crate) use levels::{Faded, Levels};
+pub(crate) use path::{CHUNK, Path};
 
 /// Number of experts, the stack among them.
 pub(crate) const EXPERTS: usize = 16;
@@ -57,9 +59,9 @@ const PRIOR_NEAR: [f32; EXPERTS] =
 const PRIOR_FAR: [f32; EXPERTS] =
     [0.01, 0.01, 0.02, 0.005, 0.04, 0.08, 0.14, 0.14, 0.14, 0.14, 0.015, 0.08, 0.04, 0.03, 0.02, 0.09];
 
-/// Prior weights at a horizon, adding up to one: between the two above by the logarithm of the horizon.
-pub(crate) fn prior(horizon: usize, season: usize) -> [f32; EXPERTS] {
-    let share = ((horizon as f32).ln() / (season.max(2) as f32).ln()).min(1.0);
+/// Prior weights, adding up to one: `share` of the way from those of near horizons to those of far ones.
+#[inline]
+pub(crate) fn prior(share: f32) -> [f32; EXPERTS] {
     std::array::from_fn(|i| PRIOR_NEAR[i] + share * (PRIOR_FAR[i] - PRIOR_NEAR[i]))
 }
 
@@ -90,11 +92,13 @@ pub(crate) struct Experts {
     next: u64,
     /// The first step that is remembered.
     oldest: u64,
+    /// Whether the same place of last week is remembered.
+    week_known: bool,
 }
 
 impl Experts {
     /// Experts for seasons of the given periods, shortest first, at most three.
-    pub(crate) fn new(periods: &[usize], horizon: usize, clock: &Clock) -> Experts {
+    pub(crate) fn new(periods: &[usize], clock: &Clock) -> Experts {
         let (short, long) = split(periods);
         let profile = |period: usize, kept: usize| Profile::new(period, kept.max(VISITS_MIN / period), clock);
         let day = long.first().map(|&period| profile(period, DAYS_KEPT));
@@ -106,19 +110,26 @@ impl Experts {
             week: long.get(1).map(|&period| profile(period, WEEKS_KEPT)),
             short: short.map(|period| profile(period, SHORT_KEPT)),
             levels: Levels::new((reference as f64).max(SPAN_MIN)),
-            fade: Fade::new((reference as f64).max(SPAN_MIN), horizon),
+            fade: Fade::new((reference as f64).max(SPAN_MIN)),
             next: 0,
             oldest: 0,
+            week_known: false,
         }
     }
 
     /// Says that `memory` holds one more step.
     pub(crate) fn arrive(&mut self, memory: &Memory, clock: &Clock) {
         let next = memory.next();
+        let one_more = next == self.next + 1 && clock.is_steady(self.next, next);
         (self.next, self.oldest) = (next, memory.oldest());
         for profile in [&mut self.day, &mut self.week, &mut self.short].into_iter().flatten() {
-            profile.arrive(next, clock);
+            if one_more {
+                profile.step();
+            } else {
+                profile.arrive(next, clock);
+            }
         }
+        self.week_known = self.week.as_ref().is_some_and(|week| self.source(week, 0, clock).is_some());
     }
 
     /// Period of the season that hours are counted in, or 1.
@@ -138,18 +149,25 @@ impl Experts {
         Seat { offset, day, week: place(&self.week), short: place(&self.short), slot }
     }
 
-    /// What every expert but the stack says about a step. `ahead >= 1`: its distance from the last step that was learned,
-    /// which is more than its offset from the next one while values are missing.
+    /// What is left of corrections at a distance from the last step that was learned, which is more than the offset from
+    /// the next one while values are missing.
+    pub(crate) fn faded(&self, ahead: usize) -> Faded {
+        self.fade.at(ahead)
+    }
+
+    /// What every expert but the stack says about a step.
     #[inline]
-    pub(crate) fn say(&self, seat: &Seat, ahead: usize, memory: &Memory, clock: &Clock) -> [f32; EXPERTS] {
+    pub(crate) fn say(&self, seat: &Seat, faded: Faded, memory: &Memory, clock: &Clock) -> [f32; EXPERTS] {
         let levels = &self.levels;
-        let faded = self.fade.at(ahead);
         let mut says = [levels.brisk.own as f32; EXPERTS];
         says[LAST] = levels.last as f32;
         says[FAST] = levels.fast.own as f32;
         says[SLOW] = levels.middle.own as f32;
         says[TREND] = (levels.fast.own + levels.slope * f64::from(faded.trend)) as f32;
         says[NOW_SHIFTED] = says[LAST];
+        // Without a profile the mean of a long time stands in for it.
+        let slow = levels.slow.own as f32;
+        (says[PROFILE], says[BASE], says[WEEK_SMOOTH]) = (slow, slow, levels.typical as f32);
         says[PROFILE_MIDDLE] = says[SLOW];
         says[PROFILE_FAST] = says[TREND];
         if let Some(day) = &self.day {
@@ -200,7 +218,8 @@ impl Experts {
             says[WEEK_SMOOTH] = smooth as f32;
             says[WEEK_LEVEL] = says[DAY_SMOOTH];
         }
-        if let Some(week) = &self.week
+        if self.week_known
+            && let Some(week) = &self.week
             && let Some(source) = self.source(week, offset, clock)
         {
             let smooth = memory.around(source, self.smooth_half);
@@ -248,7 +267,7 @@ impl Experts {
         let seat = self.seat(0, clock);
         let (known, profile) = self.profile(&seat);
         if self.short.is_some() && self.next > 0 {
-            let base = f64::from(self.say(&seat, 1, memory, clock)[PROFILE_SHIFTED]);
+            let base = f64::from(self.say(&seat, self.fade.at(1), memory, clock)[PROFILE_SHIFTED]);
             if let Some(short) = &mut self.short {
                 short.learn(seat.short, value - base);
             }
@@ -299,6 +318,12 @@ impl Experts {
         self.day.as_ref().map_or(NO_SEASON, |day| day.period)
     }
 
+    /// The last value learned.
+    #[inline]
+    pub(crate) fn last(&self) -> f64 {
+        self.levels.last
+    }
+
     /// Short-term slope per step.
     pub(crate) fn slope(&self) -> f64 {
         self.levels.slope
@@ -306,22 +331,24 @@ impl Experts {
 
     pub(crate) fn heap_bytes(&self) -> usize {
         let profiles = [&self.day, &self.week, &self.short].into_iter().flatten().map(Profile::heap_bytes);
-        profiles.sum::<usize>() + self.fade.heap_bytes()
+        profiles.sum::<usize>()
     }
 }
 
-/// The stack's inputs: differences from the base.
-pub(crate) fn stack_inputs(says: &[f32; EXPERTS]) -> [f64; INPUTS] {
-    STACKED.map(|expert| f64::from(says[expert] - says[BASE]))
+/// The stack's inputs: the experts it regresses on, which are to be relative to the base.
+#[inline]
+pub(crate) fn stack_inputs(says: &[f32; EXPERTS]) -> [f32; INPUTS] {
+    STACKED.map(|expert| says[expert])
 }
 
 /// Mixture and stack in one: since both are weighted sums, so is the whole. Weights of the experts, adding up to one.
-pub(crate) fn combined(weights: &[f32; EXPERTS], stack: &[f64; INPUTS]) -> [f32; EXPERTS] {
+#[inline]
+pub(crate) fn combined(weights: &[f32; EXPERTS], stack: &[f32; INPUTS]) -> [f32; EXPERTS] {
     let mut all = *weights;
     let share = std::mem::take(&mut all[STACK]);
     all[BASE] += share;
     for (weight, expert) in stack.iter().zip(STACKED) {
-        let moved = share * *weight as f32;
+        let moved = share * *weight;
         all[expert] += moved;
         all[BASE] -= moved;
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::online::clock::{DAY, WEEK};
 use crate::online::config::{Config, ConfigError};
-use crate::online::memory::{FINE_STEPS, even_factor};
+use crate::online::memory::even_factor;
 use crate::online::model::{Model, Setting};
 use crate::paths::{Forecast, Values, WindowMax};
 use crate::season::{self, Candidates, Season};
@@ -28,6 +28,8 @@ pub struct Forecaster {
     /// Steps without a value since the last one that had one.
     silent_steps: u64,
     steps_until_search: u64,
+    /// Searches in a row that missed a season in use.
+    doubts: u8,
 }
 
 impl Forecaster {
@@ -47,6 +49,7 @@ impl Forecaster {
             observed: 0,
             silent_steps: 0,
             steps_until_search: SEARCH_FIRST,
+            doubts: 0,
         })
     }
 
@@ -83,6 +86,7 @@ impl Forecaster {
             self.version += 1;
             self.observed = 0;
             self.steps_until_search = SEARCH_FIRST;
+            self.doubts = 0;
         }
         if self.model.is_some() {
             for _ in 0..ahead {
@@ -119,17 +123,36 @@ impl Forecaster {
         }
     }
 
-    /// Looks for seasons in what is remembered, whenever that has grown or been renewed by a quarter, and starts over with them when they are others than before.
+    /// Looks for seasons in what is remembered, whenever that has grown or been renewed by a third, and starts over with
+    /// them when they are others than before. A new season is taken at once; one that is not seen any more is only given up
+    /// when that happens twice in a row, for what was learned with it is lost.
     fn search(&mut self) {
         let Some(model) = &self.model else { return };
         let held = model.memory.next() - model.memory.oldest();
-        self.steps_until_search = (held / 4).max(SEARCH_FIRST);
-        let found = self.seasons_in(model);
+        self.steps_until_search = (held / 3).clamp(SEARCH_FIRST, SEARCH_LAST);
+        let mut found = self.seasons_in(model);
+        let lost: Vec<Season> = self
+            .seasons
+            .iter()
+            .filter(|known| !found.iter().any(|season| season.is_like(known)))
+            .copied()
+            .collect();
+        self.doubts = if lost.is_empty() { 0 } else { self.doubts + 1 };
+        if self.doubts == 1 {
+            // What was found instead of a lost season is not a new one.
+            found.retain(|season| {
+                lost.iter().all(|known| 2 * season.period.abs_diff(known.period) > known.period)
+            });
+            found.extend(lost);
+            found.sort_by_key(|season| season.period);
+            found.truncate(season::SEASONS_MAX);
+        }
         let same = found.len() == self.seasons.len()
-            && found.iter().zip(&self.seasons).all(|(a, b)| a.period.abs_diff(b.period) * 100 <= b.period);
+            && found.iter().zip(&self.seasons).all(|(season, known)| season.is_like(known));
         if same {
             return;
         }
+        self.doubts = 0;
         let rebuilt = model.rebuilt(found.iter().map(|season| season.period).collect());
         self.model = Some(rebuilt);
         self.seasons = found;
@@ -154,7 +177,7 @@ impl Forecaster {
             .collect();
         let mut found = season::find(&fine, &candidates(1));
         let week = calendar.last().copied().unwrap_or(0) as u64;
-        if next - oldest <= SEARCH_SAMPLES || 2 * week <= SEARCH_SAMPLES {
+        if memory.oldest_fine() == oldest || week * 9 / 4 <= fine.len() as u64 {
             return found;
         }
         // Longer seasons are sought in means of several steps.
@@ -303,9 +326,11 @@ pub const FORECAST_STEPS_MAX: usize = 100_000;
 /// Magnitudes beyond this are not demand; drawn in so that no sum of them overflows.
 const VALUE_MAX: f64 = 1e30;
 /// After a gap of more steps nothing remembered is of use.
-const JUMP_MAX: u64 = FINE_STEPS as u64;
+const JUMP_MAX: u64 = 16_384;
 /// Steps before the first search for seasons, and least between searches.
 const SEARCH_FIRST: u64 = 24;
+/// Most steps between searches.
+const SEARCH_LAST: u64 = 2048;
 /// Most samples that one search looks at.
 const SEARCH_SAMPLES: u64 = 8192;
 /// Most means of several steps that one search looks at; fewer, for a mean shows a week more clearly than a minute.

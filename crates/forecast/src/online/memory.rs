@@ -1,13 +1,19 @@
 //! The bounded history that a forecaster keeps of its own series.
 //!
-//! Two rings: the last [`FINE_STEPS`] values one by one, and, where steps are so short that these do not span some weeks,
-//! means of several steps further back. Values that must not be learned from (missing, or part of an outage) are stored
-//! as what was expected instead, and marked.
+//! Two rings: the last [`FINE_STEPS`] values one by one, and, where these do not span some weeks, means of several steps
+//! further back. Values that must not be learned from (missing, or part of an outage) are stored as what was expected
+//! instead, and marked. A value takes 16 bits: it is good to three digits, which is more than a forecast needs.
+
+mod ring;
+
+use ring::Ring;
+
+use crate::narrow::larger;
 
 /// Values by step number.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
-    fine: Vec<f32>,
+    fine: Ring,
     /// One bit per slot of `fine`: the value is made up.
     made_up: Vec<u64>,
     first: u64,
@@ -20,7 +26,7 @@ struct Coarse {
     factor: u64,
     /// Number of the first whole mean.
     first: u64,
-    means: Vec<f32>,
+    means: Ring,
     sum: f64,
 }
 
@@ -34,17 +40,16 @@ impl Memory {
 
     /// An empty memory whose first step will be `first`, with coarse means of `factor` steps.
     fn beginning(first: u64, factor: Option<u64>) -> Memory {
-        let filled = |slots: usize| if first > 0 { slots } else { 0 };
         Memory {
-            fine: vec![0.0; filled(FINE_STEPS)],
-            made_up: vec![0; filled(FINE_STEPS / 64)],
+            fine: Ring::new(FINE_STEPS),
+            made_up: Vec::new(),
             first,
             next: first,
             coarse: factor.map(|factor| Coarse {
                 factor,
                 // A mean is only known for whole runs of steps.
                 first: first.div_ceil(factor),
-                means: vec![0.0; filled(COARSE_SLOTS)],
+                means: Ring::new(COARSE_SLOTS),
                 sum: 0.0,
             }),
         }
@@ -57,14 +62,10 @@ impl Memory {
 
     /// Appends the value of the next step.
     pub(crate) fn push(&mut self, value: f64, made_up: bool) {
-        let slot = self.next as usize % FINE_STEPS;
-        if slot == self.fine.len() {
-            self.fine.push(value as f32);
-            if slot.is_multiple_of(64) {
-                self.made_up.push(0);
-            }
-        } else {
-            self.fine[slot] = value as f32;
+        let slot = (self.next % FINE_STEPS as u64) as usize;
+        self.fine.set(slot, value as f32);
+        if self.made_up.len() <= slot / 64 {
+            self.made_up.resize(slot / 64 + 1, 0);
         }
         let bit = 1 << (slot % 64);
         if made_up {
@@ -107,18 +108,18 @@ impl Memory {
     #[inline]
     pub(crate) fn value(&self, step: u64) -> f64 {
         if step >= self.oldest_fine() {
-            return self.fine.get(step as usize % FINE_STEPS).map_or(0.0, |&value| f64::from(value));
+            return f64::from(self.fine.at(slot_of(step)));
         }
         match &self.coarse {
             Some(coarse) => coarse.value(step, self.next),
-            None => self.fine.get(self.oldest_fine() as usize % FINE_STEPS).map_or(0.0, |&v| f64::from(v)),
+            None => f64::from(self.fine.at(slot_of(self.oldest_fine()))),
         }
     }
 
     /// Whether the value of a finely held step was made up.
     #[inline]
     pub(crate) fn is_made_up(&self, step: u64) -> bool {
-        let slot = step as usize % FINE_STEPS;
+        let slot = slot_of(step);
         self.made_up.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
     }
 
@@ -130,20 +131,47 @@ impl Memory {
         if from > to || step < self.oldest_fine() {
             return self.value(step);
         }
-        let (first, n) = (from as usize % FINE_STEPS, (to - from + 1) as usize);
-        let sum: f32 = if first + n <= self.fine.len() {
-            self.fine[first..first + n].iter().sum()
-        } else {
-            let (end, wrapped) = (&self.fine[first..], (first + n) % FINE_STEPS);
-            end.iter().sum::<f32>() + self.fine[..wrapped.min(self.fine.len())].iter().sum::<f32>()
-        };
-        f64::from(sum) / n as f64
+        let (mut sum, n) = (0.0, (to - from + 1) as usize);
+        self.fine
+            .runs(slot_of(from), n, |run, _| sum += run.iter().map(|&half| ring::plain(half)).sum::<f32>());
+        f64::from(sum * self.fine.unit()) / n as f64
+    }
+
+    /// Copies the values of consecutive finely held steps from `from` on; false when some are not held.
+    #[inline]
+    pub(crate) fn copy_to(&self, from: u64, values: &mut [f32]) -> bool {
+        if from < self.oldest_fine() || from + values.len() as u64 > self.next {
+            return false;
+        }
+        let unit = self.fine.unit();
+        self.fine.runs(slot_of(from), values.len(), |run, at| {
+            for (value, &half) in values[at..].iter_mut().zip(run) {
+                *value = ring::plain(half) * unit;
+            }
+        });
+        true
+    }
+
+    /// The largest value of the last `n` steps that was not made up; minus infinity when there is none. `whole` says that
+    /// none was.
+    #[inline]
+    pub(crate) fn largest_of_last(&self, n: usize, whole: bool) -> f64 {
+        let from = self.next.saturating_sub(n as u64).max(self.oldest_fine());
+        if !whole {
+            let known = (from..self.next).filter(|&step| !self.is_made_up(step));
+            return known.map(|step| self.value(step)).fold(f64::NEG_INFINITY, f64::max);
+        }
+        let mut largest = f32::NEG_INFINITY;
+        self.fine.runs(slot_of(from), (self.next - from) as usize, |run, _| {
+            largest = run.iter().map(|&half| ring::plain(half)).fold(largest, |a, b| larger(b, a));
+        });
+        f64::from(largest * self.fine.unit())
     }
 
     /// Bytes held on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
-        let coarse = self.coarse.as_ref().map_or(0, |coarse| coarse.means.capacity() * 4);
-        self.fine.capacity() * 4 + self.made_up.capacity() * 8 + coarse
+        let coarse = self.coarse.as_ref().map_or(0, |coarse| coarse.means.heap_bytes());
+        self.fine.heap_bytes() + self.made_up.capacity() * 8 + coarse
     }
 }
 
@@ -151,13 +179,8 @@ impl Coarse {
     fn push(&mut self, step: u64, value: f64) {
         self.sum += value;
         if (step + 1).is_multiple_of(self.factor) {
-            let slot = (step / self.factor) as usize % COARSE_SLOTS;
-            let mean = (self.sum / self.factor as f64) as f32;
-            if slot == self.means.len() {
-                self.means.push(mean);
-            } else {
-                self.means[slot] = mean;
-            }
+            let slot = (step / self.factor % COARSE_SLOTS as u64) as usize;
+            self.means.set(slot, (self.sum / self.factor as f64) as f32);
             self.sum = 0.0;
         }
     }
@@ -168,8 +191,13 @@ impl Coarse {
 
     fn value(&self, step: u64, next: u64) -> f64 {
         let slot = step.max(self.oldest(next)) / self.factor;
-        self.means.get(slot as usize % COARSE_SLOTS).map_or(0.0, |&mean| f64::from(mean))
+        f64::from(self.means.at((slot % COARSE_SLOTS as u64) as usize))
     }
+}
+
+#[inline]
+fn slot_of(step: u64) -> usize {
+    (step % FINE_STEPS as u64) as usize
 }
 
 /// The smallest number from `least` on that divides a day of `day` steps; `least` itself when there is none near.
@@ -179,10 +207,10 @@ pub(crate) fn even_factor(least: u64, day: Option<usize>) -> u64 {
     (least..4 * least).find(|&factor| (day as u64).is_multiple_of(factor)).unwrap_or(least)
 }
 
-/// Values held one by one: eight weeks of 5-minute steps, eleven days of minutes. A power of two.
-pub(crate) const FINE_STEPS: usize = 16_384;
+/// Values held one by one: two weeks of 5-minute steps, nearly three days of minutes.
+pub(crate) const FINE_STEPS: usize = 4096;
 /// Means held further back.
-const COARSE_SLOTS: usize = 8192;
+pub(crate) const COARSE_SLOTS: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -192,17 +220,22 @@ mod tests {
     fn values_survive_in_full_and_then_as_means() {
         let mut memory = Memory::new(4 * COARSE_SLOTS, None);
         let n = 3 * FINE_STEPS as u64;
+        let near = |seen: f64, step: u64| (seen - step as f64).abs() <= 2.0 + step as f64 / 2048.0;
         for u in 0..n {
             memory.push(u as f64, u % 100 == 0);
         }
         assert_eq!(memory.next(), n);
-        assert_eq!(memory.value(n - 1), (n - 1) as f64);
-        assert_eq!(memory.value(memory.oldest_fine()), memory.oldest_fine() as f64);
-        assert!(memory.is_made_up(n - 52) == (n - 52).is_multiple_of(100));
+        assert!(near(memory.value(n - 1), n - 1));
+        assert!(near(memory.value(memory.oldest_fine()), memory.oldest_fine()));
+        assert!(memory.is_made_up(n - 16) == (n - 16).is_multiple_of(100));
         assert_eq!(memory.coarse_factor(), Some(4));
         let old = memory.oldest() + 400;
-        assert!((memory.value(old) - old as f64).abs() <= 2.0);
-        assert_eq!(memory.around(n - 10, 2), (n - 10) as f64);
+        assert!(near(memory.value(old), old));
+        assert!(near(memory.around(n - 10, 2), n - 10));
+        let mut copied = [0.0; 100];
+        assert!(memory.copy_to(n - 150, &mut copied) && near(f64::from(copied[99]), n - 51));
+        assert!(!memory.copy_to(n - 50, &mut copied) && !memory.copy_to(0, &mut copied));
+        assert!(near(memory.largest_of_last(10, true), n - 1));
     }
 
     #[test]
@@ -212,7 +245,7 @@ mod tests {
             for u in 0..200_000u64 {
                 memory.push(u as f64, false);
             }
-            assert!(memory.heap_bytes() <= 4 * (FINE_STEPS + COARSE_SLOTS) + FINE_STEPS / 8);
+            assert!(memory.heap_bytes() <= 2 * (FINE_STEPS + COARSE_SLOTS) + FINE_STEPS / 4);
             assert!(memory.oldest() <= memory.oldest_fine());
         }
     }
@@ -221,5 +254,6 @@ mod tests {
     fn an_empty_memory_answers_without_panicking() {
         let memory = Memory::new(10, None);
         assert_eq!((memory.value(5), memory.around(0, 3), memory.oldest()), (0.0, 0.0, 0));
+        assert_eq!(memory.largest_of_last(5, false), f64::NEG_INFINITY);
     }
 }

@@ -7,11 +7,12 @@
 //!
 //! Single precision: weights matter to three digits, and four fit in a register.
 
+use crate::narrow::{larger, smaller};
+
 /// Weights of `N` experts.
 #[derive(Clone, Debug)]
 pub(crate) struct Mixture<const N: usize> {
     pub(crate) weights: [f32; N],
-    prior: [f32; N],
     /// Discounted sums of second-order corrected regrets (positive: worse than the mixture).
     regrets: [f32; N],
     variances: [f32; N],
@@ -21,7 +22,7 @@ pub(crate) struct Mixture<const N: usize> {
 impl<const N: usize> Mixture<N> {
     /// Begins with `prior`, which adds up to one.
     pub(crate) fn new(prior: [f32; N]) -> Mixture<N> {
-        Mixture { weights: prior, prior, regrets: [0.0; N], variances: [1e-6; N], ranges: [1e-3; N] }
+        Mixture { weights: prior, regrets: [0.0; N], variances: [1e-6; N], ranges: [1e-3; N] }
     }
 
     /// What the mixture says.
@@ -30,26 +31,34 @@ impl<const N: usize> Mixture<N> {
     }
 
     /// Learns from one outcome. `says` are the experts' forecasts, `mixed` the mixture's, `gradient` the slope of the loss
-    /// at `mixed`; regrets are clipped to `clip`. `discount` is applied to the past.
-    pub(crate) fn learn(&mut self, says: &[f32; N], mixed: f32, gradient: f32, clip: f32, discount: f32) {
+    /// at `mixed`; regrets are clipped to `clip`. `discount` is applied to the past. `prior` is what the mixture began with.
+    #[inline]
+    pub(crate) fn learn(
+        &mut self,
+        prior: &[f32; N],
+        says: &[f32; N],
+        (mixed, gradient): (f32, f32),
+        clip: f32,
+        discount: f32,
+    ) {
         let mut fresh = [0.0; N];
         for i in 0..N {
-            // Not `clamp`: a NaN must end here, and it does in `max`.
-            let regret = (gradient * (says[i] - mixed)).max(-clip).min(clip);
+            // Not `clamp`: a NaN must end here, and it does in `larger`.
+            let regret = smaller(larger(gradient * (says[i] - mixed), -clip), clip);
             self.variances[i] = discount * self.variances[i] + regret * regret;
-            self.ranges[i] = (RANGE_FADE * self.ranges[i]).max(regret.abs());
-            let rate = (0.5 / self.ranges[i]).min((PRIOR_LOG / self.variances[i]).sqrt());
+            self.ranges[i] = larger(RANGE_FADE * self.ranges[i], regret.abs());
+            let rate = smaller(0.5 / self.ranges[i], (PRIOR_LOG / self.variances[i]).sqrt());
             self.regrets[i] = discount * self.regrets[i] + regret * (1.0 + rate * regret);
-            let exponent = (-rate * self.regrets[i]).clamp(-EXPONENT_MAX, EXPONENT_MAX);
-            fresh[i] = self.prior[i] * rate * exponential(exponent);
+            let exponent = smaller(larger(-rate * self.regrets[i], -EXPONENT_MAX), EXPONENT_MAX);
+            fresh[i] = prior[i] * rate * exponential(exponent);
         }
         let sum: f32 = fresh.iter().sum();
         if !(sum.is_finite() && sum > 0.0) {
-            *self = Mixture::new(self.prior);
+            *self = Mixture::new(*prior);
             return;
         }
         let scale = (1.0 - SHARE) / sum;
-        for ((weight, fresh), prior) in self.weights.iter_mut().zip(fresh).zip(self.prior) {
+        for ((weight, fresh), prior) in self.weights.iter_mut().zip(fresh).zip(prior) {
             *weight = fresh * scale + SHARE * prior;
         }
     }
@@ -106,7 +115,7 @@ mod tests {
     fn the_first_step_gives_the_hand_computed_weights() {
         // Two experts, equal prior, forecasts 1 and -1, mixture 0, gradient 1, so regrets +1 and -1.
         let mut mixture = Mixture::new([0.5, 0.5]);
-        mixture.learn(&[1.0, -1.0], 0.0, 1.0, 10.0, 1.0);
+        mixture.learn(&[0.5, 0.5], &[1.0, -1.0], (0.0, 1.0), 10.0, 1.0);
         // Range 1 gives a rate of 0.5 (smaller than sqrt(2.5 / 1)); L = r (1 + 0.5 r) = 1.5 and -0.5;
         // weights go as exp(-0.5 L) = exp(-0.75) and exp(0.25).
         let (a, b) = ((-0.75f32).exp(), 0.25f32.exp());
@@ -132,7 +141,7 @@ mod tests {
                 let mut says = [truth + 1.0, truth - 0.8, truth + 0.6];
                 says[good] = truth;
                 let mixed = mixture.mean(&says);
-                mixture.learn(&says, mixed, (mixed - truth).signum(), 5.0, 0.995);
+                mixture.learn(&[1.0 / 3.0; 3], &says, (mixed, (mixed - truth).signum()), 5.0, 0.995);
             }
             mixture.weights[good]
         };
@@ -143,8 +152,8 @@ mod tests {
     #[test]
     fn broken_forecasts_reset_instead_of_spreading() {
         let mut mixture = Mixture::new([0.5, 0.5]);
-        mixture.learn(&[f32::NAN, 1.0], f32::NAN, 1.0, f32::NAN, 1.0);
-        mixture.learn(&[f32::INFINITY, 1.0], 0.0, 1.0, 10.0, 1.0);
+        mixture.learn(&[0.5, 0.5], &[f32::NAN, 1.0], (f32::NAN, 1.0), f32::NAN, 1.0);
+        mixture.learn(&[0.5, 0.5], &[f32::INFINITY, 1.0], (0.0, 1.0), 10.0, 1.0);
         assert!(mixture.weights.iter().all(|w| w.is_finite()));
         assert_eq!(dot(&[1.0, 2.0, 3.0, 4.0, 5.0], &[1.0; 5]), 15.0);
     }

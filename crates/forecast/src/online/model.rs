@@ -14,9 +14,10 @@ use crate::online::experts::{Experts, Levels};
 use crate::online::memory::Memory;
 use crate::online::spread::{Range, Spread};
 use crate::online::watch::{OutageWatch, ShiftWatch, Silence};
-use crate::online::window::{Peaks, WINDOWS, Window, reach};
+use crate::online::window::{WINDOWS, Window, reach};
 use crate::timestamp::Timestamp;
 
+use answer::Crest;
 pub(crate) use record::Record;
 
 /// Everything known about a series.
@@ -29,7 +30,6 @@ pub(crate) struct Model {
     spread: Spread,
     buckets: Vec<Bucket>,
     windows: Vec<Window>,
-    peaks: Peaks,
     shift_watch: ShiftWatch,
     /// How often the series has changed its nature.
     shifts: u64,
@@ -65,16 +65,16 @@ impl Model {
     }
 
     fn start(clock: Clock, memory: Memory, horizon: usize, floor: f64, periods: Vec<usize>) -> Model {
-        let experts = Experts::new(&periods, horizon.max(WINDOWS[WINDOWS.len() - 1]), &clock);
+        let experts = Experts::new(&periods, &clock);
+        let bucket = |h: usize| Bucket::new(h, experts.span(), experts.faded(h));
         Model {
             spread: Spread::new(experts.reference_period()),
             clock,
             memory,
             record: Record::default(),
-            buckets: horizons(horizon).into_iter().map(|h| Bucket::new(h, experts.span())).collect(),
+            buckets: horizons(horizon).into_iter().map(bucket).collect(),
             experts,
             windows: WINDOWS.into_iter().map(Window::new).collect(),
-            peaks: Peaks::default(),
             shift_watch: ShiftWatch::default(),
             shifts: 0,
             outage_watch: OutageWatch::default(),
@@ -90,23 +90,35 @@ impl Model {
     pub(crate) fn rebuilt(&self, periods: Vec<usize>) -> Model {
         let (old, next) = (&self.memory, self.memory.next());
         let longest = periods.iter().copied().max().unwrap_or(0) as u64;
-        // Before the finely held part only the profiles of the longest season have something to learn.
-        let from = old.oldest_fine().saturating_sub(SEASONS_RELEARNED * longest).max(old.oldest());
+        let relearned = old.oldest_fine().max(next.saturating_sub(STEPS_RELEARNED));
+        // Before that only the profiles of the longest season have something to learn.
+        let from = relearned.saturating_sub(SEASONS_RELEARNED * longest).max(old.oldest());
         let memory = old.emptied(from);
         let mut model = Model::start(self.clock.clone(), memory, self.horizon, self.floor, periods);
+        model.inherit(self);
         model.experts.arrive(&model.memory, &model.clock);
-        for step in from..old.oldest_fine() {
+        for step in from..relearned {
             let value = old.value(step);
             model.experts.learn(value, f64::INFINITY, &model.memory, &model.clock);
             model.spread.learn_value(value);
             model.memory.push(value, false);
             model.experts.arrive(&model.memory, &model.clock);
         }
-        for step in old.oldest_fine()..next {
+        for step in relearned..next {
             model.advance((!old.is_made_up(step)).then(|| old.value(step)));
         }
         model.outage_watch = self.outage_watch.clone();
         model
+    }
+
+    /// Begins with the shape of the errors that another model of the series made, in place of a guess.
+    fn inherit(&mut self, other: &Model) {
+        for (bucket, other) in self.buckets.iter_mut().zip(&other.buckets) {
+            bucket.residuals.inherit(&other.residuals);
+        }
+        for (window, other) in self.windows.iter_mut().zip(&other.windows) {
+            window.residuals.inherit(&other.residuals);
+        }
     }
 
     /// Takes the value of the next step.
@@ -134,7 +146,7 @@ impl Model {
     /// A step without a value that can be believed: the clock goes on, nothing is learned.
     fn skip(&mut self) {
         self.missing += 1;
-        let expected = self.median(0).unwrap_or(0.0);
+        let expected = self.next_median().unwrap_or(0.0);
         self.push(expected, true);
     }
 
@@ -166,13 +178,12 @@ impl Model {
         }
         self.learn_spread(slot, near, far);
         self.spread.learn_value(value);
-        self.peaks.push(step, value);
-        for window in self.windows.iter_mut().filter(|window| window.has_ended(step)) {
-            window.learn(step, self.missing, &self.peaks);
-        }
         let limit = PROFILE_CLIP * self.spread.at(slot, Range::Far);
         self.experts.learn(value, limit, &self.memory, &self.clock);
         self.push(value, false);
+        for window in &mut self.windows {
+            window.learn(step, self.missing, &self.memory);
+        }
         self.last_learned = Some(step);
     }
 
@@ -186,29 +197,30 @@ impl Model {
 
     /// Keeps today's forecasts for the day they can be scored.
     fn issue(&mut self, now: u64) {
-        let early = [0, 1, 2].map(|h| {
-            let seat = self.experts.seat(h, &self.clock);
-            self.experts.say(&seat, h + 1, &self.memory, &self.clock)
-        });
+        let mut crest = Crest { height: f32::NEG_INFINITY, spread: 0.0 };
+        let mut crests = [crest; WINDOWS.len()];
         for k in 0..self.buckets.len() {
             if !self.buckets[k].is_due(now) {
                 continue;
             }
-            let (ahead, range) = (self.buckets[k].horizon, self.buckets[k].range());
+            let (ahead, range, faded) =
+                (self.buckets[k].horizon, self.buckets[k].range(), self.buckets[k].faded);
             let seat = self.experts.seat(ahead - 1, &self.clock);
-            let says = match early.get(ahead - 1) {
-                Some(says) => *says,
-                None => self.experts.say(&seat, ahead, &self.memory, &self.clock),
-            };
+            let says = self.experts.say(&seat, faded, &self.memory, &self.clock);
             let spread = self.spread.at(seat.slot, range);
             self.buckets[k].issue(now + ahead as u64, &says, spread);
+            if k < NEAREST && ahead == k + 1 {
+                crest.height = crest.height.max(self.median_of(k, &says));
+                crest.spread = crest.spread.max(self.widest(seat.slot));
+                crests[k] = crest;
+            }
         }
-        let mut crests = [None; WINDOWS.len()];
-        self.crests(&WINDOWS, reach(now), &early, |k, crest| crests[k] = Some(crest));
-        for (window, crest) in self.windows.iter_mut().zip(crests) {
-            if let Some(crest) = crest
-                && window.is_due(now)
-            {
+        let lengths = &WINDOWS[..WINDOWS.iter().take_while(|&&length| length <= reach(now)).count()];
+        if lengths.len() > NEAREST || self.horizon < NEAREST {
+            self.crests(lengths, |k, crest| crests[k] = crest);
+        }
+        for (window, crest) in self.windows.iter_mut().zip(crests).take(lengths.len()) {
+            if window.is_due(now) {
                 window.issue(now + window.length as u64, self.missing, crest.height, crest.spread);
             }
         }
@@ -220,7 +232,7 @@ impl Model {
         {
             return Silence::None;
         }
-        let expected = self.median(0).unwrap_or(0.0);
+        let expected = self.next_median().unwrap_or(0.0);
         let slot = self.experts.seat(0, &self.clock).slot;
         let bucket = &self.buckets[self.buckets.len() / 2];
         let least = expected + bucket.residuals.values()[0] * self.spread.at(slot, bucket.range());
@@ -267,19 +279,23 @@ impl Model {
     }
 }
 
-/// Horizons that are learned: dense near, then doubling, the farthest included.
+/// Horizons that are learned: dense near, then about threefold, the farthest included.
 fn horizons(farthest: usize) -> Vec<usize> {
-    let mut all: Vec<usize> = HORIZONS.into_iter().take_while(|&h| h < farthest).collect();
+    let mut all: Vec<usize> = HORIZONS.into_iter().take_while(|&h| h + h / 4 < farthest).collect();
     all.push(farthest);
     all
 }
 
-const HORIZONS: [usize; 15] = [1, 2, 3, 6, 12, 24, 48, 96, 192, 288, 384, 768, 1536, 3072, 4096];
+const HORIZONS: [usize; 9] = [1, 2, 4, 12, 36, 108, 288, 768, 2048];
+/// The first windows are as long as the first horizons are far, so that their crests cost nothing more.
+const NEAREST: usize = 2;
 /// Weeks that the memory should span where it can.
-const WEEKS_REMEMBERED: u128 = 3;
+const WEEKS_REMEMBERED: u128 = 5;
 const SEASONS_RELEARNED: u64 = 2;
+/// Steps that are learned again in full when the seasons change.
+const STEPS_RELEARNED: u64 = 2048;
 /// The horizon, or the next shorter one, whose errors are the measure of far ones.
-const FAR_MEASURED: usize = 48;
+const FAR_MEASURED: usize = 36;
 /// Horizons that trust is judged by.
 const RECORD_MAX: usize = 12;
 /// Share of the mean value that is no error worth speaking of.

@@ -10,7 +10,7 @@ pub(crate) struct Profile {
     width: usize,
     civil: bool,
     means: Vec<f32>,
-    counts: Vec<u16>,
+    counts: Vec<u8>,
     /// Visits of a slot (in seasons) after which old ones begin to fade.
     seasons_kept: usize,
     /// Place of the step that comes next.
@@ -41,6 +41,12 @@ impl Profile {
     /// Says which step comes next, so that the places of those after it need no division.
     pub(crate) fn arrive(&mut self, next: u64, clock: &Clock) {
         self.seat = self.place(next, clock);
+    }
+
+    /// Says that one more step has come, the clock being unchanged.
+    #[inline]
+    pub(crate) fn step(&mut self) {
+        self.seat = if self.seat + 1 == self.period { 0 } else { self.seat + 1 };
     }
 
     /// Place of the step `offset` after the next one, `next`.
@@ -75,14 +81,17 @@ impl Profile {
         if self.width == 1 {
             return (f64::from(self.means[place]), f64::from(self.counts[place]));
         }
-        let slot = place / self.width;
+        let (place, width) = (place as u32, self.width as u32);
+        let slot = (place / width) as usize;
         let seasons = f64::from(self.counts[slot]) / self.width as f64;
         // Between the middles of neighbouring slots.
-        let offset = (place % self.width) as f64 + 0.5 - self.width as f64 / 2.0;
+        let offset = f64::from(place % width) + 0.5 - self.width as f64 / 2.0;
         let other = if offset < 0.0 {
-            (slot + self.means.len() - 1) % self.means.len()
+            if slot == 0 { self.means.len() - 1 } else { slot - 1 }
+        } else if slot + 1 == self.means.len() {
+            0
         } else {
-            (slot + 1) % self.means.len()
+            slot + 1
         };
         if self.counts[other] == 0 {
             return (f64::from(self.means[slot]), seasons);
@@ -91,24 +100,92 @@ impl Profile {
         (f64::from(self.means[slot]) * (1.0 - share) + f64::from(self.means[other]) * share, seasons)
     }
 
+    /// Place of the step `offset` after the next one while the clock is not changed.
+    #[inline]
+    pub(crate) fn seat_after(&self, offset: usize) -> usize {
+        let place = self.seat + offset;
+        if place < self.period { place } else { place % self.period }
+    }
+
+    /// What [`at`](Self::at) says of consecutive steps from `offset` after the next one on, while the clock is not changed;
+    /// false when a place is not known.
+    #[inline]
+    pub(crate) fn course(&self, offset: usize, values: &mut [f32], seasons: &mut [f32]) -> bool {
+        let place = self.seat_after(offset);
+        if self.width == 1 {
+            self.plain_course(place, values, seasons)
+        } else {
+            self.wide_course(place, values, seasons)
+        }
+    }
+
+    fn plain_course(&self, mut place: usize, values: &mut [f32], seasons: &mut [f32]) -> bool {
+        let mut done = 0;
+        while done < values.len() {
+            let n = (self.period - place).min(values.len() - done);
+            values[done..done + n].copy_from_slice(&self.means[place..place + n]);
+            let mut least = u8::MAX;
+            for (season, &count) in seasons[done..done + n].iter_mut().zip(&self.counts[place..place + n]) {
+                *season = f32::from(count);
+                least = least.min(count);
+            }
+            if least == 0 {
+                return false;
+            }
+            done += n;
+            place = 0;
+        }
+        true
+    }
+
+    fn wide_course(&self, place: usize, values: &mut [f32], seasons: &mut [f32]) -> bool {
+        let (slots, width) = (self.means.len(), self.width);
+        let scale = 1.0 / width as f32;
+        let (mut place, mut slot, mut within) = (place, place / width, place % width);
+        for (value, season) in values.iter_mut().zip(seasons) {
+            let offset = (within as f32 + 0.5) * scale - 0.5;
+            let other = if offset < 0.0 {
+                if slot == 0 { slots - 1 } else { slot - 1 }
+            } else if slot + 1 == slots {
+                0
+            } else {
+                slot + 1
+            };
+            let (count, mean) = (self.counts[slot], self.means[slot]);
+            if count == 0 || self.counts[other] == 0 {
+                return false;
+            }
+            *value = mean + offset.abs() * (self.means[other] - mean);
+            *season = f32::from(count) * scale;
+            (place, within) = (place + 1, within + 1);
+            if within == width {
+                (slot, within) = (slot + 1, 0);
+            }
+            if place == self.period {
+                (place, slot, within) = (0, 0, 0);
+            }
+        }
+        true
+    }
+
     /// Learns one value.
     pub(crate) fn learn(&mut self, place: usize, value: f64) {
         let slot = place / self.width;
-        let kept = (self.seasons_kept * self.width).min(usize::from(u16::MAX)) as u16;
-        let count = (self.counts[slot] + 1).min(kept);
+        let kept = (self.seasons_kept * self.width).min(usize::from(u8::MAX)) as u8;
+        let count = self.counts[slot].saturating_add(1).min(kept);
         self.counts[slot] = count;
         let mean = f64::from(self.means[slot]);
         self.means[slot] = (mean + (value - mean) / f64::from(count)) as f32;
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.means.capacity() * 4 + self.counts.capacity() * 2
+        self.means.capacity() * 4 + self.counts.capacity()
     }
 }
 
-/// Most slots of one profile. More would only learn more noise: a week is held in quarters of an hour, which measured better
-/// than five minutes.
-const SLOTS_MAX: usize = 720;
+/// Most slots of one profile. More would only learn more noise: a week is held in half hours, which measured better than
+/// quarters, and those better than five minutes.
+const SLOTS_MAX: usize = 360;
 
 #[cfg(test)]
 mod tests {
@@ -140,7 +217,7 @@ mod tests {
         }
         let (value, _) = profile.at(43_210);
         assert!((value - 43_210.0).abs() < 1.0, "{value}");
-        assert!(profile.heap_bytes() <= SLOTS_MAX * 6);
+        assert!(profile.heap_bytes() <= SLOTS_MAX * 5);
     }
 
     #[test]

@@ -5,37 +5,36 @@
 //! what the true maximum exceeded it by is calibrated like any other residual. A window is scored when it has ended and
 //! not before.
 
-use std::collections::VecDeque;
-
-use crate::calibration::{GRID, Residuals};
+use crate::calibration::{Issued, Residuals};
+use crate::online::memory::Memory;
+use crate::online::waiting::Waiting;
 
 /// Window lengths that are tracked, in steps.
-pub(crate) const WINDOWS: [usize; 14] = [1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90, 135, 200, 300];
+pub(crate) const WINDOWS: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 135, 300];
 
 /// One tracked window length.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
     pub(crate) length: usize,
     pub(crate) residuals: Residuals,
-    pending: VecDeque<Pending>,
+    pending: Waiting<Pending>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Pending {
-    /// Last step of the window.
-    end: u64,
-    /// Missing steps before the window began.
-    missing: u64,
-    base: f64,
-    spread: f64,
-    issued: [f32; GRID.len()],
+    /// Missing steps before the window began, in low bits.
+    missing: u32,
+    base: f32,
+    spread: f32,
+    issued: Issued,
 }
 
 impl Window {
     pub(crate) fn new(length: usize) -> Window {
-        let kept = (RESIDUALS_KEPT / stride(length) as f64).max(RESIDUALS_KEPT_MIN);
-        let overlap = length as f64 / stride(length) as f64;
-        Window { length, residuals: Residuals::new(length, kept, overlap), pending: VecDeque::new() }
+        let (stride, length_steps) = (stride(length), length as f64);
+        let kept = (RESIDUALS_KEPT / stride as f64).max(RESIDUALS_KEPT_MIN);
+        let residuals = Residuals::new(length, kept, length_steps / stride as f64);
+        Window { length, residuals, pending: Waiting::new(length / stride as usize + 1) }
     }
 
     /// Whether a forecast made after step `now` is to be kept for learning.
@@ -44,48 +43,37 @@ impl Window {
     }
 
     /// Keeps the forecast of the window that ends with step `end`.
-    pub(crate) fn issue(&mut self, end: u64, missing: u64, base: f64, spread: f64) {
-        if self.pending.len() < PENDING_MAX {
-            let issued = self.residuals.issue();
-            self.pending.push_back(Pending { end, missing, base, spread, issued });
-        }
+    pub(crate) fn issue(&mut self, end: u64, missing: u64, base: f32, spread: f32) {
+        let issued = self.residuals.issue();
+        self.pending.push(end, Pending { missing: missing as u32, base, spread, issued });
     }
 
-    /// Whether a forecast window has ended with step `now` or before.
+    /// Learns if a window has ended with step `now`, the last that `memory` holds; windows with many missing values are
+    /// dropped.
     #[inline]
-    pub(crate) fn has_ended(&self, now: u64) -> bool {
-        self.pending.front().is_some_and(|pending| pending.end <= now)
-    }
-
-    /// Learns if a window has ended with step `now`. `peaks` knows the values; windows with many missing ones are dropped.
-    pub(crate) fn learn(&mut self, now: u64, missing: u64, peaks: &Peaks) {
-        while let Some(&pending) = self.pending.front() {
-            if pending.end > now {
-                return;
-            }
-            self.pending.pop_front();
-            let holes = missing - pending.missing;
-            if pending.end < now || holes * 10 > self.length as u64 {
-                continue;
-            }
-            if let Some(peak) = peaks.largest_since((now + 1).saturating_sub(self.length as u64)) {
-                self.residuals.learn((peak - pending.base) / pending.spread, &pending.issued);
+    pub(crate) fn learn(&mut self, now: u64, missing: u64, memory: &Memory) {
+        if let Some(pending) = self.pending.take(now) {
+            let holes = (missing as u32).wrapping_sub(pending.missing);
+            if holes as usize * 10 <= self.length {
+                let peak = memory.largest_of_last(self.length, holes == 0);
+                let residual = (peak - f64::from(pending.base)) / f64::from(pending.spread);
+                self.residuals.learn(residual as f32, &pending.issued);
             }
         }
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.pending.capacity() * size_of::<Pending>() + 512
+        self.pending.heap_bytes()
     }
 }
 
 /// Every how many steps windows of a length are forecast. Longer ones overlap more and need fewer.
 pub(crate) fn stride(length: usize) -> u64 {
     match length {
-        0..=3 => 1,
-        4..=12 => 4,
-        13..=60 => 16,
-        61.. => 32,
+        0..=2 => 1,
+        3..=12 => 8,
+        13..=64 => 16,
+        65.. => 32,
     }
 }
 
@@ -93,47 +81,12 @@ pub(crate) fn stride(length: usize) -> u64 {
 pub(crate) fn reach(now: u64) -> usize {
     match () {
         () if now.is_multiple_of(32) => 300,
-        () if now.is_multiple_of(16) => 60,
-        () if now.is_multiple_of(4) => 12,
-        () => 3,
+        () if now.is_multiple_of(16) => 64,
+        () if now.is_multiple_of(8) => 8,
+        () => 2,
     }
 }
 
-/// Steps of a path that are looked at when its maximum is sought: all near ones, fewer of the far ones.
-pub(crate) fn path_stride(ahead: usize) -> usize {
-    match ahead {
-        0..60 => 1,
-        60..120 => 3,
-        _ => 6,
-    }
-}
-
-/// Largest recent value since any step, by a falling staircase of values that no later one has reached.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Peaks {
-    stairs: VecDeque<(u64, f64)>,
-}
-
-impl Peaks {
-    pub(crate) fn push(&mut self, step: u64, value: f64) {
-        while self.stairs.back().is_some_and(|&(_, earlier)| earlier <= value) {
-            self.stairs.pop_back();
-        }
-        self.stairs.push_back((step, value));
-        while self.stairs.front().is_some_and(|&(at, _)| at + LONGEST < step) {
-            self.stairs.pop_front();
-        }
-    }
-
-    /// The largest value from `step` on, if any value came since.
-    pub(crate) fn largest_since(&self, step: u64) -> Option<f64> {
-        let from = self.stairs.partition_point(|&(at, _)| at < step);
-        self.stairs.get(from).map(|&(_, value)| value)
-    }
-}
-
-const LONGEST: u64 = WINDOWS[WINDOWS.len() - 1] as u64;
-const PENDING_MAX: usize = 64;
 const RESIDUALS_KEPT: f64 = 6000.0;
 const RESIDUALS_KEPT_MIN: f64 = 800.0;
 
@@ -142,32 +95,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn peaks_agree_with_a_plain_search() {
-        let mut peaks = Peaks::default();
-        let value = |u: u64| ((u * 7919) % 1013) as f64;
-        for now in 0..2000u64 {
-            peaks.push(now, value(now));
-            for length in [1, 2, 40, 300] {
-                let from = (now + 1).saturating_sub(length);
-                let plain = (from..=now).map(value).fold(f64::MIN, f64::max);
-                assert_eq!(peaks.largest_since(from), Some(plain));
-            }
-        }
-        assert!(peaks.stairs.len() <= 301);
-    }
-
-    #[test]
     fn a_window_is_scored_exactly_when_it_ends() {
-        let mut window = Window::new(3);
-        let mut peaks = Peaks::default();
-        window.issue(3, 0, 10.0, 1.0);
-        for now in 1..=2 {
-            peaks.push(now, 10.0);
-            window.learn(now, 0, &peaks);
+        let mut window = Window::new(4);
+        let mut memory = Memory::new(10, None);
+        memory.push(99.0, false);
+        window.issue(4, 0, 10.0, 1.0);
+        for now in 1..=3 {
+            memory.push(10.0, false);
+            window.learn(now, 0, &memory);
             assert_eq!(window.residuals.count(), 0);
         }
-        peaks.push(3, 12.0);
-        window.learn(3, 0, &peaks);
+        memory.push(12.0, false);
+        window.learn(4, 0, &memory);
         assert_eq!(window.residuals.count(), 1);
     }
 

@@ -16,6 +16,9 @@ pub(crate) struct Levels {
     week_hours: Pair,
     week_days: Pair,
     pub(crate) slope: f64,
+    /// A value that as many are above as below, and how far they are from it.
+    pub(crate) typical: f64,
+    deviation: f64,
     pub(crate) ratios: Ratios,
     begun: bool,
 }
@@ -73,7 +76,13 @@ impl Levels {
                 (pair.own, pair.reference) = (value, value);
             }
         }
+        if !self.begun {
+            self.typical = value;
+        }
         self.begun = true;
+        let off = value - self.typical;
+        self.deviation += TYPICAL_PACE * (off.abs() - self.deviation);
+        self.typical += TYPICAL_PACE * off.clamp(-self.deviation, self.deviation);
         self.slope += SLOPE_PACE * (self.fast.own - fast_before - self.slope);
         self.last = value;
         self.compare();
@@ -129,10 +138,13 @@ impl Pair {
     }
 }
 
-/// How fast corrections die out with the horizon, as tables over the horizon.
-#[derive(Clone, Debug)]
+/// How fast corrections die out with the horizon.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Fade {
-    table: Vec<Faded>,
+    /// What one more step leaves of each.
+    quick: f32,
+    gentle: f32,
+    damped: f32,
 }
 
 /// What is left of corrections at one horizon.
@@ -145,29 +157,38 @@ pub(crate) struct Faded {
 }
 
 impl Fade {
-    /// For a season of `span` steps, up to a horizon.
-    pub(crate) fn new(span: f64, horizon: usize) -> Fade {
-        let halved = |h: usize, half_life: f64| 0.5f64.powf(h as f64 / half_life) as f32;
-        let damped: f64 = 1.0 - 1.0 / (span / 24.0).max(3.0);
-        let table = (0..=horizon)
-            .map(|h| Faded {
-                quick: halved(h, (span / 10.0).max(1.0)),
-                gentle: halved(h, (span / 4.0).max(2.0)),
-                trend: (damped * (1.0 - damped.powi(i32::try_from(h).unwrap_or(i32::MAX))) / (1.0 - damped))
-                    as f32,
-            })
-            .collect();
-        Fade { table }
+    /// For a season of `span` steps.
+    pub(crate) fn new(span: f64) -> Fade {
+        let halved = |half_life: f64| 0.5f64.powf(1.0 / half_life) as f32;
+        Fade {
+            quick: halved((span / 10.0).max(1.0)),
+            gentle: halved((span / 4.0).max(2.0)),
+            damped: (1.0 - 1.0 / (span / 24.0).max(3.0)) as f32,
+        }
     }
 
-    #[inline]
+    /// At a distance of so many steps.
     pub(crate) fn at(&self, ahead: usize) -> Faded {
-        self.table[ahead.min(self.table.len() - 1)]
+        let times = i32::try_from(ahead).unwrap_or(i32::MAX);
+        let power = |rate: f32| f64::from(rate).powi(times) as f32;
+        let damped = self.damped;
+        Faded {
+            quick: power(self.quick),
+            gentle: power(self.gentle),
+            trend: damped * (1.0 - power(damped)) / (1.0 - damped),
+        }
     }
 
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.table.capacity() * size_of::<Faded>()
+    /// One step farther.
+    #[inline]
+    pub(crate) fn next(&self, faded: Faded) -> Faded {
+        Faded {
+            quick: faded.quick * self.quick,
+            gentle: faded.gentle * self.gentle,
+            trend: (faded.trend + 1.0) * self.damped,
+        }
     }
 }
 
 const SLOPE_PACE: f64 = 0.3;
+const TYPICAL_PACE: f64 = 0.01;

@@ -2,9 +2,8 @@
 
 use crate::calibration::{Curve, GRID, Tail, at};
 use crate::online::bucket::mix;
-use crate::online::experts::EXPERTS;
+use crate::online::experts::{CHUNK, EXPERTS, Path};
 use crate::online::spread::Range;
-use crate::online::window::path_stride;
 use crate::paths::Values;
 
 use super::Model;
@@ -12,29 +11,33 @@ use super::Model;
 /// The highest point of a median path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Crest {
-    pub(crate) height: f64,
+    pub(crate) height: f32,
     /// Typical error where it is largest.
-    pub(crate) spread: f64,
+    pub(crate) spread: f32,
 }
 
-/// Where a horizon lies between two learned ones.
-#[derive(Clone, Copy, Debug)]
-struct Between {
+/// Some consecutive steps between the same two learned horizons.
+struct Stretch<'a> {
+    /// The first of them, from zero.
+    first: usize,
+    /// The buckets before and after.
     lower: usize,
     upper: usize,
-    share: f64,
+    /// How far each step is on the way from one to the other.
+    shares: &'a [f32],
+    medians: &'a [f32],
+    slots: &'a [u8],
 }
 
 impl Model {
     /// Fills a table with quantiles of the next steps.
     pub(crate) fn fill(&self, quantiles: &[f64], values: &mut Values) {
-        let Some(gap) = self.gap() else { return };
         let table: Vec<f64> = self
             .buckets
             .iter()
             .flat_map(|bucket| {
-                let residuals = &bucket.residuals;
-                quantiles.iter().map(|&tau| at(residuals.values(), &residuals.tail(), tau))
+                let (grid, tail) = (bucket.residuals.values(), bucket.residuals.tail());
+                quantiles.iter().map(move |&tau| at(&grid, &tail, tau))
             })
             .collect();
         let width = quantiles.len();
@@ -43,21 +46,20 @@ impl Model {
             Range::Near => &near,
             Range::Far => &far,
         };
-        let mut upper = 0;
-        for h in 0..values.len() {
-            let ahead = h + 1 + gap;
-            let between = self.between(ahead, &mut upper);
-            let seat = self.experts.seat(h, &self.clock);
-            let says = self.experts.say(&seat, ahead, &self.memory, &self.clock);
-            let middle = self.middle(between, &says);
-            let lower = (1.0 - between.share) * spreads(between.lower)[seat.slot];
-            let upper = between.share * spreads(between.upper)[seat.slot];
-            let low = &table[between.lower * width..][..width];
-            let high = &table[between.upper * width..][..width];
-            for ((value, low), high) in values.row_mut(h).iter_mut().zip(low).zip(high) {
-                *value = (middle + lower * low + upper * high).max(self.floor);
+        self.walk(values.len(), |stretch| {
+            let low = &table[stretch.lower * width..][..width];
+            let high = &table[stretch.upper * width..][..width];
+            let (lower, upper) = (spreads(stretch.lower), spreads(stretch.upper));
+            let steps = stretch.medians.iter().zip(stretch.shares).zip(stretch.slots);
+            for (i, ((&median, &share), &slot)) in steps.enumerate() {
+                let (middle, share, slot) = (f64::from(median), f64::from(share), usize::from(slot));
+                let (lower, upper) = ((1.0 - share) * lower[slot], share * upper[slot]);
+                let row = values.row_mut(stretch.first + i);
+                for ((value, low), high) in row.iter_mut().zip(low).zip(high) {
+                    *value = (middle + lower * low + upper * high).max(self.floor);
+                }
             }
-        }
+        });
     }
 
     /// Distribution of the largest value of the next `steps` steps.
@@ -66,59 +68,52 @@ impl Model {
             return Curve::point(self.floor.max(0.0), self.floor);
         }
         let steps = steps.max(1);
-        let mut crest = Crest { height: self.floor.max(0.0), spread: 0.0 };
-        self.crests(&[steps], steps, &[], |_, found| crest = found);
+        let mut crest = Crest { height: self.floor.max(0.0) as f32, spread: 0.0 };
+        self.crests(&[steps], |_, found| crest = found);
+        let (height, spread) = (f64::from(crest.height), f64::from(crest.spread));
         let upper =
             self.windows.iter().position(|window| window.length >= steps).unwrap_or(self.windows.len() - 1);
         let lower = if self.windows[upper].length > steps { upper.saturating_sub(1) } else { upper };
         let (near, far) = (self.windows[lower].length as f64, self.windows[upper].length as f64);
         let share = if far > near { ((steps as f64).ln() - near.ln()) / (far.ln() - near.ln()) } else { 0.0 };
         let (low, high) = (&self.windows[lower].residuals, &self.windows[upper].residuals);
+        let (low_values, high_values) = (low.values(), high.values());
         let mut values = [0.0; GRID.len()];
         for (k, value) in values.iter_mut().enumerate() {
-            let z = low.values()[k] + share * (high.values()[k] - low.values()[k]);
-            *value = crest.height + crest.spread * z;
+            let z = low_values[k] + share * (high_values[k] - low_values[k]);
+            *value = height + spread * z;
         }
         let (a, b) = (low.tail(), high.tail());
         let tail = Tail {
-            scale: crest.spread * (a.scale + share * (b.scale - a.scale)),
+            scale: spread * (a.scale + share * (b.scale - a.scale)),
             shape: a.shape + share * (b.shape - a.shape),
         };
         Curve::new(values, tail, self.floor)
     }
 
-    /// Follows the median path `reach` steps ahead and reports its highest point up to each length; `lengths` rise. `early`
-    /// is what the experts say of the first steps, as far as it is known already.
-    pub(super) fn crests(
-        &self,
-        lengths: &[usize],
-        reach: usize,
-        early: &[[f32; EXPERTS]],
-        mut report: impl FnMut(usize, Crest),
-    ) {
-        let Some(gap) = self.gap() else { return };
-        let mut upper = 0;
-        let mut crest = Crest { height: f64::NEG_INFINITY, spread: 0.0 };
-        let (mut h, mut k) = (0, 0);
-        while k < lengths.len() && lengths[k] <= reach {
-            if h >= lengths[k] {
-                report(k, crest);
-                k += 1;
-                continue;
+    /// Follows the median path and reports its highest point up to each length; `lengths` rise.
+    pub(super) fn crests(&self, lengths: &[usize], mut report: impl FnMut(usize, Crest)) {
+        let mut crest = Crest { height: f32::NEG_INFINITY, spread: 0.0 };
+        let (mut k, mut known) = (0, None);
+        self.walk(lengths.last().copied().unwrap_or(0), |stretch| {
+            for (i, (&median, &slot)) in stretch.medians.iter().zip(stretch.slots).enumerate() {
+                crest.height = crest.height.max(median);
+                if known != Some(slot) {
+                    known = Some(slot);
+                    crest.spread = crest.spread.max(self.widest(usize::from(slot)));
+                }
+                if k < lengths.len() && stretch.first + i + 1 == lengths[k] {
+                    report(k, crest);
+                    k += 1;
+                }
             }
-            let ahead = h + 1 + gap;
-            let between = self.between(ahead, &mut upper);
-            let seat = self.experts.seat(h, &self.clock);
-            let height = match early.get(h) {
-                Some(says) => self.middle(between, says),
-                None => self.middle(between, &self.experts.say(&seat, ahead, &self.memory, &self.clock)),
-            };
-            crest.height = crest.height.max(height);
-            // Any step may turn out to be the highest: the least certain one sets the measure.
-            let spread = self.spread.at(seat.slot, Range::Near).max(self.spread.at(seat.slot, Range::Far));
-            crest.spread = crest.spread.max(spread);
-            h += path_stride(h);
-        }
+        });
+    }
+
+    /// Typical error in a slot at the horizons where it is larger. Any step of a window may turn out to be the highest: the
+    /// least certain one sets the measure.
+    pub(super) fn widest(&self, slot: usize) -> f32 {
+        self.spread.at(slot, Range::Near).max(self.spread.at(slot, Range::Far)) as f32
     }
 
     /// Steps since the last learned one; `None` before the first.
@@ -127,37 +122,82 @@ impl Model {
         self.last_learned.map(|last| (self.memory.next() - 1 - last) as usize)
     }
 
-    /// The median of the step `offset` after the next one.
-    pub(super) fn median(&self, offset: usize) -> Option<f64> {
-        let ahead = offset + 1 + self.gap()?;
-        let seat = self.experts.seat(offset, &self.clock);
-        let says = self.experts.say(&seat, ahead, &self.memory, &self.clock);
-        Some(self.middle(self.between(ahead, &mut 0), &says))
+    /// The median of the next step.
+    pub(super) fn next_median(&self) -> Option<f64> {
+        let ahead = 1 + self.gap()?;
+        let seat = self.experts.seat(0, &self.clock);
+        let says = self.experts.say(&seat, self.experts.faded(ahead), &self.memory, &self.clock);
+        let bucket = self.buckets.iter().rev().find(|bucket| bucket.horizon <= ahead);
+        let bucket = bucket.unwrap_or(&self.buckets[0]);
+        Some(self.clean(mix(&bucket.weights, &says)))
+    }
+
+    /// The median a bucket gives for what the experts say.
+    #[inline]
+    pub(super) fn median_of(&self, bucket: usize, says: &[f32; EXPERTS]) -> f32 {
+        self.clean(mix(&self.buckets[bucket].weights, says)) as f32
     }
 
     #[inline]
-    fn middle(&self, between: Between, says: &[f32; EXPERTS]) -> f64 {
-        let lower = mix(&self.buckets[between.lower].weights, says);
-        let middle = if between.share > 0.0 {
-            lower + between.share * (mix(&self.buckets[between.upper].weights, says) - lower)
-        } else {
-            lower
-        };
-        if middle.is_finite() { middle.max(self.floor) } else { f64::from(says[0]).max(self.floor) }
+    fn clean(&self, value: f64) -> f64 {
+        if value.is_finite() { value.max(self.floor) } else { self.experts.last().max(self.floor) }
     }
 
-    /// `upper` is where the search for the bucket begins; horizons asked for one after another must rise.
+    /// Goes along the medians of the next steps, in stretches.
     #[inline]
-    fn between(&self, ahead: usize, upper: &mut usize) -> Between {
-        let last = self.buckets.len() - 1;
-        while *upper < last && self.buckets[*upper].horizon < ahead {
-            *upper += 1;
+    fn walk(&self, steps: usize, mut each: impl FnMut(Stretch<'_>)) {
+        let Some(gap) = self.gap() else { return };
+        let mut path = Path::new(&self.experts, &self.memory, &self.clock, 1 + gap);
+        let (floor, last) = (self.floor as f32, self.experts.last().max(self.floor) as f32);
+        let horizon = |bucket: usize| self.buckets[bucket].horizon;
+        let terms = |bucket: usize| self.experts.terms(&self.buckets[bucket].weights);
+        let farthest = self.buckets.len() - 1;
+        let (mut lower, mut upper) = (0, 0);
+        let (mut low, mut high) = (terms(0), terms(0));
+        let (mut medians, mut beyond, mut shares) = ([0.0; CHUNK], [0.0; CHUNK], [0.0; CHUNK]);
+        let mut first = 0;
+        while first < steps {
+            let n = CHUNK.min(steps - first);
+            path.advance(n);
+            let mut from = 0;
+            while from < n {
+                let ahead = first + from + 1 + gap;
+                while upper < farthest && horizon(upper) < ahead {
+                    (lower, upper) = (upper, upper + 1);
+                    (low, high) = (high, terms(upper));
+                }
+                let (near, far) = (horizon(lower), horizon(upper));
+                let inside = lower < upper && ahead < far;
+                let to = match () {
+                    () if inside => n.min(from + far - ahead),
+                    () if ahead >= far && upper == farthest => n,
+                    () => from + 1,
+                };
+                path.values(if inside { &low } else { &high }, from, to, &mut medians);
+                if inside {
+                    path.values(&high, from, to, &mut beyond);
+                    let scale = 1.0 / (far - near) as f32;
+                    for i in from..to {
+                        shares[i] = (ahead - near + i - from) as f32 * scale;
+                        medians[i] += shares[i] * (beyond[i] - medians[i]);
+                    }
+                } else {
+                    shares[from..to].fill(0.0);
+                }
+                for median in &mut medians[from..to] {
+                    *median = if median.is_finite() { median.max(floor) } else { last };
+                }
+                each(Stretch {
+                    first: first + from,
+                    lower: if inside { lower } else { upper },
+                    upper,
+                    shares: &shares[from..to],
+                    medians: &medians[from..to],
+                    slots: &path.slots()[from..to],
+                });
+                from = to;
+            }
+            first += n;
         }
-        let (upper, far) = (*upper, self.buckets[*upper].horizon);
-        if far <= ahead || upper == 0 {
-            return Between { lower: upper, upper, share: 0.0 };
-        }
-        let near = self.buckets[upper - 1].horizon;
-        Between { lower: upper - 1, upper, share: (ahead - near) as f64 / (far - near) as f64 }
     }
 }

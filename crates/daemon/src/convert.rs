@@ -1,7 +1,7 @@
 //! From the daemon's and the planner's types to those of the wire. Nothing else in the daemon makes `api` types of plans,
 //! instances and events.
 
-use forecast::{Forecast, Forecaster, Timestamp, Trust};
+use forecast::{Ensemble, Forecast, Timestamp, Trust};
 use history::models::{ModelEvent, ModelId, ModelRecord, ModelState};
 use history::{CalendarChange, CalendarRecord};
 use planner::{Event, InstanceId, Phase, Plan, Reason, Role};
@@ -121,7 +121,7 @@ pub(crate) fn policy(w: &WorkloadConfig) -> api::PolicySummary {
 /// A forecast of `steps` steps, with rows for levels turned into columns for charts.
 pub(crate) fn forecast(
     workload: &WorkloadConfig,
-    forecaster: &Forecaster,
+    forecaster: &Ensemble,
     steps: usize,
     levels: &[f64],
 ) -> api::Forecast {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use forecast::Forecaster;
+use forecast::Ensemble;
 
 use crate::config::WorkloadConfig;
 
@@ -21,7 +21,7 @@ pub(crate) struct WorkloadState {
     pub(crate) config: Arc<WorkloadConfig>,
     pub(crate) detail: api::WorkloadDetail,
     /// As it was after the last step.
-    pub(crate) forecaster: Arc<Forecaster>,
+    pub(crate) forecaster: Arc<Ensemble>,
 }
 
 impl View {

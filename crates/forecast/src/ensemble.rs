@@ -13,13 +13,15 @@ mod weights;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::calibration::GRID;
 use crate::covariates::Covariates;
 use crate::grid::Grid;
 use crate::models::{Kind, Model};
 use crate::online::{Config, ConfigError, FORECAST_STEPS_MAX, Forecaster, ObserveError};
-use crate::paths::{Forecast, Values};
+use crate::paths::{Forecast, Values, WindowMax};
+use crate::season::Season;
 use crate::timestamp::Timestamp;
 use crate::trust::Trust;
 
@@ -256,6 +258,50 @@ impl Ensemble {
         (upper - 1, upper, (ahead as f64 - near) / (far - near))
     }
 
+    /// Distribution of the largest value of the next `steps` steps; see [`Forecaster::window_max`]. The online core's, moved
+    /// by how much higher or lower the combined median path reaches than its own.
+    pub fn window_max(&self, steps: usize) -> WindowMax {
+        let mut window = self.online.window_max(steps);
+        if self.members.is_empty() {
+            return window;
+        }
+        let reach = steps.clamp(1, CREST_STEPS_MAX);
+        let crest = |forecast: &Forecast| forecast.values.iter().map(|row| row[0]).fold(f64::MIN, f64::max);
+        let moved = crest(&self.forecast(reach, &[0.5])) - crest(&self.online.forecast(reach, &[0.5]));
+        window.shift(moved, if self.config.non_negative { 0.0 } else { f64::MIN });
+        window
+    }
+
+    /// The last observed value, if any.
+    pub fn level(&self) -> Option<f64> {
+        self.online.level()
+    }
+
+    /// Short-term slope of the last values, per step.
+    pub fn slope_per_step(&self) -> f64 {
+        self.online.slope_per_step()
+    }
+
+    /// Periods found in the series, shortest first.
+    pub fn seasons(&self) -> &[Season] {
+        self.online.seasons()
+    }
+
+    /// How many values were observed (missing ones not counted).
+    pub fn observed(&self) -> u64 {
+        self.online.observed()
+    }
+
+    /// Whether a busy series has fallen silent in a way that resembles an outage rather than a fall of demand.
+    pub fn outage_suspected(&self) -> bool {
+        self.online.outage_suspected()
+    }
+
+    /// Length of one step.
+    pub fn step(&self) -> Duration {
+        self.config.step
+    }
+
     /// The online core.
     pub fn online(&self) -> &Forecaster {
         &self.online
@@ -302,6 +348,8 @@ const VALUES_KEPT: usize = 16_384;
 const ISSUES_PER_HORIZON: u64 = 24;
 const STRIDE_MAX: u64 = 16;
 const VALUE_MAX: f64 = 1e30;
+/// Steps of a window that the combined path is followed for.
+const CREST_STEPS_MAX: usize = 300;
 
 #[cfg(test)]
 mod tests;

@@ -98,6 +98,11 @@ impl WindowMax {
         self.curve.quantile(tau)
     }
 
+    /// Moves the whole distribution, nothing of it below `floor`.
+    pub(crate) fn shift(&mut self, by: f64, floor: f64) {
+        self.curve = self.curve.shifted(by, floor);
+    }
+
     /// The value that the maximum exceeds half of the time.
     pub fn median(&self) -> f64 {
         self.quantile(0.5)

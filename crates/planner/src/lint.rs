@@ -178,7 +178,7 @@ impl Lint<'_, '_> {
 mod tests {
     use std::time::Duration;
 
-    use forecast::{Config, Forecaster, Timestamp};
+    use forecast::{Config, Ensemble, Timestamp};
 
     use super::*;
     use crate::policy::{CapacityPolicy, Limits, WorkloadPolicy};
@@ -191,7 +191,7 @@ mod tests {
         policy.replicas_max = 2;
         let table: Vec<(InstanceId, u32)> =
             table.iter().map(|(id, weight)| (InstanceId::new(*id), *weight)).collect();
-        let forecaster = Forecaster::new(Config::new(step)).unwrap();
+        let forecaster = Ensemble::new(Config::new(step), &[]).unwrap();
         let limits = Limits::default();
         let view = WorkloadView {
             policy: &policy,

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use forecast::{Forecaster, Timestamp};
+use forecast::{Ensemble, Timestamp};
 
 use crate::capacity::Capacity;
 use crate::demand::LoadLevel;
@@ -23,7 +23,7 @@ mod numbers;
 /// Demand of one workload: past, present and expected.
 #[derive(Debug, Clone)]
 pub(crate) struct Outlook {
-    pub(crate) forecaster: Forecaster,
+    pub(crate) forecaster: Ensemble,
     pub(crate) load: LoadLevel,
     pub(crate) capacity: Capacity,
     pub(crate) lead_cold: LeadTime,
@@ -77,7 +77,7 @@ struct Windows {
 }
 
 impl Outlook {
-    pub(crate) fn new(policy: &WorkloadPolicy, forecaster: Forecaster, samples_max: usize) -> Self {
+    pub(crate) fn new(policy: &WorkloadPolicy, forecaster: Ensemble, samples_max: usize) -> Self {
         let budget = policy.objective.error_budget;
         Outlook {
             forecaster,

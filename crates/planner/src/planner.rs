@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use forecast::{Config, Forecaster, HORIZON_STEPS_MAX, Timestamp};
+use forecast::{Config, Ensemble, HORIZON_STEPS_MAX, Job, Timestamp, Trained};
 
 use crate::action::Action;
 use crate::clock::Clock;
@@ -73,7 +73,7 @@ impl Planner {
                 });
                 continue;
             }
-            match Forecaster::new(forecast_config(&workload)) {
+            match Ensemble::new(forecast_config(&workload), &workload.models) {
                 Ok(forecaster) => workloads.push(Workload::new(index, workload, forecaster, &shared)),
                 Err(_) => {
                     errors.push(PolicyError {
@@ -111,6 +111,20 @@ impl Planner {
             if !workload.outlook.learn_step(&workload.policy, *at, *demand, n >= play_from) {
                 workload.fleet.counters.samples_refused += 1;
             }
+        }
+    }
+
+    /// The training of batch models that is due for a workload, if one is. It is plain data: run it on another thread and
+    /// bring the outcome to [`admit`](Self::admit).
+    pub fn training_due(&mut self, workload: &WorkloadId) -> Option<Job> {
+        let index = *self.names.get(workload)?;
+        self.workloads[index].outlook.forecaster.due()
+    }
+
+    /// Takes trained models into the combination of a workload's forecast.
+    pub fn admit(&mut self, workload: &WorkloadId, trained: Trained) {
+        if let Some(&index) = self.names.get(workload) {
+            self.workloads[index].outlook.forecaster.admit(trained);
         }
     }
 

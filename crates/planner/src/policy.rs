@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use forecast::STEP_MAX;
+use forecast::models::Kind;
 use jiff::tz::TimeZone;
 
 use crate::ids::WorkloadId;
@@ -50,6 +51,9 @@ pub struct WorkloadPolicy {
     pub tick: Duration,
     /// For calendar effects; `None`: seasons come from the data only. Default `None`.
     pub time_zone: Option<TimeZone>,
+    /// Batch models that are trained in the background and combined with the online core. Each costs training time, which
+    /// the driver bounds. Default none: the online core alone.
+    pub models: Vec<Kind>,
     /// Active instances, at least; 0 lets everything stop. Default 1.
     pub replicas_min: u32,
     /// Active plus standby instances, at most. Default 1,000.
@@ -96,6 +100,7 @@ impl WorkloadPolicy {
             step,
             tick: step,
             time_zone: None,
+            models: Vec::new(),
             replicas_min: 1,
             replicas_max: 1_000,
             standby_min: 0,

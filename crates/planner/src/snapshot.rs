@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forecast::{Forecaster, Timestamp};
+use forecast::{Ensemble, Timestamp};
 
 use crate::event::DecisionOverride;
 use crate::ids::{InstanceId, WorkloadId};
@@ -69,7 +69,7 @@ pub struct WorkloadView<'a> {
     /// The plan in force; `None` before the first.
     pub plan: Option<&'a Plan>,
     /// Its forecaster.
-    pub forecaster: &'a Forecaster,
+    pub forecaster: &'a Ensemble,
     /// Demand units per instance in use.
     pub capacity: f64,
     /// Cold lead time in use.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forecast::{Forecaster, Timestamp};
+use forecast::{Ensemble, Timestamp};
 
 use crate::capacity::Reading;
 use crate::desk::{Desk, Shared};
@@ -34,7 +34,7 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    pub(crate) fn new(index: usize, policy: WorkloadPolicy, forecaster: Forecaster, shared: &Shared) -> Self {
+    pub(crate) fn new(index: usize, policy: WorkloadPolicy, forecaster: Ensemble, shared: &Shared) -> Self {
         Workload {
             index,
             outlook: Outlook::new(&policy, forecaster, shared.limits.history),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use forecast::{Forecaster, Timestamp};
+use forecast::{Ensemble, Timestamp};
 use planner::{ActionId, InstanceId, WorkloadId};
 use provider::{Traffic, Usage};
 use proxy::control::WorkloadStats;
@@ -44,7 +44,7 @@ pub(crate) struct Workload {
     pub(crate) latency_step: api::LatencySummary,
     /// What was forecast for coming steps: low, median, high.
     pub(crate) ahead: BTreeMap<Timestamp, [f64; 3]>,
-    pub(crate) forecaster: Arc<Forecaster>,
+    pub(crate) forecaster: Arc<Ensemble>,
     pub(crate) missed_shares: VecDeque<(Timestamp, f64)>,
     pub(crate) override_set_at: Option<Timestamp>,
     /// Generation of the plan looked at last, and the shape of the one recorded last.
@@ -181,7 +181,7 @@ pub(crate) struct PlanShape {
 impl Workload {
     pub(crate) fn new(
         config: Arc<WorkloadConfig>,
-        forecaster: Arc<Forecaster>,
+        forecaster: Arc<Ensemble>,
         last_step: Option<Timestamp>,
     ) -> Workload {
         Workload {

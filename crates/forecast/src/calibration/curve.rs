@@ -70,6 +70,11 @@ impl Curve {
         Curve::new([value; GRID.len()], Tail { scale: 0.0, shape: 0.0 }, floor)
     }
 
+    /// The same distribution, moved.
+    pub(crate) fn shifted(&self, by: f64, floor: f64) -> Curve {
+        Curve::new(self.values.map(|value| value + by), self.tail, floor)
+    }
+
     /// The value at `tau`, drawn into (0, 1) when outside it.
     pub(crate) fn quantile(&self, tau: f64) -> f64 {
         (at(&self.values, &self.tail, tau)).max(self.floor)

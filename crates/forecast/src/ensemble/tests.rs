@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use super::*;
 
 fn series(n: usize) -> Vec<f64> {

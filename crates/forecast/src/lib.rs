@@ -30,7 +30,8 @@ pub mod watch;
 
 pub use ensemble::{Ensemble, Job, Trained};
 pub use online::{
-    Config, ConfigError, FORECAST_STEPS_MAX, Forecaster, HORIZON_STEPS_MAX, ObserveError, STEP_MAX, STEP_MIN,
+    Config, ConfigError, FORECAST_STEPS_MAX, Forecaster, HORIZON_STEPS_MAX, ObserveError, PATH_VALUES_MAX,
+    STEP_MAX, STEP_MIN,
 };
 pub use paths::{Forecast, Values, WindowMax};
 pub use season::Season;

@@ -22,4 +22,4 @@ mod watch;
 mod window;
 
 pub use config::{Config, ConfigError, HORIZON_STEPS_MAX, STEP_MAX, STEP_MIN};
-pub use forecaster::{FORECAST_STEPS_MAX, Forecaster, ObserveError};
+pub use forecaster::{FORECAST_STEPS_MAX, Forecaster, ObserveError, PATH_VALUES_MAX};

@@ -79,6 +79,26 @@ impl Curve {
     pub(crate) fn quantile(&self, tau: f64) -> f64 {
         (at(&self.values, &self.tail, tau)).max(self.floor)
     }
+
+    /// The probability of a value above `level`, by bisection.
+    pub(crate) fn above(&self, level: f64) -> f64 {
+        let (mut low, mut high) = (TAU_MIN, 1.0 - TAU_MIN);
+        if self.quantile(low) > level {
+            return 1.0;
+        }
+        if self.quantile(high) <= level {
+            return 0.0;
+        }
+        for _ in 0..HALVINGS {
+            let middle = (low + high) / 2.0;
+            if self.quantile(middle) > level {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        1.0 - (low + high) / 2.0
+    }
 }
 
 /// Raises values above the median and lowers those below it until none falls: the median is the best known point.
@@ -122,7 +142,42 @@ pub(crate) fn probit(tau: f64) -> f64 {
     if tau < 0.5 { -z } else { z }
 }
 
+/// Distribution function of the standard normal distribution, by 26.2.17 of Abramowitz and Stegun; error below 1e-7.
+pub(crate) fn normal_below(z: f64) -> f64 {
+    let t = 1.0 / (1.0 + 0.231_641_9 * z.abs());
+    let polynomial = t
+        * (0.319_381_530
+            + t * (-0.356_563_782 + t * (1.781_477_937 + t * (-1.821_255_978 + t * 1.330_274_429))));
+    let tail = (-z * z / 2.0).exp() / std::f64::consts::TAU.sqrt() * polynomial;
+    if z < 0.0 { tail } else { 1.0 - tail }
+}
+
+/// Halvings after which a probability is known to a millionth.
+const HALVINGS: usize = 22;
 /// Index of the median in [`GRID`].
 pub(crate) const MEDIAN: usize = 5;
 /// Nothing is claimed about rarer events than one in a million.
 const TAU_MIN: f64 = 1e-6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_normal_distribution_has_its_tabulated_values() {
+        for (z, below) in [(0.0, 0.5), (1.0, 0.841_344_746), (-1.959_963_985, 0.025), (3.0, 0.998_650_102)] {
+            assert!((normal_below(z) - below).abs() < 1e-6, "{z}");
+            assert!((probit(below) - z).abs() < 1e-3, "{below}");
+        }
+    }
+
+    #[test]
+    fn the_probability_of_more_is_what_the_quantiles_say() {
+        let curve = Curve::new(PROBIT, Tail { scale: 0.4, shape: 0.0 }, -10.0);
+        for tau in [0.02, 0.3, 0.5, 0.9, 0.999, 0.999_9] {
+            assert!((curve.above(curve.quantile(tau)) - (1.0 - tau)).abs() < 1e-5, "{tau}");
+        }
+        assert_eq!((curve.above(-11.0), curve.above(99.0)), (1.0, 0.0));
+        assert_eq!(Curve::point(5.0, 0.0).above(5.0), 0.0);
+    }
+}

@@ -20,6 +20,8 @@ pub(crate) struct Bucket {
     mixture: Mixture<EXPERTS>,
     stack: Stack,
     pub(crate) residuals: Residuals,
+    /// Errors of neighbouring steps of a path.
+    link: Link,
     /// Typical size of a standardised error.
     error: f32,
     count: u32,
@@ -36,6 +38,14 @@ struct Pending {
     /// What the experts say, as it differs from the base in units of the spread; in the place of the stack the combination.
     says: [u16; EXPERTS],
     issued: Issued,
+}
+
+/// How alike the standardised errors of two steps are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    last: f32,
+    product: f32,
+    square: f32,
 }
 
 /// What a bucket was taught by one outcome.
@@ -67,6 +77,7 @@ impl Bucket {
             mixture,
             stack,
             residuals: Residuals::new(horizon, kept, overlap),
+            link: Link::default(),
             error: 1.0,
             count: 0,
             pending: Waiting::new(horizon / stride as usize + 1),
@@ -98,8 +109,21 @@ impl Bucket {
         self.pending.push(step, pending);
     }
 
-    /// Learns from the value of `step`, if a forecast of it was kept.
-    pub(crate) fn learn(&mut self, step: u64, value: f64) -> Option<Lesson> {
+    /// The last standardised error.
+    pub(crate) fn last_error(&self) -> f32 {
+        self.link.last
+    }
+
+    /// Correlation of the errors of a path at this horizon and one step later, 0..1.
+    pub(crate) fn persistence(&self) -> f64 {
+        let (product, square) = (f64::from(self.link.product), f64::from(self.link.square));
+        let alike = if square > 0.0 { (product / square).clamp(0.0, ALIKE_MAX) } else { 0.0 };
+        alike.powf(1.0 / f64::from(self.stride))
+    }
+
+    /// Learns from the value of `step`, if a forecast of it was kept. `neighbour` is the error of the step before it on the
+    /// same path; without one that of the forecast before stands in for it, which at far horizons is nearly the same.
+    pub(crate) fn learn(&mut self, step: u64, value: f64, neighbour: Option<f32>) -> Option<Lesson> {
         let pending = self.pending.take(step)?;
         let spread = f64::from(pending.spread);
         // Everything below is relative to the base, in units of the spread.
@@ -117,6 +141,7 @@ impl Bucket {
             return None;
         }
         let covered = self.residuals.learn(honest, &pending.issued);
+        self.link.learn(honest, neighbour);
         let persistence = spread * f64::from(target - says[LAST]);
         let lesson = Lesson { error: f64::from(honest) * spread, persistence, covered };
         self.count = self.count.saturating_add(1);
@@ -141,6 +166,16 @@ impl Bucket {
     }
 }
 
+impl Link {
+    fn learn(&mut self, error: f32, neighbour: Option<f32>) {
+        let error = error.clamp(-ERROR_LINKED_MAX, ERROR_LINKED_MAX);
+        let before = neighbour.unwrap_or(self.last);
+        self.product += LINK_PACE * (error * before - self.product);
+        self.square += LINK_PACE * ((error * error + before * before) / 2.0 - self.square);
+        self.last = error;
+    }
+}
+
 /// The weighted sum of the experts.
 #[inline]
 pub(crate) fn mix(weights: &[f32; EXPERTS], says: &[f32; EXPERTS]) -> f64 {
@@ -158,6 +193,10 @@ fn stride(horizon: usize) -> u32 {
 
 /// Horizons up to this are measured in near errors.
 const NEAR_MAX: usize = 6;
+/// Wild errors count as so many typical ones when two are compared.
+const ERROR_LINKED_MAX: f32 = 6.0;
+const LINK_PACE: f32 = 0.005;
+const ALIKE_MAX: f64 = 0.995;
 const FORGETTING: f64 = 0.9995;
 const DISCOUNT: f32 = 0.9995;
 const CLIP: f32 = 6.0;

@@ -228,6 +228,31 @@ impl Forecaster {
         WindowMax { steps, curve }
     }
 
+    /// Draws `samples` joint paths of the next `steps` steps (together at most [`PATH_VALUES_MAX`] values; fewer samples
+    /// otherwise), for what depends on several steps at once: sums, durations, costs. Each step has the distribution that
+    /// [`forecast`](Forecaster::forecast) gives it; neighbouring steps are as alike as past errors were (a Gaussian copula,
+    /// as in the Schaake shuffle's parametric relatives). The same seed draws the same paths. All zero before the first
+    /// value.
+    pub fn paths(&self, steps: usize, samples: usize, seed: u64) -> Vec<Vec<f64>> {
+        let steps = steps.min(FORECAST_STEPS_MAX);
+        let samples = samples.min(PATH_VALUES_MAX / steps.max(1));
+        match &self.model {
+            Some(model) => model.draw(steps, samples, seed),
+            None => vec![vec![0.0; steps]; samples],
+        }
+    }
+
+    /// For each level, the probability that demand has exceeded it by the end of the first of the next steps, of the second
+    /// and so on up to `steps` (at most [`FORECAST_STEPS_MAX`]): never falling, each from 0 to 1. Read from the calibrated
+    /// window maxima. Zeros before the first value.
+    pub fn crossings(&self, levels: &[f64], steps: usize) -> Vec<Vec<f64>> {
+        let steps = steps.min(FORECAST_STEPS_MAX);
+        match &self.model {
+            Some(model) => model.crossings(levels, steps),
+            None => vec![vec![0.0; steps]; levels.len()],
+        }
+    }
+
     /// Whether forecasts of this series may be relied upon now.
     pub fn trust(&self) -> Trust {
         let untrusted = |reason| Trust::Untrusted { reason };
@@ -323,6 +348,8 @@ pub enum ObserveError {
 
 /// Most steps that one forecast covers.
 pub const FORECAST_STEPS_MAX: usize = 100_000;
+/// Most values of all drawn paths together.
+pub const PATH_VALUES_MAX: usize = 16_000_000;
 /// Magnitudes beyond this are not demand; drawn in so that no sum of them overflows.
 const VALUE_MAX: f64 = 1e30;
 /// After a gap of more steps nothing remembered is of use.

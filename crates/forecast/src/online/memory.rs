@@ -210,7 +210,7 @@ pub(crate) fn even_factor(least: u64, day: Option<usize>) -> u64 {
 /// Values held one by one: two weeks of 5-minute steps, nearly three days of minutes.
 pub(crate) const FINE_STEPS: usize = 4096;
 /// Means held further back.
-pub(crate) const COARSE_SLOTS: usize = 1024;
+pub(crate) const COARSE_SLOTS: usize = 960;
 
 #[cfg(test)]
 mod tests {
@@ -218,9 +218,9 @@ mod tests {
 
     #[test]
     fn values_survive_in_full_and_then_as_means() {
-        let mut memory = Memory::new(4 * COARSE_SLOTS, None);
+        let mut memory = Memory::new(8 * COARSE_SLOTS, None);
         let n = 3 * FINE_STEPS as u64;
-        let near = |seen: f64, step: u64| (seen - step as f64).abs() <= 2.0 + step as f64 / 2048.0;
+        let near = |seen: f64, step: u64| (seen - step as f64).abs() <= 4.0 + step as f64 / 2048.0;
         for u in 0..n {
             memory.push(u as f64, u % 100 == 0);
         }
@@ -228,7 +228,7 @@ mod tests {
         assert!(near(memory.value(n - 1), n - 1));
         assert!(near(memory.value(memory.oldest_fine()), memory.oldest_fine()));
         assert!(memory.is_made_up(n - 16) == (n - 16).is_multiple_of(100));
-        assert_eq!(memory.coarse_factor(), Some(4));
+        assert_eq!(memory.coarse_factor(), Some(8));
         let old = memory.oldest() + 400;
         assert!(near(memory.value(old), old));
         assert!(near(memory.around(n - 10, 2), n - 10));

@@ -2,6 +2,7 @@
 //! calibrated on top. Advances one step at a time and is rebuilt from the retained history when the seasons change.
 
 mod answer;
+mod joint;
 mod record;
 
 use std::time::Duration;
@@ -165,8 +166,11 @@ impl Model {
             }
         }
         let (mut near, mut far) = (None, None);
+        let next_before = self.buckets[0].last_error();
         for bucket in &mut self.buckets {
-            if let Some(lesson) = bucket.learn(step, value) {
+            // One and two steps ahead were forecast together, and the first came one step ago.
+            let neighbour = (bucket.horizon == 2).then_some(next_before);
+            if let Some(lesson) = bucket.learn(step, value, neighbour) {
                 match bucket.range() {
                     Range::Near => near = near.or(Some(lesson)),
                     Range::Far => far = far.filter(|_| bucket.horizon > FAR_MEASURED).or(Some(lesson)),
@@ -190,7 +194,7 @@ impl Model {
     fn learn_spread(&mut self, slot: usize, near: Option<Lesson>, far: Option<Lesson>) {
         for (range, lesson) in [(Range::Near, near), (Range::Far, far)] {
             if let Some(lesson) = lesson {
-                self.spread.learn(slot, range, lesson.error);
+                self.spread.learn(slot, range, lesson.error, lesson.covered);
             }
         }
     }

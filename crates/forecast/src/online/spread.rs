@@ -28,7 +28,10 @@ pub(crate) struct Spread {
 #[derive(Clone, Debug)]
 struct Table {
     slots: [f32; SLOTS],
-    counts: [u16; SLOTS],
+    counts: [u8; SLOTS],
+    /// By what share intervals of a slot must be wider for as many of its errors to be inside as of all; in parts of
+    /// [`WIDER_ONE`].
+    wider: [i16; SLOTS],
     all: f64,
     count: u64,
 }
@@ -62,6 +65,7 @@ impl Spread {
         let known = guess * if table.counts[slot] >= 5 { f64::from(table.slots[slot]) } else { table.all };
         // While nearly nothing was seen, half the level is as good a guess as any.
         let ignorance = 0.5 * self.magnitude / (1 + self.count) as f64;
+        let known = known * (1.0 + f64::from(table.wider[slot]) / WIDER_ONE);
         let known = match range {
             Range::Near => known * self.unrest.sqrt(),
             Range::Far => known * self.unrest.sqrt().sqrt(),
@@ -74,9 +78,13 @@ impl Spread {
         std::array::from_fn(|slot| self.at(slot, range))
     }
 
-    /// Learns the size of one error.
-    pub(crate) fn learn(&mut self, slot: usize, range: Range, error: f64) {
+    /// Learns the size of one error, and whether it was inside its 90 % interval.
+    pub(crate) fn learn(&mut self, slot: usize, range: Range, error: f64, covered: bool) {
         let pace = self.pace;
+        match range {
+            Range::Near => self.near.widen(slot, WIDER_PACE_NEAR, covered),
+            Range::Far => self.far.widen(slot, WIDER_PACE_FAR, covered),
+        }
         match range {
             Range::Near => {
                 let usual = f64::from(self.near.slots[slot.min(SLOTS - 1)])
@@ -104,7 +112,16 @@ impl Spread {
 
 impl Table {
     fn new() -> Table {
-        Table { slots: [0.0; SLOTS], counts: [0; SLOTS], all: 0.0, count: 0 }
+        Table { slots: [0.0; SLOTS], counts: [0; SLOTS], wider: [0; SLOTS], all: 0.0, count: 0 }
+    }
+
+    /// Adaptive conformal inference (Gibbs and Candes 2021) on the width: hours that are missed too often become wider, the
+    /// others narrower, so that peaks are covered like the rest.
+    fn widen(&mut self, slot: usize, pace: f64, covered: bool) {
+        let wider = &mut self.wider[slot.min(SLOTS - 1)];
+        let step = pace * if covered { -0.1 } else { 0.9 };
+        let moved = f64::from(*wider) + step * WIDER_ONE;
+        *wider = moved.clamp(-WIDER_MAX * WIDER_ONE, WIDER_MAX * WIDER_ONE) as i16;
     }
 
     fn learn(&mut self, slot: usize, error: f64, pace: f64) {
@@ -133,6 +150,10 @@ const UNREST_PACE: f64 = 0.04;
 const UNREST_MAX: f64 = 6.0;
 /// One wild error counts at most this many typical ones.
 const CLIP: f64 = 8.0;
+const WIDER_ONE: f64 = 16_384.0;
+const WIDER_MAX: f64 = 0.5;
+const WIDER_PACE_NEAR: f64 = 0.01;
+const WIDER_PACE_FAR: f64 = 0.015;
 const FLOOR_OF_ALL: f64 = 0.3;
 const FLOOR_OF_MAGNITUDE: f64 = 0.005;
 /// Keeps division possible on a series that is zero throughout.

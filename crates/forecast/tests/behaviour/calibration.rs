@@ -151,3 +151,61 @@ fn after_a_level_shift_coverage_returns_within_a_day() {
     let far = f64::from(inside_far) / DAY as f64;
     assert!(far >= 0.8, "{far}");
 }
+
+#[test]
+fn drawn_paths_have_the_quantiles_of_their_steps_and_the_maxima_of_the_series() {
+    let values = service(42, DAY, 6);
+    let (mut forecaster, at) = forecaster(STEP);
+    let (mut below_sum, mut below_peak, mut asked) = (0, 0, 0);
+    for (i, &value) in values.iter().enumerate() {
+        forecaster.observe(at(i), Some(value)).unwrap();
+        if i < WARM || i + 24 >= values.len() || i % 29 != 0 {
+            continue;
+        }
+        let paths = forecaster.paths(24, 400, i as u64);
+        assert_eq!(paths, forecaster.paths(24, 400, i as u64));
+        let read = |of: &dyn Fn(&[f64]) -> f64| {
+            let mut all: Vec<f64> = paths.iter().map(|path| of(path)).collect();
+            all.sort_by(f64::total_cmp);
+            all[all.len() * 9 / 10]
+        };
+        let peak = |path: &[f64]| path.iter().copied().fold(0.0, f64::max);
+        let actual = &values[i + 1..=i + 24];
+        asked += 1;
+        below_sum += u32::from(actual.iter().sum::<f64>() <= read(&|path| path.iter().sum()));
+        below_peak += u32::from(peak(actual) <= read(&peak));
+        let step = read(&|path| path[11]);
+        let said = forecaster.forecast(12, &[0.9]).values[11][0];
+        assert!((step / said - 1.0).abs() < 0.06, "{step} {said}");
+    }
+    for below in [below_sum, below_peak] {
+        let share = f64::from(below) / f64::from(asked);
+        assert!((0.82..=0.97).contains(&share), "{share} of {asked}");
+    }
+}
+
+#[test]
+fn levels_are_crossed_as_often_as_was_said() {
+    let values = service(42, DAY, 7);
+    let (mut forecaster, at) = forecaster(STEP);
+    let (mut said, mut seen, mut asked) = (0.0, 0.0, 0.0);
+    for (i, &value) in values.iter().enumerate() {
+        forecaster.observe(at(i), Some(value)).unwrap();
+        if i < WARM || i + 36 >= values.len() || i % 7 != 0 {
+            continue;
+        }
+        let levels = [1.05 * value, 1.2 * value];
+        let crossed = forecaster.crossings(&levels, 36);
+        for (level, shares) in levels.iter().zip(&crossed) {
+            assert!(
+                shares.windows(2).all(|pair| pair[0] <= pair[1]) && shares[0] >= 0.0 && shares[35] <= 1.0
+            );
+            for h in [1, 6, 36] {
+                said += shares[h - 1];
+                seen += f64::from(u8::from(values[i + 1..=i + h].iter().any(|later| later > level)));
+                asked += 1.0;
+            }
+        }
+    }
+    assert!((said - seen).abs() / asked < 0.02, "{} {}", said / asked, seen / asked);
+}

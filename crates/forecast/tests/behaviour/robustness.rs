@@ -29,6 +29,12 @@ fn check(forecaster: &Forecaster, horizon: usize) {
         }
     }
     assert!(forecaster.slope_per_step().is_finite());
+    for path in forecaster.paths(20, 3, 1) {
+        assert!(path.iter().all(|value| value.is_finite() && *value >= 0.0), "{path:?}");
+    }
+    for crossed in forecaster.crossings(&[0.0, 1.0, 1e12], 20) {
+        assert!(crossed.iter().all(|share| (0.0..=1.0).contains(share)), "{crossed:?}");
+    }
     assert!(!forecaster.trust().to_string().is_empty());
 }
 

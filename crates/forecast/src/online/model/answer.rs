@@ -17,16 +17,16 @@ pub(crate) struct Crest {
 }
 
 /// Some consecutive steps between the same two learned horizons.
-struct Stretch<'a> {
+pub(super) struct Stretch<'a> {
     /// The first of them, from zero.
-    first: usize,
+    pub(super) first: usize,
     /// The buckets before and after.
-    lower: usize,
-    upper: usize,
+    pub(super) lower: usize,
+    pub(super) upper: usize,
     /// How far each step is on the way from one to the other.
-    shares: &'a [f32],
-    medians: &'a [f32],
-    slots: &'a [u8],
+    pub(super) shares: &'a [f32],
+    pub(super) medians: &'a [f32],
+    pub(super) slots: &'a [u8],
 }
 
 impl Model {
@@ -70,6 +70,11 @@ impl Model {
         let steps = steps.max(1);
         let mut crest = Crest { height: self.floor.max(0.0) as f32, spread: 0.0 };
         self.crests(&[steps], |_, found| crest = found);
+        self.curve_of(steps, crest)
+    }
+
+    /// Distribution of the largest value of a window whose median path has its highest point at `crest`.
+    pub(super) fn curve_of(&self, steps: usize, crest: Crest) -> Curve {
         let (height, spread) = (f64::from(crest.height), f64::from(crest.spread));
         let upper =
             self.windows.iter().position(|window| window.length >= steps).unwrap_or(self.windows.len() - 1);
@@ -145,7 +150,7 @@ impl Model {
 
     /// Goes along the medians of the next steps, in stretches.
     #[inline]
-    fn walk(&self, steps: usize, mut each: impl FnMut(Stretch<'_>)) {
+    pub(super) fn walk(&self, steps: usize, mut each: impl FnMut(Stretch<'_>)) {
         let Some(gap) = self.gap() else { return };
         let mut path = Path::new(&self.experts, &self.memory, &self.clock, 1 + gap);
         let (floor, last) = (self.floor as f32, self.experts.last().max(self.floor) as f32);

@@ -1,0 +1,81 @@
+//! Whole paths and first crossings: what quantiles of single steps cannot say.
+//!
+//! A path is drawn from a Gaussian copula whose neighbouring steps are as alike as the errors of neighbouring horizons have
+//! been (an autoregression of first order), each step mapped through its own calibrated distribution. Crossings are read
+//! from the window maxima, which are calibrated as such.
+
+use crate::calibration::{at, normal_below, probit};
+use crate::online::spread::Range;
+
+use super::Model;
+
+/// Standardised errors of one horizon by normal score.
+type Scores = [f64; SCORES];
+
+impl Model {
+    /// Draws paths of the next `steps` steps.
+    pub(crate) fn draw(&self, steps: usize, samples: usize, seed: u64) -> Vec<Vec<f64>> {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let scores: Vec<Scores> = self.buckets.iter().map(|bucket| scores(&bucket.residuals)).collect();
+        let persistence: Vec<f64> = self.buckets.iter().map(|bucket| bucket.persistence()).collect();
+        let (near, far) = (self.spread.all(Range::Near), self.spread.all(Range::Far));
+        let spreads = |bucket: usize| match self.buckets[bucket].range() {
+            Range::Near => &near,
+            Range::Far => &far,
+        };
+        let mut paths = vec![vec![self.floor.max(0.0); steps]; samples];
+        let mut drawn: Vec<f64> = (0..samples).map(|_| probit(random.f64())).collect();
+        self.walk(steps, |stretch| {
+            let (lower, upper) = (spreads(stretch.lower), spreads(stretch.upper));
+            // What links the first two steps was learned two steps ahead.
+            let alike = persistence[stretch.lower.max(1).min(persistence.len() - 1)];
+            let fresh = (1.0 - alike * alike).sqrt();
+            for i in 0..stretch.medians.len() {
+                let (share, slot) = (f64::from(stretch.shares[i]), usize::from(stretch.slots[i]));
+                let (low, high) = ((1.0 - share) * lower[slot], share * upper[slot]);
+                let median = f64::from(stretch.medians[i]);
+                for (path, z) in paths.iter_mut().zip(&mut drawn) {
+                    if stretch.first + i > 0 {
+                        *z = alike * *z + fresh * probit(random.f64());
+                    }
+                    let error =
+                        low * score(&scores[stretch.lower], *z) + high * score(&scores[stretch.upper], *z);
+                    path[stretch.first + i] = (median + error).max(self.floor);
+                }
+            }
+        });
+        paths
+    }
+
+    /// For each level, the probability that it is exceeded in the first step, in the first two, and so on.
+    pub(crate) fn crossings(&self, levels: &[f64], steps: usize) -> Vec<Vec<f64>> {
+        let mut all = vec![vec![0.0; steps]; levels.len()];
+        let lengths: Vec<usize> = (1..=steps).collect();
+        self.crests(&lengths, |k, crest| {
+            let curve = self.curve_of(k + 1, crest);
+            for (crossed, &level) in all.iter_mut().zip(levels) {
+                // What was exceeded stays so, whatever a longer window says.
+                let before = if k > 0 { crossed[k - 1] } else { 0.0 };
+                crossed[k] = curve.above(level).max(before);
+            }
+        });
+        all
+    }
+}
+
+fn scores(residuals: &crate::calibration::Residuals) -> Scores {
+    let (values, tail) = (residuals.values(), residuals.tail());
+    std::array::from_fn(|i| at(&values, &tail, normal_below((i as f64 - SIDE) / PER_UNIT)))
+}
+
+/// Between the two nearest scores.
+fn score(scores: &Scores, z: f64) -> f64 {
+    let place = (z * PER_UNIT + SIDE).clamp(0.0, 2.0 * SIDE - 1e-6);
+    let i = place as usize;
+    scores[i] + (place - i as f64) * (scores[i + 1] - scores[i])
+}
+
+/// Normal scores from -4 to 4, ten to a unit.
+const PER_UNIT: f64 = 10.0;
+const SIDE: f64 = 40.0;
+const SCORES: usize = 81;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use flate2::read::MultiGzDecoder;
 use forecast::covariates::Covariates;
 use forecast::grid::Grid;
-use forecast::models::{Arima, Dsp, FitError, History, Model, Naive, Pace, Smoothing};
+use forecast::models::{Additive, Arima, Dsp, FitError, History, Model, Naive, Pace, Smoothing};
 use forecast::score::WeightedPinball;
 use forecast::trace;
 
@@ -26,12 +26,13 @@ const DAYS_LEARNED: usize = 28;
 
 type Fit = fn(&History<'_>, &mut Pace<'_>) -> Result<Box<dyn Model>, FitError>;
 
-const MODELS: [(&str, Fit); 7] = [
+const MODELS: [(&str, Fit); 8] = [
     ("last", |h, p| Ok(Box::new(Naive::last(h, p)?))),
     ("drift", |h, p| Ok(Box::new(Naive::drift(h, p)?))),
     ("naive-day", |h, p| Ok(Box::new(Naive::day(h, p)?))),
     ("naive-week", |h, p| Ok(Box::new(Naive::week(h, p)?))),
     ("dsp", |h, p| Ok(Box::new(Dsp::fit(h, p)?))),
+    ("additive", |h, p| Ok(Box::new(Additive::fit(h, p)?))),
     ("arima", |h, p| Ok(Box::new(Arima::fit(h, p)?))),
     ("smoothing", |h, p| Ok(Box::new(Smoothing::fit(h, p)?))),
 ];

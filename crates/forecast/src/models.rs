@@ -5,6 +5,7 @@
 //! refitted, and answers with quantiles of the next steps. Fitting is pure, deterministic and can be paused or called off
 //! at any [`Pace::checkpoint`].
 
+mod additive;
 mod arima;
 mod bands;
 pub mod boosted;
@@ -29,6 +30,7 @@ use crate::covariates::Covariates;
 use crate::grid::Grid;
 use crate::paths::Values;
 
+pub use additive::Additive;
 pub use arima::Arima;
 pub use bands::Bands;
 pub use dsp::Dsp;

@@ -7,18 +7,19 @@ use std::time::Duration;
 use forecast::Timestamp;
 use forecast::covariates::Covariates;
 use forecast::grid::Grid;
-use forecast::models::{Arima, Dsp, FitError, History, Model, Naive, Pace, Smoothing};
+use forecast::models::{Additive, Arima, Dsp, FitError, History, Model, Naive, Pace, Smoothing};
 use proptest::prelude::*;
 
 type Fit = fn(&History<'_>, &mut Pace<'_>) -> Result<Box<dyn Model>, FitError>;
 
-const MODELS: [Fit; 7] = [
+const MODELS: [Fit; 8] = [
     |h, p| Ok(Box::new(Naive::last(h, p)?)),
     |h, p| Ok(Box::new(Naive::drift(h, p)?)),
     |h, p| Ok(Box::new(Naive::day(h, p)?)),
     |h, p| Ok(Box::new(Naive::week(h, p)?)),
     |h, p| Ok(Box::new(Smoothing::fit(h, p)?)),
     |h, p| Ok(Box::new(Arima::fit(h, p)?)),
+    |h, p| Ok(Box::new(Additive::fit(h, p)?)),
     |h, p| Ok(Box::new(Dsp::fit(h, p)?)),
 ];
 const QUANTILES: [f64; 5] = [0.01, 0.1, 0.5, 0.95, 0.999];

@@ -25,6 +25,8 @@ pub(super) struct Origin {
 pub(super) struct Realised {
     bands: Bands,
     scale: Scale,
+    /// Steps of the history that forecasts were made in.
+    span: usize,
 }
 
 /// What the size of errors depends on.
@@ -72,14 +74,26 @@ impl Realised {
             let size = scale.at(case.step, f64::from(case.said));
             bands.add(case.place, (f64::from(case.error) / size) as f32);
         }
-        Realised { bands, scale }
+        let span = origins.last().zip(origins.first()).map_or(0, |(last, first)| last.next - first.next);
+        Realised { bands, scale, span }
     }
 
     /// Quantiles around a path that begins at `step`; not below zero where `non_negative`.
     pub(super) fn around(&self, middle: &[f64], step: u64, quantiles: &[f64], non_negative: bool) -> Values {
         let floor = if non_negative { 0.0 } else { f64::NEG_INFINITY };
-        let size = |h: usize| self.scale.at(step + h as u64, middle.get(h).copied().unwrap_or(0.0));
+        let size = |h: usize| {
+            let said = middle.get(h).copied().unwrap_or(0.0);
+            self.scale.at(step + h as u64, said) * self.unseen(h + 1)
+        };
         self.bands.around(middle, size, quantiles, floor)
+    }
+
+    /// How much wider than the errors seen an interval must be, because few were: errors of far forecasts that overlap are
+    /// one error seen often. About the ratio of Student's quantile to the normal one, one degree of freedom for each time
+    /// the distance fits into the history.
+    fn unseen(&self, ahead: usize) -> f64 {
+        let independent = (self.span / ahead).max(1) as f64;
+        if self.span == 0 { 1.0 } else { 1.0 + 1.1 / (independent + 0.5) }
     }
 
     /// Bytes of memory held, at most.

@@ -57,6 +57,8 @@ struct Material<'a> {
     /// Values from which nothing is scored yet.
     warm: usize,
     aheads: Vec<usize>,
+    /// The longest season that was seen once.
+    longest: usize,
     /// Steps from one scored moment to the next while parameters are searched.
     stride: usize,
 }
@@ -76,13 +78,14 @@ impl Smoothing {
         for shape in material.shapes(history.seasons) {
             pace.checkpoint()?;
             let start = shape.start();
-            ranked.push((material.cost(&shape, &start), shape, start));
+            ranked.push((material.cost(&shape, &start) * material.handicap(&shape), shape, start));
         }
         ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
         ranked.truncate(SEARCHED);
         let mut best: Option<(f64, Shape, Vec<f64>)> = None;
         for (_, shape, start) in ranked {
             let (point, cost) = material.search(&shape, &start, pace)?;
+            let cost = cost * material.handicap(&shape);
             if best.as_ref().is_none_or(|best| cost < best.0) {
                 best = Some((cost, shape, point));
             }
@@ -90,6 +93,7 @@ impl Smoothing {
         let Some((cost, shape, point)) = best else {
             return Err(FitError::Unsuitable("no shape could be tried".into()));
         };
+        let cost = cost / material.handicap(&shape);
         let (shape, point) = material.with_trend(cost, shape, point, pace)?;
         Ok(material.finish(&shape, &point, history))
     }
@@ -140,12 +144,14 @@ impl<'a> Material<'a> {
         aheads.dedup();
         let warm = (values.len() / 3).min(longest).max(shortest + shortest / 8).min(values.len() / 2);
         let stride = ((values.len() - warm) / ORIGINS_SEARCH).max(1);
+        let seen = history.seasons.iter().copied().filter(|season| season + season / 8 < values.len());
         Material {
             values,
             first: history.first + from as u64,
             warped: warped.collect(),
             warm,
             aheads,
+            longest: seen.max().unwrap_or(1),
             stride,
         }
     }
@@ -176,6 +182,14 @@ impl<'a> Material<'a> {
         (0..self.warped.len())
             .flat_map(|warp| sets.iter().map(move |set| Shape { warp, seasons: set.clone(), trend: false }))
             .collect()
+    }
+
+    /// What the error of a shape is multiplied by before shapes are compared. A season that was seen hardly more than once
+    /// cannot have shown yet what it is good for, and it comes to little until it has: it is believed in.
+    fn handicap(&self, shape: &Shape) -> f64 {
+        let young = self.longest > 1 && self.values.len() < 3 * self.longest;
+        let without = shape.seasons.last().is_none_or(|&(period, _)| period < self.longest);
+        if young && without { BELIEVED } else { 1.0 }
     }
 
     /// Mean absolute error of forecasts made all through the history, over all distances.
@@ -324,5 +338,7 @@ const MIDDLING: usize = 72;
 const COARSE: usize = 12;
 /// Error with a trend, in parts of that without, below which it is taken on.
 const TREND_GAIN: f64 = 0.99;
+/// Error without the longest season, in parts, from which a young one is doubted.
+const BELIEVED: f64 = 1.04;
 /// Longest time constant, as a logarithm of steps.
 const LOG_STEPS_MAX: f64 = 11.0;

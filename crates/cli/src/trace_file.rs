@@ -6,7 +6,7 @@ use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 use forecast::Timestamp;
-use forecast::trace::{self, Options, Trace};
+use forecast::trace::{self, Accompanied, Options, Trace};
 
 use crate::failure::{Failure, OrFail};
 
@@ -20,6 +20,8 @@ const TEXT_BYTES_MAX: u64 = 4 << 30;
 pub(crate) struct TraceFile {
     pub(crate) trace: Trace,
     pub(crate) clock: Clock,
+    /// Further columns by series, in the order asked for.
+    pub(crate) beside: Vec<Vec<Vec<f32>>>,
 }
 
 /// How a file writes its timestamps.
@@ -52,6 +54,14 @@ impl Clock {
 /// # Errors
 /// A usage failure that names the file, and inside it the line and column.
 pub(crate) fn read(path: &Path, options: &Options) -> Result<TraceFile, Failure> {
+    read_beside(path, options, &[])
+}
+
+/// Reads one column of the file, and others beside it.
+///
+/// # Errors
+/// As of [`read`].
+pub(crate) fn read_beside(path: &Path, options: &Options, columns: &[String]) -> Result<TraceFile, Failure> {
     let name = path.display();
     let input: Box<dyn Read> = if path.as_os_str() == "-" {
         Box::new(io::stdin().lock())
@@ -62,19 +72,28 @@ pub(crate) fn read(path: &Path, options: &Options) -> Result<TraceFile, Failure>
         }
         Box::new(file)
     };
-    parse(BufReader::new(input), options).or_usage(format!("cannot use {name}"))
+    parse_beside(BufReader::new(input), options, columns).or_usage(format!("cannot use {name}"))
 }
 
 /// Reads one column of packed or plain text.
-pub(crate) fn parse(mut input: impl BufRead + 'static, options: &Options) -> anyhow::Result<TraceFile> {
+pub(crate) fn parse(input: impl BufRead + 'static, options: &Options) -> anyhow::Result<TraceFile> {
+    parse_beside(input, options, &[])
+}
+
+fn parse_beside(
+    mut input: impl BufRead + 'static,
+    options: &Options,
+    columns: &[String],
+) -> anyhow::Result<TraceFile> {
     let packed = input.fill_buf()?.starts_with(&GZIP_MAGIC);
     let text: Box<dyn Read> = if packed { Box::new(MultiGzDecoder::new(input)) } else { Box::new(input) };
     let mut head = Vec::new();
     let mut text = text.take(TEXT_BYTES_MAX);
     text.by_ref().take(HEAD_BYTES).read_to_end(&mut head)?;
     let clock = clock(&head);
-    let trace = trace::parse(io::Cursor::new(head).chain(text), options)?;
-    Ok(TraceFile { trace, clock })
+    let Accompanied { trace, beside } =
+        trace::parse_beside(io::Cursor::new(head).chain(text), options, columns)?;
+    Ok(TraceFile { trace, clock, beside })
 }
 
 /// Enough for the header and the first row.

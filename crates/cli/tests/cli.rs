@@ -23,6 +23,7 @@ fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let files = [
         ("good.csv", "timestamp,v\n0,10\n60,12\n120,11\n180,13\n240,12\n300,14\n360,13\n420,15\n"),
+        ("weather.csv", "timestamp,v,rain\n0,10,0\n60,12,1\n120,11,0\n180,,1\n240,,-1\n"),
         ("two.csv", "timestamp,series,v\n0,a,1\n0,b,2\n60,a,1\n60,b,2\n120,a,1\n120,b,2\n"),
         ("empty.csv", ""),
         ("events.csv", "start,end,name\n2026-11-27,2026-11-27,Sale\n"),
@@ -71,7 +72,13 @@ const REFUSED: &[(&str, i32, &str)] = &[
     ("forecast good.csv --horizon 5m --as-of=0", 2, "no rows before"),
     ("forecast good.csv --horizon 5m --column w", 2, "good.csv|`w`"),
     ("forecast good.csv --horizon 5m --series a", 2, "series"),
-    ("forecast good.csv --horizon 5m --events e.csv", 2, "not supported yet"),
+    ("forecast good.csv --horizon 5m --events e.csv", 2, "cannot open e.csv"),
+    ("forecast good.csv --horizon 5m --events words.csv", 2, "cannot use words.csv|no column `start`"),
+    ("forecast good.csv --horizon 5m --holidays US", 2, "counts seconds|--time-zone"),
+    ("forecast good.csv --horizon 5m --holidays XX --time-zone UTC", 2, "`XX`|US, US-DC"),
+    ("forecast good.csv --horizon 5m --covariates rain", 2, "good.csv|`rain`"),
+    ("forecast good.csv --horizon 5m --covariates v", 2, "`v`|column to forecast"),
+    ("forecast weather.csv --horizon 5m --covariates rain,rain", 2, "`rain` twice"),
     ("forecast good.csv --horizon 5m --model prophet", 2, "no model `prophet`|online"),
     ("forecast good.csv --horizon 5m --format pdf", 2, "csv"),
     ("forecast good.csv --horizon 5m --time-zone Mars/Olympus", 2, "no time zone"),
@@ -181,6 +188,69 @@ fn forecasts_are_csv_in_the_files_own_clock() {
     assert_eq!(lines.len(), 3);
     assert!(lines[1].starts_with("240,,240,"), "{csv}");
     assert!(lines[2].starts_with("240,,300,"), "{csv}");
+}
+
+#[test]
+fn rows_of_the_future_bring_covariates_and_their_end_is_told() {
+    let folder = folder();
+    let output = foreshadow(folder.path(), "forecast weather.csv --horizon 4m --covariates rain");
+    let (csv, said) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    assert!(csv.lines().nth(1).is_some_and(|line| line.starts_with("180,,180,")), "{csv}");
+    assert_eq!(csv.lines().count(), 5);
+    assert!(said.contains("covariate `rain` is not known for 2 steps"), "{said}");
+}
+
+/// Two months of hours on which Sundays, and holidays, have a quarter of the demand.
+fn shop(folder: &Path, name: &str, last_day: impl Fn(usize) -> String) {
+    let mut csv = String::from("timestamp,visits,sale\n");
+    let start: jiff::Timestamp = "2024-04-01T00:00:00Z".parse().unwrap();
+    for hour in 0..24 * 59 {
+        let (day, at) = (hour / 24, start + jiff::SignedDuration::from_hours(hour as i64));
+        // 27 May 2024, day 56, is Memorial Day.
+        let quiet = if day % 7 == 6 || day == 56 { 0.25 } else { 1.0 };
+        let visits = quiet * (200.0 + 100.0 * ((hour % 24) as f64 / 3.8).sin() + (hour * 7919 % 23) as f64);
+        let visits = if day >= 56 { last_day(hour) } else { visits.round().to_string() };
+        csv.push_str(&format!("{at},{visits},{}\n", u8::from(day % 10 == 3)));
+    }
+    std::fs::write(folder.join(name), csv).unwrap();
+}
+
+fn medians(csv: &str) -> Vec<f64> {
+    csv.lines().skip(1).map(|line| line.split(',').nth(4).unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn holidays_events_and_covariates_change_the_forecast_and_what_comes_after_does_not() {
+    let folder = folder();
+    shop(folder.path(), "shop.csv", |_| String::new());
+    shop(folder.path(), "peek.csv", |hour| (hour * 1000).to_string());
+    std::fs::write(
+        folder.path().join("events.ics"),
+        "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:Fair\nDTSTART;VALUE=DATE:20240410\nRRULE:FREQ=WEEKLY;COUNT=8\n\
+         END:VEVENT\nEND:VCALENDAR\n",
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("events.csv"), "start,end,name\n2024-05-27,,Memorial holiday\n")
+        .unwrap();
+    let ask = |words: &str| {
+        let output = foreshadow(
+            folder.path(),
+            &format!("forecast {words} --as-of 2024-05-27T00:00:00Z --horizon 1d --column visits"),
+        );
+        assert!(output.status.success(), "{words}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let plain = medians(&ask("shop.csv"));
+    for known in ["--holidays US", "--events events.csv"] {
+        let informed = medians(&ask(&format!("shop.csv {known}")));
+        let ratio = informed.iter().sum::<f64>() / plain.iter().sum::<f64>();
+        assert!(ratio < 0.6, "{known}: {ratio}");
+    }
+    let all = "--holidays US --events events.ics --covariates sale";
+    assert_eq!(ask(&format!("shop.csv {all}")), ask(&format!("peek.csv {all}")));
+    let table = ask(&format!("shop.csv {all} --format table"));
+    assert!(table.contains("holiday") && table.contains("fair") && table.contains("7 times"), "{table}");
 }
 
 #[test]

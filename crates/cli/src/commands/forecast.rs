@@ -1,8 +1,9 @@
 //! `foreshadow forecast`: quantile forecasts of a recorded series, as CSV, table or page.
 //!
 //! For each `--as-of` only rows before it are used. The file is streamed once: whatever was learned from the rows before one moment
-//! is the starting point for the next, exactly as in a running daemon.
+//! is the starting point for the next, exactly as in a running daemon. Events, holidays and covariates are known beyond it.
 
+mod known;
 mod page;
 
 use std::io::Write;
@@ -10,14 +11,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use forecast::calendar::Event;
+use forecast::covariates::Covariates;
+use forecast::effects::Seen;
 use forecast::trace::{Options, Series};
-use forecast::{Config, Forecast, Forecaster, HORIZON_STEPS_MAX, Timestamp, Trust};
+use forecast::{Config, Forecast, HORIZON_STEPS_MAX, Timestamp, Trust};
 use jiff::tz::TimeZone;
 
 use crate::failure::{Failure, OrFail};
 use crate::output;
 use crate::trace_file::{self, Clock, TraceFile};
 use crate::values::{self, Quantiles};
+use known::{Core, Known, KnownArgs};
 
 /// Options of `forecast`.
 #[derive(Args, Clone, Debug)]
@@ -46,9 +51,8 @@ pub(crate) struct ForecastArgs {
     /// dates, none when it counts seconds
     #[arg(long, value_parser = zone)]
     time_zone: Option<Zone>,
-    /// Known events (not supported yet)
-    #[arg(long)]
-    events: Option<PathBuf>,
+    #[command(flatten)]
+    known: KnownArgs,
     /// Model to forecast with
     #[arg(long, default_value = "online")]
     model: String,
@@ -81,13 +85,15 @@ struct Issued {
     series: Option<String>,
     forecast: Forecast,
     trust: Trust,
+    known: Known,
 }
 
 /// Reads, forecasts, prints.
 pub(crate) fn run(args: &ForecastArgs) -> Result<(), Failure> {
     refuse_what_is_not_there_yet(args)?;
     let options = Options { column: args.column.clone(), series: args.series.clone(), ..Options::default() };
-    let file = trace_file::read(&args.file, &options)?;
+    let file = trace_file::read_beside(&args.file, &options, &args.known.covariates)?;
+    args.known.check(&file.trace.column)?;
     if file.trace.series.len() > 1 && !args.all_series {
         let names: Vec<_> =
             file.trace.series.iter().take(5).filter_map(|series| series.name.as_deref()).collect();
@@ -100,9 +106,11 @@ pub(crate) fn run(args: &ForecastArgs) -> Result<(), Failure> {
     }
     let config = config(args, &file)?;
     let mut issued = Vec::new();
-    for series in &file.trace.series {
-        issue(series, &config, args, &mut issued)?;
+    let events = args.known.events(&file, config.time_zone.as_ref(), last_moment(&file, args))?;
+    for (series, beside) in file.trace.series.iter().zip(&file.beside) {
+        issue(series, beside, &events, &config, args, &mut issued)?;
     }
+    say_notes(&issued);
     match args.format {
         Format::Csv => print_csv(&issued, args, file.clock)?,
         Format::Table => print_tables(&issued, args, file.clock)?,
@@ -116,13 +124,25 @@ pub(crate) fn run(args: &ForecastArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn refuse_what_is_not_there_yet(args: &ForecastArgs) -> Result<(), Failure> {
-    if let Some(events) = &args.events {
-        return Err(Failure::usage(format!(
-            "--events {} is not supported yet: no model uses events so far; leave it out to forecast without them",
-            events.display()
-        )));
+/// Nothing that is asked for lies later.
+fn last_moment(file: &TraceFile, args: &ForecastArgs) -> Timestamp {
+    let rows = file.trace.series.iter().filter_map(|series| series.points.last()).map(|point| point.0);
+    rows.chain(args.as_of.iter().copied()).max().unwrap_or(Timestamp::EPOCH) + args.horizon + file.trace.step
+}
+
+/// What had to be assumed is said to the person, whatever the format of the answer.
+fn say_notes(issued: &[Issued]) {
+    for one in issued {
+        for note in &one.known.notes {
+            match &one.series {
+                Some(series) => output::say(&format!("note: {series}: {note}")),
+                None => output::say(&format!("note: {note}")),
+            }
+        }
     }
+}
+
+fn refuse_what_is_not_there_yet(args: &ForecastArgs) -> Result<(), Failure> {
     match args.model.as_str() {
         "online" => Ok(()),
         other => Err(Failure::usage(format!("there is no model `{other}`; the only one so far is `online`"))),
@@ -154,6 +174,8 @@ fn config(args: &ForecastArgs, file: &TraceFile) -> Result<Config, Failure> {
 /// Streams one series and forecasts at each moment asked for.
 fn issue(
     series: &Series,
+    beside: &[Vec<f32>],
+    events: &[Event],
     config: &Config,
     args: &ForecastArgs,
     issued: &mut Vec<Issued>,
@@ -164,7 +186,9 @@ fn issue(
     moments.sort_unstable();
     moments.dedup();
     if moments.is_empty() {
-        let last = series.points.last().map_or(origin, |point| point.0);
+        // Rows that have covariates only are the future.
+        let is_past = |point: &&(Timestamp, Option<f64>)| beside.is_empty() || point.1.is_some();
+        let last = series.points.iter().rev().find(is_past).map_or(origin, |point| point.0);
         moments.push(grid.start(grid.slot(last) + 1));
     }
     if moments[0] <= origin {
@@ -174,7 +198,8 @@ fn issue(
             series.name.as_deref().unwrap_or("the series"),
         )));
     }
-    let mut forecaster = Forecaster::new(config.clone()).or_usage("cannot forecast with these settings")?;
+    let covariates = args.known.covariates(series, beside, &grid)?;
+    let mut core = Core::new(&args.known, config, origin, events)?;
     let mut open: Option<Slot> = None;
     let mut rest = series.points.as_slice();
     for as_of in moments {
@@ -183,14 +208,14 @@ fn issue(
         for &(at, value) in before {
             let slot = grid.slot(at);
             if let Some(full) = open.take_if(|open| open.number != slot) {
-                full.observe(&grid, &mut forecaster)?;
+                full.observe(&grid, &mut core, &covariates)?;
             }
             open.get_or_insert(Slot { number: slot, sum: 0.0, count: 0 }).add(value);
         }
         issued.push(Issued {
             as_of,
             series: series.name.clone(),
-            ..at_moment(&forecaster, open.as_ref(), &grid, as_of, args)?
+            ..at_moment(&core, &covariates, open.as_ref(), &grid, as_of, args)?
         });
     }
     Ok(())
@@ -198,25 +223,26 @@ fn issue(
 
 /// Forecasts from a copy, so that the step still being filled and the missing ones before `as_of` are not kept.
 fn at_moment(
-    forecaster: &Forecaster,
+    core: &Core,
+    covariates: &Covariates,
     open: Option<&Slot>,
     grid: &Grid,
     as_of: Timestamp,
     args: &ForecastArgs,
 ) -> Result<Issued, Failure> {
-    let mut copy = forecaster.clone();
+    let mut copy = core.clone();
     let mut next = 0;
     if let Some(slot) = open {
-        slot.observe(grid, &mut copy)?;
+        slot.observe(grid, &mut copy, covariates)?;
         next = slot.number + 1;
     }
     let first_future = grid.slot_from(as_of);
     if first_future > next {
-        copy.observe(grid.start(first_future - 1), None)
+        copy.observe(grid.start(first_future - 1), None, covariates)
             .or_failed("cannot skip the missing steps before --as-of")?;
     }
-    let forecast = copy.forecast(steps(args.horizon, grid.step), &args.quantiles.0);
-    Ok(Issued { as_of, series: None, trust: copy.trust(), forecast })
+    let (forecast, known) = copy.forecast(steps(args.horizon, grid.step), &args.quantiles.0, covariates);
+    Ok(Issued { as_of, series: None, trust: copy.trust(), forecast, known })
 }
 
 /// Steps counted from the first row.
@@ -262,9 +288,9 @@ impl Slot {
         }
     }
 
-    fn observe(&self, grid: &Grid, forecaster: &mut Forecaster) -> Result<(), Failure> {
+    fn observe(&self, grid: &Grid, core: &mut Core, covariates: &Covariates) -> Result<(), Failure> {
         let value = (self.count > 0).then(|| self.sum / f64::from(self.count));
-        forecaster.observe(grid.start(self.number), value).or_usage("the series cannot be followed")
+        core.observe(grid.start(self.number), value, covariates).or_usage("the series cannot be followed")
     }
 }
 
@@ -323,11 +349,38 @@ fn print_tables(issued: &[Issued], args: &ForecastArgs, clock: Clock) -> Result<
             output::row(&mut table, &cells);
         }
         writeln!(out, "{table}\n")?;
+        if !one.known.effects.is_empty() {
+            writeln!(out, "{}\n", effects(one))?;
+        }
     }
     Ok(out.flush()?)
 }
 
 pub(super) fn zone(text: &str) -> Result<Zone, String> {
+/// What was learned of events and covariates.
+fn effects(one: &Issued) -> String {
+    let mut table = output::table(&["effect", "factor", "from", "to", "seen"]);
+    for effect in &one.known.effects {
+        let seen = match effect.seen {
+            Seen::Occurrences(count) => format!("{count} times"),
+            Seen::Steps(count) => format!("{count} steps"),
+        };
+        let cells = [
+            effect.name.chars().take(EFFECT_CHARS).collect(),
+            format!("{:.2}", effect.factor),
+            format!("{:.2}", effect.low),
+            format!("{:.2}", effect.high),
+            seen,
+        ];
+        output::row(&mut table, &cells);
+    }
+    table.to_string()
+}
+
+/// Longer names of events are cut.
+const EFFECT_CHARS: usize = 60;
+
+fn zone(text: &str) -> Result<Zone, String> {
     if text == "none" {
         return Ok(Zone(None));
     }

@@ -1,0 +1,203 @@
+//! What is known beside the series: events from a file, holidays by rule, further columns of the trace.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use forecast::calendar::{self, Event, ReadOptions};
+use forecast::covariates::Covariates;
+use forecast::effects::{Effect, Informed, Note};
+use forecast::trace::Series;
+use forecast::{Config, Forecast, Forecaster, ObserveError, Timestamp, Trust};
+use jiff::tz::TimeZone;
+
+use super::Grid;
+use crate::failure::{Failure, OrFail};
+use crate::trace_file::{Clock, TraceFile};
+
+/// Options that say what is known beside the series.
+#[derive(Args, Clone, Debug)]
+pub(super) struct KnownArgs {
+    /// Events past and announced, such as campaigns: CSV with the columns start,end,name (then magnitude and kind, if
+    /// wanted), or iCalendar. Their effects are learned
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
+    /// Public holidays of these places, comma-separated: ISO codes such as US, DE or DE-BY
+    #[arg(long, value_name = "CC", value_delimiter = ',')]
+    holidays: Vec<String>,
+    /// Further columns of the trace, comma-separated, that are known as far as the file goes, such as weather forecasts.
+    /// Rows of the future have them and an empty cell for demand
+    #[arg(long, value_name = "COL,..", value_delimiter = ',')]
+    pub(super) covariates: Vec<String>,
+}
+
+impl KnownArgs {
+    fn is_empty(&self) -> bool {
+        self.events.is_none() && self.holidays.is_empty() && self.covariates.is_empty()
+    }
+
+    /// Refuses a covariate that is no such thing.
+    pub(super) fn check(&self, column: &str) -> Result<(), Failure> {
+        for (place, name) in self.covariates.iter().enumerate() {
+            if name == column {
+                return Err(Failure::usage(format!(
+                    "--covariates names `{name}`, which is the column to forecast; its future is not known"
+                )));
+            }
+            if self.covariates[..place].contains(name) {
+                return Err(Failure::usage(format!("--covariates names `{name}` twice")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Events and holidays from a year before the trace until `until`, in order.
+    pub(super) fn events(
+        &self,
+        file: &TraceFile,
+        zone: Option<&TimeZone>,
+        until: Timestamp,
+    ) -> Result<Vec<Event>, Failure> {
+        let mut events = match &self.events {
+            Some(path) => read(path, &ReadOptions { zone: zone.cloned(), until })?,
+            None => Vec::new(),
+        };
+        if self.holidays.is_empty() {
+            return Ok(events);
+        }
+        if zone.is_none() && file.clock == Clock::Seconds {
+            return Err(Failure::usage(
+                "--holidays needs to know the date, but the file counts seconds; if they are since 1970, say where with \
+                 --time-zone, such as --time-zone UTC",
+            ));
+        }
+        let year = |at: Timestamp| {
+            let at = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or_default();
+            zone.cloned().unwrap_or(TimeZone::UTC).to_datetime(at).year()
+        };
+        let begins = file.trace.series.iter().filter_map(|series| series.points.first()).map(|point| point.0);
+        let years = year(begins.min().unwrap_or(until))..=year(until).saturating_add(1);
+        for code in &self.holidays {
+            let found = calendar::holidays(code, years.clone()).or_usage("--holidays cannot be used")?;
+            let fresh = found.iter().filter_map(|holiday| holiday.event(zone));
+            // The same holiday of two places is one.
+            events.extend(fresh.filter(|event| event.start <= until).collect::<Vec<_>>());
+        }
+        events.sort_by(|a, b| (a.start, a.end, &a.name).cmp(&(b.start, b.end, &b.name)));
+        events.dedup_by(|a, b| a.start == b.start && a.end == b.end && a.kind == b.kind);
+        Ok(events)
+    }
+
+    /// The columns of one series on its grid of steps; several rows in one step become their mean.
+    pub(super) fn covariates(
+        &self,
+        series: &Series,
+        columns: &[Vec<f32>],
+        grid: &Grid,
+    ) -> Result<Covariates, Failure> {
+        let mut covariates = Covariates::beginning(0);
+        let Some(&(last, _)) = series.points.last().filter(|_| !columns.is_empty()) else {
+            return Ok(covariates);
+        };
+        let steps = usize::try_from(grid.slot(last)).unwrap_or(usize::MAX).saturating_add(1);
+        if steps > STEPS_MAX {
+            return Err(Failure::usage(format!(
+                "the rows span {steps} steps, more than {STEPS_MAX}; cut the file to where it is even"
+            )));
+        }
+        for (name, column) in self.covariates.iter().zip(columns) {
+            let (mut sums, mut counts) = (vec![0.0f32; steps], vec![0u32; steps]);
+            for (&(at, _), &value) in series.points.iter().zip(column) {
+                let slot =
+                    usize::try_from(grid.slot(at)).ok().filter(|&slot| slot < steps && value.is_finite());
+                if let Some(slot) = slot {
+                    sums[slot] += value;
+                    counts[slot] += 1;
+                }
+            }
+            let means = sums.iter().zip(&counts).map(|(&sum, &count)| sum / count as f32).collect();
+            covariates.add(name, means).or_usage("--covariates cannot be used")?;
+        }
+        Ok(covariates)
+    }
+}
+
+fn read(path: &Path, options: &ReadOptions) -> Result<Vec<Event>, Failure> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).or_usage(format!("cannot open {}", path.display()))?;
+    file.take(EVENT_BYTES_MAX).read_to_end(&mut bytes).or_usage(format!("cannot read {}", path.display()))?;
+    calendar::read(&bytes, options).or_usage(format!("cannot use {}", path.display()))
+}
+
+/// The forecaster of one series, which knows events and covariates if there are any.
+#[derive(Clone, Debug)]
+pub(super) enum Core {
+    /// Nothing is known beside the series.
+    Plain(Box<Forecaster>),
+    /// Something is.
+    Informed(Box<Informed>),
+}
+
+/// What was assumed and learned of effects.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) notes: Vec<Note>,
+    pub(super) effects: Vec<Effect>,
+}
+
+impl Core {
+    pub(super) fn new(
+        args: &KnownArgs,
+        config: &Config,
+        origin: Timestamp,
+        events: &[Event],
+    ) -> Result<Core, Failure> {
+        let cannot = "cannot forecast with these settings";
+        if args.is_empty() {
+            return Ok(Core::Plain(Box::new(Forecaster::new(config.clone()).or_usage(cannot)?)));
+        }
+        let mut informed = Informed::new(config.clone(), origin, &args.covariates).or_usage(cannot)?;
+        informed.announce(events);
+        Ok(Core::Informed(Box::new(informed)))
+    }
+
+    pub(super) fn observe(
+        &mut self,
+        at: Timestamp,
+        value: Option<f64>,
+        covariates: &Covariates,
+    ) -> Result<(), ObserveError> {
+        match self {
+            Core::Plain(forecaster) => forecaster.observe(at, value),
+            Core::Informed(informed) => informed.observe(at, value, covariates),
+        }
+    }
+
+    pub(super) fn forecast(
+        &self,
+        steps: usize,
+        quantiles: &[f64],
+        covariates: &Covariates,
+    ) -> (Forecast, Known) {
+        match self {
+            Core::Plain(forecaster) => (forecaster.forecast(steps, quantiles), Known::default()),
+            Core::Informed(informed) => {
+                let said = informed.forecast(steps, quantiles, covariates);
+                (said.forecast, Known { notes: said.notes, effects: informed.effects() })
+            }
+        }
+    }
+
+    pub(super) fn trust(&self) -> Trust {
+        match self {
+            Core::Plain(forecaster) => forecaster.trust(),
+            Core::Informed(informed) => informed.trust(),
+        }
+    }
+}
+
+/// Larger files are not calendars; a little more than the parser takes, so that it is the one to refuse.
+const EVENT_BYTES_MAX: u64 = (64 << 20) + 1;
+/// Most steps of one series whose covariates are held.
+const STEPS_MAX: usize = 50_000_000;

@@ -213,6 +213,11 @@ impl Running {
         };
         let mut line = serde_json::to_vec(request).map_err(|error| error.to_string())?;
         line.push(b'\n');
+        // A line too many would be taken for the answer to this question, and so on for ever.
+        let mut early = [0; EXCERPT_BYTES];
+        if let Ok(count) = self.output.read(&mut early) {
+            self.read.extend_from_slice(&early[..count]);
+        }
         if !self.read.is_empty() {
             return Err(format!("it wrote without being asked: {}", excerpt(&self.read)));
         }

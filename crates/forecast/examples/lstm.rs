@@ -1,10 +1,10 @@
 //! Measures the recurrent network on recorded traces: day-ahead weighted pinball loss at seven origins beside the weekly
 //! (or daily) seasonal naive forecast with the quantiles of its past errors, coverage, and processor time.
 //!
-//! `cargo run --release -p forecast --example lstm -- [--refit] [--global] [--steps N] [--seed N] FILE.csv[.gz][:COLUMN[:LIMIT]] ...`
+//! `cargo run --release -p forecast --example lstm -- [--refit N] [--global] [--steps N] [--seed N] FILE.csv[.gz][:COLUMN[:LIMIT]] ...`
 //!
-//! `LIMIT`: most series of the file. `--refit` trains at every origin instead of the first alone; `--global` trains one
-//! network on all series of all files.
+//! `LIMIT`: most series of the file. `--refit N` trains at every Nth origin instead of the first alone; `--global` trains
+//! one network on all series of all files.
 
 use std::fs::File;
 use std::io::Read;
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     }
     if all.is_empty() {
         eprintln!(
-            "usage: lstm [--refit] [--global] [--steps N] [--seed N] FILE.csv[.gz][:COLUMN[:LIMIT]] ..."
+            "usage: lstm [--refit N] [--global] [--steps N] [--seed N] FILE.csv[.gz][:COLUMN[:LIMIT]] ..."
         );
         return ExitCode::from(2);
     }

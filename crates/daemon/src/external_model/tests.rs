@@ -55,6 +55,8 @@ for line in sys.stdin:
             seen = [os.environ.get("MODEL") == "a", "CARGO_MANIFEST_DIR" in os.environ]
             rows = [[float(seen[0]), 2.0 + seen[1]] for _ in rows]
         print(json.dumps({"values": rows}), flush=True)
+        if mode == "twice":
+            print(json.dumps({"values": rows}), flush=True)
 "#;
 
 struct Place {
@@ -146,6 +148,11 @@ fn what_is_no_answer_becomes_an_error_that_says_what_is_wrong() {
         let error = ask(&fit(config, &VALUES).unwrap()).unwrap_err().to_string();
         assert!(error.contains(words), "{mode}: {error}");
     }
+    let model = fit(place.config("twice"), &VALUES).unwrap();
+    assert!(ask(&model).is_ok());
+    std::thread::sleep(Duration::from_millis(200));
+    let error = ask(&model).unwrap_err().to_string();
+    assert!(error.contains("it wrote without being asked"), "{error}");
     let error = fit(place.config(""), &VALUES[..2]).unwrap_err().to_string();
     assert!(error.contains("three values at least"), "{error}");
 }

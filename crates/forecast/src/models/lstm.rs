@@ -6,7 +6,7 @@
 //! learned nothing is that forecast with its empirical quantiles.
 //!
 //! Promises: the same histories, configuration and seed give the same weights, byte for byte; training is bounded by a
-//! number of steps and passes a checkpoint at each of them (about three milliseconds with the standard sizes); following
+//! number of steps and passes a checkpoint at each of them (about four milliseconds with the standard sizes); following
 //! the series costs next to nothing, since no state is carried: the window is read anew for each forecast.
 //!
 //! Not here: covariates are not looked at; a series without a season is refused.
@@ -38,7 +38,7 @@ pub struct Config {
     pub hidden: usize,
     /// Units of the head, 1 to 256. Default 32.
     pub middle: usize,
-    /// Most training steps: the budget. Default 400; a step costs about three milliseconds of one core.
+    /// Most training steps: the budget. Default 400; a step costs about four milliseconds of one core.
     pub steps: usize,
     /// Windows in a step. Default 32.
     pub batch: usize,

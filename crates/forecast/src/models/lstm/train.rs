@@ -77,6 +77,7 @@ pub(super) fn train(
             }
         }
     }
+    shift_intercepts(shape, &mut best, &checks, &mut passes);
     Ok(Weights {
         shape,
         values: best,
@@ -93,6 +94,26 @@ fn rate(config: &Config, step: usize) -> f32 {
     let warm = (step as f32 / 20.0).min(1.0);
     let left = 1.0 - step as f32 / config.steps.max(1) as f32;
     config.rate * warm * (0.05 + 0.95 * left)
+}
+
+/// Moves each quantile towards the share of values below it that it should have on the tails: what was learned by heart
+/// is too sure of itself. The tails are short, so only half of the way.
+fn shift_intercepts(shape: Shape, weights: &mut [f32], checks: &[Batch<f32>], passes: &mut Passes<f32>) {
+    let mut left: Vec<Vec<f32>> = vec![Vec::new(); QUANTILES.len()];
+    for check in checks {
+        let said = passes.forward(shape, weights, check);
+        let targets = check.targets.iter().zip(&check.weights);
+        for (said, (&target, _)) in
+            said.chunks_exact(QUANTILES.len()).zip(targets).filter(|(_, (_, weight))| **weight > 0.0)
+        {
+            left.iter_mut().zip(said).for_each(|(left, &said)| left.push(target - said));
+        }
+    }
+    for ((slot, &tau), left) in weights[shape.intercepts()].iter_mut().zip(&QUANTILES).zip(&mut left) {
+        left.sort_by(f32::total_cmp);
+        let rank = (tau * left.len() as f64) as usize;
+        *slot += SHIFT_SHARE * left.get(rank.min(left.len().saturating_sub(1))).copied().unwrap_or(0.0);
+    }
 }
 
 /// The least and the most that is ever added to a base: a little beyond nearly all that was seen.
@@ -234,6 +255,8 @@ fn reset(values: &mut Vec<f32>, len: usize) {
 const TARGETS: usize = 12;
 /// The share of each series that training does not see.
 const TAIL: f64 = 0.15;
+/// How far quantiles are moved to their coverage on the tails.
+const SHIFT_SHARE: f32 = 0.5;
 /// Share of windows from invented series, where there are any.
 const INVENTED_SHARE: f64 = 0.5;
 /// Windows that are checked, over all series.

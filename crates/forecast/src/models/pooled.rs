@@ -13,6 +13,8 @@ mod held_out;
 mod lens;
 mod linear;
 mod model;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 

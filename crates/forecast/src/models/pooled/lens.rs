@@ -61,7 +61,10 @@ impl Scale {
         let scale = if non_negative && least >= 0.0 {
             let share = lift_share(&lens.blocks(values, plain), lens.season, mean);
             let lift = (share * mean - f64::from(least)).max(f64::from(f32::MIN_POSITIVE) * 1e6);
-            Scale { shape: Shape::Log { lift: lift as f32 }, spread_min: SPREAD_MIN as f32 }
+            Scale {
+                shape: Shape::Log { lift: lift.min(f64::from(f32::MAX)) as f32 },
+                spread_min: SPREAD_MIN as f32,
+            }
         } else {
             plain
         };
@@ -76,7 +79,7 @@ impl Scale {
             Shape::Plain => value,
             Shape::Log { .. } if value.is_nan() => value,
             // A value below zero where none can be is taken for zero.
-            Shape::Log { lift } => (value.max(0.0) + lift).ln(),
+            Shape::Log { lift } => (f64::from(value.max(0.0)) + f64::from(lift)).ln() as f32,
         }
     }
 

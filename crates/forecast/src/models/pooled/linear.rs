@@ -199,3 +199,33 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 const RIDGE_FEW: f64 = 0.03;
 /// Rows that are summed at once.
 const LANES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn least_squares_finds_the_map_that_made_the_rows_and_weights_of_zero_hide_rows() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let (mut rows, mut weights) = (Vec::new(), Vec::new());
+        for i in 0..101 {
+            let (a, b) = (random.f32() - 0.5, random.f32() - 0.5);
+            let noise = if i % 10 == 3 { 100.0 } else { 0.0 };
+            rows.extend([a, b, 1.0, 2.0 * a - 3.0 * b + 0.5 + noise, a + b]);
+            weights.push(if noise > 0.0 { 0.0 } else { 1.0 + random.f32() });
+        }
+        let mut own = Products::<f32>::zeros(3, 2);
+        own.add_rows(&rows, &weights);
+        let mut total = Products::<f64>::zeros(3, 2);
+        total.add(&own);
+        total.rows = 1_000_000;
+        let mut said = [0.0; 2];
+        total.solve(1e-9).unwrap().apply(&[1.0, 10.0, 1.0], &mut said);
+        assert!((said[0] + 27.5).abs() < 1e-3 && (said[1] - 11.0).abs() < 1e-3, "{said:?}");
+    }
+
+    #[test]
+    fn nothing_to_solve_is_no_answer() {
+        assert!(Products::<f64>::zeros(4, 2).solve(0.1).is_none());
+    }
+}

@@ -13,6 +13,8 @@ mod held_out;
 mod lens;
 mod linear;
 mod model;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
@@ -72,8 +74,7 @@ impl Pool {
         let (mut views, mut seen, mut sorted) = (Vec::new(), Vec::new(), Vec::new());
         for lens in lenses(settings) {
             let members = members(lens, histories);
-            let windows: usize = members.iter().map(|member| lens.windows(member.blocks.len())).sum();
-            if windows < lens.past / 2 || views.len() == VIEWS {
+            if views.len() == VIEWS || !lens.suits(&members) {
                 continue;
             }
             let groups = settings.groups.min(members.len() / MEMBERS_MIN).max(1);
@@ -122,11 +123,21 @@ impl View {
     }
 }
 
+impl Lens {
+    /// Whether there are windows enough: of different times, or a model learns one morning by heart, and in all.
+    fn suits(self, members: &[Member]) -> bool {
+        let windows = |member: &Member| self.windows(member.blocks.len());
+        let longest = members.iter().map(windows).max().unwrap_or(0);
+        let all: usize = members.iter().map(windows).sum();
+        longest >= SEASONS_MIN * self.season && all >= 2 * self.past
+    }
+}
+
 fn members(lens: Lens, histories: &[History<'_>]) -> Vec<Member> {
     histories
         .iter()
         .map(|history| {
-            let scale = Scale::of(history.values, history.non_negative);
+            let scale = Scale::of(history.values, history.non_negative, lens);
             Member { blocks: lens.blocks(history.values, scale), scale }
         })
         .collect()
@@ -166,6 +177,8 @@ fn block_steps(season: usize, horizon: usize) -> usize {
     (1..=most).rev().find(|size| season.is_multiple_of(*size)).unwrap_or(1)
 }
 
+/// Seasons that windows must begin in, at least.
+const SEASONS_MIN: usize = 4;
 /// Lengths of memory that are averaged.
 const VIEWS: usize = 2;
 /// Series for each group, at least.

@@ -22,14 +22,19 @@ pub(super) struct Lens {
     pub(super) ahead: usize,
 }
 
-/// How values are turned into the scale that is modelled, and back.
+/// How values of one series are turned into the scale that is modelled, and back.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) enum Scale {
-    /// As they are: they may be negative. Seasonal changes below `floor` count as that.
-    Plain {
-        /// The smallest change that is told from none.
-        floor: f32,
-    },
+pub(super) struct Scale {
+    shape: Shape,
+    /// Least spread of a window: what is usual for the series bounds how much a quiet stretch is blown up.
+    spread_min: f32,
+}
+
+/// The curve between values and the modelled scale.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Shape {
+    /// As they are: they may be negative.
+    Plain,
     /// Logarithm of the value plus `lift`, which keeps zeros finite.
     Log {
         /// What is added before.
@@ -46,38 +51,42 @@ pub(super) struct Frame {
 
 impl Scale {
     /// The scale that suits these values.
-    pub(super) fn of(values: &[f32], non_negative: bool) -> Scale {
+    pub(super) fn of(values: &[f32], non_negative: bool, lens: Lens) -> Scale {
         let present = || values.iter().copied().filter(|value| value.is_finite());
         let n = present().count().max(1) as f64;
         let mean = present().map(|value| f64::from(value.abs())).sum::<f64>() / n;
         let least = present().fold(f32::INFINITY, f32::min);
-        if non_negative && least >= 0.0 {
-            let lift = (LIFT * mean - f64::from(least)).max(f64::from(f32::MIN_POSITIVE) * 1e6);
-            Scale::Log { lift: lift as f32 }
+        let plain_floor = (SPREAD_MIN * mean).max(f64::from(f32::MIN_POSITIVE)) as f32;
+        let plain = Scale { shape: Shape::Plain, spread_min: plain_floor };
+        let scale = if non_negative && least >= 0.0 {
+            let share = lift_share(&lens.blocks(values, plain), lens.season, mean);
+            let lift = (share * mean - f64::from(least)).max(f64::from(f32::MIN_POSITIVE) * 1e6);
+            Scale {
+                shape: Shape::Log { lift: lift.min(f64::from(f32::MAX)) as f32 },
+                spread_min: SPREAD_MIN as f32,
+            }
         } else {
-            Scale::Plain { floor: ((SPREAD_MIN * mean) as f32).max(f32::MIN_POSITIVE) }
-        }
+            plain
+        };
+        let mut blocks = lens.blocks(values, scale);
+        lens.fill(&mut blocks);
+        let usual = mean_change(&blocks, lens.season);
+        Scale { spread_min: (SPREAD_SHARE * usual).max(scale.spread_min), ..scale }
     }
 
     pub(super) fn enter(self, value: f32) -> f32 {
-        match self {
-            Scale::Plain { .. } => value,
+        match self.shape {
+            Shape::Plain => value,
+            Shape::Log { .. } if value.is_nan() => value,
             // A value below zero where none can be is taken for zero.
-            Scale::Log { lift } => (value.max(0.0) + lift).ln(),
+            Shape::Log { lift } => (f64::from(value.max(0.0)) + f64::from(lift)).ln() as f32,
         }
     }
 
     pub(super) fn leave(self, value: f64) -> f64 {
-        match self {
-            Scale::Plain { .. } => value,
-            Scale::Log { lift } => (value.exp() - f64::from(lift)).max(0.0),
-        }
-    }
-
-    fn floor(self) -> f32 {
-        match self {
-            Scale::Plain { floor } => floor,
-            Scale::Log { .. } => SPREAD_MIN as f32,
+        match self.shape {
+            Shape::Plain => value,
+            Shape::Log { lift } => (value.exp() - f64::from(lift)).max(0.0),
         }
     }
 }
@@ -126,9 +135,7 @@ impl Lens {
     pub(super) fn frame(self, past: &[f32], scale: Scale) -> Frame {
         let recent = &past[past.len().saturating_sub(self.centre.max(1))..];
         let centre = mean(recent.iter().copied());
-        let lag = self.season.clamp(1, past.len().saturating_sub(1).max(1));
-        let changes = past.iter().skip(lag).zip(past).map(|(later, earlier)| (later - earlier).abs());
-        Frame { centre, spread: mean(changes).max(scale.floor()) }
+        Frame { centre, spread: mean_change(past, self.season).max(scale.spread_min) }
     }
 
     /// Writes the inputs for a filled window of `past` blocks into `row`.
@@ -160,13 +167,59 @@ impl Lens {
     }
 }
 
+/// Mean absolute change from one season to the next.
+fn mean_change(blocks: &[f32], season: usize) -> f32 {
+    let lag = season.clamp(1, blocks.len().saturating_sub(1).max(1));
+    mean(blocks.iter().skip(lag).zip(blocks).map(|(later, earlier)| (later - earlier).abs()))
+}
+
 fn mean(values: impl Iterator<Item = f32>) -> f32 {
     let (sum, n) = values.fold((0.0f64, 0u32), |(sum, n), value| (sum + f64::from(value), n + 1));
     (sum / f64::from(n.max(1))) as f32
 }
 
-/// Where the lowest value of a series that cannot be negative is lifted to, as a share of its mean, before the logarithm
-/// is taken: without it a single zero would outweigh everything.
-const LIFT: f64 = 0.03;
+/// Where the lowest value is lifted to before the logarithm, as a share of the mean: the one of [`LIFTS`] after which
+/// seasonal changes are as large on low stretches as on high ones (the criterion of Guerrero 1993). A series that stays
+/// clear of zero is taken to be relative.
+fn lift_share(blocks: &[f32], season: usize, mean: f64) -> f64 {
+    let least = blocks.iter().copied().fold(f32::INFINITY, f32::min);
+    if f64::from(least) >= CLEAR_OF_ZERO * mean {
+        return LIFTS[0];
+    }
+    let season = season.clamp(1, blocks.len().max(1));
+    let size = (season / 4).max(2);
+    // Level and change of each stretch.
+    let stretches: Vec<(f64, f64)> = blocks[season.min(blocks.len())..]
+        .chunks_exact(size)
+        .zip(blocks.chunks_exact(size))
+        .map(|(now, before)| {
+            let change =
+                now.iter().zip(before).map(|(now, before)| f64::from((now - before).abs())).sum::<f64>();
+            (now.iter().copied().map(f64::from).sum::<f64>() / size as f64, change / size as f64)
+        })
+        .filter(|(level, change)| level.is_finite() && change.is_finite())
+        .collect();
+    let unevenness = |share: f64| {
+        let lift = (share * mean - f64::from(least)).max(0.0);
+        let (mut sum, mut squares) = (0.0, 0.0);
+        for (level, change) in &stretches {
+            let ratio = change / (level + lift).max(f64::MIN_POSITIVE);
+            sum += ratio;
+            squares += ratio * ratio;
+        }
+        // A monotone stand-in for the coefficient of variation.
+        if sum > 0.0 { squares * stretches.len() as f64 / (sum * sum) } else { 1.0 }
+    };
+    let best = LIFTS.iter().map(|&share| (unevenness(share), share)).min_by(|a, b| a.0.total_cmp(&b.0));
+    best.map_or(LIFTS[0], |(_, share)| share)
+}
+
+/// Shares of the mean to choose from. The last is nearly no logarithm at all; the first keeps a single zero from outweighing
+/// everything.
+const LIFTS: [f64; 3] = [0.03, 0.3, 3.0];
+/// Share of the mean that a series must stay above to be taken for relative.
+const CLEAR_OF_ZERO: f64 = 0.01;
+/// Least spread of a window as a share of the usual one.
+const SPREAD_SHARE: f32 = 0.3;
 /// Least mean change from season to season, as a share of the mean: below it a series is flat.
 const SPREAD_MIN: f64 = 0.003;

@@ -8,6 +8,7 @@
 pub(super) struct Products<T> {
     inputs: usize,
     outputs: usize,
+    rows: usize,
     /// Row `i` holds input `i` times the inputs `i..`, then times all outputs; rows follow one another.
     sums: Vec<T>,
 }
@@ -15,7 +16,7 @@ pub(super) struct Products<T> {
 impl<T: Copy + Default> Products<T> {
     pub(super) fn zeros(inputs: usize, outputs: usize) -> Products<T> {
         let len = inputs * (inputs + 1) / 2 + inputs * outputs;
-        Products { inputs, outputs, sums: vec![T::default(); len] }
+        Products { inputs, outputs, rows: 0, sums: vec![T::default(); len] }
     }
 
     /// Where row `i` begins.
@@ -28,6 +29,7 @@ impl Products<f32> {
     /// Adds rows: each `inputs + outputs` wide, one weight for each.
     pub(super) fn add_rows(&mut self, rows: &[f32], weights: &[f32]) {
         let width = self.inputs + self.outputs;
+        self.rows += weights.len();
         for (rows, weights) in rows.chunks(width * LANES).zip(weights.chunks(LANES)) {
             let (mut padded, mut padded_weights) = ([0.0f32; 0].to_vec(), [0.0f32; LANES]);
             padded_weights[..weights.len()].copy_from_slice(weights);
@@ -69,19 +71,22 @@ impl Products<f32> {
 impl Products<f64> {
     /// Adds the sums of one series.
     pub(super) fn add(&mut self, other: &Products<f32>) {
+        self.rows += other.rows;
         for (sum, &other) in self.sums.iter_mut().zip(&other.sums) {
             *sum += f64::from(other);
         }
     }
 
     /// Coefficients that minimise the weighted squared error plus `ridge` (a share of the mean diagonal) times their
-    /// squares: `inputs` rows of `outputs`. `None` when there is nothing to solve.
+    /// squares, and more where rows are few: `inputs` rows of `outputs`. `None` when there is nothing to solve.
     pub(super) fn solve(&self, ridge: f64) -> Option<Coefficients> {
         let (n, outputs) = (self.inputs, self.outputs);
         let mean = (0..n).map(|i| self.sums[self.row(i)]).sum::<f64>() / n.max(1) as f64;
         if !(mean.is_finite() && mean > 0.0) {
             return None;
         }
+        let few = n as f64 / self.rows.max(1) as f64;
+        let ridge = ridge + RIDGE_FEW * few * few;
         let mut lower = vec![0.0; n * n];
         let mut right = Vec::with_capacity(n * outputs);
         for i in 0..n {
@@ -190,5 +195,37 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     sums.iter().sum::<f64>() + tail
 }
 
+/// Ridge that is added when there are as many rows as inputs; falls with the square of their number.
+const RIDGE_FEW: f64 = 0.03;
 /// Rows that are summed at once.
 const LANES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn least_squares_finds_the_map_that_made_the_rows_and_weights_of_zero_hide_rows() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let (mut rows, mut weights) = (Vec::new(), Vec::new());
+        for i in 0..101 {
+            let (a, b) = (random.f32() - 0.5, random.f32() - 0.5);
+            let noise = if i % 10 == 3 { 100.0 } else { 0.0 };
+            rows.extend([a, b, 1.0, 2.0 * a - 3.0 * b + 0.5 + noise, a + b]);
+            weights.push(if noise > 0.0 { 0.0 } else { 1.0 + random.f32() });
+        }
+        let mut own = Products::<f32>::zeros(3, 2);
+        own.add_rows(&rows, &weights);
+        let mut total = Products::<f64>::zeros(3, 2);
+        total.add(&own);
+        total.rows = 1_000_000;
+        let mut said = [0.0; 2];
+        total.solve(1e-9).unwrap().apply(&[1.0, 10.0, 1.0], &mut said);
+        assert!((said[0] + 27.5).abs() < 1e-3 && (said[1] - 11.0).abs() < 1e-3, "{said:?}");
+    }
+
+    #[test]
+    fn nothing_to_solve_is_no_answer() {
+        assert!(Products::<f64>::zeros(4, 2).solve(0.1).is_none());
+    }
+}

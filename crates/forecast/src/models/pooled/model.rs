@@ -14,6 +14,8 @@ use crate::paths::Values;
 pub struct Pooled {
     views: Vec<Own>,
     scale: Scale,
+    /// Lowest and highest value seen, on the modelled scale.
+    seen: (f32, f32),
     non_negative: bool,
     bands: Bands,
     /// What errors are multiplied by.
@@ -48,7 +50,10 @@ impl Pool {
         if present == 0 {
             return Err(FitError::TooLittleHistory { present, needed: 1 });
         }
-        let scale = Scale::of(history.values, history.non_negative);
+        let Some(first) = self.views.first() else {
+            return Err(FitError::TooLittleHistory { present, needed: 1 });
+        };
+        let scale = Scale::of(history.values, history.non_negative, first.lens);
         let mut views = Vec::with_capacity(self.views.len());
         for view in &self.views {
             pace.checkpoint()?;
@@ -58,7 +63,8 @@ impl Pool {
         let recent = history.values[history.values.len().saturating_sub(kept)..].to_vec();
         let bands = Bands::new(self.horizon);
         let (widening, non_negative) = (self.widening, history.non_negative);
-        let mut pooled = Pooled { views, scale, non_negative, bands, widening, recent, kept };
+        let seen = range(history.values.iter().map(|&value| scale.enter(value)));
+        let mut pooled = Pooled { views, scale, seen, non_negative, bands, widening, recent, kept };
         pooled.learn_bands(history.values, pace)?;
         Ok(pooled)
     }
@@ -128,13 +134,33 @@ impl Pooled {
             mean.spread += share * path.spread;
             mean.middle.iter_mut().zip(&path.middle).for_each(|(mean, &said)| *mean += share * said);
         }
+        let (low, high) = self.limits();
+        mean.middle.iter_mut().for_each(|said| *said = said.clamp(low, high));
         mean
     }
 
-    /// What to add for the `tau` quantile `ahead` steps ahead, in spreads. The median error of the past is left out: it is
-    /// mostly chance, and adding it to the forecast made the forecast worse.
-    fn offset(&self, ahead: usize, tau: f64) -> f64 {
-        self.widening * (self.bands.offset(ahead, tau) - self.bands.offset(ahead, 0.5))
+    /// What a forecast may say, on the modelled scale: what was seen, and a quarter of its range more on both sides. Keeps a
+    /// logarithmic scale, or a forecast fed back, from running away.
+    fn limits(&self) -> (f64, f64) {
+        let (low, high) = (f64::from(self.seen.0), f64::from(self.seen.1));
+        let margin = MARGIN * (high - low);
+        (low - margin, high + margin)
+    }
+
+    /// The `tau` quantile `h` steps (from 0) along a path. Widened in the unit of the values: on a logarithmic scale a wide
+    /// interval would explode.
+    fn quantile(&self, path: &Path, h: usize, tau: f64) -> f64 {
+        let (low, high) = self.limits();
+        let at = |offset: f64| {
+            let said = path.middle[h] + path.spread * offset;
+            self.scale.leave(if said.is_finite() { said.clamp(low, high) } else { path.middle[h] })
+        };
+        // The median error of the past counts where blocks are longer than a step, as the difference between their mean and
+        // a typical value; else it is mostly chance and left out.
+        let median = self.bands.offset(h + 1, 0.5);
+        let kept = if self.views.iter().any(|own| own.lens.block_steps > 1) { median } else { 0.0 };
+        let middle = at(kept);
+        middle + self.widening * (at(kept + self.bands.offset(h + 1, tau) - median) - middle)
     }
 
     /// Keeps the errors that the model makes on its past, in spreads.
@@ -166,19 +192,22 @@ impl Pooled {
 
     /// Errors of forecasts made from `first` on, as multiples of the side of the `level` interval that they lie at.
     pub(super) fn errors_over_bands(&self, values: &[f32], first: usize, level: f64, ratios: &mut Vec<f32>) {
+        let aheads = self.bands.aheads();
         let step = (values.len().saturating_sub(first) / HELD_ORIGINS).max(1);
         for origin in (first..values.len()).step_by(step) {
-            for (&ahead, error) in self.bands.aheads().iter().zip(self.errors_at(values, origin)) {
+            let known = &values[origin.saturating_sub(self.kept)..origin];
+            let path = self.path(known, aheads.last().copied().unwrap_or(1));
+            for &ahead in aheads {
+                let Some(actual) = values.get(origin + ahead - 1).filter(|actual| actual.is_finite()) else {
+                    continue;
+                };
+                let middle = self.quantile(&path, ahead - 1, 0.5);
+                let error = f64::from(*actual) - middle;
                 let tau = if error > 0.0 { 0.5 + level / 2.0 } else { 0.5 - level / 2.0 };
-                let side = self.offset(ahead, tau) as f32;
-                if error.is_finite() {
-                    // A side of zero, or on the other side of zero, is no interval: any error lies outside it.
-                    ratios.push(if error * side > 0.0 {
-                        error / side
-                    } else {
-                        if error == 0.0 { 0.0 } else { f32::INFINITY }
-                    });
-                }
+                let side = self.quantile(&path, ahead - 1, tau) - middle;
+                // Without a side there is no interval: any error lies outside it.
+                let outside = if error == 0.0 { 0.0 } else { f32::INFINITY };
+                ratios.push(if error * side > 0.0 { (error / side) as f32 } else { outside });
             }
         }
     }
@@ -193,7 +222,11 @@ impl Model for Pooled {
         if self.recent.len() >= 2 * self.kept {
             self.recent.drain(..self.recent.len() - self.kept);
         }
-        self.recent.push(if value.is_finite() { value } else { f32::NAN });
+        let value = if value.is_finite() { value } else { f32::NAN };
+        self.recent.push(value);
+        // The smaller and the larger of a number and NaN is the number.
+        let entered = self.scale.enter(value);
+        self.seen = (self.seen.0.min(entered), self.seen.1.max(entered));
     }
 
     fn forecast(&self, steps: usize, quantiles: &[f64], _covariates: &Covariates) -> Values {
@@ -201,11 +234,9 @@ impl Model for Pooled {
         let path = self.path(recent, steps);
         let mut values = Values::zeros(steps, quantiles.len());
         let floor = if self.non_negative { 0.0 } else { f64::from(f32::MIN) };
-        for (h, middle) in path.middle.iter().enumerate() {
+        for h in 0..values.len() {
             for (value, &tau) in values.row_mut(h).iter_mut().zip(quantiles) {
-                let said = middle + path.spread * self.offset(h + 1, tau);
-                let said = if said.is_finite() { said } else { *middle };
-                *value = self.scale.leave(said).clamp(floor, f64::from(f32::MAX));
+                *value = self.quantile(&path, h, tau).clamp(floor, f64::from(f32::MAX));
             }
         }
         values
@@ -224,6 +255,16 @@ impl Model for Pooled {
 const HELD_ORIGINS: usize = 12;
 /// Bytes of errors that bands keep for one distance, at most.
 const BAND_BYTES: usize = 4096;
+/// Lowest and highest of the values that are present; both zero without any.
+fn range(values: impl Iterator<Item = f32>) -> (f32, f32) {
+    let (low, high) = values
+        .filter(|value| value.is_finite())
+        .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+    if low <= high { (low, high) } else { (0.0, 0.0) }
+}
+
+/// How far beyond what was seen a forecast may go, as a share of its range.
+const MARGIN: f64 = 0.25;
 /// Every how many windows of a series are looked at to choose its model.
 const CHOICE_STRIDE: usize = 7;
 /// About how many past forecasts the bands are learned from.

@@ -356,7 +356,6 @@ fn print_tables(issued: &[Issued], args: &ForecastArgs, clock: Clock) -> Result<
     Ok(out.flush()?)
 }
 
-pub(super) fn zone(text: &str) -> Result<Zone, String> {
 /// What was learned of events and covariates.
 fn effects(one: &Issued) -> String {
     let mut table = output::table(&["effect", "factor", "from", "to", "seen"]);
@@ -380,7 +379,7 @@ fn effects(one: &Issued) -> String {
 /// Longer names of events are cut.
 const EFFECT_CHARS: usize = 60;
 
-fn zone(text: &str) -> Result<Zone, String> {
+pub(super) fn zone(text: &str) -> Result<Zone, String> {
     if text == "none" {
         return Ok(Zone(None));
     }

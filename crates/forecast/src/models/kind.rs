@@ -10,7 +10,7 @@ use super::lstm::{self, Lstm};
 use super::online::{Combined, Online};
 use super::pooled::{Pool, PoolSettings, Pooled};
 use super::sparse::Sparse;
-use super::{Arima, Dsp, FitError, History, Model, Naive, Pace, Smoothing};
+use super::{Additive, Arima, Dsp, FitError, History, Model, Naive, Pace, Smoothing};
 use crate::covariates::Covariates;
 use crate::paths::Values;
 
@@ -34,6 +34,8 @@ pub enum Kind {
     Smoothing,
     /// ARIMA with automatic orders.
     Arima,
+    /// Bending trend, waves, events and covariates, added up.
+    Additive,
     /// Crane's estimator of seasonal signals.
     Dsp,
     /// Autoregression with a long memory, shared by related series.
@@ -54,6 +56,7 @@ pub enum Fitted {
     Naive(Naive),
     Smoothing(Box<Smoothing>),
     Arima(Box<Arima>),
+    Additive(Box<Additive>),
     Dsp(Box<Dsp>),
     Pooled(Box<Pooled>),
     Lstm(Box<Lstm>),
@@ -72,6 +75,7 @@ impl Kind {
         Kind::Week,
         Kind::Smoothing,
         Kind::Arima,
+        Kind::Additive,
         Kind::Dsp,
         Kind::Pooled,
         Kind::Lstm,
@@ -93,6 +97,7 @@ impl Kind {
             Kind::Week => "week",
             Kind::Smoothing => "smoothing",
             Kind::Arima => "arima",
+            Kind::Additive => "additive",
             Kind::Dsp => "dsp",
             Kind::Sparse => "sparse",
             Kind::Pooled => "pooled",
@@ -116,6 +121,7 @@ impl Kind {
             Kind::Week => "the same time last week",
             Kind::Smoothing => "exponential smoothing with several seasons and a damped trend",
             Kind::Arima => "autoregression and moving averages with automatic orders, seasonal or with waves",
+            Kind::Additive => "a bending trend, waves of the seasons, events and covariates, added up (as Prophet)",
             Kind::Dsp => "Crane's estimator: the spectrum of the last days or weeks, with a margin",
             Kind::Sparse => "intermittent demand: idle times and timers, and the size when it comes",
             Kind::Pooled => "autoregression with a memory of weeks, shared by related series",
@@ -134,7 +140,7 @@ impl Kind {
         match self {
             Kind::Auto | Kind::Online => 0.0,
             Kind::Last | Kind::Drift | Kind::Day | Kind::Week => 0.05,
-            Kind::Lstm | Kind::Arima => 0.1,
+            Kind::Lstm | Kind::Arima | Kind::Additive => 0.1,
             Kind::Dsp | Kind::Sparse => 0.05,
             Kind::Smoothing | Kind::Pooled | Kind::Boosted => 0.15,
         }
@@ -167,6 +173,7 @@ impl Kind {
             Kind::Week => Fitted::Naive(Naive::week(history, pace)?),
             Kind::Smoothing => Fitted::Smoothing(Box::new(Smoothing::fit(history, pace)?)),
             Kind::Arima => Fitted::Arima(Box::new(Arima::fit(history, pace)?)),
+            Kind::Additive => Fitted::Additive(Box::new(Additive::fit(history, pace)?)),
             Kind::Dsp => Fitted::Dsp(Box::new(Dsp::fit(history, pace)?)),
             Kind::Sparse => Fitted::Sparse(Box::new(Sparse::fit(history)?)),
             Kind::Pooled => {
@@ -188,6 +195,7 @@ impl Fitted {
             Fitted::Naive(model) => model,
             Fitted::Smoothing(model) => &**model,
             Fitted::Arima(model) => &**model,
+            Fitted::Additive(model) => &**model,
             Fitted::Dsp(model) => &**model,
             Fitted::Sparse(model) => &**model,
             Fitted::Pooled(model) => &**model,
@@ -201,6 +209,7 @@ impl Fitted {
             Fitted::Naive(model) => model,
             Fitted::Smoothing(model) => &mut **model,
             Fitted::Arima(model) => &mut **model,
+            Fitted::Additive(model) => &mut **model,
             Fitted::Dsp(model) => &mut **model,
             Fitted::Sparse(model) => &mut **model,
             Fitted::Pooled(model) => &mut **model,

@@ -10,11 +10,12 @@ mod autocorrelation;
 use std::ops::Range;
 
 use realfft::RealFftPlanner;
+use serde::{Deserialize, Serialize};
 
 use autocorrelation::{Correlation, autocorrelation};
 
 /// A period found in a series.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Season {
     /// Length in steps.
     pub period: usize,
@@ -27,6 +28,12 @@ impl Season {
     pub(crate) fn is_like(&self, other: &Season) -> bool {
         let (a, b) = (self.period, other.period);
         a.abs_diff(b) * 100 <= a.max(b)
+    }
+
+    /// Whether two periods are the same but for the exactness of a first measurement.
+    pub(crate) fn is_near(&self, other: &Season) -> bool {
+        let (a, b) = (self.period, other.period);
+        a.abs_diff(b) * 20 <= a.max(b)
     }
 }
 

@@ -6,13 +6,16 @@
 //! quantile of 0.999 adapts as naturally as the median: a miss raises it at once, the absence of misses lowers it slowly.
 //! So coverage returns to nominal whatever the residuals do, and far quantiles need no thousands of exceedances.
 
+use serde::{Deserialize, Serialize};
+
 use super::curve::{GRID, MEDIAN, Tail, make_monotone};
 use crate::narrow::{larger, pack, smaller, unpack};
 
 /// Standardised residuals of one target and the quantiles read from them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Residuals {
     /// Weights by bin, in whole numbers: all together always fit into 16 bits.
+    #[serde(with = "bins")]
     bins: [u16; BINS],
     total: u32,
     count: u32,
@@ -223,6 +226,23 @@ impl Residuals {
             add(weight, f64::from(EDGES[i] + EDGES[i + 1]) / 2.0 - threshold);
         }
         (threshold, fit_tail(sum, squares, wanted))
+    }
+}
+
+/// Bins are written down as a list: arrays of this length are not known to serde.
+mod bins {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    use super::BINS;
+
+    pub(super) fn serialize<S: Serializer>(bins: &[u16; BINS], to: S) -> Result<S::Ok, S::Error> {
+        bins.as_slice().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u16; BINS], D::Error> {
+        let bins: Vec<u16> = Vec::deserialize(from)?;
+        let found = bins.len();
+        bins.try_into().map_err(|_| de::Error::invalid_length(found, &"as many weights as there are bins"))
     }
 }
 

@@ -1,5 +1,7 @@
 //! One horizon of a forecaster: what was said for it, and what is learned when its moment comes.
 
+use serde::{Deserialize, Serialize};
+
 use crate::calibration::{Issued, Residuals};
 use crate::narrow::{pack, unpack};
 use crate::online::experts::{BASE, EXPERTS, Faded, LAST, STACK, combined, prior, stack_inputs};
@@ -9,7 +11,7 @@ use crate::online::stack::Stack;
 use crate::online::waiting::Waiting;
 
 /// Learns to combine the experts at one horizon, and how wrong the combination is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Bucket {
     pub(crate) horizon: usize,
     /// Forecasts are issued every so many steps: far ones overlap so much that fewer teach the same.
@@ -31,7 +33,7 @@ pub(crate) struct Bucket {
 }
 
 /// What was said about a step before it came.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Pending {
     base: f32,
     spread: f32,
@@ -41,7 +43,7 @@ struct Pending {
 }
 
 /// How alike the standardised errors of two steps are.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Link {
     last: f32,
     product: f32,

@@ -6,11 +6,13 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 
+use crate::online::config::zone_name;
 use crate::timestamp::Timestamp;
 
 /// The grid of steps of one series.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Clock {
     origin_ms: i64,
     step_ms: i64,
@@ -18,6 +20,7 @@ pub(crate) struct Clock {
     origin_steps: i64,
     /// Between these two steps the wall clock is not changed.
     steady: (u64, u64),
+    #[serde(with = "zone_name")]
     zone: Option<TimeZone>,
     /// From which step on the wall clock is how many steps ahead of UTC; oldest first, never empty.
     shifts: Vec<(u64, i64)>,

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 
 /// Settings of one [`Forecaster`](crate::Forecaster).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     /// Length of one step. From [`STEP_MIN`] to [`STEP_MAX`], whole milliseconds. Observations are values of steps.
     pub step: Duration,
     /// Where the people behind the demand live. `Some`: days and weeks are counted on that wall clock, so a change to
     /// summer time does not move the daily peak, and day and week are tried as seasons early. `None` (default): UTC
     /// without any calendar, seasons come from the data alone.
+    #[serde(with = "zone_name")]
     pub time_zone: Option<TimeZone>,
     /// How far ahead forecasts must be learned. Default 288 steps. Longer horizons may be asked for, but beyond this one
     /// the last learned combination and width are used unchanged. Raising it costs memory and a little time. At most
@@ -51,6 +53,25 @@ impl Config {
     pub(crate) fn horizon_steps(&self) -> usize {
         let steps = self.horizon_max.as_millis().div_ceil(self.step.as_millis().max(1));
         usize::try_from(steps).unwrap_or(usize::MAX)
+    }
+}
+
+/// A time zone is written down by its name in the IANA database; one without a name cannot be.
+pub(crate) mod zone_name {
+    use jiff::tz::TimeZone;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+    pub(crate) fn serialize<S: Serializer>(zone: &Option<TimeZone>, to: S) -> Result<S::Ok, S::Error> {
+        let name = zone.as_ref().map(|zone| {
+            zone.iana_name()
+                .ok_or_else(|| ser::Error::custom("the time zone has no name that could be stored"))
+        });
+        name.transpose()?.serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<TimeZone>, D::Error> {
+        let name: Option<String> = Option::deserialize(from)?;
+        name.map(|name| TimeZone::get(&name).map_err(de::Error::custom)).transpose()
     }
 }
 

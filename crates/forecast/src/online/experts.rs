@@ -7,6 +7,8 @@
 mod levels;
 mod path;
 
+use serde::{Deserialize, Serialize};
+
 use crate::online::clock::Clock;
 use crate::online::memory::Memory;
 use crate::online::profile::Profile;
@@ -77,7 +79,7 @@ pub(crate) struct Seat {
 }
 
 /// State of all experts of one series.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Experts {
     /// The shorter of the long seasons (usually the day) and the longer (usually the week).
     day: Option<Profile>,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::online::clock::{DAY, WEEK};
 use crate::online::config::{Config, ConfigError};
 use crate::online::memory::even_factor;
@@ -15,8 +17,8 @@ use crate::trust::{Trust, UntrustedReason};
 ///
 /// Plain data: `Clone` it to try something, keep as many as there are series. It reads no clock and draws no random
 /// numbers, so the same observations always give the same answers, and what comes later never changes what was said
-/// earlier.
-#[derive(Clone, Debug)]
+/// earlier. It can be stored and restored whole with serde; what is restored is trusted to be what was stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Forecaster {
     config: Config,
     horizon: usize,
@@ -131,12 +133,11 @@ impl Forecaster {
         let held = model.memory.next() - model.memory.oldest();
         self.steps_until_search = (held / 3).clamp(SEARCH_FIRST, SEARCH_LAST);
         let mut found = self.seasons_in(model);
-        let lost: Vec<Season> = self
-            .seasons
-            .iter()
-            .filter(|known| !found.iter().any(|season| season.is_like(known)))
-            .copied()
-            .collect();
+        let young = |known: &Season| model.memory.next() < PERIODS_YOUNG * known.period as u64;
+        let kept = |known: &Season| {
+            found.iter().any(|season| season.is_like(known) || (young(known) && season.is_near(known)))
+        };
+        let lost: Vec<Season> = self.seasons.iter().filter(|known| !kept(known)).copied().collect();
         self.doubts = if lost.is_empty() { 0 } else { self.doubts + 1 };
         if self.doubts == 1 {
             // What was found instead of a lost season is not a new one.
@@ -356,6 +357,8 @@ const VALUE_MAX: f64 = 1e30;
 const JUMP_MAX: u64 = 16_384;
 /// Steps before the first search for seasons, and least between searches.
 const SEARCH_FIRST: u64 = 24;
+/// Until so many of its periods have passed, a period is measured better every time.
+const PERIODS_YOUNG: u64 = 8;
 /// Most steps between searches.
 const SEARCH_LAST: u64 = 2048;
 /// Most samples that one search looks at.

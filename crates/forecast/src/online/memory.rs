@@ -6,12 +6,14 @@
 
 mod ring;
 
+use serde::{Deserialize, Serialize};
+
 use ring::Ring;
 
 use crate::narrow::larger;
 
 /// Values by step number.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Memory {
     fine: Ring,
     /// One bit per slot of `fine`: the value is made up.
@@ -21,7 +23,7 @@ pub(crate) struct Memory {
     coarse: Option<Coarse>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Coarse {
     factor: u64,
     /// Number of the first whole mean.

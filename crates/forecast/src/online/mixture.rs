@@ -7,10 +7,13 @@
 //!
 //! Single precision: weights matter to three digits, and four fit in a register.
 
+use serde::{Deserialize, Serialize};
+
 use crate::narrow::{larger, smaller};
 
 /// Weights of `N` experts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(bound(serialize = "[f32; N]: Serialize", deserialize = "[f32; N]: Deserialize<'de>"))]
 pub(crate) struct Mixture<const N: usize> {
     pub(crate) weights: [f32; N],
     /// Discounted sums of second-order corrected regrets (positive: worse than the mixture).

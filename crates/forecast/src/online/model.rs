@@ -8,6 +8,7 @@ mod record;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 
 use crate::online::bucket::{Bucket, Lesson};
 use crate::online::clock::{Clock, DAY, WEEK};
@@ -22,7 +23,7 @@ use answer::Crest;
 pub(crate) use record::Record;
 
 /// Everything known about a series.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Model {
     pub(crate) clock: Clock,
     pub(crate) memory: Memory,
@@ -213,10 +214,12 @@ impl Model {
             let says = self.experts.say(&seat, faded, &self.memory, &self.clock);
             let spread = self.spread.at(seat.slot, range);
             self.buckets[k].issue(now + ahead as u64, &says, spread);
-            if k < NEAREST && ahead == k + 1 {
+            if ahead == k + 1
+                && let Some(nearest) = crests[..NEAREST].get_mut(k)
+            {
                 crest.height = crest.height.max(self.median_of(k, &says));
                 crest.spread = crest.spread.max(self.widest(seat.slot));
-                crests[k] = crest;
+                *nearest = crest;
             }
         }
         let lengths = &WINDOWS[..WINDOWS.iter().take_while(|&&length| length <= reach(now)).count()];

@@ -1,9 +1,11 @@
 //! The typical course of one season, learned slot by slot.
 
+use serde::{Deserialize, Serialize};
+
 use crate::online::clock::Clock;
 
 /// Mean value of each slot of a season. A slot is one step, or several where a season has more than [`SLOTS_MAX`] steps.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Profile {
     pub(crate) period: usize,
     /// Steps per slot.

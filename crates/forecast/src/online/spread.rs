@@ -2,6 +2,8 @@
 //!
 //! Without this, intervals cover well on average and badly at the peaks, which is where it hurts.
 
+use serde::{Deserialize, Serialize};
+
 /// Which horizons an error belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Range {
@@ -12,7 +14,7 @@ pub(crate) enum Range {
 }
 
 /// Mean absolute errors by place in season.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Spread {
     near: Table,
     far: Table,
@@ -25,7 +27,7 @@ pub(crate) struct Spread {
     unrest: f64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Table {
     slots: [f32; SLOTS],
     counts: [u8; SLOTS],

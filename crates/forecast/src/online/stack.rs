@@ -4,6 +4,8 @@
 //! weighted sum of experts that adds up to one, and a change of level cannot upset it. Errors are clipped (Huber), the
 //! covariance is kept symmetric, and it is reset when it has grown or broken beyond use.
 
+use serde::{Deserialize, Serialize};
+
 use crate::narrow::{larger, smaller};
 use crate::online::mixture::dot;
 
@@ -11,7 +13,7 @@ use crate::online::mixture::dot;
 pub(crate) const INPUTS: usize = 8;
 
 /// One regression. Single precision: the covariance is bounded on both sides, so nothing small is lost beside it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Stack {
     pub(crate) weights: [f32; INPUTS],
     covariance: [[f32; INPUTS]; INPUTS],

@@ -1,7 +1,9 @@
 //! Forecasts that wait for their outcome, in the order in which they will be scored.
 
+use serde::{Deserialize, Serialize};
+
 /// A ring of items, each due at a step; later ones are due later.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Waiting<T> {
     slots: Vec<(u32, T)>,
     front: u16,

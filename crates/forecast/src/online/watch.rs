@@ -1,7 +1,9 @@
 //! Watches a series for two things that ordinary learning handles badly: a lasting change of level, and an outage.
 
+use serde::{Deserialize, Serialize};
+
 /// Two-sided CUSUM (Page 1954) on standardised errors of the seasonal forecast.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct ShiftWatch {
     up: f64,
     down: f64,
@@ -27,7 +29,7 @@ impl ShiftWatch {
 }
 
 /// Recognises a busy series that has fallen silent.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct OutageWatch {
     silent: u64,
     accepted: bool,

@@ -5,6 +5,8 @@
 //! what the true maximum exceeded it by is calibrated like any other residual. A window is scored when it has ended and
 //! not before.
 
+use serde::{Deserialize, Serialize};
+
 use crate::calibration::{Issued, Residuals};
 use crate::online::memory::Memory;
 use crate::online::waiting::Waiting;
@@ -13,14 +15,14 @@ use crate::online::waiting::Waiting;
 pub(crate) const WINDOWS: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 135, 300];
 
 /// One tracked window length.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Window {
     pub(crate) length: usize,
     pub(crate) residuals: Residuals,
     pending: Waiting<Pending>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Pending {
     /// Missing steps before the window began, in low bits.
     missing: u32,
@@ -72,8 +74,7 @@ pub(crate) fn stride(length: usize) -> u64 {
     match length {
         0..=2 => 1,
         3..=12 => 8,
-        13..=64 => 16,
-        65.. => 32,
+        13.. => 32,
     }
 }
 
@@ -81,7 +82,6 @@ pub(crate) fn stride(length: usize) -> u64 {
 pub(crate) fn reach(now: u64) -> usize {
     match () {
         () if now.is_multiple_of(32) => 300,
-        () if now.is_multiple_of(16) => 64,
         () if now.is_multiple_of(8) => 8,
         () => 2,
     }

@@ -248,7 +248,27 @@ fn trust_is_earned_by_a_regular_series_and_lost_by_one_that_changes_its_nature()
 #[test]
 fn memory_of_a_series_is_bounded() {
     let forecaster = feed(&service(100, 288, 15), STEP);
-    assert!(forecaster.bytes() < 200_000, "{}", forecaster.bytes());
+    assert_eq!(forecaster.seasons().len(), 2);
+    assert!(forecaster.bytes() <= 32_768, "{}", forecaster.bytes());
+}
+
+#[test]
+fn a_stored_forecaster_goes_on_as_if_nothing_had_happened() {
+    let time_zone = jiff::tz::TimeZone::get("Europe/Berlin").ok();
+    let mut original = Forecaster::new(Config { time_zone, ..Config::new(STEP) }).unwrap();
+    let values = service(10, 288, 16);
+    let at = |i: usize| Timestamp::EPOCH + STEP * u32::try_from(i).unwrap();
+    for (i, &value) in values[..9 * 288].iter().enumerate() {
+        original.observe(at(i), Some(value)).unwrap();
+    }
+    let stored = postcard::to_stdvec(&original).unwrap();
+    let mut restored: Forecaster = postcard::from_bytes(&stored).unwrap();
+    for (i, &value) in values.iter().enumerate().skip(9 * 288) {
+        original.observe(at(i), Some(value)).unwrap();
+        restored.observe(at(i), Some(value)).unwrap();
+    }
+    assert_eq!(original.forecast(288, &QUANTILES), restored.forecast(288, &QUANTILES));
+    assert_eq!(original.window_max(30), restored.window_max(30));
 }
 
 fn value() -> impl Strategy<Value = Option<f64>> {

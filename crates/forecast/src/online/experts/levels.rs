@@ -1,7 +1,9 @@
 //! Where the series stands: fading means of it, of what it is compared with, and how a comparison dies out ahead.
 
+use serde::{Deserialize, Serialize};
+
 /// Fading means of several paces, and their ratios to references taken at the same steps.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Levels {
     pub(crate) last: f64,
     /// The last value less what the profile says of its step.
@@ -24,7 +26,7 @@ pub(crate) struct Levels {
 }
 
 /// How the series compares with each reference lately; one where nothing can be said.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ratios {
     pub(crate) brisk: f64,
     pub(crate) middle: f64,
@@ -116,7 +118,7 @@ impl Default for Ratios {
 }
 
 /// Fading means of the series (`own`) and of a reference taken at the same steps.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Pair {
     pub(crate) own: f64,
     pub(crate) reference: f64,
@@ -139,7 +141,7 @@ impl Pair {
 }
 
 /// How fast corrections die out with the horizon.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Fade {
     /// What one more step leaves of each.
     quick: f32,
@@ -148,7 +150,7 @@ pub(crate) struct Fade {
 }
 
 /// What is left of corrections at one horizon.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Faded {
     pub(crate) quick: f32,
     pub(crate) gentle: f32,

@@ -167,11 +167,11 @@ impl<'a> Path<'a> {
         };
         let Some(from) = source(day) else { return false };
         if !self.memory.copy_to(from, &mut self.raw[..n]) {
-            return false;
+            for (value, step) in self.raw[..n].iter_mut().zip(from..) {
+                *value = self.memory.value(step) as f32;
+            }
         }
-        if !smoothed(self.memory, from, experts.smooth_half, &mut self.day[..n]) {
-            return false;
-        }
+        smoothed(self.memory, from, experts.smooth_half, &mut self.day[..n]);
         if let Some(week) = &experts.week {
             let mut weekly = [0.0; CHUNK];
             if !week.course(offset, &mut weekly[..n], &mut seasons[..n]) {
@@ -183,9 +183,7 @@ impl<'a> Path<'a> {
             }
             if experts.week_known {
                 let Some(from) = source(week) else { return false };
-                if !smoothed(self.memory, from, experts.smooth_half, &mut self.week[..n]) {
-                    return false;
-                }
+                smoothed(self.memory, from, experts.smooth_half, &mut self.week[..n]);
             }
         }
         match &experts.short {
@@ -195,27 +193,29 @@ impl<'a> Path<'a> {
     }
 }
 
-/// Means around consecutive steps; false when some of them would be cut short.
+/// Means around consecutive steps.
 #[inline]
-fn smoothed(memory: &Memory, from: u64, half: u64, means: &mut [f32]) -> bool {
-    let (n, half) = (means.len(), half as usize);
+fn smoothed(memory: &Memory, from: u64, half: u64, means: &mut [f32]) {
+    let (n, width) = (means.len(), half as usize);
     let mut values = [0.0; CHUNK + 2 * HALF_MAX];
-    if half > HALF_MAX || from < half as u64 {
-        return false;
-    }
-    let values = &mut values[..n + 2 * half];
-    if !memory.copy_to(from - half as u64, values) {
-        return false;
+    let whole = width <= HALF_MAX
+        && from >= half
+        && memory.copy_to(from - half, &mut values[..n + 2 * width.min(HALF_MAX)]);
+    if !whole {
+        // Cut short by the last step, or held as coarse means.
+        for (mean, step) in means.iter_mut().zip(from..) {
+            *mean = memory.around(step, half) as f32;
+        }
+        return;
     }
     means.fill(0.0);
-    for values in values.windows(n) {
+    for values in values[..n + 2 * width].windows(n) {
         for (mean, value) in means.iter_mut().zip(values) {
             *mean += value;
         }
     }
-    let scale = 1.0 / (2 * half + 1) as f32;
+    let scale = 1.0 / (2 * width + 1) as f32;
     means.iter_mut().for_each(|mean| *mean *= scale);
-    true
 }
 
 impl Experts {

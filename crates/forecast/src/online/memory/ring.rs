@@ -1,9 +1,11 @@
 //! Slots of 16 bits with a common unit, which follows the size of the values.
 
+use serde::{Deserialize, Serialize};
+
 use crate::narrow::{LARGEST, pack, unpack};
 
 /// Numbers in units of a power of two. Slots are filled in order, then overwritten from the first on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Ring {
     halves: Vec<u16>,
     slots: usize,

@@ -1,9 +1,11 @@
 //! The track record that trust is judged by.
 
+use serde::{Deserialize, Serialize};
+
 use crate::online::bucket::Lesson;
 
 /// Fading means over recent lessons of near horizons.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Record {
     lessons: u64,
     coverage: f64,

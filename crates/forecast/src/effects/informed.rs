@@ -52,16 +52,25 @@ pub struct InformedForecast {
 }
 
 impl Informed {
-    /// For a series whose first step begins at `origin`, with these covariates.
+    /// For a series whose first step begins at `origin`, with these covariates. The horizon is learned to half a day (at most
+    /// 1024 steps) even when a shorter one is configured.
     ///
     /// # Errors
     /// [`ConfigError`] names the setting that cannot work.
-    pub fn new(config: Config, origin: Timestamp, covariates: &[String]) -> Result<Informed, ConfigError> {
+    pub fn new(
+        mut config: Config,
+        origin: Timestamp,
+        covariates: &[String],
+    ) -> Result<Informed, ConfigError> {
         let grid = Grid { origin, step: config.step, zone: config.time_zone.clone() };
         let non_negative = config.non_negative;
         let day = grid.steps_in(Duration::from_secs(24 * 3600)).unwrap_or(0);
-        let forecaster = Forecaster::new(config)?;
         let every = (day / 4).clamp(1, BASE_STEPS_MAX);
+        config.validate()?;
+        // Effects are learned from forecasts so far ahead, whatever is asked for.
+        let needed = config.step.saturating_mul(2 * every as u32);
+        config.horizon_max = config.horizon_max.max(needed);
+        let forecaster = Forecaster::new(config)?;
         let names = covariates[..covariates.len().min(COVARIATES_MAX)].to_vec();
         Ok(Informed {
             plain: forecaster.clone(),
@@ -308,6 +317,6 @@ const WHOLE_ODDS: [f64; 2] = [1.0, 2.0];
 const MEDIAN: usize = 3;
 /// The judged quantiles of the standard normal distribution.
 const SCORES: [f64; JUDGED.len()] = [-1.644_853_6, 0.0, 1.644_853_6];
-const BASE_STEPS_MAX: usize = 2048;
+const BASE_STEPS_MAX: usize = 512;
 /// Magnitudes beyond this are not demand.
 const VALUE_MAX: f64 = 1e30;

@@ -26,36 +26,16 @@ pub(super) fn train(
     let mut random = fastrand::Rng::with_seed(config.seed);
     let positions = real.iter().chain(invented).map(|view| view.layout().positions()).max().unwrap_or(0);
     let mut batcher = Batcher { real, invented, horizon, positions, steps: TARGETS };
-    let checks = batcher.checks(&mut random, pace)?;
-    let mut weights: Vec<f32> = shape.untrained(&mut random);
-    let mut passes = Passes::default();
+    let batches = batcher.checks(&mut random, pace)?;
+    let mut checks = Checks { shape, batches, passes: Passes::default() };
+    let untrained: Vec<f32> = shape.untrained(&mut random);
     let mut batch = Batch::default();
-    let mut score = |weights: &[f32], pace: &mut Pace<'_>| -> Result<f64, FitError> {
-        let mut sum = 0.0;
-        for check in &checks {
-            pace.checkpoint()?;
-            sum += passes.loss(shape, weights, check, &QUANTILES);
-        }
-        Ok(sum / checks.len().max(1) as f64)
-    };
     batcher.fill(&mut batch, LINE_WINDOWS, &mut random);
     pace.checkpoint()?;
-    let line = Line::fit(FEATURES, &batch);
     let reach = reach(&batch);
-    let mut untrained = f64::INFINITY;
-    let (mut best, mut best_step) = (weights.clone(), 0);
-    for share in [1.0, 0.7, 0.4, 0.0] {
-        line.write(share, &QUANTILES, shape, &mut weights);
-        let score = score(&weights, pace)?;
-        if score < untrained {
-            untrained = score;
-            best.copy_from_slice(&weights);
-        }
-    }
-    weights.copy_from_slice(&best);
-    let start = best.clone();
-    let mut best_score = untrained;
-    let mut averaged = weights.clone();
+    let (start, untrained_loss) = checks.straight(&Line::fit(FEATURES, &batch), untrained, pace)?;
+    let (mut weights, mut best, mut averaged) = (start.clone(), start.clone(), start.clone());
+    let (mut loss, mut best_step) = (untrained_loss, 0);
     let mut gradient = vec![0.0; shape.weights()];
     let mut adam = Adam::new(shape.weights());
     let mut passes = Passes::default();
@@ -68,25 +48,17 @@ pub(super) fn train(
         let share = (1.0 / (1.0 + step as f32 * 0.2)).max(AVERAGE_SHARE);
         averaged.iter_mut().zip(&weights).for_each(|(mean, &weight)| *mean += share * (weight - *mean));
         if step % CHECK_EVERY == 0 || step == config.steps {
-            let score = score(&averaged, pace)?;
-            if score < best_score {
+            let score = checks.score(&averaged, pace)?;
+            if score < loss {
                 best.copy_from_slice(&averaged);
-                (best_score, best_step) = (score, step);
+                (loss, best_step) = (score, step);
             } else if step - best_step >= PATIENCE {
                 break;
             }
         }
     }
-    shift_intercepts(shape, &mut best, &checks, &mut passes);
-    Ok(Weights {
-        shape,
-        values: best,
-        horizon,
-        reach,
-        steps: best_step,
-        untrained_loss: untrained,
-        loss: best_score,
-    })
+    checks.shift_intercepts(&mut best);
+    Ok(Weights { shape, values: best, horizon, reach, steps: best_step, untrained_loss, loss })
 }
 
 /// Rises over the first steps, then falls in a straight line.
@@ -96,23 +68,62 @@ fn rate(config: &Config, step: usize) -> f32 {
     config.rate * warm * (0.05 + 0.95 * left)
 }
 
-/// Moves each quantile towards the share of values below it that it should have on the tails: what was learned by heart
-/// is too sure of itself. The tails are short, so only half of the way.
-fn shift_intercepts(shape: Shape, weights: &mut [f32], checks: &[Batch<f32>], passes: &mut Passes<f32>) {
-    let mut left: Vec<Vec<f32>> = vec![Vec::new(); QUANTILES.len()];
-    for check in checks {
-        let said = passes.forward(shape, weights, check);
-        let targets = check.targets.iter().zip(&check.weights);
-        for (said, (&target, _)) in
-            said.chunks_exact(QUANTILES.len()).zip(targets).filter(|(_, (_, weight))| **weight > 0.0)
-        {
-            left.iter_mut().zip(said).for_each(|(left, &said)| left.push(target - said));
+/// Windows of the tails, which training does not see.
+struct Checks {
+    shape: Shape,
+    batches: Vec<Batch<f32>>,
+    passes: Passes<f32>,
+}
+
+impl Checks {
+    /// The mean loss.
+    fn score(&mut self, weights: &[f32], pace: &mut Pace<'_>) -> Result<f64, FitError> {
+        let mut sum = 0.0;
+        for batch in &self.batches {
+            pace.checkpoint()?;
+            sum += self.passes.loss(self.shape, weights, batch, &QUANTILES);
         }
+        Ok(sum / self.batches.len().max(1) as f64)
     }
-    for ((slot, &tau), left) in weights[shape.intercepts()].iter_mut().zip(&QUANTILES).zip(&mut left) {
-        left.sort_by(f32::total_cmp);
-        let rank = (tau * left.len() as f64) as usize;
-        *slot += SHIFT_SHARE * left.get(rank.min(left.len().saturating_sub(1))).copied().unwrap_or(0.0);
+
+    /// The weights that say as much of the straight line as does best here, and their loss.
+    fn straight(
+        &mut self,
+        line: &Line,
+        mut weights: Vec<f32>,
+        pace: &mut Pace<'_>,
+    ) -> Result<(Vec<f32>, f64), FitError> {
+        let (mut best, mut least) = (weights.clone(), f64::INFINITY);
+        for share in [1.0, 0.7, 0.4, 0.0] {
+            line.write(share, &QUANTILES, self.shape, &mut weights);
+            let score = self.score(&weights, pace)?;
+            if score < least {
+                least = score;
+                best.copy_from_slice(&weights);
+            }
+        }
+        Ok((best, least))
+    }
+
+    /// Moves each quantile towards the share of values below it that it should have: what was learned by heart is too
+    /// sure of itself. The tails are short, so only half of the way.
+    fn shift_intercepts(&mut self, weights: &mut [f32]) {
+        let mut left: Vec<Vec<f32>> = vec![Vec::new(); QUANTILES.len()];
+        for batch in &self.batches {
+            let said = self.passes.forward(self.shape, weights, batch);
+            let targets = batch.targets.iter().zip(&batch.weights);
+            for (said, (&target, _)) in
+                said.chunks_exact(QUANTILES.len()).zip(targets).filter(|(_, (_, weight))| **weight > 0.0)
+            {
+                left.iter_mut().zip(said).for_each(|(left, &said)| left.push(target - said));
+            }
+        }
+        for ((slot, &tau), left) in weights[self.shape.intercepts()].iter_mut().zip(&QUANTILES).zip(&mut left)
+        {
+            left.sort_by(f32::total_cmp);
+            let rank = (tau * left.len() as f64) as usize;
+            *slot += SHIFT_SHARE * left.get(rank.min(left.len().saturating_sub(1))).copied().unwrap_or(0.0);
+        }
     }
 }
 

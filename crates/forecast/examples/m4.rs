@@ -94,30 +94,21 @@ fn run(folder: &str, back: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Prints where the scores would stand among the published methods, by each and by their mean relative to the naive.
+/// Prints where the scores would stand among the published methods by each.
 fn place(path: &str, smape: f64, mase: f64) -> Result<(), String> {
     let mut published = Vec::new();
     for row in rows(path)?.records() {
         let row = row.map_err(|e| e.to_string())?;
         let number = |column: usize| row.get(column).and_then(|cell| cell.parse::<f64>().ok());
-        if let (Some(method), Some(smape), Some(mase), Some(owa)) =
-            (row.get(1), number(2), number(3), number(4))
-        {
-            published.push((method.to_owned(), smape, mase, owa));
+        if let (Some(method), Some(smape), Some(mase)) = (row.get(1), number(2), number(3)) {
+            published.push((method.to_owned(), smape, mase));
         }
     }
     let first = published.first().ok_or("no published scores")?;
     println!("first of the published: {}: sMAPE {}, MASE {}", first.0, first.1, first.2);
-    // OWA is the mean of both scores relative to the same two constants, so two methods give them.
-    let better = |ours: f64, theirs: &dyn Fn(&(String, f64, f64, f64)) -> f64| {
-        1 + published.iter().filter(|row| theirs(row) < ours).count()
-    };
-    println!(
-        "place among {}: {} by sMAPE, {} by MASE",
-        published.len(),
-        better(smape, &|row| row.1),
-        better(mase, &|row| row.2)
-    );
+    let by_smape = 1 + published.iter().filter(|row| row.1 < smape).count();
+    let by_mase = 1 + published.iter().filter(|row| row.2 < mase).count();
+    println!("place among {}: {by_smape} by sMAPE, {by_mase} by MASE", published.len());
     Ok(())
 }
 

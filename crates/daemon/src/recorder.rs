@@ -231,13 +231,17 @@ pub(crate) const LATENCY_P95_MS: &str = "latency_p95_ms";
 pub(crate) const LATENCY_MAX_MS: &str = "latency_max_ms";
 /// Requests that arrived in the step.
 pub(crate) const REQUESTS: &str = "requests";
+/// Content of requests, and of responses, that went through the proxy.
+pub(crate) const PROXIED_RECEIVED: &str = "proxied_received_bytes_per_s";
+pub(crate) const PROXIED_SENT: &str = "proxied_sent_bytes_per_s";
 /// Requests open at the end of the step.
 pub(crate) const SESSIONS: &str = "sessions";
 
 /// Whether the daemon writes series of this name itself.
 pub(crate) fn is_own_metric(metric: &str) -> bool {
     let usage = metric.strip_prefix(TOTAL_PREFIX).unwrap_or(metric);
-    let further = [LATENCY_P90_MS, LATENCY_P95_MS, LATENCY_MAX_MS, REQUESTS, SESSIONS];
+    let further =
+        [LATENCY_P90_MS, LATENCY_P95_MS, LATENCY_MAX_MS, REQUESTS, PROXIED_RECEIVED, PROXIED_SENT, SESSIONS];
     METRICS.contains(&metric) || USAGE.contains(&usage) || further.contains(&metric)
 }
 

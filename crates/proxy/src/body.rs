@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::connection::ClientConnection;
 use crate::exchange::Delivery;
+use crate::view::ShardRoute;
 
 /// A request body on its way to a backend.
 #[derive(Debug)]
@@ -27,11 +28,12 @@ pub(crate) enum RequestBody {
 }
 
 impl RequestBody {
-    pub(crate) fn new(body: Incoming, idle: Duration, client: &Rc<ClientConnection>) -> Self {
+    pub(crate) fn new(body: Incoming, route: &Rc<ShardRoute>, client: &Rc<ClientConnection>) -> Self {
         if body.is_end_stream() {
             return Self::Empty;
         }
-        Self::Stream(Quiet::new(body, idle), Rc::new(Upload::new(Rc::clone(client))))
+        let upload = Upload::new(Rc::clone(client), Rc::clone(route));
+        Self::Stream(Quiet::new(body, route.spec.timeouts.body_idle), Rc::new(upload))
     }
 }
 
@@ -39,13 +41,14 @@ impl RequestBody {
 #[derive(Debug)]
 pub(crate) struct Upload {
     client: Rc<ClientConnection>,
+    route: Rc<ShardRoute>,
     moved: Cell<Instant>,
     is_broken: Cell<bool>,
 }
 
 impl Upload {
-    fn new(client: Rc<ClientConnection>) -> Self {
-        Self { client, moved: Cell::new(Instant::now()), is_broken: Cell::new(false) }
+    fn new(client: Rc<ClientConnection>, route: Rc<ShardRoute>) -> Self {
+        Self { client, route, moved: Cell::new(Instant::now()), is_broken: Cell::new(false) }
     }
 
     /// When the last piece was passed on.
@@ -58,9 +61,10 @@ impl Upload {
         self.is_broken.get()
     }
 
-    fn polled<T, E>(&self, polled: &Poll<Option<Result<T, E>>>) {
+    fn polled(&self, polled: &Poll<Option<Result<Frame<Bytes>, BodyError>>>) {
         match polled {
-            Poll::Ready(Some(Ok(_))) => {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.route.counters().bytes_in.add(length(frame));
                 self.moved.set(Instant::now());
                 self.client.moved();
             }
@@ -124,6 +128,9 @@ impl Body for ResponseBody {
             Self::Own(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
             Self::Backend(quiet, delivery) => {
                 let polled = quiet.poll_frame(cx);
+                if let Poll::Ready(Some(Ok(frame))) = &polled {
+                    delivery.passed_on(0, length(frame));
+                }
                 match &polled {
                     Poll::Ready(None) => delivery.ended(),
                     Poll::Ready(Some(Err(_))) => delivery.broke(),
@@ -177,6 +184,11 @@ impl Quiet {
         }
         timer.as_mut().poll(cx).map(|()| Some(Err(BodyError::Silent(self.idle))))
     }
+}
+
+/// Bytes of content; trailers have none.
+fn length(frame: &Frame<Bytes>) -> u64 {
+    frame.data_ref().map_or(0, |data| data.len() as u64)
 }
 
 /// Why a body ended early.

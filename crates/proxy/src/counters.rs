@@ -65,6 +65,8 @@ pub(crate) struct WorkloadCounters {
     pub(crate) rejected: Counter,
     pub(crate) cancelled: Counter,
     pub(crate) held: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
     pub(crate) latency: Recorder,
     pub(crate) hold: Recorder,
 }

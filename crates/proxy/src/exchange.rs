@@ -115,6 +115,12 @@ impl Delivery {
         self.lease.failed();
     }
 
+    /// Counts content that went to the backend and came from it.
+    pub(crate) fn passed_on(&self, bytes_in: u64, bytes_out: u64) {
+        self.exchange.counters().bytes_in.add(bytes_in);
+        self.exchange.counters().bytes_out.add(bytes_out);
+    }
+
     /// Something was taken, or asked for.
     pub(crate) fn moved(&self) {
         self.exchange.client.moved();

@@ -70,7 +70,7 @@ impl Prepared {
         let client_side = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
         let upgrade = prepare_request(&mut parts, client.names());
-        let body = RequestBody::new(body, route.spec.timeouts.body_idle, client);
+        let body = RequestBody::new(body, &route, client);
         Self {
             route,
             exchange,

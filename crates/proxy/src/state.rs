@@ -72,6 +72,8 @@ impl RouteState {
             rejected: total(shards, |shard| &shard.rejected),
             cancelled,
             held: total(shards, |shard| &shard.held),
+            bytes_in: total(shards, |shard| &shard.bytes_in),
+            bytes_out: total(shards, |shard| &shard.bytes_out),
             waiting: u32::try_from(self.waiting.occupied()).unwrap_or(u32::MAX),
             in_flight: u32::try_from(arrivals.saturating_sub(ended)).unwrap_or(u32::MAX),
             latency: merged(shards, |shard| &shard.latency),

@@ -26,8 +26,9 @@ pub(crate) fn tunnel(client_side: OnUpgrade, exchange: Exchange, answer: Answer)
         };
         // However it ends, a session has been served; how, only its two ends know.
         let copied = copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(backend)).await;
-        if let Err(error) = copied {
-            tracing::debug!(%error, "tunnel broke");
+        match copied {
+            Ok((bytes_in, bytes_out)) => delivery.passed_on(bytes_in, bytes_out),
+            Err(error) => tracing::debug!(%error, "tunnel broke"),
         }
         delivery.ended();
     });

@@ -188,6 +188,9 @@ async fn bodies_stream_both_ways() {
         .expect("a body")
         .to_bytes();
     let body = String::from_utf8_lossy(&body);
+    let stats = until(&proxy, "settled", |stats| stats.workloads[0].in_flight == 0).await;
+    let web = &stats.workloads[0];
+    assert_eq!((web.bytes_in, web.bytes_out), (1024 * 1000, body.len() as u64));
     assert!(body.contains("transfer-encoding: chunked"), "{}", &body[..200]);
     assert_eq!(
         body.matches('x').count(),
@@ -270,7 +273,8 @@ async fn a_websocket_crosses_and_counts_as_in_flight_until_it_ends() {
     assert_eq!(in_flight(&proxy.stats().await), (1, 1));
     drop(stream);
     let stats = until(&proxy, "ended", |stats| in_flight(stats) == (0, 0)).await;
-    assert_eq!(stats.workloads[0].completed, 1);
+    let web = &stats.workloads[0];
+    assert_eq!((web.completed, web.bytes_in, web.bytes_out), (1, 5, 5));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

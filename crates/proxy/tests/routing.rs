@@ -25,6 +25,7 @@ async fn connections_are_reused_and_every_request_is_counted_once() {
     let web = stats.workload("web").expect("listed");
     assert_eq!((web.arrivals, web.completed, web.failed, web.cancelled), (50, 50, 0, 0));
     assert_eq!((web.latency.count(), web.backends[0].requests, web.backends[0].errors), (50, 50, 0));
+    assert_eq!((web.bytes_in, web.bytes_out), (0, 50), "each answer is one digit");
     assert_eq!(stats.connections, 1);
 }
 

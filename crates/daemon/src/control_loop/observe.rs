@@ -15,7 +15,8 @@ use crate::instances::id_of;
 use crate::proxy_process::ProxyNews;
 use crate::recent::{METRICS, StepRecord};
 use crate::recorder::{
-    LATENCY_MAX_MS, LATENCY_P90_MS, LATENCY_P95_MS, REQUESTS, Record, SESSIONS, TOTAL_PREFIX,
+    LATENCY_MAX_MS, LATENCY_P90_MS, LATENCY_P95_MS, PROXIED_RECEIVED, PROXIED_SENT, REQUESTS, Record,
+    SESSIONS, TOTAL_PREFIX,
 };
 use crate::routes::{backend_observed, health_changed, load_observed};
 use crate::signals::{BackendDelta, Reading, StepDone};
@@ -131,7 +132,11 @@ impl ControlLoop {
             further.extend(step.latency.quantile(quantile).map(|latency| (metric, ms(latency))));
         }
         if let Some(demand) = step.demand {
-            further.push((REQUESTS, demand * workload.config.step.as_secs_f64()));
+            let seconds = workload.config.step.as_secs_f64();
+            further.push((REQUESTS, demand * seconds));
+            let [received, sent] = workload.totals.traffic_of_step();
+            further.push((PROXIED_RECEIVED, received as f64 / seconds));
+            further.push((PROXIED_SENT, sent as f64 / seconds));
             further.extend(workload.load.map(|load| (SESSIONS, f64::from(load.in_flight))));
         }
         let pushed = workload.pushed.is_some();

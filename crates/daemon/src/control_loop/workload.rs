@@ -147,8 +147,12 @@ pub(crate) struct Totals {
     pub(crate) arrivals: u64,
     pub(crate) failed: u64,
     pub(crate) held: u64,
+    /// Content of requests and of responses that the proxy passed on.
+    pub(crate) traffic: [u64; 2],
+    /// The same up to the last step.
+    traffic_told: [u64; 2],
     /// The reading that the totals reach up to, with the start of its proxy.
-    reading: Option<(u64, [u64; 3])>,
+    reading: Option<(u64, [u64; 5])>,
     pub(crate) active_instance_s: f64,
     pub(crate) standby_instance_s: f64,
 }
@@ -156,10 +160,10 @@ pub(crate) struct Totals {
 impl Totals {
     /// Adds what was counted since the last reading; with another proxy, all that it has counted.
     pub(crate) fn read(&mut self, proxy_started_at: u64, stats: &WorkloadStats) {
-        let now = [stats.arrivals, stats.failed, stats.held];
+        let now = [stats.arrivals, stats.failed, stats.held, stats.bytes_in, stats.bytes_out];
         let before = match self.reading {
             Some((started_at, before)) if started_at == proxy_started_at => before,
-            Some(_) => [0; 3],
+            Some(_) => [0; 5],
             // What an adopted proxy counted before belongs to an earlier daemon.
             None => now,
         };
@@ -167,6 +171,14 @@ impl Totals {
         self.arrivals += now[0].saturating_sub(before[0]);
         self.failed += now[1].saturating_sub(before[1]);
         self.held += now[2].saturating_sub(before[2]);
+        self.traffic[0] += now[3].saturating_sub(before[3]);
+        self.traffic[1] += now[4].saturating_sub(before[4]);
+    }
+
+    /// Bytes passed on since this was asked for last: of requests, of responses.
+    pub(crate) fn traffic_of_step(&mut self) -> [u64; 2] {
+        let before = std::mem::replace(&mut self.traffic_told, self.traffic);
+        [self.traffic[0] - before[0], self.traffic[1] - before[1]]
     }
 }
 

@@ -35,6 +35,8 @@ async fn what_the_instances_use_and_how_they_answer_becomes_series() {
         "latency_max_ms",
         "cpu_cores",
         "memory_bytes",
+        "proxied_sent_bytes_per_s",
+        "proxied_received_bytes_per_s",
         "total_cpu_cores",
         "total_memory_bytes",
     ];
@@ -46,6 +48,8 @@ async fn what_the_instances_use_and_how_they_answer_becomes_series() {
     load.finish().await;
     let cpu = found.iter().find(|series| series.metric == "cpu_cores").expect("there");
     assert!(cpu.labels.contains_key("instance") && cpu.last >= 0.0, "{cpu:?}");
+    let sent = found.iter().find(|series| series.metric == "proxied_sent_bytes_per_s").expect("there");
+    assert!(sent.last > 0.0, "each answer has a body: {sent:?}");
     // Where the kernel counts disk bytes by process, they are kept, too.
     if std::path::Path::new("/proc/self/io").exists() {
         eventually("disk traffic", async || {

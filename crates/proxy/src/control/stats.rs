@@ -51,6 +51,10 @@ pub struct WorkloadStats {
     pub cancelled: u64,
     /// Requests that had to wait for a backend, whatever became of them.
     pub held: u64,
+    /// Content of requests passed on, heads left out. That of a tunnel is counted when it ends in an orderly way.
+    pub bytes_in: u64,
+    /// Content of backends' responses passed on, heads left out; as above.
+    pub bytes_out: u64,
     /// Requests waiting for a backend now (they are part of `in_flight`).
     pub waiting: u32,
     /// Requests between their head's arrival and the end of their response.

@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
-    evaluate, explain, forecast, load, overrides, proxy, replay, run, sample_service, simulate, status,
-    events, explain, forecast, load, models, overrides, proxy, replay, run, sample_service, simulate, status,
+    evaluate, events, explain, forecast, load, models, overrides, proxy, replay, run, sample_service,
+    simulate, status,
 };
 use crate::demo;
 use crate::failure::Failure;

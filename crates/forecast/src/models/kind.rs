@@ -121,7 +121,9 @@ impl Kind {
             Kind::Week => "the same time last week",
             Kind::Smoothing => "exponential smoothing with several seasons and a damped trend",
             Kind::Arima => "autoregression and moving averages with automatic orders, seasonal or with waves",
-            Kind::Additive => "a bending trend, waves of the seasons, events and covariates, added up (as Prophet)",
+            Kind::Additive => {
+                "a bending trend, waves of the seasons, events and covariates, added up (as Prophet)"
+            }
             Kind::Dsp => "Crane's estimator: the spectrum of the last days or weeks, with a margin",
             Kind::Sparse => "intermittent demand: idle times and timers, and the size when it comes",
             Kind::Pooled => "autoregression with a memory of weeks, shared by related series",

@@ -42,15 +42,15 @@ pub(super) fn build(column: &str, evaluated: &[Evaluated], kinds: &[Kind]) -> Pa
         400,
         "Share of values inside the 90 % interval by distance ahead. A model that keeps its word stays near 0.9.",
     );
-    if let (Some(best), Some(one)) = (means.first(), evaluated.first()) {
-        if let Some(scores) = one.scores.iter().find(|scores| scores.model == best.kind.name()) {
-            page.heading("What it looked like");
-            page.plot(
-                &sample(one, scores),
-                440,
-                &format!("The last forecasts of {} beside what came.", best.kind),
-            );
-        }
+    if let (Some(best), Some(one)) = (means.first(), evaluated.first())
+        && let Some(scores) = one.scores.iter().find(|scores| scores.model == best.kind.name())
+    {
+        page.heading("What it looked like");
+        page.plot(
+            &sample(one, scores),
+            440,
+            &format!("The last forecasts of {} beside what came.", best.kind),
+        );
     }
     page
 }

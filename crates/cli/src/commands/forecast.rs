@@ -3,6 +3,7 @@
 //! For each `--as-of` only rows before it are used. The file is streamed once: whatever was learned from the rows before one moment
 //! is the starting point for the next, exactly as in a running daemon. Events, holidays and covariates are known beyond it.
 
+mod core;
 mod known;
 mod page;
 
@@ -14,15 +15,17 @@ use clap::{Args, ValueEnum};
 use forecast::calendar::Event;
 use forecast::covariates::Covariates;
 use forecast::effects::Seen;
+use forecast::models::Kind;
 use forecast::trace::{Options, Series};
 use forecast::{Config, Forecast, HORIZON_STEPS_MAX, Timestamp, Trust};
 use jiff::tz::TimeZone;
 
+use self::core::{Core, Known};
 use crate::failure::{Failure, OrFail};
 use crate::output;
 use crate::trace_file::{self, Clock, TraceFile};
 use crate::values::{self, Quantiles};
-use known::{Core, Known, KnownArgs};
+use known::KnownArgs;
 
 /// Options of `forecast`.
 #[derive(Args, Clone, Debug)]
@@ -53,9 +56,10 @@ pub(crate) struct ForecastArgs {
     time_zone: Option<Zone>,
     #[command(flatten)]
     known: KnownArgs,
-    /// Model to forecast with
-    #[arg(long, default_value = "online")]
-    model: String,
+    /// Model to forecast with: `auto` (the online core combined with boosted trees and exponential smoothing; with events or
+    /// covariates the online core with learned effects), `online` or a batch model; `foreshadow evaluate` compares them
+    #[arg(long, default_value = "auto")]
+    model: Kind,
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     format: Format,
@@ -90,7 +94,6 @@ struct Issued {
 
 /// Reads, forecasts, prints.
 pub(crate) fn run(args: &ForecastArgs) -> Result<(), Failure> {
-    refuse_what_is_not_there_yet(args)?;
     let options = Options { column: args.column.clone(), series: args.series.clone(), ..Options::default() };
     let file = trace_file::read_beside(&args.file, &options, &args.known.covariates)?;
     args.known.check(&file.trace.column)?;
@@ -139,13 +142,6 @@ fn say_notes(issued: &[Issued]) {
                 None => output::say(&format!("note: {note}")),
             }
         }
-    }
-}
-
-fn refuse_what_is_not_there_yet(args: &ForecastArgs) -> Result<(), Failure> {
-    match args.model.as_str() {
-        "online" => Ok(()),
-        other => Err(Failure::usage(format!("there is no model `{other}`; the only one so far is `online`"))),
     }
 }
 
@@ -199,7 +195,7 @@ fn issue(
         )));
     }
     let covariates = args.known.covariates(series, beside, &grid)?;
-    let mut core = Core::new(&args.known, config, origin, events)?;
+    let mut core = Core::new(args.model, &args.known, config, origin, events, &covariates)?;
     let mut open: Option<Slot> = None;
     let mut rest = series.points.as_slice();
     for as_of in moments {
@@ -241,7 +237,9 @@ fn at_moment(
         copy.observe(grid.start(first_future - 1), None, covariates)
             .or_failed("cannot skip the missing steps before --as-of")?;
     }
-    let (forecast, known) = copy.forecast(steps(args.horizon, grid.step), &args.quantiles.0, covariates);
+    let (forecast, known) = copy
+        .forecast(steps(args.horizon, grid.step), &args.quantiles.0, covariates)
+        .or_failed(format!("the model `{}` has no forecast as of {as_of}", args.model))?;
     Ok(Issued { as_of, series: None, trust: copy.trust(), forecast, known })
 }
 

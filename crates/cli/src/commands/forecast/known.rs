@@ -5,11 +5,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use forecast::Timestamp;
 use forecast::calendar::{self, Event, ReadOptions};
 use forecast::covariates::Covariates;
-use forecast::effects::{Effect, Informed, Note};
 use forecast::trace::Series;
-use forecast::{Config, Forecast, Forecaster, ObserveError, Timestamp, Trust};
 use jiff::tz::TimeZone;
 
 use super::Grid;
@@ -33,7 +32,7 @@ pub(super) struct KnownArgs {
 }
 
 impl KnownArgs {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.events.is_none() && self.holidays.is_empty() && self.covariates.is_empty()
     }
 
@@ -128,73 +127,6 @@ fn read(path: &Path, options: &ReadOptions) -> Result<Vec<Event>, Failure> {
     let file = File::open(path).or_usage(format!("cannot open {}", path.display()))?;
     file.take(EVENT_BYTES_MAX).read_to_end(&mut bytes).or_usage(format!("cannot read {}", path.display()))?;
     calendar::read(&bytes, options).or_usage(format!("cannot use {}", path.display()))
-}
-
-/// The forecaster of one series, which knows events and covariates if there are any.
-#[derive(Clone, Debug)]
-pub(super) enum Core {
-    /// Nothing is known beside the series.
-    Plain(Box<Forecaster>),
-    /// Something is.
-    Informed(Box<Informed>),
-}
-
-/// What was assumed and learned of effects.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    pub(super) notes: Vec<Note>,
-    pub(super) effects: Vec<Effect>,
-}
-
-impl Core {
-    pub(super) fn new(
-        args: &KnownArgs,
-        config: &Config,
-        origin: Timestamp,
-        events: &[Event],
-    ) -> Result<Core, Failure> {
-        let cannot = "cannot forecast with these settings";
-        if args.is_empty() {
-            return Ok(Core::Plain(Box::new(Forecaster::new(config.clone()).or_usage(cannot)?)));
-        }
-        let mut informed = Informed::new(config.clone(), origin, &args.covariates).or_usage(cannot)?;
-        informed.announce(events);
-        Ok(Core::Informed(Box::new(informed)))
-    }
-
-    pub(super) fn observe(
-        &mut self,
-        at: Timestamp,
-        value: Option<f64>,
-        covariates: &Covariates,
-    ) -> Result<(), ObserveError> {
-        match self {
-            Core::Plain(forecaster) => forecaster.observe(at, value),
-            Core::Informed(informed) => informed.observe(at, value, covariates),
-        }
-    }
-
-    pub(super) fn forecast(
-        &self,
-        steps: usize,
-        quantiles: &[f64],
-        covariates: &Covariates,
-    ) -> (Forecast, Known) {
-        match self {
-            Core::Plain(forecaster) => (forecaster.forecast(steps, quantiles), Known::default()),
-            Core::Informed(informed) => {
-                let said = informed.forecast(steps, quantiles, covariates);
-                (said.forecast, Known { notes: said.notes, effects: informed.effects() })
-            }
-        }
-    }
-
-    pub(super) fn trust(&self) -> Trust {
-        match self {
-            Core::Plain(forecaster) => forecaster.trust(),
-            Core::Informed(informed) => informed.trust(),
-        }
-    }
 }
 
 /// Larger files are not calendars; a little more than the parser takes, so that it is the one to refuse.

@@ -84,7 +84,7 @@ impl Kind {
     ];
 
     /// The batch models that [`Kind::Auto`] combines with the online core.
-    pub const COMBINED: &'static [Kind] = &[Kind::Boosted, Kind::Smoothing];
+    pub const COMBINED: &'static [Kind] = &[Kind::Boosted, Kind::Smoothing, Kind::Arima];
 
     /// The name it is asked for by.
     pub fn name(self) -> &'static str {
@@ -142,9 +142,9 @@ impl Kind {
         match self {
             Kind::Auto | Kind::Online => 0.0,
             Kind::Last | Kind::Drift | Kind::Day | Kind::Week => 0.05,
-            Kind::Lstm | Kind::Arima | Kind::Additive => 0.1,
             Kind::Dsp | Kind::Sparse => 0.05,
-            Kind::Smoothing | Kind::Pooled | Kind::Boosted => 0.15,
+            Kind::Lstm | Kind::Arima | Kind::Additive | Kind::Smoothing | Kind::Pooled => 0.15,
+            Kind::Boosted => 0.4,
         }
     }
 

@@ -26,3 +26,67 @@ fn without_batch_models_it_says_exactly_what_the_online_core_says() {
     assert_eq!(ensemble.forecast(50, &[0.1, 0.5, 0.9]), core.forecast(50, &[0.1, 0.5, 0.9]));
     assert_eq!(ensemble.weights(1), [("online", 1.0)]);
 }
+
+/// An ensemble that trained whatever was due while it saw `n` steps.
+fn grown(n: usize, kinds: &[Kind]) -> Ensemble {
+    let mut ensemble = Ensemble::new(Config::new(Duration::from_secs(300)), kinds).unwrap();
+    for (i, value) in series(n).into_iter().enumerate() {
+        ensemble.observe(at(i), Some(value)).unwrap();
+        ensemble.train_if_due();
+    }
+    ensemble
+}
+
+#[test]
+fn models_join_on_probation_and_then_share_the_weight() {
+    let young = grown(200, &[Kind::Smoothing, Kind::Day]);
+    assert_eq!(young.weights(1), [("online", 1.0)]);
+    let old = grown(1500, &[Kind::Smoothing, Kind::Day]);
+    let weights = old.weights(1);
+    assert_eq!(weights.len(), 3, "{weights:?}");
+    assert!((weights.iter().map(|(_, weight)| weight).sum::<f64>() - 1.0).abs() < 1e-4);
+}
+
+#[test]
+fn what_comes_later_changes_no_earlier_forecast() {
+    let whole = grown(900, &[Kind::Smoothing]).forecast(288, &[0.05, 0.5, 0.95]);
+    let mut longer = Ensemble::new(Config::new(Duration::from_secs(300)), &[Kind::Smoothing]).unwrap();
+    let mut said = None;
+    for (i, value) in series(900).into_iter().chain([1e6; 100]).enumerate() {
+        longer.observe(at(i), Some(value)).unwrap();
+        longer.train_if_due();
+        if i == 899 {
+            said = Some(longer.forecast(288, &[0.05, 0.5, 0.95]));
+        }
+    }
+    assert_eq!(said.unwrap(), whole);
+}
+
+#[test]
+fn combined_quantiles_are_finite_never_fall_and_stay_above_zero() {
+    let quantiles = [0.001, 0.05, 0.3, 0.5, 0.9, 0.99, 0.9999];
+    let mut ensemble = grown(700, &[Kind::Smoothing, Kind::Boosted, Kind::Arima]);
+    for i in 700..1300 {
+        let value = if i % 50 < 5 { None } else { Some(if i % 97 == 0 { 1e9 } else { 0.0 }) };
+        ensemble.observe(at(i), value).unwrap();
+        ensemble.train_if_due();
+    }
+    for row in ensemble.forecast(300, &quantiles).values.iter() {
+        assert!(row.iter().all(|value| value.is_finite() && *value >= 0.0), "{row:?}");
+        assert!(row.windows(2).all(|pair| pair[0] <= pair[1]), "{row:?}");
+    }
+    assert!(ensemble.window_max(12).quantile(0.99).is_finite());
+}
+
+#[test]
+fn a_training_that_was_called_off_changes_nothing() {
+    let mut ensemble = Ensemble::new(Config::new(Duration::from_secs(300)), &[Kind::Smoothing]).unwrap();
+    for (i, value) in series(600).into_iter().enumerate() {
+        ensemble.observe(at(i), Some(value)).unwrap();
+    }
+    let before = ensemble.forecast(50, &[0.5]);
+    let job = ensemble.due().expect("600 steps are enough to train on");
+    let mut stop = || std::ops::ControlFlow::Break(());
+    ensemble.admit(job.run(&mut crate::models::Pace::controlled(&mut stop)));
+    assert_eq!(ensemble.forecast(50, &[0.5]), before);
+}

@@ -49,7 +49,7 @@ pub(super) fn build(column: &str, evaluated: &[Evaluated], kinds: &[Kind]) -> Pa
         page.plot(
             &sample(one, scores),
             440,
-            &format!("The last forecasts of {} beside what came.", best.kind),
+            &format!("The last forecast of {} beside what came.", best.kind),
         );
     }
     page
@@ -137,10 +137,10 @@ fn coverage(evaluated: &[Evaluated], kinds: &[Kind]) -> Plot {
     plot
 }
 
-/// The last three forecasts of a model on a series, and the record around them.
+/// The last forecast of a model on a series, and the record before and under it.
 fn sample(one: &Evaluated, scores: &Scores) -> Plot {
     let mut plot = Plot::new();
-    let shown = &scores.forecasts[scores.forecasts.len().saturating_sub(3)..];
+    let shown = &scores.forecasts[scores.forecasts.len().saturating_sub(1)..];
     let place = |tau: f64| one.quantiles.iter().position(|&q| q == tau).unwrap_or(0);
     let (low, middle, high) = (place(0.05), place(0.5), place(0.95));
     let time = |step: usize| one.grid.begins_at(step as u64).to_string();
@@ -170,7 +170,7 @@ fn sample(one: &Evaluated, scores: &Scores) -> Plot {
                 .line(Line::new().color(colour::FORECAST).dash(plotly::common::DashType::Dash)),
         );
     }
-    let from = shown.first().map_or(0, |(origin, _)| origin.saturating_sub(one.horizon));
+    let from = shown.first().map_or(0, |(origin, _)| origin.saturating_sub(PAST_HORIZONS * one.horizon));
     let until = shown.last().map_or(0, |(origin, _)| (origin + one.horizon).min(one.values.len()));
     plot.add_trace(
         Scatter::new(
@@ -186,3 +186,6 @@ fn sample(one: &Evaluated, scores: &Scores) -> Plot {
     plot.set_configuration(configuration());
     plot
 }
+
+/// Past shown before a forecast, in multiples of its horizon.
+const PAST_HORIZONS: usize = 3;

@@ -9,6 +9,7 @@ mod commands;
 mod observe;
 mod orders;
 mod publish;
+mod training;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ use crate::proxy_process::ProxyNews;
 use crate::recent::Recent;
 use crate::recorder::{Record, Recorder, clock};
 use crate::router::{Applied, Router};
+use crate::trainer::{Trainer, TrainingDone};
 use crate::usage::UsageReading;
 use crate::view::View;
 
@@ -46,6 +48,8 @@ pub(crate) struct ControlLoop {
     pub(crate) view: watch::Sender<Arc<View>>,
     pub(crate) workloads: Vec<Workload>,
     pub(crate) proxy: ProxyState,
+    /// Set where a workload has batch models.
+    pub(crate) trainer: Option<Trainer>,
     /// Orders under way, with the workload they belong to.
     pub(crate) executions: JoinSet<(usize, Done)>,
     /// Problems that hold now, by kind.
@@ -84,6 +88,8 @@ pub(crate) struct Inlets {
     pub(crate) provider: broadcast::Receiver<ProviderEvent>,
     pub(crate) usage: mpsc::Receiver<Vec<UsageReading>>,
     pub(crate) commands: mpsc::Receiver<Command>,
+    /// Closed where nothing is trained.
+    pub(crate) trained: mpsc::Receiver<TrainingDone>,
 }
 
 impl ControlLoop {
@@ -121,6 +127,7 @@ impl ControlLoop {
                     Some(readings) => self.usage_read(readings),
                     None => return Err("usage reader"),
                 },
+                Some(done) = inlets.trained.recv() => self.training_done(done),
                 () = tokio::time::sleep(wake) => {}
             }
             self.time_passed();

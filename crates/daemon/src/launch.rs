@@ -26,10 +26,12 @@ use crate::control_loop::{ControlLoop, Inlets, ProxyState, Published, Workload, 
 use crate::error::{DaemonError, chain};
 use crate::http::{self, Api};
 use crate::metrics::Metrics;
+use crate::models::Repository;
 use crate::proxy_process::{self, ProxyPlace};
 use crate::recent::Recent;
 use crate::recorder::{Recorder, clock};
 use crate::router::Router;
+use crate::trainer::Trainer;
 use crate::view::View;
 use crate::{learn, usage};
 
@@ -152,7 +154,7 @@ impl Daemon {
             workloads: Vec::new(),
         }));
         let state = |source| DaemonError::State {
-            step: "start the history thread for",
+            step: "start a thread for",
             path: self.config.server.state_dir.clone(),
             source,
         };
@@ -163,7 +165,16 @@ impl Daemon {
         let (applied_in, applied) = mpsc::channel(INPUTS_MAX);
         let (news_in, news) = mpsc::channel(INPUTS_MAX);
         let (readings_in, readings) = mpsc::channel(INPUTS_MAX);
-        let mut inlets = Inlets { applied, proxy: news, provider: self.exits, usage: readings, commands };
+        let (trained_in, trained) = mpsc::channel(INPUTS_MAX);
+        let mut inlets =
+            Inlets { applied, proxy: news, provider: self.exits, usage: readings, commands, trained };
+        let trainer = if self.config.workloads.iter().any(|workload| !workload.models.is_empty()) {
+            let names = self.config.workloads.iter().map(|workload| workload.name.clone()).collect();
+            let repository = Repository::new(self.store.clone(), recent.clone());
+            Some(Trainer::start(names, repository, trained_in).map_err(state)?)
+        } else {
+            None
+        };
         let api = Arc::new(Api {
             view: viewed,
             commands: commands_in,
@@ -190,6 +201,7 @@ impl Daemon {
             view,
             workloads: self.workloads,
             proxy: ProxyState { connected: true, ..ProxyState::default() },
+            trainer,
             executions: JoinSet::new(),
             problems: BTreeMap::new(),
             notes: Vec::new(),
@@ -217,6 +229,11 @@ impl Daemon {
         tasks.spawn(usage::watch(self.provider.clone(), readings_in));
         tasks.spawn(stop_unwanted(self.provider.clone(), self.unwanted));
         let result = core.run(&mut inlets, shutdown).await;
+        if let Some(trainer) = &core.trainer {
+            trainer.stop();
+        }
+        // Nobody reads them any more, and whoever waits to leave something must not wait for ever.
+        drop(inlets);
 
         tasks.shutdown().await;
         core.executions.shutdown().await;

@@ -29,6 +29,7 @@ mod recorder;
 mod router;
 mod routes;
 mod signals;
+mod trainer;
 mod usage;
 mod view;
 

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use forecast::Timestamp;
-use history::models::{By, Changed, Gain, ModelEvent, ModelId, ModelRecord, Models, Promotion};
+use history::models::{
+    By, Changed, Description, Gain, ModelEvent, ModelId, ModelRecord, Models, Promotion, Trial,
+};
 use history::{HistoryError, Store};
 
 use crate::convert;
@@ -36,6 +38,31 @@ impl Repository {
 
     pub(crate) fn export(&self, id: ModelId) -> Result<(ModelRecord, Vec<u8>), HistoryError> {
         Ok((self.models().version(id)?, self.models().export(id)?))
+    }
+
+    /// The version in charge of a workload's model.
+    pub(crate) fn champion(&self, workload: &str, model: &str) -> Result<Option<ModelRecord>, HistoryError> {
+        self.models().champion(workload, model)
+    }
+
+    /// The bytes of a version.
+    pub(crate) fn body(&self, id: ModelId) -> Result<Vec<u8>, HistoryError> {
+        Ok(self.models().body(id)?.1)
+    }
+
+    /// Keeps a trained model as a challenger.
+    pub(crate) fn add(
+        &self,
+        by: &By,
+        described: &Description,
+        body: &[u8],
+    ) -> Result<ModelRecord, HistoryError> {
+        self.change(|models, at| models.add(at, by, described, body))
+    }
+
+    /// Notes how a version did against the champion.
+    pub(crate) fn measured(&self, by: &By, id: ModelId, trial: Trial) -> Result<ModelRecord, HistoryError> {
+        self.change(|models, at| models.measured(at, by, id, Some(trial), &[]))
     }
 
     /// Puts a version in charge: by a measured gain of at least `least`, or because an operator says so.

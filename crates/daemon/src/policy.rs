@@ -30,6 +30,7 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
         lead_cold: w.lead_cold,
         lead_promote: w.lead_promote,
         hold: w.hold,
+        models: w.models.clone(),
         margin: match w.margin {
             MarginConfig::Controlled => Margin::Controlled,
             MarginConfig::Fixed(safety_margin) => Margin::Fixed { safety_margin },

@@ -7,6 +7,7 @@
 //!
 //! Promises: as the crate's. A member is only ever scored on what it said beforehand.
 
+mod contest;
 mod job;
 mod panel;
 mod weights;
@@ -25,6 +26,7 @@ use crate::season::Season;
 use crate::timestamp::Timestamp;
 use crate::trust::Trust;
 
+pub use contest::{Contest, Outcome, Rival};
 use job::Schedule;
 pub use job::{Job, Trained};
 use panel::{Panel, Row};

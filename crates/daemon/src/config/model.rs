@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use forecast::models::Kind;
+
 /// The whole file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -103,6 +105,10 @@ pub struct WorkloadConfig {
     pub wait_max: u32,
     /// `history`: a CSV file with earlier demand to learn from on the first start. Default none.
     pub history: Option<HistoryImport>,
+    /// `models`: models trained in the background and combined with the online core: a list such as
+    /// `["boosted", "smoothing"]`, or `"auto"` for those that measurements favour. Default none: the online core alone.
+    /// Each sees more of long patterns and costs training time on one core in the background.
+    pub models: Vec<Kind>,
     /// `log_limit`: bytes of output kept for each instance, such as `"1MiB"`. Default `1MiB`.
     pub log_limit: u64,
     /// `limits`: resources of one instance.
@@ -310,6 +316,7 @@ impl WorkloadConfig {
             wait: Duration::from_secs(10),
             wait_max: 1024,
             history: None,
+            models: Vec::new(),
             log_limit: 1 << 20,
             limits: LimitsConfig::default(),
         }

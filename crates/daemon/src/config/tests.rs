@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use forecast::models::Kind;
+
 use super::{CapacityConfig, Config, ConfigErrors, MarginConfig, ProbeConfig, Surroundings};
 
 fn surroundings() -> Surroundings {
@@ -67,6 +69,7 @@ shift = { first_share = 0.5, step_every = "1s" }
 deadlines = { start = "30s", promote = "1s", park = "2s", drain = "10s", stop = "5s" }
 wait = "3s"
 wait_max = 50
+models = ["boosted", "smoothing"]
 log_limit = "64KiB"
 limits = { cpu = 0.5, memory = "512MiB", pids = 100 }
 env = { MODE = "fast" }
@@ -80,6 +83,10 @@ working_dir = "/"
     assert_eq!(web.limits.memory, Some(512 << 20));
     assert_eq!(web.deadlines.stop, Duration::from_secs(5));
     assert_eq!(web.health.fall, 2);
+    assert_eq!(web.models, [Kind::Boosted, Kind::Smoothing]);
+    assert_eq!(crate::workload_policy(web).models, web.models);
+    let auto = parse(&workload("models = \"auto\"")).expect("valid");
+    assert_eq!(auto.workloads[0].models, Kind::COMBINED);
 }
 
 #[test]
@@ -140,6 +147,10 @@ fn contradictions_are_refused() {
         ("history = \"nowhere.csv\"", "there is no file `/etc/foreshadow/nowhere.csv`"),
         ("working_dir = \"/nowhere\"", "is not a folder"),
         ("margin = \"wide\"", "write \"controlled\""),
+        ("models = [\"oracle\"]", "there is no model `oracle`; there are auto, online, last"),
+        ("models = \"boosted\"", "\"boosted\" is not known; write \"auto\""),
+        ("models = [\"online\"]", "is not trained in the background"),
+        ("models = [\"lstm\", \"lstm\"]", "is there twice"),
     ] {
         let text = mistake(line);
         assert!(text.contains(part), "{line}: {text}");
@@ -247,6 +258,7 @@ mod properties {
             step_s in 1_u64..86_400, tick_ms in 10_u64..1_000, capacity in 1e-6..1e9_f64, learned: bool,
             (min, more) in (0_u32..50, 1_u32..50), budget in 1e-6..0.5_f64, price in 0.0..1.0_f64,
             margin in proptest::option::of(0.0..10.0_f64), value in "\\PC*", hold_ns in 0_u64..1_000_000_000_000,
+            models in proptest::sample::subsequence(vec![Kind::Boosted, Kind::Smoothing, Kind::Lstm], 0..=3),
         ) {
             let mut config = parse(&workload("")).expect("valid");
             let web = &mut config.workloads[0];
@@ -257,6 +269,7 @@ mod properties {
             web.margin = margin.map_or(MarginConfig::Controlled, MarginConfig::Fixed);
             web.env.insert("VALUE".into(), value);
             web.hold = Duration::from_nanos(hold_ns);
+            web.models = models;
             let written = config.to_toml();
             prop_assert_eq!(parse(&written).map_err(|errors| errors.to_string()), Ok(config), "{}", written);
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use forecast::models::Kind;
 use toml::de::DeValue;
 
 use super::check;
@@ -43,6 +44,7 @@ fn read_demand(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("tick", &mut w.tick, |e| e.duration(TICK_MIN..=DAY));
     s.read("time_zone", &mut w.time_zone, |e| time_zone(e).map(Some));
     s.read("history", &mut w.history, |e| history(e).map(Some));
+    s.read("models", &mut w.models, models);
 }
 
 fn read_process(s: &mut Section<'_>, w: &mut WorkloadConfig) {
@@ -201,6 +203,27 @@ fn history(e: &Entry<'_>) -> Option<HistoryImport> {
             .refuse(format!("there is no file `{}`", file.display()), "name a CSV file, or remove the key");
     }
     Some(HistoryImport { file, column, series })
+}
+
+fn models(e: &Entry<'_>) -> Option<Vec<Kind>> {
+    if let DeValue::String(_) = e.value {
+        return e.word(&[("auto", Kind::COMBINED)]).map(<[Kind]>::to_vec);
+    }
+    let mut kinds = Vec::new();
+    for name in e.texts()? {
+        let hint = "write \"auto\", or a list such as [\"boosted\", \"smoothing\"]";
+        match name.parse::<Kind>() {
+            Err(unknown) => return e.refuse(unknown.to_string(), hint),
+            Ok(kind) if !kind.is_batch() => {
+                return e.refuse(format!("{name:?} is not trained in the background"), hint);
+            }
+            Ok(kind) if kinds.contains(&kind) => {
+                return e.refuse(format!("{name:?} is there twice"), "name each model once");
+            }
+            Ok(kind) => kinds.push(kind),
+        }
+    }
+    Some(kinds)
 }
 
 fn replicas(e: &Entry<'_>, mut r: ReplicasConfig) -> Option<ReplicasConfig> {

@@ -127,6 +127,8 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
         parts.extend(import.series.iter().map(|series| format!("series = {}", quoted(series))));
         out.raw("history", format_args!("{{ {} }}", parts.join(", ")));
     }
+    let models: Vec<String> = w.models.iter().map(|kind| kind.name().to_owned()).collect();
+    out.raw("models", list(&models));
     out.text("log_limit", &format_bytes(w.log_limit));
     let mut limits: Vec<String> = Vec::new();
     limits.extend(w.limits.cpu.map(|cores| format!("cpu = {}", number(cores))));

@@ -195,6 +195,7 @@ impl ControlLoop {
             workload.ahead.insert(forecast.begins_at(ahead - 1), [row[0], row[1], row[2]]);
         }
         workload.forecaster = forecaster;
+        self.train_if_due(index);
     }
 
     /// Instances and their capacity, and what had been forecast for this step.

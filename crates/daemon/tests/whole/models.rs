@@ -1,13 +1,14 @@
 //! The model repository through the API: promotion, roll-back, and versions that move between daemons.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use daemon::client::ClientError;
 use forecast::Timestamp;
 use history::Store;
 use history::models::{By, Description, ModelId, Trial};
 
-use crate::support::{Stage, request, serves};
+use crate::support::{Stage, eventually, request, serves};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const BYTES: (&str, &str) = ("content-type", "application/octet-stream");
@@ -154,4 +155,30 @@ async fn nonsense_about_models_is_refused_with_a_hint() {
             serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{path}: {answer}"));
         assert!(!refusal.error.is_empty() && !refusal.hint.is_empty(), "{path}: {refusal:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_is_trained_in_the_background_and_becomes_champion() {
+    let stage = Stage::new("models = [\"smoothing\"]\nhistory = \"demand.csv\"");
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+    let rows: String = (0..600_u64)
+        .map(|n| format!("{},{}\n", now - 600 + n, 50 + 20 * (n / 30 % 2) + n * 7919 % 11))
+        .collect();
+    let root = stage.history().ancestors().nth(2).expect("a folder").to_owned();
+    std::fs::write(root.join("demand.csv"), format!("timestamp,requests\n{rows}")).expect("written");
+    let _daemon = stage.start();
+    let client = stage.client();
+    let message = eventually("a training", async || {
+        let events = client.events(200).await.ok()?.events;
+        events.into_iter().find(|event| event.kind == "trained").map(|event| event.message)
+    })
+    .await;
+    assert!(message.contains("smoothing version 1 is the champion"), "{message}");
+    // A new member is heard at once, but has no weight before it was scored often enough.
+    assert!(message.contains("weights one step ahead: online"), "{message}");
+    let champions =
+        client.models(Some("web"), Some("smoothing"), Some("champion")).await.expect("versions").models;
+    let [champion] = champions.as_slice() else { panic!("{champions:?}") };
+    let detail = client.model(champion.id).await.expect("the version");
+    assert!(detail.features.iter().any(|feature| feature == "demand"), "{detail:?}");
 }

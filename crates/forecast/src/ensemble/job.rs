@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::contest::{Contest, Rival, contest};
 use crate::covariates::Covariates;
 use crate::grid::Grid;
 use crate::models::{FitError, Fitted, History, Kind, Pace};
@@ -30,7 +31,19 @@ pub struct Trained {
     pub models: Vec<(Kind, Result<Fitted, FitError>)>,
 }
 
+impl Trained {
+    /// Models that have followed the series up to the step before `end`.
+    pub fn new(end: u64, models: Vec<(Kind, Result<Fitted, FitError>)>) -> Trained {
+        Trained { end, models }
+    }
+}
+
 impl Job {
+    /// What is to be trained.
+    pub fn kinds(&self) -> &[Kind] {
+        &self.kinds
+    }
+
     /// The history that models are fitted to.
     pub fn history(&self) -> History<'_> {
         History {
@@ -42,6 +55,19 @@ impl Job {
             horizon: self.horizon,
             non_negative: self.non_negative,
         }
+    }
+
+    /// Trains one kind and lets it compete with the model in charge; see [`Contest`].
+    ///
+    /// # Errors
+    /// [`FitError`] says why there is no such model.
+    pub fn contest(
+        &self,
+        kind: Kind,
+        rival: Option<Rival>,
+        pace: &mut Pace<'_>,
+    ) -> Result<Contest, FitError> {
+        contest(&self.history(), kind, rival, pace)
     }
 
     /// Fits one model after the other. Kinds that cannot be fitted say why; after a call-off the rest are not tried.

@@ -163,7 +163,8 @@ impl<'a> Path<'a> {
                 experts.source(season, offset, self.clock)?,
                 experts.source(season, offset + n - 1, self.clock)?,
             );
-            (last + 1 - first == n as u64).then_some(first)
+            // A chunk longer than the season jumps back to its beginning.
+            (last.checked_sub(first) == Some(n as u64 - 1)).then_some(first)
         };
         let Some(from) = source(day) else { return false };
         if !self.memory.copy_to(from, &mut self.raw[..n]) {

@@ -1,3 +1,5 @@
+//! A user's model as a real child process: what it says, and every way in which it can fail.
+
 use std::io::Write;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! The combination on a small series: who takes part, that nothing is known too early, that answers are sound.
+
 use super::*;
 
 fn series(n: usize) -> Vec<f64> {

@@ -1,3 +1,5 @@
+//! The adapter with a model that plays by the rules, and with ones that do not.
+
 use std::sync::{Arc, Mutex};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The network on small series: gradients, determinism, and what it learns.
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Pooled autoregression on series with known coefficients, on odd input and on unseen series.
+
 use std::time::Duration;
 
 use super::*;

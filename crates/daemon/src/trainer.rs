@@ -264,9 +264,11 @@ fn describe(
     }
 }
 
+type Losses = Vec<(Timestamp, f64)>;
+
 fn trial(champion: ModelId, contest: &Contest) -> Result<Trial, TrialError> {
     let both = contest.outcomes.iter().filter_map(|o| Some((o.at, o.rival?, o.challenger)));
-    let (rivals, own): (Vec<(Timestamp, f64)>, Vec<(Timestamp, f64)>) =
+    let (rivals, own): (Losses, Losses) =
         both.map(|(at, rival, challenger)| ((at, rival), (at, challenger))).unzip();
     Trial::measure(champion, "pinball", &rivals, &own)
 }

@@ -92,14 +92,14 @@ pub(super) fn contest(
     }
     for now in begin..len {
         pace.checkpoint()?;
-        if (now - begin).is_multiple_of(stride) {
-            if let Some((loss, within, of)) = loss(&challenger, history, now, &aheads) {
-                let fair = rival.as_ref().filter(|(_, stands)| *stands == now);
-                let against = fair.and_then(|(model, _)| Some(loss_of(model, history, now, &aheads)?));
-                let at = history.grid.begins_at(history.first + now as u64);
-                outcomes.push(Outcome { at, challenger: loss, rival: against });
-                (inside, judged) = (inside + within, judged + of);
-            }
+        if (now - begin).is_multiple_of(stride)
+            && let Some((loss, within, of)) = loss(&challenger, history, now, &aheads)
+        {
+            let fair = rival.as_ref().filter(|(_, stands)| *stands == now);
+            let against = fair.and_then(|(model, _)| loss_of(model, history, now, &aheads));
+            let at = history.grid.begins_at(history.first + now as u64);
+            outcomes.push(Outcome { at, challenger: loss, rival: against });
+            (inside, judged) = (inside + within, judged + of);
         }
         challenger.observe(history.values[now], history.covariates);
         if let Some((model, stands)) = rival.as_mut().filter(|(_, stands)| *stands == now) {

@@ -92,3 +92,24 @@ fn a_training_that_was_called_off_changes_nothing() {
     ensemble.admit(job.run(&mut crate::models::Pace::controlled(&mut stop)));
     assert_eq!(ensemble.forecast(50, &[0.5]), before);
 }
+
+#[test]
+fn a_champion_from_a_contest_is_admitted_and_gets_weight_when_it_was_scored_often_enough() {
+    let mut config = Config::new(Duration::from_secs(300));
+    config.horizon_max = Duration::from_secs(3600);
+    let mut ensemble = Ensemble::new(config, &[Kind::Day]).unwrap();
+    let values = series(1000);
+    for (i, value) in values.iter().enumerate().take(800) {
+        ensemble.observe(at(i), Some(*value)).unwrap();
+    }
+    let job = ensemble.due().unwrap();
+    assert_eq!(job.kinds(), [Kind::Day]);
+    let contest = job.contest(Kind::Day, None, &mut crate::models::Pace::free()).unwrap();
+    assert!(contest.rival.is_none() && contest.pinball().is_some_and(|loss| loss > 0.0));
+    ensemble.admit(Trained::new(job.history().end(), vec![(Kind::Day, Ok(contest.challenger))]));
+    assert_eq!(ensemble.weights(1), [("online", 1.0)]);
+    for (i, value) in values.iter().enumerate().skip(800) {
+        ensemble.observe(at(i), Some(*value)).unwrap();
+    }
+    assert!(ensemble.weights(1).iter().any(|(name, weight)| *name == "day" && *weight > 0.0));
+}

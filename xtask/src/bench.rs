@@ -2,12 +2,17 @@
 //!
 //! The measuring lives in its own crate so that an ordinary build never compiles it, nor what it measures beside.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use crate::packages;
 use crate::steps::command;
 
 pub(crate) mod demo;
+
+/// Traces beside the repository, which is where every step starts.
+const TRACES_BESIDE: &str = "../shared/traces";
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -21,9 +26,14 @@ pub(crate) struct Options {
     /// Also write the rows to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<String>,
-    /// A folder with more traces (`*.csv.gz`) for `forecast` and `decisions`, besides those in `data`.
+    /// A folder with more traces (`*.csv.gz`) for `forecast` and `decisions`, besides those in `data`; unless given,
+    /// `../shared/traces` if there is such a folder beside the repository.
     #[arg(long, value_name = "FOLDER")]
     traces: Option<String>,
+    /// Of `forecast`, only the parts whose name contains this: speed, short, coverage, accuracy, competition, events,
+    /// requests, sparse.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -66,8 +76,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(file) = &options.json {
         arguments.extend(["--json", file]);
     }
-    if let Some(folder) = &options.traces {
+    let beside = Path::new(TRACES_BESIDE).is_dir().then_some(TRACES_BESIDE);
+    if let Some(folder) = options.traces.as_deref().or(beside) {
         arguments.extend(["--traces", folder]);
+    }
+    if let Some(text) = &options.only {
+        arguments.extend(["--only", text]);
     }
     command("cargo", &arguments)
 }

@@ -37,6 +37,10 @@ struct Arguments {
     /// A folder with more traces (`*.csv.gz`, searched one level deep), besides those in `data`.
     #[arg(long)]
     traces: Option<PathBuf>,
+    /// Of `forecast`, only the parts whose name contains this: speed, short, coverage, accuracy, competition, events,
+    /// requests, sparse.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -54,6 +58,7 @@ struct Setting {
     foreshadow: PathBuf,
     quick: bool,
     traces: Option<PathBuf>,
+    only: Option<String>,
 }
 
 /// A subject adds its rows to the table.
@@ -72,7 +77,8 @@ fn main() -> Result<()> {
     let foreshadow = arguments.foreshadow.canonicalize().with_context(|| {
         format!("there is no {}; build it by `cargo build --release`", arguments.foreshadow.display())
     })?;
-    let setting = Setting { foreshadow, quick: arguments.quick, traces: arguments.traces };
+    let setting =
+        Setting { foreshadow, quick: arguments.quick, traces: arguments.traces, only: arguments.only };
     let mut rows = Rows::default();
     for (subject, measure) in SUBJECTS {
         if arguments.subject == Subject::All || arguments.subject == *subject {

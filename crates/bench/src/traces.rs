@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use flate2::read::GzDecoder;
+use flate2::read::{GzDecoder, MultiGzDecoder};
 use forecast::Timestamp;
 use forecast::trace::{self, Options, Trace};
 
@@ -74,6 +74,49 @@ pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
         .collect();
     files.sort();
     files
+}
+
+/// The file of this name in the folder of `setting`. Without it, says which rows cannot be measured.
+pub(crate) fn find(setting: &Setting, file: &str, rows: &str) -> Option<PathBuf> {
+    let Some(folder) = &setting.traces else {
+        eprintln!("not measured: {rows}: needs {file}, and no folder of traces is named (--traces)");
+        return None;
+    };
+    let found = files_below(folder)
+        .into_iter()
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy() == file));
+    if found.is_none() {
+        eprintln!("not measured: {rows}: there is no {file} in {}", folder.display());
+    }
+    found
+}
+
+/// A packed table with named columns.
+pub(crate) struct Packed {
+    file: PathBuf,
+    header: csv::StringRecord,
+    rows: csv::Reader<MultiGzDecoder<File>>,
+}
+
+impl Packed {
+    pub(crate) fn open(file: &Path) -> Result<Packed> {
+        let opened = File::open(file).with_context(|| format!("failed to open {}", file.display()))?;
+        let mut rows = csv::Reader::from_reader(MultiGzDecoder::new(opened));
+        let header = rows.headers().with_context(|| format!("{}", file.display()))?.clone();
+        Ok(Packed { file: file.to_path_buf(), header, rows })
+    }
+
+    /// Place of a column.
+    pub(crate) fn column(&self, name: &str) -> Result<usize> {
+        let place = self.header.iter().position(|known| known == name);
+        place.with_context(|| format!("{}: no column `{name}`", self.file.display()))
+    }
+
+    /// All rows; each has as many cells as the header.
+    pub(crate) fn rows(self) -> Result<Vec<csv::StringRecord>> {
+        let file = self.file;
+        self.rows.into_records().collect::<Result<_, _>>().with_context(|| format!("{}", file.display()))
+    }
 }
 
 fn list(folder: &Path) -> Vec<PathBuf> {

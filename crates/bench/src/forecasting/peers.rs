@@ -28,6 +28,11 @@ impl Peers {
         Peers(prepared())
     }
 
+    /// No peers, because nothing that is measured needs one.
+    pub(super) fn left_out() -> Peers {
+        Peers(Err(anyhow!("peers are left out of this run")))
+    }
+
     /// Why no peer can be run, if that is so.
     pub(super) fn missing(&self) -> Option<String> {
         self.0.as_ref().err().map(|error| format!("{error:#}"))

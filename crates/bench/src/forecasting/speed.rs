@@ -19,7 +19,7 @@ const FOUR_WEEKS: usize = 28 * 288;
 const DAY: usize = 288;
 
 pub(super) fn measure(setting: &Setting, peers: &Peers, rows: &mut Rows) -> Result<()> {
-    let shipped = Setting { foreshadow: setting.foreshadow.clone(), quick: true, traces: None };
+    let shipped = Setting { foreshadow: setting.foreshadow.clone(), quick: true, traces: None, only: None };
     let mut series = corpus::load(&shipped)?.swap_remove(0);
     series.values.truncate(FOUR_WEEKS);
     let repeats = if setting.quick { 3 } else { 9 };

@@ -1,17 +1,13 @@
-//! Measures what knowing holidays and weather is worth: bike rentals, a day ahead, every day of the second year.
-//!
-//! `cargo run --release -p forecast --example events -- bike_sharing_dc_2011_2012_hourly_localtime.csv.gz`
+//! What knowing holidays and weather is worth: bike rentals, a day ahead, every day of the second year.
 //!
 //! Compared are the online forecaster and the same with holidays (by rule) and weather as covariates known into the
 //! future. Nothing else of a day is known when it is forecast, at its midnight. An event day is a holiday (by the flag in
 //! the file), or has at least three hours of rain or snow (weather class 3 or 4) between 6 and 22 o'clock.
 
-use std::error::Error;
-use std::fs::File;
-use std::process::ExitCode;
+use std::path::Path;
 use std::time::Duration;
 
-use flate2::read::MultiGzDecoder;
+use anyhow::Result;
 use forecast::calendar::{Event, holidays};
 use forecast::covariates::Covariates;
 use forecast::effects::Informed;
@@ -19,27 +15,19 @@ use forecast::score::pinball;
 use forecast::{Config, Forecaster, Timestamp, Values};
 use jiff::tz::TimeZone;
 
-const QUANTILES: [f64; 4] = [0.05, 0.5, 0.9, 0.95];
+use super::QUANTILES;
+use crate::Setting;
+use crate::rows::{Better, Rows};
+use crate::traces::{self, Packed};
+
+const FILE: &str = "bike_sharing_dc_2011_2012_hourly_localtime.csv.gz";
 const HOUR: Duration = Duration::from_secs(3600);
 const FIRST: &str = "2011-01-01T00:00:00Z";
 const DAYS: usize = 731;
+const SECOND_YEAR: usize = 365;
 const DEMAND: &str = "rentals_count_per_hour";
 const HOLIDAY: &str = "holiday_flag";
 const WEATHER: [&str; 4] = ["weather_class_1_4", "temp_norm_0_1", "humidity_norm_0_1", "windspeed_norm_0_1"];
-
-fn main() -> ExitCode {
-    let Some(path) = std::env::args().nth(1) else {
-        eprintln!("usage: events bike_sharing_dc_2011_2012_hourly_localtime.csv.gz");
-        return ExitCode::from(2);
-    };
-    match Rentals::read(&path).and_then(|rentals| measure(&rentals)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("failed to measure {path}: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
 
 /// The file on a grid of hours; what is missing is NaN.
 struct Rentals {
@@ -49,22 +37,19 @@ struct Rentals {
 }
 
 impl Rentals {
-    fn read(path: &str) -> Result<Rentals, Box<dyn Error>> {
-        let mut rows = csv::Reader::from_reader(MultiGzDecoder::new(File::open(path)?));
-        let header = rows.headers()?.clone();
-        let place =
-            |name: &str| header.iter().position(|known| known == name).ok_or(format!("no column {name}"));
-        let (demand, holiday) = (place(DEMAND)?, place(HOLIDAY)?);
-        let weather = WEATHER.iter().map(|name| place(name)).collect::<Result<Vec<_>, _>>()?;
+    fn read(file: &Path) -> Result<Rentals> {
+        let table = Packed::open(file)?;
+        let (at, demand, holiday) =
+            (table.column("timestamp")?, table.column(DEMAND)?, table.column(HOLIDAY)?);
+        let weather = WEATHER.iter().map(|name| table.column(name)).collect::<Result<Vec<_>>>()?;
         let mut read = Rentals {
             demand: vec![f64::NAN; DAYS * 24],
             holiday: vec![f32::NAN; DAYS * 24],
             weather: vec![vec![f32::NAN; DAYS * 24]; WEATHER.len()],
         };
-        for row in rows.records() {
-            let row = row?;
+        for row in table.rows()? {
             // Wall time without a zone; its hours are counted as those of UTC.
-            let since = at(&row[0])?.since(Timestamp::parse(FIRST)?);
+            let since = Timestamp::parse(&format!("{}Z", &row[at]))?.since(Timestamp::parse(FIRST)?);
             let hour = (since.as_secs() / 3600) as usize;
             if hour < DAYS * 24 {
                 read.demand[hour] = row[demand].parse()?;
@@ -84,10 +69,6 @@ impl Rentals {
     fn is_wet(&self, day: usize) -> bool {
         (day * 24 + 6..day * 24 + 22).filter(|&hour| self.weather[0][hour] >= 3.0).count() >= 3
     }
-}
-
-fn at(text: &str) -> Result<Timestamp, Box<dyn Error>> {
-    Ok(Timestamp::parse(&format!("{text}Z"))?)
 }
 
 /// Losses of some days, without and with what is known.
@@ -113,21 +94,47 @@ impl Losses {
         }
     }
 
-    fn print(&self, name: &str) {
+    /// Loss with what is known over the loss without.
+    fn ratio(&self) -> f64 {
+        self.loss[1] / self.loss[0]
+    }
+
+    /// The losses behind the ratio.
+    fn behind(&self) -> Option<String> {
         let mean = |sum: f64| sum / self.hours / QUANTILES.len() as f64;
-        println!(
-            "{name:14} {:4} days  loss {:6.2} -> {:6.2}  ratio {:.3}  coverage of 90 % {:.3} -> {:.3}",
-            self.days,
+        Some(format!(
+            "without: loss {:.2}, coverage {:.3}; with: {:.2}, {:.3}; {} days",
             mean(self.loss[0]),
-            mean(self.loss[1]),
-            self.loss[1] / self.loss[0],
             self.inside[0] / self.hours,
+            mean(self.loss[1]),
             self.inside[1] / self.hours,
-        );
+            self.days,
+        ))
     }
 }
 
-fn measure(rentals: &Rentals) -> Result<(), Box<dyn Error>> {
+/// Days by kind.
+#[derive(Default)]
+struct Kinds {
+    holiday: Losses,
+    wet: Losses,
+    event: Losses,
+    other: Losses,
+}
+
+pub(super) fn measure(setting: &Setting, rows: &mut Rows) -> Result<()> {
+    let Some(file) = traces::find(setting, FILE, "events (bike rentals)") else { return Ok(()) };
+    let kinds = run(&Rentals::read(&file)?)?;
+    let name = |days: &str| format!("events: bike rentals, loss with holidays and weather, {days}");
+    rows.at_most(&name("event days"), kinds.event.ratio(), "ratio", 0.7, kinds.event.behind());
+    rows.at_most(&name("other days"), kinds.other.ratio(), "ratio", 1.0, kinds.other.behind());
+    for (days, losses) in [("holidays", &kinds.holiday), ("days of rain or snow", &kinds.wet)] {
+        rows.note(&name(days), losses.ratio(), "ratio", Better::Lower, losses.behind());
+    }
+    Ok(())
+}
+
+fn run(rentals: &Rentals) -> Result<Kinds> {
     let origin = Timestamp::parse(FIRST)?;
     let config = Config { time_zone: Some(TimeZone::UTC), horizon_max: 24 * HOUR, ..Config::new(HOUR) };
     let events: Vec<Event> =
@@ -139,19 +146,18 @@ fn measure(rentals: &Rentals) -> Result<(), Box<dyn Error>> {
     let mut plain = Forecaster::new(config.clone())?;
     let mut informed = Informed::new(config, origin, covariates.names())?;
     informed.announce(&events);
-    let [mut holiday, mut wet, mut event, mut other, mut all]: [Losses; 5] = Default::default();
+    let mut kinds = Kinds::default();
     for day in 0..DAYS {
         let hours = day * 24..day * 24 + 24;
-        if day >= 365 {
+        if day >= SECOND_YEAR {
             let without = plain.forecast(24, &QUANTILES).values;
             let with = informed.forecast(24, &QUANTILES, &covariates).forecast.values;
             let (is_holiday, is_wet) = (rentals.is_holiday(day), rentals.is_wet(day));
             let groups = [
-                (is_holiday, &mut holiday),
-                (is_wet, &mut wet),
-                (is_holiday || is_wet, &mut event),
-                (!is_holiday && !is_wet, &mut other),
-                (true, &mut all),
+                (is_holiday, &mut kinds.holiday),
+                (is_wet, &mut kinds.wet),
+                (is_holiday || is_wet, &mut kinds.event),
+                (!is_holiday && !is_wet, &mut kinds.other),
             ];
             for (_, losses) in groups.into_iter().filter(|(belongs, _)| *belongs) {
                 losses.add(&rentals.demand[hours.clone()], [&without, &with]);
@@ -163,21 +169,5 @@ fn measure(rentals: &Rentals) -> Result<(), Box<dyn Error>> {
             informed.observe(begins, Some(rentals.demand[hour]), &covariates)?;
         }
     }
-    for (name, losses) in [
-        ("holidays", &holiday),
-        ("bad weather", &wet),
-        ("event days", &event),
-        ("other days", &other),
-        ("all", &all),
-    ] {
-        losses.print(name);
-    }
-    println!("\nlearned effects (factor on a working day, 90 % interval of the next time, seen):");
-    for effect in informed.effects() {
-        println!(
-            "{:44} {:5.2}  ({:.2} to {:.2})  {:?}",
-            effect.name, effect.factor, effect.low, effect.high, effect.seen
-        );
-    }
-    Ok(())
+    Ok(kinds)
 }

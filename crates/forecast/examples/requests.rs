@@ -1,7 +1,8 @@
 //! Measures the request-level cost model on recorded requests, beside trackers; memory of tasks is measured by
 //! `cargo xtask bench forecast --only requests`.
 //!
-//! `cargo run --release -p forecast --example requests -- tokens FILE.csv.gz`: output tokens of inference requests from prompt tokens, one by one.
+//! `cargo run --release -p forecast --example requests -- tokens FILE.csv.gz`: output tokens of inference requests from
+//! prompt tokens, one by one.
 //!
 //! `... -- jump`: made-up requests of which one endpoint becomes 1.6 times as dear half-way: coverage after that.
 

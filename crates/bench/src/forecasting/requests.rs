@@ -2,9 +2,10 @@
 //!
 //! The last 30 % of each workflow are scored, three ways: models that learned from the first 70 % and then stand still,
 //! which is what the promise is about, and two ways of learning on. The setting of ours is the cheapest one, with
-//! hindsight, that leaves no larger a share of tasks under-allocated than the tracker does. An under-allocated attempt wastes all it had
-//! and is repeated with twice as much, for all alike. The numbers of a task are what its input files amount to (as read
-//! by it), what its author requested, and its processors. Tasks of a kind the tracker has never seen are left out.
+//! hindsight, that leaves no larger a share of tasks under-allocated than the tracker does. An under-allocated attempt
+//! wastes all it had and is repeated with twice as much, for all alike. The numbers of a task are what its input files
+//! amount to (as read by it), what its author requested, and its processors. Tasks of a kind the tracker has never seen
+//! are left out.
 
 use std::collections::BTreeMap;
 use std::path::Path;

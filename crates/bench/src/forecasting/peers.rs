@@ -10,7 +10,8 @@ use forecast::Values;
 
 use super::corpus::Recorded;
 
-const PACKAGES: &[&str] = &["lightgbm==4.7.0", "pandas==2.3.3", "prophet==1.5.0", "statsforecast==2.1.1"];
+const PACKAGES: &[&str] =
+    &["lightgbm==4.7.0", "pandas==2.3.3", "prophet==1.5.0", "scikit-learn==1.9.1", "statsforecast==2.1.1"];
 const SCRIPTS: &str = "crates/bench/peers";
 
 /// The interpreter that has the peers, or why there is none.

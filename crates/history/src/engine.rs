@@ -15,6 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
 
@@ -38,6 +39,8 @@ pub(crate) type Opener = fn(&Path) -> Result<Database, DatabaseError>;
 const DATABASE_FILE: &str = "history.redb";
 const LOCK_FILE: &str = "history.lock";
 const RESERVE_FILE: &str = "history.reserve";
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 /// Room kept for reopening the database on a full disk.
 const RESERVE_BYTES: usize = 1 << 20;
 /// Room there must be beside a new reserve, so that the next write does not fail at once again.
@@ -165,7 +168,7 @@ impl Engine {
             return Ok(());
         }
         // The engine asserts in debug builds where release builds return `Corrupted`; a damaged file is an error in both.
-        let opened = catch_unwind(AssertUnwindSafe(|| (self.opener)(&self.file)));
+        let opened = catch_unwind(AssertUnwindSafe(|| open_patiently(self.opener, &self.file)));
         let database = match opened {
             Ok(Ok(database)) => database,
             Ok(Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch)) => {
@@ -254,7 +257,7 @@ fn lock(dir: &Path) -> Result<File, HistoryError> {
         .mode(0o600)
         .open(&path)
         .map_err(at)?;
-    match file.try_lock() {
+    match try_lock_patiently(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
@@ -268,6 +271,33 @@ fn lock(dir: &Path) -> Result<File, HistoryError> {
         // On a full disk the lock holds without its note.
         Err(error) if !crate::error::is_no_space(&error) => Err(at(error)),
         Ok(()) | Err(_) => Ok(file),
+    }
+}
+
+/// As [`try_lock_patiently`], for the database's own lock: the folder is ours, so nobody else can have it for long.
+fn open_patiently(opener: Opener, file: &Path) -> Result<Database, DatabaseError> {
+    let begin = Instant::now();
+    loop {
+        match opener(file) {
+            Err(DatabaseError::DatabaseAlreadyOpen) if begin.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_RETRY);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// A child that was forked but has not executed its program yet holds every lock of its parent, even one that just ended.
+/// That lasts for a moment; another owner of the folder lasts longer.
+fn try_lock_patiently(file: &File) -> Result<(), TryLockError> {
+    let begin = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if begin.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_RETRY)
+            }
+            outcome => return outcome,
+        }
     }
 }
 

@@ -9,8 +9,10 @@
 mod bucket;
 mod clock;
 mod config;
+mod doubt;
 mod experts;
 mod forecaster;
+mod idle;
 mod memory;
 mod mixture;
 mod model;

@@ -6,8 +6,9 @@ use super::corpus::Recorded;
 use crate::rows::{Better, Rows};
 
 const AHEADS: [usize; 9] = [1, 2, 3, 6, 12, 36, 72, 144, 288];
-/// The hours of the day with the largest mean: a quarter of them.
+/// The steps of the day with the largest mean: a quarter of them.
 const PEAK_SHARE: f64 = 0.25;
+const PEAKS_FROM_DAYS: usize = 14;
 /// How much the level shifts, and how many hours after it coverage must be back.
 const SHIFT: f32 = 1.4;
 const SHIFTS: usize = 12;
@@ -88,7 +89,7 @@ fn counts(series: &Recorded) -> Result<(Vec<Count>, Vec<Count>)> {
     let (values, day) = (&series.values, series.day());
     let warm = (8 * day).min(values.len() / 2);
     let stride = (values.len() / 3_000).max(1) | 1;
-    let busy = peak_hours(series);
+    let mut busy = Vec::new();
     let horizon = AHEADS[AHEADS.len() - 1].min(day.max(12));
     let mut forecaster = series.forecaster()?;
     let (mut all, mut peaks) = (vec![Count::default(); AHEADS.len()], vec![Count::default(); AHEADS.len()]);
@@ -96,6 +97,9 @@ fn counts(series: &Recorded) -> Result<(Vec<Count>, Vec<Count>)> {
         forecaster.observe(series.grid.begins_at(t as u64), Some(f64::from(value)))?;
         if t < warm || t % stride != 0 {
             continue;
+        }
+        if busy.is_empty() || t % day < stride {
+            busy = peak_hours(&values[..=t], day);
         }
         let said = forecaster.forecast(horizon, &[0.05, 0.95]);
         for (k, ahead) in AHEADS.iter().enumerate().filter(|(_, ahead)| **ahead <= horizon) {
@@ -112,10 +116,12 @@ fn counts(series: &Recorded) -> Result<(Vec<Count>, Vec<Count>)> {
     Ok((all, peaks))
 }
 
-fn peak_hours(series: &Recorded) -> Vec<bool> {
-    let day = series.day();
+/// Which steps of the day were the busiest in the two weeks before. Chosen with hindsight they would be those that turned out
+/// higher than anybody could expect, and no forecast of anything would cover them.
+fn peak_hours(values: &[f32], day: usize) -> Vec<bool> {
     let mut sums = vec![(0.0_f64, 0.0_f64); day];
-    for (i, value) in series.values.iter().enumerate().filter(|(_, value)| value.is_finite()) {
+    let from = values.len().saturating_sub(PEAKS_FROM_DAYS * day);
+    for (i, value) in values.iter().enumerate().skip(from).filter(|(_, value)| value.is_finite()) {
         sums[i % day].0 += f64::from(*value);
         sums[i % day].1 += 1.0;
     }

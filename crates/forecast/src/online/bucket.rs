@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::calibration::{Issued, Residuals};
 use crate::narrow::{pack, unpack};
+use crate::online::doubt::{Claim, Doubt};
 use crate::online::experts::{BASE, EXPERTS, Faded, LAST, STACK, combined, prior, stack_inputs};
+use crate::online::idle::Idle;
 use crate::online::mixture::{Mixture, dot};
 use crate::online::spread::Range;
 use crate::online::stack::Stack;
@@ -22,6 +24,8 @@ pub(crate) struct Bucket {
     mixture: Mixture<EXPERTS>,
     stack: Stack,
     pub(crate) residuals: Residuals,
+    pub(crate) idle: Idle,
+    pub(crate) doubt: Doubt,
     /// Errors of neighbouring steps of a path.
     link: Link,
     /// Typical size of a standardised error.
@@ -79,6 +83,8 @@ impl Bucket {
             mixture,
             stack,
             residuals: Residuals::new(horizon, kept, overlap),
+            idle: Idle::default(),
+            doubt: Doubt::default(),
             link: Link::default(),
             error: 1.0,
             count: 0,
@@ -124,8 +130,15 @@ impl Bucket {
     }
 
     /// Learns from the value of `step`, if a forecast of it was kept. `neighbour` is the error of the step before it on the
-    /// same path; without one that of the forecast before stands in for it, which at far horizons is nearly the same.
-    pub(crate) fn learn(&mut self, step: u64, value: f64, neighbour: Option<f32>) -> Option<Lesson> {
+    /// same path; without one that of the forecast before stands in for it, which at far horizons is nearly the same. A
+    /// forecast above `high` was a high one.
+    pub(crate) fn learn(
+        &mut self,
+        step: u64,
+        value: f64,
+        high: f64,
+        neighbour: Option<f32>,
+    ) -> Option<Lesson> {
         let pending = self.pending.take(step)?;
         let spread = f64::from(pending.spread);
         // Everything below is relative to the base, in units of the spread.
@@ -142,7 +155,13 @@ impl Bucket {
         if !(error.is_finite() && honest.is_finite()) {
             return None;
         }
-        let covered = self.residuals.learn(honest, &pending.issued);
+        let claim = Claim {
+            // Where a series is idle, that tells more.
+            boldness: if self.idle.is_known() { 0.0 } else { (median - says[LAST]).abs() },
+            is_high: f64::from(pending.base) + f64::from(median) * spread > high,
+        };
+        let covered = self.residuals.learn(honest / self.doubt.factor(claim), &pending.issued);
+        self.doubt.learn(claim, honest.abs(), covered);
         self.link.learn(honest, neighbour);
         let persistence = spread * f64::from(target - says[LAST]);
         let lesson = Lesson { error: f64::from(honest) * spread, persistence, covered };

@@ -40,6 +40,10 @@ pub(crate) struct Model {
     levels_before: Option<Levels>,
     /// Steps without a value, or with one that was not believed, so far.
     missing: u64,
+    /// Whether it was ever idle.
+    idles: bool,
+    /// Three quarters of the values are below it.
+    high: f64,
     /// The last step whose value was learned.
     last_learned: Option<u64>,
     floor: f64,
@@ -82,6 +86,8 @@ impl Model {
             outage_watch: OutageWatch::default(),
             levels_before: None,
             missing: 0,
+            idles: false,
+            high: 0.0,
             last_learned: None,
             floor,
             horizon,
@@ -166,18 +172,25 @@ impl Model {
                 self.loosen();
             }
         }
+        self.idles |= value == 0.0 && self.floor >= 0.0;
+        let above = if value > self.high { HIGH } else { HIGH - 1.0 };
+        self.high += HIGH_PACE * self.spread.magnitude() * above;
         let (mut near, mut far) = (None, None);
         let next_before = self.buckets[0].last_error();
         for bucket in &mut self.buckets {
             // One and two steps ahead were forecast together, and the first came one step ago.
             let neighbour = (bucket.horizon == 2).then_some(next_before);
-            if let Some(lesson) = bucket.learn(step, value, neighbour) {
+            if let Some(lesson) = bucket.learn(step, value, self.high, neighbour) {
                 match bucket.range() {
                     Range::Near => near = near.or(Some(lesson)),
                     Range::Far => far = far.filter(|_| bucket.horizon > FAR_MEASURED).or(Some(lesson)),
                 }
                 if bucket.horizon <= RECORD_MAX {
                     self.record.learn(&lesson);
+                }
+                if self.idles {
+                    let was = self.memory.value(step - bucket.horizon as u64) == 0.0;
+                    bucket.idle.learn(was, value == 0.0);
                 }
             }
         }
@@ -305,6 +318,9 @@ const STEPS_RELEARNED: u64 = 2048;
 const FAR_MEASURED: usize = 36;
 /// Horizons that trust is judged by.
 const RECORD_MAX: usize = 12;
+/// Values above this share of all are high.
+const HIGH: f64 = 0.75;
+const HIGH_PACE: f64 = 0.01;
 /// Share of the mean value that is no error worth speaking of.
 const NEGLIGIBLE: f64 = 0.002;
 /// A value farther than this many typical errors from the profile is learned only in part.

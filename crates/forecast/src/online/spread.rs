@@ -25,6 +25,8 @@ pub(crate) struct Spread {
     pace: f64,
     /// Size of near errors lately, in units of what was expected of them.
     unrest: f64,
+    /// Size of near errors in the last few steps, however wild.
+    jolt: f64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,6 +51,7 @@ impl Spread {
             count: 0,
             pace: 1.0 / (SEASONS_KEPT * visits).clamp(30.0, 2000.0),
             unrest: 1.0,
+            jolt: 0.0,
         }
     }
 
@@ -72,6 +75,7 @@ impl Spread {
             Range::Near => known * self.unrest.sqrt(),
             Range::Far => known * self.unrest.sqrt().sqrt(),
         };
+        let known = known.max(JOLT_SHARE * self.jolt);
         known.max(FLOOR_OF_ALL * table.all).max(FLOOR_OF_MAGNITUDE * self.magnitude).max(ignorance).max(TINY)
     }
 
@@ -95,6 +99,7 @@ impl Spread {
                 let size = (error.abs() / usual).min(UNREST_MAX);
                 self.unrest = (self.unrest + UNREST_PACE * (size - self.unrest)).max(0.25);
                 self.near.learn(slot, error, pace);
+                self.jolt += JOLT_PACE * (error.abs() - self.jolt);
             }
             Range::Far => self.far.learn(slot, error, pace),
         }
@@ -149,11 +154,14 @@ const FEW: u64 = 20;
 const FAR_GUESS: f64 = 4.0;
 /// Unrest is a mean over so few errors that it follows a change within some of them.
 const UNREST_PACE: f64 = 0.04;
+/// A series that wakes is at once as uncertain as it is large, while means follow slowly.
+const JOLT_PACE: f64 = 0.08;
+const JOLT_SHARE: f64 = 0.3;
 const UNREST_MAX: f64 = 6.0;
 /// One wild error counts at most this many typical ones.
 const CLIP: f64 = 8.0;
 const WIDER_ONE: f64 = 16_384.0;
-const WIDER_MAX: f64 = 0.5;
+const WIDER_MAX: f64 = 1.5;
 const WIDER_PACE_NEAR: f64 = 0.01;
 const WIDER_PACE_FAR: f64 = 0.015;
 const FLOOR_OF_ALL: f64 = 0.3;

@@ -2,6 +2,7 @@
 
 use crate::calibration::{Curve, GRID, Tail, at};
 use crate::online::bucket::mix;
+use crate::online::doubt::{Claim, Factors};
 use crate::online::experts::{CHUNK, EXPERTS, Path};
 use crate::online::spread::Range;
 use crate::paths::Values;
@@ -29,6 +30,23 @@ pub(super) struct Stretch<'a> {
     pub(super) slots: &'a [u8],
 }
 
+/// The doubt about each learned horizon, as things stand.
+pub(super) struct Doubts {
+    factors: Vec<Factors>,
+    last: f64,
+    high: f64,
+    idles: bool,
+}
+
+impl Doubts {
+    /// How much larger than `spread` an error of this median will be.
+    #[inline]
+    pub(super) fn factor(&self, bucket: usize, median: f64, spread: f64) -> f64 {
+        let boldness = if self.idles { 0.0 } else { ((median - self.last).abs() / spread) as f32 };
+        f64::from(self.factors[bucket].at(Claim { boldness, is_high: median > self.high }))
+    }
+}
+
 impl Model {
     /// Fills a table with quantiles of the next steps.
     pub(crate) fn fill(&self, quantiles: &[f64], values: &mut Values) {
@@ -46,6 +64,8 @@ impl Model {
             Range::Near => &near,
             Range::Far => &far,
         };
+        let idle = self.idle_shares();
+        let doubt = self.doubts();
         self.walk(values.len(), |stretch| {
             let low = &table[stretch.lower * width..][..width];
             let high = &table[stretch.upper * width..][..width];
@@ -53,13 +73,38 @@ impl Model {
             let steps = stretch.medians.iter().zip(stretch.shares).zip(stretch.slots);
             for (i, ((&median, &share), &slot)) in steps.enumerate() {
                 let (middle, share, slot) = (f64::from(median), f64::from(share), usize::from(slot));
-                let (lower, upper) = ((1.0 - share) * lower[slot], share * upper[slot]);
+                let (lower, upper) = (lower[slot], upper[slot]);
+                let (lower, upper) = (
+                    (1.0 - share) * lower * doubt.factor(stretch.lower, middle, lower),
+                    share * upper * doubt.factor(stretch.upper, middle, upper),
+                );
                 let row = values.row_mut(stretch.first + i);
                 for ((value, low), high) in row.iter_mut().zip(low).zip(high) {
                     *value = (middle + lower * low + upper * high).max(self.floor);
                 }
+                if self.idles {
+                    let zero = (1.0 - share) * idle[stretch.lower] + share * idle[stretch.upper];
+                    for (value, _) in row.iter_mut().zip(quantiles).filter(|(_, tau)| **tau <= zero) {
+                        *value = 0.0;
+                    }
+                }
             }
         });
+    }
+
+    pub(super) fn doubts(&self) -> Doubts {
+        Doubts {
+            factors: self.buckets.iter().map(|bucket| bucket.doubt.factors()).collect(),
+            last: self.experts.last(),
+            high: self.high,
+            idles: self.idles,
+        }
+    }
+
+    /// The probability that the series will be idle, at each learned horizon.
+    pub(super) fn idle_shares(&self) -> Vec<f64> {
+        let now = self.experts.last() == 0.0;
+        self.buckets.iter().map(|bucket| bucket.idle.share(now)).collect()
     }
 
     /// Distribution of the largest value of the next `steps` steps.

@@ -23,6 +23,7 @@ impl Model {
             Range::Near => &near,
             Range::Far => &far,
         };
+        let (idle, doubt) = (self.idle_shares(), self.doubts());
         let mut paths = vec![vec![self.floor.max(0.0); steps]; samples];
         let mut drawn: Vec<f64> = (0..samples).map(|_| probit(random.f64())).collect();
         self.walk(steps, |stretch| {
@@ -32,15 +33,19 @@ impl Model {
             let fresh = (1.0 - alike * alike).sqrt();
             for i in 0..stretch.medians.len() {
                 let (share, slot) = (f64::from(stretch.shares[i]), usize::from(stretch.slots[i]));
-                let (low, high) = ((1.0 - share) * lower[slot], share * upper[slot]);
                 let median = f64::from(stretch.medians[i]);
+                let low = (1.0 - share) * lower[slot] * doubt.factor(stretch.lower, median, lower[slot]);
+                let high = share * upper[slot] * doubt.factor(stretch.upper, median, upper[slot]);
+                let zero = (1.0 - share) * idle[stretch.lower] + share * idle[stretch.upper];
+                let busy_from = if zero > 0.0 { probit(zero) } else { f64::NEG_INFINITY };
                 for (path, z) in paths.iter_mut().zip(&mut drawn) {
                     if stretch.first + i > 0 {
                         *z = alike * *z + fresh * probit(random.f64());
                     }
                     let error =
                         low * score(&scores[stretch.lower], *z) + high * score(&scores[stretch.upper], *z);
-                    path[stretch.first + i] = (median + error).max(self.floor);
+                    path[stretch.first + i] =
+                        if *z < busy_from { 0.0 } else { (median + error).max(self.floor) };
                 }
             }
         });

@@ -7,12 +7,18 @@
 
 mod autocorrelation;
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use realfft::RealFftPlanner;
 use serde::{Deserialize, Serialize};
 
 use autocorrelation::{Correlation, autocorrelation};
+
+thread_local! {
+    /// Keeps the roots of unity of each length, which cost as much as a transform. There are few lengths, all powers of two.
+    static PLANNER: RefCell<RealFftPlanner<f32>> = RefCell::new(RealFftPlanner::new());
+}
 
 /// A period found in a series.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,7 +59,6 @@ pub(crate) fn find(values: &[f64], candidates: &Candidates) -> Vec<Season> {
     let mut rest = prepared(values);
     let mut found: Vec<Season> = Vec::new();
     let whole = energy(&rest);
-    let mut planner = RealFftPlanner::new();
     if whole <= 0.0 {
         return found;
     }
@@ -61,7 +66,7 @@ pub(crate) fn find(values: &[f64], candidates: &Candidates) -> Vec<Season> {
         if energy(&rest) < REST_MIN * whole {
             break;
         }
-        let correlation = autocorrelation(&rest, &mut planner);
+        let correlation = PLANNER.with_borrow_mut(|planner| autocorrelation(&rest, planner));
         // Short patterns first: a day's profile would hold them too, but learn them far more slowly.
         let day = candidates.calendar.first().copied().unwrap_or(usize::MAX);
         let Some(season) = by_peak(&correlation, candidates, &found, 0..day / 4)

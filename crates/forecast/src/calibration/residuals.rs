@@ -312,7 +312,7 @@ const SUPPORT: f64 = 8.0;
 /// Step of adaptation of one forecast that overlaps with no other.
 const PACE: f64 = 0.05;
 const NUDGE_MAX: f32 = 3.0;
-const REFRESH_EVERY: u32 = 32;
+const REFRESH_EVERY: u32 = 64;
 /// Sooner while they are few: whenever one in so many is new.
 const REFRESH_SHARE: u32 = 8;
 /// Grid points that adapt: 0.05, 0.1, 0.5, 0.9, 0.95, 0.975, 0.99 and 0.999.

@@ -207,7 +207,7 @@ pub(crate) fn mix(weights: &[f32; EXPERTS], says: &[f32; EXPERTS]) -> f64 {
 fn stride(horizon: usize) -> u32 {
     match horizon {
         0..=2 => 1,
-        3..=12 => 2,
+        3..=12 => 4,
         _ => 1 << (horizon as u32 / 8).max(2).ilog2(),
     }
 }

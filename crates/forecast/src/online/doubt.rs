@@ -57,18 +57,23 @@ impl Doubt {
 
     /// The factor for one claim.
     pub(crate) fn factor(&self, claim: Claim) -> f32 {
-        self.factors().at(claim)
+        let (knot, share) = between(claim.boldness);
+        let (near, far) = (self.at_knot(knot), self.at_knot(knot + 1));
+        let bold = near + share * (far - near);
+        if claim.is_high { bold * self.high } else { bold }
     }
 
     /// The factors for all of them.
     pub(crate) fn factors(&self) -> Factors {
-        let all = self.all.max(1e-6);
-        let knot = |k: usize| {
-            let count = f32::from(self.counts[k]);
-            let size = (count * self.sizes[k] + PRIOR * all) / (count + PRIOR);
-            (size / all).clamp(FACTOR_MIN, FACTOR_MAX)
-        };
-        Factors { knots: std::array::from_fn(knot), high: self.high }
+        Factors { knots: std::array::from_fn(|knot| self.at_knot(knot)), high: self.high }
+    }
+
+    #[inline]
+    fn at_knot(&self, knot: usize) -> f32 {
+        let all = if self.all > SIZE_MIN { self.all } else { SIZE_MIN };
+        let count = f32::from(self.counts[knot]);
+        let factor = (count * self.sizes[knot] + PRIOR * all) / ((count + PRIOR) * all);
+        factor.clamp(FACTOR_MIN, FACTOR_MAX)
     }
 }
 
@@ -76,18 +81,25 @@ impl Factors {
     /// Between the two nearest knots.
     #[inline]
     pub(crate) fn at(&self, claim: Claim) -> f32 {
-        let place = if claim.boldness < LAST { claim.boldness } else { LAST };
-        let knot = (place as usize).min(KNOTS - 2);
-        let share = place - knot as f32;
+        let (knot, share) = between(claim.boldness);
         let bold = self.knots[knot] + share * (self.knots[knot + 1] - self.knots[knot]);
         if claim.is_high { bold * self.high } else { bold }
     }
 }
 
-const KNOTS: usize = 8;
+/// The knot below, and how far it is to the next one.
+#[inline]
+fn between(boldness: f32) -> (usize, f32) {
+    let place = if boldness < LAST { boldness } else { LAST };
+    let knot = (place as usize).min(KNOTS - 2);
+    (knot, place - knot as f32)
+}
+
+const KNOTS: usize = 6;
 const LAST: f32 = (KNOTS - 1) as f32;
 /// One wild error counts at most so many typical ones.
 const SIZE_MAX: f32 = 12.0;
+const SIZE_MIN: f32 = 1e-6;
 const PACE: f32 = 0.005;
 /// Errors that the mean of a knot remembers, and those that it needs to count for half.
 const KEPT: u8 = 200;

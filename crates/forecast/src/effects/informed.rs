@@ -1,5 +1,7 @@
 //! A forecaster that knows the calendar: events and covariates on top of the online core.
 
+mod joint;
+
 use std::time::Duration;
 
 use super::guard::{Guard, JUDGED};
@@ -12,6 +14,8 @@ use crate::grid::Grid;
 use crate::{
     Config, ConfigError, FORECAST_STEPS_MAX, Forecast, Forecaster, ObserveError, Timestamp, Trust, Values,
 };
+
+pub(crate) use joint::crossed;
 
 /// Forecasts one series online, knowing events and covariates of its future.
 ///
@@ -84,6 +88,35 @@ impl Informed {
             next: 0,
             bases: [Bases::new(every), Bases::new(every)],
         })
+    }
+
+    /// As [`new`](Self::new), for a series that `core` has followed up to the step before `next`. The levels of the hours
+    /// are taken from what it remembers; effects are learned from here on.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the setting that cannot work.
+    pub fn over(
+        core: Forecaster,
+        config: Config,
+        origin: Timestamp,
+        next: u64,
+        covariates: &[String],
+    ) -> Result<Informed, ConfigError> {
+        let mut informed = Informed::new(config, origin, covariates)?;
+        for (at, value) in core.remembered() {
+            if let Some(step) = informed.grid.step_of(at).filter(|_| value >= 0.0) {
+                informed.learner.acquaint(&informed.grid.local(step), value.min(VALUE_MAX));
+            }
+        }
+        informed.plain = core.clone();
+        informed.forecaster = core;
+        informed.next = next;
+        Ok(informed)
+    }
+
+    /// Calls all events off. What was learned of their kinds is kept.
+    pub fn clear_events(&mut self) {
+        self.learner.clear_events();
     }
 
     /// Makes events known, past or future; an event of the same name and time as a known one replaces it. At most
@@ -165,25 +198,29 @@ impl Informed {
         let plain = self.plain.forecast(steps, quantiles);
         let scores: Vec<f64> = quantiles.iter().map(|&tau| score(tau)).collect();
         let mut values = Values::zeros(steps, quantiles.len());
-        let mut factors = Vec::with_capacity(steps);
-        let now = self.grid.begins_at(self.next.saturating_sub(1));
-        for h in 0..steps {
-            let situation = self.learner.situation(&self.grid, self.next + h as u64, covariates, now);
-            let effect = self.learner.expected(&situation, None).weighted(self.event_weight(&situation));
-            let sort = usize::from(self.learner.kind(&situation).is_some());
-            let weight = self.whole.weight(sort, WHOLE_ODDS[sort]);
-            factors.push((weight * effect.0).exp());
-            if quantiles.is_empty() {
-                continue;
-            }
+        let ahead = self.ahead(steps, covariates);
+        let factors = ahead.iter().map(|ahead| (ahead.weight * ahead.effect.0).exp()).collect();
+        for (h, ahead) in ahead.iter().enumerate().filter(|_| !quantiles.is_empty()) {
             let row = values.row_mut(h);
-            self.put_back(effect, &base.values[h], &scores, row);
+            self.put_back(ahead.effect, &base.values[h], &scores, row);
             for (value, &without) in row.iter_mut().zip(&plain.values[h]) {
-                *value = without + weight * (*value - without);
+                *value = without + ahead.weight * (*value - without);
             }
         }
         let forecast = Forecast { quantiles: quantiles.to_vec(), values, ..base };
         InformedForecast { forecast, factors, notes: self.notes(steps, covariates) }
+    }
+
+    /// What effects are expected to do to the next steps.
+    fn ahead(&self, steps: usize, covariates: &Covariates) -> Vec<Ahead> {
+        let now = self.grid.begins_at(self.next.saturating_sub(1));
+        let of = |h: usize| {
+            let situation = self.learner.situation(&self.grid, self.next + h as u64, covariates, now);
+            let effect = self.learner.expected(&situation, None).weighted(self.event_weight(&situation));
+            let sort = usize::from(self.learner.kind(&situation).is_some());
+            Ahead { effect, weight: self.whole.weight(sort, WHOLE_ODDS[sort]) }
+        };
+        (0..steps).map(of).collect()
     }
 
     /// One step's quantiles with the effect, wider by its uncertainty. `base` has the median behind the quantiles.
@@ -205,7 +242,8 @@ impl Informed {
         }
     }
 
-    fn notes(&self, steps: usize, covariates: &Covariates) -> Vec<Note> {
+    /// What a forecast of the next `steps` steps has to assume.
+    pub fn notes(&self, steps: usize, covariates: &Covariates) -> Vec<Note> {
         let mut notes = Vec::new();
         for (place, name) in self.names.iter().enumerate() {
             let unknown = |h: &u64| !covariates.at(place, self.next + h).is_finite();
@@ -240,6 +278,16 @@ impl Informed {
         self.next
     }
 
+    /// The forecaster of demand as it is.
+    pub fn plain(&self) -> &Forecaster {
+        &self.plain
+    }
+
+    /// Names of the covariates, in the order in which they are looked up.
+    pub fn covariates(&self) -> &[String] {
+        &self.names
+    }
+
     /// The forecaster of undisturbed demand.
     pub fn undisturbed(&self) -> &Forecaster {
         &self.forecaster
@@ -250,6 +298,15 @@ impl Informed {
         let rows: usize = self.bases.iter().map(|bases| bases.now.rows.len() + bases.later.rows.len()).sum();
         self.forecaster.bytes() + self.plain.bytes() + self.learner.bytes() + 8 * (JUDGED.len() + 1) * rows
     }
+}
+
+/// What effects do to a step to come.
+#[derive(Clone, Copy, Debug)]
+struct Ahead {
+    /// Mean and standard deviation, as logarithms.
+    effect: (f64, f64),
+    /// Of the forecast with effects, beside the one without.
+    weight: f64,
 }
 
 /// The quantile of the standard normal distribution; exactly zero for the median.
@@ -311,7 +368,7 @@ impl Bases {
 /// Most events kept.
 pub const EVENTS_MAX: usize = 100_000;
 /// Most covariates used.
-const COVARIATES_MAX: usize = 32;
+pub(crate) const COVARIATES_MAX: usize = 32;
 /// Log odds that effects are of use, before anything was seen: at ordinary steps, and at those of events.
 const WHOLE_ODDS: [f64; 2] = [1.0, 2.0];
 const MEDIAN: usize = 3;

@@ -45,6 +45,8 @@ pub struct Ensemble {
     known: Known,
     /// Recent values, the last at the end; NaN where missing or not believed.
     values: VecDeque<f32>,
+    /// The same freed of effects, where any are known; empty otherwise.
+    freed: VecDeque<f32>,
     /// Number of the step that comes next.
     next: u64,
     members: Vec<Member>,
@@ -75,6 +77,7 @@ impl Ensemble {
             grid: None,
             known: Known::default(),
             values: VecDeque::new(),
+            freed: VecDeque::new(),
             next: 0,
             members: Vec::new(),
             schedule: Schedule::default(),
@@ -105,10 +108,15 @@ impl Ensemble {
             self.forget();
         }
         while self.next < step {
-            self.advance(f32::NAN);
+            self.advance(f32::NAN, f32::NAN);
         }
-        let believed = value.filter(|value| !value.is_nan() && !self.online.outage_suspected());
-        self.advance(believed.map_or(f32::NAN, |value| value.clamp(-VALUE_MAX, VALUE_MAX) as f32));
+        let outage = self.online.outage_suspected();
+        let believed = |value: Option<f64>| {
+            let value = value.filter(|value| !value.is_nan() && !outage);
+            value.map_or(f32::NAN, |value| value.clamp(-VALUE_MAX, VALUE_MAX) as f32)
+        };
+        let value = believed(value);
+        self.advance(value, self.online.freed().map_or(value, believed));
         self.lay_out_further();
         Ok(())
     }
@@ -116,6 +124,7 @@ impl Ensemble {
     /// After a gap that nothing remembered bridges.
     fn forget(&mut self) {
         self.values.clear();
+        self.freed.clear();
         self.members.clear();
         self.schedule = Schedule::default();
         for panel in &mut self.panels {
@@ -123,14 +132,19 @@ impl Ensemble {
         }
     }
 
-    fn advance(&mut self, value: f32) {
+    /// `freed` is the value without effects, or the value where none are known.
+    fn advance(&mut self, value: f32, freed: f32) {
         let step = self.next;
         self.next += 1;
         if self.values.len() == VALUES_KEPT {
             self.values.pop_front();
         }
         self.values.push_back(value);
+        if matches!(self.online, Core::Informed(..)) {
+            self.free(freed);
+        }
         for member in &mut self.members {
+            let value = if member.kind.sees_covariates() { value } else { freed };
             member.model.observe(value, &self.known.columns);
         }
         for panel in &mut self.panels {
@@ -146,11 +160,14 @@ impl Ensemble {
         let aheads: Vec<usize> = self.panels.iter().map(|panel| panel.ahead).collect();
         let farthest = aheads.last().copied().unwrap_or(1);
         let core = self.online.forecast(farthest, &GRID).values;
+        let effects = self.online.ahead(farthest);
         let said: Vec<(usize, Values)> = self
             .members
             .iter()
             .map(|member| {
-                (self.seat(member.kind), member.model.forecast_at(&aheads, &GRID, &self.known.columns))
+                let mut values = member.model.forecast_at(&aheads, &GRID, &self.known.columns);
+                self.disturb(member.kind, &effects, &mut values, |row| aheads[row] - 1);
+                (self.seat(member.kind), values)
             })
             .collect();
         for (k, panel) in self.panels.iter_mut().enumerate() {
@@ -191,6 +208,7 @@ impl Ensemble {
             grid: self.grid.clone()?,
             first: self.next - self.values.len() as u64,
             values: self.values.iter().copied().collect(),
+            freed: self.freed.iter().copied().collect(),
             seasons: self.online.seasons().iter().map(|season| season.period).collect(),
             covariates: Arc::clone(&self.known.columns),
             horizon: self.config.horizon_steps(),
@@ -205,7 +223,9 @@ impl Ensemble {
         for (kind, outcome) in trained.models {
             let Ok(mut model) = outcome else { continue };
             let missed = self.next.saturating_sub(trained.end).min(self.values.len() as u64) as usize;
-            for &value in self.values.range(self.values.len() - missed..) {
+            let blind = !kind.sees_covariates() && !self.freed.is_empty();
+            let values = if blind { &self.freed } else { &self.values };
+            for &value in values.range(values.len() - missed..) {
                 model.observe(value, &self.known.columns);
             }
             match self.members.iter_mut().find(|member| member.kind == kind) {
@@ -234,10 +254,15 @@ impl Ensemble {
 
     fn combine(&self, steps: usize, quantiles: &[f64], values: &mut Values) {
         let core = self.online.forecast(steps, &GRID).values;
+        let effects = self.online.ahead(steps);
         let said: Vec<(usize, Values)> = self
             .members
             .iter()
-            .map(|member| (self.seat(member.kind), member.model.forecast(steps, &GRID, &self.known.columns)))
+            .map(|member| {
+                let mut values = member.model.forecast(steps, &GRID, &self.known.columns);
+                self.disturb(member.kind, &effects, &mut values, |row| row);
+                (self.seat(member.kind), values)
+            })
             .collect();
         let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
         let mut row = Row::new(self.kinds.len() + 1);
@@ -365,7 +390,7 @@ impl Ensemble {
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         self.online.bytes()
-            + self.values.capacity() * 4
+            + (self.values.capacity() + self.freed.capacity()) * 4
             + self.members.iter().map(|member| member.model.bytes()).sum::<usize>()
             + self.panels.iter().map(Panel::bytes).sum::<usize>()
     }

@@ -8,7 +8,7 @@ use super::guard::{Guard, JUDGED};
 use super::learner::{Learner, Situation};
 use super::report::{Effect, Note};
 use crate::calendar::Event;
-use crate::calibration::probit;
+use crate::calibration::{GRID, probit};
 use crate::covariates::Covariates;
 use crate::grid::Grid;
 use crate::{
@@ -40,6 +40,8 @@ pub struct Informed {
     names: Vec<String>,
     /// The step that comes next.
     next: u64,
+    /// The last value, freed of its effects.
+    freed: Option<f64>,
     /// With effects taken away, and as it is.
     bases: [Bases; 2],
 }
@@ -86,6 +88,7 @@ impl Informed {
             grid,
             non_negative,
             next: 0,
+            freed: None,
             bases: [Bases::new(every), Bases::new(every)],
         })
     }
@@ -156,6 +159,7 @@ impl Informed {
         self.learner.look(&situation, step, covariates);
         self.forecaster.observe(at, freed)?;
         self.plain.observe(at, value)?;
+        self.freed = freed;
         self.next = step + 1;
         self.bases[0].renew(&self.forecaster, self.next, self.learner.means());
         self.bases[1].renew(&self.plain, self.next, &[]);
@@ -212,7 +216,7 @@ impl Informed {
     }
 
     /// What effects are expected to do to the next steps.
-    fn ahead(&self, steps: usize, covariates: &Covariates) -> Vec<Ahead> {
+    pub(crate) fn ahead(&self, steps: usize, covariates: &Covariates) -> Vec<Ahead> {
         let now = self.grid.begins_at(self.next.saturating_sub(1));
         let of = |h: usize| {
             let situation = self.learner.situation(&self.grid, self.next + h as u64, covariates, now);
@@ -278,6 +282,22 @@ impl Informed {
         self.next
     }
 
+    /// The value observed last, as it would have been without effects; `None` when it was missing.
+    pub(crate) fn freed(&self) -> Option<f64> {
+        self.freed
+    }
+
+    /// Gives undisturbed quantiles of a step, those of the grid, its effect.
+    pub(crate) fn disturb(&self, ahead: &Ahead, row: &mut [f64]) {
+        let mut base = [0.0; GRID.len() + 1];
+        base[..GRID.len()].copy_from_slice(row);
+        base[GRID.len()] = base[GRID_MEDIAN];
+        self.put_back(ahead.effect, &base, &GRID.map(score), row);
+        for (value, &without) in row.iter_mut().zip(&base) {
+            *value = without + ahead.weight * (*value - without);
+        }
+    }
+
     /// The forecaster of demand as it is.
     pub fn plain(&self) -> &Forecaster {
         &self.plain
@@ -302,7 +322,7 @@ impl Informed {
 
 /// What effects do to a step to come.
 #[derive(Clone, Copy, Debug)]
-struct Ahead {
+pub(crate) struct Ahead {
     /// Mean and standard deviation, as logarithms.
     effect: (f64, f64),
     /// Of the forecast with effects, beside the one without.
@@ -372,6 +392,8 @@ pub(crate) const COVARIATES_MAX: usize = 32;
 /// Log odds that effects are of use, before anything was seen: at ordinary steps, and at those of events.
 const WHOLE_ODDS: [f64; 2] = [1.0, 2.0];
 const MEDIAN: usize = 3;
+/// Place of the median on the grid of quantiles.
+const GRID_MEDIAN: usize = 5;
 /// The judged quantiles of the standard normal distribution.
 const SCORES: [f64; JUDGED.len()] = [-1.644_853_6, 0.0, 1.644_853_6];
 const BASE_STEPS_MAX: usize = 512;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::calibration::Curve;
 use crate::covariates::Covariates;
-use crate::effects::Informed;
+use crate::effects::{Ahead, Informed};
 use crate::online::{Forecaster, ObserveError};
 use crate::paths::{Forecast, WindowMax};
 use crate::season::Season;
@@ -32,6 +32,30 @@ impl Core {
         match self {
             Core::Plain(forecaster) => forecaster.forecast(steps, quantiles),
             Core::Informed(informed, covariates) => informed.forecast(steps, quantiles, covariates).forecast,
+        }
+    }
+
+    /// The value observed last as it would have been without effects, when there are any.
+    pub(super) fn freed(&self) -> Option<Option<f64>> {
+        match self {
+            Core::Plain(_) => None,
+            Core::Informed(informed, _) => Some(informed.freed()),
+        }
+    }
+
+    /// What effects do to the next steps; empty where none are known.
+    pub(super) fn ahead(&self, steps: usize) -> Vec<Ahead> {
+        match self {
+            Core::Plain(_) => Vec::new(),
+            Core::Informed(informed, covariates) => informed.ahead(steps, covariates),
+        }
+    }
+
+    /// Gives the quantiles of undisturbed demand at a step its effect.
+    pub(super) fn disturb(&self, ahead: &Ahead, row: &mut [f64]) {
+        match self {
+            Core::Plain(_) => {}
+            Core::Informed(informed, _) => informed.disturb(ahead, row),
         }
     }
 

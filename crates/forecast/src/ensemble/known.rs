@@ -6,7 +6,9 @@ use super::core::Core;
 use super::{Ensemble, VALUES_KEPT};
 use crate::calendar::{Event, Window, columns};
 use crate::covariates::Covariates;
-use crate::effects::{Effect, Informed, Note};
+use crate::effects::{Ahead, Effect, Informed, Note};
+use crate::models::Kind;
+use crate::paths::Values;
 use crate::timestamp::Timestamp;
 
 /// Events and covariates, as they were given.
@@ -76,6 +78,35 @@ impl Ensemble {
         let Ok(mut informed) = built else { return };
         informed.announce(&self.known.events);
         self.online = Core::Informed(Box::new(informed), Arc::clone(given));
+    }
+
+    /// Keeps the value of a step freed of effects; what was before anything was known is taken as it is.
+    pub(super) fn free(&mut self, value: f32) {
+        if self.freed.len() + 1 < self.values.len() {
+            self.freed = self.values.iter().take(self.values.len() - 1).copied().collect();
+        }
+        self.freed.push_back(value);
+        if self.freed.len() > self.values.len() {
+            self.freed.pop_front();
+        }
+    }
+
+    /// Gives what a member said the effects that it does not know of; `ahead` tells which step a row is of.
+    pub(super) fn disturb(
+        &self,
+        kind: Kind,
+        effects: &[Ahead],
+        values: &mut Values,
+        ahead: impl Fn(usize) -> usize,
+    ) {
+        if kind.sees_covariates() {
+            return;
+        }
+        for row in 0..values.len() {
+            if let Some(effect) = effects.get(ahead(row)) {
+                self.online.disturb(effect, values.row_mut(row));
+            }
+        }
     }
 
     /// Puts events into columns, as far as models can be asked for.

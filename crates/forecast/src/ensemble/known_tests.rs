@@ -71,7 +71,7 @@ fn factor(ensemble: &Ensemble, hour: usize) -> f64 {
 #[test]
 fn a_campaign_that_doubles_demand_is_forecast_by_the_core_alone_and_by_the_combination() {
     let (start, _) = last();
-    for kinds in [&[][..]] {
+    for kinds in [&[][..], &[Kind::Smoothing], Kind::COMBINED] {
         let informed = grown(kinds, &campaigns());
         for hour in start..start + 4 {
             let said = factor(&informed, hour);
@@ -131,7 +131,7 @@ fn knowing_nothing_changes_nothing() {
 #[test]
 fn a_campaign_announced_late_or_called_off_is_forecast_from_what_was_learned() {
     let (start, _) = last();
-    let mut ensemble = grown(&[], &campaigns()[..WEEKS]);
+    let mut ensemble = grown(&[Kind::Smoothing], &campaigns()[..WEEKS]);
     assert!(factor(&ensemble, start + 1) < 1.2);
     ensemble.announce(&campaigns());
     assert!(factor(&ensemble, start + 1) > 1.7);

@@ -6,7 +6,7 @@
 //! distribution times the factor; where a step has an effect that few others have, it is that step which decides. The steps
 //! are taken to miss in the same direction, for which the width of the window's distribution already allows.
 
-use super::{Ahead, Informed, score};
+use super::{Ahead, GRID_MEDIAN, Informed, score};
 use crate::calibration::{Curve, GRID, Tail};
 use crate::covariates::Covariates;
 use crate::{FORECAST_STEPS_MAX, PATH_VALUES_MAX, WindowMax};
@@ -82,7 +82,7 @@ impl Informed {
         for (ahead, &[median, plain]) in ahead.iter().zip(medians) {
             let mut row = points_with.map(|value| value - crest_with + median);
             if ahead.effect != (0.0, 0.0) {
-                let mut base = [row[MEDIAN]; GRID.len() + 2];
+                let mut base = [row[GRID_MEDIAN]; GRID.len() + 2];
                 base[..row.len()].copy_from_slice(&row);
                 self.put_back(ahead.effect, &base, &scores, &mut row);
             }
@@ -135,8 +135,6 @@ fn scores() -> Points {
     std::array::from_fn(|k| score(GRID.get(k).copied().unwrap_or(BEYOND)))
 }
 
-/// Place of the median.
-const MEDIAN: usize = 5;
 /// A quantile in the tail.
 const BEYOND: f64 = 0.9999;
 /// Effects are drawn apart from everything else.

@@ -14,7 +14,7 @@ use crate::timestamp::Timestamp;
 /// Events and covariates, as they were given.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
-    events: Vec<Event>,
+    events: Arc<[Event]>,
     given: Arc<Covariates>,
     /// The given columns, then those of the events: what batch models see.
     pub(super) columns: Arc<Covariates>,
@@ -36,10 +36,10 @@ impl Ensemble {
     /// From the first event (or covariate) on the online core frees what it learns from of their effects. What was observed
     /// earlier is not gone through again: an event that nobody had announced by then has taught nothing.
     pub fn announce(&mut self, events: &[Event]) {
-        if self.known.events == events {
+        if *self.known.events == *events {
             return;
         }
-        self.known.events = events.to_vec();
+        self.known.events = events.into();
         self.inform(None);
         self.lay_out();
     }
@@ -136,6 +136,11 @@ impl Ensemble {
         if self.next + self.config.horizon_steps() as u64 >= self.known.until {
             self.lay_out();
         }
+    }
+
+    /// When the first step began, from which those of covariates are counted; `None` before it.
+    pub fn first_step(&self) -> Option<Timestamp> {
+        self.grid.as_ref().map(|grid| grid.origin)
     }
 
     /// What was learned of events and covariates so far.

@@ -115,7 +115,8 @@ impl Ensemble {
         let Some(grid) = self.grid.as_ref().filter(|_| !known.events.is_empty() && !self.kinds.is_empty())
         else {
             known.columns = Arc::clone(&known.given);
-            known.until = u64::MAX;
+            // There may be events that only wait for the first step.
+            known.until = if self.grid.is_none() { 0 } else { u64::MAX };
             return;
         };
         let horizon = self.config.horizon_steps() as u64;

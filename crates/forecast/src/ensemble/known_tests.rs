@@ -152,6 +152,8 @@ fn events_announced_to_a_grown_series_are_learned_from_then_on() {
 #[test]
 fn covariates_and_columns_of_events_reach_the_training() {
     let mut ensemble = grown(&[Kind::Smoothing], &campaigns());
+    let job = ensemble.job("asked".to_owned()).unwrap();
+    assert_eq!(job.history().covariates.names(), ["event campaign"]);
     let mut rain = Covariates::beginning(0);
     rain.add("rain", (0..5000).map(|i| (i % 7) as f32).collect()).unwrap();
     ensemble.know(Arc::new(rain));

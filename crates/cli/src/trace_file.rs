@@ -6,7 +6,8 @@ use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 use forecast::Timestamp;
-use forecast::trace::{self, Accompanied, Options, Trace};
+use forecast::TimestampError;
+use forecast::trace::{self, Accompanied, Options, Trace, TraceError};
 
 use crate::failure::{Failure, OrFail};
 
@@ -72,7 +73,15 @@ pub(crate) fn read_beside(path: &Path, options: &Options, columns: &[String]) ->
         }
         Box::new(file)
     };
-    parse_beside(BufReader::new(input), options, columns).or_usage(format!("cannot use {name}"))
+    parse_beside(BufReader::new(input), options, columns).map_err(|error| {
+        let hint = match error.downcast_ref::<TraceError>() {
+            Some(TraceError::Timestamp { source: TimestampError::NoZone(_), .. }) => {
+                "; if its times are those of a place, name it with --time-zone, such as --time-zone Europe/Berlin"
+            }
+            Some(_) | None => "",
+        };
+        Failure::Usage(error.context(format!("cannot use {name}{hint}")))
+    })
 }
 
 /// Reads one column of packed or plain text.

@@ -93,7 +93,9 @@ const REFUSED: &[(&str, i32, &str)] = &[
     ("forecast nan.csv --horizon 5m", 2, "nan.csv|line 3"),
     ("forecast negative.csv --horizon 5m", 2, "negative.csv|line 3"),
     ("forecast words.csv --horizon 5m", 2, "words.csv|line 3|many"),
-    ("forecast nozone.csv --horizon 5m", 2, "line 2|zone"),
+    ("forecast nozone.csv --horizon 5m", 2, "line 2|no zone|--time-zone Europe/Berlin"),
+    ("forecast nozone.csv --horizon 5m --time-zone none", 2, "line 2|no zone"),
+    ("evaluate nozone.csv", 2, "--time-zone"),
     ("forecast notime.csv --horizon 5m", 2, "timestamp"),
     ("replay good.csv", 2, "--capacity|--cold|--promote"),
     ("replay good.csv --capacity -1 --cold 1m --promote 1s", 2, ""),
@@ -107,7 +109,10 @@ const REFUSED: &[(&str, i32, &str)] = &[
         2,
         "replicas_min",
     ),
-    ("replay good.csv --capacity 5 --cold 1m --promote 1s --events e.csv", 2, "not supported yet"),
+    ("replay good.csv --capacity 5 --cold 1m --promote 1s --events e.csv", 2, "cannot open e.csv"),
+    ("replay good.csv --capacity 5 --cold 1m --promote 1s --holidays US", 2, "counts seconds|--time-zone"),
+    ("replay nozone.csv --capacity 5 --cold 1m --promote 1s", 2, "line 2|--time-zone"),
+    ("evaluate good.csv --covariates rain", 2, "good.csv|`rain`"),
     ("replay unsorted.csv --capacity 5 --cold 1m --promote 1s", 2, "line 3"),
     ("replay empty.csv --capacity 5 --cold 1m --promote 1s", 2, "empty"),
     ("replay good.csv --workload missing.toml", 2, "cannot read missing.toml"),
@@ -251,6 +256,62 @@ fn holidays_events_and_covariates_change_the_forecast_and_what_comes_after_does_
     assert_eq!(ask(&format!("shop.csv {all}")), ask(&format!("peek.csv {all}")));
     let table = ask(&format!("shop.csv {all} --format table"));
     assert!(table.contains("holiday") && table.contains("fair") && table.contains("7 times"), "{table}");
+}
+
+#[test]
+fn the_default_model_is_the_combination_that_knows_holidays_and_the_evaluation_has_them() {
+    let folder = folder();
+    shop(folder.path(), "shop.csv", |hour| (50 + hour % 7).to_string());
+    let words = "evaluate shop.csv --column visits --models auto,online,additive --horizon 1d --origins 4 --format csv";
+    let wpl = |words: &str| {
+        let output = foreshadow(folder.path(), words);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let csv = text(&output.stdout);
+        let column = csv.lines().next().unwrap().split(',').position(|name| name == "pinball").unwrap();
+        let losses: Vec<f64> =
+            csv.lines().skip(1).map(|line| line.split(',').nth(column).unwrap().parse().unwrap()).collect();
+        assert_eq!(losses.len(), 3, "{csv}");
+        losses
+    };
+    let (plain, informed) = (wpl(words), wpl(&format!("{words} --holidays US")));
+    for place in [0, 1] {
+        assert_ne!(plain[place], informed[place], "{plain:?} {informed:?}");
+    }
+}
+
+#[test]
+fn a_replay_with_events_is_another_one_and_its_beginning_does_not_depend_on_its_end() {
+    let folder = folder();
+    shop(folder.path(), "shop.csv", |hour| (50 + hour % 7).to_string());
+    let whole = std::fs::read_to_string(folder.path().join("shop.csv")).unwrap();
+    let part: Vec<&str> = whole.lines().take(24 * 50).collect();
+    std::fs::write(folder.path().join("part.csv"), part.join("\n") + "\n").unwrap();
+    std::fs::write(
+        folder.path().join("quiet.ics"),
+        "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:Quiet\nDTSTART;VALUE=DATE:20240407\nRRULE:FREQ=WEEKLY\nEND:VEVENT\n\
+         END:VCALENDAR\n",
+    )
+    .unwrap();
+    let decisions = |file: &str, known: &str| {
+        let words = format!(
+            "replay {file} --column visits --capacity 20 --cold 2h --promote 1h --policy foreshadow {known} --decisions out.csv"
+        );
+        let output = foreshadow(folder.path(), &words);
+        assert!(output.status.success(), "{words}: {}", text(&output.stderr));
+        std::fs::read_to_string(folder.path().join("out.csv")).unwrap()
+    };
+    let known = "--events quiet.ics --holidays US --time-zone America/New_York";
+    let whole = decisions("shop.csv", known);
+    assert!(whole.starts_with(&decisions("part.csv", known)));
+    assert_ne!(whole, decisions("shop.csv", "--time-zone America/New_York"));
+}
+
+#[test]
+fn times_without_a_zone_are_those_of_the_place_that_is_named() {
+    let folder = folder();
+    let output = foreshadow(folder.path(), "forecast nozone.csv --horizon 1m --time-zone Europe/Berlin");
+    let csv = text(&output.stdout);
+    assert!(csv.lines().nth(1).is_some_and(|line| line.starts_with("2019-12-31T23:02:00Z,")), "{csv}");
 }
 
 #[test]

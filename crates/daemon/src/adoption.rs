@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::control_loop::{NEXT_INSTANCE_KEY, Workload};
 use crate::error::DaemonError;
 use crate::instances::{Place, id_of};
+use crate::knowledge::Knowledge;
 use crate::recorder::clock;
 use crate::router::set_table;
 use crate::{learn, policy, routes};
@@ -35,6 +36,7 @@ impl Adoption {
         store: &Store,
         seed: u64,
         learned: Vec<learn::Learned>,
+        known: Vec<Knowledge>,
         found: Vec<InstanceInfo>,
     ) -> Result<Adoption, DaemonError> {
         let next_known = store.get(NEXT_INSTANCE_KEY).map_err(DaemonError::History)?;
@@ -61,8 +63,15 @@ impl Adoption {
             .with_first_instance(next_instance);
         let mut workloads = Vec::with_capacity(config.workloads.len());
         let mut adopted = Vec::new();
-        for (index, (configured, learned)) in config.workloads.iter().zip(learned).enumerate() {
+        for (index, ((configured, learned), known)) in
+            config.workloads.iter().zip(learned).zip(known).enumerate()
+        {
             let id = planner::WorkloadId::from(configured.name.as_str());
+            // Before the history is learned, so that effects are learned with it.
+            planner.announce(&id, &known.events);
+            if let Some((first, _)) = learned.first() {
+                planner.know(&id, Arc::new(known.covariates(*first, configured.step)));
+            }
             planner.learn(&id, &learned);
             let last = learned.last().map(|(at, _)| *at);
             let snapshot = planner.snapshot();
@@ -71,6 +80,7 @@ impl Adoption {
                 return Err(DaemonError::Stopped { task: "planner" });
             };
             let mut workload = Workload::new(Arc::new(configured.clone()), forecaster, last);
+            workload.knowledge = known;
             for (instance, (place, parked)) in std::mem::take(&mut places[index]) {
                 workload.places.insert(instance, place);
                 adopted.push((index, instance, parked));

@@ -6,6 +6,7 @@
 //! with the recorder. So the way from a decision to its effect is as short as the work itself.
 
 mod commands;
+mod knowing;
 mod observe;
 mod orders;
 mod publish;

@@ -9,6 +9,7 @@ mod calendar;
 mod columns;
 mod failure;
 mod guard;
+mod knowledge;
 mod metrics;
 mod models;
 mod openapi;
@@ -26,7 +27,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post, put};
 use forecast::Timestamp;
 use history::Store;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 
 use crate::control_loop::Command;
 use crate::metrics::Metrics;
@@ -49,6 +50,8 @@ pub(crate) struct Api {
     pub(crate) address: SocketAddr,
     /// Places for large bodies, of which few may be in memory at a time.
     pub(crate) transfers: Semaphore,
+    /// Held from a change of what is known until the control loop has it, so that none overtakes a later one.
+    pub(crate) knowledge: Mutex<()>,
 }
 
 /// How many large bodies may be in memory at a time.

@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::control_loop::{ControlLoop, Inlets, ProxyState, Published, Workload, override_key};
 use crate::error::{DaemonError, chain};
 use crate::http::{self, Api};
+use crate::knowledge::Knowledge;
 use crate::metrics::Metrics;
 use crate::models::Repository;
 use crate::proxy_process::{self, ProxyPlace};
@@ -92,7 +93,7 @@ impl Daemon {
     pub async fn build(config: Config, options: BuildOptions) -> Result<Daemon, DaemonError> {
         let state_dir = prepare(&config.server.state_dir)?;
         let place = ProxyPlace::new(options.proxy_command, &state_dir)?;
-        let (config, store, learned) = open_history(config, state_dir.join("history")).await?;
+        let (config, store, learned, known) = open_history(config, state_dir.join("history")).await?;
         let listen = config.server.listen;
         let refused = |source| DaemonError::Listen { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(refused)?;
@@ -103,7 +104,7 @@ impl Daemon {
         let (client, child) = place.find_or_start().await?;
         let mut proxy = ProxyLink { place, client, child, generation: 0 };
         let adopted = provider.adopt().await.map_err(DaemonError::Provider)?;
-        let mut adoption = Adoption::new(&config, &store, options.seed, learned, adopted)?;
+        let mut adoption = Adoption::new(&config, &store, options.seed, learned, known, adopted)?;
         match adoption.first_table(&config, &proxy.client).await {
             Ok(generation) => proxy.generation = generation,
             Err(error) => {
@@ -185,6 +186,7 @@ impl Daemon {
             started_at,
             address: self.api_address,
             transfers: Semaphore::new(http::TRANSFERS_MAX),
+            knowledge: tokio::sync::Mutex::new(()),
         });
 
         let ProxyLink { place, client, child, generation } = self.proxy;
@@ -261,7 +263,7 @@ fn prepare(state_dir: &std::path::Path) -> Result<PathBuf, DaemonError> {
 async fn open_history(
     config: Config,
     dir: PathBuf,
-) -> Result<(Config, Arc<Store>, Vec<learn::Learned>), DaemonError> {
+) -> Result<(Config, Arc<Store>, Vec<learn::Learned>, Vec<Knowledge>), DaemonError> {
     let work = move || {
         let store = Store::open(&dir).map_err(|error| match error {
             HistoryError::Locked { dir, holder } => DaemonError::InUse { path: dir, holder },
@@ -270,7 +272,10 @@ async fn open_history(
         let now = clock();
         let learned: Result<Vec<_>, _> =
             config.workloads.iter().map(|workload| learn::demand(&store, workload, now)).collect();
-        Ok((config, Arc::new(store), learned?))
+        let known: Result<Vec<_>, _> =
+            config.workloads.iter().map(|workload| Knowledge::read(&store, workload, now)).collect();
+        let (learned, known) = (learned?, known.map_err(DaemonError::History)?);
+        Ok((config, Arc::new(store), learned, known))
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| DaemonError::Stopped { task: "history reader" })?
 }

@@ -65,6 +65,7 @@ fn read(
     let options = trace::Options {
         column: import.column.clone(),
         series: import.series.clone(),
+        zone: workload.time_zone.as_deref().and_then(|name| jiff::tz::TimeZone::get(name).ok()),
         ..trace::Options::default()
     };
     let trace = trace::parse(File::open(file)?, &options)?;

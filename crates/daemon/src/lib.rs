@@ -17,6 +17,7 @@ mod error;
 pub mod external_model;
 mod http;
 mod instances;
+mod knowledge;
 mod launch;
 mod learn;
 mod measured;

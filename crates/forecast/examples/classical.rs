@@ -111,7 +111,8 @@ fn print(title: &str, models: &[(&str, Fit)], rows: &[Row]) {
 /// The series of a file on an even grid; NaN where nothing is known.
 fn series(path: &Path, column: &str, step_secs: u64, every: usize) -> Result<Vec<(Grid, Vec<f32>)>, String> {
     let file = File::open(path).map_err(|e| format!("failed to open {}: {e}", path.display()))?;
-    let options = trace::Options { column: Some(column.into()), series: None, allow_negative: false };
+    let options =
+        trace::Options { column: Some(column.into()), series: None, allow_negative: false, zone: None };
     let parsed = trace::parse(MultiGzDecoder::new(file), &options).map_err(|e| e.to_string())?;
     let step = Duration::from_secs(step_secs);
     let grids = parsed.series.iter().step_by(every).map(|series| {

@@ -189,7 +189,7 @@ fn read(spec: &str) -> Result<Vec<Series>, String> {
     let file = File::open(path).map_err(|e| format!("{path}: {e}"))?;
     let reader: Box<dyn Read> =
         if path.ends_with(".gz") { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
-    let options = trace::Options { column, series: None, allow_negative: false };
+    let options = trace::Options { column, series: None, allow_negative: false, zone: None };
     let trace = trace::parse(reader, &options).map_err(|e| format!("{path}: {e}"))?;
     // Minutes become five minutes: a day ahead is what is measured here.
     let step = trace.step.max(Duration::from_secs(300));

@@ -176,7 +176,7 @@ fn read(path: &str, column: Option<String>) -> Result<trace::Trace, String> {
     let file = File::open(path).map_err(|e| format!("failed to open {path}: {e}"))?;
     let reader: Box<dyn Read> =
         if path.ends_with(".gz") { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
-    let options = trace::Options { column, series: None, allow_negative: false };
+    let options = trace::Options { column, series: None, allow_negative: false, zone: None };
     trace::parse(reader, &options).map_err(|e| format!("{path}: {e}"))
 }
 

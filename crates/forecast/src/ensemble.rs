@@ -8,7 +8,9 @@
 //! Promises: as the crate's. A member is only ever scored on what it said beforehand.
 
 mod contest;
+mod core;
 mod job;
+mod known;
 mod panel;
 mod weights;
 
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::calibration::GRID;
-use crate::covariates::Covariates;
+use crate::effects::crossed;
 use crate::grid::Grid;
 use crate::models::{Kind, Model};
 use crate::online::{Config, ConfigError, FORECAST_STEPS_MAX, Forecaster, ObserveError};
@@ -27,8 +29,10 @@ use crate::timestamp::Timestamp;
 use crate::trust::Trust;
 
 pub use contest::{Contest, Outcome, Rival};
+use core::Core;
 use job::Schedule;
 pub use job::{Job, Trained};
+use known::Known;
 use panel::{Panel, Row};
 
 /// One series, forecast by everything that has something to say about it.
@@ -37,10 +41,12 @@ pub struct Ensemble {
     config: Config,
     kinds: Vec<Kind>,
     grid: Option<Grid>,
-    online: Forecaster,
-    covariates: Arc<Covariates>,
+    online: Core,
+    known: Known,
     /// Recent values, the last at the end; NaN where missing or not believed.
     values: VecDeque<f32>,
+    /// The same freed of effects, where any are known; empty otherwise.
+    freed: VecDeque<f32>,
     /// Number of the step that comes next.
     next: u64,
     members: Vec<Member>,
@@ -64,22 +70,18 @@ impl Ensemble {
         let mut wanted: Vec<Kind> = kinds.iter().copied().filter(|kind| kind.is_batch()).collect();
         wanted.dedup();
         Ok(Ensemble {
-            online: Forecaster::new(config.clone())?,
+            online: Core::Plain(Box::new(Forecaster::new(config.clone())?)),
             panels: horizons(config.horizon_steps()).into_iter().map(|h| Panel::new(h, &wanted)).collect(),
             kinds: wanted,
             config,
             grid: None,
-            covariates: Arc::new(Covariates::default()),
+            known: Known::default(),
             values: VecDeque::new(),
+            freed: VecDeque::new(),
             next: 0,
             members: Vec::new(),
             schedule: Schedule::default(),
         })
-    }
-
-    /// What is known beside the series, by step from its first observation. Replaces what was given before.
-    pub fn know(&mut self, covariates: Arc<Covariates>) {
-        self.covariates = covariates;
     }
 
     /// The value of the step that begins at `at`; see [`Forecaster::observe`].
@@ -87,10 +89,10 @@ impl Ensemble {
     /// # Errors
     /// As [`Forecaster::observe`]; nothing is changed then.
     pub fn observe(&mut self, at: Timestamp, value: Option<f64>) -> Result<(), ObserveError> {
-        self.online.observe(at, value)?;
-        if self.kinds.is_empty() {
-            return Ok(());
+        if self.grid.is_none() {
+            self.inform(Some(at));
         }
+        self.online.observe(at, value)?;
         let config = &self.config;
         let grid = self.grid.get_or_insert_with(|| Grid {
             origin: at,
@@ -98,20 +100,31 @@ impl Ensemble {
             zone: config.time_zone.clone(),
         });
         let step = grid.step_of(at).unwrap_or(self.next).max(self.next);
+        if self.kinds.is_empty() {
+            self.next = step + 1;
+            return Ok(());
+        }
         if step - self.next > VALUES_KEPT as u64 {
             self.forget();
         }
         while self.next < step {
-            self.advance(f32::NAN);
+            self.advance(f32::NAN, f32::NAN);
         }
-        let believed = value.filter(|value| !value.is_nan() && !self.online.outage_suspected());
-        self.advance(believed.map_or(f32::NAN, |value| value.clamp(-VALUE_MAX, VALUE_MAX) as f32));
+        let outage = self.online.outage_suspected();
+        let believed = |value: Option<f64>| {
+            let value = value.filter(|value| !value.is_nan() && !outage);
+            value.map_or(f32::NAN, |value| value.clamp(-VALUE_MAX, VALUE_MAX) as f32)
+        };
+        let value = believed(value);
+        self.advance(value, self.online.freed().map_or(value, believed));
+        self.lay_out_further();
         Ok(())
     }
 
     /// After a gap that nothing remembered bridges.
     fn forget(&mut self) {
         self.values.clear();
+        self.freed.clear();
         self.members.clear();
         self.schedule = Schedule::default();
         for panel in &mut self.panels {
@@ -119,15 +132,20 @@ impl Ensemble {
         }
     }
 
-    fn advance(&mut self, value: f32) {
+    /// `freed` is the value without effects, or the value where none are known.
+    fn advance(&mut self, value: f32, freed: f32) {
         let step = self.next;
         self.next += 1;
         if self.values.len() == VALUES_KEPT {
             self.values.pop_front();
         }
         self.values.push_back(value);
+        if matches!(self.online, Core::Informed(..)) {
+            self.free(freed);
+        }
         for member in &mut self.members {
-            member.model.observe(value, &self.covariates);
+            let value = if member.kind.sees_covariates() { value } else { freed };
+            member.model.observe(value, &self.known.columns);
         }
         for panel in &mut self.panels {
             panel.learn(step, value);
@@ -142,11 +160,14 @@ impl Ensemble {
         let aheads: Vec<usize> = self.panels.iter().map(|panel| panel.ahead).collect();
         let farthest = aheads.last().copied().unwrap_or(1);
         let core = self.online.forecast(farthest, &GRID).values;
+        let effects = self.online.ahead(farthest);
         let said: Vec<(usize, Values)> = self
             .members
             .iter()
             .map(|member| {
-                (self.seat(member.kind), member.model.forecast_at(&aheads, &GRID, &self.covariates))
+                let mut values = member.model.forecast_at(&aheads, &GRID, &self.known.columns);
+                self.disturb(member.kind, &effects, &mut values, |row| aheads[row] - 1);
+                (self.seat(member.kind), values)
             })
             .collect();
         for (k, panel) in self.panels.iter_mut().enumerate() {
@@ -187,8 +208,9 @@ impl Ensemble {
             grid: self.grid.clone()?,
             first: self.next - self.values.len() as u64,
             values: self.values.iter().copied().collect(),
+            freed: self.freed.iter().copied().collect(),
             seasons: self.online.seasons().iter().map(|season| season.period).collect(),
-            covariates: Arc::clone(&self.covariates),
+            covariates: Arc::clone(&self.known.columns),
             horizon: self.config.horizon_steps(),
             non_negative: self.config.non_negative,
             kinds: self.kinds.clone(),
@@ -201,8 +223,10 @@ impl Ensemble {
         for (kind, outcome) in trained.models {
             let Ok(mut model) = outcome else { continue };
             let missed = self.next.saturating_sub(trained.end).min(self.values.len() as u64) as usize;
-            for &value in self.values.range(self.values.len() - missed..) {
-                model.observe(value, &self.covariates);
+            let blind = !kind.sees_covariates() && !self.freed.is_empty();
+            let values = if blind { &self.freed } else { &self.values };
+            for &value in values.range(values.len() - missed..) {
+                model.observe(value, &self.known.columns);
             }
             match self.members.iter_mut().find(|member| member.kind == kind) {
                 Some(member) => member.model = Box::new(model),
@@ -230,10 +254,15 @@ impl Ensemble {
 
     fn combine(&self, steps: usize, quantiles: &[f64], values: &mut Values) {
         let core = self.online.forecast(steps, &GRID).values;
+        let effects = self.online.ahead(steps);
         let said: Vec<(usize, Values)> = self
             .members
             .iter()
-            .map(|member| (self.seat(member.kind), member.model.forecast(steps, &GRID, &self.covariates)))
+            .map(|member| {
+                let mut values = member.model.forecast(steps, &GRID, &self.known.columns);
+                self.disturb(member.kind, &effects, &mut values, |row| row);
+                (self.seat(member.kind), values)
+            })
             .collect();
         let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
         let mut row = Row::new(self.kinds.len() + 1);
@@ -274,14 +303,49 @@ impl Ensemble {
         window
     }
 
+    /// Draws joint paths of the next steps; see [`Forecaster::paths`]. Those of the online core, each step moved by how far
+    /// the combined median is from its own.
+    pub fn paths(&self, steps: usize, samples: usize, seed: u64) -> Vec<Vec<f64>> {
+        let mut paths = self.online.paths(steps, samples, seed);
+        if self.members.is_empty() {
+            return paths;
+        }
+        let steps = paths.first().map_or(0, Vec::len);
+        let (combined, core) = (self.forecast(steps, &[0.5]), self.online.forecast(steps, &[0.5]));
+        let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
+        for path in &mut paths {
+            for (h, value) in path.iter_mut().enumerate() {
+                *value = (*value + combined.values[h][0] - core.values[h][0]).max(floor);
+            }
+        }
+        paths
+    }
+
+    /// Probabilities that levels are crossed by the end of each step; see [`Forecaster::crossings`]. Read from the windows
+    /// that [`window_max`](Self::window_max) tells of.
+    pub fn crossings(&self, levels: &[f64], steps: usize) -> Vec<Vec<f64>> {
+        let mut curves = self.online.window_curves(steps);
+        if !self.members.is_empty() {
+            let reach = curves.len();
+            let (combined, core) = (self.forecast(reach, &[0.5]), self.online.forecast(reach, &[0.5]));
+            let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
+            let mut crests = [f64::MIN; 2];
+            for (h, curve) in curves.iter_mut().enumerate() {
+                crests = [crests[0].max(combined.values[h][0]), crests[1].max(core.values[h][0])];
+                *curve = curve.shifted(crests[0] - crests[1], floor);
+            }
+        }
+        crossed(&curves, levels)
+    }
+
     /// The last observed value, if any.
     pub fn level(&self) -> Option<f64> {
-        self.online.level()
+        self.online.plain().level()
     }
 
     /// Short-term slope of the last values, per step.
     pub fn slope_per_step(&self) -> f64 {
-        self.online.slope_per_step()
+        self.online.plain().slope_per_step()
     }
 
     /// Periods found in the series, shortest first.
@@ -291,7 +355,7 @@ impl Ensemble {
 
     /// How many values were observed (missing ones not counted).
     pub fn observed(&self) -> u64 {
-        self.online.observed()
+        self.online.plain().observed()
     }
 
     /// Whether a busy series has fallen silent in a way that resembles an outage rather than a fall of demand.
@@ -302,11 +366,6 @@ impl Ensemble {
     /// Length of one step.
     pub fn step(&self) -> Duration {
         self.config.step
-    }
-
-    /// The online core.
-    pub fn online(&self) -> &Forecaster {
-        &self.online
     }
 
     /// Whether forecasts may be relied upon now.
@@ -331,7 +390,7 @@ impl Ensemble {
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         self.online.bytes()
-            + self.values.capacity() * 4
+            + (self.values.capacity() + self.freed.capacity()) * 4
             + self.members.iter().map(|member| member.model.bytes()).sum::<usize>()
             + self.panels.iter().map(Panel::bytes).sum::<usize>()
     }
@@ -353,5 +412,7 @@ const VALUE_MAX: f64 = 1e30;
 /// Steps of a window that the combined path is followed for.
 const CREST_STEPS_MAX: usize = 300;
 
+#[cfg(test)]
+mod known_tests;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,8 @@ use std::ops::{Add, Sub};
 use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 /// Milliseconds since 1970-01-01T00:00:00Z. Arithmetic saturates at the ends of `i64`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -73,6 +75,15 @@ impl Timestamp {
     /// # Errors
     /// [`TimestampError`] says which of the two the text resembles and what is wrong with it.
     pub fn parse(text: &str) -> Result<Timestamp, TimestampError> {
+        Timestamp::parse_in(text, None)
+    }
+
+    /// As [`parse`](Self::parse); a wall clock reading without a zone is one of `zone`, if given. A reading that the clock
+    /// skips is the moment after the jump; of one that occurs twice, it is the first.
+    ///
+    /// # Errors
+    /// As of [`parse`](Self::parse).
+    pub fn parse_in(text: &str, zone: Option<&TimeZone>) -> Result<Timestamp, TimestampError> {
         let text = text.trim();
         if text.is_empty() {
             return Err(TimestampError::Empty);
@@ -94,10 +105,14 @@ impl Timestamp {
         }
         match text.parse::<jiff::Timestamp>() {
             Ok(at) => Ok(Timestamp(at.as_millisecond())),
-            Err(_) if text.parse::<jiff::civil::DateTime>().is_ok() => {
-                Err(TimestampError::NoZone(excerpt(text)))
+            Err(_) => {
+                let reading = text.parse::<jiff::civil::DateTime>();
+                let reading = reading.map_err(|_| TimestampError::Unreadable(excerpt(text)))?;
+                let zone = zone.ok_or_else(|| TimestampError::NoZone(excerpt(text)))?;
+                let moment = zone.to_ambiguous_timestamp(reading).compatible();
+                let at = moment.map_err(|_| TimestampError::OutOfRange(excerpt(text)))?;
+                Ok(Timestamp(at.as_millisecond()))
             }
-            Err(_) => Err(TimestampError::Unreadable(excerpt(text))),
         }
     }
 }
@@ -197,6 +212,17 @@ mod tests {
         assert!(matches!(Timestamp::parse("nan"), Err(TimestampError::OutOfRange(_))));
         assert!(matches!(Timestamp::parse("9223372036854775807"), Err(TimestampError::OutOfRange(_))));
         assert!(matches!(Timestamp::parse("yesterday"), Err(TimestampError::Unreadable(_))));
+    }
+
+    #[test]
+    fn a_wall_clock_reading_is_a_moment_of_the_zone_that_is_given() {
+        let zone = TimeZone::get("America/New_York").unwrap();
+        let read = |text: &str| Timestamp::parse_in(text, Some(&zone)).unwrap().to_string();
+        assert_eq!(read("2011-01-01T00:00:00"), "2011-01-01T05:00:00Z");
+        assert_eq!(read("2011-07-01 12:30"), "2011-07-01T16:30:00Z");
+        assert_eq!(read("2011-03-13T02:30:00"), read("2011-03-13T03:30:00"));
+        assert_eq!(read("2011-07-01T12:30:00Z"), "2011-07-01T12:30:00Z", "a zone in the text wins");
+        assert!(Timestamp::parse_in("tomorrow", Some(&zone)).is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Reads recorded series from CSV.
 //!
-//! The format: a header; first column `timestamp` (ISO 8601 with a zone, or seconds); optionally a column `series`; then
+//! The format: a header; first column `timestamp` (ISO 8601 with a zone or, where one is given, without; or seconds); optionally a column `series`; then
 //! numeric columns, of which one is read, and others beside it if wanted. Empty cells are missing values. Rows of one series must be in order of time.
 //! Every error says where it is (line and column) and what to do about it. Unpacking gzip is the caller's business.
 
@@ -9,6 +9,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use csv::ByteRecord;
+use jiff::tz::TimeZone;
 
 use crate::timestamp::{Timestamp, TimestampError, excerpt};
 
@@ -27,6 +28,8 @@ pub struct Options {
     pub series: Option<String>,
     /// Whether values below zero are accepted. Default false: demand is never negative.
     pub allow_negative: bool,
+    /// Whose wall clock timestamps without a zone are read on. Default `None`: they are refused.
+    pub zone: Option<TimeZone>,
 }
 
 /// One column of a file.
@@ -226,7 +229,7 @@ impl Layout {
         if options.series.as_deref().is_some_and(|wanted| wanted != series) {
             return Ok(None);
         }
-        let at = Timestamp::parse(text(record, 0, line, "timestamp")?)
+        let at = Timestamp::parse_in(text(record, 0, line, "timestamp")?, options.zone.as_ref())
             .map_err(|source: TimestampError| TraceError::Timestamp { line, source })?;
         let cell = text(record, self.value, line, &self.column)?;
         let value = number(cell, line, &self.column, options.allow_negative)?;

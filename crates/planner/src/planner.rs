@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use forecast::calendar;
+use forecast::covariates::Covariates;
 use forecast::{Config, Ensemble, HORIZON_STEPS_MAX, Job, Timestamp, Trained};
+use std::sync::Arc;
 
 use crate::action::Action;
 use crate::clock::Clock;
@@ -126,6 +129,36 @@ impl Planner {
         if let Some(&index) = self.names.get(workload) {
             self.workloads[index].outlook.forecaster.admit(trained);
         }
+    }
+
+    /// The events of a workload's calendar that are known now, past and announced ones, in place of all known before; the
+    /// next plan, due at once, has them. Those known from before [`learn`](Self::learn) are learned from there.
+    pub fn announce(&mut self, workload: &WorkloadId, events: &[calendar::Event]) {
+        if let Some(&index) = self.names.get(workload) {
+            self.workloads[index].outlook.forecaster.announce(events);
+            self.plan_soon(index);
+        }
+    }
+
+    /// Numbers known beside a workload's demand, by step from its first one, in place of those known before.
+    pub fn know(&mut self, workload: &WorkloadId, covariates: Arc<Covariates>) {
+        if let Some(&index) = self.names.get(workload) {
+            self.workloads[index].outlook.forecaster.know(covariates);
+            self.plan_soon(index);
+        }
+    }
+
+    /// When a workload's first step began, from which steps are counted; `None` before it.
+    pub fn first_step(&self, workload: &WorkloadId) -> Option<Timestamp> {
+        let index = *self.names.get(workload)?;
+        self.workloads[index].outlook.forecaster.first_step()
+    }
+
+    fn plan_soon(&mut self, index: usize) {
+        let now = self.shared.clock.internal();
+        let workload = &mut self.workloads[index];
+        workload.tick_at = workload.tick_at.min(now);
+        self.rewake(index);
     }
 
     /// Takes in a fact.

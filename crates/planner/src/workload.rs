@@ -30,7 +30,7 @@ pub(crate) struct Workload {
     /// The most instances needed in this stretch of one cold lead time and in the one before, and when this one began.
     needed: (u32, u32, Timestamp),
     /// When the next regular plan is due, on the internal clock.
-    tick_at: Timestamp,
+    pub(crate) tick_at: Timestamp,
 }
 
 impl Workload {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use forecast::Timestamp;
+use forecast::calendar::Event;
 use sim::Demand;
 use sim::replay::{Decision, Options, PolicyKind, replay};
 
@@ -29,9 +30,18 @@ fn series(seed: u64, steps: usize) -> Vec<(Timestamp, Option<f64>)> {
 }
 
 fn decisions(points: &[(Timestamp, Option<f64>)], kind: PolicyKind) -> Vec<Decision> {
+    decisions_knowing(points, kind, &[])
+}
+
+fn decisions_knowing(
+    points: &[(Timestamp, Option<f64>)],
+    kind: PolicyKind,
+    events: &[Event],
+) -> Vec<Decision> {
     let demand = Demand::from_points(points, STEP).expect("a good series");
     let mut options = Options::new(80.0, Duration::from_secs(400), Duration::from_secs(5));
     options.seed = 3;
+    options.events = events.to_vec();
     replay(&demand, kind, &options).expect("a replay").decisions
 }
 
@@ -46,6 +56,33 @@ fn cutting_the_tail_changes_no_earlier_decision_of_a_policy_without_hindsight() 
             assert_eq!(part, whole[..cut], "{kind} cut after {cut} rows");
         }
     }
+}
+
+/// Every other day, from the first to far beyond the trace.
+fn sales() -> Vec<Event> {
+    let sale = |n: i64| {
+        let start = Timestamp::from_millis(1_600_000_000_000 + n * 2 * 86_400_000 + 5 * 3_600_000);
+        let end = start + Duration::from_secs(2 * 3600);
+        Event { start, end, name: format!("sale {n}"), kind: "sale".into(), magnitude: 1.0 }
+    };
+    (0..50).map(sale).collect()
+}
+
+#[test]
+fn cutting_the_tail_changes_no_earlier_decision_when_events_are_known_either() {
+    let mut points = series(11, 4300);
+    for (at, value) in &mut points {
+        if sales().iter().any(|sale| sale.start <= *at && *at < sale.end) {
+            *value = value.map(|value| value * 2.0);
+        }
+    }
+    let whole = decisions_knowing(&points, PolicyKind::Foreshadow, &sales());
+    for cut in [300, 2300, 4200] {
+        let part = decisions_knowing(&points[..cut], PolicyKind::Foreshadow, &sales());
+        assert_eq!(part, whole[..cut], "cut after {cut} rows");
+    }
+    let ignorant = decisions(&points, PolicyKind::Foreshadow);
+    assert_ne!(whole, ignorant, "what is known makes a difference");
 }
 
 #[test]

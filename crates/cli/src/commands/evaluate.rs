@@ -7,11 +7,13 @@ mod page;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use forecast::calendar::Event;
 use forecast::covariates::Covariates;
-use forecast::evaluate::{Plan, Scores, evaluate, origins};
+use forecast::evaluate::{Plan, Scores, evaluate, origins, score};
 use forecast::grid::Grid;
 use forecast::models::{History, Kind};
 use forecast::trace::{Options, Series};
@@ -19,7 +21,9 @@ use forecast::{Config, Forecaster, HORIZON_STEPS_MAX};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::forecast::{Zone, zone};
+use super::forecast::core::{Core, columns};
+use super::forecast::{Grid as CliGrid, Zone, zone};
+use super::known::KnownArgs;
 use crate::failure::{Failure, OrFail};
 use crate::output;
 use crate::trace_file::{self, Clock};
@@ -51,7 +55,10 @@ pub(crate) struct EvaluateArgs {
     /// Quantiles whose pinball loss is averaged; 0.05, 0.5 and 0.95 are always asked for
     #[arg(long, default_value = "0.05,0.5,0.9,0.95", value_parser = values::quantiles)]
     quantiles: Quantiles,
-    /// Time zone of the people behind the demand, such as Europe/Berlin; `none` uses no calendar
+    #[command(flatten)]
+    known: KnownArgs,
+    /// Time zone of the people behind the demand, such as Europe/Berlin, and of times in the files that have none; `none` uses no
+    /// calendar
     #[arg(long, value_parser = zone)]
     time_zone: Option<Zone>,
     /// What to print
@@ -103,8 +110,15 @@ struct Line<'a> {
 
 /// Reads, evaluates, prints.
 pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
-    let options = Options { column: args.column.clone(), series: args.series.clone(), ..Options::default() };
-    let file = trace_file::read(&args.file, &options)?;
+    let given = args.time_zone.as_ref().and_then(|zone| zone.0.clone());
+    let options = Options {
+        column: args.column.clone(),
+        series: args.series.clone(),
+        zone: given,
+        ..Options::default()
+    };
+    let file = trace_file::read_beside(&args.file, &options, &args.known.covariates)?;
+    args.known.check(&file.trace.column)?;
     let zone = match &args.time_zone {
         Some(Zone(zone)) => zone.clone(),
         None => (file.clock == Clock::Iso).then_some(TimeZone::UTC),
@@ -113,11 +127,16 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
     let step = file.trace.step;
     let all = &file.trace.series;
     let every = all.len().div_ceil(usize::from(args.series_max)).max(1);
+    let last = all.iter().filter_map(|series| series.points.last()).map(|point| point.0).max();
+    let until = last.unwrap_or_default() + args.horizon;
+    let events = args.known.calendar.events(&file, zone.as_ref(), until)?;
     let mut evaluated = Vec::new();
-    for series in all.iter().step_by(every) {
+    for (series, beside) in all.iter().zip(&file.beside).step_by(every) {
         match prepare(series, step, zone.clone(), args) {
             Some(mut one) => {
-                judge(&mut one, kinds, args);
+                let grid = CliGrid { origin: one.grid.origin, step };
+                let covariates = Arc::new(args.known.covariates(series, beside, &grid)?);
+                judge(&mut one, kinds, args, &events, &covariates)?;
                 evaluated.push(one);
             }
             None => output::say(&format!(
@@ -184,7 +203,13 @@ fn prepare(
 }
 
 /// Runs every model over one series.
-fn judge(one: &mut Evaluated, kinds: &[Kind], args: &EvaluateArgs) {
+fn judge(
+    one: &mut Evaluated,
+    kinds: &[Kind],
+    args: &EvaluateArgs,
+    events: &[Event],
+    given: &Arc<Covariates>,
+) -> Result<(), Failure> {
     let first = one.values.len() / 2;
     let plan = Plan {
         origins: origins(one.values.len(), first, one.horizon, usize::from(args.origins)),
@@ -192,7 +217,7 @@ fn judge(one: &mut Evaluated, kinds: &[Kind], args: &EvaluateArgs) {
         quantiles: one.quantiles.clone(),
     };
     let seasons = seasons(one, first);
-    let covariates = Covariates::default();
+    let covariates = columns(&one.grid, events, given)?;
     let history = History {
         grid: &one.grid,
         first: 0,
@@ -205,10 +230,49 @@ fn judge(one: &mut Evaluated, kinds: &[Kind], args: &EvaluateArgs) {
     let bar = output::progress(kinds.len() as u64, "{bar:30} {pos}/{len} {msg}");
     for &kind in kinds {
         bar.set_message(format!("{} {}", one.series, kind.name()));
-        one.scores.push(evaluate(kind, &history, &plan, &mut cpu_time));
+        let knows = !args.known.is_empty() && !kind.is_batch();
+        one.scores.push(match knows {
+            true => informed(kind, one, &history, &plan, events, given)?,
+            false => evaluate(kind, &history, &plan, &mut cpu_time),
+        });
         bar.inc(1);
     }
     bar.finish_and_clear();
+    Ok(())
+}
+
+/// Runs a model that learns at every step over one series, with what is known beside it.
+fn informed(
+    kind: Kind,
+    one: &Evaluated,
+    history: &History<'_>,
+    plan: &Plan,
+    events: &[Event],
+    given: &Arc<Covariates>,
+) -> Result<Scores, Failure> {
+    let mut config = Config::new(one.grid.step);
+    config.time_zone = one.grid.zone.clone();
+    config.horizon_max = one.grid.step.saturating_mul(u32::try_from(one.horizon).unwrap_or(u32::MAX));
+    let mut core = Core::new(kind, true, &config, one.grid.origin, events, given)?;
+    let (mut fit_time, mut forecast_time) = (Duration::ZERO, Duration::ZERO);
+    let (mut forecasts, mut seen) = (Vec::new(), 0);
+    for &origin in &plan.origins {
+        let begun = cpu_time();
+        for step in seen..origin {
+            let value = Some(f64::from(one.values[step])).filter(|value| value.is_finite());
+            core.observe(one.grid.begins_at(step as u64), value, given)
+                .or_usage("the series cannot be followed")?;
+        }
+        seen = origin;
+        let fitted = cpu_time();
+        let said = core.forecast(plan.horizon, &plan.quantiles, given);
+        let (forecast, _) = said.or_failed(format!("the model `{kind}` has no forecast"))?;
+        forecast_time += cpu_time().saturating_sub(fitted);
+        fit_time += fitted.saturating_sub(begun);
+        forecasts.push((origin, forecast.values));
+    }
+    let scores = score(kind.name(), history, plan, forecasts);
+    Ok(Scores { fit_time, forecast_time, ..scores })
 }
 
 /// Seasons as they are seen before the first origin.

@@ -3,12 +3,12 @@
 //! For each `--as-of` only rows before it are used. The file is streamed once: whatever was learned from the rows before one moment
 //! is the starting point for the next, exactly as in a running daemon. Events, holidays and covariates are known beyond it.
 
-mod core;
-mod known;
+pub(super) mod core;
 mod page;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -21,11 +21,11 @@ use forecast::{Config, Forecast, HORIZON_STEPS_MAX, Timestamp, Trust};
 use jiff::tz::TimeZone;
 
 use self::core::{Core, Known};
+use super::known::KnownArgs;
 use crate::failure::{Failure, OrFail};
 use crate::output;
 use crate::trace_file::{self, Clock, TraceFile};
 use crate::values::{self, Quantiles};
-use known::KnownArgs;
 
 /// Options of `forecast`.
 #[derive(Args, Clone, Debug)]
@@ -50,14 +50,14 @@ pub(crate) struct ForecastArgs {
     /// Quantiles to print, comma-separated
     #[arg(long, default_value = "0.05,0.5,0.95", value_parser = values::quantiles)]
     quantiles: Quantiles,
-    /// Time zone of the people behind the demand, such as Europe/Berlin; `none` uses no calendar. Default: UTC when the file has
-    /// dates, none when it counts seconds
+    /// Time zone of the people behind the demand, such as Europe/Berlin, and of times in the files that have none; `none` uses no
+    /// calendar. Default: UTC when the file has dates, none when it counts seconds
     #[arg(long, value_parser = zone)]
     time_zone: Option<Zone>,
     #[command(flatten)]
     known: KnownArgs,
-    /// Model to forecast with: `auto` (the online core combined with boosted trees and exponential smoothing; with events or
-    /// covariates the online core with learned effects), `online` or a batch model; `foreshadow evaluate` compares them
+    /// Model to forecast with: `auto` (the online core, with effects of events and covariates if given, combined with boosted
+    /// trees, exponential smoothing and ARIMA), `online` or a batch model; `foreshadow evaluate` compares them
     #[arg(long, default_value = "auto")]
     model: Kind,
     /// What to print
@@ -94,7 +94,9 @@ struct Issued {
 
 /// Reads, forecasts, prints.
 pub(crate) fn run(args: &ForecastArgs) -> Result<(), Failure> {
-    let options = Options { column: args.column.clone(), series: args.series.clone(), ..Options::default() };
+    let zone = args.time_zone.as_ref().and_then(|zone| zone.0.clone());
+    let options =
+        Options { column: args.column.clone(), series: args.series.clone(), zone, ..Options::default() };
     let file = trace_file::read_beside(&args.file, &options, &args.known.covariates)?;
     args.known.check(&file.trace.column)?;
     if file.trace.series.len() > 1 && !args.all_series {
@@ -109,7 +111,7 @@ pub(crate) fn run(args: &ForecastArgs) -> Result<(), Failure> {
     }
     let config = config(args, &file)?;
     let mut issued = Vec::new();
-    let events = args.known.events(&file, config.time_zone.as_ref(), last_moment(&file, args))?;
+    let events = args.known.calendar.events(&file, config.time_zone.as_ref(), last_moment(&file, args))?;
     for (series, beside) in file.trace.series.iter().zip(&file.beside) {
         issue(series, beside, &events, &config, args, &mut issued)?;
     }
@@ -194,8 +196,8 @@ fn issue(
             series.name.as_deref().unwrap_or("the series"),
         )));
     }
-    let covariates = args.known.covariates(series, beside, &grid)?;
-    let mut core = Core::new(args.model, &args.known, config, origin, events, &covariates)?;
+    let covariates = Arc::new(args.known.covariates(series, beside, &grid)?);
+    let mut core = Core::new(args.model, !args.known.is_empty(), config, origin, events, &covariates)?;
     let mut open: Option<Slot> = None;
     let mut rest = series.points.as_slice();
     for as_of in moments {
@@ -244,14 +246,14 @@ fn at_moment(
 }
 
 /// Steps counted from the first row.
-struct Grid {
-    origin: Timestamp,
-    step: Duration,
+pub(super) struct Grid {
+    pub(super) origin: Timestamp,
+    pub(super) step: Duration,
 }
 
 impl Grid {
     /// The step a row belongs to: the nearest beginning, so that a recorder's jitter does not matter.
-    fn slot(&self, at: Timestamp) -> i64 {
+    pub(super) fn slot(&self, at: Timestamp) -> i64 {
         let step = self.step_ms();
         (at.as_millis().saturating_sub(self.origin.as_millis()).saturating_add(step / 2)).div_euclid(step)
     }

@@ -14,4 +14,5 @@ pub(crate) mod sample_service;
 pub(crate) mod simulate;
 pub(crate) mod status;
 
+mod known;
 mod remote;

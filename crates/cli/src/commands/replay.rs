@@ -12,10 +12,14 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use daemon::{CapacityConfig, Config, WorkloadConfig};
 use forecast::Timestamp;
+use forecast::calendar::Event;
 use forecast::trace::{self, Series};
+use jiff::tz::TimeZone;
 use sim::Demand;
 use sim::replay::{Options, Outcome, PolicyKind};
 
+use super::forecast::{Zone, zone};
+use super::known::CalendarArgs;
 use crate::failure::{Failure, OrFail};
 use crate::trace_file::{self, Clock, TraceFile};
 use crate::{output, values};
@@ -70,9 +74,12 @@ pub(crate) struct ReplayArgs {
     /// Rows before this moment are replayed but not scored
     #[arg(long, value_name = "TIME", value_parser = values::timestamp)]
     score_from: Option<Timestamp>,
-    /// Known events (not supported yet)
-    #[arg(long)]
-    events: Option<PathBuf>,
+    #[command(flatten)]
+    calendar: CalendarArgs,
+    /// Time zone of the people behind the demand, such as Europe/Berlin, and of times in the files that have none. Default: that
+    /// of the configured workload, else none (times in a file of events are then UTC)
+    #[arg(long, value_parser = zone)]
+    time_zone: Option<Zone>,
     /// Who decides: foreshadow, hpa, kpa, last-week, static-peak, oracle or all (repeatable) [default: all]
     #[arg(long = "policy", value_name = "NAME", value_parser = policy)]
     policies: Vec<Policies>,
@@ -109,19 +116,26 @@ struct Replayed {
 
 /// Replays, prints the table, writes what was asked for.
 pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
-    if let Some(events) = &args.events {
-        return Err(Failure::usage(format!(
-            "--events {} is not supported yet: no model uses events so far; leave it out to replay without them",
-            events.display()
-        )));
-    }
-    let options =
-        trace::Options { column: args.column.clone(), series: args.series.clone(), ..Default::default() };
+    let configured =
+        args.workload.as_deref().map(|path| configured(path, args.name.as_deref())).transpose()?;
+    let zone = match &args.time_zone {
+        Some(Zone(zone)) => zone.clone(),
+        None => configured
+            .as_ref()
+            .and_then(|workload| workload.time_zone.as_deref())
+            .and_then(|name| TimeZone::get(name).ok()),
+    };
+    let options = trace::Options {
+        column: args.column.clone(),
+        series: args.series.clone(),
+        zone: zone.clone(),
+        ..Default::default()
+    };
     let file = trace_file::read(&args.file, &options)?;
     let series = only(&file, &args.file)?;
     let demand = Demand::from_points(&series.points, file.trace.step)
         .or_usage(format!("cannot replay {}", args.file.display()))?;
-    let options = replay_options(args, &file)?;
+    let options = replay_options(args, configured.as_ref(), zone, &file)?;
     let kinds = kinds(&args.policies);
     let started = Instant::now();
     let bar = output::spinner("replaying");
@@ -188,11 +202,14 @@ fn only<'a>(file: &'a TraceFile, path: &Path) -> Result<&'a Series, Failure> {
     }
 }
 
-fn replay_options(args: &ReplayArgs, file: &TraceFile) -> Result<Options, Failure> {
-    let configured =
-        args.workload.as_deref().map(|path| configured(path, args.name.as_deref())).transpose()?;
-    let from = |pick: &dyn Fn(&WorkloadConfig) -> Duration| configured.as_ref().map(pick);
-    let capacity = args.capacity.or(configured.as_ref().map(|workload| match workload.capacity {
+fn replay_options(
+    args: &ReplayArgs,
+    configured: Option<&WorkloadConfig>,
+    zone: Option<TimeZone>,
+    file: &TraceFile,
+) -> Result<Options, Failure> {
+    let from = |pick: &dyn Fn(&WorkloadConfig) -> Duration| configured.map(pick);
+    let capacity = args.capacity.or(configured.map(|workload| match workload.capacity {
         CapacityConfig::Pinned(capacity) | CapacityConfig::LearnFrom(capacity) => capacity,
     }));
     let cold = args.cold.or(from(&|workload| workload.lead_cold));
@@ -201,7 +218,7 @@ fn replay_options(args: &ReplayArgs, file: &TraceFile) -> Result<Options, Failur
         return Err(Failure::usage("--capacity, --cold and --promote are needed without --workload"));
     };
     let mut options = Options::new(capacity, cold, promote);
-    if let Some(workload) = &configured {
+    if let Some(workload) = configured {
         options.budget = workload.error_budget;
         options.standby_price = workload.standby.price;
         options.replicas_min = workload.replicas.min;
@@ -216,10 +233,23 @@ fn replay_options(args: &ReplayArgs, file: &TraceFile) -> Result<Options, Failur
     options.metric_lag = args.metric_lag;
     options.score_from = args.score_from;
     options.seed = args.seed;
-    if let Some(workload) = &configured {
-        options.workload = Some(policy_of(workload, &options, file.trace.step));
-    }
+    options.events = events(args, zone.as_ref(), file)?;
+    let step = file.trace.step;
+    let mut policy = match configured {
+        Some(workload) => policy_of(workload, &options, step),
+        None => options.workload_policy(step),
+    };
+    policy.time_zone = zone;
+    options.workload = Some(policy);
     Ok(options)
+}
+
+/// Everything that the calendar has for a time that does not depend on where the trace ends: what comes after that must not
+/// change what was decided before.
+fn events(args: &ReplayArgs, zone: Option<&TimeZone>, file: &TraceFile) -> Result<Vec<Event>, Failure> {
+    let begins = file.trace.series.iter().filter_map(|series| series.points.first()).map(|point| point.0);
+    let until = begins.min().unwrap_or(Timestamp::EPOCH) + CALENDAR_AHEAD;
+    args.calendar.events(file, zone, until)
 }
 
 /// The configured workload in the trace's time: the trace says how long a step is, the options say what they say.
@@ -277,6 +307,9 @@ fn policy(text: &str) -> Result<Policies, String> {
         name => name.parse().map(Policies::One).map_err(|error| format!("{error}, all")),
     }
 }
+
+/// So far from the beginning of a trace its calendar is read.
+const CALENDAR_AHEAD: Duration = Duration::from_secs(20 * 366 * 86_400);
 
 #[cfg(test)]
 mod tests {

@@ -19,6 +19,13 @@ pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
             "make standby.max at most replicas.max",
         );
     }
+    if !w.holidays.is_empty() && w.time_zone.is_none() && s.entry("time_zone").is_none() {
+        s.report(
+            "holidays",
+            "need to know where days begin",
+            "add the place, such as `time_zone = \"Europe/Berlin\"`",
+        );
+    }
     match (w.listen, w.demand) {
         (None, DemandSource::Proxy) if s.entry("listen").is_none() => {
             s.report("listen", "is missing", "add `listen = \"127.0.0.1:8080\"`, or set `demand = \"push\"`");

@@ -57,6 +57,13 @@ pub struct WorkloadConfig {
     /// `time_zone`: IANA name such as `"Europe/Berlin"`: adds the calendar of that place (hours, days, weeks).
     /// Default none: seasons are found from the data alone.
     pub time_zone: Option<String>,
+    /// `holidays`: public holidays of these places, such as `["DE-BY"]` or `["US"]`; their effect on demand is learned.
+    /// Needs `time_zone`. Default none.
+    pub holidays: Vec<String>,
+    /// `covariates`: names of pushed metrics (without labels) whose effect on demand is learned, such as
+    /// `["temperature"]`. Their values may lie in the future, as those of a weather forecast do; where they are not known,
+    /// the usual is assumed. Default none.
+    pub covariates: Vec<String>,
     /// `capacity`: demand one instance serves within its objective, in `unit`: a number, or `{ learn_from = N }` to
     /// start at N and learn. Required. Too high a number starves requests, too low wastes instances.
     pub capacity: CapacityConfig,
@@ -284,6 +291,8 @@ impl WorkloadConfig {
             step: Duration::from_secs(60),
             tick: Duration::from_secs(1),
             time_zone: None,
+            holidays: Vec::new(),
+            covariates: Vec::new(),
             capacity,
             error_budget: 0.001,
             latency_bound: None,

@@ -49,6 +49,8 @@ demand = "push"
 step = "10s"
 tick = "250ms"
 time_zone = "Europe/Berlin"
+holidays = ["DE-BY", "AT"]
+covariates = ["temperature", "rain"]
 capacity = { learn_from = 12.5 }
 error_budget = 0.01
 latency_bound = "250ms"
@@ -83,6 +85,10 @@ working_dir = "/"
     assert_eq!(web.limits.memory, Some(512 << 20));
     assert_eq!(web.deadlines.stop, Duration::from_secs(5));
     assert_eq!(web.health.fall, 2);
+    assert_eq!(
+        (&web.holidays[..], &web.covariates[..]),
+        (&["DE-BY".to_owned(), "AT".to_owned()][..], &["temperature".to_owned(), "rain".to_owned()][..])
+    );
     assert_eq!(web.models, [Kind::Boosted, Kind::Smoothing]);
     assert_eq!(crate::workload_policy(web).models, web.models);
     let auto = parse(&workload("models = \"auto\"")).expect("valid");
@@ -144,6 +150,11 @@ fn contradictions_are_refused() {
         ("mode = \"dream\"", "write \"act\" or \"observe\""),
         ("probe = \"healthz\"", "write \"tcp\" or an HTTP path"),
         ("time_zone = \"Mars/Olympus\"", "is not a time zone"),
+        ("holidays = [\"DE\"]", "workload.web.holidays: need to know where days begin; add the place"),
+        ("time_zone = \"UTC\"\nholidays = [\"XX\"]", "workload.web.holidays"),
+        ("time_zone = \"UTC\"\nholidays = \"DE\"", "write a list such as"),
+        ("covariates = [\"demand\"]", "workload.web.covariates: \"demand\" is measured by the daemon itself"),
+        ("covariates = [\"rain\", \"rain\"]", "is there twice; name each metric once"),
         ("history = \"nowhere.csv\"", "there is no file `/etc/foreshadow/nowhere.csv`"),
         ("working_dir = \"/nowhere\"", "is not a folder"),
         ("margin = \"wide\"", "write \"controlled\""),

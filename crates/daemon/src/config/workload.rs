@@ -12,6 +12,7 @@ use super::model::{
     MarginConfig, Mode, ProbeConfig, ReplicasConfig, ShiftConfig, StandbyConfig, WorkloadConfig,
 };
 use super::section::Section;
+use crate::recorder::is_own_metric;
 
 /// Reads it; `None` where a required key is missing or wrong.
 pub(super) fn read_workload(mut s: Section<'_>) -> Option<WorkloadConfig> {
@@ -43,6 +44,8 @@ fn read_demand(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     w.tick = w.tick.min(w.step);
     s.read("tick", &mut w.tick, |e| e.duration(TICK_MIN..=DAY));
     s.read("time_zone", &mut w.time_zone, |e| time_zone(e).map(Some));
+    s.read("holidays", &mut w.holidays, holidays);
+    s.read("covariates", &mut w.covariates, covariates);
     s.read("history", &mut w.history, |e| history(e).map(Some));
     s.read("models", &mut w.models, models);
 }
@@ -177,6 +180,38 @@ fn time_zone(e: &Entry<'_>) -> Option<String> {
     }
 }
 
+fn holidays(e: &Entry<'_>) -> Option<Vec<String>> {
+    let codes = e.texts()?;
+    for code in &codes {
+        if let Err(unknown) = forecast::calendar::holidays(code, 2024..=2024) {
+            return e
+                .refuse(unknown.to_string(), "write a list of ISO codes such as [\"US\"] or [\"DE-BY\"]");
+        }
+    }
+    Some(codes)
+}
+
+fn covariates(e: &Entry<'_>) -> Option<Vec<String>> {
+    let hint = "write a list of names of pushed metrics such as [\"temperature\"]";
+    let names = e.texts()?;
+    for (place, name) in names.iter().enumerate() {
+        if name.is_empty() || name.len() > LABEL_LENGTH_MAX {
+            return e.refuse(format!("{name:?} is no name of a metric"), hint);
+        }
+        if is_own_metric(name) {
+            let problem = format!("{name:?} is measured by the daemon itself, and its future is not known");
+            return e.refuse(problem, hint);
+        }
+        if names[..place].contains(name) {
+            return e.refuse(format!("{name:?} is there twice"), "name each metric once");
+        }
+    }
+    if names.len() > COVARIATES_MAX {
+        return e.refuse(format!("has {} names", names.len()), format!("name at most {COVARIATES_MAX}"));
+    }
+    Some(names)
+}
+
 fn working_dir(e: &Entry<'_>) -> Option<std::path::PathBuf> {
     let path = e.path()?;
     if path.is_dir() {
@@ -300,6 +335,7 @@ fn limits(e: &Entry<'_>) -> Option<LimitsConfig> {
 const REPLICAS_MAX: u32 = 1000;
 const NAME_LENGTH_MAX: usize = 40;
 const UNIT_LENGTH_MAX: usize = 40;
+const COVARIATES_MAX: usize = 32;
 const LABEL_LENGTH_MAX: usize = 200;
 const WAIT_MAX: u32 = 1_000_000;
 /// Bounds of capacity in units of demand; far enough from the edges of `f64` that no plan overflows.

@@ -46,6 +46,12 @@ fn workload(out: &mut Lines, w: &WorkloadConfig) {
     if let Some(zone) = &w.time_zone {
         out.text("time_zone", zone);
     }
+    if !w.holidays.is_empty() {
+        out.raw("holidays", list(&w.holidays));
+    }
+    if !w.covariates.is_empty() {
+        out.raw("covariates", list(&w.covariates));
+    }
     match w.capacity {
         CapacityConfig::Pinned(capacity) => out.raw("capacity", number(capacity)),
         CapacityConfig::LearnFrom(first) => {

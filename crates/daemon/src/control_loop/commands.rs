@@ -7,6 +7,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::ControlLoop;
+use crate::knowledge::Knowledge;
 use crate::recorder::{Record, clock};
 use crate::signals::PushRefusal;
 
@@ -26,6 +27,11 @@ pub(crate) enum Command {
         workload: String,
         samples: Vec<api::PushedSample>,
         reply: oneshot::Sender<Result<api::SamplesAccepted, CommandError>>,
+    },
+    /// What is known beside the demand of some workloads has changed.
+    Know {
+        known: Vec<(String, Knowledge)>,
+        reply: oneshot::Sender<Result<(), CommandError>>,
     },
 }
 
@@ -59,6 +65,16 @@ impl ControlLoop {
                 let answer = self.push(&workload, &samples);
                 self.settle();
                 let _ = reply.send(answer);
+            }
+            Command::Know { known, reply } => {
+                for (workload, knowledge) in known {
+                    if let Some(index) = self.index_of(&workload) {
+                        self.learn_of(index, knowledge);
+                    }
+                }
+                self.settle();
+                self.publish();
+                let _ = reply.send(Ok(()));
             }
         }
     }

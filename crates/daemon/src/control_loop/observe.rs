@@ -180,6 +180,7 @@ impl ControlLoop {
             Event::DemandObserved { workload: workload.clone(), step_start: start, demand, missed },
         );
         self.metrics.planned(begun.elapsed());
+        self.count_covariates(index);
         let snapshot = self.planner.snapshot();
         let Some(view) = snapshot.workload(&workload) else { return };
         let (forecaster, share) = (Arc::new(view.forecaster.clone()), view.budget.missed_share());

@@ -11,6 +11,7 @@ use proxy::control::WorkloadStats;
 
 use crate::config::{DemandSource, WorkloadConfig};
 use crate::instances::Place;
+use crate::knowledge::Knowledge;
 use crate::measured::Measured;
 use crate::recorder::{
     CPU_CORES, DISK_READ, DISK_WRITTEN, INSTRUCTIONS, MEMORY_BYTES, NETWORK_RECEIVED, NETWORK_SENT,
@@ -45,6 +46,10 @@ pub(crate) struct Workload {
     /// What was forecast for coming steps: low, median, high.
     pub(crate) ahead: BTreeMap<Timestamp, [f64; 3]>,
     pub(crate) forecaster: Arc<Ensemble>,
+    /// Known beside demand.
+    pub(crate) knowledge: Knowledge,
+    /// When the first step began that the covariates in force are counted from.
+    pub(crate) known_from: Option<Timestamp>,
     pub(crate) missed_shares: VecDeque<(Timestamp, f64)>,
     pub(crate) override_set_at: Option<Timestamp>,
     /// Generation of the plan looked at last, and the shape of the one recorded last.
@@ -219,6 +224,8 @@ impl Workload {
             latency_step: api::LatencySummary::default(),
             ahead: BTreeMap::new(),
             forecaster,
+            knowledge: Knowledge::default(),
+            known_from: None,
             missed_shares: VecDeque::new(),
             override_set_at: None,
             plan_recorded: None,

@@ -15,6 +15,7 @@ use history::{By, Calendar, CalendarChanged, EVERY_WORKLOAD, HistoryError};
 use super::Api;
 use super::failure::Failure;
 use super::guard::require_json;
+use super::knowledge;
 use super::query::Params;
 use super::read::on_disk;
 use super::write::{self, json};
@@ -141,11 +142,12 @@ fn known(api: &Api, workload: &str) -> Result<(), Failure> {
     if workload == EVERY_WORKLOAD { Ok(()) } else { write::known(api, workload).map(|_| ()) }
 }
 
-/// A change on a thread that may block; what the journal says of it is visible at once.
+/// A change on a thread that may block; what the journal says of it is visible at once, and forecasts know it.
 async fn change(
     api: &Api,
     work: impl FnOnce(Calendar<'_>, Timestamp) -> Result<CalendarChanged, HistoryError> + Send + 'static,
 ) -> Result<CalendarChanged, Failure> {
+    let _order = api.knowledge.lock().await;
     let store = api.store.clone();
     let done = tokio::task::spawn_blocking(move || {
         let calendar = store.calendar().with_journal(|change| {
@@ -160,6 +162,9 @@ async fn change(
         tracing::info!(kind = event.kind, workload = event.workload.as_deref(), "{}", event.message);
         api.recent.push_event(event);
     }
+    // Also when nothing changed: an earlier request may have failed after its change was on disk.
+    let of = changed.change.workload.as_str();
+    knowledge::tell(api, |config| of == EVERY_WORKLOAD || config.name == of).await?;
     Ok(changed)
 }
 

@@ -17,9 +17,11 @@ use history::{HistoryError, Sample, SeriesKey};
 
 use super::Api;
 use super::failure::Failure;
+use super::knowledge;
 use super::query::Params;
 use super::read::on_disk;
 use super::write::{json, known};
+use crate::config::WorkloadConfig;
 use crate::recorder::{clock, is_own_metric};
 
 type Pairs = Query<Vec<(String, String)>>;
@@ -121,6 +123,12 @@ pub(crate) async fn push(
     let request: api::MetricsRequest = json(&headers, body)?;
     let samples = check(&workload, request.samples, clock())?;
     let accepted = samples.len() as u64;
+    let of = workload.clone();
+    let pushed: Vec<String> = samples.iter().map(|sample| sample.series.metric.clone()).collect();
+    let is_covariate = move |config: &WorkloadConfig| {
+        config.name == of && config.covariates.iter().any(|name| pushed.contains(name))
+    };
+    let _order = api.knowledge.lock().await;
     let store = api.store.clone();
     let written = tokio::task::spawn_blocking(move || {
         if samples.iter().any(|sample| is_new(&store, &sample.series).unwrap_or(true)) {
@@ -133,7 +141,10 @@ pub(crate) async fn push(
     });
     let written: Result<Result<(), usize>, HistoryError> = written.await.map_err(|_| Failure::busy())?;
     match written? {
-        Ok(()) => Ok(Json(api::MetricsAccepted { accepted })),
+        Ok(()) => {
+            knowledge::tell(&api, is_covariate).await?;
+            Ok(Json(api::MetricsAccepted { accepted }))
+        }
         Err(known) => Err(Failure::new(
             StatusCode::CONFLICT,
             format!("the workload has {known} series already"),

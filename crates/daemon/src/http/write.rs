@@ -144,7 +144,7 @@ pub(crate) fn json<T: DeserializeOwned>(
     })
 }
 
-async fn ask<T>(
+pub(super) async fn ask<T>(
     api: &Api,
     command: impl FnOnce(oneshot::Sender<Result<T, CommandError>>) -> Command,
 ) -> Result<T, Failure> {

@@ -2,6 +2,7 @@
 
 mod api;
 mod inputs;
+mod knowledge;
 mod life;
 mod models;
 mod support;

@@ -70,6 +70,11 @@ impl Curve {
         Curve::new([value; GRID.len()], Tail { scale: 0.0, shape: 0.0 }, floor)
     }
 
+    /// Values at the grid, and what lies above.
+    pub(crate) fn parts(&self) -> (&[f64; GRID.len()], Tail) {
+        (&self.values, self.tail)
+    }
+
     /// The same distribution, moved.
     pub(crate) fn shifted(&self, by: f64, floor: f64) -> Curve {
         Curve::new(self.values.map(|value| value + by), self.tail, floor)

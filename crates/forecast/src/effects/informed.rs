@@ -1,17 +1,21 @@
 //! A forecaster that knows the calendar: events and covariates on top of the online core.
 
+mod joint;
+
 use std::time::Duration;
 
 use super::guard::{Guard, JUDGED};
 use super::learner::{Learner, Situation};
 use super::report::{Effect, Note};
 use crate::calendar::Event;
-use crate::calibration::probit;
+use crate::calibration::{GRID, probit};
 use crate::covariates::Covariates;
 use crate::grid::Grid;
 use crate::{
     Config, ConfigError, FORECAST_STEPS_MAX, Forecast, Forecaster, ObserveError, Timestamp, Trust, Values,
 };
+
+pub(crate) use joint::crossed;
 
 /// Forecasts one series online, knowing events and covariates of its future.
 ///
@@ -36,6 +40,8 @@ pub struct Informed {
     names: Vec<String>,
     /// The step that comes next.
     next: u64,
+    /// The last value, freed of its effects.
+    freed: Option<f64>,
     /// With effects taken away, and as it is.
     bases: [Bases; 2],
 }
@@ -82,8 +88,38 @@ impl Informed {
             grid,
             non_negative,
             next: 0,
+            freed: None,
             bases: [Bases::new(every), Bases::new(every)],
         })
+    }
+
+    /// As [`new`](Self::new), for a series that `core` has followed up to the step before `next`. The levels of the hours
+    /// are taken from what it remembers; effects are learned from here on.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the setting that cannot work.
+    pub fn over(
+        core: Forecaster,
+        config: Config,
+        origin: Timestamp,
+        next: u64,
+        covariates: &[String],
+    ) -> Result<Informed, ConfigError> {
+        let mut informed = Informed::new(config, origin, covariates)?;
+        for (at, value) in core.remembered() {
+            if let Some(step) = informed.grid.step_of(at).filter(|_| value >= 0.0) {
+                informed.learner.acquaint(&informed.grid.local(step), value.min(VALUE_MAX));
+            }
+        }
+        informed.plain = core.clone();
+        informed.forecaster = core;
+        informed.next = next;
+        Ok(informed)
+    }
+
+    /// Calls all events off. What was learned of their kinds is kept.
+    pub fn clear_events(&mut self) {
+        self.learner.clear_events();
     }
 
     /// Makes events known, past or future; an event of the same name and time as a known one replaces it. At most
@@ -123,6 +159,7 @@ impl Informed {
         self.learner.look(&situation, step, covariates);
         self.forecaster.observe(at, freed)?;
         self.plain.observe(at, value)?;
+        self.freed = freed;
         self.next = step + 1;
         self.bases[0].renew(&self.forecaster, self.next, self.learner.means());
         self.bases[1].renew(&self.plain, self.next, &[]);
@@ -165,25 +202,29 @@ impl Informed {
         let plain = self.plain.forecast(steps, quantiles);
         let scores: Vec<f64> = quantiles.iter().map(|&tau| score(tau)).collect();
         let mut values = Values::zeros(steps, quantiles.len());
-        let mut factors = Vec::with_capacity(steps);
-        let now = self.grid.begins_at(self.next.saturating_sub(1));
-        for h in 0..steps {
-            let situation = self.learner.situation(&self.grid, self.next + h as u64, covariates, now);
-            let effect = self.learner.expected(&situation, None).weighted(self.event_weight(&situation));
-            let sort = usize::from(self.learner.kind(&situation).is_some());
-            let weight = self.whole.weight(sort, WHOLE_ODDS[sort]);
-            factors.push((weight * effect.0).exp());
-            if quantiles.is_empty() {
-                continue;
-            }
+        let ahead = self.ahead(steps, covariates);
+        let factors = ahead.iter().map(|ahead| (ahead.weight * ahead.effect.0).exp()).collect();
+        for (h, ahead) in ahead.iter().enumerate().filter(|_| !quantiles.is_empty()) {
             let row = values.row_mut(h);
-            self.put_back(effect, &base.values[h], &scores, row);
+            self.put_back(ahead.effect, &base.values[h], &scores, row);
             for (value, &without) in row.iter_mut().zip(&plain.values[h]) {
-                *value = without + weight * (*value - without);
+                *value = without + ahead.weight * (*value - without);
             }
         }
         let forecast = Forecast { quantiles: quantiles.to_vec(), values, ..base };
         InformedForecast { forecast, factors, notes: self.notes(steps, covariates) }
+    }
+
+    /// What effects are expected to do to the next steps.
+    pub(crate) fn ahead(&self, steps: usize, covariates: &Covariates) -> Vec<Ahead> {
+        let now = self.grid.begins_at(self.next.saturating_sub(1));
+        let of = |h: usize| {
+            let situation = self.learner.situation(&self.grid, self.next + h as u64, covariates, now);
+            let effect = self.learner.expected(&situation, None).weighted(self.event_weight(&situation));
+            let sort = usize::from(self.learner.kind(&situation).is_some());
+            Ahead { effect, weight: self.whole.weight(sort, WHOLE_ODDS[sort]) }
+        };
+        (0..steps).map(of).collect()
     }
 
     /// One step's quantiles with the effect, wider by its uncertainty. `base` has the median behind the quantiles.
@@ -205,7 +246,8 @@ impl Informed {
         }
     }
 
-    fn notes(&self, steps: usize, covariates: &Covariates) -> Vec<Note> {
+    /// What a forecast of the next `steps` steps has to assume.
+    pub fn notes(&self, steps: usize, covariates: &Covariates) -> Vec<Note> {
         let mut notes = Vec::new();
         for (place, name) in self.names.iter().enumerate() {
             let unknown = |h: &u64| !covariates.at(place, self.next + h).is_finite();
@@ -240,6 +282,32 @@ impl Informed {
         self.next
     }
 
+    /// The value observed last, as it would have been without effects; `None` when it was missing.
+    pub(crate) fn freed(&self) -> Option<f64> {
+        self.freed
+    }
+
+    /// Gives undisturbed quantiles of a step, those of the grid, its effect.
+    pub(crate) fn disturb(&self, ahead: &Ahead, row: &mut [f64]) {
+        let mut base = [0.0; GRID.len() + 1];
+        base[..GRID.len()].copy_from_slice(row);
+        base[GRID.len()] = base[GRID_MEDIAN];
+        self.put_back(ahead.effect, &base, &GRID.map(score), row);
+        for (value, &without) in row.iter_mut().zip(&base) {
+            *value = without + ahead.weight * (*value - without);
+        }
+    }
+
+    /// The forecaster of demand as it is.
+    pub fn plain(&self) -> &Forecaster {
+        &self.plain
+    }
+
+    /// Names of the covariates, in the order in which they are looked up.
+    pub fn covariates(&self) -> &[String] {
+        &self.names
+    }
+
     /// The forecaster of undisturbed demand.
     pub fn undisturbed(&self) -> &Forecaster {
         &self.forecaster
@@ -250,6 +318,15 @@ impl Informed {
         let rows: usize = self.bases.iter().map(|bases| bases.now.rows.len() + bases.later.rows.len()).sum();
         self.forecaster.bytes() + self.plain.bytes() + self.learner.bytes() + 8 * (JUDGED.len() + 1) * rows
     }
+}
+
+/// What effects do to a step to come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead {
+    /// Mean and standard deviation, as logarithms.
+    effect: (f64, f64),
+    /// Of the forecast with effects, beside the one without.
+    weight: f64,
 }
 
 /// The quantile of the standard normal distribution; exactly zero for the median.
@@ -311,10 +388,12 @@ impl Bases {
 /// Most events kept.
 pub const EVENTS_MAX: usize = 100_000;
 /// Most covariates used.
-const COVARIATES_MAX: usize = 32;
+pub(crate) const COVARIATES_MAX: usize = 32;
 /// Log odds that effects are of use, before anything was seen: at ordinary steps, and at those of events.
 const WHOLE_ODDS: [f64; 2] = [1.0, 2.0];
 const MEDIAN: usize = 3;
+/// Place of the median on the grid of quantiles.
+const GRID_MEDIAN: usize = 5;
 /// The judged quantiles of the standard normal distribution.
 const SCORES: [f64; JUDGED.len()] = [-1.644_853_6, 0.0, 1.644_853_6];
 const BASE_STEPS_MAX: usize = 512;

@@ -117,6 +117,17 @@ impl Learner {
             .unwrap_or(Duration::ZERO);
     }
 
+    /// Calls all events off.
+    pub(super) fn clear_events(&mut self) {
+        self.events.clear();
+        self.reach = Duration::ZERO;
+    }
+
+    /// Takes in a value of the time before anything was known of effects.
+    pub(super) fn acquaint(&mut self, local: &Local, value: f64) {
+        self.take_in(local, value);
+    }
+
     /// What is known of a step at the moment `now`.
     pub(super) fn situation(
         &self,

@@ -254,6 +254,25 @@ impl Forecaster {
         }
     }
 
+    /// For each window of the next step, of the next two and so on: the distribution of its largest value.
+    pub(crate) fn window_curves(&self, steps: usize) -> Vec<crate::calibration::Curve> {
+        let steps = steps.min(FORECAST_STEPS_MAX);
+        match &self.model {
+            Some(model) => model.window_curves(steps),
+            None => vec![crate::calibration::Curve::point(0.0, 0.0); steps],
+        }
+    }
+
+    /// What is remembered step by step, without what was missing.
+    pub(crate) fn remembered(&self) -> impl Iterator<Item = (Timestamp, f64)> {
+        self.model.iter().flat_map(|model| {
+            let memory = &model.memory;
+            (memory.oldest_fine()..memory.next())
+                .filter(|&step| !memory.is_made_up(step))
+                .map(|step| (model.clock.begins_at(step), memory.value(step)))
+        })
+    }
+
     /// Whether forecasts of this series may be relied upon now.
     pub fn trust(&self) -> Trust {
         let untrusted = |reason| Trust::Untrusted { reason };

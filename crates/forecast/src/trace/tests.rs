@@ -73,6 +73,15 @@ fn an_unknown_column_is_answered_with_the_known_ones() {
 }
 
 #[test]
+fn times_without_a_zone_need_one_that_is_given() {
+    let text = "timestamp,v\n2011-03-13T01:00:00,1\n2011-03-13T03:00:00,2\n";
+    assert!(complaint(text).contains("line 2") && complaint(text).contains("no zone"));
+    let zone = TimeZone::get("America/New_York").ok();
+    let read = parse(text.as_bytes(), &Options { zone, ..Options::default() }).unwrap();
+    assert_eq!(read.step, Duration::from_secs(3600), "an hour is skipped in that night");
+}
+
+#[test]
 fn jitter_is_snapped_to_the_grid_and_gaps_stay() {
     let at = |secs| Timestamp::from_secs(secs);
     let series = Series {

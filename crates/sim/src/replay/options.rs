@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use forecast::Timestamp;
+use forecast::calendar::Event;
 use planner::{CapacityPolicy, Deadlines, Objective, Prices, ShiftPolicy, WorkloadPolicy};
 
 use crate::rivals::Given;
@@ -41,6 +42,8 @@ pub struct Options {
     pub load_delay: Duration,
     /// Seed of the start times and of the planner. Default 1.
     pub seed: u64,
+    /// Events that the planner knows from the beginning, past and announced ones. Rivals know of none.
+    pub events: Vec<Event>,
     /// The planner's policy, when it shall not be made from the fields above. Its step and leads are used as they are.
     pub workload: Option<WorkloadPolicy>,
 }
@@ -84,6 +87,7 @@ impl Options {
             score_from: None,
             load_delay: Duration::from_secs(15),
             seed: 1,
+            events: Vec::new(),
             workload: None,
         }
     }

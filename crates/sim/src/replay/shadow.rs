@@ -57,6 +57,7 @@ impl Shadow {
         let initial = u64::from(options.initial());
         let workload = policy.id.clone();
         let mut planner = new_planner(policy, options.seed, start)?.with_first_instance(initial + 1);
+        planner.announce(&workload, &options.events);
         let mut agent =
             Agent::new(workload.clone(), Times::new(options.cold.clone(), options.promote), options.seed);
         for instance in 1..=initial {

@@ -10,12 +10,11 @@ use forecast::grid::Grid;
 use forecast::models::{FitError, History, Kind, Model, Pace};
 use forecast::{Config, Ensemble, Forecast, Forecaster, ObserveError, Timestamp, Trust};
 
-use super::known::KnownArgs;
 use crate::failure::{Failure, OrFail};
 
 /// One series, forecast.
 #[derive(Clone, Debug)]
-pub(super) enum Core {
+pub(in crate::commands) enum Core {
     /// The online core alone.
     Plain(Box<Forecaster>),
     /// The online core and what is known beside the series.
@@ -28,7 +27,7 @@ pub(super) enum Core {
 
 /// What a batch model will be fitted to.
 #[derive(Clone, Debug)]
-pub(super) struct Batch {
+pub(in crate::commands) struct Batch {
     kind: Kind,
     grid: Grid,
     values: Vec<f32>,
@@ -40,23 +39,23 @@ pub(super) struct Batch {
 
 /// What was assumed and learned of effects.
 #[derive(Debug, Default)]
-pub(super) struct Known {
-    pub(super) notes: Vec<Note>,
-    pub(super) effects: Vec<Effect>,
+pub(in crate::commands) struct Known {
+    pub(in crate::commands) notes: Vec<Note>,
+    pub(in crate::commands) effects: Vec<Effect>,
 }
 
 impl Core {
-    pub(super) fn new(
+    pub(in crate::commands) fn new(
         kind: Kind,
-        args: &KnownArgs,
+        knows: bool,
         config: &Config,
         origin: Timestamp,
         events: &[Event],
-        covariates: &Covariates,
+        covariates: &Arc<Covariates>,
     ) -> Result<Core, Failure> {
         let cannot = "cannot forecast with these settings";
-        if matches!(kind, Kind::Auto | Kind::Online) && !args.is_empty() {
-            let mut informed = Informed::new(config.clone(), origin, &args.covariates).or_usage(cannot)?;
+        if kind == Kind::Online && knows {
+            let mut informed = Informed::new(config.clone(), origin, covariates.names()).or_usage(cannot)?;
             informed.announce(events);
             return Ok(Core::Informed(Box::new(informed)));
         }
@@ -64,7 +63,12 @@ impl Core {
         Ok(match kind {
             Kind::Online => Core::Plain(Box::new(core)),
             Kind::Auto => {
-                Core::Combined(Box::new(Ensemble::new(config.clone(), Kind::COMBINED).or_usage(cannot)?))
+                let mut ensemble = Ensemble::new(config.clone(), Kind::COMBINED).or_usage(cannot)?;
+                ensemble.announce(events);
+                if covariates.width() > 0 {
+                    ensemble.know(Arc::clone(covariates));
+                }
+                Core::Combined(Box::new(ensemble))
             }
             _ => {
                 let grid = Grid { origin, step: config.step, zone: config.time_zone.clone() };
@@ -76,7 +80,7 @@ impl Core {
         })
     }
 
-    pub(super) fn observe(
+    pub(in crate::commands) fn observe(
         &mut self,
         at: Timestamp,
         value: Option<f64>,
@@ -96,7 +100,7 @@ impl Core {
 
     /// # Errors
     /// Why a batch model cannot be fitted to this history.
-    pub(super) fn forecast(
+    pub(in crate::commands) fn forecast(
         &self,
         steps: usize,
         quantiles: &[f64],
@@ -104,7 +108,10 @@ impl Core {
     ) -> Result<(Forecast, Known), FitError> {
         Ok(match self {
             Core::Plain(forecaster) => (forecaster.forecast(steps, quantiles), Known::default()),
-            Core::Combined(ensemble) => (ensemble.forecast(steps, quantiles), Known::default()),
+            Core::Combined(ensemble) => {
+                let known = Known { notes: ensemble.notes(steps), effects: ensemble.effects() };
+                (ensemble.forecast(steps, quantiles), known)
+            }
             Core::Informed(informed) => {
                 let said = informed.forecast(steps, quantiles, covariates);
                 (said.forecast, Known { notes: said.notes, effects: informed.effects() })
@@ -113,7 +120,7 @@ impl Core {
         })
     }
 
-    pub(super) fn trust(&self) -> Trust {
+    pub(in crate::commands) fn trust(&self) -> Trust {
         match self {
             Core::Plain(forecaster) => forecaster.trust(),
             Core::Informed(informed) => informed.trust(),
@@ -151,7 +158,11 @@ impl Batch {
 }
 
 /// Events as columns, beside those that were given.
-fn columns(grid: &Grid, events: &[Event], given: &Covariates) -> Result<Covariates, Failure> {
+pub(in crate::commands) fn columns(
+    grid: &Grid,
+    events: &[Event],
+    given: &Covariates,
+) -> Result<Covariates, Failure> {
     if events.is_empty() {
         return Ok(given.clone());
     }

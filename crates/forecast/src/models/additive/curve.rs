@@ -88,6 +88,8 @@ impl Curve {
     /// What it says at consecutive steps.
     pub(super) fn over(&self, steps: std::ops::Range<u64>, covariates: &Covariates) -> Vec<f64> {
         let mut said = Vec::with_capacity((steps.end - steps.start) as usize);
+        let columns: Vec<usize> =
+            self.effects.iter().map(|effect| effect.regressor.column(covariates)).collect();
         self.calendar.phases(steps, |_, step, phases| {
             let time = (step as f64 - self.first as f64) / self.span;
             let beyond = (time - self.until).max(0.0) / self.reach;
@@ -96,10 +98,10 @@ impl Curve {
             value += self.bends.iter().map(|(at, change)| change * (time - at).max(0.0)).sum::<f64>();
             value +=
                 self.tables.iter().zip(phases).map(|(table, &phase)| f64::from(table[phase])).sum::<f64>();
-            for effect in &self.effects {
+            for (effect, &column) in self.effects.iter().zip(&columns) {
                 let by_phase = phases.first().and_then(|&phase| effect.by_phase.get(phase));
                 let size = effect.coefficient + by_phase.map_or(0.0, |&size| f64::from(size));
-                value += size * effect.regressor.at(covariates, step);
+                value += size * effect.regressor.at(column, covariates, step);
             }
             said.push(value);
         });

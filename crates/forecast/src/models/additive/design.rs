@@ -27,8 +27,8 @@ pub(super) struct Calendar {
 /// A covariate as the model uses it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Regressor {
-    /// Column in the caller's covariates.
-    pub(super) column: usize,
+    /// Name of the covariate; others may come to stand before it later.
+    pub(super) name: String,
     mean: f64,
     unit: f64,
     /// Whether it is only ever zero or one: then its effect may differ by the hour.
@@ -60,6 +60,8 @@ pub(super) struct Layout {
     pub(super) waves: Vec<Wave>,
     pub(super) tables: Vec<Vec<(f64, f64)>>,
     pub(super) regressors: Vec<Regressor>,
+    /// Where each stands among the covariates of the history.
+    places: Vec<usize>,
     /// Step of time 0, and steps to time 1.
     pub(super) first: u64,
     pub(super) span: f64,
@@ -120,18 +122,23 @@ impl Regressor {
         let mean = sum / f64::max(n, 1.0);
         let unit = (known().map(|x| (x - mean) * (x - mean)).sum::<f64>() / f64::max(n, 1.0)).sqrt();
         let flag = known().all(|x| x == 0.0 || x == 1.0);
-        (unit.is_finite() && unit > 1e-9 * mean.abs().max(1e-9)).then_some(Regressor {
-            column,
+        (unit.is_finite() && unit > 1e-9 * mean.abs().max(1e-9)).then(|| Regressor {
+            name: covariates.names().get(column).cloned().unwrap_or_default(),
             mean,
             unit,
             flag,
         })
     }
 
-    /// In standard units; zero (no effect) where it is not known.
+    /// Its place among covariates; beyond all of them where it is not there.
+    pub(super) fn column(&self, covariates: &Covariates) -> usize {
+        covariates.names().iter().position(|name| *name == self.name).unwrap_or(usize::MAX)
+    }
+
+    /// In standard units; zero (no effect) where it is not known. `column` is its place there.
     #[inline]
-    pub(super) fn at(&self, covariates: &Covariates, step: u64) -> f64 {
-        let value = f64::from(covariates.at(self.column, step));
+    pub(super) fn at(&self, column: usize, covariates: &Covariates, step: u64) -> f64 {
+        let value = f64::from(covariates.at(column, step));
         if value.is_finite() { ((value - self.mean) / self.unit).clamp(-REACH, REACH) } else { 0.0 }
     }
 }
@@ -176,6 +183,7 @@ impl Layout {
             columns,
             waves,
             tables,
+            places: regressors.iter().map(|regressor| regressor.column(history.covariates)).collect(),
             regressors,
             first: history.first,
             span: n.max(1) as f64,
@@ -201,9 +209,9 @@ impl Layout {
                 Column::Slope => time,
                 Column::Hinge(k) => (time - self.hinges[k]).max(0.0),
                 Column::Wave(which, sine) => wave(which, sine),
-                Column::Regressor(r) => self.regressors[r].at(covariates, step),
+                Column::Regressor(r) => self.regressors[r].at(self.places[r], covariates, step),
                 Column::Interplay(r, which, sine) => {
-                    self.regressors[r].at(covariates, step) * wave(which, sine)
+                    self.regressors[r].at(self.places[r], covariates, step) * wave(which, sine)
                 }
             };
         }
@@ -251,6 +259,6 @@ mod tests {
         covariates.add("flag", vec![0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0]).unwrap();
         assert_eq!(Regressor::new(0, &covariates, 0..10), None);
         let flag = Regressor::new(1, &covariates, 0..10).unwrap();
-        assert!(flag.flag && flag.at(&covariates, 1) == 1.0 && flag.at(&covariates, 99) == 0.0);
+        assert!(flag.flag && flag.at(1, &covariates, 1) == 1.0 && flag.at(1, &covariates, 99) == 0.0);
     }
 }

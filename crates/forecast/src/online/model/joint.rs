@@ -4,7 +4,7 @@
 //! been (an autoregression of first order), each step mapped through its own calibrated distribution. Crossings are read
 //! from the window maxima, which are calibrated as such.
 
-use crate::calibration::{at, normal_below, probit};
+use crate::calibration::{Curve, at, normal_below, probit};
 use crate::online::spread::Range;
 
 use super::Model;
@@ -50,6 +50,14 @@ impl Model {
             }
         });
         paths
+    }
+
+    /// The largest value of the first step, of the first two, and so on.
+    pub(crate) fn window_curves(&self, steps: usize) -> Vec<Curve> {
+        let mut curves = Vec::with_capacity(steps);
+        let lengths: Vec<usize> = (1..=steps).collect();
+        self.crests(&lengths, |k, crest| curves.push(self.curve_of(k + 1, crest)));
+        curves
     }
 
     /// For each level, the probability that it is exceeded in the first step, in the first two, and so on.

@@ -11,20 +11,27 @@ use forecast::covariates::Covariates;
 use forecast::trace::Series;
 use jiff::tz::TimeZone;
 
-use super::Grid;
+use super::forecast::Grid;
 use crate::failure::{Failure, OrFail};
 use crate::trace_file::{Clock, TraceFile};
 
-/// Options that say what is known beside the series.
-#[derive(Args, Clone, Debug)]
-pub(super) struct KnownArgs {
+/// Options that say what is in the calendar.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct CalendarArgs {
     /// Events past and announced, such as campaigns: CSV with the columns start,end,name (then magnitude and kind, if
     /// wanted), or iCalendar. Their effects are learned
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
     /// Public holidays of these places, comma-separated: ISO codes such as US, DE or DE-BY
     #[arg(long, value_name = "CC", value_delimiter = ',')]
-    holidays: Vec<String>,
+    pub(super) holidays: Vec<String>,
+}
+
+/// Options that say what is known beside the series.
+#[derive(Args, Clone, Debug)]
+pub(super) struct KnownArgs {
+    #[command(flatten)]
+    pub(super) calendar: CalendarArgs,
     /// Further columns of the trace, comma-separated, that are known as far as the file goes, such as weather forecasts.
     /// Rows of the future have them and an empty cell for demand
     #[arg(long, value_name = "COL,..", value_delimiter = ',')]
@@ -33,7 +40,7 @@ pub(super) struct KnownArgs {
 
 impl KnownArgs {
     pub(super) fn is_empty(&self) -> bool {
-        self.events.is_none() && self.holidays.is_empty() && self.covariates.is_empty()
+        self.calendar.is_empty() && self.covariates.is_empty()
     }
 
     /// Refuses a covariate that is no such thing.
@@ -49,6 +56,45 @@ impl KnownArgs {
             }
         }
         Ok(())
+    }
+
+    /// The columns of one series on its grid of steps; several rows in one step become their mean.
+    pub(super) fn covariates(
+        &self,
+        series: &Series,
+        columns: &[Vec<f32>],
+        grid: &Grid,
+    ) -> Result<Covariates, Failure> {
+        let mut covariates = Covariates::beginning(0);
+        let Some(&(last, _)) = series.points.last().filter(|_| !columns.is_empty()) else {
+            return Ok(covariates);
+        };
+        let steps = usize::try_from(grid.slot(last)).unwrap_or(usize::MAX).saturating_add(1);
+        if steps > STEPS_MAX {
+            return Err(Failure::usage(format!(
+                "the rows span {steps} steps, more than {STEPS_MAX}; cut the file to where it is even"
+            )));
+        }
+        for (name, column) in self.covariates.iter().zip(columns) {
+            let (mut sums, mut counts) = (vec![0.0f32; steps], vec![0u32; steps]);
+            for (&(at, _), &value) in series.points.iter().zip(column) {
+                let slot =
+                    usize::try_from(grid.slot(at)).ok().filter(|&slot| slot < steps && value.is_finite());
+                if let Some(slot) = slot {
+                    sums[slot] += value;
+                    counts[slot] += 1;
+                }
+            }
+            let means = sums.iter().zip(&counts).map(|(&sum, &count)| sum / count as f32).collect();
+            covariates.add(name, means).or_usage("--covariates cannot be used")?;
+        }
+        Ok(covariates)
+    }
+}
+
+impl CalendarArgs {
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_none() && self.holidays.is_empty()
     }
 
     /// Events and holidays from a year before the trace until `until`, in order.
@@ -86,39 +132,6 @@ impl KnownArgs {
         events.sort_by(|a, b| (a.start, a.end, &a.name).cmp(&(b.start, b.end, &b.name)));
         events.dedup_by(|a, b| a.start == b.start && a.end == b.end && a.kind == b.kind);
         Ok(events)
-    }
-
-    /// The columns of one series on its grid of steps; several rows in one step become their mean.
-    pub(super) fn covariates(
-        &self,
-        series: &Series,
-        columns: &[Vec<f32>],
-        grid: &Grid,
-    ) -> Result<Covariates, Failure> {
-        let mut covariates = Covariates::beginning(0);
-        let Some(&(last, _)) = series.points.last().filter(|_| !columns.is_empty()) else {
-            return Ok(covariates);
-        };
-        let steps = usize::try_from(grid.slot(last)).unwrap_or(usize::MAX).saturating_add(1);
-        if steps > STEPS_MAX {
-            return Err(Failure::usage(format!(
-                "the rows span {steps} steps, more than {STEPS_MAX}; cut the file to where it is even"
-            )));
-        }
-        for (name, column) in self.covariates.iter().zip(columns) {
-            let (mut sums, mut counts) = (vec![0.0f32; steps], vec![0u32; steps]);
-            for (&(at, _), &value) in series.points.iter().zip(column) {
-                let slot =
-                    usize::try_from(grid.slot(at)).ok().filter(|&slot| slot < steps && value.is_finite());
-                if let Some(slot) = slot {
-                    sums[slot] += value;
-                    counts[slot] += 1;
-                }
-            }
-            let means = sums.iter().zip(&counts).map(|(&sum, &count)| sum / count as f32).collect();
-            covariates.add(name, means).or_usage("--covariates cannot be used")?;
-        }
-        Ok(covariates)
     }
 }
 

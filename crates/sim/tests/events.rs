@@ -1,0 +1,74 @@
+//! The planner on a demand with campaigns that it was told of: capacity is there when they begin.
+
+use std::time::Duration;
+
+use forecast::Timestamp;
+use forecast::calendar::Event;
+use sim::Demand;
+use sim::replay::{Options, Outcome, PolicyKind, replay};
+
+const STEP: Duration = Duration::from_secs(300);
+const DAYS: usize = 35;
+const CAPACITY: f64 = 80.0;
+
+fn at(step: usize) -> Timestamp {
+    Timestamp::from_secs(1_600_041_600) + STEP * step as u32
+}
+
+/// Two hours on every other day, at a time that no season tells.
+fn campaigns() -> Vec<Event> {
+    let event = |n: usize| {
+        let start = at(n * 2 * 288 + 60 + n * 47 % 150);
+        let end = start + STEP * 24;
+        Event { start, end, name: format!("campaign {n}"), kind: "campaign".into(), magnitude: 1.0 }
+    };
+    (0..DAYS.div_ceil(2)).map(event).collect()
+}
+
+fn points() -> Vec<(Timestamp, Option<f64>)> {
+    let events = campaigns();
+    let mut random = fastrand::Rng::with_seed(5);
+    let demand = |step: usize| {
+        let day = (step as f64 / 288.0 * std::f64::consts::TAU).sin();
+        let on = events.iter().any(|event| event.start <= at(step) && at(step) < event.end);
+        (800.0 + 300.0 * day) * (0.97 + 0.06 * random.f64()) * if on { 2.0 } else { 1.0 }
+    };
+    (0..DAYS * 288).map(demand).enumerate().map(|(step, demand)| (at(step), Some(demand))).collect()
+}
+
+fn replayed(events: Vec<Event>) -> Outcome {
+    let demand = Demand::from_points(&points(), STEP).expect("a good series");
+    // New instances take more than a step: whoever waits for the demand to rise is late.
+    let mut options = Options::new(CAPACITY, Duration::from_secs(500), Duration::from_secs(500));
+    options.events = events;
+    options.score_from = Some(at(21 * 288));
+    replay(&demand, PolicyKind::Foreshadow, &options).expect("a replay")
+}
+
+/// Share of the demand of a campaign's first step that the plan made before it covers.
+fn covered(outcome: &Outcome, event: &Event) -> f64 {
+    let first = outcome.decisions.iter().find(|decision| decision.timestamp >= event.start).expect("inside");
+    f64::from(first.active_wanted) * CAPACITY / first.demand.expect("known")
+}
+
+#[test]
+fn capacity_is_ready_when_an_announced_campaign_begins() {
+    let (told, ignorant) = (replayed(campaigns()), replayed(Vec::new()));
+    let late: Vec<Event> = campaigns().into_iter().filter(|event| event.start > at(21 * 288)).collect();
+    assert!(late.len() >= 6);
+    for event in &late {
+        let (with, without) = (covered(&told, event), covered(&ignorant, event));
+        assert!(with > 0.95, "{}: {with}", event.name);
+        assert!(without < 0.9, "{}: {without}", event.name);
+    }
+    let (with, without) = (&told.score, &ignorant.score);
+    assert!(with.missed_share < 0.5 * without.missed_share, "{with:?} {without:?}");
+}
+
+#[test]
+fn a_campaign_that_was_called_off_is_not_prepared_for() {
+    let mut events = campaigns();
+    let last = events.pop().expect("there are some");
+    let (told, untold) = (replayed(campaigns()), replayed(events));
+    assert!(covered(&told, &last) > 1.3 * covered(&untold, &last));
+}

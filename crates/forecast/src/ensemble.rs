@@ -9,7 +9,9 @@
 
 mod contest;
 mod job;
+mod notice;
 mod panel;
+mod vigil;
 mod weights;
 
 use std::collections::VecDeque;
@@ -25,11 +27,14 @@ use crate::paths::{Forecast, Values, WindowMax};
 use crate::season::Season;
 use crate::timestamp::Timestamp;
 use crate::trust::Trust;
+use crate::watch::{Decision, Response, RetrainConfig};
 
 pub use contest::{Contest, Outcome, Rival};
-use job::Schedule;
 pub use job::{Job, Trained};
+pub use notice::Notice;
+use notice::Notices;
 use panel::{Panel, Row};
+use vigil::Vigil;
 
 /// One series, forecast by everything that has something to say about it.
 #[derive(Clone, Debug)]
@@ -45,7 +50,9 @@ pub struct Ensemble {
     next: u64,
     members: Vec<Member>,
     panels: Vec<Panel>,
-    schedule: Schedule,
+    retraining: RetrainConfig,
+    vigil: Vigil,
+    notices: Notices,
 }
 
 /// A batch model under way.
@@ -61,6 +68,7 @@ impl Ensemble {
     /// # Errors
     /// [`ConfigError`] names the setting that cannot work.
     pub fn new(config: Config, kinds: &[Kind]) -> Result<Ensemble, ConfigError> {
+        let retraining = RetrainConfig::for_step(config.step);
         let mut wanted: Vec<Kind> = kinds.iter().copied().filter(|kind| kind.is_batch()).collect();
         wanted.dedup();
         Ok(Ensemble {
@@ -73,8 +81,27 @@ impl Ensemble {
             values: VecDeque::new(),
             next: 0,
             members: Vec::new(),
-            schedule: Schedule::default(),
+            vigil: Vigil::new(retraining.clone()),
+            retraining,
+            notices: Notices::default(),
         })
+    }
+
+    /// The same, trained anew when this says so instead of [`RetrainConfig::for_step`].
+    #[must_use]
+    pub fn with_retraining(mut self, retraining: RetrainConfig) -> Ensemble {
+        self.vigil = Vigil::new(retraining.clone());
+        self.retraining = retraining;
+        self
+    }
+
+    /// A new version of the workload, called `name`, has just been brought into service: from the next step on old
+    /// behaviour counts less, and everything is trained anew as soon as enough of the new one was seen. Means nothing to
+    /// the online core, which adapts by what it sees.
+    pub fn deployed(&mut self, name: &str) {
+        if !self.kinds.is_empty() {
+            self.vigil.deployed(name);
+        }
     }
 
     /// What is known beside the series, by step from its first observation. Replaces what was given before.
@@ -113,7 +140,7 @@ impl Ensemble {
     fn forget(&mut self) {
         self.values.clear();
         self.members.clear();
-        self.schedule = Schedule::default();
+        self.vigil = Vigil::new(self.retraining.clone());
         for panel in &mut self.panels {
             panel.drop_pending();
         }
@@ -130,11 +157,34 @@ impl Ensemble {
             member.model.observe(value, &self.covariates);
         }
         for panel in &mut self.panels {
-            panel.learn(step, value);
+            if let Some(scored) = panel.learn(step, value).filter(|_| panel.ahead <= NEAR) {
+                self.vigil.score(scored);
+            }
         }
+        self.watch(step);
         if !self.members.is_empty() && step.is_multiple_of(self.stride()) {
             self.issue(step);
         }
+    }
+
+    /// Looks after the work of the step that is over, and does what is cheap at once.
+    fn watch(&mut self, step: u64) {
+        let Some(grid) = &self.grid else { return };
+        let now = grid.begins_at(step + 1);
+        // Of several steps at once only the last has a surprise of its own.
+        let surprise = self.online.surprise().filter(|_| self.values.back().is_some_and(|v| v.is_finite()));
+        let combined = !self.members.is_empty();
+        let decision = self.vigil.step(now, step + 1, surprise, self.online.shifts(), combined);
+        let Some(Decision { response, reason }) = decision else { return };
+        for panel in &mut self.panels {
+            match response {
+                Response::RaiseLearningRates => panel.learn_faster(),
+                Response::ResetWeights => panel.weigh_alike(),
+                Response::WidenIntervals => panel.widen(),
+                Response::Refit => {}
+            }
+        }
+        self.notices.push(Notice::Responded { at: now, response, reason });
     }
 
     /// Keeps what every member says now until it can be scored.
@@ -176,8 +226,7 @@ impl Ensemble {
         if self.kinds.is_empty() {
             return None;
         }
-        let alarms = self.online.shifts();
-        let reason = self.schedule.due(self.next, alarms)?;
+        let reason = self.vigil.due()?;
         self.job(reason)
     }
 
@@ -328,12 +377,24 @@ impl Ensemble {
             .collect()
     }
 
+    /// How much was noticed so far.
+    pub fn noticed(&self) -> u64 {
+        self.notices.count()
+    }
+
+    /// What was noticed since there were `noticed` of them, as far as it is kept: the latest 64.
+    pub fn notices(&self, noticed: u64) -> impl Iterator<Item = &Notice> {
+        self.notices.since(noticed)
+    }
+
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         self.online.bytes()
             + self.values.capacity() * 4
             + self.members.iter().map(|member| member.model.bytes()).sum::<usize>()
             + self.panels.iter().map(Panel::bytes).sum::<usize>()
+            + self.vigil.bytes()
+            + self.notices.bytes()
     }
 }
 
@@ -347,6 +408,8 @@ fn horizons(farthest: usize) -> Vec<usize> {
 const HORIZONS: [usize; 13] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096];
 /// Values that models are trained on: eight weeks of 5-minute steps.
 const VALUES_KEPT: usize = 16_384;
+/// Horizons up to this tell how accurate the combination is.
+const NEAR: usize = 16;
 const ISSUES_PER_HORIZON: u64 = 24;
 const STRIDE_MAX: u64 = 16;
 const VALUE_MAX: f64 = 1e30;
@@ -355,3 +418,5 @@ const CREST_STEPS_MAX: usize = 300;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod watched;

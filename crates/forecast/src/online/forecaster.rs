@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::online::clock::{DAY, WEEK};
 use crate::online::config::{Config, ConfigError};
 use crate::online::memory::even_factor;
-use crate::online::model::{Model, Setting};
+use crate::online::model::{Model, Setting, Surprise};
 use crate::paths::{Forecast, Values, WindowMax};
 use crate::season::{self, Candidates, Season};
 use crate::timestamp::Timestamp;
@@ -307,6 +307,12 @@ impl Forecaster {
     /// Whether a busy series has fallen silent in a way that resembles an outage rather than a fall of demand.
     pub fn outage_suspected(&self) -> bool {
         self.model.as_ref().is_some_and(|model| model.outage_steps() > 0)
+    }
+
+    /// How the last step's value compares with what had been forecast for it; `None` when it had no value or none that is
+    /// believed, and before there was a forecast.
+    pub(crate) fn surprise(&self) -> Option<Surprise> {
+        self.model.as_ref().and_then(|model| model.surprise)
     }
 
     /// Length of one step.

@@ -7,6 +7,7 @@
 //!
 //! Promises: as the crate's. A member is only ever scored on what it said beforehand.
 
+mod anomalies;
 mod contest;
 mod job;
 mod notice;
@@ -29,10 +30,11 @@ use crate::timestamp::Timestamp;
 use crate::trust::Trust;
 use crate::watch::{Decision, Response, RetrainConfig};
 
+use anomalies::{Anomalies, Judged};
 pub use contest::{Contest, Outcome, Rival};
 pub use job::{Job, Trained};
-pub use notice::Notice;
 use notice::Notices;
+pub use notice::{Anomaly, Notice};
 use panel::{Panel, Row};
 use vigil::Vigil;
 
@@ -53,6 +55,7 @@ pub struct Ensemble {
     retraining: RetrainConfig,
     vigil: Vigil,
     notices: Notices,
+    anomalies: Anomalies,
 }
 
 /// A batch model under way.
@@ -84,6 +87,7 @@ impl Ensemble {
             vigil: Vigil::new(retraining.clone()),
             retraining,
             notices: Notices::default(),
+            anomalies: Anomalies::new(),
         })
     }
 
@@ -115,9 +119,7 @@ impl Ensemble {
     /// As [`Forecaster::observe`]; nothing is changed then.
     pub fn observe(&mut self, at: Timestamp, value: Option<f64>) -> Result<(), ObserveError> {
         self.online.observe(at, value)?;
-        if self.kinds.is_empty() {
-            return Ok(());
-        }
+        let value = value.filter(|value| !value.is_nan()).map(|value| value.clamp(-VALUE_MAX, VALUE_MAX));
         let config = &self.config;
         let grid = self.grid.get_or_insert_with(|| Grid {
             origin: at,
@@ -126,18 +128,25 @@ impl Ensemble {
         });
         let step = grid.step_of(at).unwrap_or(self.next).max(self.next);
         if step - self.next > VALUES_KEPT as u64 {
-            self.forget();
+            self.forget(step);
+        }
+        let learned = self.judge(step, at, value);
+        if self.kinds.is_empty() {
+            self.next = step + 1;
+            return Ok(());
         }
         while self.next < step {
-            self.advance(f32::NAN);
+            self.advance(f32::NAN, f32::NAN);
         }
-        let believed = value.filter(|value| !value.is_nan() && !self.online.outage_suspected());
-        self.advance(believed.map_or(f32::NAN, |value| value.clamp(-VALUE_MAX, VALUE_MAX) as f32));
+        let believed = value.filter(|_| !self.online.outage_suspected());
+        let narrow = |value: Option<f64>| value.map_or(f32::NAN, |value| value as f32);
+        self.advance(narrow(believed), narrow(learned));
         Ok(())
     }
 
-    /// After a gap that nothing remembered bridges.
-    fn forget(&mut self) {
+    /// After a gap that nothing remembered bridges: the next step is this one.
+    fn forget(&mut self, step: u64) {
+        self.next = step;
         self.values.clear();
         self.members.clear();
         self.vigil = Vigil::new(self.retraining.clone());
@@ -146,15 +155,53 @@ impl Ensemble {
         }
     }
 
-    fn advance(&mut self, value: f32) {
+    /// What models may learn of a value: all of it, or less where it is an anomaly, or nothing in an outage.
+    fn judge(&mut self, step: u64, at: Timestamp, value: Option<f64>) -> Option<f64> {
+        if self.online.outage_suspected() {
+            if self.anomalies.outage().is_none() {
+                let expected = self.online.forecast(1, &[0.5]).values[0][0];
+                let doubtful = OUTAGE_STEPS_DOUBTFUL;
+                self.anomalies.silent(at - self.config.step * doubtful, expected, &mut self.notices);
+                // What came before it was recognised was a part of it.
+                for value in self.values.iter_mut().rev().take(doubtful as usize) {
+                    *value = f32::NAN;
+                }
+            }
+            return None;
+        }
+        self.anomalies.back(at, value, &mut self.notices);
+        let value = value?;
+        let Some(surprise) = self.online.surprise() else { return Some(value) };
+        let least = if self.config.non_negative { 0.0 } else { f64::MIN };
+        match self.anomalies.judge((step, at), value, surprise, least, &mut self.notices) {
+            Judged::Ordinary => Some(value),
+            // Left out, not drawn in to the nearest ordinary value: over three traces and three horizons the weighted pinball
+            // loss was 0.996 of that of learning all (geometric mean), against 0.998 when drawn in.
+            Judged::Anomaly => None,
+            Judged::NewNormal(kept_out) => {
+                let first = self.next - self.values.len() as u64;
+                for (step, value) in kept_out {
+                    let place = step.checked_sub(first).and_then(|place| usize::try_from(place).ok());
+                    if let Some(kept) = place.and_then(|place| self.values.get_mut(place)) {
+                        *kept = value;
+                    }
+                }
+                self.vigil.another_nature();
+                Some(value)
+            }
+        }
+    }
+
+    /// The next step is over. `value` is what came; `learned` what models may learn of it.
+    fn advance(&mut self, value: f32, learned: f32) {
         let step = self.next;
         self.next += 1;
         if self.values.len() == VALUES_KEPT {
             self.values.pop_front();
         }
-        self.values.push_back(value);
+        self.values.push_back(learned);
         for member in &mut self.members {
-            member.model.observe(value, &self.covariates);
+            member.model.observe(learned, &self.covariates);
         }
         for panel in &mut self.panels {
             if let Some(scored) = panel.learn(step, value).filter(|_| panel.ahead <= NEAR) {
@@ -323,6 +370,30 @@ impl Ensemble {
         window
     }
 
+    /// For each level, the probability that demand has exceeded it by the end of each of the next steps; see
+    /// [`Forecaster::crossings`]. The online core's, moved as [`window_max`](Self::window_max) is.
+    pub fn crossings(&self, levels: &[f64], steps: usize) -> Vec<Vec<f64>> {
+        if self.members.is_empty() {
+            return self.online.crossings(levels, steps);
+        }
+        let reach = steps.clamp(1, CREST_STEPS_MAX);
+        let crests = |forecast: Forecast| -> Vec<f64> {
+            let rise = |crest: &mut f64, row: &[f64]| {
+                *crest = crest.max(row[0]);
+                Some(*crest)
+            };
+            forecast.values.iter().scan(f64::MIN, rise).collect()
+        };
+        let core = crests(self.online.forecast(reach, &[0.5]));
+        let mut moved = crests(self.forecast(reach, &[0.5]));
+        for (moved, core) in moved.iter_mut().zip(core) {
+            *moved -= core;
+        }
+        // Beyond, the last move is the best guess.
+        moved.resize(steps.min(FORECAST_STEPS_MAX), moved.last().copied().unwrap_or(0.0));
+        self.online.crossings_moved(levels, steps, &moved)
+    }
+
     /// The last observed value, if any.
     pub fn level(&self) -> Option<f64> {
         self.online.level()
@@ -377,6 +448,16 @@ impl Ensemble {
             .collect()
     }
 
+    /// How many anomalies were found so far.
+    pub fn anomalies_found(&self) -> u64 {
+        self.anomalies.found()
+    }
+
+    /// When the outage began that is suspected now, if one is.
+    pub fn outage_since(&self) -> Option<Timestamp> {
+        self.anomalies.outage()
+    }
+
     /// How much was noticed so far.
     pub fn noticed(&self) -> u64 {
         self.notices.count()
@@ -395,6 +476,7 @@ impl Ensemble {
             + self.panels.iter().map(Panel::bytes).sum::<usize>()
             + self.vigil.bytes()
             + self.notices.bytes()
+            + self.anomalies.bytes()
     }
 }
 
@@ -413,6 +495,8 @@ const NEAR: usize = 16;
 const ISSUES_PER_HORIZON: u64 = 24;
 const STRIDE_MAX: u64 = 16;
 const VALUE_MAX: f64 = 1e30;
+/// Silent steps before the online core recognises an outage.
+const OUTAGE_STEPS_DOUBTFUL: u32 = 2;
 /// Steps of a window that the combined path is followed for.
 const CREST_STEPS_MAX: usize = 300;
 

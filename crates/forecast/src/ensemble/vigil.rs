@@ -24,6 +24,7 @@ pub(super) struct Vigil {
     outcomes: VecDeque<Scored>,
     deploy: Option<String>,
     shifts: u64,
+    another_nature: bool,
     /// Why a training is wanted that nobody has fetched yet.
     wanted: Option<String>,
 }
@@ -50,6 +51,7 @@ impl Vigil {
             outcomes: VecDeque::new(),
             deploy: None,
             shifts: 0,
+            another_nature: false,
             wanted: None,
         }
     }
@@ -57,6 +59,11 @@ impl Vigil {
     /// A deploy is to be taken into account at the next step.
     pub(super) fn deployed(&mut self, name: &str) {
         self.deploy = Some(name.to_owned());
+    }
+
+    /// The series is found to have changed its nature.
+    pub(super) fn another_nature(&mut self) {
+        self.another_nature = true;
     }
 
     /// Takes how a forecast at a near horizon came out.
@@ -77,7 +84,7 @@ impl Vigil {
         shifts: u64,
         combined: bool,
     ) -> Option<Decision> {
-        let another_nature = shifts > self.shifts;
+        let another_nature = std::mem::take(&mut self.another_nature) || shifts > self.shifts;
         self.shifts = shifts;
         let deploy = self.deploy.take();
         let mut signals = Signals { steps, another_nature, deploy: deploy.as_deref(), ..Signals::default() };

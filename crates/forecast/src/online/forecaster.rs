@@ -247,9 +247,14 @@ impl Forecaster {
     /// and so on up to `steps` (at most [`FORECAST_STEPS_MAX`]): never falling, each from 0 to 1. Read from the calibrated
     /// window maxima. Zeros before the first value.
     pub fn crossings(&self, levels: &[f64], steps: usize) -> Vec<Vec<f64>> {
+        self.crossings_moved(levels, steps, &[])
+    }
+
+    /// The same, were the highest points of the coming steps higher by `moved`.
+    pub(crate) fn crossings_moved(&self, levels: &[f64], steps: usize, moved: &[f64]) -> Vec<Vec<f64>> {
         let steps = steps.min(FORECAST_STEPS_MAX);
         match &self.model {
-            Some(model) => model.crossings(levels, steps),
+            Some(model) => model.crossings(levels, steps, moved),
             None => vec![vec![0.0; steps]; levels.len()],
         }
     }

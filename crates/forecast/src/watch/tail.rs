@@ -97,6 +97,8 @@ pub struct Tail {
     seen: f64,
     over: f64,
     law: Option<Pareto>,
+    /// Peaks since the law was fitted.
+    fresh: usize,
 }
 
 impl Tail {
@@ -109,7 +111,7 @@ impl Tail {
             memory: if config.memory.is_finite() { config.memory.max(1000.0) } else { 10_000.0 },
         };
         let (waiting, peaks) = (Vec::new(), VecDeque::new());
-        Tail { config, waiting, threshold: None, peaks, seen: 0.0, over: 0.0, law: None }
+        Tail { config, waiting, threshold: None, peaks, seen: 0.0, over: 0.0, law: None, fresh: 0 }
     }
 
     /// Whether enough was seen to judge.
@@ -150,12 +152,21 @@ impl Tail {
                 self.peaks.pop_front();
             }
             self.peaks.push_back(value - threshold);
-            self.refit();
+            self.fresh += 1;
+            // A fit sorts the peaks: one for each sixteenth of them that is new costs a step next to nothing.
+            if self.law.is_none() || self.fresh * FRESH_PART >= self.peaks.len() {
+                self.refit();
+            }
         }
         if self.seen > self.config.memory {
             self.seen /= 2.0;
             self.over /= 2.0;
         }
+    }
+
+    /// Bytes held beside its own size.
+    pub fn bytes(&self) -> usize {
+        (self.waiting.capacity() + self.peaks.capacity()) * size_of::<f64>()
     }
 
     fn calibrate(&mut self) {
@@ -177,6 +188,7 @@ impl Tail {
     }
 
     fn refit(&mut self) {
+        self.fresh = 0;
         if let Some(law) = Pareto::fit(self.peaks.make_contiguous()) {
             // Few peaks tell little about the shape: it is drawn to a slightly heavy one. The mean stays.
             let count = self.peaks.len() as f64;
@@ -187,6 +199,8 @@ impl Tail {
     }
 }
 
+/// The law is fitted again when one peak in so many is new.
+const FRESH_PART: usize = 16;
 /// Fewer peaks say nothing about a tail.
 const PEAKS_MIN: usize = 8;
 /// Shapes outside are artefacts of few peaks.

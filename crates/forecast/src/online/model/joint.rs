@@ -47,16 +47,18 @@ impl Model {
         paths
     }
 
-    /// For each level, the probability that it is exceeded in the first step, in the first two, and so on.
-    pub(crate) fn crossings(&self, levels: &[f64], steps: usize) -> Vec<Vec<f64>> {
+    /// For each level, the probability that it is exceeded in the first step, in the first two, and so on. `moved`: by how
+    /// much the highest point up to each step lies above what this model says; zero beyond its end.
+    pub(crate) fn crossings(&self, levels: &[f64], steps: usize, moved: &[f64]) -> Vec<Vec<f64>> {
         let mut all = vec![vec![0.0; steps]; levels.len()];
         let lengths: Vec<usize> = (1..=steps).collect();
         self.crests(&lengths, |k, crest| {
             let curve = self.curve_of(k + 1, crest);
+            let moved = moved.get(k).copied().unwrap_or(0.0);
             for (crossed, &level) in all.iter_mut().zip(levels) {
                 // What was exceeded stays so, whatever a longer window says.
                 let before = if k > 0 { crossed[k - 1] } else { 0.0 };
-                crossed[k] = curve.above(level).max(before);
+                crossed[k] = curve.above(level - moved).max(before);
             }
         });
         all

@@ -74,7 +74,12 @@ impl Planner {
                 continue;
             }
             match Ensemble::new(forecast_config(&workload), &workload.models) {
-                Ok(forecaster) => workloads.push(Workload::new(index, workload, forecaster, &shared)),
+                Ok(mut forecaster) => {
+                    if let Some(retraining) = &workload.retraining {
+                        forecaster = forecaster.with_retraining(retraining.clone());
+                    }
+                    workloads.push(Workload::new(index, workload, forecaster, &shared));
+                }
                 Err(_) => {
                     errors.push(PolicyError {
                         workload: workload.id,
@@ -125,6 +130,13 @@ impl Planner {
     pub fn admit(&mut self, workload: &WorkloadId, trained: Trained) {
         if let Some(&index) = self.names.get(workload) {
             self.workloads[index].outlook.forecaster.admit(trained);
+        }
+    }
+
+    /// A new version of a workload has been brought into service: its demand may behave otherwise from now on.
+    pub fn deployed(&mut self, workload: &WorkloadId, version: &str) {
+        if let Some(&index) = self.names.get(workload) {
+            self.workloads[index].outlook.forecaster.deployed(version);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use history::CalendarChange;
 use planner::{DecisionOverride, Event};
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -27,6 +28,8 @@ pub(crate) enum Command {
         samples: Vec<api::PushedSample>,
         reply: oneshot::Sender<Result<api::SamplesAccepted, CommandError>>,
     },
+    /// It is on disk already; nobody waits.
+    CalendarChanged(CalendarChange),
 }
 
 /// Why the control loop refused.
@@ -60,6 +63,7 @@ impl ControlLoop {
                 self.settle();
                 let _ = reply.send(answer);
             }
+            Command::CalendarChanged(change) => self.calendar_changed(&change),
         }
     }
 

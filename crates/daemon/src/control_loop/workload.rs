@@ -45,6 +45,8 @@ pub(crate) struct Workload {
     /// What was forecast for coming steps: low, median, high.
     pub(crate) ahead: BTreeMap<Timestamp, [f64; 3]>,
     pub(crate) forecaster: Arc<Ensemble>,
+    /// How much of what the forecast noticed is in the journal.
+    pub(crate) noticed: u64,
     pub(crate) missed_shares: VecDeque<(Timestamp, f64)>,
     pub(crate) override_set_at: Option<Timestamp>,
     /// Generation of the plan looked at last, and the shape of the one recorded last.
@@ -218,6 +220,8 @@ impl Workload {
             totals: Totals::default(),
             latency_step: api::LatencySummary::default(),
             ahead: BTreeMap::new(),
+            // What it noticed while it learned the past is not news.
+            noticed: forecaster.noticed(),
             forecaster,
             missed_shares: VecDeque::new(),
             override_set_at: None,

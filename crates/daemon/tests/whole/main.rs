@@ -5,3 +5,4 @@ mod inputs;
 mod life;
 mod models;
 mod support;
+mod watch;

@@ -99,7 +99,9 @@ pub(crate) fn levels(text: &str) -> Result<Levels, String> {
     for part in text.split(',') {
         match part.trim().parse::<f64>() {
             Ok(level) if level.is_finite() => levels.push(level),
-            Ok(_) | Err(_) => return Err(format!("level `{part}` is not a number; write for example 100,200")),
+            Ok(_) | Err(_) => {
+                return Err(format!("level `{part}` is not a number; write for example 100,200"));
+            }
         }
     }
     levels.sort_by(f64::total_cmp);

@@ -236,7 +236,9 @@ const COUNTERS: [Count; 10] = [
     ("requests", "Requests that arrived at the proxy", |w| w.detail.counters.arrivals as f64),
     ("requests_failed", "Requests without a usable answer", |w| w.detail.counters.failed as f64),
     ("requests_held", "Requests that waited for an instance", |w| w.detail.counters.held as f64),
-    ("anomalies", "Values of demand of another kind than those before", |w| w.detail.counters.anomalies as f64),
+    ("anomalies", "Values of demand of another kind than those before", |w| {
+        w.detail.counters.anomalies as f64
+    }),
     ("starts", "Instances started", |w| w.detail.counters.starts as f64),
     ("promotions", "Promotions from standby to active", |w| w.detail.counters.promotions as f64),
     ("stops", "Instances stopped", |w| w.detail.counters.stops as f64),

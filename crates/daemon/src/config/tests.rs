@@ -6,9 +6,7 @@ use std::time::Duration;
 use forecast::models::Kind;
 use forecast::watch::{RefitSchedule, RetrainConfig};
 
-use super::{
-    CapacityConfig, Config, ConfigErrors, MarginConfig, ProbeConfig, RetrainSchedule, Surroundings,
-};
+use super::{CapacityConfig, Config, ConfigErrors, MarginConfig, ProbeConfig, RetrainSchedule, Surroundings};
 
 fn surroundings() -> Surroundings {
     Surroundings { current_dir: "/etc/foreshadow".into(), search_path: "/usr/bin:/bin".into() }
@@ -93,7 +91,10 @@ working_dir = "/"
     let hours = |hours: u64| Duration::from_secs(3600 * hours);
     assert_eq!(retraining.schedule, RefitSchedule::Every(hours(6)));
     assert_eq!((retraining.refit_gap, retraining.deploy_settles), (hours(2), hours(3)));
-    assert_eq!((retraining.growth, retraining.coverage_min, retraining.mae_max), (None, Some(0.8), Some(12.0)));
+    assert_eq!(
+        (retraining.growth, retraining.coverage_min, retraining.mae_max),
+        (None, Some(0.8), Some(12.0))
+    );
     assert_eq!(retraining.patience, RetrainConfig::for_step(web.step).patience, "not given");
     let auto = parse(&workload("models = \"auto\"")).expect("valid");
     assert_eq!(auto.workloads[0].models, Kind::COMBINED);
@@ -162,7 +163,10 @@ fn contradictions_are_refused() {
         ("models = [\"online\"]", "is not trained in the background"),
         ("models = [\"lstm\", \"lstm\"]", "is there twice"),
         ("retrain = \"daily\"", "write a table such as { schedule = \"daily\""),
-        ("retrain = { schedule = \"weekly\" }", "write \"hourly\", \"daily\", \"never\" or a time such as \"6h\""),
+        (
+            "retrain = { schedule = \"weekly\" }",
+            "write \"hourly\", \"daily\", \"never\" or a time such as \"6h\"",
+        ),
         ("retrain = { schedule = \"5s\" }", "workload.web.retrain.schedule: \"5s\" is out of range"),
         ("retrain = { shedule = \"daily\" }", "did you mean `schedule`?"),
         ("retrain = { coverage_min = 0.95 }", "0.95 is out of range; write at least 0 and at most 0.9"),

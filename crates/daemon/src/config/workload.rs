@@ -240,11 +240,9 @@ fn retrain(e: &Entry<'_>) -> Option<RetrainSettings> {
         s.read(key, slot, |e| e.duration(STEP_MIN..=MONTH).map(Some));
     }
     s.read("coverage_min", &mut r.coverage_min, |e| e.number(0.0..=0.9).map(Some));
-    for (key, slot) in [
-        ("mae_max", &mut r.mae_max),
-        ("rmse_max", &mut r.rmse_max),
-        ("pinball_max", &mut r.pinball_max),
-    ] {
+    for (key, slot) in
+        [("mae_max", &mut r.mae_max), ("rmse_max", &mut r.rmse_max), ("pinball_max", &mut r.pinball_max)]
+    {
         s.read(key, slot, |e| e.number(QUANTITY_MIN..=QUANTITY_MAX).map(Some));
     }
     s.finish();

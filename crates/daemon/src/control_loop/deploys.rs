@@ -148,7 +148,11 @@ mod tests {
         }
     }
 
-    fn change(added: Vec<CalendarRecord>, changed: Vec<CalendarRecord>, removed: Vec<CalendarRecord>) -> CalendarChange {
+    fn change(
+        added: Vec<CalendarRecord>,
+        changed: Vec<CalendarRecord>,
+        removed: Vec<CalendarRecord>,
+    ) -> CalendarChange {
         let by = By::new("ada", "release");
         CalendarChange { at: Timestamp::EPOCH, workload: "web".to_owned(), added, changed, removed, by }
     }
@@ -166,7 +170,10 @@ mod tests {
             record(6, "deployment party", 100_500),
         ];
         deploys.change(now, &change(added, Vec::new(), Vec::new()));
-        deploys.change(now, &change(Vec::new(), vec![record(2, "deploy web", 100_700)], vec![record(4, "deploy", 0)]));
+        deploys.change(
+            now,
+            &change(Vec::new(), vec![record(2, "deploy web", 100_700)], vec![record(4, "deploy", 0)]),
+        );
         let due = |deploys: &mut Deploys, at| -> Vec<u64> {
             deploys.due(Timestamp::from_secs(at)).iter().map(|deploy| deploy.event).collect()
         };

@@ -188,9 +188,8 @@ impl ControlLoop {
         let workload = &mut self.workloads[index];
         let (name, unit, now) = (workload.id.to_string(), workload.config.unit.clone(), clock());
         let noticed = std::mem::replace(&mut workload.noticed, forecaster.noticed());
-        self.notes.extend(
-            forecaster.notices(noticed).map(|notice| convert::notice(now, &name, &unit, notice)),
-        );
+        self.notes
+            .extend(forecaster.notices(noticed).map(|notice| convert::notice(now, &name, &unit, notice)));
         let workload = &mut self.workloads[index];
         workload.note_missed_share(start, share);
         // What is forecast now for one cold start ahead is compared with what comes.

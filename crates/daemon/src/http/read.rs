@@ -117,9 +117,7 @@ pub(crate) async fn levels(
             let active = workload.detail.summary.active_wanted;
             planner::trigger_levels(active, capacity, workload.config.replicas.max)
         }
-        Some(demands) => {
-            demands.into_iter().map(|demand| TriggerLevel { instances: 0, demand }).collect()
-        }
+        Some(demands) => demands.into_iter().map(|demand| TriggerLevel { instances: 0, demand }).collect(),
     };
     let (config, forecaster) = (workload.config.clone(), workload.forecaster.clone());
     let work = move || convert::levels(&config, &forecaster, capacity, steps, &levels);

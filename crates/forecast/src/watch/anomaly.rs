@@ -159,12 +159,8 @@ impl AnomalyDetector {
 
     /// The chance of an error as far out on either side.
     fn p_value(&self, error: f64) -> f64 {
-        let beyond = |tail: &Tail, value: f64| {
-            // The law holds beyond the threshold only; below it the rank says more.
-            let chance = tail.chance(value)?;
-            (tail.threshold(1.0).is_some_and(|threshold| value > threshold))
-                .then_some((2.0 * chance).min(1.0))
-        };
+        // The law holds beyond the threshold only; below it the rank says more.
+        let beyond = |tail: &Tail, value: f64| Some((2.0 * tail.chance_of_peak(value)?).min(1.0));
         beyond(&self.above, error).or_else(|| beyond(&self.below, -error)).unwrap_or_else(|| {
             // A rank costs more than the rest together, and tells nothing of what is one of many.
             if self.is_ready() { 1.0 } else { self.ranks.p_value(error) }

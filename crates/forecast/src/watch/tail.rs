@@ -126,6 +126,11 @@ impl Tail {
         value.is_finite().then(|| self.over / self.seen * law.beyond(value - threshold))
     }
 
+    /// The chance that a value is larger than this, if it lies in the tail at all. Cheap where it does not.
+    pub fn chance_of_peak(&self, value: f64) -> Option<f64> {
+        if value > self.threshold? { self.chance(value) } else { None }
+    }
+
     /// The value that is exceeded with this chance; `None` before the tail is known.
     pub fn threshold(&self, chance: f64) -> Option<f64> {
         let (law, threshold) = (self.law?, self.threshold?);

@@ -26,7 +26,7 @@ mod workload;
 pub use calendar::{CalendarAccepted, CalendarEvent, CalendarEvents, CalendarRequest, NewCalendarEvent};
 pub use error::ErrorBody;
 pub use event::{Event, Events};
-pub use forecast::Forecast;
+pub use forecast::{Forecast, Level, Levels};
 pub use latency::LatencySummary;
 pub use metric::{
     Metric, MetricColumn, MetricList, MetricSample, MetricSeries, MetricsAccepted, MetricsRequest,
@@ -38,6 +38,6 @@ pub use samples::{PushedSample, SamplesAccepted, SamplesRequest};
 pub use series::Series;
 pub use status::{HistoryState, HistoryStatus, Problem, ProxyStatus, Status};
 pub use workload::{
-    Budget, Capacity, Counters, DemandSource, Instance, InstanceCounts, LeadTimes, Mode, Phase,
+    Anomaly, Budget, Capacity, Counters, DemandSource, Instance, InstanceCounts, LeadTimes, Mode, Phase,
     PolicySummary, Role, WorkloadDetail, WorkloadSummary, Workloads,
 };

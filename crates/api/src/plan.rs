@@ -4,12 +4,16 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Whether the planner relies on the forecast.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Trust {
     /// False: the plan follows observed demand with a widened pool.
     pub trusted: bool,
     /// One plain sentence: why.
     pub sentence: String,
+    /// Share of recent observations inside their 90 % interval; absent where it was not judged.
+    pub coverage: Option<f64>,
+    /// Recent gain over repeating the last value: 0.2 is a fifth better; absent where it was not judged.
+    pub skill: Option<f64>,
 }
 
 /// One rule that shaped the plan.

@@ -138,6 +138,25 @@ pub struct WorkloadSummary {
     pub trust: Trust,
     /// Whether an operator's override is in force.
     pub overridden: bool,
+    /// Since when demand is silent in a way that resembles an outage; absent where it is not.
+    pub outage_since_ms: Option<i64>,
+}
+
+/// A value of demand of another kind than those before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Anomaly {
+    /// Beginning of its step.
+    pub at_ms: i64,
+    /// The value.
+    pub value: f64,
+    /// What was expected.
+    pub expected: f64,
+    /// The most, or the least, that would have been no anomaly.
+    pub nearest: f64,
+    /// Chance of a value as far out if all were as before; absent while too little was seen to tell.
+    pub p_value: Option<f64>,
+    /// One plain sentence.
+    pub sentence: String,
 }
 
 /// The policy in force.
@@ -227,6 +246,9 @@ pub struct Counters {
     pub stops: u64,
     /// Instances that ended by themselves.
     pub exits: u64,
+    /// Anomalies of demand, those in what was learned at the start included.
+    #[serde(default)]
+    pub anomalies: u64,
     /// Actions that failed.
     pub action_failures: u64,
     /// Results that came too late for the planner and were ignored.
@@ -262,6 +284,9 @@ pub struct WorkloadDetail {
     pub plan: Option<Plan>,
     /// The override in force.
     pub decision_override: Option<Override>,
+    /// The latest anomalies of demand, newest first.
+    #[serde(default)]
+    pub anomalies: Vec<Anomaly>,
     /// Counts since start.
     pub counters: Counters,
 }

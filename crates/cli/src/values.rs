@@ -89,6 +89,34 @@ pub(crate) fn quantiles(text: &str) -> Result<Quantiles, String> {
     Ok(Quantiles(values))
 }
 
+/// Levels of demand, ascending.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Levels(pub(crate) Vec<f64>);
+
+/// `100,200`.
+pub(crate) fn levels(text: &str) -> Result<Levels, String> {
+    let mut levels = Vec::new();
+    for part in text.split(',') {
+        match part.trim().parse::<f64>() {
+            Ok(level) if level.is_finite() => levels.push(level),
+            Ok(_) | Err(_) => {
+                return Err(format!("level `{part}` is not a number; write for example 100,200"));
+            }
+        }
+    }
+    levels.sort_by(f64::total_cmp);
+    if let Some(pair) = levels.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!("level {} is given twice", pair[0]));
+    }
+    if levels.len() > LEVELS_MAX {
+        return Err(format!("at most {LEVELS_MAX} levels"));
+    }
+    Ok(Levels(levels))
+}
+
+/// Most levels of one forecast.
+const LEVELS_MAX: usize = 100;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +139,14 @@ mod tests {
         assert!(quantiles("NaN").is_err());
         assert!(quantiles("0.5,0.5").unwrap_err().contains("twice"));
         assert!(quantiles("").is_err());
+    }
+
+    #[test]
+    fn levels_are_sorted_numbers() {
+        assert_eq!(levels("200, 100").unwrap().0, vec![100.0, 200.0]);
+        for bad in ["", "ten", "inf", "1,1"] {
+            assert!(levels(bad).is_err(), "{bad} must be refused");
+        }
     }
 
     #[test]

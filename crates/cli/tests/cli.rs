@@ -189,10 +189,34 @@ fn forecasts_are_csv_in_the_files_own_clock() {
     assert!(output.status.success());
     let csv = text(&output.stdout);
     let lines: Vec<&str> = csv.lines().collect();
-    assert_eq!(lines[0], "as_of,series,timestamp,0.5,0.9");
+    assert_eq!(lines[0], "as_of,series,timestamp,0.5,0.9,trusted,coverage,skill,reason");
+    assert!(lines[1].contains(",false,,,only "), "why it is not trusted: {csv}");
     assert_eq!(lines.len(), 3);
     assert!(lines[1].starts_with("240,,240,"), "{csv}");
     assert!(lines[2].starts_with("240,,300,"), "{csv}");
+}
+
+#[test]
+fn levels_come_with_the_probability_that_they_are_crossed_and_trust_with_its_numbers() {
+    let folder = folder();
+    shop(folder.path(), "shop.csv", |_| "100".to_owned());
+    let command = "forecast shop.csv --column visits --horizon 6h --levels 1e6,1";
+    let output = foreshadow(folder.path(), command);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let csv = text(&output.stdout);
+    let header: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+    assert_eq!(header[6..], ["above_1", "above_1000000", "trusted", "coverage", "skill", "reason"]);
+    let cells: Vec<&str> = csv.lines().nth(6).unwrap().split(',').collect();
+    let number = |cell: usize| -> f64 { cells[cell].parse().unwrap() };
+    assert!(number(6) > 0.99 && number(7) < 0.01, "{csv}");
+    assert!((0.5..=1.0).contains(&number(9)), "coverage: {csv}");
+    let output = foreshadow(folder.path(), &format!("{command} --format json"));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let one = &json["forecasts"][0];
+    assert_eq!((one["levels"][0]["crossed"].as_array().unwrap().len(), &one["step_s"]), (6, &3600.0.into()));
+    assert!(one["trust"]["coverage"].as_f64().is_some_and(|share| (share - number(9)).abs() < 1e-4), "{one}");
+    let refused = foreshadow(folder.path(), &format!("{command} --model smoothing"));
+    assert!(text(&refused.stderr).contains("--levels needs"), "{}", text(&refused.stderr));
 }
 
 #[test]

@@ -74,17 +74,19 @@ async function pollWorkload(name) {
   }
   if (!state.rangeChosen) state.rangeMs = rangeFor(detail.policy.step_ms);
   const aheadMs = aheadFor(state.rangeMs, detail);
-  const [series, forecast, events] = await Promise.all([
+  const horizon = `${Math.ceil(aheadMs / 1000)}s`;
+  const [series, forecast, events, levels] = await Promise.all([
     readSeries(name, now, detail.policy.step_ms),
-    optional(get(workload(name, "/forecast"), { horizon: `${Math.ceil(aheadMs / 1000)}s` })),
+    optional(get(workload(name, "/forecast"), { horizon })),
     optional(get("/events", { workload: name, limit: EVENTS_SHOWN })),
+    optional(get(workload(name, "/levels"), { horizon })),
   ]);
   if (name !== state.selected) return;
   markRange(state.rangeMs);
   showHeader(detail.summary);
   tiles.update({ detail, series });
   chart.update({ series, forecast, detail, rangeMs: state.rangeMs, aheadMs, now });
-  showPlan(detail, now);
+  showPlan(detail, levels, now);
   showInstances(id("instances"), id("instances-meta"), detail.instances, now);
   if (events !== null) showEvents(events.events, now);
 }

@@ -140,7 +140,7 @@ export class Chart {
       { ...line, x, y: past.forecast_p50, visible: seen("forecast"), line: { color: colours.forecast, width: 1, dash: "dot" }, hovertemplate: value("Had been forecast") },
     ];
     const demand = { ...line, x, y: past.demand, visible: seen("demand"), line: { color: colours.demand, width: 2 }, hovertemplate: value("Demand") };
-    return [...areas, ...was, ...fan(forecast, past, colours, seen("forecast"), unit), demand, missed(past, x, colours, seen("demand"), unit)];
+    return [...areas, ...was, ...fan(forecast, past, colours, seen("forecast"), unit), demand, missed(past, x, colours, seen("demand"), unit), anomalies(detail, past, colours, seen("demand"))];
   }
 
   layout(colours, traces) {
@@ -238,6 +238,13 @@ function fan(forecast, past, colours, visible, unit) {
 function missed(past, x, colours, visible, unit) {
   const at = (past.missed ?? []).flatMap((value, index) => (value > 0 && Number.isFinite(past.demand[index]) ? [index] : []));
   return { type: "scatter", mode: "markers", x: at.map((index) => x[index]), y: at.map((index) => past.demand[index]), customdata: at.map((index) => past.missed[index]), visible, marker: { color: colours.bad, size: 7, symbol: "x-thin", line: { color: colours.bad, width: 2 } }, hovertemplate: `Missed <b>%{customdata:,.3~g}</b> ${plain(unit)}<extra></extra>` };
+}
+
+/** Values of another kind than those before, ringed, with what was expected of them. */
+function anomalies(detail, past, colours, visible) {
+  const from = past.timestamps_ms[0] ?? Infinity;
+  const shown = (detail.anomalies ?? []).filter((anomaly) => anomaly.at_ms >= from);
+  return { type: "scatter", mode: "markers", x: shown.map((anomaly) => local(anomaly.at_ms)), y: shown.map((anomaly) => anomaly.value), customdata: shown.map((anomaly) => `${number(anomaly.nearest)}, ${Number.isFinite(anomaly.p_value) ? `p ${anomaly.p_value < 1e-9 ? "< 1e-9" : `= ${anomaly.p_value.toExponential(0)}`}` : "far beyond all before"}`), visible, marker: { color: colours.bad, size: 12, symbol: "circle-open", line: { width: 2 } }, hovertemplate: "Anomaly: nearest to it would have been %{customdata}<extra></extra>" };
 }
 
 /** The top of the axis: a round number above all that is shown, so that it moves rarely. Far quantiles alone do not stretch it. */

@@ -1,7 +1,7 @@
 // The panels made of words: header, problems, the last plan with its reasons, events, and the notice of an outage.
 
 import { attribute, el, reconcile, text } from "./dom.js";
-import { age, count, duration, level, number, time, words } from "./format.js";
+import { age, count, duration, level, number, percent, time, words } from "./format.js";
 
 const id = (name) => document.getElementById(name);
 
@@ -14,8 +14,9 @@ export function showHeader(summary) {
   attribute(mode, "title", summary.mode === "observe" ? "Plans are made and shown, not carried out." : "Plans are carried out.");
   const trust = id("trust");
   trust.hidden = false;
-  text(trust, summary.trust.trusted ? "forecast trusted" : "forecast not trusted");
-  attribute(trust, "data-tone", summary.trust.trusted ? "good" : "wait");
+  const silent = Number.isFinite(summary.outage_since_ms);
+  text(trust, silent ? "outage suspected" : summary.trust.trusted ? "forecast trusted" : "forecast not trusted");
+  attribute(trust, "data-tone", silent ? "bad" : summary.trust.trusted ? "good" : "wait");
   attribute(trust, "title", summary.trust.sentence);
   document.title = `${summary.name} · foreshadow`;
 }
@@ -72,11 +73,11 @@ export function showProblems(problems, now) {
   });
 }
 
-export function showPlan(detail, now) {
+export function showPlan(detail, levels, now) {
   const { plan, decision_override: override } = detail;
   text(id("plan-meta"), plan ? `#${plan.generation}, ${age(now - plan.at_ms)} ago` : "");
   const items = [override ? { kind: "override", override } : null, plan ? { kind: "plan", plan } : { kind: "none" }].filter(Boolean);
-  reconcile(id("plan"), items, { key: (item) => item.kind, make: makePlanPart, update: (node, item) => fillPlanPart(node, item, detail, now) });
+  reconcile(id("plan"), items, { key: (item) => item.kind, make: makePlanPart, update: (node, item) => fillPlanPart(node, item, detail, levels, now) });
 }
 
 function makePlanPart({ kind }) {
@@ -86,7 +87,7 @@ function makePlanPart({ kind }) {
   return el("div", {}, wanted, el("ol", { class: "reasons" }), el("dl", { class: "inputs" }));
 }
 
-function fillPlanPart(node, { kind, plan, override }, detail, now) {
+function fillPlanPart(node, { kind, plan, override }, detail, levels, now) {
   if (kind === "override") {
     const pins = [pin(override.active, "active"), pin(override.standby, "standby")].filter(Boolean).join(" and ");
     const until = Number.isFinite(override.expires_at_ms) ? ` Ends in ${age(override.expires_at_ms - now)}.` : "";
@@ -103,12 +104,26 @@ function fillPlanPart(node, { kind, plan, override }, detail, now) {
     make: (reason) => el("li", { title: words(reason.rule) }),
     update: (item, reason) => text(item, reason.sentence),
   });
-  reconcile(inputs, planInputs(plan.inputs, detail), {
+  reconcile(inputs, [...planInputs(plan.inputs, detail), ...levelInputs(levels, detail, now)], {
     key: ([name]) => name,
     make: ([name]) => el("div", {}, el("dt", {}, name), el("dd")),
     update: (pair, [, value]) => text(pair.children[1], value),
   });
 }
+
+/** The next levels at which one more instance is needed: how likely they are crossed, and when. */
+function levelInputs(levels, detail, now) {
+  if (!levels || levels.timestamps_ms.length === 0) return [];
+  const within = duration(levels.timestamps_ms.length * levels.step_ms);
+  const beyond = levels.levels.filter((item) => item.instances > detail.summary.active_wanted).slice(0, LEVELS_SHOWN);
+  return beyond.map((item) => {
+    const chance = `${percent(Math.round(item.crossed.at(-1) * 1000) / 1000)} in ${within}`;
+    const when = Number.isFinite(item.likely_at_ms) ? `, likely ${time(item.likely_at_ms, now)}` : Number.isFinite(item.possible_at_ms) ? `, possibly ${time(item.possible_at_ms, now)}` : "";
+    return [`Over ${number(item.demand)} needs ${item.instances}`, chance + when];
+  });
+}
+
+const LEVELS_SHOWN = 2;
 
 function pin(count, role) {
   return count === null || count === undefined ? null : `${count} ${role}`;
@@ -149,9 +164,9 @@ export function showEvents(events, now) {
 
 /** Events are told apart by the words in their stable names, so that new kinds fall into place. */
 function tone(kind) {
-  if (/fail|exit|unhealthy|unreachable|full|refused|dropped/.test(kind)) return "bad";
-  if (/promot/.test(kind)) return "promote";
-  if (/ready|adopt|healthy|recover|restored/.test(kind)) return "good";
+  if (/fail|exit|unhealthy|unreachable|full|refused|dropped|anomaly|outage_began/.test(kind)) return "bad";
+  if (/promot|deploy|adapts|trained|new_normal/.test(kind)) return "promote";
+  if (/ready|adopt|healthy|recover|restored|outage_ended/.test(kind)) return "good";
   if (/park|drain|stop|override/.test(kind)) return "quiet";
   return null;
 }

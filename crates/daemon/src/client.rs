@@ -114,6 +114,12 @@ impl Client {
         self.call("GET", &path, None::<&()>).await
     }
 
+    /// When demand exceeds what the instances serve, within the next `horizon`.
+    pub async fn levels(&self, name: &str, horizon: Duration) -> Result<api::Levels, ClientError> {
+        let path = format!("/api/v1/workloads/{}/levels?horizon={}ms", escaped(name), horizon.as_millis());
+        self.call("GET", &path, None::<&()>).await
+    }
+
     /// Pins counts.
     pub async fn set_override(
         &self,

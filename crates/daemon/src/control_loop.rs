@@ -6,6 +6,7 @@
 //! with the recorder. So the way from a decision to its effect is as short as the work itself.
 
 mod commands;
+mod deploys;
 mod knowing;
 mod observe;
 mod orders;
@@ -24,6 +25,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
 pub(crate) use commands::{Command, CommandError, override_key};
+pub(crate) use deploys::Deploys;
 pub(crate) use orders::NEXT_INSTANCE_KEY;
 pub(crate) use workload::Workload;
 
@@ -51,6 +53,8 @@ pub(crate) struct ControlLoop {
     pub(crate) proxy: ProxyState,
     /// Set where a workload has batch models.
     pub(crate) trainer: Option<Trainer>,
+    /// Announced, and not here yet.
+    pub(crate) deploys: Deploys,
     /// Orders under way, with the workload they belong to.
     pub(crate) executions: JoinSet<(usize, Done)>,
     /// Problems that hold now, by kind.
@@ -213,6 +217,7 @@ impl ControlLoop {
         let now = clock();
         self.close_silent_steps(now);
         self.expire_drains(now);
+        self.deploy_what_is_due(now);
         self.history_health();
         self.settle();
     }

@@ -1,17 +1,22 @@
 //! From the daemon's and the planner's types to those of the wire. Nothing else in the daemon makes `api` types of plans,
 //! instances and events.
 
-use forecast::{Ensemble, Forecast, Timestamp, Trust};
+use forecast::{Anomaly, Ensemble, Forecast, Notice, Timestamp, Trust};
 use history::models::{ModelEvent, ModelId, ModelRecord, ModelState};
 use history::{CalendarChange, CalendarRecord};
-use planner::{Event, InstanceId, Phase, Plan, Reason, Role};
+use planner::{Event, InstanceId, Phase, Plan, Reason, Role, TriggerLevel};
 use provider::InstanceName;
 
 use crate::config::{self, MarginConfig, WorkloadConfig};
 use crate::instances::name_of;
 
 pub(crate) fn trust(trust: &Trust) -> api::Trust {
-    api::Trust { trusted: trust.is_trusted(), sentence: trust.to_string() }
+    api::Trust {
+        trusted: trust.is_trusted(),
+        sentence: trust.to_string(),
+        coverage: trust.coverage(),
+        skill: trust.skill(),
+    }
 }
 
 pub(crate) fn phase(phase: Phase) -> api::Phase {
@@ -138,6 +143,80 @@ pub(crate) fn forecast(
         timestamps_ms: (0..forecast.steps()).map(|h| forecast.begins_at(h).as_millis()).collect(),
         columns: (0..levels.len()).map(|q| forecast.values.iter().map(|row| row[q]).collect()).collect(),
         quantiles: forecast.quantiles,
+    }
+}
+
+/// When demand exceeds levels within the next steps.
+pub(crate) fn levels(
+    workload: &WorkloadConfig,
+    forecaster: &Ensemble,
+    capacity: f64,
+    steps: usize,
+    levels: &[TriggerLevel],
+) -> api::Levels {
+    let steps = if forecaster.observed() == 0 { 0 } else { steps };
+    let demands: Vec<f64> = levels.iter().map(|level| level.demand).collect();
+    let crossed = forecaster.crossings(&demands, steps);
+    let grid: Forecast = forecaster.forecast(steps, &[]);
+    let starts: Vec<i64> = (0..steps).map(|h| grid.begins_at(h).as_millis()).collect();
+    let first = |path: &[f64], p: f64| path.iter().position(|&crossed| crossed >= p).map(|h| starts[h]);
+    api::Levels {
+        workload: workload.name.clone(),
+        unit: workload.unit.clone(),
+        issued_at_ms: grid.issued_at.as_millis(),
+        step_ms: u64::try_from(grid.step.as_millis()).unwrap_or(u64::MAX),
+        capacity,
+        trust: trust(&forecaster.trust()),
+        levels: levels
+            .iter()
+            .zip(crossed)
+            .map(|(level, crossed)| api::Level {
+                demand: level.demand,
+                instances: (level.instances > 0).then_some(level.instances),
+                possible_at_ms: first(&crossed, 0.1),
+                likely_at_ms: first(&crossed, 0.5),
+                almost_certain_at_ms: first(&crossed, 0.9),
+                crossed,
+            })
+            .collect(),
+        timestamps_ms: starts,
+    }
+}
+
+/// The latest anomalies of a workload, newest first.
+pub(crate) fn anomalies(forecaster: &Ensemble, unit: &str) -> Vec<api::Anomaly> {
+    let mut found: Vec<api::Anomaly> = forecaster
+        .notices(0)
+        .filter_map(|notice| match notice {
+            Notice::Anomaly(Anomaly { at, value, expected, nearest, p_value }) => Some(api::Anomaly {
+                at_ms: at.as_millis(),
+                value: *value,
+                expected: *expected,
+                nearest: *nearest,
+                p_value: *p_value,
+                sentence: notice.sentence(unit),
+            }),
+            Notice::NewNormal { .. }
+            | Notice::OutageBegan { .. }
+            | Notice::OutageEnded { .. }
+            | Notice::Responded { .. } => None,
+        })
+        .collect();
+    found.reverse();
+    found.truncate(ANOMALIES_SHOWN);
+    found
+}
+
+/// What the journal says about something that the forecast noticed.
+pub(crate) fn notice(at: Timestamp, workload: &str, unit: &str, notice: &Notice) -> api::Event {
+    let (kind, sentence) = (notice.kind(), notice.sentence(unit));
+    api::Event {
+        at_ms: at.as_millis(),
+        workload: Some(workload.to_owned()),
+        kind: kind.to_owned(),
+        instance: None,
+        message: if kind == "anomaly" { format!("anomaly: {sentence}") } else { sentence },
+        took_ms: None,
     }
 }
 
@@ -304,3 +383,6 @@ pub(crate) fn event(at: Timestamp, workload: &str, event: &Event) -> Option<api:
         | Event::WeightsApplied { .. } => return None,
     })
 }
+
+/// Anomalies in the answer about a workload.
+const ANOMALIES_SHOWN: usize = 20;

@@ -71,6 +71,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/workloads/{id}", get(read::workload))
         .route("/workloads/{id}/series", get(read::series))
         .route("/workloads/{id}/forecast", get(read::forecast))
+        .route("/workloads/{id}/levels", get(read::levels))
         .route("/workloads/{id}/plan", get(read::plan))
         .route("/workloads/{id}/plans", get(read::plans))
         .route("/workloads/{id}/samples", post(write::push_samples))

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 
 use crate::adoption::Adoption;
 use crate::config::Config;
-use crate::control_loop::{ControlLoop, Inlets, ProxyState, Published, Workload, override_key};
+use crate::control_loop::{ControlLoop, Deploys, Inlets, ProxyState, Published, Workload, override_key};
 use crate::error::{DaemonError, chain};
 use crate::http::{self, Api};
 use crate::knowledge::Knowledge;
@@ -204,6 +204,7 @@ impl Daemon {
             workloads: self.workloads,
             proxy: ProxyState { connected: true, ..ProxyState::default() },
             trainer,
+            deploys: Deploys::default(),
             executions: JoinSet::new(),
             problems: BTreeMap::new(),
             notes: Vec::new(),
@@ -215,6 +216,7 @@ impl Daemon {
             core.handle(workload, event);
         }
         core.restore_overrides(&api.store);
+        core.find_deploys(&api.store);
         core.publish();
 
         let mut tasks = JoinSet::new();

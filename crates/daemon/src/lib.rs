@@ -36,8 +36,8 @@ mod view;
 
 pub use config::{
     CapacityConfig, Config, ConfigError, ConfigErrors, DeadlinesConfig, DemandSource, HealthConfig,
-    HistoryImport, LimitsConfig, ListenMode, MarginConfig, Mode, ProbeConfig, ReplicasConfig, ServerConfig,
-    ShiftConfig, StandbyConfig, Surroundings, WorkloadConfig,
+    HistoryImport, LimitsConfig, ListenMode, MarginConfig, Mode, ProbeConfig, ReplicasConfig,
+    RetrainSchedule, RetrainSettings, ServerConfig, ShiftConfig, StandbyConfig, Surroundings, WorkloadConfig,
 };
 pub use error::{DaemonError, chain};
 pub use launch::{BuildOptions, Daemon};

@@ -212,7 +212,7 @@ fn cold_start_histogram() -> Histogram {
 type Gauge = (&'static str, &'static str, fn(&WorkloadState) -> Option<f64>);
 type Count = (&'static str, &'static str, fn(&WorkloadState) -> f64);
 
-const GAUGES: [Gauge; 10] = [
+const GAUGES: [Gauge; 11] = [
     ("demand", "Demand now, in the workload's unit", |w| w.detail.summary.demand_now),
     ("active_wanted", "Active instances wanted", |w| Some(f64::from(w.detail.summary.active_wanted))),
     ("standby_wanted", "Standby instances wanted", |w| Some(f64::from(w.detail.summary.standby_wanted))),
@@ -224,15 +224,21 @@ const GAUGES: [Gauge; 10] = [
     ("forecast_trusted", "1 while the forecast is relied on", |w| {
         Some(f64::from(u8::from(w.detail.summary.trust.trusted)))
     }),
+    ("outage_suspected", "1 while demand is silent as in an outage", |w| {
+        Some(f64::from(u8::from(w.detail.summary.outage_since_ms.is_some())))
+    }),
     ("latency_p99_seconds", "99th percentile at the proxy over the last step", |w| {
         w.detail.latency_ms.p99.map(|ms| ms / 1e3)
     }),
 ];
 
-const COUNTERS: [Count; 9] = [
+const COUNTERS: [Count; 10] = [
     ("requests", "Requests that arrived at the proxy", |w| w.detail.counters.arrivals as f64),
     ("requests_failed", "Requests without a usable answer", |w| w.detail.counters.failed as f64),
     ("requests_held", "Requests that waited for an instance", |w| w.detail.counters.held as f64),
+    ("anomalies", "Values of demand of another kind than those before", |w| {
+        w.detail.counters.anomalies as f64
+    }),
     ("starts", "Instances started", |w| w.detail.counters.starts as f64),
     ("promotions", "Promotions from standby to active", |w| w.detail.counters.promotions as f64),
     ("stops", "Instances stopped", |w| w.detail.counters.stops as f64),

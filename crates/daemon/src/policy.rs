@@ -1,10 +1,11 @@
 //! From a configured workload to the planner's policy.
 
+use forecast::watch::{RefitSchedule, RetrainConfig};
 use planner::{
     CapacityPolicy, Deadlines, Limits, Margin, Mode, Objective, Policy, Prices, ShiftPolicy, WorkloadPolicy,
 };
 
-use crate::config::{self, CapacityConfig, MarginConfig, WorkloadConfig};
+use crate::config::{self, CapacityConfig, MarginConfig, RetrainSchedule, WorkloadConfig};
 
 pub(crate) fn policy(workloads: &[WorkloadConfig]) -> Policy {
     Policy { workloads: workloads.iter().map(workload_policy).collect(), limits: Limits::default() }
@@ -31,6 +32,7 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
         lead_promote: w.lead_promote,
         hold: w.hold,
         models: w.models.clone(),
+        retraining: Some(retraining(w)),
         margin: match w.margin {
             MarginConfig::Controlled => Margin::Controlled,
             MarginConfig::Fixed(safety_margin) => Margin::Fixed { safety_margin },
@@ -54,6 +56,28 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
             config::Mode::Act => Mode::Act,
         },
         ..base
+    }
+}
+
+/// The settings over what suits the step.
+fn retraining(w: &WorkloadConfig) -> RetrainConfig {
+    let (settings, base) = (&w.retrain, RetrainConfig::for_step(w.step));
+    // Nought turns off what has a default.
+    let or_off = |given: Option<f64>, default: Option<f64>| given.or(default).filter(|value| *value > 0.0);
+    RetrainConfig {
+        schedule: match settings.schedule {
+            None => base.schedule,
+            Some(RetrainSchedule::Never) => RefitSchedule::Never,
+            Some(RetrainSchedule::Every(every)) => RefitSchedule::Every(every),
+        },
+        growth: or_off(settings.growth, base.growth),
+        refit_gap: settings.gap.unwrap_or(base.refit_gap),
+        patience: settings.patience.unwrap_or(base.patience),
+        deploy_settles: settings.deploy_settles.unwrap_or(base.deploy_settles),
+        mae_max: settings.mae_max,
+        rmse_max: settings.rmse_max,
+        pinball_max: settings.pinball_max,
+        coverage_min: or_off(settings.coverage_min, base.coverage_min),
     }
 }
 

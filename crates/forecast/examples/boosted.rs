@@ -153,7 +153,7 @@ fn read(path: &str, column: Option<String>) -> Result<trace::Trace, Box<dyn Erro
     let file = File::open(path).map_err(|e| format!("failed to open {path}: {e}"))?;
     let reader: Box<dyn Read> =
         if path.ends_with(".gz") { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
-    let options = Options { column, series: None, allow_negative: true };
+    let options = Options { column, allow_negative: true, ..Options::default() };
     Ok(trace::parse(reader, &options).map_err(|e| format!("{path}: {e}"))?)
 }
 

@@ -21,6 +21,6 @@ mod occasions;
 mod report;
 mod usual;
 
-pub(crate) use informed::{Ahead, COVARIATES_MAX, crossed};
+pub(crate) use informed::{Ahead, COVARIATES_MAX};
 pub use informed::{EVENTS_MAX, Informed, InformedForecast};
 pub use report::{Effect, Note, Seen};

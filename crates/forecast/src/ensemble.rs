@@ -7,19 +7,21 @@
 //!
 //! Promises: as the crate's. A member is only ever scored on what it said beforehand.
 
+mod anomalies;
 mod contest;
 mod core;
 mod job;
 mod known;
+mod notice;
 mod panel;
+mod vigil;
 mod weights;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::calibration::GRID;
-use crate::effects::crossed;
+use crate::calibration::{GRID, crossed};
 use crate::grid::Grid;
 use crate::models::{Kind, Model};
 use crate::online::{Config, ConfigError, FORECAST_STEPS_MAX, Forecaster, ObserveError};
@@ -27,13 +29,17 @@ use crate::paths::{Forecast, Values, WindowMax};
 use crate::season::Season;
 use crate::timestamp::Timestamp;
 use crate::trust::Trust;
+use crate::watch::{Decision, Response, RetrainConfig};
 
+use anomalies::{Anomalies, Judged};
 pub use contest::{Contest, Outcome, Rival};
 use core::Core;
-use job::Schedule;
 pub use job::{Job, Trained};
 use known::Known;
+use notice::Notices;
+pub use notice::{Anomaly, Notice};
 use panel::{Panel, Row};
+use vigil::Vigil;
 
 /// One series, forecast by everything that has something to say about it.
 #[derive(Clone, Debug)]
@@ -51,7 +57,10 @@ pub struct Ensemble {
     next: u64,
     members: Vec<Member>,
     panels: Vec<Panel>,
-    schedule: Schedule,
+    retraining: RetrainConfig,
+    vigil: Vigil,
+    notices: Notices,
+    anomalies: Anomalies,
 }
 
 /// A batch model under way.
@@ -67,6 +76,7 @@ impl Ensemble {
     /// # Errors
     /// [`ConfigError`] names the setting that cannot work.
     pub fn new(config: Config, kinds: &[Kind]) -> Result<Ensemble, ConfigError> {
+        let retraining = RetrainConfig::for_step(config.step);
         let mut wanted: Vec<Kind> = kinds.iter().copied().filter(|kind| kind.is_batch()).collect();
         wanted.dedup();
         Ok(Ensemble {
@@ -80,8 +90,28 @@ impl Ensemble {
             freed: VecDeque::new(),
             next: 0,
             members: Vec::new(),
-            schedule: Schedule::default(),
+            vigil: Vigil::new(retraining.clone()),
+            retraining,
+            notices: Notices::default(),
+            anomalies: Anomalies::new(),
         })
+    }
+
+    /// The same, trained anew when this says so instead of [`RetrainConfig::for_step`].
+    #[must_use]
+    pub fn with_retraining(mut self, retraining: RetrainConfig) -> Ensemble {
+        self.vigil = Vigil::new(retraining.clone());
+        self.retraining = retraining;
+        self
+    }
+
+    /// A new version of the workload, called `name`, has just been brought into service: from the next step on old
+    /// behaviour counts less, and everything is trained anew as soon as enough of the new one was seen. Means nothing to
+    /// the online core, which adapts by what it sees.
+    pub fn deployed(&mut self, name: &str) {
+        if !self.kinds.is_empty() {
+            self.vigil.deployed(name);
+        }
     }
 
     /// The value of the step that begins at `at`; see [`Forecaster::observe`].
@@ -93,6 +123,7 @@ impl Ensemble {
             self.inform(Some(at));
         }
         self.online.observe(at, value)?;
+        let value = value.filter(|value| !value.is_nan()).map(|value| value.clamp(-VALUE_MAX, VALUE_MAX));
         let config = &self.config;
         let grid = self.grid.get_or_insert_with(|| Grid {
             origin: at,
@@ -100,59 +131,118 @@ impl Ensemble {
             zone: config.time_zone.clone(),
         });
         let step = grid.step_of(at).unwrap_or(self.next).max(self.next);
+        if step - self.next > VALUES_KEPT as u64 {
+            self.forget(step);
+        }
+        let learned = self.judge(step, at, value);
         if self.kinds.is_empty() {
             self.next = step + 1;
             return Ok(());
         }
-        if step - self.next > VALUES_KEPT as u64 {
-            self.forget();
-        }
         while self.next < step {
-            self.advance(f32::NAN, f32::NAN);
+            self.advance(f32::NAN, f32::NAN, f32::NAN);
         }
-        let outage = self.online.outage_suspected();
-        let believed = |value: Option<f64>| {
-            let value = value.filter(|value| !value.is_nan() && !outage);
-            value.map_or(f32::NAN, |value| value.clamp(-VALUE_MAX, VALUE_MAX) as f32)
-        };
-        let value = believed(value);
-        self.advance(value, self.online.freed().map_or(value, believed));
+        let believed = value.filter(|_| !self.online.outage_suspected());
+        let freed = self.online.freed().map_or(learned, |freed| learned.and(freed));
+        let narrow = |value: Option<f64>| value.map_or(f32::NAN, |value| value as f32);
+        self.advance(narrow(believed), narrow(learned), narrow(freed));
         self.lay_out_further();
         Ok(())
     }
 
-    /// After a gap that nothing remembered bridges.
-    fn forget(&mut self) {
+    /// After a gap that nothing remembered bridges: the next step is this one.
+    fn forget(&mut self, step: u64) {
+        self.next = step;
         self.values.clear();
         self.freed.clear();
         self.members.clear();
-        self.schedule = Schedule::default();
+        self.vigil = Vigil::new(self.retraining.clone());
         for panel in &mut self.panels {
             panel.drop_pending();
         }
     }
 
-    /// `freed` is the value without effects, or the value where none are known.
-    fn advance(&mut self, value: f32, freed: f32) {
+    /// What models may learn of a value: all of it, or less where it is an anomaly, or nothing in an outage.
+    fn judge(&mut self, step: u64, at: Timestamp, value: Option<f64>) -> Option<f64> {
+        if self.online.outage_suspected() {
+            if self.anomalies.outage().is_none() {
+                let expected = self.online.forecast(1, &[0.5]).values[0][0];
+                let doubtful = OUTAGE_STEPS_DOUBTFUL;
+                self.anomalies.silent(at - self.config.step * doubtful, expected, &mut self.notices);
+                // What came before it was recognised was a part of it.
+                for values in [&mut self.values, &mut self.freed] {
+                    values.iter_mut().rev().take(doubtful as usize).for_each(|value| *value = f32::NAN);
+                }
+            }
+            return None;
+        }
+        self.anomalies.back(at, value, &mut self.notices);
+        let value = value?;
+        let Some(surprise) = self.online.surprise() else { return Some(value) };
+        let least = if self.config.non_negative { 0.0 } else { f64::MIN };
+        match self.anomalies.judge((step, at), value, surprise, least, &mut self.notices) {
+            Judged::Ordinary => Some(value),
+            // Left out, not drawn in to the nearest ordinary value: over three traces and three horizons the weighted pinball
+            // loss was 0.996 of that of learning all (geometric mean), against 0.998 when drawn in.
+            Judged::Anomaly => None,
+            Judged::NewNormal(kept_out) => {
+                let first = self.next - self.values.len() as u64;
+                for (step, value) in kept_out {
+                    let place = step.checked_sub(first).and_then(|place| usize::try_from(place).ok());
+                    if let Some(kept) = place.and_then(|place| self.values.get_mut(place)) {
+                        *kept = value;
+                    }
+                }
+                self.vigil.another_nature();
+                Some(value)
+            }
+        }
+    }
+
+    /// The next step is over. `value` is what came; `learned` what models may learn of it; `freed` the same without effects.
+    fn advance(&mut self, value: f32, learned: f32, freed: f32) {
         let step = self.next;
         self.next += 1;
         if self.values.len() == VALUES_KEPT {
             self.values.pop_front();
         }
-        self.values.push_back(value);
+        self.values.push_back(learned);
         if matches!(self.online, Core::Informed(..)) {
             self.free(freed);
         }
         for member in &mut self.members {
-            let value = if member.kind.sees_covariates() { value } else { freed };
+            let value = if member.kind.sees_covariates() { learned } else { freed };
             member.model.observe(value, &self.known.columns);
         }
         for panel in &mut self.panels {
-            panel.learn(step, value);
+            if let Some(scored) = panel.learn(step, value).filter(|_| panel.ahead <= NEAR) {
+                self.vigil.score(scored);
+            }
         }
+        self.watch(step);
         if !self.members.is_empty() && step.is_multiple_of(self.stride()) {
             self.issue(step);
         }
+    }
+
+    /// Looks after the work of the step that is over, and does what is cheap at once.
+    fn watch(&mut self, step: u64) {
+        let Some(grid) = &self.grid else { return };
+        let now = grid.begins_at(step + 1);
+        // Of several steps at once only the last has a surprise of its own.
+        let surprise = self.online.surprise().filter(|_| self.values.back().is_some_and(|v| v.is_finite()));
+        let combined = !self.members.is_empty();
+        let decision = self.vigil.step(now, step + 1, surprise, self.online.shifts(), combined);
+        let Some(Decision { response, reason }) = decision else { return };
+        for panel in &mut self.panels {
+            match response {
+                Response::RaiseLearningRates => panel.learn_faster(),
+                Response::ResetWeights => panel.weigh_alike(),
+                Response::WidenIntervals => panel.widen(),
+                Response::Refit => {}
+            }
+        }
+        self.notices.push(Notice::Responded { at: now, response, reason });
     }
 
     /// Keeps what every member says now until it can be scored.
@@ -197,8 +287,7 @@ impl Ensemble {
         if self.kinds.is_empty() {
             return None;
         }
-        let alarms = self.online.shifts();
-        let reason = self.schedule.due(self.next, alarms)?;
+        let reason = self.vigil.due()?;
         self.job(reason)
     }
 
@@ -387,12 +476,35 @@ impl Ensemble {
             .collect()
     }
 
+    /// How many anomalies were found so far.
+    pub fn anomalies_found(&self) -> u64 {
+        self.anomalies.found()
+    }
+
+    /// When the outage began that is suspected now, if one is.
+    pub fn outage_since(&self) -> Option<Timestamp> {
+        self.anomalies.outage()
+    }
+
+    /// How much was noticed so far.
+    pub fn noticed(&self) -> u64 {
+        self.notices.count()
+    }
+
+    /// What was noticed since there were `noticed` of them, as far as it is kept: the latest 64.
+    pub fn notices(&self, noticed: u64) -> impl Iterator<Item = &Notice> {
+        self.notices.since(noticed)
+    }
+
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         self.online.bytes()
             + (self.values.capacity() + self.freed.capacity()) * 4
             + self.members.iter().map(|member| member.model.bytes()).sum::<usize>()
             + self.panels.iter().map(Panel::bytes).sum::<usize>()
+            + self.vigil.bytes()
+            + self.notices.bytes()
+            + self.anomalies.bytes()
     }
 }
 
@@ -406,9 +518,13 @@ fn horizons(farthest: usize) -> Vec<usize> {
 const HORIZONS: [usize; 13] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096];
 /// Values that models are trained on: eight weeks of 5-minute steps.
 const VALUES_KEPT: usize = 16_384;
+/// Horizons up to this tell how accurate the combination is.
+const NEAR: usize = 16;
 const ISSUES_PER_HORIZON: u64 = 24;
 const STRIDE_MAX: u64 = 16;
 const VALUE_MAX: f64 = 1e30;
+/// Silent steps before the online core recognises an outage.
+const OUTAGE_STEPS_DOUBTFUL: u32 = 2;
 /// Steps of a window that the combined path is followed for.
 const CREST_STEPS_MAX: usize = 300;
 
@@ -416,3 +532,5 @@ const CREST_STEPS_MAX: usize = 300;
 mod known_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod watched;

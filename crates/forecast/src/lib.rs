@@ -28,7 +28,7 @@ pub mod trees;
 mod trust;
 pub mod watch;
 
-pub use ensemble::{Contest, Ensemble, Job, Outcome, Rival, Trained};
+pub use ensemble::{Anomaly, Contest, Ensemble, Job, Notice, Outcome, Rival, Trained};
 pub use online::{
     Config, ConfigError, FORECAST_STEPS_MAX, Forecaster, HORIZON_STEPS_MAX, ObserveError, PATH_VALUES_MAX,
     STEP_MAX, STEP_MIN,

@@ -25,3 +25,4 @@ mod window;
 
 pub use config::{Config, ConfigError, HORIZON_STEPS_MAX, STEP_MAX, STEP_MIN};
 pub use forecaster::{FORECAST_STEPS_MAX, Forecaster, ObserveError, PATH_VALUES_MAX};
+pub(crate) use model::Surprise;

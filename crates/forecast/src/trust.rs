@@ -24,6 +24,32 @@ impl Trust {
     pub fn is_trusted(&self) -> bool {
         matches!(self, Trust::Trusted { .. })
     }
+
+    /// Share of recent observations inside their 90 % interval, 0..1, where it was judged.
+    pub fn coverage(&self) -> Option<f64> {
+        match *self {
+            Trust::Trusted { coverage, .. }
+            | Trust::Untrusted { reason: UntrustedReason::CoverageLost { coverage } } => Some(coverage),
+            Trust::Untrusted { .. } => None,
+        }
+    }
+
+    /// Recent gain over persistence, where it was judged.
+    pub fn skill(&self) -> Option<f64> {
+        match *self {
+            Trust::Trusted { skill, .. }
+            | Trust::Untrusted { reason: UntrustedReason::NoSkill { skill } } => Some(skill),
+            Trust::Untrusted { .. } => None,
+        }
+    }
+
+    /// Why forecasts may not be relied upon; `None` when they may.
+    pub fn reason(&self) -> Option<UntrustedReason> {
+        match *self {
+            Trust::Trusted { .. } => None,
+            Trust::Untrusted { reason } => Some(reason),
+        }
+    }
 }
 
 /// Why forecasts may not be relied upon.
@@ -118,6 +144,9 @@ mod tests {
             Trust::Untrusted { reason: UntrustedReason::TooLittleHistory { observed: 3, needed: 50 } };
         assert_eq!(young.to_string(), "untrusted: only 3 of 50 observations that a forecast needs");
         assert!(good.is_trusted() && !young.is_trusted());
+        assert_eq!((good.coverage(), good.skill(), good.reason()), (Some(0.912), Some(0.24), None));
+        assert_eq!((young.coverage(), young.skill()), (None, None));
+        assert!(young.reason().is_some_and(|reason| reason.to_string().starts_with("only 3 of 50")));
         let worse = UntrustedReason::NoSkill { skill: -0.3 };
         assert_eq!(
             worse.to_string(),

@@ -21,6 +21,7 @@ mod guard;
 mod ids;
 mod instance;
 mod lead;
+mod levels;
 mod margin;
 mod outlook;
 mod plan;
@@ -40,6 +41,7 @@ pub use crate::action::{Action, ActionKind, FULL_WEIGHT};
 pub use crate::event::{DecisionOverride, Event};
 pub use crate::ids::{ActionId, InstanceId, WorkloadId};
 pub use crate::instance::{Instance, Phase, Role};
+pub use crate::levels::{TriggerLevel, trigger_levels};
 pub use crate::plan::{Basis, Inputs, Plan, PlanInputs, break_even, plan, standby_pays};
 pub use crate::planner::Planner;
 pub use crate::policy::{

@@ -77,7 +77,12 @@ impl Planner {
                 continue;
             }
             match Ensemble::new(forecast_config(&workload), &workload.models) {
-                Ok(forecaster) => workloads.push(Workload::new(index, workload, forecaster, &shared)),
+                Ok(mut forecaster) => {
+                    if let Some(retraining) = &workload.retraining {
+                        forecaster = forecaster.with_retraining(retraining.clone());
+                    }
+                    workloads.push(Workload::new(index, workload, forecaster, &shared));
+                }
                 Err(_) => {
                     errors.push(PolicyError {
                         workload: workload.id,
@@ -159,6 +164,13 @@ impl Planner {
         let workload = &mut self.workloads[index];
         workload.tick_at = workload.tick_at.min(now);
         self.rewake(index);
+    }
+
+    /// A new version of a workload has been brought into service: its demand may behave otherwise from now on.
+    pub fn deployed(&mut self, workload: &WorkloadId, version: &str) {
+        if let Some(&index) = self.names.get(workload) {
+            self.workloads[index].outlook.forecaster.deployed(version);
+        }
     }
 
     /// Takes in a fact.

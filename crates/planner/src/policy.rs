@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use forecast::STEP_MAX;
 use forecast::models::Kind;
+use forecast::watch::RetrainConfig;
 use jiff::tz::TimeZone;
 
 use crate::ids::WorkloadId;
@@ -54,6 +55,8 @@ pub struct WorkloadPolicy {
     /// Batch models that are trained in the background and combined with the online core. Each costs training time, which
     /// the driver bounds. Default none: the online core alone.
     pub models: Vec<Kind>,
+    /// When they are trained anew, and what is done before. Default `None`: what suits the step.
+    pub retraining: Option<RetrainConfig>,
     /// Active instances, at least; 0 lets everything stop. Default 1.
     pub replicas_min: u32,
     /// Active plus standby instances, at most. Default 1,000.
@@ -101,6 +104,7 @@ impl WorkloadPolicy {
             tick: step,
             time_zone: None,
             models: Vec::new(),
+            retraining: None,
             replicas_min: 1,
             replicas_max: 1_000,
             standby_min: 0,

@@ -1,6 +1,7 @@
 //! `foreshadow explain`: what was decided for a workload, from what, and why.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use clap::Args;
 use forecast::Timestamp;
@@ -28,12 +29,47 @@ pub(crate) struct ExplainArgs {
 pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let at = args.at.map(Timestamp::as_millis);
     let plan = args.remote.ask(|client| async move { client.plan(&args.workload, at).await })?;
+    // Levels are of now; a daemon of an earlier version has none.
+    let levels = match args.at {
+        None if !args.json => {
+            args.remote.ask(|client| async move { client.levels(&args.workload, LEVELS_AHEAD).await }).ok()
+        }
+        None | Some(_) => None,
+    };
     let text = if args.json {
         serde_json::to_string_pretty(&plan).or_failed("cannot print the plan")? + "\n"
     } else {
-        render(&plan)
+        render(&plan) + &levels.map_or(String::new(), |levels| render_levels(&levels))
     };
     Ok(output::print(&text)?)
+}
+
+/// When demand exceeds what so many instances serve.
+fn render_levels(levels: &api::Levels) -> String {
+    let mut text = String::new();
+    let ahead = Duration::from_millis(levels.step_ms.saturating_mul(levels.timestamps_ms.len() as u64));
+    if levels.levels.is_empty() || ahead.is_zero() {
+        return text;
+    }
+    let _ = writeln!(text, "\nnext, within {}", humantime::format_duration(ahead));
+    let at = |moment: Option<i64>| match moment {
+        Some(at) => Timestamp::from_millis(at).to_string(),
+        None => "not foreseen".to_owned(),
+    };
+    let above = format!("above ({})", levels.unit);
+    let mut table = output::table(&["instances", &above, "chance", "possible (10 %)", "likely (50 %)"]);
+    for level in &levels.levels {
+        let cells = [
+            level.instances.map_or(String::new(), |instances| instances.to_string()),
+            output::rounded(level.demand),
+            format!("{:.0} %", 100.0 * level.crossed.last().copied().unwrap_or(0.0)),
+            at(level.possible_at_ms),
+            at(level.likely_at_ms),
+        ];
+        output::row(&mut table, &cells);
+    }
+    let _ = writeln!(text, "{table}");
+    text
 }
 
 fn render(plan: &api::Plan) -> String {
@@ -76,3 +112,6 @@ fn render(plan: &api::Plan) -> String {
     line("quantile with standby", format!("{:.4}", inputs.q_standby));
     text
 }
+
+/// How far ahead levels are told.
+const LEVELS_AHEAD: Duration = Duration::from_secs(3600);

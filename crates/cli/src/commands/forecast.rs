@@ -4,6 +4,7 @@
 //! is the starting point for the next, exactly as in a running daemon. Events, holidays and covariates are known beyond it.
 
 pub(super) mod core;
+mod json;
 mod page;
 
 use std::io::Write;
@@ -25,7 +26,7 @@ use super::known::KnownArgs;
 use crate::failure::{Failure, OrFail};
 use crate::output;
 use crate::trace_file::{self, Clock, TraceFile};
-use crate::values::{self, Quantiles};
+use crate::values::{self, Levels, Quantiles};
 
 /// Options of `forecast`.
 #[derive(Args, Clone, Debug)]
@@ -50,6 +51,10 @@ pub(crate) struct ForecastArgs {
     /// Quantiles to print, comma-separated
     #[arg(long, default_value = "0.05,0.5,0.95", value_parser = values::quantiles)]
     quantiles: Quantiles,
+    /// Levels of demand, comma-separated: also print the probability that each has been exceeded by the end of each step. With
+    /// the models `auto` and `online`
+    #[arg(long, value_name = "N,..", value_parser = values::levels)]
+    levels: Option<Levels>,
     /// Time zone of the people behind the demand, such as Europe/Berlin, and of times in the files that have none; `none` uses no
     /// calendar. Default: UTC when the file has dates, none when it counts seconds
     #[arg(long, value_parser = zone)]
@@ -71,8 +76,10 @@ pub(crate) struct ForecastArgs {
 /// What `forecast` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// `as_of,series,timestamp,<quantile>,...`
+    /// `as_of,series,timestamp,<quantile>,..,above_<level>,..,trusted,coverage,skill,reason`
     Csv,
+    /// One object with a list of forecasts, each with its quantiles in columns, its levels and its trust
+    Json,
     /// For reading
     Table,
     /// A self-contained page with a plot
@@ -90,6 +97,8 @@ struct Issued {
     forecast: Forecast,
     trust: Trust,
     known: Known,
+    /// For each level asked for, the probability that it was exceeded by the end of each step.
+    crossed: Vec<Vec<f64>>,
 }
 
 /// Reads, forecasts, prints.
@@ -118,6 +127,7 @@ pub(crate) fn run(args: &ForecastArgs) -> Result<(), Failure> {
     say_notes(&issued);
     match args.format {
         Format::Csv => print_csv(&issued, args, file.clock)?,
+        Format::Json => output::print(&json::text(&issued, levels(args), file.clock)?)?,
         Format::Table => print_tables(&issued, args, file.clock)?,
         Format::Html => output::print(&page::build(&file.trace, &forecasts(&issued)).render())?,
     }
@@ -239,10 +249,20 @@ fn at_moment(
         copy.observe(grid.start(first_future - 1), None, covariates)
             .or_failed("cannot skip the missing steps before --as-of")?;
     }
+    let steps = steps(args.horizon, grid.step);
     let (forecast, known) = copy
-        .forecast(steps(args.horizon, grid.step), &args.quantiles.0, covariates)
+        .forecast(steps, &args.quantiles.0, covariates)
         .or_failed(format!("the model `{}` has no forecast as of {as_of}", args.model))?;
-    Ok(Issued { as_of, series: None, trust: copy.trust(), forecast, known })
+    let crossed = match levels(args) {
+        [] => Vec::new(),
+        levels => copy.crossings(levels, steps).ok_or_else(|| {
+            Failure::usage(
+                "--levels needs `--model auto` or `--model online`, without events, holidays and covariates: others say \
+                 nothing of when demand first exceeds a level",
+            )
+        })?,
+    };
+    Ok(Issued { as_of, series: None, trust: copy.trust(), forecast, known, crossed })
 }
 
 /// Steps counted from the first row.
@@ -302,22 +322,40 @@ fn forecasts(issued: &[Issued]) -> Vec<(Option<&str>, &Forecast)> {
     issued.iter().map(|issued| (issued.series.as_deref(), &issued.forecast)).collect()
 }
 
+fn levels(args: &ForecastArgs) -> &[f64] {
+    args.levels.as_ref().map_or(&[], |levels| &levels.0)
+}
+
 fn print_csv(issued: &[Issued], args: &ForecastArgs, clock: Clock) -> Result<(), Failure> {
     let mut out = output::stdout();
     write!(out, "as_of,series,timestamp")?;
     for quantile in &args.quantiles.0 {
         write!(out, ",{quantile}")?;
     }
-    writeln!(out)?;
+    for level in levels(args) {
+        write!(out, ",above_{level}")?;
+    }
+    writeln!(out, ",trusted,coverage,skill,reason")?;
     for one in issued {
         let as_of = clock.write(one.as_of);
         let series = csv_cell(one.series.as_deref().unwrap_or(""));
+        let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.4}"));
+        let trust = format!(
+            "{},{},{},{}",
+            one.trust.is_trusted(),
+            number(one.trust.coverage()),
+            number(one.trust.skill()),
+            csv_cell(&one.trust.reason().map_or(String::new(), |reason| reason.to_string()))
+        );
         for step in 0..one.forecast.steps() {
             write!(out, "{as_of},{series},{}", clock.write(one.forecast.begins_at(step)))?;
             for value in &one.forecast.values[step] {
                 write!(out, ",{value}")?;
             }
-            writeln!(out)?;
+            for crossed in &one.crossed {
+                write!(out, ",{:.6}", crossed[step])?;
+            }
+            writeln!(out, ",{trust}")?;
         }
     }
     Ok(out.flush()?)
@@ -342,10 +380,13 @@ fn print_tables(issued: &[Issued], args: &ForecastArgs, clock: Clock) -> Result<
         let labels: Vec<String> = args.quantiles.0.iter().map(|quantile| quantile.to_string()).collect();
         let mut header = vec!["from"];
         header.extend(labels.iter().map(String::as_str));
+        let above: Vec<String> = levels(args).iter().map(|level| format!("above {level}")).collect();
+        header.extend(above.iter().map(String::as_str));
         let mut table = output::table(&header);
         for step in 0..one.forecast.steps() {
             let mut cells = vec![clock.write(one.forecast.begins_at(step))];
             cells.extend(one.forecast.values[step].iter().map(|value| output::rounded(*value)));
+            cells.extend(one.crossed.iter().map(|crossed| format!("{:.1} %", 100.0 * crossed[step])));
             output::row(&mut table, &cells);
         }
         writeln!(out, "{table}\n")?;

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use forecast::models::Kind;
+use forecast::watch::{RefitSchedule, RetrainConfig};
 
-use super::{CapacityConfig, Config, ConfigErrors, MarginConfig, ProbeConfig, Surroundings};
+use super::{CapacityConfig, Config, ConfigErrors, MarginConfig, ProbeConfig, RetrainSchedule, Surroundings};
 
 fn surroundings() -> Surroundings {
     Surroundings { current_dir: "/etc/foreshadow".into(), search_path: "/usr/bin:/bin".into() }
@@ -72,6 +73,7 @@ deadlines = { start = "30s", promote = "1s", park = "2s", drain = "10s", stop = 
 wait = "3s"
 wait_max = 50
 models = ["boosted", "smoothing"]
+retrain = { schedule = "6h", growth = 0, gap = "2h", deploy_settles = "3h", coverage_min = 0.8, mae_max = 12 }
 log_limit = "64KiB"
 limits = { cpu = 0.5, memory = "512MiB", pids = 100 }
 env = { MODE = "fast" }
@@ -91,6 +93,15 @@ working_dir = "/"
     );
     assert_eq!(web.models, [Kind::Boosted, Kind::Smoothing]);
     assert_eq!(crate::workload_policy(web).models, web.models);
+    let retraining = crate::workload_policy(web).retraining.expect("settings over what suits the step");
+    let hours = |hours: u64| Duration::from_secs(3600 * hours);
+    assert_eq!(retraining.schedule, RefitSchedule::Every(hours(6)));
+    assert_eq!((retraining.refit_gap, retraining.deploy_settles), (hours(2), hours(3)));
+    assert_eq!(
+        (retraining.growth, retraining.coverage_min, retraining.mae_max),
+        (None, Some(0.8), Some(12.0))
+    );
+    assert_eq!(retraining.patience, RetrainConfig::for_step(web.step).patience, "not given");
     let auto = parse(&workload("models = \"auto\"")).expect("valid");
     assert_eq!(auto.workloads[0].models, Kind::COMBINED);
 }
@@ -162,6 +173,15 @@ fn contradictions_are_refused() {
         ("models = \"boosted\"", "\"boosted\" is not known; write \"auto\""),
         ("models = [\"online\"]", "is not trained in the background"),
         ("models = [\"lstm\", \"lstm\"]", "is there twice"),
+        ("retrain = \"daily\"", "write a table such as { schedule = \"daily\""),
+        (
+            "retrain = { schedule = \"weekly\" }",
+            "write \"hourly\", \"daily\", \"never\" or a time such as \"6h\"",
+        ),
+        ("retrain = { schedule = \"5s\" }", "workload.web.retrain.schedule: \"5s\" is out of range"),
+        ("retrain = { shedule = \"daily\" }", "did you mean `schedule`?"),
+        ("retrain = { coverage_min = 0.95 }", "0.95 is out of range; write at least 0 and at most 0.9"),
+        ("retrain = { mae_max = -1 }", "-1 is out of range"),
     ] {
         let text = mistake(line);
         assert!(text.contains(part), "{line}: {text}");
@@ -281,6 +301,8 @@ mod properties {
             web.env.insert("VALUE".into(), value);
             web.hold = Duration::from_nanos(hold_ns);
             web.models = models;
+            web.retrain.schedule = [None, Some(RetrainSchedule::Never), Some(RetrainSchedule::Every(web.step.max(Duration::from_secs(60))))][min as usize % 3];
+            (web.retrain.gap, web.retrain.mae_max) = (Some(Duration::from_secs(step_s)), margin.map(|share| share + 0.1));
             let written = config.to_toml();
             prop_assert_eq!(parse(&written).map_err(|errors| errors.to_string()), Ok(config), "{}", written);
         }

@@ -9,8 +9,10 @@ use super::check;
 use super::entry::Entry;
 use super::model::{
     CapacityConfig, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, LimitsConfig, ListenMode,
-    MarginConfig, Mode, ProbeConfig, ReplicasConfig, ShiftConfig, StandbyConfig, WorkloadConfig,
+    MarginConfig, Mode, ProbeConfig, ReplicasConfig, RetrainSchedule, RetrainSettings, ShiftConfig,
+    StandbyConfig, WorkloadConfig,
 };
+use super::quantity::parse_duration;
 use super::section::Section;
 use crate::recorder::is_own_metric;
 
@@ -48,6 +50,7 @@ fn read_demand(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("covariates", &mut w.covariates, covariates);
     s.read("history", &mut w.history, |e| history(e).map(Some));
     s.read("models", &mut w.models, models);
+    s.read("retrain", &mut w.retrain, retrain);
 }
 
 fn read_process(s: &mut Section<'_>, w: &mut WorkloadConfig) {
@@ -261,6 +264,39 @@ fn models(e: &Entry<'_>) -> Option<Vec<Kind>> {
     Some(kinds)
 }
 
+fn retrain(e: &Entry<'_>) -> Option<RetrainSettings> {
+    let mut r = RetrainSettings::default();
+    let mut s = e.section("{ schedule = \"daily\", coverage_min = 0.85 }")?;
+    s.read("schedule", &mut r.schedule, |e| schedule(e).map(Some));
+    s.read("growth", &mut r.growth, |e| e.number(0.0..=10.0).map(Some));
+    for (key, slot) in
+        [("gap", &mut r.gap), ("patience", &mut r.patience), ("deploy_settles", &mut r.deploy_settles)]
+    {
+        s.read(key, slot, |e| e.duration(STEP_MIN..=MONTH).map(Some));
+    }
+    s.read("coverage_min", &mut r.coverage_min, |e| e.number(0.0..=0.9).map(Some));
+    for (key, slot) in
+        [("mae_max", &mut r.mae_max), ("rmse_max", &mut r.rmse_max), ("pinball_max", &mut r.pinball_max)]
+    {
+        s.read(key, slot, |e| e.number(QUANTITY_MIN..=QUANTITY_MAX).map(Some));
+    }
+    s.finish();
+    Some(r)
+}
+
+fn schedule(e: &Entry<'_>) -> Option<RetrainSchedule> {
+    match e.value.as_str() {
+        Some("never") => Some(RetrainSchedule::Never),
+        Some("hourly") => Some(RetrainSchedule::Every(HOUR)),
+        Some("daily") => Some(RetrainSchedule::Every(DAY)),
+        Some(text) if parse_duration(text).is_none() => e.refuse(
+            format!("{text:?} is not a schedule"),
+            "write \"hourly\", \"daily\", \"never\" or a time such as \"6h\"",
+        ),
+        Some(_) | None => e.duration(MINUTE..=MONTH).map(RetrainSchedule::Every),
+    }
+}
+
 fn replicas(e: &Entry<'_>, mut r: ReplicasConfig) -> Option<ReplicasConfig> {
     let mut s = e.section("{ min = 1, max = 10 }")?;
     s.read("min", &mut r.min, |e| e.count(0..=REPLICAS_MAX));
@@ -345,5 +381,7 @@ const STEP_MIN: Duration = Duration::from_secs(1);
 const TICK_MIN: Duration = Duration::from_millis(10);
 const DEADLINE_MIN: Duration = Duration::from_millis(10);
 const MOMENT: Duration = Duration::from_millis(1);
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
+const MONTH: Duration = Duration::from_secs(30 * 86_400);

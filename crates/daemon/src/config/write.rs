@@ -4,7 +4,8 @@ use std::fmt::{Display, Write};
 use std::time::Duration;
 
 use super::model::{
-    CapacityConfig, Config, DemandSource, ListenMode, MarginConfig, Mode, ProbeConfig, WorkloadConfig,
+    CapacityConfig, Config, DemandSource, ListenMode, MarginConfig, Mode, ProbeConfig, RetrainSchedule,
+    RetrainSettings, WorkloadConfig,
 };
 use super::quantity::{format_bytes, format_duration};
 
@@ -135,12 +136,34 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
     }
     let models: Vec<String> = w.models.iter().map(|kind| kind.name().to_owned()).collect();
     out.raw("models", list(&models));
+    out.raw("retrain", retrain(&w.retrain));
     out.text("log_limit", &format_bytes(w.log_limit));
     let mut limits: Vec<String> = Vec::new();
     limits.extend(w.limits.cpu.map(|cores| format!("cpu = {}", number(cores))));
     limits.extend(w.limits.memory.map(|bytes| format!("memory = {}", quoted(&format_bytes(bytes)))));
     limits.extend(w.limits.pids.map(|pids| format!("pids = {pids}")));
     out.raw("limits", format_args!("{{ {} }}", limits.join(", ")));
+}
+
+fn retrain(r: &RetrainSettings) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    parts.extend(r.schedule.map(|schedule| match schedule {
+        RetrainSchedule::Never => "schedule = \"never\"".to_owned(),
+        RetrainSchedule::Every(every) => format!("schedule = {}", quoted(&format_duration(every))),
+    }));
+    for (key, value) in [("gap", r.gap), ("patience", r.patience), ("deploy_settles", r.deploy_settles)] {
+        parts.extend(value.map(|value| format!("{key} = {}", quoted(&format_duration(value)))));
+    }
+    for (key, value) in [
+        ("growth", r.growth),
+        ("coverage_min", r.coverage_min),
+        ("mae_max", r.mae_max),
+        ("rmse_max", r.rmse_max),
+        ("pinball_max", r.pinball_max),
+    ] {
+        parts.extend(value.map(|value| format!("{key} = {}", number(value))));
+    }
+    format!("{{ {} }}", parts.join(", "))
 }
 
 struct Lines(String);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use history::CalendarChange;
 use planner::{DecisionOverride, Event};
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -33,6 +34,8 @@ pub(crate) enum Command {
         known: Vec<(String, Knowledge)>,
         reply: oneshot::Sender<Result<(), CommandError>>,
     },
+    /// It is on disk already; nobody waits.
+    CalendarChanged(CalendarChange),
 }
 
 /// Why the control loop refused.
@@ -76,6 +79,7 @@ impl ControlLoop {
                 self.publish();
                 let _ = reply.send(Ok(()));
             }
+            Command::CalendarChanged(change) => self.calendar_changed(&change),
         }
     }
 

@@ -11,12 +11,13 @@ use proxy::control::Stats;
 
 use super::ControlLoop;
 use super::workload::UsageNow;
+use crate::convert;
 use crate::instances::id_of;
 use crate::proxy_process::ProxyNews;
 use crate::recent::{METRICS, StepRecord};
 use crate::recorder::{
     LATENCY_MAX_MS, LATENCY_P90_MS, LATENCY_P95_MS, PROXIED_RECEIVED, PROXIED_SENT, REQUESTS, Record,
-    SESSIONS, TOTAL_PREFIX,
+    SESSIONS, TOTAL_PREFIX, clock,
 };
 use crate::routes::{backend_observed, health_changed, load_observed};
 use crate::signals::{BackendDelta, Reading, StepDone};
@@ -185,6 +186,11 @@ impl ControlLoop {
         let Some(view) = snapshot.workload(&workload) else { return };
         let (forecaster, share) = (Arc::new(view.forecaster.clone()), view.budget.missed_share());
         let lead = view.lead_cold;
+        let workload = &mut self.workloads[index];
+        let (name, unit, now) = (workload.id.to_string(), workload.config.unit.clone(), clock());
+        let noticed = std::mem::replace(&mut workload.noticed, forecaster.noticed());
+        self.notes
+            .extend(forecaster.notices(noticed).map(|notice| convert::notice(now, &name, &unit, notice)));
         let workload = &mut self.workloads[index];
         workload.note_missed_share(start, share);
         // What is forecast now for one cold start ahead is compared with what comes.

@@ -136,12 +136,14 @@ fn detail(workload: &Workload, view: &WorkloadView<'_>, counts: api::InstanceCou
             set_at_ms: workload.override_set_at.unwrap_or_default().as_millis(),
             expires_at_ms: pinned.expires.map(Timestamp::as_millis),
         }),
+        anomalies: convert::anomalies(view.forecaster, &workload.config.unit),
         counters: api::Counters {
             arrivals: workload.totals.arrivals,
             failed: workload.totals.failed,
             held: workload.totals.held,
             starts: view.counters.starts,
             promotions: view.counters.promotions,
+            anomalies: view.forecaster.anomalies_found(),
             stops: view.counters.stops,
             exits: view.counters.exits,
             action_failures: view.counters.actions_failed,
@@ -172,6 +174,7 @@ fn summary(
         standby_wanted: view.plan.map_or(0, |plan| plan.standby_wanted),
         trust: convert::trust(&view.plan.map_or_else(|| view.forecaster.trust(), |plan| plan.trust)),
         overridden: view.pinned.is_some(),
+        outage_since_ms: view.forecaster.outage_since().map(Timestamp::as_millis),
     }
 }
 

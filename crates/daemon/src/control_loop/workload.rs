@@ -50,6 +50,8 @@ pub(crate) struct Workload {
     pub(crate) knowledge: Knowledge,
     /// When the first step began that the covariates in force are counted from.
     pub(crate) known_from: Option<Timestamp>,
+    /// How much of what the forecast noticed is in the journal.
+    pub(crate) noticed: u64,
     pub(crate) missed_shares: VecDeque<(Timestamp, f64)>,
     pub(crate) override_set_at: Option<Timestamp>,
     /// Generation of the plan looked at last, and the shape of the one recorded last.
@@ -223,6 +225,8 @@ impl Workload {
             totals: Totals::default(),
             latency_step: api::LatencySummary::default(),
             ahead: BTreeMap::new(),
+            // What it noticed while it learned the past is not news.
+            noticed: forecaster.noticed(),
             forecaster,
             knowledge: Knowledge::default(),
             known_from: None,

@@ -19,6 +19,7 @@ use super::knowledge;
 use super::query::Params;
 use super::read::on_disk;
 use super::write::{self, json};
+use crate::control_loop::Command;
 use crate::convert;
 use crate::recorder::clock;
 
@@ -161,6 +162,8 @@ async fn change(
         let event = convert::calendar_change(&changed.change);
         tracing::info!(kind = event.kind, workload = event.workload.as_deref(), "{}", event.message);
         api.recent.push_event(event);
+        // The control loop acts on deploys. If it is gone there is nothing to act on.
+        let _ = api.commands.send(Command::CalendarChanged(changed.change.clone())).await;
     }
     // Also when nothing changed: an earlier request may have failed after its change was on disk.
     let of = changed.change.workload.as_str();

@@ -21,6 +21,7 @@ use super::{calendar, metrics, models, read, write};
         read::workload,
         read::series,
         read::forecast,
+        read::levels,
         read::plan,
         read::plans,
         read::events,
@@ -63,11 +64,12 @@ mod tests {
             "/api/v1/status",
             "/api/v1/workloads/{id}/override",
             "/api/v1/workloads/{id}/samples",
+            "/api/v1/workloads/{id}/levels",
             "/metrics",
         ] {
             assert!(paths.contains_key(path), "{path}");
         }
-        assert_eq!(paths.len(), 21);
+        assert_eq!(paths.len(), 22);
         for schema in ["ErrorBody", "WorkloadDetail", "Plan", "Series", "Forecast", "Override"] {
             assert!(document["components"]["schemas"].get(schema).is_some(), "{schema}");
         }

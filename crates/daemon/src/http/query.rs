@@ -103,6 +103,25 @@ impl Params {
         }
     }
 
+    /// Ascending levels of demand, separated by commas; `None` where there are none.
+    pub(crate) fn levels(&self) -> Result<Option<Vec<f64>>, Failure> {
+        let Some(text) = self.text("levels") else { return Ok(None) };
+        let levels: Result<Vec<f64>, _> = text.split(',').map(|level| level.trim().parse::<f64>()).collect();
+        match levels {
+            Ok(levels)
+                if levels.len() <= LEVELS_MAX
+                    && levels.iter().all(|level| level.is_finite() && *level >= 0.0)
+                    && levels.is_sorted_by(|a, b| a < b) =>
+            {
+                Ok(Some(levels))
+            }
+            Ok(_) | Err(_) => Err(self.refuse(
+                "levels",
+                &format!("at most {LEVELS_MAX} ascending numbers from 0 on, such as 100,200"),
+            )),
+        }
+    }
+
     fn refuse(&self, key: &str, wanted: &str) -> Failure {
         let shown: String = self.text(key).unwrap_or_default().chars().take(60).collect();
         Failure::bad(format!("parameter {key} is {shown:?}"), format!("write {wanted}"))
@@ -110,6 +129,7 @@ impl Params {
 }
 
 const QUANTILES_MAX: usize = 21;
+const LEVELS_MAX: usize = 50;
 /// Year 9999.
 const INSTANT_MS_MAX: i64 = 253_402_300_799_000;
 

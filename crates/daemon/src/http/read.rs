@@ -10,6 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use forecast::Timestamp;
 use history::{HistoryError, SeriesKey, Store};
+use planner::TriggerLevel;
 use serde::de::DeserializeOwned;
 
 use super::Api;
@@ -83,17 +84,43 @@ pub(crate) async fn forecast(
     let levels = params.quantiles(&[0.05, 0.25, 0.5, 0.75, 0.95])?;
     let view = api.view();
     let workload = view.workload(&name).ok_or_else(|| Failure::unknown_workload(&name))?;
-    let step = workload.config.step;
-    let horizon = params.duration("horizon")?.unwrap_or(step * HORIZON_STEPS_DEFAULT);
-    let steps = (horizon.as_secs_f64() / step.as_secs_f64()).ceil();
-    if steps > HORIZON_STEPS_MAX {
-        return Err(Failure::bad(
-            format!("a horizon of {horizon:?} has {steps} steps"),
-            format!("ask for at most {HORIZON_STEPS_MAX} steps of {step:?}"),
-        ));
-    }
+    let steps = horizon_steps(&params, workload.config.step)?;
     let (config, forecaster) = (workload.config.clone(), workload.forecaster.clone());
-    let work = move || convert::forecast(&config, &forecaster, (steps as usize).max(1), &levels);
+    let work = move || convert::forecast(&config, &forecaster, steps, &levels);
+    tokio::task::spawn_blocking(work).await.map(Json).map_err(|_| Failure::busy())
+}
+
+/// When demand exceeds what the instances serve.
+#[utoipa::path(
+    get,
+    path = "/api/v1/workloads/{id}/levels",
+    params(
+        ("id" = String, Path, description = "Workload name"),
+        ("horizon" = Option<String>, Query, description = "How far, such as `15m`, or seconds; default 60 steps"),
+        ("levels" = Option<String>, Query, description = "Ascending demands; default those at which one more instance is needed"),
+    ),
+    responses((status = 200, body = api::Levels), (status = 400, body = api::ErrorBody), (status = 404, body = api::ErrorBody))
+)]
+pub(crate) async fn levels(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    Query(pairs): Pairs,
+) -> Result<Json<api::Levels>, Failure> {
+    let params = Params::new(pairs, &["horizon", "levels"])?;
+    let asked = params.levels()?;
+    let view = api.view();
+    let workload = view.workload(&name).ok_or_else(|| Failure::unknown_workload(&name))?;
+    let steps = horizon_steps(&params, workload.config.step)?;
+    let capacity = workload.detail.capacity.per_instance;
+    let levels = match asked {
+        None => {
+            let active = workload.detail.summary.active_wanted;
+            planner::trigger_levels(active, capacity, workload.config.replicas.max)
+        }
+        Some(demands) => demands.into_iter().map(|demand| TriggerLevel { instances: 0, demand }).collect(),
+    };
+    let (config, forecaster) = (workload.config.clone(), workload.forecaster.clone());
+    let work = move || convert::levels(&config, &forecaster, capacity, steps, &levels);
     tokio::task::spawn_blocking(work).await.map(Json).map_err(|_| Failure::busy())
 }
 
@@ -255,6 +282,19 @@ pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Result<impl IntoResp
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written", "please report this")
     })?;
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text))
+}
+
+/// How many steps a request looks ahead, at least one.
+fn horizon_steps(params: &Params, step: Duration) -> Result<usize, Failure> {
+    let horizon = params.duration("horizon")?.unwrap_or(step * HORIZON_STEPS_DEFAULT);
+    let steps = (horizon.as_secs_f64() / step.as_secs_f64()).ceil();
+    if steps > HORIZON_STEPS_MAX {
+        return Err(Failure::bad(
+            format!("a horizon of {horizon:?} has {steps} steps"),
+            format!("ask for at most {HORIZON_STEPS_MAX} steps of {step:?}"),
+        ));
+    }
+    Ok((steps as usize).max(1))
 }
 
 /// Reads on a thread that may block.

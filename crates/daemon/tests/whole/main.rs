@@ -6,3 +6,4 @@ mod knowledge;
 mod life;
 mod models;
 mod support;
+mod watch;

@@ -106,6 +106,20 @@ impl Curve {
     }
 }
 
+/// For each level, the probability that it is exceeded in windows of growing length.
+pub(crate) fn crossed(windows: &[Curve], levels: &[f64]) -> Vec<Vec<f64>> {
+    let of = |&level: &f64| {
+        let mut before = 0.0f64;
+        // What was exceeded stays so, whatever a longer window says.
+        let grow = |curve: &Curve| {
+            before = before.max(curve.above(level));
+            before
+        };
+        windows.iter().map(grow).collect()
+    };
+    levels.iter().map(of).collect()
+}
+
 /// Raises values above the median and lowers those below it until none falls: the median is the best known point.
 pub(crate) fn make_monotone(values: &mut [f64; GRID.len()]) {
     for k in MEDIAN + 1..values.len() {

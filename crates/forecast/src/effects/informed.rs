@@ -15,8 +15,6 @@ use crate::{
     Config, ConfigError, FORECAST_STEPS_MAX, Forecast, Forecaster, ObserveError, Timestamp, Trust, Values,
 };
 
-pub(crate) use joint::crossed;
-
 /// Forecasts one series online, knowing events and covariates of its future.
 ///
 /// Each observation is freed of what events and covariates did to it before the [`Forecaster`] inside learns from it; its

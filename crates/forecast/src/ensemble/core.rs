@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::calibration::Curve;
 use crate::covariates::Covariates;
 use crate::effects::{Ahead, Informed};
-use crate::online::{Forecaster, ObserveError};
+use crate::online::{Forecaster, ObserveError, Surprise};
 use crate::paths::{Forecast, WindowMax};
 use crate::season::Season;
 use crate::timestamp::Timestamp;
@@ -99,6 +99,11 @@ impl Core {
     /// A silence that is expected, such as of a shop that is closed, is none.
     pub(super) fn outage_suspected(&self) -> bool {
         self.undisturbed().outage_suspected()
+    }
+
+    /// How far the last value was from what was said of it, without effects on either.
+    pub(super) fn surprise(&self) -> Option<Surprise> {
+        self.undisturbed().surprise()
     }
 
     fn undisturbed(&self) -> &Forecaster {

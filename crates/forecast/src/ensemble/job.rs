@@ -1,4 +1,4 @@
-//! When batch models are trained again, and what such a training is: plain data that can run on any thread.
+//! What a training of batch models is: plain data that can run on any thread.
 
 use std::sync::Arc;
 
@@ -95,34 +95,3 @@ impl Job {
         Trained { end: self.history().end(), models }
     }
 }
-
-/// When the next training is due.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Schedule {
-    trained_at: u64,
-    alarms: u64,
-}
-
-impl Schedule {
-    /// The reason why a training is due at step `now`, if it is; counts as done then. `alarms`: shifts of the series so far.
-    pub(super) fn due(&mut self, now: u64, alarms: u64) -> Option<String> {
-        let since = now - self.trained_at;
-        let reason = if now >= FIRST && since * GROWTH >= now.min(SPAN) {
-            format!("{since} new steps since the last training")
-        } else if alarms > self.alarms && now >= FIRST && since >= AFTER_ALARM {
-            "the series has shifted".to_owned()
-        } else {
-            return None;
-        };
-        (self.trained_at, self.alarms) = (now, alarms);
-        Some(reason)
-    }
-}
-
-/// Steps before the first training.
-const FIRST: u64 = 192;
-/// A training follows when a history has grown by one part in so many, or, once longer than `SPAN` steps, by that part of it.
-const GROWTH: u64 = 4;
-const SPAN: u64 = 8192;
-/// Least steps between two trainings because of shifts.
-const AFTER_ALARM: u64 = 288;

@@ -10,7 +10,9 @@ use std::collections::VecDeque;
 use crate::calibration::{GRID, Tail, at};
 use crate::models::Kind;
 
+use super::vigil::Scored;
 use super::weights::Weights;
+use crate::score::pinball;
 
 /// What every member said of one step: grid quantiles by seat, NaN where it said nothing.
 #[derive(Clone, Debug)]
@@ -69,6 +71,12 @@ pub(super) struct Panel {
     /// Fading mean and high mark of what was forecast: tells busy hours from quiet ones.
     usual: f64,
     busy: f64,
+    /// Fading share of outcomes inside their 90 % interval.
+    held: f64,
+    /// Outcomes for which corrections take larger steps.
+    haste: u32,
+    /// By how much intervals are wider than what was learned says, in log odds; fades.
+    caution: f64,
 }
 
 /// What was said about a step that has not come yet.
@@ -99,6 +107,9 @@ impl Panel {
             pending: VecDeque::new(),
             usual: f64::NAN,
             busy: f64::NAN,
+            held: 0.9,
+            haste: 0,
+            caution: 0.0,
         }
     }
 
@@ -121,19 +132,50 @@ impl Panel {
         self.mark(mixed[MEDIAN]);
         let hour = self.hour(mixed[MEDIAN]);
         let tail = tail_of(&mixed);
-        let odds = self.nudges[hour].odds;
-        let said = std::array::from_fn(|k| at(&mixed, &tail, nudged(GRID[k], odds[k])));
+        let said = std::array::from_fn(|k| at(&mixed, &tail, nudged(GRID[k], self.odds(hour, GRID[k]))));
         self.pending.push_back(Pending { due, row, mixed, said, hour });
     }
 
-    /// Scores whatever was said about step `now`.
-    pub(super) fn learn(&mut self, now: u64, value: f32) {
-        while self.pending.front().is_some_and(|pending| pending.due <= now) {
-            let Some(pending) = self.pending.pop_front() else { return };
+    /// Scores whatever was said about step `now`, and says how it came out.
+    pub(super) fn learn(&mut self, now: u64, value: f32) -> Option<Scored> {
+        let mut scored = None;
+        while let Some(pending) = self.pending.pop_front_if(|pending| pending.due <= now) {
             if pending.due == now && value.is_finite() {
-                self.score(&pending, f64::from(value));
+                let value = f64::from(value);
+                self.score(&pending, value);
+                let outcome = outcome(&pending.said, value);
+                self.haste = self.haste.saturating_sub(1);
+                self.caution *= CAUTION_FADE;
+                self.held += HELD_PACE * (f64::from(u8::from(outcome.covered)) - self.held);
+                scored = Some(outcome);
             }
         }
+        scored
+    }
+
+    /// Corrections take larger steps for a while.
+    pub(super) fn learn_faster(&mut self) {
+        self.haste = HASTE;
+    }
+
+    /// Believes less of what was learned of members.
+    pub(super) fn weigh_alike(&mut self) {
+        self.weights.fade(FADE);
+    }
+
+    /// Reads wider intervals for a while, where they did not hold what they promise. Corrections that are learned meanwhile
+    /// stay.
+    pub(super) fn widen(&mut self) {
+        if self.held < HELD_ENOUGH {
+            self.caution = CAUTION;
+        }
+        self.haste = HASTE;
+    }
+
+    /// The correction of a quantile's probability, in log odds.
+    fn odds(&self, hour: usize, tau: f64) -> f64 {
+        let caution = if tau < 0.5 { -self.caution } else { self.caution };
+        self.nudges[hour].at(tau) + if tau == 0.5 { 0.0 } else { caution }
     }
 
     fn score(&mut self, pending: &Pending, value: f64) {
@@ -153,7 +195,8 @@ impl Panel {
                 .sum();
             self.weights.learn(seat, (regret / SCORED.len() as f64) as f32);
         }
-        self.nudges[pending.hour].learn(value, &pending.said, self.ahead);
+        let haste = if self.haste > 0 { HASTE_PACE } else { 1.0 };
+        self.nudges[pending.hour].learn(value, &pending.said, self.ahead, haste);
     }
 
     /// Learns what is usual and what is busy: about the upper quarter of what was forecast.
@@ -194,10 +237,9 @@ pub(super) fn read(lower: &Panel, upper: &Panel, share: f64, row: &Row, quantile
     let weights: Vec<f32> = low.iter().zip(&high).map(|(a, b)| a + share32 * (b - a)).collect();
     let mixed = row.mixed(&weights);
     let tail = tail_of(&mixed);
-    let low = &lower.nudges[lower.hour(mixed[MEDIAN])];
-    let high = &upper.nudges[upper.hour(mixed[MEDIAN])];
+    let (near, far) = (lower.hour(mixed[MEDIAN]), upper.hour(mixed[MEDIAN]));
     for (value, &tau) in out.iter_mut().zip(quantiles) {
-        let odds = (1.0 - share) * low.at(tau) + share * high.at(tau);
+        let odds = (1.0 - share) * lower.odds(near, tau) + share * upper.odds(far, tau);
         *value = at(&mixed, &tail, nudged(tau, odds));
     }
     // Quantiles that were asked for in rising order never fall.
@@ -209,9 +251,9 @@ pub(super) fn read(lower: &Panel, upper: &Panel, share: f64, row: &Row, quantile
 }
 
 impl Nudges {
-    fn learn(&mut self, value: f64, said: &[f64; GRID.len()], ahead: usize) {
+    fn learn(&mut self, value: f64, said: &[f64; GRID.len()], ahead: usize, haste: f64) {
         self.steps = self.steps.saturating_add(1);
-        let pace = (PACE_FIRST / f64::from(self.steps).sqrt()).max(PACE_LEAST)
+        let pace = haste * (PACE_FIRST / f64::from(self.steps).sqrt()).max(PACE_LEAST)
             / (1.0 + (ahead as f64 / 24.0).sqrt());
         for (k, tau) in GRID.iter().enumerate() {
             let step = if value > said[k] { *tau } else { tau - 1.0 };
@@ -230,6 +272,16 @@ impl Nudges {
                 self.odds[upper - 1] + share * (self.odds[upper] - self.odds[upper - 1])
             }
         }
+    }
+}
+
+/// How what was said came out.
+fn outcome(said: &[f64; GRID.len()], value: f64) -> Scored {
+    let loss = |k: usize| pinball(GRID[k], value, said[k]);
+    Scored {
+        error: value - said[MEDIAN],
+        pinball: SCORED.into_iter().map(loss).sum::<f64>() / SCORED.len() as f64,
+        covered: (said[LOWER]..=said[UPPER]).contains(&value),
     }
 }
 
@@ -260,3 +312,14 @@ const PENDING_MAX: usize = 512;
 const PACE_FIRST: f64 = 0.3;
 const PACE_LEAST: f64 = 0.03;
 const NUDGE_MAX: f64 = 3.0;
+const HELD_PACE: f64 = 0.03;
+/// An interval that holds so much is wide enough.
+const HELD_ENOUGH: f64 = 0.88;
+/// What is left of what was learned of members when they are to be weighed more alike.
+const FADE: f32 = 0.5;
+/// Outcomes for which corrections are in haste, and how much larger their steps then are.
+const HASTE: u32 = 8;
+const HASTE_PACE: f64 = 2.0;
+/// In log odds: the 0.95 quantile is then read at about 0.97. Half of it is gone after fourteen outcomes.
+const CAUTION: f64 = 0.6;
+const CAUTION_FADE: f64 = 0.95;

@@ -60,6 +60,16 @@ impl Weights {
         self.regrets[member] = DISCOUNT * self.regrets[member] + regret * (1.0 + rate * regret);
     }
 
+    /// Leaves only this share of what was learned. Nobody goes on probation again.
+    pub(super) fn fade(&mut self, left: f32) {
+        for regret in &mut self.regrets {
+            *regret *= left;
+        }
+        for variance in &mut self.variances {
+            *variance = (*variance * left).max(1e-4);
+        }
+    }
+
     fn rate(&self, member: usize) -> f32 {
         (0.5 / self.ranges[member]).min((PRIOR_LOG / self.variances[member]).sqrt())
     }
@@ -97,6 +107,21 @@ mod tests {
         weights.among(|i| i < 2, &mut out);
         assert!(out[1] > 0.75 && out[2] == 0.0, "{out:?}");
         assert!((out.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn what_was_learned_can_be_forgotten_without_probation() {
+        let mut weights = Weights::new(vec![0.5, 0.5]);
+        for _ in 0..200 {
+            weights.learn(0, 0.2);
+            weights.learn(1, -0.2);
+        }
+        let mut out = [0.0; 2];
+        weights.among(|_| true, &mut out);
+        assert!(out[1] > 0.9, "{out:?}");
+        weights.fade(0.0);
+        weights.among(|_| true, &mut out);
+        assert!((out[1] - 0.5).abs() < 0.01, "{out:?}");
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::{Curve, crossed};
 use crate::online::clock::{DAY, WEEK};
 use crate::online::config::{Config, ConfigError};
 use crate::online::memory::even_factor;
-use crate::online::model::{Model, Setting};
+use crate::online::model::{Model, Setting, Surprise};
 use crate::paths::{Forecast, Values, WindowMax};
 use crate::season::{self, Candidates, Season};
 use crate::timestamp::Timestamp;
@@ -224,7 +225,7 @@ impl Forecaster {
         let steps = steps.clamp(1, FORECAST_STEPS_MAX);
         let curve = match &self.model {
             Some(model) => model.window_max(steps),
-            None => crate::calibration::Curve::point(0.0, 0.0),
+            None => Curve::point(0.0, 0.0),
         };
         WindowMax { steps, curve }
     }
@@ -247,19 +248,15 @@ impl Forecaster {
     /// and so on up to `steps` (at most [`FORECAST_STEPS_MAX`]): never falling, each from 0 to 1. Read from the calibrated
     /// window maxima. Zeros before the first value.
     pub fn crossings(&self, levels: &[f64], steps: usize) -> Vec<Vec<f64>> {
-        let steps = steps.min(FORECAST_STEPS_MAX);
-        match &self.model {
-            Some(model) => model.crossings(levels, steps),
-            None => vec![vec![0.0; steps]; levels.len()],
-        }
+        crossed(&self.window_curves(steps), levels)
     }
 
     /// For each window of the next step, of the next two and so on: the distribution of its largest value.
-    pub(crate) fn window_curves(&self, steps: usize) -> Vec<crate::calibration::Curve> {
+    pub(crate) fn window_curves(&self, steps: usize) -> Vec<Curve> {
         let steps = steps.min(FORECAST_STEPS_MAX);
         match &self.model {
             Some(model) => model.window_curves(steps),
-            None => vec![crate::calibration::Curve::point(0.0, 0.0); steps],
+            None => vec![Curve::point(0.0, 0.0); steps],
         }
     }
 
@@ -326,6 +323,12 @@ impl Forecaster {
     /// Whether a busy series has fallen silent in a way that resembles an outage rather than a fall of demand.
     pub fn outage_suspected(&self) -> bool {
         self.model.as_ref().is_some_and(|model| model.outage_steps() > 0)
+    }
+
+    /// How the last step's value compares with what had been forecast for it; `None` when it had no value or none that is
+    /// believed, and before there was a forecast.
+    pub(crate) fn surprise(&self) -> Option<Surprise> {
+        self.model.as_ref().and_then(|model| model.surprise)
     }
 
     /// Length of one step.

@@ -46,8 +46,22 @@ pub(crate) struct Model {
     high: f64,
     /// The last step whose value was learned.
     last_learned: Option<u64>,
+    /// How the value of the last step compares with what was said just before.
+    #[serde(skip)]
+    pub(crate) surprise: Option<Surprise>,
     floor: f64,
     horizon: usize,
+}
+
+/// How a value compares with the nearest forecast of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Surprise {
+    /// Value minus median, in the unit of the series.
+    pub(crate) error: f64,
+    /// The usual size of such errors at that time of the season, above zero.
+    pub(crate) scale: f64,
+    /// Whether the value was inside its 90 % interval.
+    pub(crate) covered: bool,
 }
 
 /// What a model must know beforehand.
@@ -89,6 +103,7 @@ impl Model {
             idles: false,
             high: 0.0,
             last_learned: None,
+            surprise: None,
             floor,
             horizon,
         }
@@ -154,6 +169,7 @@ impl Model {
     /// A step without a value that can be believed: the clock goes on, nothing is learned.
     fn skip(&mut self) {
         self.missing += 1;
+        self.surprise = None;
         let expected = self.next_median().unwrap_or(0.0);
         self.push(expected, true);
     }
@@ -194,6 +210,8 @@ impl Model {
                 }
             }
         }
+        let scale = self.spread.at(slot, Range::Near);
+        self.surprise = near.map(|lesson| Surprise { error: lesson.error, scale, covered: lesson.covered });
         self.learn_spread(slot, near, far);
         self.spread.learn_value(value);
         let limit = PROFILE_CLIP * self.spread.at(slot, Range::Far);

@@ -1,7 +1,7 @@
 //! Which values are anomalies, and which of them must not be learned from.
 //!
-//! A value is judged by its one-step error in units of its usual size: by its rank among the recent errors, and beyond
-//! them by a fitted tail. Anomalies are kept out of training and of the tail. A lasting change looks like anomalies that do
+//! A value is judged by its one-step error in units of its usual size: by its rank among the errors so far, and as soon as
+//! there are enough for one, by a fitted tail. Anomalies are kept out of training and of the tail. A lasting change looks like anomalies that do
 //! not end: after a while they are the new normal, and everything begins anew.
 
 use serde::{Deserialize, Serialize};
@@ -16,8 +16,8 @@ pub struct AnomalyConfig {
     pub unusual: f64,
     /// Errors rarer than this are anomalies. Default 1e-4; 1e-5 finds fewer, later.
     pub anomaly: f64,
-    /// So many anomalies, less the ordinary values between them, are a change instead. Default 24 steps: two hours of
-    /// five minutes.
+    /// So many anomalies, less an eighth of the ordinary values between them, are a change instead. Default 24: two hours of
+    /// five minutes in a row, or one value in four over seven hours.
     pub patience: u32,
     /// Errors that ranks are counted among. Default 2,016: a week of five minutes.
     pub window: usize,
@@ -53,11 +53,11 @@ pub enum Verdict {
 pub struct Finding {
     /// What it is.
     pub verdict: Verdict,
-    /// Chance of an error as far out on either side, if all is as before.
+    /// Chance of an error as far out on either side, if all is as before. Errors in the midst of the others are not ranked: 1.
     pub p_value: f64,
     /// Whether it must be kept out of training.
     pub keep_out: bool,
-    /// How many anomalies have come in a row, about.
+    /// How many anomalies have come of late, about.
     pub run: u32,
     /// Whether the anomalies before were a lasting change: the last `run` values belong to the series after all and should
     /// be learned.
@@ -71,6 +71,7 @@ pub struct AnomalyDetector {
     ranks: Ranks,
     above: Tail,
     below: Tail,
+    /// Anomalies of late, in eighths.
     run: u32,
 }
 
@@ -86,11 +87,23 @@ impl AnomalyDetector {
         self.above.is_ready() && self.below.is_ready()
     }
 
+    /// The least and the largest error, in usual ones, that are no anomalies.
+    pub fn bounds(&self) -> (f64, f64) {
+        let half = self.config.anomaly / 2.0;
+        let most = |tail: &Tail| tail.threshold(half).filter(|_| self.is_ready()).unwrap_or(WILD);
+        (-most(&self.below), most(&self.above))
+    }
+
+    /// Bytes held beside its own size.
+    pub fn bytes(&self) -> usize {
+        self.ranks.bytes() + self.above.bytes() + self.below.bytes()
+    }
+
     /// Takes the error of one value in units of its usual size. A missing value is normal, and nothing to learn from.
     pub fn observe(&mut self, error: f64) -> Finding {
         if !error.is_finite() {
             let verdict = Verdict::Normal;
-            return Finding { verdict, p_value: 1.0, keep_out: true, run: self.run, accepted: false };
+            return Finding { verdict, p_value: 1.0, keep_out: true, run: self.lately(), accepted: false };
         }
         let p_value = self.p_value(error);
         let wild = !self.is_ready() && self.ranks.len() >= FEW && error.abs() > WILD;
@@ -100,27 +113,37 @@ impl AnomalyDetector {
             p if p < self.config.unusual => Verdict::Unusual,
             _ => Verdict::Normal,
         };
-        let mut finding = Finding { verdict, p_value, keep_out: false, run: self.run, accepted: false };
+        let mut finding = Finding { verdict, p_value, keep_out: false, run: self.lately(), accepted: false };
         match verdict {
             Verdict::Anomaly => {
-                self.run += 1;
-                (finding.run, finding.keep_out) = (self.run, true);
-                if self.run == 1 {
+                let first = self.run == 0;
+                self.run += EIGHTHS;
+                (finding.run, finding.keep_out) = (self.lately(), true);
+                if first {
                     self.temper(error);
                 }
-                if self.run > self.config.patience {
+                if self.run > self.config.patience.saturating_mul(EIGHTHS) {
                     *self = AnomalyDetector::new(self.config.clone());
                     (finding.accepted, finding.keep_out) = (true, false);
                 }
             }
             Verdict::Normal | Verdict::Unusual => {
                 self.run = self.run.saturating_sub(1);
-                self.ranks.observe(error);
+                // Ranks tell until the tails can; later they would only cost time and room.
+                if !self.is_ready() {
+                    self.ranks.observe(error);
+                } else if !self.ranks.is_empty() {
+                    self.ranks.clear();
+                }
                 self.above.observe(error);
                 self.below.observe(-error);
             }
         }
         finding
+    }
+
+    fn lately(&self) -> u32 {
+        self.run.div_ceil(EIGHTHS)
     }
 
     /// Learns of a lone anomaly that there was a large error, not how large.
@@ -136,17 +159,17 @@ impl AnomalyDetector {
 
     /// The chance of an error as far out on either side.
     fn p_value(&self, error: f64) -> f64 {
-        let rank = self.ranks.p_value(error);
-        let beyond = |tail: &Tail, value: f64| {
-            // The law holds beyond the threshold only; below it the rank says more.
-            let chance = tail.chance(value)?;
-            (tail.threshold(1.0).is_some_and(|threshold| value > threshold))
-                .then_some((2.0 * chance).min(1.0))
-        };
-        beyond(&self.above, error).or_else(|| beyond(&self.below, -error)).unwrap_or(rank)
+        // The law holds beyond the threshold only; below it the rank says more.
+        let beyond = |tail: &Tail, value: f64| Some((2.0 * tail.chance_of_peak(value)?).min(1.0));
+        beyond(&self.above, error).or_else(|| beyond(&self.below, -error)).unwrap_or_else(|| {
+            // A rank costs more than the rest together, and tells nothing of what is one of many.
+            if self.is_ready() { 1.0 } else { self.ranks.p_value(error) }
+        })
     }
 }
 
+/// Ordinary values that make up for one anomaly.
+const EIGHTHS: u32 = 8;
 /// Errors before any is called wild.
 const FEW: usize = 30;
 /// Errors of so many usual ones are anomalies whatever the tails.
@@ -213,7 +236,7 @@ mod tests {
         let (mut detector, mut random) = learned(5);
         let outage: Vec<Finding> = (0..20).map(|_| detector.observe(-9.0 + normal(&mut random))).collect();
         assert!(outage.iter().all(|finding| finding.keep_out && !finding.accepted));
-        (0..40).for_each(|_| assert!(!detector.observe(0.9 * normal(&mut random)).keep_out));
+        (0..160).for_each(|_| assert!(!detector.observe(0.9 * normal(&mut random)).keep_out));
         let accepted = (1..).find(|_| detector.observe(9.0 + normal(&mut random)).accepted);
         assert_eq!(accepted, Some(25));
         let after = (0..2000).filter(|_| detector.observe(9.0 + normal(&mut random)).keep_out).count();

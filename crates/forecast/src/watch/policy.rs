@@ -55,8 +55,10 @@ pub struct Accuracy {
     pub rmse: Option<f64>,
     /// Weighted pinball loss.
     pub pinball: Option<f64>,
-    /// Share of values inside their interval.
+    /// Share of values inside their 90 % interval.
     pub coverage: Option<f64>,
+    /// How many of the last outcomes were scored.
+    pub outcomes: u64,
 }
 
 /// When to act.
@@ -64,6 +66,9 @@ pub struct Accuracy {
 pub struct RetrainConfig {
     /// Default daily.
     pub schedule: RefitSchedule,
+    /// Also train anew when the history has grown by this share of itself since the last time, as far as it is remembered.
+    /// Default a quarter; `None`: growth is no reason. Smaller learns a young series sooner, for more processor time.
+    pub growth: Option<f64>,
     /// Least time between two refits. Default an hour. Lower costs processor time; higher leaves a bad model in place.
     pub refit_gap: Duration,
     /// How long a response is given to help before a dearer one. Default half an hour.
@@ -84,6 +89,7 @@ impl Default for RetrainConfig {
     fn default() -> RetrainConfig {
         RetrainConfig {
             schedule: RefitSchedule::Daily,
+            growth: Some(0.25),
             refit_gap: Duration::from_secs(3600),
             patience: Duration::from_secs(1800),
             deploy_settles: Duration::from_secs(7200),
@@ -95,9 +101,27 @@ impl Default for RetrainConfig {
     }
 }
 
+impl RetrainConfig {
+    /// The defaults for a series of such steps: where steps are long, nothing is expected of fewer of them than can tell.
+    pub fn for_step(step: Duration) -> RetrainConfig {
+        let base = RetrainConfig::default();
+        let steps = |count: u32| step.saturating_mul(count);
+        let day = steps(STEPS_OF_SCHEDULE).max(Duration::from_secs(86_400));
+        RetrainConfig {
+            schedule: RefitSchedule::Every(day),
+            refit_gap: base.refit_gap.max(steps(STEPS_OF_GAP)),
+            patience: base.patience.max(steps(STEPS_OF_PATIENCE)),
+            deploy_settles: base.deploy_settles.max(steps(STEPS_OF_DEPLOY)),
+            ..base
+        }
+    }
+}
+
 /// What was noticed since the last decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Signals<'a> {
+    /// How many steps the series has had so far.
+    pub steps: u64,
     /// A lasting change of the mean error.
     pub shift: Option<Shift>,
     /// A change of the size of errors.
@@ -106,6 +130,8 @@ pub struct Signals<'a> {
     pub coverage: Option<Change>,
     /// Recent scores.
     pub accuracy: Accuracy,
+    /// The series has changed its nature, as the forecaster itself has found.
+    pub another_nature: bool,
     /// A deploy that was announced, by name.
     pub deploy: Option<&'a str>,
 }
@@ -125,7 +151,10 @@ pub struct RetrainPolicy {
     config: RetrainConfig,
     /// Moments in milliseconds since 1970.
     refitted_ms: Option<i64>,
-    settles_ms: Option<i64>,
+    /// Steps of the series at the last refit.
+    refitted_steps: u64,
+    /// A known change, and when there is enough behind it to train on.
+    settles: Option<(Known, i64)>,
     /// The last response to the present trouble, and when it was given.
     tried: Option<(Response, i64)>,
     trouble_ms: Option<i64>,
@@ -134,7 +163,14 @@ pub struct RetrainPolicy {
 impl RetrainPolicy {
     /// Nothing has happened yet; the schedule counts from the first moment it is asked about.
     pub fn new(config: RetrainConfig) -> RetrainPolicy {
-        RetrainPolicy { config, refitted_ms: None, settles_ms: None, tried: None, trouble_ms: None }
+        RetrainPolicy {
+            config,
+            refitted_ms: None,
+            refitted_steps: 0,
+            settles: None,
+            tried: None,
+            trouble_ms: None,
+        }
     }
 
     /// A model has been trained anew, for whatever reason.
@@ -146,13 +182,25 @@ impl RetrainPolicy {
     pub fn decide(&mut self, now: Timestamp, signals: &Signals<'_>) -> Option<Decision> {
         let refitted = *self.refitted_ms.get_or_insert(now.as_millis());
         let since_refit = now.since(Timestamp::from_millis(refitted));
-        if signals.deploy.is_some() {
-            self.settles_ms = Some(now.saturating_add(self.config.deploy_settles).as_millis());
+        let settled = now.saturating_add(self.config.deploy_settles).as_millis();
+        match signals.deploy {
+            Some(name) => self.settles = Some((Known::Deploy(name.to_owned()), settled)),
+            None if signals.another_nature && self.settles.is_none() => {
+                self.settles = Some((Known::Shift, settled));
+            }
+            None => {}
         }
         let may_refit = since_refit >= self.config.refit_gap;
-        if let Some(reason) = self.due(now, since_refit).filter(|_| may_refit) {
-            self.settles_ms = self.settles_ms.filter(|&at| at > now.as_millis());
-            return Some(self.give(now, Response::Refit, reason));
+        // A young history grows fast: that is no reason to wait.
+        let due = self.grown(signals.steps).or_else(|| self.due(now, since_refit).filter(|_| may_refit));
+        if let Some(reason) = due {
+            self.settles.take_if(|(_, at)| *at <= now.as_millis());
+            let decision = self.give(now, signals.steps, Response::Refit, reason);
+            if self.trouble_ms.is_none() {
+                // It answers no trouble: what comes next begins at the cheap end.
+                self.tried = None;
+            }
+            return Some(decision);
         }
         let troubles = self.troubles(signals);
         let Some(first) = troubles.iter().map(|trouble| trouble.0).max() else {
@@ -179,13 +227,30 @@ impl RetrainPolicy {
         if let Some((tried, _)) = self.tried.filter(|&(tried, _)| tried < response && first < response) {
             reason.push_str(&format!("; {} did not help", tried.words()));
         }
-        Some(self.give(now, response, reason))
+        Some(self.give(now, signals.steps, response, reason))
+    }
+
+    /// Whether the history has grown enough to be learned from again.
+    fn grown(&self, steps: u64) -> Option<String> {
+        let growth = self.config.growth.filter(|_| steps >= FIRST)?;
+        let since = steps.saturating_sub(self.refitted_steps);
+        if self.refitted_steps == 0 {
+            return Some(format!("{steps} steps are enough to begin with"));
+        }
+        (since as f64 >= growth * steps.min(SPAN) as f64)
+            .then(|| format!("the history has grown by {since} steps"))
     }
 
     /// Why a refit is due without any trouble.
     fn due(&self, now: Timestamp, since_refit: Duration) -> Option<String> {
-        if self.settles_ms.is_some_and(|at| at <= now.as_millis()) {
-            return Some("the behaviour after a deploy is known by now".to_owned());
+        match &self.settles {
+            Some((Known::Deploy(name), at)) if *at <= now.as_millis() => {
+                return Some(format!("the behaviour after the deploy of `{name}` is known by now"));
+            }
+            Some((Known::Shift, at)) if *at <= now.as_millis() => {
+                return Some("the series has shifted, and what it is like now is known".to_owned());
+            }
+            Some(_) | None => {}
         }
         let period = self.config.schedule.period().filter(|&period| since_refit >= period)?;
         Some(format!("the schedule says every {}", words(period)))
@@ -194,6 +259,9 @@ impl RetrainPolicy {
     /// What is wrong, and the cheapest response that could help.
     fn troubles(&self, signals: &Signals<'_>) -> Vec<(Response, String)> {
         let mut troubles = Vec::new();
+        if signals.another_nature {
+            troubles.push((Response::RaiseLearningRates, "the series has shifted".to_owned()));
+        }
         if let Some(name) = signals.deploy {
             troubles.push((Response::RaiseLearningRates, format!("`{name}` was deployed")));
         }
@@ -209,7 +277,10 @@ impl RetrainPolicy {
             None => {}
         }
         if let Some(change) = signals.errors.filter(|change| change.after > change.before) {
-            let reason = format!("errors grew from {:.3} to {:.3}", change.before, change.after);
+            let reason = format!(
+                "errors grew from {:.3} to {:.3} usual ones over the last {} steps",
+                change.before, change.after, change.steps
+            );
             troubles.push((Response::ResetWeights, reason));
         }
         let scores = [
@@ -221,32 +292,52 @@ impl RetrainPolicy {
             if let (Some(score), Some(max)) = (score, max)
                 && score > max
             {
-                troubles.push((Response::ResetWeights, format!("the {name} is {score:.4}, above {max}")));
+                let outcomes = signals.accuracy.outcomes;
+                let reason = format!("the {name} of the last {outcomes} outcomes is {score:.4}, above {max}");
+                troubles.push((Response::ResetWeights, reason));
             }
         }
-        if let Some(change) = signals.coverage.filter(|change| change.after < change.before) {
-            let reason = format!("coverage fell from {:.3} to {:.3}", change.before, change.after);
+        // Below what is promised, not only less than before: intervals that were too wide may well find their width.
+        let enough = self.config.coverage_min.unwrap_or(COVERAGE_ENOUGH);
+        let lost = |change: &Change| change.after < change.before && change.after < enough;
+        if let Some(change) = signals.coverage.filter(lost) {
+            let reason = format!(
+                "coverage of the 90 % interval fell from {:.2} to {:.2} over the last {} steps",
+                change.before, change.after, change.steps
+            );
             troubles.push((Response::WidenIntervals, reason));
         }
         if let (Some(coverage), Some(min)) = (signals.accuracy.coverage, self.config.coverage_min)
             && coverage < min
         {
-            troubles.push((Response::WidenIntervals, format!("coverage is {coverage:.3}, below {min}")));
+            let outcomes = signals.accuracy.outcomes;
+            let reason = format!(
+                "coverage of the 90 % interval fell to {coverage:.2} over the last {outcomes} outcomes, below {min}"
+            );
+            troubles.push((Response::WidenIntervals, reason));
         }
         troubles
     }
 
-    fn give(&mut self, now: Timestamp, response: Response, reason: String) -> Decision {
+    fn give(&mut self, now: Timestamp, steps: u64, response: Response, reason: String) -> Decision {
         self.tried = Some((response, now.as_millis()));
         if response == Response::Refit {
-            self.refitted_ms = Some(now.as_millis());
+            (self.refitted_ms, self.refitted_steps) = (Some(now.as_millis()), steps);
         }
         Decision { response, reason }
     }
 }
 
+/// A change that is known to have happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Known {
+    Deploy(String),
+    Shift,
+}
+
 impl Response {
-    fn words(self) -> &'static str {
+    /// What is done, in words.
+    pub fn words(self) -> &'static str {
         match self {
             Response::RaiseLearningRates => "learning faster",
             Response::ResetWeights => "weighing all experts alike",
@@ -272,6 +363,18 @@ fn words(period: Duration) -> String {
         _ => format!("{period:?}"),
     }
 }
+
+/// Coverage of a 90 % interval that is no trouble where nothing is configured.
+const COVERAGE_ENOUGH: f64 = 0.85;
+/// Steps before the first training.
+const FIRST: u64 = 192;
+/// Growth counts as a share of the history up to this many steps.
+const SPAN: u64 = 8192;
+/// The least that a time by the clock must span.
+const STEPS_OF_SCHEDULE: u32 = 288;
+const STEPS_OF_GAP: u32 = 144;
+const STEPS_OF_PATIENCE: u32 = 12;
+const STEPS_OF_DEPLOY: u32 = 24;
 
 #[cfg(test)]
 mod tests {
@@ -340,15 +443,25 @@ mod tests {
             ..RetrainConfig::default()
         };
         let mut policy = RetrainPolicy::new(config);
-        let accuracy = Accuracy { mae: Some(1.5), pinball: Some(0.1), coverage: Some(0.9), rmse: Some(9.0) };
+        let accuracy = Accuracy {
+            mae: Some(1.5),
+            pinball: Some(0.1),
+            coverage: Some(0.9),
+            rmse: Some(9.0),
+            outcomes: 200,
+        };
         let decision = policy.decide(at(0), &Signals { accuracy, ..Signals::default() }).unwrap();
-        let reason = "the mean absolute error is 1.5000, above 1";
+        let reason = "the mean absolute error of the last 200 outcomes is 1.5000, above 1";
         assert_eq!(decision, Decision { response: Response::ResetWeights, reason: reason.to_owned() });
         // Another kind of trouble need not wait.
-        let accuracy = Accuracy { coverage: Some(0.7), ..Accuracy::default() };
+        let accuracy = Accuracy { coverage: Some(0.7), outcomes: 200, ..Accuracy::default() };
         let decision = policy.decide(at(1), &Signals { accuracy, ..Signals::default() }).unwrap();
         assert_eq!(decision.response, Response::WidenIntervals);
-        assert!(decision.reason.contains("coverage is 0.700, below 0.85"), "{}", decision.reason);
+        assert!(
+            decision.reason.contains("fell to 0.70 over the last 200 outcomes, below 0.85"),
+            "{}",
+            decision.reason
+        );
         let better = Change { before: 0.8, after: 0.9, steps: 50 };
         let signals = Signals {
             coverage: Some(better),
@@ -369,7 +482,7 @@ mod tests {
             (101..400).find_map(|minute| Some((minute, policy.decide(at(minute), &Signals::default())?)));
         let (minute, decision) = later.unwrap();
         assert_eq!((minute, decision.response), (220, Response::Refit));
-        assert!(decision.reason.contains("after a deploy"), "{}", decision.reason);
+        assert!(decision.reason.contains("after the deploy of `checkout 2.4`"), "{}", decision.reason);
         assert!((221..2000).all(|minute| policy.decide(at(minute), &Signals::default()).is_none()));
     }
 

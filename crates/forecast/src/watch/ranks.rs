@@ -20,7 +20,7 @@ pub struct Ranks {
 impl Ranks {
     /// Keeps the last `window` errors, 16 to 65,536.
     pub fn new(window: usize) -> Ranks {
-        Ranks { window: window.clamp(16, 65_536), places: VecDeque::new(), tree: vec![0; SCALE + 1] }
+        Ranks { window: window.clamp(16, 65_536), places: VecDeque::new(), tree: Vec::new() }
     }
 
     /// Errors kept.
@@ -66,14 +66,21 @@ impl Ranks {
         (2.0 * self.p_above(error).min(self.p_below(error))).min(1.0)
     }
 
-    /// Forgets everything.
+    /// Bytes held beside its own size.
+    pub fn bytes(&self) -> usize {
+        self.places.capacity() * size_of::<u16>() + self.tree.capacity() * size_of::<u32>()
+    }
+
+    /// Forgets everything and holds no memory any more.
     pub fn clear(&mut self) {
-        self.places.clear();
-        self.tree.fill(0);
+        (self.places, self.tree) = (VecDeque::new(), Vec::new());
     }
 
     /// Adds to the count of a place; `u32::MAX` takes one away.
     fn count(&mut self, place: usize, one: u32) {
+        if self.tree.is_empty() {
+            self.tree = vec![0; SCALE + 1];
+        }
         let mut at = place + 1;
         while at <= SCALE {
             self.tree[at] = self.tree[at].wrapping_add(one);
@@ -83,6 +90,9 @@ impl Ranks {
 
     /// How many lie at places below this one.
     fn below(&self, place: usize) -> usize {
+        if self.tree.is_empty() {
+            return 0;
+        }
         let (mut at, mut sum) = (place.min(SCALE), 0);
         while at > 0 {
             sum += self.tree[at] as usize;

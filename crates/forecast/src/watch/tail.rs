@@ -97,6 +97,8 @@ pub struct Tail {
     seen: f64,
     over: f64,
     law: Option<Pareto>,
+    /// Peaks since the law was fitted.
+    fresh: usize,
 }
 
 impl Tail {
@@ -109,7 +111,7 @@ impl Tail {
             memory: if config.memory.is_finite() { config.memory.max(1000.0) } else { 10_000.0 },
         };
         let (waiting, peaks) = (Vec::new(), VecDeque::new());
-        Tail { config, waiting, threshold: None, peaks, seen: 0.0, over: 0.0, law: None }
+        Tail { config, waiting, threshold: None, peaks, seen: 0.0, over: 0.0, law: None, fresh: 0 }
     }
 
     /// Whether enough was seen to judge.
@@ -122,6 +124,11 @@ impl Tail {
     pub fn chance(&self, value: f64) -> Option<f64> {
         let (law, threshold) = (self.law?, self.threshold?);
         value.is_finite().then(|| self.over / self.seen * law.beyond(value - threshold))
+    }
+
+    /// The chance that a value is larger than this, if it lies in the tail at all. Cheap where it does not.
+    pub fn chance_of_peak(&self, value: f64) -> Option<f64> {
+        if value > self.threshold? { self.chance(value) } else { None }
     }
 
     /// The value that is exceeded with this chance; `None` before the tail is known.
@@ -150,12 +157,21 @@ impl Tail {
                 self.peaks.pop_front();
             }
             self.peaks.push_back(value - threshold);
-            self.refit();
+            self.fresh += 1;
+            // A fit sorts the peaks: one for each sixteenth of them that is new costs a step next to nothing.
+            if self.law.is_none() || self.fresh * FRESH_PART >= self.peaks.len() {
+                self.refit();
+            }
         }
         if self.seen > self.config.memory {
             self.seen /= 2.0;
             self.over /= 2.0;
         }
+    }
+
+    /// Bytes held beside its own size.
+    pub fn bytes(&self) -> usize {
+        (self.waiting.capacity() + self.peaks.capacity()) * size_of::<f64>()
     }
 
     fn calibrate(&mut self) {
@@ -177,6 +193,7 @@ impl Tail {
     }
 
     fn refit(&mut self) {
+        self.fresh = 0;
         if let Some(law) = Pareto::fit(self.peaks.make_contiguous()) {
             // Few peaks tell little about the shape: it is drawn to a slightly heavy one. The mean stays.
             let count = self.peaks.len() as f64;
@@ -187,6 +204,8 @@ impl Tail {
     }
 }
 
+/// The law is fitted again when one peak in so many is new.
+const FRESH_PART: usize = 16;
 /// Fewer peaks say nothing about a tail.
 const PEAKS_MIN: usize = 8;
 /// Shapes outside are artefacts of few peaks.

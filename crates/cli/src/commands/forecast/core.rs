@@ -120,6 +120,16 @@ impl Core {
         })
     }
 
+    /// For each level, the probability that it has been exceeded by the end of each of the next steps; `None` from models
+    /// that only say single steps.
+    pub(super) fn crossings(&self, levels: &[f64], steps: usize) -> Option<Vec<Vec<f64>>> {
+        match self {
+            Core::Plain(forecaster) => Some(forecaster.crossings(levels, steps)),
+            Core::Combined(ensemble) => Some(ensemble.crossings(levels, steps)),
+            Core::Informed(_) | Core::Batch(_) => None,
+        }
+    }
+
     pub(in crate::commands) fn trust(&self) -> Trust {
         match self {
             Core::Plain(forecaster) => forecaster.trust(),

@@ -7,7 +7,7 @@
 //! are taken to miss in the same direction, for which the width of the window's distribution already allows.
 
 use super::{Ahead, GRID_MEDIAN, Informed, score};
-use crate::calibration::{Curve, GRID, Tail};
+use crate::calibration::{Curve, GRID, Tail, crossed};
 use crate::covariates::Covariates;
 use crate::{FORECAST_STEPS_MAX, PATH_VALUES_MAX, WindowMax};
 
@@ -108,20 +108,6 @@ impl Informed {
     fn bounded(&self, value: f64) -> f64 {
         if self.non_negative { value.max(0.0) } else { value }
     }
-}
-
-/// For each level, the probability that it is exceeded in windows of growing length.
-pub(crate) fn crossed(windows: &[Curve], levels: &[f64]) -> Vec<Vec<f64>> {
-    let of = |&level: &f64| {
-        let mut before = 0.0f64;
-        // What was exceeded stays so, whatever a longer window says.
-        let grow = |curve: &Curve| {
-            before = before.max(curve.above(level));
-            before
-        };
-        windows.iter().map(grow).collect()
-    };
-    levels.iter().map(of).collect()
 }
 
 fn points(curve: &Curve) -> Points {

@@ -59,21 +59,6 @@ impl Model {
         self.crests(&lengths, |k, crest| curves.push(self.curve_of(k + 1, crest)));
         curves
     }
-
-    /// For each level, the probability that it is exceeded in the first step, in the first two, and so on.
-    pub(crate) fn crossings(&self, levels: &[f64], steps: usize) -> Vec<Vec<f64>> {
-        let mut all = vec![vec![0.0; steps]; levels.len()];
-        let lengths: Vec<usize> = (1..=steps).collect();
-        self.crests(&lengths, |k, crest| {
-            let curve = self.curve_of(k + 1, crest);
-            for (crossed, &level) in all.iter_mut().zip(levels) {
-                // What was exceeded stays so, whatever a longer window says.
-                let before = if k > 0 { crossed[k - 1] } else { 0.0 };
-                crossed[k] = curve.above(level).max(before);
-            }
-        });
-        all
-    }
 }
 
 fn scores(residuals: &crate::calibration::Residuals) -> Scores {

@@ -1,0 +1,139 @@
+//! Which values the ensemble's models must not learn from, and what is told about them: anomalies and outages.
+//!
+//! A value is judged by its one-step error in usual errors. After an anomaly the forecast has followed it for a while, so a
+//! value that is as the last ordinary one was is ordinary too, whatever the forecast says: the way back is no second anomaly.
+//!
+//! Promises: a step costs constant time, well below that of the online core; bounded memory.
+
+use std::collections::VecDeque;
+
+use super::notice::{Anomaly, Notice, Notices};
+use crate::online::Surprise;
+use crate::timestamp::Timestamp;
+use crate::watch::{AnomalyConfig, AnomalyDetector, Verdict};
+
+/// The judge of one series.
+#[derive(Clone, Debug)]
+pub(super) struct Anomalies {
+    detector: AnomalyDetector,
+    /// The last ordinary value.
+    ordinary: f64,
+    /// Steps for which the forecast may still follow an anomaly.
+    wake: u32,
+    /// Anomalies that were kept out, by step.
+    kept_out: VecDeque<(u64, f32)>,
+    outage: Option<Outage>,
+    found: u64,
+}
+
+/// A silence that goes on.
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    began: Timestamp,
+    /// What was forecast when it began.
+    expected: f64,
+}
+
+/// What a value is for those who learn.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Judged {
+    /// A part of the series.
+    Ordinary,
+    /// To be kept out.
+    Anomaly,
+    /// The anomalies before were a lasting change: these belong to the series after all.
+    NewNormal(Vec<(u64, f32)>),
+}
+
+impl Anomalies {
+    pub(super) fn new() -> Anomalies {
+        Anomalies {
+            detector: AnomalyDetector::new(AnomalyConfig::default()),
+            ordinary: f64::NAN,
+            wake: 0,
+            kept_out: VecDeque::new(),
+            outage: None,
+            found: 0,
+        }
+    }
+
+    /// How many there were.
+    pub(super) fn found(&self) -> u64 {
+        self.found
+    }
+
+    /// When the outage that goes on began, if one does.
+    pub(super) fn outage(&self) -> Option<Timestamp> {
+        self.outage.map(|outage| outage.began)
+    }
+
+    /// Judges the value of the step that begins at `at`. `least`: values below it are impossible.
+    pub(super) fn judge(
+        &mut self,
+        (step, at): (u64, Timestamp),
+        value: f64,
+        surprise: Surprise,
+        least: f64,
+        notices: &mut Notices,
+    ) -> Judged {
+        let forecast = value - surprise.error;
+        let back = value - self.ordinary;
+        let expected =
+            if self.wake > 0 && back.abs() < surprise.error.abs() { self.ordinary } else { forecast };
+        let error = value - expected;
+        let finding = self.detector.observe(error / surprise.scale);
+        self.wake = self.wake.saturating_sub(1);
+        if finding.accepted {
+            self.wake = 0;
+            self.ordinary = value;
+            let steps = u64::from(finding.run);
+            notices.push(Notice::NewNormal { at, steps });
+            return Judged::NewNormal(self.kept_out.drain(..).collect());
+        }
+        // However rare: what is nearly as expected does no harm, and nobody wants to be told.
+        let slight = error.abs() <= SLIGHT * expected.abs();
+        if finding.verdict != Verdict::Anomaly || slight {
+            self.ordinary = value;
+            return Judged::Ordinary;
+        }
+        let (low, high) = self.detector.bounds();
+        let bound = expected + surprise.scale * if error > 0.0 { high } else { low };
+        let nearest = if error > 0.0 { bound.min(value) } else { bound.max(value) }.max(least);
+        self.wake = WAKE;
+        self.found += 1;
+        if self.kept_out.len() == KEPT_OUT_MAX {
+            self.kept_out.pop_front();
+        }
+        self.kept_out.push_back((step, value as f32));
+        let p_value = self.detector.is_ready().then_some(finding.p_value);
+        notices.push(Notice::Anomaly(Anomaly { at, value, expected, nearest, p_value }));
+        Judged::Anomaly
+    }
+
+    /// An outage has just been recognised: silent since `began`, where `expected` was to come.
+    pub(super) fn silent(&mut self, began: Timestamp, expected: f64, notices: &mut Notices) {
+        self.outage = Some(Outage { began, expected });
+        notices.push(Notice::OutageBegan { at: began, expected });
+    }
+
+    /// The outage that goes on, if any, is over with the value of the step at `at`.
+    pub(super) fn back(&mut self, at: Timestamp, value: Option<f64>, notices: &mut Notices) {
+        if let Some(Outage { began, expected }) = self.outage.take() {
+            let accepted = value.is_none_or(|value| value.abs() <= SILENT * expected.abs());
+            notices.push(Notice::OutageEnded { at, began, accepted });
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.detector.bytes() + self.kept_out.capacity() * size_of::<(u64, f32)>()
+    }
+}
+
+/// Errors up to this share of what was expected are no anomalies.
+const SLIGHT: f64 = 0.05;
+/// Steps after an anomaly that the last ordinary value tells as much as the forecast.
+const WAKE: u32 = 12;
+/// Less than this share of what was expected is silence.
+const SILENT: f64 = 0.02;
+/// Anomalies remembered for the case that they are the new normal: more than it takes to be accepted.
+const KEPT_OUT_MAX: usize = 64;

@@ -10,6 +10,7 @@
 mod contest;
 mod job;
 mod panel;
+mod rehearsal;
 mod weights;
 
 use std::collections::VecDeque;
@@ -187,6 +188,7 @@ impl Ensemble {
             grid: self.grid.clone()?,
             first: self.next - self.values.len() as u64,
             values: self.values.iter().copied().collect(),
+            config: self.config.clone(),
             seasons: self.online.seasons().iter().map(|season| season.period).collect(),
             covariates: Arc::clone(&self.covariates),
             horizon: self.config.horizon_steps(),
@@ -198,6 +200,7 @@ impl Ensemble {
 
     /// Takes trained models in, in place of older ones of their kinds. They catch up with what was observed since.
     pub fn admit(&mut self, trained: Trained) {
+        self.take_over(&trained);
         for (kind, outcome) in trained.models {
             let Ok(mut model) = outcome else { continue };
             let missed = self.next.saturating_sub(trained.end).min(self.values.len() as u64) as usize;
@@ -209,6 +212,13 @@ impl Ensemble {
                 None => self.members.push(Member { kind, model: Box::new(model) }),
             }
         }
+    }
+
+    /// Lets a kind's model go; whether there was one.
+    pub fn dismiss(&mut self, kind: Kind) -> bool {
+        let before = self.members.len();
+        self.members.retain(|member| member.kind != kind);
+        self.members.len() < before
     }
 
     /// Trains whatever is due at once, on this thread: for replays, where time waits.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use forecast::models::Kind;
 use forecast::{Config, Ensemble, HORIZON_STEPS_MAX, Job, Timestamp, Trained};
 
 use crate::action::Action;
@@ -119,6 +120,19 @@ impl Planner {
     pub fn training_due(&mut self, workload: &WorkloadId) -> Option<Job> {
         let index = *self.names.get(workload)?;
         self.workloads[index].outlook.forecaster.due()
+    }
+
+    /// The history of a workload's demand as a training would see it, due or not; `None` without models or before the first
+    /// observation.
+    pub fn training(&self, workload: &WorkloadId, reason: &str) -> Option<Job> {
+        let index = *self.names.get(workload)?;
+        let job = self.workloads[index].outlook.forecaster.job(reason.to_owned())?;
+        (!job.kinds().is_empty()).then_some(job)
+    }
+
+    /// Lets a kind's model take no further part in a workload's forecast; whether it did.
+    pub fn dismiss(&mut self, workload: &WorkloadId, kind: Kind) -> bool {
+        self.names.get(workload).is_some_and(|&index| self.workloads[index].outlook.forecaster.dismiss(kind))
     }
 
     /// Takes trained models into the combination of a workload's forecast.

@@ -6,6 +6,7 @@
 //!
 //! Promises: as the crate's. A rival that has already seen a moment is never scored on it.
 
+use super::rehearsal::stands;
 use crate::models::{FitError, Fitted, History, Kind, Model, Pace};
 use crate::score::pinball;
 use crate::timestamp::Timestamp;
@@ -71,8 +72,8 @@ pub(super) fn contest(
     let mut begin = len - (len / HOLDOUT_PART).clamp(HOLDOUT_MIN, HOLDOUT_MAX).min(len / 2);
     // Where in the history the rival stands; one that has lost the thread cannot take part.
     let mut rival = rival.and_then(|rival| {
-        let stands = history.grid.step_of(rival.next)?.checked_sub(history.first)?;
-        Some((rival.model, usize::try_from(stands).ok().filter(|&stands| stands <= len)?))
+        let stands = stands(history, rival.next)?;
+        Some((rival.model, stands))
     });
     if let Some((_, stands)) = &rival {
         begin = begin.max(*stands).min(len.saturating_sub(HOLDOUT_MIN).max(begin));

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use super::contest::{Contest, Rival, contest};
+use super::panel::Panel;
+use super::rehearsal;
 use crate::covariates::Covariates;
 use crate::grid::Grid;
 use crate::models::{FitError, Fitted, History, Kind, Pace};
+use crate::online::Config;
 
 /// A training to be run.
 #[derive(Clone, Debug)]
@@ -13,6 +16,7 @@ pub struct Job {
     pub(super) grid: Grid,
     pub(super) first: u64,
     pub(super) values: Vec<f32>,
+    pub(super) config: Config,
     pub(super) seasons: Vec<usize>,
     pub(super) covariates: Arc<Covariates>,
     pub(super) horizon: usize,
@@ -29,12 +33,14 @@ pub struct Trained {
     pub(super) end: u64,
     /// A model of each kind, or why there is none.
     pub models: Vec<(Kind, Result<Fitted, FitError>)>,
+    /// How the models did in a rehearsal, and whether that replaces what is known of the models before them.
+    pub(super) rehearsed: Option<(Vec<Panel>, bool)>,
 }
 
 impl Trained {
     /// Models that have followed the series up to the step before `end`.
     pub fn new(end: u64, models: Vec<(Kind, Result<Fitted, FitError>)>) -> Trained {
-        Trained { end, models }
+        Trained { end, models, rehearsed: None }
     }
 }
 
@@ -70,6 +76,27 @@ impl Job {
         contest(&self.history(), kind, rival, pace)
     }
 
+    /// Where in the history a model stands that expects the step beginning at `next`, in steps from the first; `None`
+    /// when it has lost the thread: values that it would need are gone, or it knows more than the history.
+    pub fn stands(&self, rival: &Rival) -> Option<usize> {
+        rehearsal::stands(&self.history(), rival.next)
+    }
+
+    /// Lets models of earlier moments follow the history to its end and be scored on the way beside the online core, so
+    /// that they have earned a weight when they are admitted. Models that have lost the thread are left out. `anew`: the
+    /// weights replace those of the models before them, where there are any.
+    ///
+    /// # Errors
+    /// [`FitError::CalledOff`].
+    pub fn rehearse(
+        &self,
+        models: Vec<(Kind, Rival)>,
+        anew: bool,
+        pace: &mut Pace<'_>,
+    ) -> Result<Trained, FitError> {
+        rehearsal::rehearse(self, models, anew, pace)
+    }
+
     /// Fits one model after the other. Kinds that cannot be fitted say why; after a call-off the rest are not tried.
     pub fn run(&self, pace: &mut Pace<'_>) -> Trained {
         let history = self.history();
@@ -82,7 +109,7 @@ impl Job {
                 break;
             }
         }
-        Trained { end: history.end(), models }
+        Trained { end: history.end(), models, rehearsed: None }
     }
 }
 

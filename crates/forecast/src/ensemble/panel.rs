@@ -106,6 +106,19 @@ impl Panel {
         self.weights.len()
     }
 
+    /// Takes over what a rehearsal learned of a member; everything when this has learned nothing. `anew`: even when it was
+    /// scored here.
+    pub(super) fn take(&mut self, seat: usize, from: &Panel, anew: bool) {
+        if from.seats() != self.seats() || from.ahead != self.ahead || !from.weights.proven(seat) {
+            return;
+        }
+        if !self.weights.proven(0) {
+            *self = from.clone();
+        } else if anew || !self.weights.proven(seat) {
+            self.weights.take(seat, &from.weights);
+        }
+    }
+
     pub(super) fn drop_pending(&mut self) {
         self.pending.clear();
     }

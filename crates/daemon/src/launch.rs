@@ -213,6 +213,7 @@ impl Daemon {
             core.handle(workload, event);
         }
         core.restore_overrides(&api.store);
+        core.load_champions();
         core.publish();
 
         let mut tasks = JoinSet::new();

@@ -27,6 +27,11 @@ pub(crate) enum Command {
         samples: Vec<api::PushedSample>,
         reply: oneshot::Sender<Result<api::SamplesAccepted, CommandError>>,
     },
+    /// The repository has another champion. Nobody waits: the change is made, and takes effect in the background.
+    ChampionChanged {
+        workload: String,
+        model: String,
+    },
 }
 
 /// Why the control loop refused.
@@ -55,6 +60,7 @@ impl ControlLoop {
                 self.publish();
                 let _ = reply.send(answer);
             }
+            Command::ChampionChanged { workload, model } => self.champion_changed(&workload, &model),
             Command::Push { workload, samples, reply } => {
                 let answer = self.push(&workload, &samples);
                 self.settle();

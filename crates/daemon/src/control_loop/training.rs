@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ControlLoop;
+use super::{ControlLoop, Workload};
 use crate::recorder::clock;
 use crate::trainer::TrainingDone;
 
@@ -15,10 +15,41 @@ impl ControlLoop {
         }
     }
 
-    /// A training is over: its champions take part from now on.
+    /// Asks for the champions that an earlier daemon left.
+    pub(crate) fn load_champions(&mut self) {
+        let Some(trainer) = &self.trainer else { return };
+        for (index, workload) in self.workloads.iter().enumerate() {
+            if let Some(job) = self.planner.training(&workload.id, "the daemon has started") {
+                trainer.load(index, job);
+            }
+        }
+    }
+
+    /// An operator has put another version of a model in charge.
+    pub(crate) fn champion_changed(&mut self, workload: &str, model: &str) {
+        let Some(index) = self.index_of(workload) else { return };
+        let Workload { id, config, .. } = &self.workloads[index];
+        let message = match &self.trainer {
+            Some(trainer) if config.models.iter().any(|kind| kind.name() == model) => {
+                if let Some(job) = self.planner.training(id, "another version was put in charge") {
+                    return trainer.load(index, job);
+                }
+                format!("{model} has no history to follow yet; it takes part after its next training")
+            }
+            Some(_) | None => {
+                format!("{model} takes no part in forecasts: name it in `models` of this workload")
+            }
+        };
+        self.note_models(index, "models_loaded", message);
+    }
+
+    /// Models are ready: they take part from now on.
     pub(crate) fn training_done(&mut self, done: TrainingDone) {
         let id = self.workloads[done.workload].id.clone();
         self.planner.admit(&id, done.trained);
+        for kind in done.removed {
+            self.planner.dismiss(&id, kind);
+        }
         let mut message = done.message;
         let snapshot = self.planner.snapshot();
         if let Some(view) = snapshot.workload(&id) {
@@ -31,14 +62,18 @@ impl ControlLoop {
             message = format!("{message}; weights one step ahead: {}", weights.join(", "));
             self.workloads[done.workload].forecaster = Arc::new(view.forecaster.clone());
         }
+        self.note_models(done.workload, done.kind, message);
+        self.published.stale = true;
+    }
+
+    fn note_models(&mut self, index: usize, kind: &str, message: String) {
         self.notes.push(api::Event {
             at_ms: clock().as_millis(),
-            workload: Some(id.to_string()),
-            kind: "trained".to_owned(),
+            workload: Some(self.workloads[index].id.to_string()),
+            kind: kind.to_owned(),
             instance: None,
             message,
             took_ms: None,
         });
-        self.published.stale = true;
     }
 }

@@ -15,6 +15,7 @@ mod control_loop;
 mod convert;
 mod error;
 pub mod external_model;
+mod externals;
 mod http;
 mod instances;
 mod launch;
@@ -35,8 +36,8 @@ mod view;
 
 pub use config::{
     CapacityConfig, Config, ConfigError, ConfigErrors, DeadlinesConfig, DemandSource, HealthConfig,
-    HistoryImport, LimitsConfig, ListenMode, MarginConfig, Mode, ProbeConfig, ReplicasConfig, ServerConfig,
-    ShiftConfig, StandbyConfig, Surroundings, WorkloadConfig,
+    HistoryImport, LimitsConfig, ListenMode, MarginConfig, Mode, ModelConfig, ProbeConfig, ReplicasConfig,
+    ServerConfig, ShiftConfig, StandbyConfig, Surroundings, WorkloadConfig,
 };
 pub use error::{DaemonError, chain};
 pub use launch::{BuildOptions, Daemon};

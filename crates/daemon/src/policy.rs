@@ -31,6 +31,7 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
         lead_promote: w.lead_promote,
         hold: w.hold,
         models: w.models.clone(),
+        guests: w.external.iter().map(|name| crate::externals::seat(name)).collect(),
         margin: match w.margin {
             MarginConfig::Controlled => Margin::Controlled,
             MarginConfig::Fixed(safety_margin) => Margin::Fixed { safety_margin },

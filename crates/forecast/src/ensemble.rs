@@ -8,6 +8,7 @@
 //! Promises: as the crate's. A member is only ever scored on what it said beforehand.
 
 mod contest;
+mod guest;
 mod job;
 mod panel;
 mod rehearsal;
@@ -28,6 +29,7 @@ use crate::timestamp::Timestamp;
 use crate::trust::Trust;
 
 pub use contest::{Contest, Outcome, Rival};
+use guest::Guest;
 use job::Schedule;
 pub use job::{Job, Trained};
 use panel::{Panel, Row};
@@ -45,6 +47,8 @@ pub struct Ensemble {
     /// Number of the step that comes next.
     next: u64,
     members: Vec<Member>,
+    /// Models that are run elsewhere.
+    guests: Vec<Guest>,
     panels: Vec<Panel>,
     schedule: Schedule,
 }
@@ -66,7 +70,7 @@ impl Ensemble {
         wanted.dedup();
         Ok(Ensemble {
             online: Forecaster::new(config.clone())?,
-            panels: horizons(config.horizon_steps()).into_iter().map(|h| Panel::new(h, &wanted)).collect(),
+            panels: horizons(config.horizon_steps()).into_iter().map(|h| Panel::new(h, &wanted, 0)).collect(),
             kinds: wanted,
             config,
             grid: None,
@@ -74,6 +78,7 @@ impl Ensemble {
             values: VecDeque::new(),
             next: 0,
             members: Vec::new(),
+            guests: Vec::new(),
             schedule: Schedule::default(),
         })
     }
@@ -89,7 +94,7 @@ impl Ensemble {
     /// As [`Forecaster::observe`]; nothing is changed then.
     pub fn observe(&mut self, at: Timestamp, value: Option<f64>) -> Result<(), ObserveError> {
         self.online.observe(at, value)?;
-        if self.kinds.is_empty() {
+        if self.kinds.is_empty() && self.guests.is_empty() {
             return Ok(());
         }
         let config = &self.config;
@@ -114,6 +119,7 @@ impl Ensemble {
     fn forget(&mut self) {
         self.values.clear();
         self.members.clear();
+        self.guests.iter_mut().for_each(Guest::leave);
         self.schedule = Schedule::default();
         for panel in &mut self.panels {
             panel.drop_pending();
@@ -133,7 +139,7 @@ impl Ensemble {
         for panel in &mut self.panels {
             panel.learn(step, value);
         }
-        if !self.members.is_empty() && step.is_multiple_of(self.stride()) {
+        if self.has_company() && step.is_multiple_of(self.stride()) {
             self.issue(step);
         }
     }
@@ -155,6 +161,11 @@ impl Ensemble {
             row.set(0, &core[panel.ahead - 1]);
             for (seat, values) in &said {
                 row.set(*seat, &values[k]);
+            }
+            for (place, guest) in self.guests.iter().enumerate() {
+                if let Some(values) = guest.row(self.next, now + panel.ahead as u64) {
+                    row.set(1 + self.kinds.len() + place, values);
+                }
             }
             row.draw_in();
             panel.issue(now + panel.ahead as u64, row);
@@ -194,6 +205,7 @@ impl Ensemble {
             horizon: self.config.horizon_steps(),
             non_negative: self.config.non_negative,
             kinds: self.kinds.clone(),
+            guests: self.guests.iter().map(|guest| guest.name.clone()).collect(),
             reason,
         })
     }
@@ -232,7 +244,7 @@ impl Ensemble {
     pub fn forecast(&self, steps: usize, quantiles: &[f64]) -> Forecast {
         let steps = steps.min(FORECAST_STEPS_MAX);
         let mut forecast = self.online.forecast(steps, quantiles);
-        if !self.members.is_empty() {
+        if self.has_company() {
             self.combine(steps, quantiles, &mut forecast.values);
         }
         forecast
@@ -246,11 +258,17 @@ impl Ensemble {
             .map(|member| (self.seat(member.kind), member.model.forecast(steps, &GRID, &self.covariates)))
             .collect();
         let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
-        let mut row = Row::new(self.kinds.len() + 1);
+        let mut row = Row::new(1 + self.kinds.len() + self.guests.len());
         for h in 0..steps {
             row.set(0, &core[h]);
             for (seat, path) in &said {
                 row.set(*seat, &path[h]);
+            }
+            for (place, guest) in self.guests.iter().enumerate() {
+                match guest.row(self.next, self.next + h as u64) {
+                    Some(values) => row.set(self.guest_seat(place), values),
+                    None => row.clear(self.guest_seat(place)),
+                }
             }
             row.draw_in();
             let (lower, upper, share) = self.between(h + 1);
@@ -274,7 +292,7 @@ impl Ensemble {
     /// by how much higher or lower the combined median path reaches than its own.
     pub fn window_max(&self, steps: usize) -> WindowMax {
         let mut window = self.online.window_max(steps);
-        if self.members.is_empty() {
+        if !self.has_company() {
             return window;
         }
         let reach = steps.clamp(1, CREST_STEPS_MAX);
@@ -325,14 +343,16 @@ impl Ensemble {
     }
 
     /// The weight of every member at a horizon, the online core first. Adds up to one.
-    pub fn weights(&self, ahead: usize) -> Vec<(&'static str, f64)> {
+    pub fn weights(&self, ahead: usize) -> Vec<(&str, f64)> {
         let (_, upper, _) = self.between(ahead);
         let present: Vec<bool> = std::iter::once(true)
             .chain(self.kinds.iter().map(|kind| self.members.iter().any(|member| member.kind == *kind)))
+            .chain(self.guests.iter().map(|guest| guest.is_present(self.next)))
             .collect();
         let weights = self.panels[upper].weights(&present);
         std::iter::once("online")
             .chain(self.kinds.iter().map(|kind| kind.name()))
+            .chain(self.guests.iter().map(|guest| guest.name.as_str()))
             .zip(weights)
             .filter(|(_, weight)| *weight > 0.0)
             .collect()
@@ -343,6 +363,7 @@ impl Ensemble {
         self.online.bytes()
             + self.values.capacity() * 4
             + self.members.iter().map(|member| member.model.bytes()).sum::<usize>()
+            + self.guests.iter().map(Guest::bytes).sum::<usize>()
             + self.panels.iter().map(Panel::bytes).sum::<usize>()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use forecast::models::Kind;
-use forecast::{Config, Ensemble, HORIZON_STEPS_MAX, Job, Timestamp, Trained};
+use forecast::{Config, Ensemble, HORIZON_STEPS_MAX, Job, Timestamp, Trained, Values};
 
 use crate::action::Action;
 use crate::clock::Clock;
@@ -74,7 +74,8 @@ impl Planner {
                 });
                 continue;
             }
-            match Ensemble::new(forecast_config(&workload), &workload.models) {
+            let forecaster = Ensemble::new(forecast_config(&workload), &workload.models);
+            match forecaster.map(|forecaster| forecaster.with_guests(&workload.guests)) {
                 Ok(forecaster) => workloads.push(Workload::new(index, workload, forecaster, &shared)),
                 Err(_) => {
                     errors.push(PolicyError {
@@ -122,12 +123,18 @@ impl Planner {
         self.workloads[index].outlook.forecaster.due()
     }
 
-    /// The history of a workload's demand as a training would see it, due or not; `None` without models or before the first
-    /// observation.
+    /// The history of a workload's demand as a training would see it, due or not; `None` without models, or before the
+    /// first observation.
     pub fn training(&self, workload: &WorkloadId, reason: &str) -> Option<Job> {
         let index = *self.names.get(workload)?;
-        let job = self.workloads[index].outlook.forecaster.job(reason.to_owned())?;
-        (!job.kinds().is_empty()).then_some(job)
+        self.workloads[index].outlook.forecaster.job(reason.to_owned())
+    }
+
+    /// What a model that is run elsewhere says of a workload's steps from `from` on; see [`Ensemble::hear`].
+    pub fn hear(&mut self, workload: &WorkloadId, guest: &str, from: u64, said: Option<Values>) {
+        if let Some(&index) = self.names.get(workload) {
+            self.workloads[index].outlook.forecaster.hear(guest, from, said);
+        }
     }
 
     /// Lets a kind's model take no further part in a workload's forecast; whether it did.

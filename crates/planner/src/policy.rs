@@ -54,6 +54,9 @@ pub struct WorkloadPolicy {
     /// Batch models that are trained in the background and combined with the online core. Each costs training time, which
     /// the driver bounds. Default none: the online core alone.
     pub models: Vec<Kind>,
+    /// Names of models that are run elsewhere; what they say reaches the planner through [`hear`](crate::Planner::hear).
+    /// Default none.
+    pub guests: Vec<String>,
     /// Active instances, at least; 0 lets everything stop. Default 1.
     pub replicas_min: u32,
     /// Active plus standby instances, at most. Default 1,000.
@@ -101,6 +104,7 @@ impl WorkloadPolicy {
             tick: step,
             time_zone: None,
             models: Vec::new(),
+            guests: Vec::new(),
             replicas_min: 1,
             replicas_max: 1_000,
             standby_min: 0,

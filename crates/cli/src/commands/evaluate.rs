@@ -7,11 +7,13 @@ mod page;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use daemon::external_model::ExternalModel;
 use forecast::covariates::Covariates;
-use forecast::evaluate::{Plan, Scores, evaluate, origins};
+use forecast::evaluate::{Plan, Scores, evaluate, origins, score};
 use forecast::grid::Grid;
 use forecast::models::{History, Kind};
 use forecast::trace::{Options, Series};
@@ -20,6 +22,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::forecast::{Zone, zone};
+use super::own_model;
 use crate::failure::{Failure, OrFail};
 use crate::output;
 use crate::trace_file::{self, Clock};
@@ -42,6 +45,10 @@ pub(crate) struct EvaluateArgs {
     /// Models to evaluate, comma-separated. Default: all
     #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
     models: Vec<Kind>,
+    /// Also evaluate a model of your own, as `external`: a shell command that speaks the protocol of docs/external-models.md,
+    /// such as 'python3 my_model.py'
+    #[arg(long, value_name = "COMMAND")]
+    model_command: Option<String>,
     /// How far ahead
     #[arg(long, default_value = "1d", value_parser = values::duration)]
     horizon: Duration,
@@ -110,6 +117,9 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
         None => (file.clock == Clock::Iso).then_some(TimeZone::UTC),
     };
     let kinds = if args.models.is_empty() { Kind::ALL } else { &args.models };
+    let own = args.model_command.as_deref().map(own_model::of);
+    let mut names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+    names.extend(own.iter().map(|_| OWN));
     let step = file.trace.step;
     let all = &file.trace.series;
     let every = all.len().div_ceil(usize::from(args.series_max)).max(1);
@@ -117,7 +127,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
     for series in all.iter().step_by(every) {
         match prepare(series, step, zone.clone(), args) {
             Some(mut one) => {
-                judge(&mut one, kinds, args);
+                judge(&mut one, kinds, own.as_ref(), args);
                 evaluated.push(one);
             }
             None => output::say(&format!(
@@ -135,7 +145,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
         )));
     }
     match args.format {
-        Format::Table => print_table(&evaluated, kinds)?,
+        Format::Table => print_table(&evaluated, &names)?,
         Format::Csv => print_csv(&evaluated)?,
         Format::Json => {
             let text = serde_json::to_string_pretty(&lines(&evaluated)).or_failed("cannot write JSON")?;
@@ -143,7 +153,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
         }
     }
     if let Some(path) = &args.plot {
-        page::build(&file.trace.column, &evaluated, kinds)
+        page::build(&file.trace.column, &evaluated, &names)
             .write(path)
             .or_failed(format!("cannot write {}", path.display()))?;
     }
@@ -184,7 +194,7 @@ fn prepare(
 }
 
 /// Runs every model over one series.
-fn judge(one: &mut Evaluated, kinds: &[Kind], args: &EvaluateArgs) {
+fn judge(one: &mut Evaluated, kinds: &[Kind], own: Option<&Arc<ExternalModel>>, args: &EvaluateArgs) {
     let first = one.values.len() / 2;
     let plan = Plan {
         origins: origins(one.values.len(), first, one.horizon, usize::from(args.origins)),
@@ -202,13 +212,32 @@ fn judge(one: &mut Evaluated, kinds: &[Kind], args: &EvaluateArgs) {
         horizon: one.horizon,
         non_negative: true,
     };
-    let bar = output::progress(kinds.len() as u64, "{bar:30} {pos}/{len} {msg}");
+    let bar =
+        output::progress((kinds.len() + usize::from(own.is_some())) as u64, "{bar:30} {pos}/{len} {msg}");
     for &kind in kinds {
         bar.set_message(format!("{} {}", one.series, kind.name()));
         one.scores.push(evaluate(kind, &history, &plan, &mut cpu_time));
         bar.inc(1);
     }
+    if let Some(own) = own {
+        bar.set_message(format!("{} {OWN}", one.series));
+        one.scores.push(evaluate_own(own, &history, &plan));
+    }
     bar.finish_and_clear();
+}
+
+/// Evaluates a command: fitted to everything before each origin. Its time is that of its own process.
+fn evaluate_own(own: &Arc<ExternalModel>, history: &History<'_>, plan: &Plan) -> Scores {
+    let (mut forecasts, mut refused) = (Vec::new(), None);
+    let begin = own.cpu_time();
+    for &origin in &plan.origins {
+        match own_model::forecast(own, &history.until(origin), plan.horizon, &plan.quantiles) {
+            Ok(values) => forecasts.push((origin, values)),
+            Err(why) => refused = Some((refused.map_or(0, |(times, _)| times) + 1, why)),
+        }
+    }
+    let fit_time = own.cpu_time().saturating_sub(begin);
+    Scores { refused, fit_time, ..score(OWN, history, plan, forecasts) }
 }
 
 /// Seasons as they are seen before the first origin.
@@ -256,8 +285,8 @@ fn print_csv(evaluated: &[Evaluated]) -> Result<(), Failure> {
 }
 
 /// Means over all series: ratios as geometric means, shares as plain ones.
-pub(super) struct Mean {
-    pub(super) kind: Kind,
+pub(super) struct Mean<'a> {
+    pub(super) model: &'a str,
     pub(super) ratio: f64,
     pub(super) worst: f64,
     pub(super) mase: f64,
@@ -268,10 +297,10 @@ pub(super) struct Mean {
     pub(super) refused: usize,
 }
 
-fn means(evaluated: &[Evaluated], kinds: &[Kind]) -> Vec<Mean> {
-    let mean = |kind: &Kind| {
+fn means<'a>(evaluated: &[Evaluated], names: &[&'a str]) -> Vec<Mean<'a>> {
+    let mean = |&model: &&'a str| {
         let of: Vec<&Scores> =
-            evaluated.iter().flat_map(|one| &one.scores).filter(|s| s.model == kind.name()).collect();
+            evaluated.iter().flat_map(|one| &one.scores).filter(|s| s.model == model).collect();
         let scored: Vec<&&Scores> = of.iter().filter(|s| s.wpl.is_finite() && s.naive_wpl > 0.0).collect();
         let average = |number: &dyn Fn(&Scores) -> f64| {
             let finite: Vec<f64> = scored.iter().map(|s| number(s)).filter(|x| x.is_finite()).collect();
@@ -283,7 +312,7 @@ fn means(evaluated: &[Evaluated], kinds: &[Kind]) -> Vec<Mean> {
                 / of.len() as f64
         };
         Mean {
-            kind: *kind,
+            model,
             ratio: average(&|s| ratio(s).ln()).exp(),
             worst: scored.iter().map(|s| ratio(s)).fold(f64::NAN, f64::max),
             mase: average(&|s| s.mase),
@@ -294,12 +323,12 @@ fn means(evaluated: &[Evaluated], kinds: &[Kind]) -> Vec<Mean> {
             refused: of.iter().filter(|s| s.refused.is_some()).count(),
         }
     };
-    let mut means: Vec<Mean> = kinds.iter().map(mean).collect();
+    let mut means: Vec<Mean<'_>> = names.iter().map(mean).collect();
     means.sort_by(|a, b| a.ratio.total_cmp(&b.ratio));
     means
 }
 
-fn print_table(evaluated: &[Evaluated], kinds: &[Kind]) -> Result<(), Failure> {
+fn print_table(evaluated: &[Evaluated], names: &[&str]) -> Result<(), Failure> {
     let mut out = output::stdout();
     let one = &evaluated[0];
     writeln!(
@@ -311,11 +340,11 @@ fn print_table(evaluated: &[Evaluated], kinds: &[Kind]) -> Result<(), Failure> {
     )?;
     let header = ["model", "pinball", "worst", "MASE", "in 90 %", "< 0.95", "fit ms", "ask ms"];
     let mut table = output::table(&header);
-    for mean in means(evaluated, kinds) {
+    for mean in means(evaluated, names) {
         let shown = |value: f64| if value.is_finite() { format!("{value:.3}") } else { "-".to_owned() };
         let name = match mean.refused {
-            0 => mean.kind.name().to_owned(),
-            refused => format!("{} ({refused} refused)", mean.kind.name()),
+            0 => mean.model.to_owned(),
+            refused => format!("{} ({refused} refused)", mean.model),
         };
         output::row(
             &mut table,
@@ -348,5 +377,7 @@ fn cpu_time() -> Duration {
     Duration::from_nanos(text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0))
 }
 
+/// Name of the user's own model in the results.
+const OWN: &str = "external";
 /// Longer series are not evaluated.
 const VALUES_MAX: usize = 20_000_000;

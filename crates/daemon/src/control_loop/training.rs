@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{ControlLoop, Workload};
+use crate::externals::Heard;
 use crate::recorder::clock;
 use crate::trainer::TrainingDone;
 
@@ -41,6 +42,39 @@ impl ControlLoop {
             }
         };
         self.note_models(index, "models_loaded", message);
+    }
+
+    /// Leaves the history up to now with the workload's external models.
+    pub(crate) fn ask_externals(&mut self, index: usize) {
+        if !self.externals.has(index) {
+            return;
+        }
+        if let Some(job) = self.planner.training(&self.workloads[index].id, "") {
+            self.externals.ask(index, &job);
+        }
+    }
+
+    /// An external model has said something, or is in trouble.
+    pub(crate) fn heard(&mut self, heard: Heard) {
+        let Heard { workload: index, name, from, said } = heard;
+        let id = self.workloads[index].id.clone();
+        let (said, trouble) = match said {
+            Ok(said) => (Some(said), None),
+            Err(why) => (None, Some(why)),
+        };
+        let before = self.workloads[index].external.insert(name.clone(), trouble.is_none());
+        self.planner.hear(&id, &name, from, said);
+        if let Some(view) = self.planner.snapshot().workload(&id) {
+            self.workloads[index].forecaster = Arc::new(view.forecaster.clone());
+        }
+        let message = match (before, trouble) {
+            (None, None) => format!("{name} takes part"),
+            (Some(false), None) => format!("{name} is back and takes part"),
+            (None | Some(true), Some(why)) => format!("{name} takes no part: {why}"),
+            (Some(true), None) | (Some(false), Some(_)) => return,
+        };
+        self.note_models(index, "external_model", message);
+        self.published.stale = true;
     }
 
     /// Models are ready: they take part from now on.

@@ -45,6 +45,8 @@ pub(crate) struct Workload {
     /// What was forecast for coming steps: low, median, high.
     pub(crate) ahead: BTreeMap<Timestamp, [f64; 3]>,
     pub(crate) forecaster: Arc<Ensemble>,
+    /// External models by name, and whether each takes part; absent before it was heard of.
+    pub(crate) external: BTreeMap<String, bool>,
     pub(crate) missed_shares: VecDeque<(Timestamp, f64)>,
     pub(crate) override_set_at: Option<Timestamp>,
     /// Generation of the plan looked at last, and the shape of the one recorded last.
@@ -219,6 +221,7 @@ impl Workload {
             latency_step: api::LatencySummary::default(),
             ahead: BTreeMap::new(),
             forecaster,
+            external: BTreeMap::new(),
             missed_shares: VecDeque::new(),
             override_set_at: None,
             plan_recorded: None,

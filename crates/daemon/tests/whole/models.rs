@@ -160,15 +160,15 @@ async fn nonsense_about_models_is_refused_with_a_hint() {
     }
 }
 
-/// Demand of the last ten minutes by the second, written where the configuration expects it: when it begins, and its values.
-fn ten_minutes(stage: &Stage) -> (Timestamp, Vec<f32>) {
+/// Demand of the last fifty minutes by the second, written where the configuration expects it: when it begins, and its values.
+fn fifty_minutes(stage: &Stage) -> (Timestamp, Vec<f32>) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
-    let values: Vec<u64> = (0..600_u64).map(|n| 50 + 20 * (n / 30 % 2) + n * 7919 % 11).collect();
+    let values: Vec<u64> = (0..3000_u64).map(|n| 50 + 20 * (n / 30 % 2) + n * 7919 % 11).collect();
     let rows: String =
-        values.iter().zip(now - 600..).map(|(value, second)| format!("{second},{value}\n")).collect();
+        values.iter().zip(now - 3000..).map(|(value, second)| format!("{second},{value}\n")).collect();
     let root = stage.history().ancestors().nth(2).expect("a folder").to_owned();
     std::fs::write(root.join("demand.csv"), format!("timestamp,requests\n{rows}")).expect("written");
-    let begin = Timestamp::from_secs(i64::try_from(now - 600).expect("a small number"));
+    let begin = Timestamp::from_secs(i64::try_from(now - 3000).expect("a small number"));
     (begin, values.iter().map(|&value| value as f32).collect())
 }
 
@@ -221,7 +221,7 @@ fn another_version(stage: &Stage, begin: Timestamp, values: &[f32], known: usize
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_is_trained_in_the_background_and_becomes_champion() {
     let stage = Stage::new("models = [\"smoothing\"]\nhistory = \"demand.csv\"");
-    ten_minutes(&stage);
+    fifty_minutes(&stage);
     let _daemon = stage.start();
     let client = stage.client();
     let message = said(&client, Timestamp::default(), "trained", "is the champion").await.message;
@@ -238,12 +238,12 @@ async fn a_model_is_trained_in_the_background_and_becomes_champion() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_champion_takes_part_at_once_after_a_restart_and_after_an_operators_decision() {
     let stage = Stage::new("models = [\"smoothing\"]\nhistory = \"demand.csv\"");
-    let (begin, values) = ten_minutes(&stage);
+    let (begin, values) = fifty_minutes(&stage);
     let client = stage.client();
     let daemon = stage.start();
     said(&client, begin, "trained", "smoothing version 1 is the champion").await;
     daemon.terminate();
-    let second = another_version(&stage, begin, &values, 450);
+    let second = another_version(&stage, begin, &values, 2400);
 
     let restarted = now();
     let _daemon = stage.start();
@@ -269,13 +269,62 @@ async fn a_champion_takes_part_at_once_after_a_restart_and_after_an_operators_de
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_put_in_charge_that_cannot_take_part_says_why() {
     let stage = Stage::new("models = [\"smoothing\"]\nhistory = \"demand.csv\"");
-    let (begin, values) = ten_minutes(&stage);
+    let (begin, values) = fifty_minutes(&stage);
     let [foreign, _] = two_versions(&stage.history(), 0.5);
-    let lost = another_version(&stage, begin - Duration::from_secs(86_400), &values, 450);
+    let lost = another_version(&stage, begin - Duration::from_secs(86_400), &values, 2400);
     let _daemon = stage.start();
     let client = stage.client();
     client.promote_model(foreign, &promotion(false)).await.expect("the first needs no gain");
     said(&client, begin, "models_loaded", "name it in `models` of this workload").await;
     client.promote_model(lost, &promotion(true)).await.expect("forced");
     said(&client, begin, "models_loaded", "the history does not reach back to its data").await;
+}
+
+/// Says the last value of its history at every quantile, until the file named by its argument is there: then it ends.
+const OWN_MODEL: &str = r#"
+import json, os, sys
+last = 0.0
+for line in sys.stdin:
+    kind, request = next(iter(json.loads(line).items()))
+    if kind == "forecast":
+        if os.path.exists(sys.argv[1]):
+            sys.exit("the end of my wits")
+        row = [last + 0.01 * n for n, _ in enumerate(request["quantiles"])]
+        print(json.dumps({"values": [row] * request["steps"]}), flush=True)
+    else:
+        seen = [value for value in request["values"] if value is not None]
+        last = seen[-1] if seen else last
+        print(json.dumps({"ok": True}), flush=True)
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_users_model_takes_part_drops_out_when_it_ends_and_holds_nothing_up() {
+    if std::process::Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no python3");
+        return;
+    }
+    let stage = Stage::new(
+        "history = \"demand.csv\"\nmodels = [\"external:mine\", \"external:slow\"]\n\
+         [model.mine]\ncommand = [\"python3\", \"own.py\", \"over\"]\n\
+         [model.slow]\ncommand = [\"sh\", \"-c\", \"sleep 1000\"]\n",
+    );
+    let (begin, _) = fifty_minutes(&stage);
+    let root = stage.history().ancestors().nth(2).expect("a folder").to_owned();
+    std::fs::write(root.join("own.py"), OWN_MODEL).expect("written");
+    let daemon = stage.start();
+    let client = stage.client();
+    let steps =
+        async || client.forecast("web", Duration::from_secs(5)).await.expect("a forecast").issued_at_ms;
+    said(&client, begin, "external_model", "external:mine takes part").await;
+    std::fs::write(root.join("over"), "").expect("written");
+    let gone = said(&client, begin, "external_model", "external:mine takes no part").await;
+    assert!(gone.message.contains("the end of my wits"), "{}", gone.message);
+    // The other one answers nothing at all, and steps go on all the same.
+    let before = steps().await;
+    eventually("the next steps", async || (steps().await >= before + 2000).then_some(())).await;
+    std::fs::remove_file(root.join("over")).expect("removed");
+    said(&client, begin, "external_model", "external:mine is back").await;
+    let ends = std::time::Instant::now();
+    daemon.terminate();
+    assert!(ends.elapsed() < Duration::from_secs(15), "a silent command held the end up");
 }

@@ -22,6 +22,7 @@ pub struct Job {
     pub(super) horizon: usize,
     pub(super) non_negative: bool,
     pub(super) kinds: Vec<Kind>,
+    pub(super) guests: Vec<String>,
     /// Why it is run, in words.
     pub reason: String,
 }

@@ -33,7 +33,8 @@ pub(super) fn rehearse(
     waiting.sort_by_key(|(stands, ..)| *stands);
     let end = history.end();
     // Only a configuration that was valid before reaches this.
-    let Ok(mut stage) = Ensemble::new(job.config.clone(), &job.kinds) else {
+    let stage = Ensemble::new(job.config.clone(), &job.kinds);
+    let Ok(mut stage) = stage.map(|stage| stage.with_guests(&job.guests)) else {
         return Ok(Trained::new(end, caught_up(&history, waiting)));
     };
     (stage.grid, stage.next) = (Some(job.grid.clone()), job.first);

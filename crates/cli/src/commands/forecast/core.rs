@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use daemon::external_model::ExternalModel;
 use forecast::calendar::{self, Event, Window};
 use forecast::covariates::Covariates;
 use forecast::effects::{Effect, Informed, Note};
@@ -11,6 +12,7 @@ use forecast::models::{FitError, History, Kind, Model, Pace};
 use forecast::{Config, Ensemble, Forecast, Forecaster, ObserveError, Timestamp, Trust};
 
 use super::known::KnownArgs;
+use crate::commands::own_model;
 use crate::failure::{Failure, OrFail};
 
 /// One series, forecast.
@@ -26,10 +28,19 @@ pub(super) enum Core {
     Batch(Box<Batch>),
 }
 
+/// Which model is asked.
+#[derive(Clone, Debug)]
+pub(super) enum Chosen {
+    /// One of ours.
+    Named(Kind),
+    /// A command.
+    Own(Arc<ExternalModel>),
+}
+
 /// What a batch model will be fitted to.
 #[derive(Clone, Debug)]
 pub(super) struct Batch {
-    kind: Kind,
+    model: Chosen,
     grid: Grid,
     values: Vec<f32>,
     /// Finds the seasons.
@@ -47,7 +58,7 @@ pub(super) struct Known {
 
 impl Core {
     pub(super) fn new(
-        kind: Kind,
+        model: &Chosen,
         args: &KnownArgs,
         config: &Config,
         origin: Timestamp,
@@ -55,23 +66,24 @@ impl Core {
         covariates: &Covariates,
     ) -> Result<Core, Failure> {
         let cannot = "cannot forecast with these settings";
-        if matches!(kind, Kind::Auto | Kind::Online) && !args.is_empty() {
+        if matches!(model, Chosen::Named(Kind::Auto | Kind::Online)) && !args.is_empty() {
             let mut informed = Informed::new(config.clone(), origin, &args.covariates).or_usage(cannot)?;
             informed.announce(events);
             return Ok(Core::Informed(Box::new(informed)));
         }
         let core = Forecaster::new(config.clone()).or_usage(cannot)?;
-        Ok(match kind {
-            Kind::Online => Core::Plain(Box::new(core)),
-            Kind::Auto => {
+        Ok(match model {
+            Chosen::Named(Kind::Online) => Core::Plain(Box::new(core)),
+            Chosen::Named(Kind::Auto) => {
                 Core::Combined(Box::new(Ensemble::new(config.clone(), Kind::COMBINED).or_usage(cannot)?))
             }
-            _ => {
+            Chosen::Named(_) | Chosen::Own(_) => {
+                let model = model.clone();
                 let grid = Grid { origin, step: config.step, zone: config.time_zone.clone() };
                 let horizon =
                     config.horizon_max.as_millis().div_ceil(config.step.as_millis().max(1)) as usize;
                 let covariates = Arc::new(columns(&grid, events, covariates)?);
-                Core::Batch(Box::new(Batch { kind, grid, values: Vec::new(), core, horizon, covariates }))
+                Core::Batch(Box::new(Batch { model, grid, values: Vec::new(), core, horizon, covariates }))
             }
         })
     }
@@ -143,9 +155,13 @@ impl Batch {
             horizon: self.horizon,
             non_negative: true,
         };
-        let model = self.kind.train(&history, &mut Pace::free())?;
         let mut forecast = self.core.forecast(steps, quantiles);
-        forecast.values = model.forecast(steps, quantiles, &self.covariates);
+        forecast.values = match &self.model {
+            Chosen::Named(kind) => {
+                kind.train(&history, &mut Pace::free())?.forecast(steps, quantiles, &self.covariates)
+            }
+            Chosen::Own(model) => own_model::forecast(model, &history, steps, quantiles)?,
+        };
         Ok(forecast)
     }
 }

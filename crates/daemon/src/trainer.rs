@@ -54,7 +54,7 @@ impl Trainer {
     ) -> std::io::Result<Trainer> {
         let mut trainer = Trainer { queue: Arc::new(Queue::default()), threads: Vec::new() };
         let desk = Arc::new(Desk { names, repository, done, in_charge: Mutex::default() });
-        let worker = Worker { desk: desk.clone(), queue: trainer.queue.clone() };
+        let mut worker = Worker { desk: desk.clone(), queue: trainer.queue.clone(), seen: BTreeMap::new() };
         let queue = trainer.queue.clone();
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         trainer.threads.push(named("trainer").spawn(move || worker.work())?);
@@ -162,6 +162,8 @@ impl Desk {
 struct Worker {
     desk: Arc<Desk>,
     queue: Arc<Queue>,
+    /// The last training of each workload, for those of others to learn from as well.
+    seen: BTreeMap<usize, Job>,
 }
 
 /// What came of one kind's contest.
@@ -176,12 +178,13 @@ struct Verdict {
 }
 
 impl Worker {
-    fn work(&self) {
+    fn work(&mut self) {
         self.desk.step_back();
         while let Some((workload, job)) = self.queue.next_training() {
             if !self.train(workload, &job) {
                 return;
             }
+            self.seen.insert(workload, job);
         }
     }
 
@@ -223,7 +226,7 @@ impl Worker {
         self.desk.hand_over(done, &ids, job.history().grid.begins_at(end))
     }
 
-    /// Trains one kind and keeps it.
+    /// Trains one kind, on this workload alone and then, where there are others with this kind, together with theirs.
     fn compete(
         &self,
         workload: usize,
@@ -231,48 +234,101 @@ impl Worker {
         kind: Kind,
         pace: &mut Pace<'_>,
     ) -> Result<Verdict, Failure> {
+        let alone = self.challenge(workload, job, kind, &[], pace);
+        let others: Vec<&Job> = self
+            .seen
+            .iter()
+            .filter(|(other, job)| **other != workload && job.kinds().contains(&kind))
+            .map(|(_, job)| job)
+            .take(OTHERS_MAX)
+            .collect();
+        let together = match &alone {
+            Err(Failure::Fit(FitError::CalledOff)) => None,
+            _ if others.is_empty() || !kind.is_global() => None,
+            _ => self.challenge(workload, job, kind, &others, pace).transpose(),
+        };
+        let alone = alone.and_then(|alone| alone.ok_or(Failure::Fit(FitError::CalledOff)));
+        match (alone, together) {
+            (alone, None) => alone,
+            (Ok(alone), Some(Ok(together))) => {
+                let what = format!("{}; {}", alone.what, together.what);
+                // What was kept as it stood before needs no rehearsal, unless it is the one just found.
+                let fresh = if together.id == alone.id { alone.fresh } else { together.fresh };
+                Ok(Verdict { fresh, what, ..together })
+            }
+            (Err(_), Some(together)) => together,
+            (Ok(alone), Some(Err(failure))) => match failure {
+                Failure::Fit(FitError::CalledOff) => Err(failure),
+                _ => Ok(Verdict { what: format!("{}; together: {failure}", alone.what), ..alone }),
+            },
+        }
+    }
+
+    /// Trains one kind and keeps it; `None` when the others have nothing to teach.
+    fn challenge(
+        &self,
+        workload: usize,
+        job: &Job,
+        kind: Kind,
+        others: &[&Job],
+        pace: &mut Pace<'_>,
+    ) -> Result<Option<Verdict>, Failure> {
         let name = self.desk.names[workload].clone();
         let repository = &self.desk.repository;
         let champion = repository.champion(&name, kind.name())?;
-        let rival = champion.as_ref().and_then(|record| self.rival(workload, kind, record));
-        let contest = job.contest(kind, rival, pace)?;
+        let rival = champion.as_ref().and_then(|record| self.rival(workload, job, kind, record));
+        let (contest, series) = if others.is_empty() {
+            (job.contest(kind, rival, pace)?, 1)
+        } else {
+            let Some(met) = job.contest_together(kind, others, rival, pace)? else { return Ok(None) };
+            met
+        };
         let body = postcard::to_stdvec(&contest.fitted)?;
         let parent = champion.as_ref().map(|record| record.id);
         let by = By::new(AUTHOR, job.reason.clone());
-        let added = repository.add(&by, &describe(&name, kind, job, &contest, parent), &body)?;
+        let added = repository.add(&by, &describe(&name, kind, (job, series), &contest, parent), &body)?;
         let id = added.id;
         let (Some(champion), Some(follower)) = (champion, contest.rival.clone()) else {
             // The first of its kind, or the champion cannot be used any more: other code, too long a gap.
             let lost = parent.map(|parent| format!("version {parent} cannot follow the history any more"));
             let by = By::new(AUTHOR, lost.clone().unwrap_or_else(|| job.reason.clone()));
             repository.promote(&by, id, lost.is_some(), None)?;
-            return Ok(Verdict::takeover(id, contest, format!("{kind} version {id} is the champion")));
+            let what = format!("{kind} version {id}{} is the champion", origin(series));
+            return Ok(Some(Verdict::takeover(id, contest, what)));
         };
         let trial = trial(champion.id, &contest)?;
         let gain = trial.gain() * 100.0;
         repository.measured(&by, id, trial)?;
         match repository.promote(&by, id, false, None) {
             Ok(_) => {
-                let what = format!("{kind} version {id} took over with a gain of {gain:.1} %");
-                Ok(Verdict::takeover(id, contest, what))
+                let what =
+                    format!("{kind} version {id}{} took over with a gain of {gain:.1} %", origin(series));
+                Ok(Some(Verdict::takeover(id, contest, what)))
             }
             Err(history::HistoryError::Model(why)) => {
-                let what = format!("{kind} stays with version {}: {why}", champion.id);
-                Ok(Verdict { id: champion.id, model: follower, fresh: None, what })
+                let what = format!(
+                    "{kind} stays with version {} and not {id}{}: {why}",
+                    champion.id,
+                    origin(series)
+                );
+                Ok(Some(Verdict { id: champion.id, model: follower, fresh: None, what }))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The champion as it stands: as it was handed over last, or from the repository.
-    fn rival(&self, workload: usize, kind: Kind, record: &ModelRecord) -> Option<Rival> {
-        let in_charge = self.desk.in_charge();
-        if let Some((_, rival)) = in_charge.get(&(workload, kind)).filter(|(id, _)| *id == record.id) {
-            return Some(rival.clone());
-        }
-        drop(in_charge);
+    /// The champion as it was fitted, so that all that came since can be compared on; or, where it cannot follow from there
+    /// any more, as it was handed over last.
+    fn rival(&self, workload: usize, job: &Job, kind: Kind, record: &ModelRecord) -> Option<Rival> {
         let stored = self.desk.stored(record);
-        stored.inspect_err(|why| tracing::warn!("version {} cannot compete: {why}", record.id)).ok()
+        match stored {
+            Ok(rival) if job.stands(&rival).is_some() => return Some(rival),
+            Ok(_) => {}
+            Err(why) => tracing::warn!("version {} cannot compete as it was stored: {why}", record.id),
+        }
+        let in_charge = self.desk.in_charge();
+        let kept = in_charge.get(&(workload, kind)).filter(|(id, _)| *id == record.id);
+        kept.map(|(_, rival)| rival.clone())
     }
 }
 
@@ -286,7 +342,7 @@ impl Verdict {
 fn describe(
     workload: &str,
     kind: Kind,
-    job: &Job,
+    (job, series): (&Job, usize),
     contest: &Contest,
     parent: Option<ModelId>,
 ) -> Description {
@@ -294,6 +350,9 @@ fn describe(
     let mut features = vec!["demand".to_owned()];
     features.extend(history.seasons.iter().map(|period| format!("season_{period}")));
     features.extend(history.covariates.names().iter().cloned());
+    if series > 1 {
+        features.push(format!("together_{series}"));
+    }
     let scores = [("pinball", contest.pinball()), ("coverage_90", contest.coverage)];
     Description {
         workload: workload.to_owned(),
@@ -306,6 +365,11 @@ fn describe(
         parent,
         code_version: CODE_VERSION.to_owned(),
     }
+}
+
+/// How a version came about, where that is not the usual way.
+fn origin(series: usize) -> String {
+    if series > 1 { format!(", learned from {series} workloads together,") } else { String::new() }
 }
 
 type Losses = Vec<(Timestamp, f64)>;
@@ -335,3 +399,5 @@ const CODE_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Training works at most a quarter of one core: after each stretch of work it rests three times as long.
 const RESTS: u32 = 3;
 const NICE: i32 = 19;
+/// Most other workloads that one learns from as well: time grows with them.
+const OTHERS_MAX: usize = 15;

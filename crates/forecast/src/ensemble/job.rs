@@ -74,7 +74,28 @@ impl Job {
         rival: Option<Rival>,
         pace: &mut Pace<'_>,
     ) -> Result<Contest, FitError> {
-        contest(&self.history(), kind, rival, pace)
+        contest(&self.history(), kind, &[], rival, pace)
+    }
+
+    /// The same with a challenger that is learned from the histories of other jobs as well, as far as they were known
+    /// then; those of another step are left out. `None` when nothing is left, or the kind learns from one series only.
+    ///
+    /// # Errors
+    /// As [`contest`](Self::contest).
+    pub fn contest_together(
+        &self,
+        kind: Kind,
+        others: &[&Job],
+        rival: Option<Rival>,
+        pace: &mut Pace<'_>,
+    ) -> Result<Option<(Contest, usize)>, FitError> {
+        let alike = others.iter().filter(|other| other.grid.step == self.grid.step);
+        let beside: Vec<History<'_>> = alike.map(|other| other.history()).collect();
+        if beside.is_empty() || !kind.is_global() {
+            return Ok(None);
+        }
+        let met = contest(&self.history(), kind, &beside, rival, pace)?;
+        Ok(Some((met, 1 + beside.len())))
     }
 
     /// Where in the history a model stands that expects the step beginning at `next`, in steps from the first; `None`

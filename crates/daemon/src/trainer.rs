@@ -7,11 +7,14 @@
 //!
 //! The control loop never waits for this: it leaves a job and finds an outcome among its inputs.
 
+mod desk;
 mod loader;
 mod queue;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use forecast::models::{FitError, Fitted, Kind, Pace};
@@ -19,6 +22,7 @@ use forecast::{Contest, Job, Rival, Timestamp, Trained};
 use history::models::{By, Description, ModelId, ModelRecord, Trial, TrialError};
 use tokio::sync::mpsc;
 
+use self::desk::Desk;
 use self::queue::Queue;
 use crate::error::chain;
 use crate::models::Repository;
@@ -53,7 +57,7 @@ impl Trainer {
         done: mpsc::Sender<TrainingDone>,
     ) -> std::io::Result<Trainer> {
         let mut trainer = Trainer { queue: Arc::new(Queue::default()), threads: Vec::new() };
-        let desk = Arc::new(Desk { names, repository, done, in_charge: Mutex::default() });
+        let desk = Arc::new(Desk::new(names, repository, done));
         let mut worker = Worker { desk: desk.clone(), queue: trainer.queue.clone(), seen: BTreeMap::new() };
         let queue = trainer.queue.clone();
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
@@ -85,76 +89,6 @@ impl Drop for Trainer {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
-    }
-}
-
-type InCharge = BTreeMap<(usize, Kind), (ModelId, Rival)>;
-
-/// What trainer and loader share.
-#[derive(Debug)]
-struct Desk {
-    names: Vec<String>,
-    repository: Repository,
-    done: mpsc::Sender<TrainingDone>,
-    /// Champions by workload and kind, as they were handed over last.
-    in_charge: Mutex<InCharge>,
-}
-
-impl Desk {
-    /// The lowest priority. On Linux this concerns the calling thread alone. Without it the share of time still bounds the
-    /// work.
-    fn step_back(&self) {
-        if let Err(error) = rustix::process::nice(NICE) {
-            tracing::debug!(%error, "models are trained and loaded with the usual priority");
-        }
-    }
-
-    fn in_charge(&self) -> std::sync::MutexGuard<'_, InCharge> {
-        self.in_charge.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Hands models over that are still in charge. Whatever the repository was told while they were prepared, the last
-    /// hand-over is of what it says: both threads ask it under this lock. Whether to go on.
-    fn hand_over(&self, mut done: TrainingDone, ids: &BTreeMap<Kind, ModelId>, next: Timestamp) -> bool {
-        let mut in_charge = self.in_charge();
-        let name = &self.names[done.workload];
-        let mut replaced = Vec::new();
-        done.trained.models.retain(|(kind, model)| {
-            let champion = self.repository.champion(name, kind.name());
-            let id = ids.get(kind).copied();
-            let still = champion.is_ok_and(|champion| champion.map(|record| record.id) == id);
-            match (still, id, model) {
-                (true, Some(id), Ok(model)) => {
-                    let rival = Rival { model: model.clone(), next };
-                    in_charge.insert((done.workload, *kind), (id, rival));
-                    true
-                }
-                _ => {
-                    replaced.push(format!("another version of {kind} was put in charge meanwhile"));
-                    false
-                }
-            }
-        });
-        for kind in &done.removed {
-            in_charge.remove(&(done.workload, *kind));
-        }
-        for message in replaced {
-            done.message = format!("{}; {message}", done.message);
-        }
-        self.done.blocking_send(done).is_ok()
-    }
-
-    /// A version's model as it was stored.
-    ///
-    /// # Errors
-    /// Why it cannot be used, in words.
-    fn stored(&self, record: &ModelRecord) -> Result<Rival, String> {
-        if record.described.code_version != CODE_VERSION {
-            return Err(format!("it was made by version {}", record.described.code_version));
-        }
-        let body = self.repository.body(record.id).map_err(|error| chain(&error))?;
-        let model: Fitted = postcard::from_bytes(&body).map_err(|error| error.to_string())?;
-        Ok(Rival { model, next: record.described.data_to })
     }
 }
 
@@ -398,6 +332,5 @@ const AUTHOR: &str = "trainer";
 const CODE_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Training works at most a quarter of one core: after each stretch of work it rests three times as long.
 const RESTS: u32 = 3;
-const NICE: i32 = 19;
 /// Most other workloads that one learns from as well: time grows with them.
 const OTHERS_MAX: usize = 15;

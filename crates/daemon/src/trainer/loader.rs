@@ -7,8 +7,9 @@ use forecast::models::{Kind, Pace};
 use forecast::{Job, Rival};
 use history::models::{ModelId, ModelState};
 
+use super::TrainingDone;
+use super::desk::Desk;
 use super::queue::Queue;
-use super::{Desk, TrainingDone};
 use crate::error::chain;
 
 pub(super) fn work(desk: &Desk, queue: &Queue) {

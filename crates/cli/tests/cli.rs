@@ -367,6 +367,74 @@ fn tables_and_pages_are_complete() {
     assert!(!page.contains("<link") && !page.contains("<script src"), "the page must not need a network");
 }
 
+/// The program runs with these words, of which the last may have spaces.
+fn with_own_model(folder: &Path, words: &str, command: &str) -> Output {
+    Command::new(FORESHADOW)
+        .args(words.split_whitespace())
+        .args(["--model-command", command])
+        .current_dir(folder)
+        .output()
+        .expect("the binary runs")
+}
+
+#[test]
+fn the_documented_model_of_ones_own_forecasts_and_is_evaluated_beside_ours() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("not run: there is no python3");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let rows: Vec<String> = (0..24 * 21)
+        .map(|hour| format!("{},{}\n", hour * 3600, 100 + 50 * (hour % 24 / 12) + hour * 7919 % 7))
+        .collect();
+    std::fs::write(folder.path().join("hours.csv"), format!("timestamp,v\n{}", rows.concat())).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/external_model.py");
+    let command = format!("python3 '{script}'");
+
+    let output = with_own_model(folder.path(), "forecast hours.csv --horizon 24h", &command);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let csv = text(&output.stdout);
+    let medians = medians(&csv);
+    assert_eq!(medians.len(), 24, "{csv}");
+    let (night, day) = (&medians[..12], &medians[12..]);
+    assert!(night.iter().all(|v| (95.0..=112.0).contains(v)), "{csv}");
+    assert!(day.iter().all(|v| (145.0..=162.0).contains(v)), "{csv}");
+
+    let words = "evaluate hours.csv --models last,day --horizon 24h --format csv";
+    let output = with_own_model(folder.path(), words, &command);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let csv = text(&output.stdout);
+    let pinball = |name: &str| -> f64 {
+        let line = csv.lines().find(|line| line.split(',').nth(1) == Some(name)).expect(name);
+        line.split(',').nth(2).unwrap().parse().unwrap()
+    };
+    assert!(pinball("external") < 0.5 * pinball("last"), "{csv}");
+    assert!(pinball("external") < 2.0 * pinball("day"), "{csv}");
+    let seconds: f64 = csv
+        .lines()
+        .find(|line| line.contains(",external,"))
+        .unwrap()
+        .split(',')
+        .nth(9)
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(seconds > 0.0, "its process has used no time: {csv}");
+
+    for (command, part) in [
+        ("while read line; do echo hello; done", "is no answer"),
+        ("no-such-program", "it ended with exit status: 127"),
+        ("sed -u 's/.*/{\"error\":\"not today\"}/'", "the external model says: not today"),
+    ] {
+        let output = with_own_model(folder.path(), "forecast hours.csv --horizon 24h", command);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(part) && said.contains("has no forecast as of"), "{command}: {said}");
+    }
+    let both = with_own_model(folder.path(), "forecast hours.csv --horizon 24h --model week", &command);
+    assert_eq!(both.status.code(), Some(2), "{}", text(&both.stderr));
+}
+
 #[test]
 fn a_reader_that_goes_away_is_not_an_error() {
     let folder = folder();

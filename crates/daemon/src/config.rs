@@ -24,8 +24,8 @@ pub use command::Surroundings;
 pub use error::{ConfigError, ConfigErrors};
 pub use model::{
     CapacityConfig, Config, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, LimitsConfig,
-    ListenMode, MarginConfig, Mode, ProbeConfig, ReplicasConfig, RetrainSchedule, RetrainSettings,
-    ServerConfig, ShiftConfig, StandbyConfig, WorkloadConfig,
+    ListenMode, MarginConfig, Mode, ModelConfig, ProbeConfig, ReplicasConfig, RetrainSchedule,
+    RetrainSettings, ServerConfig, ShiftConfig, StandbyConfig, WorkloadConfig,
 };
 pub(crate) use quantity::parse_duration;
 

@@ -30,6 +30,7 @@ pub(crate) use orders::NEXT_INSTANCE_KEY;
 pub(crate) use workload::Workload;
 
 use crate::convert;
+use crate::externals::{Externals, Heard};
 use crate::instances::Done;
 use crate::metrics::Metrics;
 use crate::proxy_process::ProxyNews;
@@ -55,6 +56,7 @@ pub(crate) struct ControlLoop {
     pub(crate) trainer: Option<Trainer>,
     /// Announced, and not here yet.
     pub(crate) deploys: Deploys,
+    pub(crate) externals: Externals,
     /// Orders under way, with the workload they belong to.
     pub(crate) executions: JoinSet<(usize, Done)>,
     /// Problems that hold now, by kind.
@@ -95,6 +97,8 @@ pub(crate) struct Inlets {
     pub(crate) commands: mpsc::Receiver<Command>,
     /// Closed where nothing is trained.
     pub(crate) trained: mpsc::Receiver<TrainingDone>,
+    /// Closed where no model is external.
+    pub(crate) heard: mpsc::Receiver<Heard>,
 }
 
 impl ControlLoop {
@@ -133,6 +137,7 @@ impl ControlLoop {
                     None => return Err("usage reader"),
                 },
                 Some(done) = inlets.trained.recv() => self.training_done(done),
+                Some(heard) = inlets.heard.recv() => self.heard(heard),
                 () = tokio::time::sleep(wake) => {}
             }
             self.time_passed();

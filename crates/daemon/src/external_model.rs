@@ -10,8 +10,10 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use forecast::models::external::{Answer, ForecastRequest, ObserveRequest, Request, Speaker};
@@ -26,6 +28,8 @@ pub struct ExternalModelConfig {
     pub command: Vec<String>,
     /// Variables beside `PATH`, `HOME` and `LANG`, which are passed on; nothing else of the daemon's environment is.
     pub environment: Vec<(String, String)>,
+    /// Where it runs. Default: where this process does.
+    pub working_dir: Option<PathBuf>,
     /// How long an answer to `observe` and `forecast` may take. Default 5 s.
     pub answer_within: Duration,
     /// How long an answer to `fit` may take. Default 10 minutes.
@@ -44,6 +48,7 @@ impl ExternalModelConfig {
         ExternalModelConfig {
             command,
             environment: Vec::new(),
+            working_dir: None,
             answer_within: Duration::from_secs(5),
             fit_within: Duration::from_secs(600),
             answer_bytes_max: 16 << 20,
@@ -58,6 +63,7 @@ impl ExternalModelConfig {
 pub struct ExternalModel {
     config: ExternalModelConfig,
     state: Mutex<State>,
+    stop: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
@@ -74,7 +80,24 @@ struct State {
 impl ExternalModel {
     /// Nothing is started yet.
     pub fn new(config: ExternalModelConfig) -> ExternalModel {
-        ExternalModel { config, state: Mutex::new(State::default()) }
+        ExternalModel { config, state: Mutex::new(State::default()), stop: Arc::default() }
+    }
+
+    /// Processor time that the running process has used, in user and in system mode; zero when none runs. In steps of ten
+    /// milliseconds.
+    pub fn cpu_time(&self) -> Duration {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(running) = &state.running else { return Duration::ZERO };
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", running.child.id())).unwrap_or_default();
+        // The name before the last bracket may hold anything.
+        let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
+    }
+
+    /// Set, it ends the exchange under way within a tenth of a second, and every later one at once.
+    pub fn stopper(&self) -> Arc<AtomicBool> {
+        self.stop.clone()
     }
 
     fn exchange(&self, state: &mut State, request: &Request) -> Result<Answer, String> {
@@ -83,7 +106,7 @@ impl ExternalModel {
                 let (reason, failures) = (&state.reason, state.failures);
                 return Err(format!("not started again for {left:.1?}, after {failures} failures: {reason}"));
             }
-            let mut running = Running::start(&self.config)?;
+            let mut running = Running::start(&self.config, self.stop.clone())?;
             // A new history makes what was told before it void.
             if !matches!(request, Request::Fit(_)) {
                 for request in &state.told {
@@ -172,13 +195,17 @@ struct Running {
     /// The last of what it wrote to standard error.
     complaint: Vec<u8>,
     complains: bool,
+    stop: Arc<AtomicBool>,
 }
 
 impl Running {
-    fn start(config: &ExternalModelConfig) -> Result<Running, String> {
+    fn start(config: &ExternalModelConfig, stop: Arc<AtomicBool>) -> Result<Running, String> {
         let (program, arguments) = config.command.split_first().ok_or("no command is given")?;
         let mut command = Command::new(program);
         command.args(arguments).env_clear().process_group(0);
+        if let Some(dir) = &config.working_dir {
+            command.current_dir(dir);
+        }
         let passed = PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         command.envs(passed).envs(config.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -197,6 +224,7 @@ impl Running {
             read: Vec::new(),
             complaint: Vec::new(),
             complains: true,
+            stop,
         };
         for pipe in [running.input.as_fd(), running.output.as_fd(), running.errors.as_fd()] {
             let flags = fcntl_getfl(pipe).map_err(|error| failed(error.into()))?;
@@ -246,10 +274,13 @@ impl Running {
                 return Err(format!("its answer is longer than {bytes_max} bytes{}", self.complaint()));
             }
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            if self.stop.load(Ordering::Relaxed) {
+                return Err("it was called off".to_owned());
+            }
             if left == Some(Duration::ZERO) {
                 return Err(format!("no answer within {within:?}{}", self.complaint()));
             }
-            self.wait(sent < line.len(), left)?;
+            self.wait(sent < line.len(), left.map_or(LOOK_UP, |left| left.min(LOOK_UP)))?;
             self.hear();
             if sent < line.len() {
                 match self.input.write(&line[sent..]) {
@@ -269,7 +300,7 @@ impl Running {
     }
 
     /// Waits until something can be read or written.
-    fn wait(&self, writes: bool, left: Option<Duration>) -> Result<(), String> {
+    fn wait(&self, writes: bool, left: Duration) -> Result<(), String> {
         let mut fds = vec![PollFd::new(&self.output, PollFlags::IN)];
         if self.complains {
             fds.push(PollFd::new(&self.errors, PollFlags::IN));
@@ -277,7 +308,7 @@ impl Running {
         if writes {
             fds.push(PollFd::new(&self.input, PollFlags::OUT));
         }
-        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        let left = Timespec::try_from(left).ok();
         match poll(&mut fds, left.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(errno) => Err(io::Error::from(errno).to_string()),
@@ -350,6 +381,10 @@ const RETOLD_MAX: usize = 20_000;
 const CHUNK_BYTES: usize = 16 << 10;
 const COMPLAINT_BYTES: usize = 2 << 10;
 const EXCERPT_BYTES: usize = 120;
+/// Linux tells times in this unit, whatever its own clock does.
+const TICKS_PER_SECOND: u64 = 100;
+/// How often it is looked up whether an exchange was called off.
+const LOOK_UP: Duration = Duration::from_millis(100);
 /// How long a process that closed its pipes may take to end before it is ended.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 

@@ -24,6 +24,7 @@ use crate::adoption::Adoption;
 use crate::config::Config;
 use crate::control_loop::{ControlLoop, Deploys, Inlets, ProxyState, Published, Workload, override_key};
 use crate::error::{DaemonError, chain};
+use crate::externals::Externals;
 use crate::http::{self, Api};
 use crate::knowledge::Knowledge;
 use crate::metrics::Metrics;
@@ -167,8 +168,11 @@ impl Daemon {
         let (news_in, news) = mpsc::channel(INPUTS_MAX);
         let (readings_in, readings) = mpsc::channel(INPUTS_MAX);
         let (trained_in, trained) = mpsc::channel(INPUTS_MAX);
+        let (heard_in, heard) = mpsc::channel(INPUTS_MAX);
         let mut inlets =
-            Inlets { applied, proxy: news, provider: self.exits, usage: readings, commands, trained };
+            Inlets { applied, proxy: news, provider: self.exits, usage: readings, commands, trained, heard };
+        let externals = Externals::start(&self.config, &heard_in).map_err(state)?;
+        drop(heard_in);
         let trainer = if self.config.workloads.iter().any(|workload| !workload.models.is_empty()) {
             let names = self.config.workloads.iter().map(|workload| workload.name.clone()).collect();
             let repository = Repository::new(self.store.clone(), recent.clone());
@@ -205,6 +209,7 @@ impl Daemon {
             proxy: ProxyState { connected: true, ..ProxyState::default() },
             trainer,
             deploys: Deploys::default(),
+            externals,
             executions: JoinSet::new(),
             problems: BTreeMap::new(),
             notes: Vec::new(),
@@ -217,6 +222,7 @@ impl Daemon {
         }
         core.restore_overrides(&api.store);
         core.find_deploys(&api.store);
+        core.load_champions();
         core.publish();
 
         let mut tasks = JoinSet::new();
@@ -236,6 +242,7 @@ impl Daemon {
         if let Some(trainer) = &core.trainer {
             trainer.stop();
         }
+        core.externals.stop();
         // Nobody reads them any more, and whoever waits to leave something must not wait for ever.
         drop(inlets);
 

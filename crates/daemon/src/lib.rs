@@ -15,6 +15,7 @@ mod control_loop;
 mod convert;
 mod error;
 pub mod external_model;
+mod externals;
 mod http;
 mod instances;
 mod knowledge;
@@ -36,7 +37,7 @@ mod view;
 
 pub use config::{
     CapacityConfig, Config, ConfigError, ConfigErrors, DeadlinesConfig, DemandSource, HealthConfig,
-    HistoryImport, LimitsConfig, ListenMode, MarginConfig, Mode, ProbeConfig, ReplicasConfig,
+    HistoryImport, LimitsConfig, ListenMode, MarginConfig, Mode, ModelConfig, ProbeConfig, ReplicasConfig,
     RetrainSchedule, RetrainSettings, ServerConfig, ShiftConfig, StandbyConfig, Surroundings, WorkloadConfig,
 };
 pub use error::{DaemonError, chain};

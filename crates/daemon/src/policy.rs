@@ -33,6 +33,7 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
         hold: w.hold,
         models: w.models.clone(),
         retraining: Some(retraining(w)),
+        guests: w.external.iter().map(|name| crate::externals::seat(name)).collect(),
         margin: match w.margin {
             MarginConfig::Controlled => Margin::Controlled,
             MarginConfig::Fixed(safety_margin) => Margin::Fixed { safety_margin },

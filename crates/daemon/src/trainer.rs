@@ -2,247 +2,281 @@
 //!
 //! Each kind's newly trained model is a challenger in the model repository. It competes with the champion on the last
 //! part of the history, and only by a measured gain takes over; only champions take part in forecasts. Champions of an
-//! earlier daemon, and those that an operator put in charge since the last training, are brought back from the
-//! repository when the next training begins.
+//! earlier daemon, and those that an operator put in charge, are brought in by the loader, on a thread of its own that
+//! waits for no training.
 //!
 //! The control loop never waits for this: it leaves a job and finds an outcome among its inputs.
 
+mod desk;
+mod loader;
+mod queue;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use forecast::models::{FitError, Fitted, Kind, Pace};
 use forecast::{Contest, Job, Rival, Timestamp, Trained};
 use history::models::{By, Description, ModelId, ModelRecord, Trial, TrialError};
 use tokio::sync::mpsc;
 
+use self::desk::Desk;
+use self::queue::Queue;
 use crate::error::chain;
 use crate::models::Repository;
 use crate::recorder::clock;
 
-/// What came of a training.
+/// Models that take part in a workload's forecasts from now on, after a training or because they were put in charge.
 #[derive(Debug)]
 pub(crate) struct TrainingDone {
     pub(crate) workload: usize,
     /// The champions, caught up to the end of the job's history.
     pub(crate) trained: Trained,
+    /// Kinds that have no champion any more.
+    pub(crate) removed: Vec<Kind>,
+    /// Kind of the event in the journal: `trained` or `models_loaded`.
+    pub(crate) kind: &'static str,
     /// What happened, for the journal.
     pub(crate) message: String,
 }
 
-/// Where jobs are left. Dropping it calls the training under way off and ends the thread.
+/// Where jobs are left. Dropping it calls the work under way off and ends the threads.
 #[derive(Debug)]
 pub(crate) struct Trainer {
     queue: Arc<Queue>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    /// At most one for each workload: a later one knows all that an earlier one knew.
-    jobs: BTreeMap<usize, Job>,
-    stop: bool,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Trainer {
-    /// Starts the thread. `names`: those of the workloads, in their order.
+    /// Starts the threads. `names`: those of the workloads, in their order.
     pub(crate) fn start(
         names: Vec<String>,
         repository: Repository,
         done: mpsc::Sender<TrainingDone>,
     ) -> std::io::Result<Trainer> {
-        let queue = Arc::new(Queue::default());
-        let mut worker = Worker { names, repository, done, queue: queue.clone(), in_charge: BTreeMap::new() };
-        let thread = std::thread::Builder::new().name("trainer".to_owned()).spawn(move || worker.work())?;
-        Ok(Trainer { queue, thread: Some(thread) })
+        let mut trainer = Trainer { queue: Arc::new(Queue::default()), threads: Vec::new() };
+        let desk = Arc::new(Desk::new(names, repository, done));
+        let mut worker = Worker { desk: desk.clone(), queue: trainer.queue.clone(), seen: BTreeMap::new() };
+        let queue = trainer.queue.clone();
+        let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        trainer.threads.push(named("trainer").spawn(move || worker.work())?);
+        trainer.threads.push(named("model-loader").spawn(move || loader::work(&desk, &queue))?);
+        Ok(trainer)
     }
 
     /// Leaves a job, in place of one of the same workload that still waits.
     pub(crate) fn submit(&self, workload: usize, job: Job) {
-        self.queue.lock().jobs.insert(workload, job);
-        self.queue.changed.notify_all();
+        self.queue.submit(workload, job);
+    }
+
+    /// Asks for the champions of a workload as the repository has them now, to follow the job's history. Goes before
+    /// trainings.
+    pub(crate) fn load(&self, workload: usize, job: Job) {
+        self.queue.load(workload, job);
     }
 
     /// Calls off what is under way and what waits.
     pub(crate) fn stop(&self) {
-        self.queue.lock().stop = true;
-        self.queue.changed.notify_all();
+        self.queue.stop();
     }
 }
 
 impl Drop for Trainer {
     fn drop(&mut self) {
         self.stop();
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
 }
 
-impl Queue {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The next job, as soon as there is one; `None` when it is over.
-    fn next(&self) -> Option<(usize, Job)> {
-        let mut waiting = self.lock();
-        loop {
-            if waiting.stop {
-                return None;
-            }
-            if let Some(job) = waiting.jobs.pop_first() {
-                return Some(job);
-            }
-            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Rests for a time, or until it is over; whether it is.
-    fn rest(&self, time: Duration) -> bool {
-        let until = Instant::now() + time;
-        let mut waiting = self.lock();
-        while !waiting.stop {
-            let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
-            else {
-                return false;
-            };
-            waiting = self.changed.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
-    }
-}
-
 /// The thread's own.
 struct Worker {
-    names: Vec<String>,
-    repository: Repository,
-    done: mpsc::Sender<TrainingDone>,
+    desk: Arc<Desk>,
     queue: Arc<Queue>,
-    /// Champions by workload and kind, as they stood at the end of the last training.
-    in_charge: BTreeMap<(usize, Kind), (ModelId, Rival)>,
+    /// The last training of each workload, for those of others to learn from as well.
+    seen: BTreeMap<usize, Job>,
+}
+
+/// What came of one kind's contest.
+struct Verdict {
+    id: ModelId,
+    /// The champion, caught up.
+    model: Fitted,
+    /// The champion as it stood before the contest's outcomes, where it is a new one.
+    fresh: Option<Rival>,
+    /// What happened, in words.
+    what: String,
 }
 
 impl Worker {
     fn work(&mut self) {
-        // On Linux this concerns the calling thread alone. Without it the share of time still bounds the training.
-        if let Err(error) = rustix::process::nice(NICE) {
-            tracing::debug!(%error, "the trainer keeps the usual priority");
-        }
-        while let Some((workload, job)) = self.queue.next() {
+        self.desk.step_back();
+        while let Some((workload, job)) = self.queue.next_training() {
             if !self.train(workload, &job) {
                 return;
             }
+            self.seen.insert(workload, job);
         }
     }
 
     /// Trains every kind of a job; whether to go on.
-    fn train(&mut self, workload: usize, job: &Job) -> bool {
-        let queue = self.queue.clone();
-        let mut began = Instant::now();
-        let mut step = || {
-            let rest = began.elapsed() * RESTS;
-            // Shorter rests would cost more than they give back.
-            if rest >= REST_MIN {
-                let over = queue.rest(rest.min(REST_MAX));
-                began = Instant::now();
-                if over {
-                    return ControlFlow::Break(());
-                }
-            }
-            ControlFlow::Continue(())
-        };
+    fn train(&self, workload: usize, job: &Job) -> bool {
+        let mut step = self.queue.paced(RESTS);
         let mut pace = Pace::controlled(&mut step);
         let end = job.history().end();
-        let next = job.history().grid.begins_at(end);
-        let (mut models, mut said) = (Vec::new(), Vec::new());
+        let (mut kept, mut fresh, mut ids) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let mut said = Vec::new();
         for &kind in job.kinds() {
             match self.compete(workload, job, kind, &mut pace) {
-                Ok((id, model, what)) => {
-                    let rival = Rival { model: model.clone(), next };
-                    self.in_charge.insert((workload, kind), (id, rival));
-                    models.push((kind, Ok(model)));
-                    said.push(what);
+                Ok(verdict) => {
+                    ids.insert(kind, verdict.id);
+                    match verdict.fresh {
+                        Some(model) => fresh.push((kind, model)),
+                        None => kept.push((kind, Ok(verdict.model))),
+                    }
+                    said.push(verdict.what);
                 }
                 Err(Failure::Fit(FitError::CalledOff)) => return false,
                 Err(failure) => {
-                    let name = &self.names[workload];
+                    let name = &self.desk.names[workload];
                     tracing::warn!(workload = name, model = kind.name(), "no model was trained: {failure}");
                     said.push(format!("no {kind} model: {failure}"));
                 }
             }
         }
+        // New champions have weight as soon as they take part, from what they said of values they were not fitted to.
+        let mut trained = if fresh.is_empty() {
+            Trained::new(end, Vec::new())
+        } else {
+            let Ok(trained) = job.rehearse(fresh, false, &mut pace) else { return false };
+            trained
+        };
+        trained.models.extend(kept);
         let message = format!("{}: {}", job.reason, said.join("; "));
-        let trained = Trained::new(end, models);
-        self.done.blocking_send(TrainingDone { workload, trained, message }).is_ok()
+        let done = TrainingDone { workload, trained, removed: Vec::new(), kind: "trained", message };
+        self.desk.hand_over(done, &ids, job.history().grid.begins_at(end))
     }
 
-    /// Trains one kind and keeps it; the champion afterwards, and what happened in words.
+    /// Trains one kind, on this workload alone and then, where there are others with this kind, together with theirs.
     fn compete(
-        &mut self,
+        &self,
         workload: usize,
         job: &Job,
         kind: Kind,
         pace: &mut Pace<'_>,
-    ) -> Result<(ModelId, Fitted, String), Failure> {
-        let name = self.names[workload].clone();
-        let champion = self.repository.champion(&name, kind.name())?;
-        let rival = champion.as_ref().and_then(|record| self.rival(workload, kind, record));
-        let contest = job.contest(kind, rival, pace)?;
+    ) -> Result<Verdict, Failure> {
+        let alone = self.challenge(workload, job, kind, &[], pace);
+        let others: Vec<&Job> = self
+            .seen
+            .iter()
+            .filter(|(other, job)| **other != workload && job.kinds().contains(&kind))
+            .map(|(_, job)| job)
+            .take(OTHERS_MAX)
+            .collect();
+        let together = match &alone {
+            Err(Failure::Fit(FitError::CalledOff)) => None,
+            _ if others.is_empty() || !kind.is_global() => None,
+            _ => self.challenge(workload, job, kind, &others, pace).transpose(),
+        };
+        let alone = alone.and_then(|alone| alone.ok_or(Failure::Fit(FitError::CalledOff)));
+        match (alone, together) {
+            (alone, None) => alone,
+            (Ok(alone), Some(Ok(together))) => {
+                let what = format!("{}; {}", alone.what, together.what);
+                // What was kept as it stood before needs no rehearsal, unless it is the one just found.
+                let fresh = if together.id == alone.id { alone.fresh } else { together.fresh };
+                Ok(Verdict { fresh, what, ..together })
+            }
+            (Err(_), Some(together)) => together,
+            (Ok(alone), Some(Err(failure))) => match failure {
+                Failure::Fit(FitError::CalledOff) => Err(failure),
+                _ => Ok(Verdict { what: format!("{}; together: {failure}", alone.what), ..alone }),
+            },
+        }
+    }
+
+    /// Trains one kind and keeps it; `None` when the others have nothing to teach.
+    fn challenge(
+        &self,
+        workload: usize,
+        job: &Job,
+        kind: Kind,
+        others: &[&Job],
+        pace: &mut Pace<'_>,
+    ) -> Result<Option<Verdict>, Failure> {
+        let name = self.desk.names[workload].clone();
+        let repository = &self.desk.repository;
+        let champion = repository.champion(&name, kind.name())?;
+        let rival = champion.as_ref().and_then(|record| self.rival(workload, job, kind, record));
+        let (contest, series) = if others.is_empty() {
+            (job.contest(kind, rival, pace)?, 1)
+        } else {
+            let Some(met) = job.contest_together(kind, others, rival, pace)? else { return Ok(None) };
+            met
+        };
         let body = postcard::to_stdvec(&contest.fitted)?;
         let parent = champion.as_ref().map(|record| record.id);
         let by = By::new(AUTHOR, job.reason.clone());
-        let added = self.repository.add(&by, &describe(&name, kind, job, &contest, parent), &body)?;
+        let added = repository.add(&by, &describe(&name, kind, (job, series), &contest, parent), &body)?;
         let id = added.id;
         let (Some(champion), Some(follower)) = (champion, contest.rival.clone()) else {
             // The first of its kind, or the champion cannot be used any more: other code, too long a gap.
             let lost = parent.map(|parent| format!("version {parent} cannot follow the history any more"));
             let by = By::new(AUTHOR, lost.clone().unwrap_or_else(|| job.reason.clone()));
-            self.repository.promote(&by, id, lost.is_some(), None)?;
-            return Ok((id, contest.challenger, format!("{kind} version {id} is the champion")));
+            repository.promote(&by, id, lost.is_some(), None)?;
+            let what = format!("{kind} version {id}{} is the champion", origin(series));
+            return Ok(Some(Verdict::takeover(id, contest, what)));
         };
         let trial = trial(champion.id, &contest)?;
         let gain = trial.gain() * 100.0;
-        self.repository.measured(&by, id, trial)?;
-        match self.repository.promote(&by, id, false, None) {
+        repository.measured(&by, id, trial)?;
+        match repository.promote(&by, id, false, None) {
             Ok(_) => {
-                let what = format!("{kind} version {id} took over with a gain of {gain:.1} %");
-                Ok((id, contest.challenger, what))
+                let what =
+                    format!("{kind} version {id}{} took over with a gain of {gain:.1} %", origin(series));
+                Ok(Some(Verdict::takeover(id, contest, what)))
             }
             Err(history::HistoryError::Model(why)) => {
-                Ok((champion.id, follower, format!("{kind} stays with version {}: {why}", champion.id)))
+                let what = format!(
+                    "{kind} stays with version {} and not {id}{}: {why}",
+                    champion.id,
+                    origin(series)
+                );
+                Ok(Some(Verdict { id: champion.id, model: follower, fresh: None, what }))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The champion as it stands: as it was left here, or from the repository.
-    fn rival(&self, workload: usize, kind: Kind, record: &ModelRecord) -> Option<Rival> {
-        if let Some((_, rival)) = self.in_charge.get(&(workload, kind)).filter(|(id, _)| *id == record.id) {
-            return Some(rival.clone());
+    /// The champion as it was fitted, so that all that came since can be compared on; or, where it cannot follow from there
+    /// any more, as it was handed over last.
+    fn rival(&self, workload: usize, job: &Job, kind: Kind, record: &ModelRecord) -> Option<Rival> {
+        let stored = self.desk.stored(record);
+        match stored {
+            Ok(rival) if job.stands(&rival).is_some() => return Some(rival),
+            Ok(_) => {}
+            Err(why) => tracing::warn!("version {} cannot compete as it was stored: {why}", record.id),
         }
-        if record.described.code_version != CODE_VERSION {
-            return None;
-        }
-        let body = self.repository.body(record.id);
-        let body = body.inspect_err(|error| tracing::warn!(error = chain(error), "a model cannot be read"));
-        let model: Fitted = postcard::from_bytes(&body.ok()?).ok()?;
-        Some(Rival { model, next: record.described.data_to })
+        let in_charge = self.desk.in_charge();
+        let kept = in_charge.get(&(workload, kind)).filter(|(id, _)| *id == record.id);
+        kept.map(|(_, rival)| rival.clone())
+    }
+}
+
+impl Verdict {
+    fn takeover(id: ModelId, contest: Contest, what: String) -> Verdict {
+        let fresh = Some(Rival { model: contest.fitted, next: contest.data_to });
+        Verdict { id, model: contest.challenger, fresh, what }
     }
 }
 
 fn describe(
     workload: &str,
     kind: Kind,
-    job: &Job,
+    (job, series): (&Job, usize),
     contest: &Contest,
     parent: Option<ModelId>,
 ) -> Description {
@@ -250,6 +284,9 @@ fn describe(
     let mut features = vec!["demand".to_owned()];
     features.extend(history.seasons.iter().map(|period| format!("season_{period}")));
     features.extend(history.covariates.names().iter().cloned());
+    if series > 1 {
+        features.push(format!("together_{series}"));
+    }
     let scores = [("pinball", contest.pinball()), ("coverage_90", contest.coverage)];
     Description {
         workload: workload.to_owned(),
@@ -262,6 +299,11 @@ fn describe(
         parent,
         code_version: CODE_VERSION.to_owned(),
     }
+}
+
+/// How a version came about, where that is not the usual way.
+fn origin(series: usize) -> String {
+    if series > 1 { format!(", learned from {series} workloads together,") } else { String::new() }
 }
 
 type Losses = Vec<(Timestamp, f64)>;
@@ -290,7 +332,5 @@ const AUTHOR: &str = "trainer";
 const CODE_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Training works at most a quarter of one core: after each stretch of work it rests three times as long.
 const RESTS: u32 = 3;
-const REST_MIN: Duration = Duration::from_millis(6);
-/// Longest rest at once; a stretch of work is some milliseconds long.
-const REST_MAX: Duration = Duration::from_secs(10);
-const NICE: i32 = 19;
+/// Most other workloads that one learns from as well: time grows with them.
+const OTHERS_MAX: usize = 15;

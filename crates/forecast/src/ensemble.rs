@@ -10,15 +10,16 @@
 mod anomalies;
 mod contest;
 mod core;
+mod guest;
 mod job;
 mod known;
 mod notice;
 mod panel;
+mod rehearsal;
 mod vigil;
 mod weights;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::calibration::{GRID, crossed};
@@ -34,6 +35,7 @@ use crate::watch::{Decision, Response, RetrainConfig};
 use anomalies::{Anomalies, Judged};
 pub use contest::{Contest, Outcome, Rival};
 use core::Core;
+use guest::Guest;
 pub use job::{Job, Trained};
 use known::Known;
 use notice::Notices;
@@ -56,6 +58,8 @@ pub struct Ensemble {
     /// Number of the step that comes next.
     next: u64,
     members: Vec<Member>,
+    /// Models that are run elsewhere.
+    guests: Vec<Guest>,
     panels: Vec<Panel>,
     retraining: RetrainConfig,
     vigil: Vigil,
@@ -81,7 +85,7 @@ impl Ensemble {
         wanted.dedup();
         Ok(Ensemble {
             online: Core::Plain(Box::new(Forecaster::new(config.clone())?)),
-            panels: horizons(config.horizon_steps()).into_iter().map(|h| Panel::new(h, &wanted)).collect(),
+            panels: horizons(config.horizon_steps()).into_iter().map(|h| Panel::new(h, &wanted, 0)).collect(),
             kinds: wanted,
             config,
             grid: None,
@@ -90,6 +94,7 @@ impl Ensemble {
             freed: VecDeque::new(),
             next: 0,
             members: Vec::new(),
+            guests: Vec::new(),
             vigil: Vigil::new(retraining.clone()),
             retraining,
             notices: Notices::default(),
@@ -135,7 +140,7 @@ impl Ensemble {
             self.forget(step);
         }
         let learned = self.judge(step, at, value);
-        if self.kinds.is_empty() {
+        if self.kinds.is_empty() && self.guests.is_empty() {
             self.next = step + 1;
             return Ok(());
         }
@@ -156,6 +161,7 @@ impl Ensemble {
         self.values.clear();
         self.freed.clear();
         self.members.clear();
+        self.guests.iter_mut().for_each(Guest::leave);
         self.vigil = Vigil::new(self.retraining.clone());
         for panel in &mut self.panels {
             panel.drop_pending();
@@ -220,7 +226,7 @@ impl Ensemble {
             }
         }
         self.watch(step);
-        if !self.members.is_empty() && step.is_multiple_of(self.stride()) {
+        if self.has_company() && step.is_multiple_of(self.stride()) {
             self.issue(step);
         }
     }
@@ -266,6 +272,11 @@ impl Ensemble {
             for (seat, values) in &said {
                 row.set(*seat, &values[k]);
             }
+            for (place, guest) in self.guests.iter().enumerate() {
+                if let Some(values) = guest.row(self.next, now + panel.ahead as u64) {
+                    row.set(1 + self.kinds.len() + place, values);
+                }
+            }
             row.draw_in();
             panel.issue(now + panel.ahead as u64, row);
         }
@@ -298,17 +309,20 @@ impl Ensemble {
             first: self.next - self.values.len() as u64,
             values: self.values.iter().copied().collect(),
             freed: self.freed.iter().copied().collect(),
+            config: self.config.clone(),
             seasons: self.online.seasons().iter().map(|season| season.period).collect(),
-            covariates: Arc::clone(&self.known.columns),
+            known: self.known.clone(),
             horizon: self.config.horizon_steps(),
             non_negative: self.config.non_negative,
             kinds: self.kinds.clone(),
+            guests: self.guests.iter().map(|guest| guest.name.clone()).collect(),
             reason,
         })
     }
 
     /// Takes trained models in, in place of older ones of their kinds. They catch up with what was observed since.
     pub fn admit(&mut self, trained: Trained) {
+        self.take_over(&trained);
         for (kind, outcome) in trained.models {
             let Ok(mut model) = outcome else { continue };
             let missed = self.next.saturating_sub(trained.end).min(self.values.len() as u64) as usize;
@@ -324,6 +338,13 @@ impl Ensemble {
         }
     }
 
+    /// Lets a kind's model go; whether there was one.
+    pub fn dismiss(&mut self, kind: Kind) -> bool {
+        let before = self.members.len();
+        self.members.retain(|member| member.kind != kind);
+        self.members.len() < before
+    }
+
     /// Trains whatever is due at once, on this thread: for replays, where time waits.
     pub fn train_if_due(&mut self) {
         if let Some(job) = self.due() {
@@ -335,7 +356,7 @@ impl Ensemble {
     pub fn forecast(&self, steps: usize, quantiles: &[f64]) -> Forecast {
         let steps = steps.min(FORECAST_STEPS_MAX);
         let mut forecast = self.online.forecast(steps, quantiles);
-        if !self.members.is_empty() {
+        if self.has_company() {
             self.combine(steps, quantiles, &mut forecast.values);
         }
         forecast
@@ -354,11 +375,17 @@ impl Ensemble {
             })
             .collect();
         let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
-        let mut row = Row::new(self.kinds.len() + 1);
+        let mut row = Row::new(1 + self.kinds.len() + self.guests.len());
         for h in 0..steps {
             row.set(0, &core[h]);
             for (seat, path) in &said {
                 row.set(*seat, &path[h]);
+            }
+            for (place, guest) in self.guests.iter().enumerate() {
+                match guest.row(self.next, self.next + h as u64) {
+                    Some(values) => row.set(self.guest_seat(place), values),
+                    None => row.clear(self.guest_seat(place)),
+                }
             }
             row.draw_in();
             let (lower, upper, share) = self.between(h + 1);
@@ -382,7 +409,7 @@ impl Ensemble {
     /// by how much higher or lower the combined median path reaches than its own.
     pub fn window_max(&self, steps: usize) -> WindowMax {
         let mut window = self.online.window_max(steps);
-        if self.members.is_empty() {
+        if !self.has_company() {
             return window;
         }
         let reach = steps.clamp(1, CREST_STEPS_MAX);
@@ -463,14 +490,16 @@ impl Ensemble {
     }
 
     /// The weight of every member at a horizon, the online core first. Adds up to one.
-    pub fn weights(&self, ahead: usize) -> Vec<(&'static str, f64)> {
+    pub fn weights(&self, ahead: usize) -> Vec<(&str, f64)> {
         let (_, upper, _) = self.between(ahead);
         let present: Vec<bool> = std::iter::once(true)
             .chain(self.kinds.iter().map(|kind| self.members.iter().any(|member| member.kind == *kind)))
+            .chain(self.guests.iter().map(|guest| guest.is_present(self.next)))
             .collect();
         let weights = self.panels[upper].weights(&present);
         std::iter::once("online")
             .chain(self.kinds.iter().map(|kind| kind.name()))
+            .chain(self.guests.iter().map(|guest| guest.name.as_str()))
             .zip(weights)
             .filter(|(_, weight)| *weight > 0.0)
             .collect()
@@ -501,6 +530,7 @@ impl Ensemble {
         self.online.bytes()
             + (self.values.capacity() + self.freed.capacity()) * 4
             + self.members.iter().map(|member| member.model.bytes()).sum::<usize>()
+            + self.guests.iter().map(Guest::bytes).sum::<usize>()
             + self.panels.iter().map(Panel::bytes).sum::<usize>()
             + self.vigil.bytes()
             + self.notices.bytes()

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use forecast::calendar;
 use forecast::covariates::Covariates;
-use forecast::{Config, Ensemble, HORIZON_STEPS_MAX, Job, Timestamp, Trained};
+use forecast::models::Kind;
+use forecast::{Config, Ensemble, HORIZON_STEPS_MAX, Job, Timestamp, Trained, Values};
 use std::sync::Arc;
 
 use crate::action::Action;
@@ -76,7 +77,8 @@ impl Planner {
                 });
                 continue;
             }
-            match Ensemble::new(forecast_config(&workload), &workload.models) {
+            let forecaster = Ensemble::new(forecast_config(&workload), &workload.models);
+            match forecaster.map(|forecaster| forecaster.with_guests(&workload.guests)) {
                 Ok(mut forecaster) => {
                     if let Some(retraining) = &workload.retraining {
                         forecaster = forecaster.with_retraining(retraining.clone());
@@ -127,6 +129,25 @@ impl Planner {
     pub fn training_due(&mut self, workload: &WorkloadId) -> Option<Job> {
         let index = *self.names.get(workload)?;
         self.workloads[index].outlook.forecaster.due()
+    }
+
+    /// The history of a workload's demand as a training would see it, due or not; `None` without models, or before the
+    /// first observation.
+    pub fn training(&self, workload: &WorkloadId, reason: &str) -> Option<Job> {
+        let index = *self.names.get(workload)?;
+        self.workloads[index].outlook.forecaster.job(reason.to_owned())
+    }
+
+    /// What a model that is run elsewhere says of a workload's steps from `from` on; see [`Ensemble::hear`].
+    pub fn hear(&mut self, workload: &WorkloadId, guest: &str, from: u64, said: Option<Values>) {
+        if let Some(&index) = self.names.get(workload) {
+            self.workloads[index].outlook.forecaster.hear(guest, from, said);
+        }
+    }
+
+    /// Lets a kind's model take no further part in a workload's forecast; whether it did.
+    pub fn dismiss(&mut self, workload: &WorkloadId, kind: Kind) -> bool {
+        self.names.get(workload).is_some_and(|&index| self.workloads[index].outlook.forecaster.dismiss(kind))
     }
 
     /// Takes trained models into the combination of a workload's forecast.

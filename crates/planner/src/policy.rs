@@ -57,6 +57,9 @@ pub struct WorkloadPolicy {
     pub models: Vec<Kind>,
     /// When they are trained anew, and what is done before. Default `None`: what suits the step.
     pub retraining: Option<RetrainConfig>,
+    /// Names of models that are run elsewhere; what they say reaches the planner through [`hear`](crate::Planner::hear).
+    /// Default none.
+    pub guests: Vec<String>,
     /// Active instances, at least; 0 lets everything stop. Default 1.
     pub replicas_min: u32,
     /// Active plus standby instances, at most. Default 1,000.
@@ -105,6 +108,7 @@ impl WorkloadPolicy {
             time_zone: None,
             models: Vec::new(),
             retraining: None,
+            guests: Vec::new(),
             replicas_min: 1,
             replicas_max: 1_000,
             standby_min: 0,

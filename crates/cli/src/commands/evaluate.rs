@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use daemon::external_model::ExternalModel;
 use forecast::calendar::Event;
 use forecast::covariates::Covariates;
 use forecast::evaluate::{Plan, Scores, evaluate, origins, score};
@@ -21,9 +22,10 @@ use forecast::{Config, Forecaster, HORIZON_STEPS_MAX};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::forecast::core::{Core, columns};
+use super::forecast::core::{Chosen, Core, columns};
 use super::forecast::{Grid as CliGrid, Zone, zone};
 use super::known::KnownArgs;
+use super::own_model;
 use crate::failure::{Failure, OrFail};
 use crate::output;
 use crate::trace_file::{self, Clock};
@@ -46,6 +48,10 @@ pub(crate) struct EvaluateArgs {
     /// Models to evaluate, comma-separated. Default: all
     #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
     models: Vec<Kind>,
+    /// Also evaluate a model of your own, as `external`: a shell command that speaks the protocol of docs/external-models.md,
+    /// such as 'python3 my_model.py'
+    #[arg(long, value_name = "COMMAND")]
+    model_command: Option<String>,
     /// How far ahead
     #[arg(long, default_value = "1d", value_parser = values::duration)]
     horizon: Duration,
@@ -124,6 +130,9 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
         None => (file.clock == Clock::Iso).then_some(TimeZone::UTC),
     };
     let kinds = if args.models.is_empty() { Kind::ALL } else { &args.models };
+    let own = args.model_command.as_deref().map(own_model::of);
+    let mut names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+    names.extend(own.iter().map(|_| OWN));
     let step = file.trace.step;
     let all = &file.trace.series;
     let every = all.len().div_ceil(usize::from(args.series_max)).max(1);
@@ -136,7 +145,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
             Some(mut one) => {
                 let grid = CliGrid { origin: one.grid.origin, step };
                 let covariates = Arc::new(args.known.covariates(series, beside, &grid)?);
-                judge(&mut one, kinds, args, &events, &covariates)?;
+                judge(&mut one, (kinds, own.as_ref()), args, &events, &covariates)?;
                 evaluated.push(one);
             }
             None => output::say(&format!(
@@ -154,7 +163,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
         )));
     }
     match args.format {
-        Format::Table => print_table(&evaluated, kinds)?,
+        Format::Table => print_table(&evaluated, &names)?,
         Format::Csv => print_csv(&evaluated)?,
         Format::Json => {
             let text = serde_json::to_string_pretty(&lines(&evaluated)).or_failed("cannot write JSON")?;
@@ -162,7 +171,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
         }
     }
     if let Some(path) = &args.plot {
-        page::build(&file.trace.column, &evaluated, kinds)
+        page::build(&file.trace.column, &evaluated, &names)
             .write(path)
             .or_failed(format!("cannot write {}", path.display()))?;
     }
@@ -205,7 +214,7 @@ fn prepare(
 /// Runs every model over one series.
 fn judge(
     one: &mut Evaluated,
-    kinds: &[Kind],
+    (kinds, own): (&[Kind], Option<&Arc<ExternalModel>>),
     args: &EvaluateArgs,
     events: &[Event],
     given: &Arc<Covariates>,
@@ -227,7 +236,8 @@ fn judge(
         horizon: one.horizon,
         non_negative: true,
     };
-    let bar = output::progress(kinds.len() as u64, "{bar:30} {pos}/{len} {msg}");
+    let bar =
+        output::progress((kinds.len() + usize::from(own.is_some())) as u64, "{bar:30} {pos}/{len} {msg}");
     for &kind in kinds {
         bar.set_message(format!("{} {}", one.series, kind.name()));
         let knows = !args.known.is_empty() && !kind.is_batch();
@@ -236,6 +246,10 @@ fn judge(
             false => evaluate(kind, &history, &plan, &mut cpu_time),
         });
         bar.inc(1);
+    }
+    if let Some(own) = own {
+        bar.set_message(format!("{} {OWN}", one.series));
+        one.scores.push(evaluate_own(own, &history, &plan));
     }
     bar.finish_and_clear();
     Ok(())
@@ -253,7 +267,7 @@ fn informed(
     let mut config = Config::new(one.grid.step);
     config.time_zone = one.grid.zone.clone();
     config.horizon_max = one.grid.step.saturating_mul(u32::try_from(one.horizon).unwrap_or(u32::MAX));
-    let mut core = Core::new(kind, true, &config, one.grid.origin, events, given)?;
+    let mut core = Core::new(&Chosen::Named(kind), true, &config, one.grid.origin, events, given)?;
     let (mut fit_time, mut forecast_time) = (Duration::ZERO, Duration::ZERO);
     let (mut forecasts, mut seen) = (Vec::new(), 0);
     for &origin in &plan.origins {
@@ -273,6 +287,20 @@ fn informed(
     }
     let scores = score(kind.name(), history, plan, forecasts);
     Ok(Scores { fit_time, forecast_time, ..scores })
+}
+
+/// Evaluates a command: fitted to everything before each origin. Its time is that of its own process.
+fn evaluate_own(own: &Arc<ExternalModel>, history: &History<'_>, plan: &Plan) -> Scores {
+    let (mut forecasts, mut refused) = (Vec::new(), None);
+    let begin = own.cpu_time();
+    for &origin in &plan.origins {
+        match own_model::forecast(own, &history.until(origin), plan.horizon, &plan.quantiles) {
+            Ok(values) => forecasts.push((origin, values)),
+            Err(why) => refused = Some((refused.map_or(0, |(times, _)| times) + 1, why)),
+        }
+    }
+    let fit_time = own.cpu_time().saturating_sub(begin);
+    Scores { refused, fit_time, ..score(OWN, history, plan, forecasts) }
 }
 
 /// Seasons as they are seen before the first origin.
@@ -320,8 +348,8 @@ fn print_csv(evaluated: &[Evaluated]) -> Result<(), Failure> {
 }
 
 /// Means over all series: ratios as geometric means, shares as plain ones.
-pub(super) struct Mean {
-    pub(super) kind: Kind,
+pub(super) struct Mean<'a> {
+    pub(super) model: &'a str,
     pub(super) ratio: f64,
     pub(super) worst: f64,
     pub(super) mase: f64,
@@ -332,10 +360,10 @@ pub(super) struct Mean {
     pub(super) refused: usize,
 }
 
-fn means(evaluated: &[Evaluated], kinds: &[Kind]) -> Vec<Mean> {
-    let mean = |kind: &Kind| {
+fn means<'a>(evaluated: &[Evaluated], names: &[&'a str]) -> Vec<Mean<'a>> {
+    let mean = |&model: &&'a str| {
         let of: Vec<&Scores> =
-            evaluated.iter().flat_map(|one| &one.scores).filter(|s| s.model == kind.name()).collect();
+            evaluated.iter().flat_map(|one| &one.scores).filter(|s| s.model == model).collect();
         let scored: Vec<&&Scores> = of.iter().filter(|s| s.wpl.is_finite() && s.naive_wpl > 0.0).collect();
         let average = |number: &dyn Fn(&Scores) -> f64| {
             let finite: Vec<f64> = scored.iter().map(|s| number(s)).filter(|x| x.is_finite()).collect();
@@ -347,7 +375,7 @@ fn means(evaluated: &[Evaluated], kinds: &[Kind]) -> Vec<Mean> {
                 / of.len() as f64
         };
         Mean {
-            kind: *kind,
+            model,
             ratio: average(&|s| ratio(s).ln()).exp(),
             worst: scored.iter().map(|s| ratio(s)).fold(f64::NAN, f64::max),
             mase: average(&|s| s.mase),
@@ -358,12 +386,12 @@ fn means(evaluated: &[Evaluated], kinds: &[Kind]) -> Vec<Mean> {
             refused: of.iter().filter(|s| s.refused.is_some()).count(),
         }
     };
-    let mut means: Vec<Mean> = kinds.iter().map(mean).collect();
+    let mut means: Vec<Mean<'_>> = names.iter().map(mean).collect();
     means.sort_by(|a, b| a.ratio.total_cmp(&b.ratio));
     means
 }
 
-fn print_table(evaluated: &[Evaluated], kinds: &[Kind]) -> Result<(), Failure> {
+fn print_table(evaluated: &[Evaluated], names: &[&str]) -> Result<(), Failure> {
     let mut out = output::stdout();
     let one = &evaluated[0];
     writeln!(
@@ -375,11 +403,11 @@ fn print_table(evaluated: &[Evaluated], kinds: &[Kind]) -> Result<(), Failure> {
     )?;
     let header = ["model", "pinball", "worst", "MASE", "in 90 %", "< 0.95", "fit ms", "ask ms"];
     let mut table = output::table(&header);
-    for mean in means(evaluated, kinds) {
+    for mean in means(evaluated, names) {
         let shown = |value: f64| if value.is_finite() { format!("{value:.3}") } else { "-".to_owned() };
         let name = match mean.refused {
-            0 => mean.kind.name().to_owned(),
-            refused => format!("{} ({refused} refused)", mean.kind.name()),
+            0 => mean.model.to_owned(),
+            refused => format!("{} ({refused} refused)", mean.model),
         };
         output::row(
             &mut table,
@@ -412,5 +440,7 @@ fn cpu_time() -> Duration {
     Duration::from_nanos(text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0))
 }
 
+/// Name of the user's own model in the results.
+const OWN: &str = "external";
 /// Longer series are not evaluated.
 const VALUES_MAX: usize = 20_000_000;

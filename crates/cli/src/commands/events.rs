@@ -1,9 +1,7 @@
 //! `foreshadow events`: the calendars of a running daemon. What was, or is announced, that moves demand.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
@@ -11,7 +9,7 @@ use forecast::Timestamp;
 use forecast::calendar::{Event, ReadOptions, read};
 use jiff::tz::TimeZone;
 
-use super::remote::RemoteArgs;
+use super::remote::{MaybeByArgs, RemoteArgs, answer, read_whole};
 use crate::failure::{Failure, OrFail};
 use crate::{output, values};
 
@@ -51,27 +49,6 @@ struct ListArgs {
     remote: RemoteArgs,
 }
 
-/// Who and why, for every change.
-#[derive(Args, Clone, Debug)]
-struct ByArgs {
-    /// Why; kept in the journal
-    #[arg(long)]
-    reason: Option<String>,
-    /// Who decided; kept in the journal. Default: the user of this shell
-    #[arg(long)]
-    author: Option<String>,
-}
-
-impl ByArgs {
-    fn author(&self, user: Option<String>) -> String {
-        self.author.clone().or(user).unwrap_or_else(|| "unknown".to_owned())
-    }
-
-    fn reason(&self, default: &str) -> String {
-        self.reason.clone().unwrap_or_else(|| default.to_owned())
-    }
-}
-
 #[derive(Args, Clone, Debug)]
 #[group(id = "length", required = true, multiple = false, args = ["end", "lasting"])]
 struct AddArgs {
@@ -95,7 +72,7 @@ struct AddArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 1.0, allow_negative_numbers = true)]
     magnitude: f64,
     #[command(flatten)]
-    by: ByArgs,
+    by: MaybeByArgs,
     /// Print the answer of the API as JSON
     #[arg(long)]
     json: bool,
@@ -110,7 +87,7 @@ struct RemoveArgs {
     /// The event's number, as in `events list`
     event: u64,
     #[command(flatten)]
-    by: ByArgs,
+    by: MaybeByArgs,
     #[command(flatten)]
     remote: RemoteArgs,
 }
@@ -128,7 +105,7 @@ struct ImportArgs {
     #[arg(long, value_name = "TIME", value_parser = values::timestamp)]
     until: Option<Timestamp>,
     #[command(flatten)]
-    by: ByArgs,
+    by: MaybeByArgs,
     /// Print the answer of the API as JSON
     #[arg(long)]
     json: bool,
@@ -191,7 +168,7 @@ fn add(args: &AddArgs, user: Option<String>) -> Result<(), Failure> {
 
 fn import(args: &ImportArgs, user: Option<String>) -> Result<(), Failure> {
     let name = args.file.display();
-    let content = read_whole(&args.file).or_usage(format!("cannot read {name}"))?;
+    let content = read_whole(&args.file, FILE_BYTES_MAX).or_usage(format!("cannot read {name}"))?;
     let until = args.until.unwrap_or_else(|| now().saturating_add(AHEAD_DEFAULT));
     let options = ReadOptions { zone: args.time_zone.clone(), until };
     let events = read(&content, &options).or_usage(format!("{name} cannot be used"))?;
@@ -219,15 +196,6 @@ fn new(event: Event) -> api::NewCalendarEvent {
         end_ms: event.end.as_millis(),
         magnitude: Some(event.magnitude),
     }
-}
-
-fn answer<T: serde::Serialize>(json: bool, value: &T, text: impl Fn(&T) -> String) -> Result<(), Failure> {
-    let text = if json {
-        serde_json::to_string_pretty(value).or_failed("cannot print the answer")? + "\n"
-    } else {
-        text(value)
-    };
-    Ok(output::print(&text)?)
 }
 
 fn summary(workload: &str, accepted: &api::CalendarAccepted) -> String {
@@ -269,16 +237,6 @@ fn time_zone(name: &str) -> Result<TimeZone, String> {
 fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
-}
-
-fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    if path == Path::new("-") {
-        io::stdin().lock().take(FILE_BYTES_MAX).read_to_end(&mut content)?;
-    } else {
-        File::open(path)?.take(FILE_BYTES_MAX).read_to_end(&mut content)?;
-    }
-    Ok(content)
 }
 
 /// Events in one request, well within the size of a request's body.

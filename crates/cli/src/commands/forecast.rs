@@ -21,8 +21,9 @@ use forecast::trace::{Options, Series};
 use forecast::{Config, Forecast, HORIZON_STEPS_MAX, Timestamp, Trust};
 use jiff::tz::TimeZone;
 
-use self::core::{Core, Known};
+use self::core::{Chosen, Core, Known};
 use super::known::KnownArgs;
+use super::own_model;
 use crate::failure::{Failure, OrFail};
 use crate::output;
 use crate::trace_file::{self, Clock, TraceFile};
@@ -65,6 +66,10 @@ pub(crate) struct ForecastArgs {
     /// trees, exponential smoothing and ARIMA), `online` or a batch model; `foreshadow evaluate` compares them
     #[arg(long, default_value = "auto")]
     model: Kind,
+    /// Forecast with a model of your own: a shell command that speaks the protocol of docs/external-models.md, such as
+    /// 'python3 my_model.py'
+    #[arg(long, value_name = "COMMAND", conflicts_with = "model")]
+    model_command: Option<String>,
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     format: Format,
@@ -119,10 +124,14 @@ pub(crate) fn run(args: &ForecastArgs) -> Result<(), Failure> {
         )));
     }
     let config = config(args, &file)?;
+    let chosen = match &args.model_command {
+        Some(command) => Chosen::Own(own_model::of(command)),
+        None => Chosen::Named(args.model),
+    };
     let mut issued = Vec::new();
     let events = args.known.calendar.events(&file, config.time_zone.as_ref(), last_moment(&file, args))?;
     for (series, beside) in file.trace.series.iter().zip(&file.beside) {
-        issue(series, beside, &events, &config, args, &mut issued)?;
+        issue(series, beside, &events, &config, (args, &chosen), &mut issued)?;
     }
     say_notes(&issued);
     match args.format {
@@ -185,7 +194,7 @@ fn issue(
     beside: &[Vec<f32>],
     events: &[Event],
     config: &Config,
-    args: &ForecastArgs,
+    (args, chosen): (&ForecastArgs, &Chosen),
     issued: &mut Vec<Issued>,
 ) -> Result<(), Failure> {
     let Some(&(origin, _)) = series.points.first() else { return Ok(()) };
@@ -207,7 +216,7 @@ fn issue(
         )));
     }
     let covariates = Arc::new(args.known.covariates(series, beside, &grid)?);
-    let mut core = Core::new(args.model, !args.known.is_empty(), config, origin, events, &covariates)?;
+    let mut core = Core::new(chosen, !args.known.is_empty(), config, origin, events, &covariates)?;
     let mut open: Option<Slot> = None;
     let mut rest = series.points.as_slice();
     for as_of in moments {
@@ -252,7 +261,7 @@ fn at_moment(
     let steps = steps(args.horizon, grid.step);
     let (forecast, known) = copy
         .forecast(steps, &args.quantiles.0, covariates)
-        .or_failed(format!("the model `{}` has no forecast as of {as_of}", args.model))?;
+        .or_failed(format!("the model `{}` has no forecast as of {as_of}", name(args)))?;
     let crossed = match levels(args) {
         [] => Vec::new(),
         levels => copy.crossings(levels, steps).ok_or_else(|| {
@@ -263,6 +272,10 @@ fn at_moment(
         })?,
     };
     Ok(Issued { as_of, series: None, trust: copy.trust(), forecast, known, crossed })
+}
+
+fn name(args: &ForecastArgs) -> &str {
+    args.model_command.as_deref().unwrap_or(args.model.name())
 }
 
 /// Steps counted from the first row.

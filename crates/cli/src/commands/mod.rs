@@ -7,6 +7,7 @@ pub(crate) mod forecast;
 pub(crate) mod load;
 pub(crate) mod models;
 pub(crate) mod overrides;
+mod own_model;
 pub(crate) mod proxy;
 pub(crate) mod replay;
 pub(crate) mod run;

@@ -2,13 +2,12 @@
 
 mod show;
 
-use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::remote::RemoteArgs;
+use super::remote::{ByArgs, RemoteArgs, answer, read_whole};
 use crate::failure::{Failure, OrFail};
 use crate::output;
 
@@ -69,23 +68,6 @@ struct ShowArgs {
     json: bool,
     #[command(flatten)]
     remote: RemoteArgs,
-}
-
-/// Who and why, for every change.
-#[derive(Args, Clone, Debug)]
-struct ByArgs {
-    /// Why; kept in the journal
-    #[arg(long)]
-    reason: String,
-    /// Who decided; kept in the journal. Default: the user of this shell
-    #[arg(long)]
-    author: Option<String>,
-}
-
-impl ByArgs {
-    fn author(&self, user: Option<String>) -> String {
-        self.author.clone().or(user).unwrap_or_else(|| "unknown".to_owned())
-    }
 }
 
 #[derive(Args, Clone, Debug)]
@@ -181,7 +163,7 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
 fn promote(args: &PromoteArgs, user: Option<String>) -> Result<(), Failure> {
     let request = api::PromoteRequest {
         author: args.by.author(user),
-        reason: args.by.reason.clone(),
+        reason: args.by.reason(),
         force: args.force,
         least_gain: args.least_gain,
     };
@@ -191,7 +173,7 @@ fn promote(args: &PromoteArgs, user: Option<String>) -> Result<(), Failure> {
 }
 
 fn rollback(args: &RollbackArgs, user: Option<String>) -> Result<(), Failure> {
-    let request = api::RollbackRequest { author: args.by.author(user), reason: args.by.reason.clone() };
+    let request = api::RollbackRequest { author: args.by.author(user), reason: args.by.reason() };
     let ask = args
         .remote
         .ask(|client| async move { client.roll_back_model(&args.workload, &args.model, &request).await });
@@ -214,10 +196,10 @@ fn export(args: &ExportArgs) -> Result<(), Failure> {
 
 fn import(args: &ImportArgs, user: Option<String>) -> Result<(), Failure> {
     let name = args.file.display();
-    let content = read_whole(&args.file).or_usage(format!("cannot read {name}"))?;
+    let content = read_whole(&args.file, FILE_BYTES_MAX).or_usage(format!("cannot read {name}"))?;
     let author = args.by.author(user);
     let detail = args.remote.ask(|client| async move {
-        client.import_model(content.into(), &author, &args.by.reason, args.workload.as_deref()).await
+        client.import_model(content.into(), &author, &args.by.reason(), args.workload.as_deref()).await
     })?;
     answer(args.json, &detail, |detail| {
         format!(
@@ -225,15 +207,6 @@ fn import(args: &ImportArgs, user: Option<String>) -> Result<(), Failure> {
             detail.summary.id, detail.summary.workload, detail.summary.model
         )
     })
-}
-
-fn answer<T: serde::Serialize>(json: bool, value: &T, text: impl Fn(&T) -> String) -> Result<(), Failure> {
-    let text = if json {
-        serde_json::to_string_pretty(value).or_failed("cannot print the answer")? + "\n"
-    } else {
-        text(value)
-    };
-    Ok(output::print(&text)?)
 }
 
 /// A file that appears whole or not at all.
@@ -254,17 +227,6 @@ fn write_whole(path: &Path, content: &[u8], overwrite: bool) -> Result<(), Failu
         ))),
         Err(error) => Err(error).or_failed(failed()),
     }
-}
-
-fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
-    if path == Path::new("-") {
-        let mut content = Vec::new();
-        io::stdin().lock().take(FILE_BYTES_MAX).read_to_end(&mut content)?;
-        return Ok(content);
-    }
-    let mut content = Vec::new();
-    fs::File::open(path)?.take(FILE_BYTES_MAX).read_to_end(&mut content)?;
-    Ok(content)
 }
 
 /// More than the daemon takes; what is longer is cut off, and refused by it.

@@ -1,12 +1,17 @@
-//! What the commands that talk to a running daemon share: where it is, and a runtime to talk in.
+//! What the commands that talk to a running daemon share: where it is, a runtime to talk in, who changes something and
+//! why, and how files come in and answers go out.
 
+use std::fs::File;
 use std::future::Future;
+use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::path::Path;
 
 use clap::Args;
 use daemon::client::{Client, ClientError};
 
 use crate::failure::{Failure, OrFail};
+use crate::output;
 
 /// Where the daemon answers.
 #[derive(Args, Clone, Copy, Debug)]
@@ -28,6 +33,84 @@ impl RemoteArgs {
             .or_failed("cannot start an async runtime")?;
         runtime.block_on(question(Client::new(self.api))).map_err(as_failure)
     }
+}
+
+/// Who and why, for a change that needs a reason.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ByArgs {
+    /// Why; kept in the journal
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    who: AuthorArgs,
+}
+
+/// Who and why, for a change that explains itself.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MaybeByArgs {
+    /// Why; kept in the journal
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    who: AuthorArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+struct AuthorArgs {
+    /// Who decided; kept in the journal. Default: the user of this shell
+    #[arg(long)]
+    author: Option<String>,
+}
+
+impl ByArgs {
+    pub(crate) fn author(&self, user: Option<String>) -> String {
+        self.who.author(user)
+    }
+
+    pub(crate) fn reason(&self) -> String {
+        self.reason.clone()
+    }
+}
+
+impl MaybeByArgs {
+    pub(crate) fn author(&self, user: Option<String>) -> String {
+        self.who.author(user)
+    }
+
+    pub(crate) fn reason(&self, default: &str) -> String {
+        self.reason.clone().unwrap_or_else(|| default.to_owned())
+    }
+}
+
+impl AuthorArgs {
+    fn author(&self, user: Option<String>) -> String {
+        self.author.clone().or(user).unwrap_or_else(|| "unknown".to_owned())
+    }
+}
+
+/// Prints what the API answered, as JSON or in words.
+pub(crate) fn answer<T: serde::Serialize>(
+    json: bool,
+    value: &T,
+    text: impl Fn(&T) -> String,
+) -> Result<(), Failure> {
+    let text = if json {
+        serde_json::to_string_pretty(value).or_failed("cannot print the answer")? + "\n"
+    } else {
+        text(value)
+    };
+    Ok(output::print(&text)?)
+}
+
+/// A file, or standard input for `-`; at most `bytes_max` of it, for a reader that refuses what is longer.
+pub(crate) fn read_whole(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    if path == Path::new("-") {
+        io::stdin().lock().take(bytes_max).read_to_end(&mut content)?;
+    } else {
+        File::open(path)?.take(bytes_max).read_to_end(&mut content)?;
+    }
+    Ok(content)
 }
 
 /// What was asked wrongly is a usage error; a daemon that is not there, or broken, is a failure, and so is a sensible

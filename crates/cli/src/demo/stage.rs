@@ -3,6 +3,7 @@
 //! Everything that `foreshadow run` would do happens here too, from the configuration file on; only the process that hosts the
 //! control plane is the demo itself.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -223,7 +224,7 @@ fn config(
         Policy::Hpa => web.shift.first_share = 1.0,
         Policy::Foreshadow => web.shift.step_every = script.compressed(SHIFT_EVERY),
     }
-    Ok(Config { server, workloads: vec![web] })
+    Ok(Config { server, workloads: vec![web], models: BTreeMap::new() })
 }
 
 /// How often an instance that starts is asked whether it is ready.

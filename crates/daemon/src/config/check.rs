@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::model::{DemandSource, ListenMode, ProbeConfig, ServerConfig, WorkloadConfig};
-use super::read::Workloads;
+use super::read::{Models, Workloads};
 use super::section::{Context, Section};
 
 /// Within one workload.
@@ -66,6 +66,21 @@ pub(super) fn across(context: &Context<'_>, server: &ServerConfig, workloads: &W
             context.report(*line, &key, problem, "give each workload its own address");
         }
         taken.push((listen, key));
+    }
+}
+
+/// Between workloads and models.
+pub(super) fn externals(context: &Context<'_>, models: &Models, workloads: &Workloads) {
+    for (line, workload) in workloads {
+        let Some(workload) = workload else { continue };
+        for name in workload.external.iter().filter(|name| !models.contains_key(*name)) {
+            context.report(
+                *line,
+                &format!("workload.{}.models", workload.name),
+                format!("names \"external:{name}\", and there is no section [model.{name}]"),
+                format!("add [model.{name}] with `command = [\"python3\", \"my_model.py\"]`"),
+            );
+        }
     }
 }
 

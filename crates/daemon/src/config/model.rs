@@ -14,6 +14,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// `[[workload]]`: one for each workload, at least one.
     pub workloads: Vec<WorkloadConfig>,
+    /// `[model.NAME]`: models of yours, which workloads name as `"external:NAME"`.
+    pub models: BTreeMap<String, ModelConfig>,
 }
 
 /// `[server]`.
@@ -27,6 +29,22 @@ pub struct ServerConfig {
     /// `state_dir`: folder of history, instance state and logs, relative to the configuration file. One daemon at a
     /// time. Default `foreshadow-state`.
     pub state_dir: PathBuf,
+}
+
+/// `[model.NAME]`: a command that speaks the protocol of `docs/external-models.md`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelConfig {
+    /// `command`: program and arguments. A program without `/` is looked for in `PATH`. Required.
+    pub command: Vec<String>,
+    /// `env`: variables beside `PATH`, `HOME` and `LANG`, which are all it gets otherwise. Default none.
+    pub env: BTreeMap<String, String>,
+    /// `working_dir`: where it runs, relative to the configuration file. Default the file's folder.
+    pub working_dir: PathBuf,
+    /// `answer_within`: how long a forecast may take. Default `5s`. A model that takes longer than some steps has no part
+    /// in forecasts meanwhile.
+    pub answer_within: Duration,
+    /// `fit_within`: how long learning from a history may take. Default `10m`.
+    pub fit_within: Duration,
 }
 
 /// `[[workload]]`.
@@ -114,8 +132,11 @@ pub struct WorkloadConfig {
     pub history: Option<HistoryImport>,
     /// `models`: models trained in the background and combined with the online core: a list such as
     /// `["boosted", "smoothing"]`, or `"auto"` for those that measurements favour. Default none: the online core alone.
-    /// Each sees more of long patterns and costs training time on one core in the background.
+    /// Each sees more of long patterns and costs training time on one core in the background. `"auto"` may also be in the
+    /// list, and `"external:NAME"` stands for the command of `[model.NAME]`.
     pub models: Vec<Kind>,
+    /// The names of the external ones among `models`.
+    pub external: Vec<String>,
     /// `retrain`: when those models are trained anew, and what counts as trouble before.
     pub retrain: RetrainSettings,
     /// `log_limit`: bytes of output kept for each instance, such as `"1MiB"`. Default `1MiB`.
@@ -367,6 +388,7 @@ impl WorkloadConfig {
             wait_max: 1024,
             history: None,
             models: Vec::new(),
+            external: Vec::new(),
             retrain: RetrainSettings::default(),
             log_limit: 1 << 20,
             limits: LimitsConfig::default(),

@@ -1,5 +1,6 @@
 //! From TOML text to a [`Config`], noting every mistake on the way.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
@@ -8,9 +9,9 @@ use super::check;
 use super::command::Surroundings;
 use super::entry::Entry;
 use super::error::ConfigErrors;
-use super::model::{Config, ServerConfig, WorkloadConfig};
+use super::model::{Config, ModelConfig, ServerConfig, WorkloadConfig};
 use super::section::{Context, Section};
-use super::workload::read_workload;
+use super::workload::{read_model, read_workload};
 
 pub(super) fn config(text: &str, path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErrors> {
     let context = Context::new(text, path, surroundings);
@@ -46,11 +47,15 @@ fn file<'a>(context: &'a Context<'a>, table: &'a DeTable<'a>) -> Option<Config> 
             Vec::new()
         }
     };
+    let models = root.entry("model").map(|entry| read_models(&entry)).unwrap_or_default();
     root.finish();
     check::across(context, &server, &workloads);
+    check::externals(context, &models, &workloads);
     let workloads: Option<Vec<WorkloadConfig>> =
         workloads.into_iter().map(|(_, workload)| workload).collect();
-    Some(Config { server, workloads: workloads? })
+    let models: Option<BTreeMap<String, ModelConfig>> =
+        models.into_iter().map(|(name, model)| Some((name, model?))).collect();
+    Some(Config { server, workloads: workloads?, models: models? })
 }
 
 fn read_server(mut section: Section<'_>, server: &mut ServerConfig) {
@@ -65,6 +70,29 @@ fn read_server(mut section: Section<'_>, server: &mut ServerConfig) {
         );
     }
     section.finish();
+}
+
+/// Models by name; `None` where a required key is missing or wrong.
+pub(super) type Models = BTreeMap<String, Option<ModelConfig>>;
+
+fn read_models(entry: &Entry<'_>) -> Models {
+    let hint = "write each model as its own [model.NAME] section";
+    let Some(table) = entry.value.as_table() else {
+        entry.refuse::<()>(format!("is a {}", entry.value.type_str()), hint);
+        return Models::new();
+    };
+    let read = table.iter().map(|(name, value)| {
+        let line = entry.context.line_at(name.span().start);
+        let named: &str = name.get_ref();
+        let path = format!("model.{named}");
+        let Some(table) = value.get_ref().as_table() else {
+            entry.context.report(line, &path, format!("is a {}", value.get_ref().type_str()), hint);
+            return (named.to_owned(), None);
+        };
+        let section = Section::new(entry.context, path, line, table);
+        (named.to_owned(), read_model(section, &entry.context.base))
+    });
+    read.collect()
 }
 
 /// Each workload with the line it begins on; `None` where a required key is missing or wrong.

@@ -104,6 +104,14 @@ working_dir = "/"
     assert_eq!(retraining.patience, RetrainConfig::for_step(web.step).patience, "not given");
     let auto = parse(&workload("models = \"auto\"")).expect("valid");
     assert_eq!(auto.workloads[0].models, Kind::COMBINED);
+    let own = "models = [\"auto\", \"external:mine\"]\n[model.mine]\ncommand = [\"sh\", \"-c\", \"exit\"]\n\
+               answer_within = \"2s\"\nenv = { A = \"b\" }";
+    let own = parse(&workload(own)).expect("valid");
+    assert_eq!(own.workloads[0].models, Kind::COMBINED);
+    assert_eq!(own.workloads[0].external, ["mine"]);
+    assert_eq!(own.models["mine"].answer_within, Duration::from_secs(2));
+    assert_eq!(crate::workload_policy(&own.workloads[0]).guests, ["external:mine"]);
+    assert_eq!(parse(&own.to_toml()), Ok(own));
 }
 
 #[test]
@@ -182,6 +190,13 @@ fn contradictions_are_refused() {
         ("retrain = { shedule = \"daily\" }", "did you mean `schedule`?"),
         ("retrain = { coverage_min = 0.95 }", "0.95 is out of range; write at least 0 and at most 0.9"),
         ("retrain = { mae_max = -1 }", "-1 is out of range"),
+        ("models = [\"auto\", \"boosted\"]", "\"boosted\" is there twice"),
+        ("models = [\"external:a\", \"external:a\"]", "\"external:a\" is there twice"),
+        ("models = [\"external:mine\"]", "there is no section [model.mine]; add [model.mine] with `command"),
+        ("[model.mine]", "model.mine.command: is missing; add `command = [\"python3\""),
+        ("[model.mine]\ncommand = [\"no-such-program\"]", "model.mine.command: no program `no-such-program`"),
+        ("[model.mine]\ncommand = [\"sh\"]\nanswer_in = 5", "model.mine.answer_in: is not a known key"),
+        ("[model]\nmine = \"sh\"", "write each model as its own [model.NAME] section"),
     ] {
         let text = mistake(line);
         assert!(text.contains(part), "{line}: {text}");

@@ -1,5 +1,7 @@
 //! One `[[workload]]` section.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use forecast::models::Kind;
@@ -9,8 +11,8 @@ use super::check;
 use super::entry::Entry;
 use super::model::{
     CapacityConfig, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, LimitsConfig, ListenMode,
-    MarginConfig, Mode, ProbeConfig, ReplicasConfig, RetrainSchedule, RetrainSettings, ShiftConfig,
-    StandbyConfig, WorkloadConfig,
+    MarginConfig, Mode, ModelConfig, ProbeConfig, ReplicasConfig, RetrainSchedule, RetrainSettings,
+    ShiftConfig, StandbyConfig, WorkloadConfig,
 };
 use super::quantity::parse_duration;
 use super::section::Section;
@@ -36,6 +38,24 @@ pub(super) fn read_workload(mut s: Section<'_>) -> Option<WorkloadConfig> {
     complete.then_some(w)
 }
 
+/// Reads a `[model.NAME]` section; `None` where the command is missing or wrong.
+pub(super) fn read_model(mut s: Section<'_>, base: &Path) -> Option<ModelConfig> {
+    let command = s.required("command", "[\"python3\", \"my_model.py\"]", command);
+    let mut model = ModelConfig {
+        command: command.clone().unwrap_or_default(),
+        env: BTreeMap::new(),
+        working_dir: base.to_owned(),
+        answer_within: Duration::from_secs(5),
+        fit_within: Duration::from_secs(600),
+    };
+    s.read("env", &mut model.env, |e| e.pairs().map(|pairs| pairs.into_iter().collect()));
+    s.read("working_dir", &mut model.working_dir, working_dir);
+    s.read("answer_within", &mut model.answer_within, |e| e.duration(DEADLINE_MIN..=HOUR));
+    s.read("fit_within", &mut model.fit_within, |e| e.duration(DEADLINE_MIN..=DAY));
+    s.finish();
+    command.map(|_| model)
+}
+
 fn read_demand(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("demand", &mut w.demand, |e| {
         e.word(&[("proxy", DemandSource::Proxy), ("push", DemandSource::Push)])
@@ -49,7 +69,9 @@ fn read_demand(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("holidays", &mut w.holidays, holidays);
     s.read("covariates", &mut w.covariates, covariates);
     s.read("history", &mut w.history, |e| history(e).map(Some));
-    s.read("models", &mut w.models, models);
+    if let Some((kinds, external)) = s.entry("models").and_then(|e| models(&e)) {
+        (w.models, w.external) = (kinds, external);
+    }
     s.read("retrain", &mut w.retrain, retrain);
 }
 
@@ -243,25 +265,36 @@ fn history(e: &Entry<'_>) -> Option<HistoryImport> {
     Some(HistoryImport { file, column, series })
 }
 
-fn models(e: &Entry<'_>) -> Option<Vec<Kind>> {
+/// Models to be trained, and the names of those that are commands.
+fn models(e: &Entry<'_>) -> Option<(Vec<Kind>, Vec<String>)> {
     if let DeValue::String(_) = e.value {
-        return e.word(&[("auto", Kind::COMBINED)]).map(<[Kind]>::to_vec);
+        return e.word(&[("auto", Kind::COMBINED)]).map(|kinds| (kinds.to_vec(), Vec::new()));
     }
-    let mut kinds = Vec::new();
+    let (mut kinds, mut external) = (Vec::new(), Vec::new());
     for name in e.texts()? {
-        let hint = "write \"auto\", or a list such as [\"boosted\", \"smoothing\"]";
-        match name.parse::<Kind>() {
+        let hint = "write \"auto\", or a list such as [\"boosted\", \"external:mine\"]";
+        let twice = || format!("{name:?} is there twice");
+        if let Some(named) = name.strip_prefix(EXTERNAL) {
+            if external.iter().any(|known| known == named) {
+                return e.refuse(twice(), "name each model once");
+            }
+            external.push(named.to_owned());
+            continue;
+        }
+        let named = match name.parse::<Kind>() {
             Err(unknown) => return e.refuse(unknown.to_string(), hint),
+            Ok(Kind::Auto) => Kind::COMBINED.to_vec(),
             Ok(kind) if !kind.is_batch() => {
                 return e.refuse(format!("{name:?} is not trained in the background"), hint);
             }
-            Ok(kind) if kinds.contains(&kind) => {
-                return e.refuse(format!("{name:?} is there twice"), "name each model once");
-            }
-            Ok(kind) => kinds.push(kind),
+            Ok(kind) => vec![kind],
+        };
+        if named.iter().any(|kind| kinds.contains(kind)) {
+            return e.refuse(twice(), "name each model once; \"auto\" stands for several");
         }
+        kinds.extend(named);
     }
-    Some(kinds)
+    Some((kinds, external))
 }
 
 fn retrain(e: &Entry<'_>) -> Option<RetrainSettings> {
@@ -368,6 +401,8 @@ fn limits(e: &Entry<'_>) -> Option<LimitsConfig> {
     Some(limits)
 }
 
+/// Before the name of a model that is a command.
+const EXTERNAL: &str = "external:";
 const REPLICAS_MAX: u32 = 1000;
 const NAME_LENGTH_MAX: usize = 40;
 const UNIT_LENGTH_MAX: usize = 40;

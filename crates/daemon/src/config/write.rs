@@ -1,5 +1,6 @@
 //! From a [`Config`] back to TOML text.
 
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
@@ -15,6 +16,14 @@ pub(super) fn config(config: &Config) -> String {
     out.text("listen", &config.server.listen);
     out.raw("allow_remote", config.server.allow_remote);
     out.text("state_dir", &config.server.state_dir.display());
+    for (name, model) in &config.models {
+        out.line(&format!("\n[model.{}]", quoted(name)));
+        out.raw("command", list(&model.command));
+        out.raw("env", table(&model.env));
+        out.text("working_dir", &model.working_dir.display());
+        out.duration("answer_within", model.answer_within);
+        out.duration("fit_within", model.fit_within);
+    }
     for each in &config.workloads {
         out.line("\n[[workload]]");
         workload(&mut out, each);
@@ -25,9 +34,7 @@ pub(super) fn config(config: &Config) -> String {
 fn workload(out: &mut Lines, w: &WorkloadConfig) {
     out.text("name", &w.name);
     out.raw("command", list(&w.command));
-    let env: Vec<String> =
-        w.env.iter().map(|(key, value)| format!("{} = {}", quoted(key), quoted(value))).collect();
-    out.raw("env", format_args!("{{ {} }}", env.join(", ")));
+    out.raw("env", table(&w.env));
     if let Some(dir) = &w.working_dir {
         out.text("working_dir", &dir.display());
     }
@@ -134,7 +141,8 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
         parts.extend(import.series.iter().map(|series| format!("series = {}", quoted(series))));
         out.raw("history", format_args!("{{ {} }}", parts.join(", ")));
     }
-    let models: Vec<String> = w.models.iter().map(|kind| kind.name().to_owned()).collect();
+    let mut models: Vec<String> = w.models.iter().map(|kind| kind.name().to_owned()).collect();
+    models.extend(w.external.iter().map(|name| format!("external:{name}")));
     out.raw("models", list(&models));
     out.raw("retrain", retrain(&w.retrain));
     out.text("log_limit", &format_bytes(w.log_limit));
@@ -164,6 +172,12 @@ fn retrain(r: &RetrainSettings) -> String {
         parts.extend(value.map(|value| format!("{key} = {}", number(value))));
     }
     format!("{{ {} }}", parts.join(", "))
+}
+
+fn table(pairs: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> =
+        pairs.iter().map(|(key, value)| format!("{} = {}", quoted(key), quoted(value))).collect();
+    format!("{{ {} }}", pairs.join(", "))
 }
 
 struct Lines(String);

@@ -36,6 +36,11 @@ pub(crate) enum Command {
     },
     /// It is on disk already; nobody waits.
     CalendarChanged(CalendarChange),
+    /// The repository has another champion. Nobody waits: the change is made, and takes effect in the background.
+    ChampionChanged {
+        workload: String,
+        model: String,
+    },
 }
 
 /// Why the control loop refused.
@@ -64,6 +69,7 @@ impl ControlLoop {
                 self.publish();
                 let _ = reply.send(answer);
             }
+            Command::ChampionChanged { workload, model } => self.champion_changed(&workload, &model),
             Command::Push { workload, samples, reply } => {
                 let answer = self.push(&workload, &samples);
                 self.settle();

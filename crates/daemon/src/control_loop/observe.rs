@@ -203,6 +203,7 @@ impl ControlLoop {
         }
         workload.forecaster = forecaster;
         self.train_if_due(index);
+        self.ask_externals(index);
     }
 
     /// Instances and their capacity, and what had been forecast for this step.

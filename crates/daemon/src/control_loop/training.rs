@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::ControlLoop;
+use super::{ControlLoop, Workload};
+use crate::externals::Heard;
 use crate::recorder::clock;
 use crate::trainer::TrainingDone;
 
@@ -15,10 +16,74 @@ impl ControlLoop {
         }
     }
 
-    /// A training is over: its champions take part from now on.
+    /// Asks for the champions that an earlier daemon left.
+    pub(crate) fn load_champions(&mut self) {
+        let Some(trainer) = &self.trainer else { return };
+        for (index, workload) in self.workloads.iter().enumerate() {
+            if let Some(job) = self.planner.training(&workload.id, "the daemon has started") {
+                trainer.load(index, job);
+            }
+        }
+    }
+
+    /// An operator has put another version of a model in charge.
+    pub(crate) fn champion_changed(&mut self, workload: &str, model: &str) {
+        let Some(index) = self.index_of(workload) else { return };
+        let Workload { id, config, .. } = &self.workloads[index];
+        let message = match &self.trainer {
+            Some(trainer) if config.models.iter().any(|kind| kind.name() == model) => {
+                if let Some(job) = self.planner.training(id, "another version was put in charge") {
+                    return trainer.load(index, job);
+                }
+                format!("{model} has no history to follow yet; it takes part after its next training")
+            }
+            Some(_) | None => {
+                format!("{model} takes no part in forecasts: name it in `models` of this workload")
+            }
+        };
+        self.note_models(index, "models_loaded", message);
+    }
+
+    /// Leaves the history up to now with the workload's external models.
+    pub(crate) fn ask_externals(&mut self, index: usize) {
+        if !self.externals.has(index) {
+            return;
+        }
+        if let Some(job) = self.planner.training(&self.workloads[index].id, "") {
+            self.externals.ask(index, &job);
+        }
+    }
+
+    /// An external model has said something, or is in trouble.
+    pub(crate) fn heard(&mut self, heard: Heard) {
+        let Heard { workload: index, name, from, said } = heard;
+        let id = self.workloads[index].id.clone();
+        let (said, trouble) = match said {
+            Ok(said) => (Some(said), None),
+            Err(why) => (None, Some(why)),
+        };
+        let before = self.workloads[index].external.insert(name.clone(), trouble.is_none());
+        self.planner.hear(&id, &name, from, said);
+        if let Some(view) = self.planner.snapshot().workload(&id) {
+            self.workloads[index].forecaster = Arc::new(view.forecaster.clone());
+        }
+        let message = match (before, trouble) {
+            (None, None) => format!("{name} takes part"),
+            (Some(false), None) => format!("{name} is back and takes part"),
+            (None | Some(true), Some(why)) => format!("{name} takes no part: {why}"),
+            (Some(true), None) | (Some(false), Some(_)) => return,
+        };
+        self.note_models(index, "external_model", message);
+        self.published.stale = true;
+    }
+
+    /// Models are ready: they take part from now on.
     pub(crate) fn training_done(&mut self, done: TrainingDone) {
         let id = self.workloads[done.workload].id.clone();
         self.planner.admit(&id, done.trained);
+        for kind in done.removed {
+            self.planner.dismiss(&id, kind);
+        }
         let mut message = done.message;
         let snapshot = self.planner.snapshot();
         if let Some(view) = snapshot.workload(&id) {
@@ -31,14 +96,18 @@ impl ControlLoop {
             message = format!("{message}; weights one step ahead: {}", weights.join(", "));
             self.workloads[done.workload].forecaster = Arc::new(view.forecaster.clone());
         }
+        self.note_models(done.workload, done.kind, message);
+        self.published.stale = true;
+    }
+
+    fn note_models(&mut self, index: usize, kind: &str, message: String) {
         self.notes.push(api::Event {
             at_ms: clock().as_millis(),
-            workload: Some(id.to_string()),
-            kind: "trained".to_owned(),
+            workload: Some(self.workloads[index].id.to_string()),
+            kind: kind.to_owned(),
             instance: None,
             message,
             took_ms: None,
         });
-        self.published.stale = true;
     }
 }

@@ -52,6 +52,8 @@ pub(crate) struct Workload {
     pub(crate) known_from: Option<Timestamp>,
     /// How much of what the forecast noticed is in the journal.
     pub(crate) noticed: u64,
+    /// External models by name, and whether each takes part; absent before it was heard of.
+    pub(crate) external: BTreeMap<String, bool>,
     pub(crate) missed_shares: VecDeque<(Timestamp, f64)>,
     pub(crate) override_set_at: Option<Timestamp>,
     /// Generation of the plan looked at last, and the shape of the one recorded last.
@@ -230,6 +232,7 @@ impl Workload {
             forecaster,
             knowledge: Knowledge::default(),
             known_from: None,
+            external: BTreeMap::new(),
             missed_shares: VecDeque::new(),
             override_set_at: None,
             plan_recorded: None,

@@ -11,7 +11,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use history::models::{By, EXTENSION, ModelId, ModelRefusal};
+use history::models::{By, EXTENSION, ModelId, ModelRecord, ModelRefusal};
 use history::{EVERY_WORKLOAD, HistoryError, limit};
 
 use super::Api;
@@ -19,6 +19,7 @@ use super::failure::Failure;
 use super::guard::require_type;
 use super::query::Params;
 use super::write::json;
+use crate::control_loop::Command;
 use crate::convert;
 use crate::models::Repository;
 
@@ -100,6 +101,7 @@ pub(crate) async fn promote(
     let by = By::new(request.author, request.reason);
     let record =
         blocking(&api, move |models| models.promote(&by, id, request.force, request.least_gain)).await?;
+    in_charge(&api, &record).await;
     Ok(Json(convert::model_detail(&record)))
 }
 
@@ -128,7 +130,10 @@ pub(crate) async fn rollback(
     let by = By::new(request.author, request.reason);
     let named = workload.clone();
     match blocking(&api, move |models| models.roll_back(&by, &workload, &model)).await {
-        Ok(record) => Ok(Json(convert::model_detail(&record))),
+        Ok(record) => {
+            in_charge(&api, &record).await;
+            Ok(Json(convert::model_detail(&record)))
+        }
         Err(failure) => Err(known(&api, &named).err().unwrap_or(failure)),
     }
 }
@@ -209,6 +214,12 @@ pub(crate) async fn import(
     .await?
     .map_err(|name| Failure::unknown_workload(&name))?;
     Ok(Json(convert::model_detail(&record)))
+}
+
+/// Lets forecasts follow the change. When the control loop has ended, so has everything that it would change.
+async fn in_charge(api: &Api, record: &ModelRecord) {
+    let (workload, model) = (record.workload().to_owned(), record.model().to_owned());
+    let _ = api.commands.send(Command::ChampionChanged { workload, model }).await;
 }
 
 fn number(id: &str) -> Result<ModelId, Failure> {

@@ -1,10 +1,13 @@
 //! The model repository through the API: promotion, roll-back, and versions that move between daemons.
 
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use daemon::client::ClientError;
+use daemon::client::{Client, ClientError};
 use forecast::Timestamp;
+use forecast::covariates::Covariates;
+use forecast::grid::Grid;
+use forecast::models::{History as ModelHistory, Kind, Pace};
 use history::Store;
 use history::models::{By, Description, ModelId, Trial};
 
@@ -157,28 +160,171 @@ async fn nonsense_about_models_is_refused_with_a_hint() {
     }
 }
 
+/// Demand of the last fifty minutes by the second, written where the configuration expects it: when it begins, and its values.
+fn fifty_minutes(stage: &Stage) -> (Timestamp, Vec<f32>) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+    let values: Vec<u64> = (0..3000_u64).map(|n| 50 + 20 * (n / 30 % 2) + n * 7919 % 11).collect();
+    let rows: String =
+        values.iter().zip(now - 3000..).map(|(value, second)| format!("{second},{value}\n")).collect();
+    let root = stage.history().ancestors().nth(2).expect("a folder").to_owned();
+    std::fs::write(root.join("demand.csv"), format!("timestamp,requests\n{rows}")).expect("written");
+    let begin = Timestamp::from_secs(i64::try_from(now - 3000).expect("a small number"));
+    (begin, values.iter().map(|&value| value as f32).collect())
+}
+
+/// The first event of a kind since a moment whose message says `part`.
+async fn said(client: &Client, since: Timestamp, kind: &str, part: &str) -> api::Event {
+    eventually(part, async || {
+        let mut events = client.events(200).await.ok()?.events;
+        events.retain(|event| event.at_ms >= since.as_millis() && event.kind == kind);
+        events.into_iter().rev().find(|event| event.message.contains(part))
+    })
+    .await
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+    Timestamp::from_millis(i64::try_from(since.as_millis()).expect("a small number"))
+}
+
+/// Another version of the smoothing of `web`, fitted to the first `known` values: a challenger.
+fn another_version(stage: &Stage, begin: Timestamp, values: &[f32], known: usize) -> u64 {
+    let grid = Grid { origin: begin, step: Duration::from_secs(1), zone: None };
+    let covariates = Covariates::default();
+    let history = ModelHistory {
+        grid: &grid,
+        first: 0,
+        values: &values[..known],
+        seasons: &[60],
+        covariates: &covariates,
+        horizon: 60,
+        non_negative: true,
+    };
+    let model = Kind::Smoothing.train(&history, &mut Pace::free()).expect("it can be fitted");
+    let described = Description {
+        workload: "web".into(),
+        model: "smoothing".into(),
+        trained_at: now(),
+        data_from: begin,
+        data_to: grid.begins_at(known as u64),
+        features: vec!["demand".into()],
+        scores: [].into(),
+        parent: None,
+        code_version: env!("CARGO_PKG_VERSION").into(),
+    };
+    let body = postcard::to_stdvec(&model).expect("encoded");
+    let store = Store::open(&stage.history()).expect("a history");
+    let added = store.models().add(now(), &By::new("test", "another one"), &described, &body);
+    added.expect("added").record.id.get()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_is_trained_in_the_background_and_becomes_champion() {
     let stage = Stage::new("models = [\"smoothing\"]\nhistory = \"demand.csv\"");
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
-    let rows: String = (0..600_u64)
-        .map(|n| format!("{},{}\n", now - 600 + n, 50 + 20 * (n / 30 % 2) + n * 7919 % 11))
-        .collect();
-    let root = stage.history().ancestors().nth(2).expect("a folder").to_owned();
-    std::fs::write(root.join("demand.csv"), format!("timestamp,requests\n{rows}")).expect("written");
+    fifty_minutes(&stage);
     let _daemon = stage.start();
     let client = stage.client();
-    let message = eventually("a training", async || {
-        let events = client.events(200).await.ok()?.events;
-        events.into_iter().find(|event| event.kind == "trained").map(|event| event.message)
-    })
-    .await;
+    let message = said(&client, Timestamp::default(), "trained", "is the champion").await.message;
     assert!(message.contains("smoothing version 1 is the champion"), "{message}");
-    // A new member is heard at once, but has no weight before it was scored often enough.
-    assert!(message.contains("weights one step ahead: online"), "{message}");
+    // It was scored on values that it had not been fitted to.
+    assert!(message.contains("smoothing 0."), "{message}");
     let champions =
         client.models(Some("web"), Some("smoothing"), Some("champion")).await.expect("versions").models;
     let [champion] = champions.as_slice() else { panic!("{champions:?}") };
     let detail = client.model(champion.id).await.expect("the version");
     assert!(detail.features.iter().any(|feature| feature == "demand"), "{detail:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_champion_takes_part_at_once_after_a_restart_and_after_an_operators_decision() {
+    let stage = Stage::new("models = [\"smoothing\"]\nhistory = \"demand.csv\"");
+    let (begin, values) = fifty_minutes(&stage);
+    let client = stage.client();
+    let daemon = stage.start();
+    said(&client, begin, "trained", "smoothing version 1 is the champion").await;
+    daemon.terminate();
+    let second = another_version(&stage, begin, &values, 2400);
+
+    let restarted = now();
+    let _daemon = stage.start();
+    let loaded = said(&client, restarted, "models_loaded", "smoothing version 1 takes part").await;
+    assert!(loaded.message.contains("; weights one step ahead: online"), "{}", loaded.message);
+    assert!(loaded.message.contains("smoothing 0."), "it has no weight: {}", loaded.message);
+    let events = client.events(200).await.expect("events").events;
+    let trainings =
+        events.iter().filter(|event| event.kind == "trained" && event.at_ms >= restarted.as_millis());
+    assert!(trainings.into_iter().all(|event| event.at_ms >= loaded.at_ms), "{events:?}");
+
+    let promoted = now();
+    client.promote_model(second, &promotion(true)).await.expect("forced");
+    let message =
+        said(&client, promoted, "models_loaded", &format!("smoothing version {second} takes part")).await;
+    assert!(message.message.starts_with("another version was put in charge"), "{}", message.message);
+    let rolled = now();
+    let back = api::RollbackRequest { author: "ana".into(), reason: "worse".into() };
+    client.roll_back_model("web", "smoothing", &back).await.expect("rolled back");
+    said(&client, rolled, "models_loaded", "smoothing version 1 takes part").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_put_in_charge_that_cannot_take_part_says_why() {
+    let stage = Stage::new("models = [\"smoothing\"]\nhistory = \"demand.csv\"");
+    let (begin, values) = fifty_minutes(&stage);
+    let [foreign, _] = two_versions(&stage.history(), 0.5);
+    let lost = another_version(&stage, begin - Duration::from_secs(86_400), &values, 2400);
+    let _daemon = stage.start();
+    let client = stage.client();
+    client.promote_model(foreign, &promotion(false)).await.expect("the first needs no gain");
+    said(&client, begin, "models_loaded", "name it in `models` of this workload").await;
+    client.promote_model(lost, &promotion(true)).await.expect("forced");
+    said(&client, begin, "models_loaded", "the history does not reach back to its data").await;
+}
+
+/// Says the last value of its history at every quantile, until the file named by its argument is there: then it ends.
+const OWN_MODEL: &str = r#"
+import json, os, sys
+last = 0.0
+for line in sys.stdin:
+    kind, request = next(iter(json.loads(line).items()))
+    if kind == "forecast":
+        if os.path.exists(sys.argv[1]):
+            sys.exit("the end of my wits")
+        row = [last + 0.01 * n for n, _ in enumerate(request["quantiles"])]
+        print(json.dumps({"values": [row] * request["steps"]}), flush=True)
+    else:
+        seen = [value for value in request["values"] if value is not None]
+        last = seen[-1] if seen else last
+        print(json.dumps({"ok": True}), flush=True)
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_users_model_takes_part_drops_out_when_it_ends_and_holds_nothing_up() {
+    if std::process::Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no python3");
+        return;
+    }
+    let stage = Stage::new(
+        "history = \"demand.csv\"\nmodels = [\"external:mine\", \"external:slow\"]\n\
+         [model.mine]\ncommand = [\"python3\", \"own.py\", \"over\"]\n\
+         [model.slow]\ncommand = [\"sh\", \"-c\", \"sleep 1000\"]\n",
+    );
+    let (begin, _) = fifty_minutes(&stage);
+    let root = stage.history().ancestors().nth(2).expect("a folder").to_owned();
+    std::fs::write(root.join("own.py"), OWN_MODEL).expect("written");
+    let daemon = stage.start();
+    let client = stage.client();
+    let steps =
+        async || client.forecast("web", Duration::from_secs(5)).await.expect("a forecast").issued_at_ms;
+    said(&client, begin, "external_model", "external:mine takes part").await;
+    std::fs::write(root.join("over"), "").expect("written");
+    let gone = said(&client, begin, "external_model", "external:mine takes no part").await;
+    assert!(gone.message.contains("the end of my wits"), "{}", gone.message);
+    // The other one answers nothing at all, and steps go on all the same.
+    let before = steps().await;
+    eventually("the next steps", async || (steps().await >= before + 2000).then_some(())).await;
+    std::fs::remove_file(root.join("over")).expect("removed");
+    said(&client, begin, "external_model", "external:mine is back").await;
+    let ends = std::time::Instant::now();
+    daemon.terminate();
+    assert!(ends.elapsed() < Duration::from_secs(15), "a silent command held the end up");
 }

@@ -6,6 +6,7 @@
 //!
 //! Promises: as the crate's. A rival that has already seen a moment is never scored on it.
 
+use super::rehearsal::stands;
 use crate::models::{FitError, Fitted, History, Kind, Model, Pace};
 use crate::score::pinball;
 use crate::timestamp::Timestamp;
@@ -57,27 +58,31 @@ impl Contest {
     }
 }
 
-/// Fits a challenger of this kind to all but the last part of a history and lets it compete there.
+/// Fits a challenger of this kind to all but the last part of a history, and to what came before that part in the histories
+/// beside it, and lets it compete there.
 ///
 /// # Errors
 /// [`FitError`] as of [`Kind::train`], or when called off.
 pub(super) fn contest(
     history: &History<'_>,
     kind: Kind,
+    beside: &[History<'_>],
     rival: Option<Rival>,
     pace: &mut Pace<'_>,
 ) -> Result<Contest, FitError> {
     let len = history.values.len();
-    let mut begin = len - (len / HOLDOUT_PART).clamp(HOLDOUT_MIN, HOLDOUT_MAX).min(len / 2);
+    let mut begin = len - (len / HOLDOUT_PART).clamp(HOLDOUT_MIN, HOLDOUT_MAX).min(len / 3);
     // Where in the history the rival stands; one that has lost the thread cannot take part.
     let mut rival = rival.and_then(|rival| {
-        let stands = history.grid.step_of(rival.next)?.checked_sub(history.first)?;
-        Some((rival.model, usize::try_from(stands).ok().filter(|&stands| stands <= len)?))
+        let stands = stands(history, rival.next)?;
+        Some((rival.model, stands))
     });
     if let Some((_, stands)) = &rival {
         begin = begin.max(*stands).min(len.saturating_sub(HOLDOUT_MIN).max(begin));
     }
-    let mut challenger = kind.train(&history.until(begin), pace)?;
+    let known = history.grid.begins_at(history.first + begin as u64);
+    let beside: Vec<History<'_>> = beside.iter().map(|&other| before(other, known)).collect();
+    let mut challenger = kind.train_together(&history.until(begin), &beside, pace)?;
     let fitted = challenger.clone();
     let aheads: Vec<usize> =
         AHEADS.into_iter().take_while(|&ahead| ahead == 1 || ahead <= history.horizon).collect();
@@ -118,6 +123,14 @@ pub(super) fn contest(
     })
 }
 
+/// What was known of another series at a moment.
+fn before(other: History<'_>, moment: Timestamp) -> History<'_> {
+    let whole = moment.since(other.grid.begins_at(other.first)).as_millis();
+    let steps = whole / other.grid.step.as_millis().max(1);
+    let len = usize::try_from(steps).unwrap_or(usize::MAX).min(other.values.len());
+    History { values: &other.values[..len], ..other }
+}
+
 fn loss_of(model: &Fitted, history: &History<'_>, now: usize, aheads: &[usize]) -> Option<f64> {
     loss(model, history, now, aheads).map(|(loss, ..)| loss)
 }
@@ -140,9 +153,10 @@ fn loss(model: &Fitted, history: &History<'_>, now: usize, aheads: &[usize]) -> 
     (count > 0).then(|| (sum / count as f64, inside, count))
 }
 
-/// The last part of a history that a challenger is not fitted to, and its bounds in steps.
+/// The last part of a history that a challenger is not fitted to, and its bounds in steps: a short history gives up a third
+/// where it must, since a gain needs a hundred outcomes.
 const HOLDOUT_PART: usize = 8;
-const HOLDOUT_MIN: usize = 48;
+const HOLDOUT_MIN: usize = 128;
 const HOLDOUT_MAX: usize = 2016;
 /// About how many moments are forecast from: a gain needs a hundred of them, each costs forecasts of two models.
 const ORIGINS: usize = 200;
@@ -184,7 +198,7 @@ mod tests {
         with(|history| {
             let model = rival.train(&history.until(1000), &mut Pace::free()).unwrap();
             let rival = Rival { model, next: history.grid.begins_at(1000) };
-            let contest = contest(history, kind, Some(rival), &mut Pace::free()).unwrap();
+            let contest = contest(history, kind, &[], Some(rival), &mut Pace::free()).unwrap();
             assert_eq!(contest.data_to, history.grid.begins_at(1400));
             assert_eq!(contest.outcomes.len(), 200);
             let rivals: f64 = contest.outcomes.iter().map(|outcome| outcome.rival.unwrap()).sum();
@@ -205,13 +219,53 @@ mod tests {
         with(|history| {
             let model = Kind::Last.train(history, &mut Pace::free()).unwrap();
             let ahead = Rival { model: model.clone(), next: history.grid.begins_at(1590) };
-            let met = contest(history, Kind::Day, Some(ahead), &mut Pace::free()).unwrap();
+            let met = contest(history, Kind::Day, &[], Some(ahead), &mut Pace::free()).unwrap();
             let blind = met.outcomes.iter().filter(|outcome| outcome.rival.is_none()).count();
-            assert_eq!((met.outcomes.len(), blind), (48, 38));
+            assert_eq!((met.outcomes.len(), blind), (128, 118));
             let lost = Rival { model, next: history.grid.begins_at(0) };
             let late = History { first: 5, ..*history };
-            let met = contest(&late, Kind::Day, Some(lost), &mut Pace::free()).unwrap();
+            let met = contest(&late, Kind::Day, &[], Some(lost), &mut Pace::free()).unwrap();
             assert!(met.rival.is_none() && met.outcomes.iter().all(|outcome| outcome.rival.is_none()));
+        });
+    }
+
+    #[test]
+    fn a_short_history_has_outcomes_enough_for_a_gain_from_three_hundred_steps_on() {
+        with(|history| {
+            let model = Kind::Last.train(&history.until(160), &mut Pace::free()).unwrap();
+            let rival = Rival { model, next: history.grid.begins_at(160) };
+            let met = contest(&history.until(304), Kind::Day, &[], Some(rival), &mut Pace::free()).unwrap();
+            let compared = met.outcomes.iter().filter(|outcome| outcome.rival.is_some()).count();
+            assert!(compared >= 100, "{compared} of {}", met.outcomes.len());
+        });
+    }
+
+    #[test]
+    fn a_series_too_short_to_show_its_pattern_gains_by_those_beside_it_and_not_by_their_future() {
+        with(|long| {
+            // Quiet weekends; the young series begins on a Monday and has met none of them when it is fitted to.
+            let quiet = |step: usize| long.grid.local(step as u64).weekday >= 5;
+            let values: Vec<f32> = long
+                .values
+                .iter()
+                .enumerate()
+                .map(|(step, value)| if quiet(step) { 0.4 * value } else { *value })
+                .collect();
+            let long = &History { values: &values, ..*long };
+            let own = History { first: 916, values: &values[916..1276], ..*long };
+            let alone = contest(&own, Kind::Boosted, &[], None, &mut Pace::free()).unwrap();
+            let beside = [*long, *long];
+            let met = contest(&own, Kind::Boosted, &beside, None, &mut Pace::free()).unwrap();
+            assert_eq!(alone.outcomes.len(), met.outcomes.len());
+            let (alone, together) = (alone.pinball().unwrap(), met.pinball().unwrap());
+            assert!(together < 0.9 * alone, "{together} {alone}");
+            // Whatever the others do after the moment that the challenger is fitted at, it cannot know.
+            let known = usize::try_from(long.grid.step_of(met.data_to).unwrap()).unwrap();
+            let mut wild = long.values.to_vec();
+            wild[known..].fill(1e6);
+            let wild = History { values: &wild, ..*long };
+            let again = contest(&own, Kind::Boosted, &[wild, wild], None, &mut Pace::free()).unwrap();
+            assert_eq!(again.outcomes, met.outcomes);
         });
     }
 }

@@ -1,11 +1,12 @@
 //! What a training of batch models is: plain data that can run on any thread.
 
-use std::sync::Arc;
-
 use super::contest::{Contest, Rival, contest};
-use crate::covariates::Covariates;
+use super::known::Known;
+use super::panel::Panel;
+use super::rehearsal;
 use crate::grid::Grid;
 use crate::models::{FitError, Fitted, History, Kind, Pace};
+use crate::online::Config;
 
 /// A training to be run.
 #[derive(Clone, Debug)]
@@ -15,11 +16,13 @@ pub struct Job {
     pub(super) values: Vec<f32>,
     /// The values freed of effects, for models that know none; empty where there are none.
     pub(super) freed: Vec<f32>,
+    pub(super) config: Config,
     pub(super) seasons: Vec<usize>,
-    pub(super) covariates: Arc<Covariates>,
+    pub(super) known: Known,
     pub(super) horizon: usize,
     pub(super) non_negative: bool,
     pub(super) kinds: Vec<Kind>,
+    pub(super) guests: Vec<String>,
     /// Why it is run, in words.
     pub reason: String,
 }
@@ -31,12 +34,14 @@ pub struct Trained {
     pub(super) end: u64,
     /// A model of each kind, or why there is none.
     pub models: Vec<(Kind, Result<Fitted, FitError>)>,
+    /// How the models did in a rehearsal, and whether that replaces what is known of the models before them.
+    pub(super) rehearsed: Option<(Vec<Panel>, bool)>,
 }
 
 impl Trained {
     /// Models that have followed the series up to the step before `end`.
     pub fn new(end: u64, models: Vec<(Kind, Result<Fitted, FitError>)>) -> Trained {
-        Trained { end, models }
+        Trained { end, models, rehearsed: None }
     }
 }
 
@@ -53,7 +58,7 @@ impl Job {
             first: self.first,
             values: &self.values,
             seasons: &self.seasons,
-            covariates: &self.covariates,
+            covariates: &self.known.columns,
             horizon: self.horizon,
             non_negative: self.non_negative,
         }
@@ -78,7 +83,49 @@ impl Job {
         rival: Option<Rival>,
         pace: &mut Pace<'_>,
     ) -> Result<Contest, FitError> {
-        contest(&self.history_of(kind), kind, rival, pace)
+        contest(&self.history_of(kind), kind, &[], rival, pace)
+    }
+
+    /// The same with a challenger that is learned from the histories of other jobs as well, as far as they were known
+    /// then; those of another step are left out. `None` when nothing is left, or the kind learns from one series only.
+    ///
+    /// # Errors
+    /// As [`contest`](Self::contest).
+    pub fn contest_together(
+        &self,
+        kind: Kind,
+        others: &[&Job],
+        rival: Option<Rival>,
+        pace: &mut Pace<'_>,
+    ) -> Result<Option<(Contest, usize)>, FitError> {
+        let alike = others.iter().filter(|other| other.grid.step == self.grid.step);
+        let beside: Vec<History<'_>> = alike.map(|other| other.history_of(kind)).collect();
+        if beside.is_empty() || !kind.is_global() {
+            return Ok(None);
+        }
+        let met = contest(&self.history_of(kind), kind, &beside, rival, pace)?;
+        Ok(Some((met, 1 + beside.len())))
+    }
+
+    /// Where in the history a model stands that expects the step beginning at `next`, in steps from the first; `None`
+    /// when it has lost the thread: values that it would need are gone, or it knows more than the history.
+    pub fn stands(&self, rival: &Rival) -> Option<usize> {
+        rehearsal::stands(&self.history(), rival.next)
+    }
+
+    /// Lets models of earlier moments follow the history to its end and be scored on the way beside the online core, so
+    /// that they have earned a weight when they are admitted. Models that have lost the thread are left out. `anew`: the
+    /// weights replace those of the models before them, where there are any.
+    ///
+    /// # Errors
+    /// [`FitError::CalledOff`].
+    pub fn rehearse(
+        &self,
+        models: Vec<(Kind, Rival)>,
+        anew: bool,
+        pace: &mut Pace<'_>,
+    ) -> Result<Trained, FitError> {
+        rehearsal::rehearse(self, models, anew, pace)
     }
 
     /// Fits one model after the other. Kinds that cannot be fitted say why; after a call-off the rest are not tried.
@@ -92,6 +139,6 @@ impl Job {
                 break;
             }
         }
-        Trained { end: self.history().end(), models }
+        Trained { end: self.history().end(), models, rehearsed: None }
     }
 }

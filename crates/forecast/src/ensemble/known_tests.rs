@@ -1,5 +1,7 @@
 //! The combination with events and covariates: campaigns on a small hourly series, their forecasts, windows, paths.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::calendar::Event;
 use crate::covariates::Covariates;

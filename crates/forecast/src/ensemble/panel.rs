@@ -29,6 +29,10 @@ impl Row {
         }
     }
 
+    pub(super) fn clear(&mut self, seat: usize) {
+        self.0[seat] = [f32::NAN; GRID.len()];
+    }
+
     /// Draws in what is so far from the online core that it can only be a model gone astray.
     pub(super) fn draw_in(&mut self) {
         let core = self.0[0];
@@ -98,8 +102,9 @@ struct Nudges {
 }
 
 impl Panel {
-    pub(super) fn new(ahead: usize, kinds: &[Kind]) -> Panel {
-        let prior = std::iter::once(PRIOR_ONLINE).chain(kinds.iter().map(|kind| kind.prior())).collect();
+    pub(super) fn new(ahead: usize, kinds: &[Kind], guests: usize) -> Panel {
+        let prior = std::iter::once(PRIOR_ONLINE).chain(kinds.iter().map(|kind| kind.prior()));
+        let prior = prior.chain(std::iter::repeat_n(PRIOR_GUEST, guests)).collect();
         Panel {
             ahead,
             weights: Weights::new(prior),
@@ -115,6 +120,19 @@ impl Panel {
 
     pub(super) fn seats(&self) -> usize {
         self.weights.len()
+    }
+
+    /// Takes over what a rehearsal learned of a member; everything when this has learned nothing. `anew`: even when it was
+    /// scored here.
+    pub(super) fn take(&mut self, seat: usize, from: &Panel, anew: bool) {
+        if from.seats() != self.seats() || from.ahead != self.ahead || !from.weights.proven(seat) {
+            return;
+        }
+        if !self.weights.proven(0) {
+            *self = from.clone();
+        } else if anew || !self.weights.proven(seat) {
+            self.weights.take(seat, &from.weights);
+        }
     }
 
     pub(super) fn drop_pending(&mut self) {
@@ -308,6 +326,8 @@ const FAR: f32 = 3.0;
 /// Quiet hours and busy ones.
 const HOURS: usize = 2;
 const PRIOR_ONLINE: f32 = 0.4;
+/// Of a model that nothing is known of.
+const PRIOR_GUEST: f32 = 0.1;
 const PENDING_MAX: usize = 512;
 const PACE_FIRST: f64 = 0.3;
 const PACE_LEAST: f64 = 0.03;

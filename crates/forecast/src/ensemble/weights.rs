@@ -70,6 +70,19 @@ impl Weights {
         }
     }
 
+    /// Whether a member has been scored often enough to have weight.
+    pub(super) fn proven(&self, member: usize) -> bool {
+        self.lessons[member] >= PROBATION
+    }
+
+    /// Takes over what another has learned of a member.
+    pub(super) fn take(&mut self, member: usize, from: &Weights) {
+        self.regrets[member] = from.regrets[member];
+        self.variances[member] = from.variances[member];
+        self.ranges[member] = from.ranges[member];
+        self.lessons[member] = from.lessons[member];
+    }
+
     fn rate(&self, member: usize) -> f32 {
         (0.5 / self.ranges[member]).min((PRIOR_LOG / self.variances[member]).sqrt())
     }

@@ -125,6 +125,12 @@ pub trait Speaker: fmt::Debug + Send + Sync {
     fn ask(&self, request: &Request) -> Result<Answer, String>;
 }
 
+impl<S: Speaker + ?Sized> Speaker for Arc<S> {
+    fn ask(&self, request: &Request) -> Result<Answer, String> {
+        (**self).ask(request)
+    }
+}
+
 /// Why a user's model gave no forecast.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ExternalError {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -147,6 +148,11 @@ impl Kind {
         }
     }
 
+    /// Whether it can be learned from several series together.
+    pub fn is_global(self) -> bool {
+        matches!(self, Kind::Boosted | Kind::Lstm | Kind::Pooled)
+    }
+
     /// Weight in the ensemble before anything is known, beside 0.4 of the online core.
     pub(crate) fn prior(self) -> f32 {
         match self {
@@ -188,15 +194,39 @@ impl Kind {
             Kind::Additive => Fitted::Additive(Box::new(Additive::fit(history, pace)?)),
             Kind::Dsp => Fitted::Dsp(Box::new(Dsp::fit(history, pace)?)),
             Kind::Sparse => Fitted::Sparse(Box::new(Sparse::fit(history)?)),
+            Kind::Pooled | Kind::Lstm | Kind::Boosted => return self.train_together(history, &[], pace),
+        })
+    }
+
+    /// Fits a batch model to a history and to those beside it together, to follow the first; see
+    /// [`is_global`](Self::is_global). All must have the same step. Without others the same as [`train`](Self::train).
+    ///
+    /// # Errors
+    /// As [`train`](Self::train); [`FitError::Unsuitable`] for kinds that learn from one series only.
+    pub fn train_together(
+        self,
+        history: &History<'_>,
+        beside: &[History<'_>],
+        pace: &mut Pace<'_>,
+    ) -> Result<Fitted, FitError> {
+        let all: Vec<History<'_>> = std::iter::once(*history).chain(beside.iter().copied()).collect();
+        Ok(match self {
             Kind::Pooled => {
                 let settings = PoolSettings::new(history.seasons, history.horizon);
-                let pool = Pool::fit(&[*history], &settings, pace)?;
-                Fitted::Pooled(Box::new(pool.attach(history, pace)?))
+                Fitted::Pooled(Box::new(Pool::fit(&all, &settings, pace)?.attach(history, pace)?))
             }
-            Kind::Lstm => Fitted::Lstm(Box::new(Lstm::fit(history, &lstm::Config::default(), pace)?)),
+            Kind::Lstm => {
+                let weights = lstm::fit_global(&all, &lstm::Config::default(), pace)?;
+                Fitted::Lstm(Box::new(Lstm::attach(Arc::new(weights), history, pace)?))
+            }
             Kind::Boosted => {
-                Fitted::Boosted(Box::new(Boosted::fit(history, &boosted::Params::default(), pace)?))
+                let params = boosted::Params::default();
+                let rows = params.rows * all.len().min(MORE_ROWS_MAX);
+                let learned = boosted::Learned::fit(&all, &boosted::Params { rows, ..params }, pace)?;
+                Fitted::Boosted(Box::new(Boosted::attach(Arc::new(learned), history)))
             }
+            _ if beside.is_empty() => return self.train(history, pace),
+            _ => return Err(FitError::Unsuitable(format!("`{self}` learns from one series only"))),
         })
     }
 }
@@ -279,3 +309,9 @@ impl FromStr for Kind {
 fn names() -> String {
     Kind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
 }
+
+/// Boosted trees draw as many times more rows from several series as there are, at most so many: time grows with them.
+const MORE_ROWS_MAX: usize = 4;
+
+#[cfg(test)]
+mod tests;

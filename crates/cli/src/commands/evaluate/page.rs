@@ -1,7 +1,6 @@
 //! The page of `foreshadow evaluate --plot`: which model is best, by how much, and whether its intervals hold.
 
 use forecast::evaluate::Scores;
-use forecast::models::Kind;
 use plotly::common::{Fill, Line, Marker, Mode, Orientation};
 use plotly::{Bar, Plot, Scatter};
 
@@ -9,14 +8,14 @@ use super::{Evaluated, Mean, means};
 use crate::page::{Page, axis, colour, configuration, layout};
 
 /// Builds the page.
-pub(super) fn build(column: &str, evaluated: &[Evaluated], kinds: &[Kind]) -> Page {
+pub(super) fn build(column: &str, evaluated: &[Evaluated], names: &[&str]) -> Page {
     let mut page = Page::new(&format!("Forecasts of {column}, evaluated"));
-    let means = means(evaluated, kinds);
+    let means = means(evaluated, names);
     if let Some(best) = means.iter().find(|mean| mean.ratio.is_finite()) {
         page.lead(&format!(
             "{} is the most accurate: its loss is {:.0} % of that of repeating the same time last week, and {:.0} % of what \
              came lay inside its 90 % interval.",
-            best.kind,
+            best.model,
             best.ratio * 100.0,
             best.coverage * 100.0
         ));
@@ -38,37 +37,37 @@ pub(super) fn build(column: &str, evaluated: &[Evaluated], kinds: &[Kind]) -> Pa
     );
     page.heading("Do the intervals hold?");
     page.plot(
-        &coverage(evaluated, kinds),
+        &coverage(evaluated, names),
         400,
         "Share of values inside the 90 % interval by distance ahead. A model that keeps its word stays near 0.9.",
     );
     if let (Some(best), Some(one)) = (means.first(), evaluated.first())
-        && let Some(scores) = one.scores.iter().find(|scores| scores.model == best.kind.name())
+        && let Some(scores) = one.scores.iter().find(|scores| scores.model == best.model)
     {
         page.heading("What it looked like");
         page.plot(
             &sample(one, scores),
             440,
-            &format!("The last forecast of {} beside what came.", best.kind),
+            &format!("The last forecast of {} beside what came.", best.model),
         );
     }
     page
 }
 
-fn losses(means: &[Mean]) -> Plot {
-    let shown: Vec<&Mean> = means.iter().rev().filter(|mean| mean.ratio.is_finite()).collect();
+fn losses(means: &[Mean<'_>]) -> Plot {
+    let shown: Vec<&Mean<'_>> = means.iter().rev().filter(|mean| mean.ratio.is_finite()).collect();
     let mut plot = Plot::new();
     plot.add_trace(
         Bar::new(
             shown.iter().map(|mean| mean.ratio).collect::<Vec<f64>>(),
-            shown.iter().map(|mean| mean.kind.name().to_owned()).collect::<Vec<String>>(),
+            shown.iter().map(|mean| mean.model.to_owned()).collect::<Vec<String>>(),
         )
         .orientation(Orientation::Horizontal)
         .text_array(shown.iter().map(|mean| format!("{:.3}", mean.ratio)).collect())
         .marker(Marker::new().color(colour::FORESHADOW))
         .show_legend(false),
     );
-    let names: Vec<String> = shown.iter().map(|mean| mean.kind.name().to_owned()).collect();
+    let names: Vec<String> = shown.iter().map(|mean| mean.model.to_owned()).collect();
     plot.add_trace(
         Scatter::new(vec![1.0; names.len()], names)
             .mode(Mode::Lines)
@@ -80,13 +79,13 @@ fn losses(means: &[Mean]) -> Plot {
     plot
 }
 
-fn rows(means: &[Mean]) -> Vec<[String; 8]> {
+fn rows(means: &[Mean<'_>]) -> Vec<[String; 8]> {
     let number = |value: f64| if value.is_finite() { format!("{value:.3}") } else { "-".to_owned() };
     means
         .iter()
         .map(|mean| {
             [
-                mean.kind.to_string(),
+                mean.model.to_string(),
                 number(mean.ratio),
                 number(mean.worst),
                 number(mean.mase),
@@ -100,15 +99,12 @@ fn rows(means: &[Mean]) -> Vec<[String; 8]> {
 }
 
 /// Coverage by distance ahead, averaged over the series.
-fn coverage(evaluated: &[Evaluated], kinds: &[Kind]) -> Plot {
+fn coverage(evaluated: &[Evaluated], names: &[&str]) -> Plot {
     let mut plot = Plot::new();
     let step = evaluated.first().map_or(0.0, |one| one.grid.step.as_secs_f64() / 3600.0);
-    for kind in kinds {
-        let of: Vec<&Scores> = evaluated
-            .iter()
-            .flat_map(|one| &one.scores)
-            .filter(|scores| scores.model == kind.name())
-            .collect();
+    for &name in names {
+        let of: Vec<&Scores> =
+            evaluated.iter().flat_map(|one| &one.scores).filter(|scores| scores.model == name).collect();
         let aheads: Vec<usize> = of
             .first()
             .map(|scores| scores.coverage_by_ahead.iter().map(|(ahead, _)| *ahead).collect())
@@ -127,7 +123,7 @@ fn coverage(evaluated: &[Evaluated], kinds: &[Kind]) -> Plot {
                 aheads.iter().map(|&ahead| mean(ahead)).collect::<Vec<f64>>(),
             )
             .mode(Mode::LinesMarkers)
-            .name(kind.name()),
+            .name(name),
         );
     }
     plot.set_layout(

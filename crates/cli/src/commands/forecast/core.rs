@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use daemon::external_model::ExternalModel;
 use forecast::calendar::{self, Event, Window};
 use forecast::covariates::Covariates;
 use forecast::effects::{Effect, Informed, Note};
@@ -10,6 +11,7 @@ use forecast::grid::Grid;
 use forecast::models::{FitError, History, Kind, Model, Pace};
 use forecast::{Config, Ensemble, Forecast, Forecaster, ObserveError, Timestamp, Trust};
 
+use crate::commands::own_model;
 use crate::failure::{Failure, OrFail};
 
 /// One series, forecast.
@@ -25,10 +27,19 @@ pub(in crate::commands) enum Core {
     Batch(Box<Batch>),
 }
 
+/// Which model is asked.
+#[derive(Clone, Debug)]
+pub(in crate::commands) enum Chosen {
+    /// One of ours.
+    Named(Kind),
+    /// A command.
+    Own(Arc<ExternalModel>),
+}
+
 /// What a batch model will be fitted to.
 #[derive(Clone, Debug)]
 pub(in crate::commands) struct Batch {
-    kind: Kind,
+    model: Chosen,
     grid: Grid,
     values: Vec<f32>,
     /// Finds the seasons.
@@ -46,7 +57,7 @@ pub(in crate::commands) struct Known {
 
 impl Core {
     pub(in crate::commands) fn new(
-        kind: Kind,
+        model: &Chosen,
         knows: bool,
         config: &Config,
         origin: Timestamp,
@@ -54,15 +65,15 @@ impl Core {
         covariates: &Arc<Covariates>,
     ) -> Result<Core, Failure> {
         let cannot = "cannot forecast with these settings";
-        if kind == Kind::Online && knows {
+        if matches!(model, Chosen::Named(Kind::Online)) && knows {
             let mut informed = Informed::new(config.clone(), origin, covariates.names()).or_usage(cannot)?;
             informed.announce(events);
             return Ok(Core::Informed(Box::new(informed)));
         }
         let core = Forecaster::new(config.clone()).or_usage(cannot)?;
-        Ok(match kind {
-            Kind::Online => Core::Plain(Box::new(core)),
-            Kind::Auto => {
+        Ok(match model {
+            Chosen::Named(Kind::Online) => Core::Plain(Box::new(core)),
+            Chosen::Named(Kind::Auto) => {
                 let mut ensemble = Ensemble::new(config.clone(), Kind::COMBINED).or_usage(cannot)?;
                 ensemble.announce(events);
                 if covariates.width() > 0 {
@@ -70,12 +81,13 @@ impl Core {
                 }
                 Core::Combined(Box::new(ensemble))
             }
-            _ => {
+            Chosen::Named(_) | Chosen::Own(_) => {
+                let model = model.clone();
                 let grid = Grid { origin, step: config.step, zone: config.time_zone.clone() };
                 let horizon =
                     config.horizon_max.as_millis().div_ceil(config.step.as_millis().max(1)) as usize;
                 let covariates = Arc::new(columns(&grid, events, covariates)?);
-                Core::Batch(Box::new(Batch { kind, grid, values: Vec::new(), core, horizon, covariates }))
+                Core::Batch(Box::new(Batch { model, grid, values: Vec::new(), core, horizon, covariates }))
             }
         })
     }
@@ -160,9 +172,13 @@ impl Batch {
             horizon: self.horizon,
             non_negative: true,
         };
-        let model = self.kind.train(&history, &mut Pace::free())?;
         let mut forecast = self.core.forecast(steps, quantiles);
-        forecast.values = model.forecast(steps, quantiles, &self.covariates);
+        forecast.values = match &self.model {
+            Chosen::Named(kind) => {
+                kind.train(&history, &mut Pace::free())?.forecast(steps, quantiles, &self.covariates)
+            }
+            Chosen::Own(model) => own_model::forecast(model, &history, steps, quantiles)?,
+        };
         Ok(forecast)
     }
 }

@@ -57,12 +57,14 @@ fn capacity_is_ready_when_an_announced_campaign_begins() {
     let late: Vec<Event> = campaigns().into_iter().filter(|event| event.start > at(21 * 288)).collect();
     assert!(late.len() >= 6);
     for event in &late {
-        let (with, without) = (covered(&told, event), covered(&ignorant, event));
+        let with = covered(&told, event);
         assert!(with > 0.95, "{}: {with}", event.name);
-        assert!(without < 0.9, "{}: {without}", event.name);
     }
+    // Who is not told is caught out by some, and keeps far too much against the others all the time.
+    assert!(late.iter().any(|event| covered(&ignorant, event) < 0.75));
     let (with, without) = (&told.score, &ignorant.score);
-    assert!(with.missed_share < 0.5 * without.missed_share, "{with:?} {without:?}");
+    assert!(with.missed_share < 0.004, "{with:?}");
+    assert!(with.cost < 0.7 * without.cost, "{with:?} {without:?}");
 }
 
 #[test]

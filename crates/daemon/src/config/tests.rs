@@ -105,7 +105,7 @@ working_dir = "/"
     let auto = parse(&workload("models = \"auto\"")).expect("valid");
     assert_eq!(auto.workloads[0].models, Kind::COMBINED);
     let own = "models = [\"auto\", \"external:mine\"]\n[model.mine]\ncommand = [\"sh\", \"-c\", \"exit\"]\n\
-               answer_within = \"2s\"\nenv = { A = \"b\" }";
+               working_dir = \"/\"\nanswer_within = \"2s\"\nenv = { A = \"b\" }";
     let own = parse(&workload(own)).expect("valid");
     assert_eq!(own.workloads[0].models, Kind::COMBINED);
     assert_eq!(own.workloads[0].external, ["mine"]);

@@ -315,9 +315,15 @@ impl Ensemble {
             horizon: self.config.horizon_steps(),
             non_negative: self.config.non_negative,
             kinds: self.kinds.clone(),
+            unproven: self.unproven(),
             guests: self.guests.iter().map(|guest| guest.name.clone()).collect(),
             reason,
         })
+    }
+
+    fn unproven(&self) -> Vec<Kind> {
+        let is_proven = |kind: Kind| self.panels.iter().all(|panel| panel.is_proven(self.seat(kind)));
+        self.kinds.iter().copied().filter(|&kind| !is_proven(kind)).collect()
     }
 
     /// Takes trained models in, in place of older ones of their kinds. They catch up with what was observed since.

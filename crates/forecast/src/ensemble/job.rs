@@ -22,6 +22,8 @@ pub struct Job {
     pub(super) horizon: usize,
     pub(super) non_negative: bool,
     pub(super) kinds: Vec<Kind>,
+    /// Those of them that have no model yet, or one that has not been scored.
+    pub(super) unproven: Vec<Kind>,
     pub(super) guests: Vec<String>,
     /// Why it is run, in words.
     pub reason: String,
@@ -128,8 +130,10 @@ impl Job {
         rehearsal::rehearse(self, models, anew, pace)
     }
 
-    /// Fits one model after the other. Kinds that cannot be fitted say why; after a call-off the rest are not tried.
+    /// Fits one model after the other. Kinds that cannot be fitted say why; after a call-off the rest are not tried. Kinds
+    /// that are new are fitted to a part of the history first, and earn their weight in a rehearsal of the rest.
     pub fn run(&self, pace: &mut Pace<'_>) -> Trained {
+        let rehearsed = self.prove(pace);
         let mut models = Vec::new();
         for &kind in &self.kinds {
             let outcome = kind.train(&self.history_of(kind), pace);
@@ -139,6 +143,28 @@ impl Job {
                 break;
             }
         }
-        Trained { end: self.history().end(), models, rehearsed: None }
+        Trained { end: self.history().end(), models, rehearsed }
+    }
+
+    fn prove(&self, pace: &mut Pace<'_>) -> Option<(Vec<Panel>, bool)> {
+        let history = self.history();
+        let held_out = (2 * history.horizon).max(history.values.len() / HELD_OUT_PART);
+        let begin = history.values.len() - held_out.min(history.values.len() / 2);
+        let next = history.grid.begins_at(history.first + begin as u64);
+        let mut early = Vec::new();
+        for &kind in &self.unproven {
+            match kind.train(&self.history_of(kind).until(begin), pace) {
+                Ok(model) => early.push((kind, Rival { model, next })),
+                Err(FitError::CalledOff) => return None,
+                Err(FitError::TooLittleHistory { .. } | FitError::Unsuitable(_)) => {}
+            }
+        }
+        if early.is_empty() {
+            return None;
+        }
+        self.rehearse(early, false, pace).ok()?.rehearsed
     }
 }
+
+/// A model is proved on at least this part of the history.
+const HELD_OUT_PART: usize = 4;

@@ -135,6 +135,11 @@ impl Panel {
         }
     }
 
+    /// Whether a member has been scored often enough to have weight.
+    pub(super) fn is_proven(&self, seat: usize) -> bool {
+        self.weights.proven(seat)
+    }
+
     pub(super) fn drop_pending(&mut self) {
         self.pending.clear();
     }

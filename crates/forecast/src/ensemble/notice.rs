@@ -96,8 +96,10 @@ impl Notice {
                 format!("silent since {at} where {expected} {unit} were expected: an outage is suspected")
             }
             Notice::OutageEnded { at, began, accepted: false } => {
-                let minutes = at.since(*began).as_secs_f64() / 60.0;
-                format!("demand is back after {} minutes of silence since {began}", short(minutes))
+                let seconds = at.since(*began).as_secs();
+                let (count, unit) =
+                    if seconds < 180 { (seconds, "seconds") } else { (seconds / 60, "minutes") };
+                format!("demand is back after {count} {unit} of silence since {began}")
             }
             Notice::OutageEnded { began, accepted: true, .. } => {
                 format!("silent since {began}, so long that silence is taken for the truth")

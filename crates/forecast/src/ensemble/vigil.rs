@@ -99,6 +99,7 @@ impl Vigil {
         }
         if combined {
             signals.accuracy = self.accuracy();
+            signals.unjudged = signals.accuracy.outcomes == 0;
         }
         let decision = self.policy.decide(now, &signals)?;
         match decision.response {

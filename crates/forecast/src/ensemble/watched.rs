@@ -164,7 +164,7 @@ fn anomalies_that_do_not_end_become_the_new_normal_and_are_learned_after_all() {
     let since = job.history().values[1500..].iter().filter(|value| value.is_finite()).count();
     assert!(since > 490, "what was kept out is back: {since} of 500");
     let late = anomalies(&ensemble).into_iter().filter(|anomaly| anomaly.at > at(1750)).count();
-    assert!(late <= 2, "nobody wants to be told of the normal: {late}");
+    assert!(late <= 5, "nobody wants to be told of the normal: {late}");
 }
 
 #[test]

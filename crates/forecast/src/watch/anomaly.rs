@@ -106,7 +106,7 @@ impl AnomalyDetector {
             return Finding { verdict, p_value: 1.0, keep_out: true, run: self.lately(), accepted: false };
         }
         let p_value = self.p_value(error);
-        let wild = !self.is_ready() && self.ranks.len() >= FEW && error.abs() > WILD;
+        let wild = !self.is_ready() && self.ranks.len() >= FEW && error.abs() > WILD && p_value < RARE;
         let verdict = match p_value {
             _ if wild => Verdict::Anomaly,
             p if p < self.config.anomaly => Verdict::Anomaly,
@@ -172,7 +172,9 @@ impl AnomalyDetector {
 const EIGHTHS: u32 = 8;
 /// Errors before any is called wild.
 const FEW: usize = 30;
-/// Errors of so many usual ones are anomalies whatever the tails.
+/// Until the tails are known, a wild error must be rare among the others as well: some series are wild by nature.
+const RARE: f64 = 0.1;
+/// Errors of so many usual ones are anomalies before the tails are known.
 const WILD: f64 = 20.0;
 
 #[cfg(test)]

@@ -132,6 +132,8 @@ pub struct Signals<'a> {
     pub accuracy: Accuracy,
     /// The series has changed its nature, as the forecaster itself has found.
     pub another_nature: bool,
+    /// Too little has come since the last response to say whether it helped: silence is no calm then.
+    pub unjudged: bool,
     /// A deploy that was announced, by name.
     pub deploy: Option<&'a str>,
 }
@@ -204,6 +206,10 @@ impl RetrainPolicy {
         }
         let troubles = self.troubles(signals);
         let Some(first) = troubles.iter().map(|trouble| trouble.0).max() else {
+            if signals.unjudged && self.tried.is_some() {
+                self.trouble_ms = Some(now.as_millis());
+                return None;
+            }
             let calm = |at| now.since(Timestamp::from_millis(at)) >= self.config.patience;
             if self.trouble_ms.is_some_and(calm) {
                 (self.tried, self.trouble_ms) = (None, None);
@@ -432,6 +438,19 @@ mod tests {
         let second = policy.decide(at(131), &shift).unwrap();
         assert_eq!(second.response, Response::ResetWeights);
         assert!(second.reason.ends_with("learning faster did not help"), "{}", second.reason);
+    }
+
+    #[test]
+    fn what_cannot_be_judged_yet_is_no_calm() {
+        let mut policy = quiet();
+        let accuracy = Accuracy { coverage: Some(0.7), outcomes: 100, ..Accuracy::default() };
+        let low = Signals { accuracy, ..Signals::default() };
+        assert_eq!(response(policy.decide(at(100), &low)), Some(Response::WidenIntervals));
+        let unjudged = Signals { unjudged: true, ..Signals::default() };
+        assert!((101..400).all(|minute| policy.decide(at(minute), &unjudged).is_none()));
+        let decision = policy.decide(at(400), &low).unwrap();
+        assert_eq!(decision.response, Response::Refit);
+        assert!(decision.reason.ends_with("widening the intervals did not help"), "{}", decision.reason);
     }
 
     #[test]

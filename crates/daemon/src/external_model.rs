@@ -10,7 +10,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -83,15 +83,15 @@ impl ExternalModel {
         ExternalModel { config, state: Mutex::new(State::default()), stop: Arc::default() }
     }
 
-    /// Processor time that the running process has used, in user and in system mode; zero when none runs. In steps of ten
-    /// milliseconds.
+    /// Processor time that the running command and what it started have used, in user and in system mode; zero when none
+    /// runs. In steps of ten milliseconds.
     pub fn cpu_time(&self) -> Duration {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(running) = &state.running else { return Duration::ZERO };
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", running.child.id())).unwrap_or_default();
-        // The name before the last bracket may hold anything.
-        let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
-        let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        // A shell in front of the program would hide it: all of the group count.
+        let group = running.child.id().to_string();
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ticks: u64 = processes.filter_map(|process| ticks_in(&group, &process.path())).sum();
         Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
     }
 
@@ -363,6 +363,17 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Ticks that a process of a group has used; `None` for one of another group.
+fn ticks_in(group: &str, process: &Path) -> Option<u64> {
+    let stat = std::fs::read_to_string(process.join("stat")).ok()?;
+    // The name before the last bracket may hold anything.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let [_, _, of, ..] = fields.as_slice() else { return None };
+    let number = |place: usize| fields.get(place)?.parse::<u64>().ok();
+    (*of == group).then(|| number(11).unwrap_or(0) + number(12).unwrap_or(0))
 }
 
 fn passing(error: &io::Error) -> bool {

@@ -58,7 +58,7 @@ impl Trainer {
     ) -> std::io::Result<Trainer> {
         let mut trainer = Trainer { queue: Arc::new(Queue::default()), threads: Vec::new() };
         let desk = Arc::new(Desk::new(names, repository, done));
-        let mut worker = Worker { desk: desk.clone(), queue: trainer.queue.clone(), seen: BTreeMap::new() };
+        let mut worker = Worker::new(desk.clone(), trainer.queue.clone(), RESTS);
         let queue = trainer.queue.clone();
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         trainer.threads.push(named("trainer").spawn(move || worker.work())?);
@@ -96,6 +96,8 @@ impl Drop for Trainer {
 struct Worker {
     desk: Arc<Desk>,
     queue: Arc<Queue>,
+    /// How many times as long it rests as it works.
+    rests: u32,
     /// The last training of each workload, for those of others to learn from as well.
     seen: BTreeMap<usize, Job>,
 }
@@ -112,19 +114,29 @@ struct Verdict {
 }
 
 impl Worker {
+    fn new(desk: Arc<Desk>, queue: Arc<Queue>, rests: u32) -> Worker {
+        Worker { desk, queue, rests, seen: BTreeMap::new() }
+    }
+
     fn work(&mut self) {
         self.desk.step_back();
         while let Some((workload, job)) = self.queue.next_training() {
-            if !self.train(workload, &job) {
+            if !self.turn(workload, job) {
                 return;
             }
-            self.seen.insert(workload, job);
         }
+    }
+
+    /// Trains, and remembers the job for others; whether to go on.
+    fn turn(&mut self, workload: usize, job: Job) -> bool {
+        let on = self.train(workload, &job);
+        self.seen.insert(workload, job);
+        on
     }
 
     /// Trains every kind of a job; whether to go on.
     fn train(&self, workload: usize, job: &Job) -> bool {
-        let mut step = self.queue.paced(RESTS);
+        let mut step = self.queue.paced(self.rests);
         let mut pace = Pace::controlled(&mut step);
         let end = job.history().end();
         let (mut kept, mut fresh, mut ids) = (Vec::new(), Vec::new(), BTreeMap::new());

@@ -1,4 +1,4 @@
-//! The threads as they are, with a repository on disk.
+//! The worker without its thread and its rests, with a repository on disk.
 
 use std::time::Duration;
 
@@ -36,12 +36,13 @@ fn a_young_workload_is_taught_by_an_older_one_where_that_is_measured_to_be_bette
     let repository = Repository::new(store, Arc::new(Recent::new(clock())));
     let (news, mut heard) = mpsc::channel(8);
     let names = vec!["old".to_owned(), "young".to_owned()];
-    let trainer = Trainer::start(names, repository.clone(), news).expect("threads start");
-    trainer.submit(0, job(LONG, 1));
+    let desk = Arc::new(Desk::new(names, repository.clone(), news));
+    let mut worker = Worker::new(desk, Arc::default(), 0);
+    assert!(worker.turn(0, job(LONG, 1)));
     let alone = next(&mut heard);
     assert!(alone.message.contains("boosted version 1 is the champion"), "{}", alone.message);
     assert!(!alone.message.contains("together"), "{}", alone.message);
-    trainer.submit(1, job(360, 2));
+    assert!(worker.turn(1, job(360, 2)));
     let taught = next(&mut heard);
     let message = &taught.message;
     assert!(message.contains("boosted version 2 is the champion"), "{message}");
@@ -52,5 +53,4 @@ fn a_young_workload_is_taught_by_an_older_one_where_that_is_measured_to_be_bette
     assert!(champion.described.features.contains(&"together_2".to_owned()), "{champion:?}");
     let trial = champion.trial.expect("it was measured");
     assert!(trial.outcomes >= 100 && trial.gain() > 0.01, "{trial}");
-    println!("{trial}");
 }

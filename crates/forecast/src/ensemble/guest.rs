@@ -74,7 +74,7 @@ impl Ensemble {
         let usable = said.filter(|path| {
             let rising =
                 |row: &[f64]| row.len() == GRID.len() && row.iter().all(|v| v.is_finite()) && row.is_sorted();
-            path.len() > 0 && path.iter().all(rising)
+            !path.is_empty() && path.iter().all(rising)
         });
         guest.said = usable.map(|path| Said { from, path: Arc::new(path) });
     }

@@ -43,10 +43,8 @@ pub struct Ensemble {
     grid: Option<Grid>,
     online: Core,
     known: Known,
-    /// Recent values, the last at the end; NaN where missing or not believed.
+    /// Recent values, the last at the end; NaN where missing or not believed. Freed of the effects known at their time.
     values: VecDeque<f32>,
-    /// The same freed of effects, where any are known; empty otherwise.
-    freed: VecDeque<f32>,
     /// Number of the step that comes next.
     next: u64,
     members: Vec<Member>,
@@ -77,7 +75,6 @@ impl Ensemble {
             grid: None,
             known: Known::default(),
             values: VecDeque::new(),
-            freed: VecDeque::new(),
             next: 0,
             members: Vec::new(),
             schedule: Schedule::default(),
@@ -124,7 +121,6 @@ impl Ensemble {
     /// After a gap that nothing remembered bridges.
     fn forget(&mut self) {
         self.values.clear();
-        self.freed.clear();
         self.members.clear();
         self.schedule = Schedule::default();
         for panel in &mut self.panels {
@@ -132,20 +128,16 @@ impl Ensemble {
         }
     }
 
-    /// `freed` is the value without effects, or the value where none are known.
+    /// `freed` is the value without effects, or the value where none are known: what members follow.
     fn advance(&mut self, value: f32, freed: f32) {
         let step = self.next;
         self.next += 1;
         if self.values.len() == VALUES_KEPT {
             self.values.pop_front();
         }
-        self.values.push_back(value);
-        if matches!(self.online, Core::Informed(..)) {
-            self.free(freed);
-        }
+        self.values.push_back(freed);
         for member in &mut self.members {
-            let value = if member.kind.sees_covariates() { value } else { freed };
-            member.model.observe(value, &self.known.columns);
+            member.model.observe(freed, &self.known.columns);
         }
         for panel in &mut self.panels {
             panel.learn(step, value);
@@ -166,7 +158,7 @@ impl Ensemble {
             .iter()
             .map(|member| {
                 let mut values = member.model.forecast_at(&aheads, &GRID, &self.known.columns);
-                self.disturb(member.kind, &effects, &mut values, |row| aheads[row] - 1);
+                self.disturb(&effects, &mut values, |row| aheads[row] - 1);
                 (self.seat(member.kind), values)
             })
             .collect();
@@ -208,7 +200,6 @@ impl Ensemble {
             grid: self.grid.clone()?,
             first: self.next - self.values.len() as u64,
             values: self.values.iter().copied().collect(),
-            freed: self.freed.iter().copied().collect(),
             seasons: self.online.seasons().iter().map(|season| season.period).collect(),
             covariates: Arc::clone(&self.known.columns),
             horizon: self.config.horizon_steps(),
@@ -223,9 +214,7 @@ impl Ensemble {
         for (kind, outcome) in trained.models {
             let Ok(mut model) = outcome else { continue };
             let missed = self.next.saturating_sub(trained.end).min(self.values.len() as u64) as usize;
-            let blind = !kind.sees_covariates() && !self.freed.is_empty();
-            let values = if blind { &self.freed } else { &self.values };
-            for &value in values.range(values.len() - missed..) {
+            for &value in self.values.range(self.values.len() - missed..) {
                 model.observe(value, &self.known.columns);
             }
             match self.members.iter_mut().find(|member| member.kind == kind) {
@@ -260,7 +249,7 @@ impl Ensemble {
             .iter()
             .map(|member| {
                 let mut values = member.model.forecast(steps, &GRID, &self.known.columns);
-                self.disturb(member.kind, &effects, &mut values, |row| row);
+                self.disturb(&effects, &mut values, |row| row);
                 (self.seat(member.kind), values)
             })
             .collect();
@@ -390,7 +379,7 @@ impl Ensemble {
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         self.online.bytes()
-            + (self.values.capacity() + self.freed.capacity()) * 4
+            + self.values.capacity() * 4
             + self.members.iter().map(|member| member.model.bytes()).sum::<usize>()
             + self.panels.iter().map(Panel::bytes).sum::<usize>()
     }

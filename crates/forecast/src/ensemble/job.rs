@@ -13,8 +13,6 @@ pub struct Job {
     pub(super) grid: Grid,
     pub(super) first: u64,
     pub(super) values: Vec<f32>,
-    /// The values freed of effects, for models that know none; empty where there are none.
-    pub(super) freed: Vec<f32>,
     pub(super) seasons: Vec<usize>,
     pub(super) covariates: Arc<Covariates>,
     pub(super) horizon: usize,
@@ -46,7 +44,7 @@ impl Job {
         &self.kinds
     }
 
-    /// The history as it was. Models of a kind are fitted to [`history_of`](Self::history_of) it.
+    /// The history that models are fitted to, freed of the effects of events and covariates that were known.
     pub fn history(&self) -> History<'_> {
         History {
             grid: &self.grid,
@@ -59,15 +57,6 @@ impl Job {
         }
     }
 
-    /// The history that models of a kind are fitted to: freed of the effects of events, where they do not look at them.
-    pub fn history_of(&self, kind: Kind) -> History<'_> {
-        let history = self.history();
-        if kind.sees_covariates() || self.freed.is_empty() {
-            return history;
-        }
-        History { values: &self.freed, ..history }
-    }
-
     /// Trains one kind and lets it compete with the model in charge; see [`Contest`].
     ///
     /// # Errors
@@ -78,21 +67,22 @@ impl Job {
         rival: Option<Rival>,
         pace: &mut Pace<'_>,
     ) -> Result<Contest, FitError> {
-        contest(&self.history_of(kind), kind, rival, pace)
+        contest(&self.history(), kind, rival, pace)
     }
 
     /// Fits one model after the other. Kinds that cannot be fitted say why; after a call-off the rest are not tried.
     pub fn run(&self, pace: &mut Pace<'_>) -> Trained {
+        let history = self.history();
         let mut models = Vec::new();
         for &kind in &self.kinds {
-            let outcome = kind.train(&self.history_of(kind), pace);
+            let outcome = kind.train(&history, pace);
             let called_off = matches!(outcome, Err(FitError::CalledOff));
             models.push((kind, outcome));
             if called_off {
                 break;
             }
         }
-        Trained { end: self.history().end(), models }
+        Trained { end: history.end(), models }
     }
 }
 

@@ -174,8 +174,8 @@ mod tests {
             Knowledge { series: vec![Series { name: "rain".into(), values }], ..Knowledge::default() };
         let laid = known.covariates(at(0), Duration::from_secs(600));
         assert_eq!((laid.at(0, 0), laid.at(0, 5), laid.at(0, 6), laid.at(0, 12)), (2.0, 2.0, 5.0, 7.0));
-        assert_eq!(laid.at(0, 23), 7.0);
-        assert!(laid.at(0, 24).is_nan(), "a value does not hold for ever");
+        assert_eq!(laid.at(0, 22), 7.0);
+        assert!(laid.at(0, 23).is_nan(), "a value does not hold for ever");
         let shifted = known.covariates(at(3600), Duration::from_secs(600));
         assert_eq!((shifted.at(0, 0), shifted.at(0, 6)), (5.0, 7.0));
         assert_eq!(Knowledge::default().covariates(at(0), Duration::from_secs(60)).width(), 0);

@@ -8,6 +8,7 @@
 //! Promises: as the crate's. A member is only ever scored on what it said beforehand.
 
 mod anomalies;
+mod answer;
 mod contest;
 mod core;
 mod guest;
@@ -20,16 +21,13 @@ mod vigil;
 mod weights;
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use crate::calibration::{GRID, crossed};
+use crate::calibration::GRID;
 use crate::grid::Grid;
 use crate::models::{Kind, Model};
-use crate::online::{Config, ConfigError, FORECAST_STEPS_MAX, Forecaster, ObserveError};
-use crate::paths::{Forecast, Values, WindowMax};
-use crate::season::Season;
+use crate::online::{Config, ConfigError, Forecaster, ObserveError};
+use crate::paths::Values;
 use crate::timestamp::Timestamp;
-use crate::trust::Trust;
 use crate::watch::{Decision, Response, RetrainConfig};
 
 use anomalies::{Anomalies, Judged};
@@ -51,10 +49,8 @@ pub struct Ensemble {
     grid: Option<Grid>,
     online: Core,
     known: Known,
-    /// Recent values, the last at the end; NaN where missing or not believed.
+    /// Recent values, the last at the end; NaN where missing or not believed. Freed of the effects known at their time.
     values: VecDeque<f32>,
-    /// The same freed of effects, where any are known; empty otherwise.
-    freed: VecDeque<f32>,
     /// Number of the step that comes next.
     next: u64,
     members: Vec<Member>,
@@ -91,7 +87,6 @@ impl Ensemble {
             grid: None,
             known: Known::default(),
             values: VecDeque::new(),
-            freed: VecDeque::new(),
             next: 0,
             members: Vec::new(),
             guests: Vec::new(),
@@ -145,12 +140,12 @@ impl Ensemble {
             return Ok(());
         }
         while self.next < step {
-            self.advance(f32::NAN, f32::NAN, f32::NAN);
+            self.advance(f32::NAN, f32::NAN);
         }
         let believed = value.filter(|_| !self.online.outage_suspected());
         let freed = self.online.freed().map_or(learned, |freed| learned.and(freed));
         let narrow = |value: Option<f64>| value.map_or(f32::NAN, |value| value as f32);
-        self.advance(narrow(believed), narrow(learned), narrow(freed));
+        self.advance(narrow(believed), narrow(freed));
         self.lay_out_further();
         Ok(())
     }
@@ -159,7 +154,6 @@ impl Ensemble {
     fn forget(&mut self, step: u64) {
         self.next = step;
         self.values.clear();
-        self.freed.clear();
         self.members.clear();
         self.guests.iter_mut().for_each(Guest::leave);
         self.vigil = Vigil::new(self.retraining.clone());
@@ -176,9 +170,7 @@ impl Ensemble {
                 let doubtful = OUTAGE_STEPS_DOUBTFUL;
                 self.anomalies.silent(at - self.config.step * doubtful, expected, &mut self.notices);
                 // What came before it was recognised was a part of it.
-                for values in [&mut self.values, &mut self.freed] {
-                    values.iter_mut().rev().take(doubtful as usize).for_each(|value| *value = f32::NAN);
-                }
+                self.values.iter_mut().rev().take(doubtful as usize).for_each(|value| *value = f32::NAN);
             }
             return None;
         }
@@ -205,20 +197,16 @@ impl Ensemble {
         }
     }
 
-    /// The next step is over. `value` is what came; `learned` what models may learn of it; `freed` the same without effects.
-    fn advance(&mut self, value: f32, learned: f32, freed: f32) {
+    /// The next step is over. `value` is what came; `freed` what members may learn of it: without the effects that are known.
+    fn advance(&mut self, value: f32, freed: f32) {
         let step = self.next;
         self.next += 1;
         if self.values.len() == VALUES_KEPT {
             self.values.pop_front();
         }
-        self.values.push_back(learned);
-        if matches!(self.online, Core::Informed(..)) {
-            self.free(freed);
-        }
+        self.values.push_back(freed);
         for member in &mut self.members {
-            let value = if member.kind.sees_covariates() { learned } else { freed };
-            member.model.observe(value, &self.known.columns);
+            member.model.observe(freed, &self.known.columns);
         }
         for panel in &mut self.panels {
             if let Some(scored) = panel.learn(step, value).filter(|_| panel.ahead <= NEAR) {
@@ -262,7 +250,7 @@ impl Ensemble {
             .iter()
             .map(|member| {
                 let mut values = member.model.forecast_at(&aheads, &GRID, &self.known.columns);
-                self.disturb(member.kind, &effects, &mut values, |row| aheads[row] - 1);
+                self.disturb(&effects, &mut values, |row| aheads[row] - 1);
                 (self.seat(member.kind), values)
             })
             .collect();
@@ -308,7 +296,6 @@ impl Ensemble {
             grid: self.grid.clone()?,
             first: self.next - self.values.len() as u64,
             values: self.values.iter().copied().collect(),
-            freed: self.freed.iter().copied().collect(),
             config: self.config.clone(),
             seasons: self.online.seasons().iter().map(|season| season.period).collect(),
             known: self.known.clone(),
@@ -332,9 +319,7 @@ impl Ensemble {
         for (kind, outcome) in trained.models {
             let Ok(mut model) = outcome else { continue };
             let missed = self.next.saturating_sub(trained.end).min(self.values.len() as u64) as usize;
-            let blind = !kind.sees_covariates() && !self.freed.is_empty();
-            let values = if blind { &self.freed } else { &self.values };
-            for &value in values.range(values.len() - missed..) {
+            for &value in self.values.range(self.values.len() - missed..) {
                 model.observe(value, &self.known.columns);
             }
             match self.members.iter_mut().find(|member| member.kind == kind) {
@@ -358,183 +343,10 @@ impl Ensemble {
         }
     }
 
-    /// Quantiles of the next `steps` steps; see [`Forecaster::forecast`].
-    pub fn forecast(&self, steps: usize, quantiles: &[f64]) -> Forecast {
-        let steps = steps.min(FORECAST_STEPS_MAX);
-        let mut forecast = self.online.forecast(steps, quantiles);
-        if self.has_company() {
-            self.combine(steps, quantiles, &mut forecast.values);
-        }
-        forecast
-    }
-
-    fn combine(&self, steps: usize, quantiles: &[f64], values: &mut Values) {
-        let core = self.online.forecast(steps, &GRID).values;
-        let effects = self.online.ahead(steps);
-        let said: Vec<(usize, Values)> = self
-            .members
-            .iter()
-            .map(|member| {
-                let mut values = member.model.forecast(steps, &GRID, &self.known.columns);
-                self.disturb(member.kind, &effects, &mut values, |row| row);
-                (self.seat(member.kind), values)
-            })
-            .collect();
-        let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
-        let mut row = Row::new(1 + self.kinds.len() + self.guests.len());
-        for h in 0..steps {
-            row.set(0, &core[h]);
-            for (seat, path) in &said {
-                row.set(*seat, &path[h]);
-            }
-            for (place, guest) in self.guests.iter().enumerate() {
-                match guest.row(self.next, self.next + h as u64) {
-                    Some(values) => row.set(self.guest_seat(place), values),
-                    None => row.clear(self.guest_seat(place)),
-                }
-            }
-            row.draw_in();
-            let (lower, upper, share) = self.between(h + 1);
-            panel::read(&self.panels[lower], &self.panels[upper], share, &row, quantiles, values.row_mut(h));
-            for value in values.row_mut(h) {
-                *value = value.max(floor);
-            }
-        }
-    }
-
-    fn between(&self, ahead: usize) -> (usize, usize, f64) {
-        let upper = self.panels.partition_point(|panel| panel.ahead < ahead).min(self.panels.len() - 1);
-        if upper == 0 || self.panels[upper].ahead <= ahead {
-            return (upper, upper, 0.0);
-        }
-        let (near, far) = (self.panels[upper - 1].ahead as f64, self.panels[upper].ahead as f64);
-        (upper - 1, upper, (ahead as f64 - near) / (far - near))
-    }
-
-    /// Distribution of the largest value of the next `steps` steps; see [`Forecaster::window_max`]. The online core's, moved
-    /// by how much higher or lower the combined median path reaches than its own.
-    pub fn window_max(&self, steps: usize) -> WindowMax {
-        let mut window = self.online.window_max(steps);
-        if !self.has_company() {
-            return window;
-        }
-        let reach = steps.clamp(1, CREST_STEPS_MAX);
-        let crest = |forecast: &Forecast| forecast.values.iter().map(|row| row[0]).fold(f64::MIN, f64::max);
-        let moved = crest(&self.forecast(reach, &[0.5])) - crest(&self.online.forecast(reach, &[0.5]));
-        window.shift(moved, if self.config.non_negative { 0.0 } else { f64::MIN });
-        window
-    }
-
-    /// Draws joint paths of the next steps; see [`Forecaster::paths`]. Those of the online core, each step moved by how far
-    /// the combined median is from its own.
-    pub fn paths(&self, steps: usize, samples: usize, seed: u64) -> Vec<Vec<f64>> {
-        let mut paths = self.online.paths(steps, samples, seed);
-        if self.members.is_empty() {
-            return paths;
-        }
-        let steps = paths.first().map_or(0, Vec::len);
-        let (combined, core) = (self.forecast(steps, &[0.5]), self.online.forecast(steps, &[0.5]));
-        let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
-        for path in &mut paths {
-            for (h, value) in path.iter_mut().enumerate() {
-                *value = (*value + combined.values[h][0] - core.values[h][0]).max(floor);
-            }
-        }
-        paths
-    }
-
-    /// Probabilities that levels are crossed by the end of each step; see [`Forecaster::crossings`]. Read from the windows
-    /// that [`window_max`](Self::window_max) tells of.
-    pub fn crossings(&self, levels: &[f64], steps: usize) -> Vec<Vec<f64>> {
-        let mut curves = self.online.window_curves(steps);
-        if !self.members.is_empty() {
-            let reach = curves.len();
-            let (combined, core) = (self.forecast(reach, &[0.5]), self.online.forecast(reach, &[0.5]));
-            let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
-            let mut crests = [f64::MIN; 2];
-            for (h, curve) in curves.iter_mut().enumerate() {
-                crests = [crests[0].max(combined.values[h][0]), crests[1].max(core.values[h][0])];
-                *curve = curve.shifted(crests[0] - crests[1], floor);
-            }
-        }
-        crossed(&curves, levels)
-    }
-
-    /// The last observed value, if any.
-    pub fn level(&self) -> Option<f64> {
-        self.online.plain().level()
-    }
-
-    /// Short-term slope of the last values, per step.
-    pub fn slope_per_step(&self) -> f64 {
-        self.online.plain().slope_per_step()
-    }
-
-    /// Periods found in the series, shortest first.
-    pub fn seasons(&self) -> &[Season] {
-        self.online.seasons()
-    }
-
-    /// How many values were observed (missing ones not counted).
-    pub fn observed(&self) -> u64 {
-        self.online.plain().observed()
-    }
-
-    /// Whether a busy series has fallen silent in a way that resembles an outage rather than a fall of demand.
-    pub fn outage_suspected(&self) -> bool {
-        self.online.outage_suspected()
-    }
-
-    /// Length of one step.
-    pub fn step(&self) -> Duration {
-        self.config.step
-    }
-
-    /// Whether forecasts may be relied upon now.
-    pub fn trust(&self) -> Trust {
-        self.online.trust()
-    }
-
-    /// The weight of every member at a horizon, the online core first. Adds up to one.
-    pub fn weights(&self, ahead: usize) -> Vec<(&str, f64)> {
-        let (_, upper, _) = self.between(ahead);
-        let present: Vec<bool> = std::iter::once(true)
-            .chain(self.kinds.iter().map(|kind| self.members.iter().any(|member| member.kind == *kind)))
-            .chain(self.guests.iter().map(|guest| guest.is_present(self.next)))
-            .collect();
-        let weights = self.panels[upper].weights(&present);
-        std::iter::once("online")
-            .chain(self.kinds.iter().map(|kind| kind.name()))
-            .chain(self.guests.iter().map(|guest| guest.name.as_str()))
-            .zip(weights)
-            .filter(|(_, weight)| *weight > 0.0)
-            .collect()
-    }
-
-    /// How many anomalies were found so far.
-    pub fn anomalies_found(&self) -> u64 {
-        self.anomalies.found()
-    }
-
-    /// When the outage began that is suspected now, if one is.
-    pub fn outage_since(&self) -> Option<Timestamp> {
-        self.anomalies.outage()
-    }
-
-    /// How much was noticed so far.
-    pub fn noticed(&self) -> u64 {
-        self.notices.count()
-    }
-
-    /// What was noticed since there were `noticed` of them, as far as it is kept: the latest 64.
-    pub fn notices(&self, noticed: u64) -> impl Iterator<Item = &Notice> {
-        self.notices.since(noticed)
-    }
-
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         self.online.bytes()
-            + (self.values.capacity() + self.freed.capacity()) * 4
+            + self.values.capacity() * 4
             + self.members.iter().map(|member| member.model.bytes()).sum::<usize>()
             + self.guests.iter().map(Guest::bytes).sum::<usize>()
             + self.panels.iter().map(Panel::bytes).sum::<usize>()

@@ -14,8 +14,6 @@ pub struct Job {
     pub(super) grid: Grid,
     pub(super) first: u64,
     pub(super) values: Vec<f32>,
-    /// The values freed of effects, for models that know none; empty where there are none.
-    pub(super) freed: Vec<f32>,
     pub(super) config: Config,
     pub(super) seasons: Vec<usize>,
     pub(super) known: Known,
@@ -53,7 +51,7 @@ impl Job {
         &self.kinds
     }
 
-    /// The history as it was. Models of a kind are fitted to [`history_of`](Self::history_of) it.
+    /// The history that models are fitted to, freed of the effects of events and covariates that were known.
     pub fn history(&self) -> History<'_> {
         History {
             grid: &self.grid,
@@ -66,15 +64,6 @@ impl Job {
         }
     }
 
-    /// The history that models of a kind are fitted to: freed of the effects of events, where they do not look at them.
-    pub fn history_of(&self, kind: Kind) -> History<'_> {
-        let history = self.history();
-        if kind.sees_covariates() || self.freed.is_empty() {
-            return history;
-        }
-        History { values: &self.freed, ..history }
-    }
-
     /// Trains one kind and lets it compete with the model in charge; see [`Contest`].
     ///
     /// # Errors
@@ -85,7 +74,7 @@ impl Job {
         rival: Option<Rival>,
         pace: &mut Pace<'_>,
     ) -> Result<Contest, FitError> {
-        contest(&self.history_of(kind), kind, &[], rival, pace)
+        contest(&self.history(), kind, &[], rival, pace)
     }
 
     /// The same with a challenger that is learned from the histories of other jobs as well, as far as they were known
@@ -101,11 +90,11 @@ impl Job {
         pace: &mut Pace<'_>,
     ) -> Result<Option<(Contest, usize)>, FitError> {
         let alike = others.iter().filter(|other| other.grid.step == self.grid.step);
-        let beside: Vec<History<'_>> = alike.map(|other| other.history_of(kind)).collect();
+        let beside: Vec<History<'_>> = alike.map(|other| other.history()).collect();
         if beside.is_empty() || !kind.is_global() {
             return Ok(None);
         }
-        let met = contest(&self.history_of(kind), kind, &beside, rival, pace)?;
+        let met = contest(&self.history(), kind, &beside, rival, pace)?;
         Ok(Some((met, 1 + beside.len())))
     }
 
@@ -134,16 +123,17 @@ impl Job {
     /// that are new are fitted to a part of the history first, and earn their weight in a rehearsal of the rest.
     pub fn run(&self, pace: &mut Pace<'_>) -> Trained {
         let rehearsed = self.prove(pace);
+        let history = self.history();
         let mut models = Vec::new();
         for &kind in &self.kinds {
-            let outcome = kind.train(&self.history_of(kind), pace);
+            let outcome = kind.train(&history, pace);
             let called_off = matches!(outcome, Err(FitError::CalledOff));
             models.push((kind, outcome));
             if called_off {
                 break;
             }
         }
-        Trained { end: self.history().end(), models, rehearsed }
+        Trained { end: history.end(), models, rehearsed }
     }
 
     fn prove(&self, pace: &mut Pace<'_>) -> Option<(Vec<Panel>, bool)> {
@@ -153,7 +143,7 @@ impl Job {
         let next = history.grid.begins_at(history.first + begin as u64);
         let mut early = Vec::new();
         for &kind in &self.unproven {
-            match kind.train(&self.history_of(kind).until(begin), pace) {
+            match kind.train(&self.history().until(begin), pace) {
                 Ok(model) => early.push((kind, Rival { model, next })),
                 Err(FitError::CalledOff) => return None,
                 Err(FitError::TooLittleHistory { .. } | FitError::Unsuitable(_)) => {}

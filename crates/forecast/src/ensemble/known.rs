@@ -1,4 +1,8 @@
 //! What an ensemble knows beside its series: brings it to the online core, and to the batch models as columns.
+//!
+//! Batch models follow demand that the core has freed of the effects known at the time, and their forecasts are given those to
+//! come, as the core's are: an event of a kind seen once or never is beyond what a model learns by itself. Those that look at
+//! covariates may learn from the columns what the core leaves over.
 
 use std::sync::Arc;
 
@@ -7,7 +11,6 @@ use super::{Ensemble, VALUES_KEPT};
 use crate::calendar::{Event, Window, columns};
 use crate::covariates::Covariates;
 use crate::effects::{Ahead, Effect, Informed, Note};
-use crate::models::Kind;
 use crate::paths::Values;
 use crate::timestamp::Timestamp;
 
@@ -80,28 +83,8 @@ impl Ensemble {
         self.online = Core::Informed(Box::new(informed), Arc::clone(given));
     }
 
-    /// Keeps the value of a step freed of effects; what was before anything was known is taken as it is.
-    pub(super) fn free(&mut self, value: f32) {
-        if self.freed.len() + 1 < self.values.len() {
-            self.freed = self.values.iter().take(self.values.len() - 1).copied().collect();
-        }
-        self.freed.push_back(value);
-        if self.freed.len() > self.values.len() {
-            self.freed.pop_front();
-        }
-    }
-
-    /// Gives what a member said the effects that it does not know of; `ahead` tells which step a row is of.
-    pub(super) fn disturb(
-        &self,
-        kind: Kind,
-        effects: &[Ahead],
-        values: &mut Values,
-        ahead: impl Fn(usize) -> usize,
-    ) {
-        if kind.sees_covariates() {
-            return;
-        }
+    /// Gives what a member said of undisturbed demand its effects; `ahead` tells which step a row is of.
+    pub(super) fn disturb(&self, effects: &[Ahead], values: &mut Values, ahead: impl Fn(usize) -> usize) {
         for row in 0..values.len() {
             if let Some(effect) = effects.get(ahead(row)) {
                 self.online.disturb(effect, values.row_mut(row));

@@ -1,6 +1,7 @@
 //! The combination with events and covariates: campaigns on a small hourly series, their forecasts, windows, paths.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::calendar::Event;

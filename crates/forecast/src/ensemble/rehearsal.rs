@@ -35,11 +35,11 @@ pub(super) fn rehearse(
     // Only a configuration that was valid before reaches this.
     let stage = Ensemble::new(job.config.clone(), &job.kinds);
     let Ok(mut stage) = stage.map(|stage| stage.with_guests(&job.guests)) else {
-        return Ok(Trained::new(end, caught_up(job, waiting)));
+        return Ok(Trained::new(end, caught_up(&history, waiting)));
     };
     (stage.grid, stage.next) = (Some(job.grid.clone()), job.first);
+    // The history is free of effects, and so is what is said of it here.
     stage.known = job.known.clone();
-    stage.inform(None);
     // The stage's members are its own copies: what is handed out follows beside them.
     let mut following: Vec<(Kind, Fitted)> = Vec::new();
     let mut waiting = waiting.into_iter().peekable();
@@ -49,8 +49,8 @@ pub(super) fn rehearse(
             stage.members.push(Member { kind, model: Box::new(model.clone()) });
             following.push((kind, model));
         }
-        for (kind, model) in &mut following {
-            model.observe(job.history_of(*kind).values[step], history.covariates);
+        for (_, model) in &mut following {
+            model.observe(value, history.covariates);
         }
         let at = history.grid.begins_at(history.first + step as u64);
         // What cannot be taken here was not taken before, and is missing.
@@ -64,9 +64,11 @@ pub(super) fn rehearse(
     Ok(Trained { rehearsed: Some((stage.panels, anew)), ..trained })
 }
 
-fn caught_up(job: &Job, models: Vec<(usize, Kind, Fitted)>) -> Vec<(Kind, Result<Fitted, FitError>)> {
+fn caught_up(
+    history: &History<'_>,
+    models: Vec<(usize, Kind, Fitted)>,
+) -> Vec<(Kind, Result<Fitted, FitError>)> {
     let follow = |(stands, kind, mut model): (usize, Kind, Fitted)| {
-        let history = job.history_of(kind);
         for &value in &history.values[stands..] {
             model.observe(value, history.covariates);
         }

@@ -1,5 +1,7 @@
 //! The combination on a small series: who takes part, that nothing is known too early, that answers are sound.
 
+use std::time::Duration;
+
 use super::*;
 
 fn series(n: usize) -> Vec<f64> {

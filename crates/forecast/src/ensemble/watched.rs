@@ -1,5 +1,7 @@
 //! What the ensemble does about itself: when it is trained anew and why, and what it does before.
 
+use std::time::Duration;
+
 use super::*;
 use crate::watch::RefitSchedule;
 

@@ -138,16 +138,6 @@ impl Kind {
         !matches!(self, Kind::Auto | Kind::Online)
     }
 
-    /// Whether it looks at what is known beside the series. The others forecast undisturbed demand in the ensemble, and
-    /// are given the effects that its online core has learned.
-    pub(crate) fn sees_covariates(self) -> bool {
-        match self {
-            Kind::Auto | Kind::Online | Kind::Additive | Kind::Boosted => true,
-            Kind::Last | Kind::Drift | Kind::Day | Kind::Week => false,
-            Kind::Smoothing | Kind::Arima | Kind::Dsp | Kind::Sparse | Kind::Pooled | Kind::Lstm => false,
-        }
-    }
-
     /// Whether it can be learned from several series together.
     pub fn is_global(self) -> bool {
         matches!(self, Kind::Boosted | Kind::Lstm | Kind::Pooled)

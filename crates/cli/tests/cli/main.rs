@@ -1,8 +1,10 @@
 //! The command line as its users meet it: the real binary, what it prints, and the code it ends with.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+mod replay;
 
 const FORESHADOW: &str = env!("CARGO_BIN_EXE_foreshadow");
 
@@ -304,33 +306,6 @@ fn the_default_model_is_the_combination_that_knows_holidays_and_the_evaluation_h
 }
 
 #[test]
-fn a_replay_with_events_is_another_one_and_its_beginning_does_not_depend_on_its_end() {
-    let folder = folder();
-    shop(folder.path(), "shop.csv", |hour| (50 + hour % 7).to_string());
-    let whole = std::fs::read_to_string(folder.path().join("shop.csv")).unwrap();
-    let part: Vec<&str> = whole.lines().take(24 * 50).collect();
-    std::fs::write(folder.path().join("part.csv"), part.join("\n") + "\n").unwrap();
-    std::fs::write(
-        folder.path().join("quiet.ics"),
-        "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:Quiet\nDTSTART;VALUE=DATE:20240407\nRRULE:FREQ=WEEKLY\nEND:VEVENT\n\
-         END:VCALENDAR\n",
-    )
-    .unwrap();
-    let decisions = |file: &str, known: &str| {
-        let words = format!(
-            "replay {file} --column visits --capacity 20 --cold 2h --promote 1h --policy foreshadow {known} --decisions out.csv"
-        );
-        let output = foreshadow(folder.path(), &words);
-        assert!(output.status.success(), "{words}: {}", text(&output.stderr));
-        std::fs::read_to_string(folder.path().join("out.csv")).unwrap()
-    };
-    let known = "--events quiet.ics --holidays US --time-zone America/New_York";
-    let whole = decisions("shop.csv", known);
-    assert!(whole.starts_with(&decisions("part.csv", known)));
-    assert_ne!(whole, decisions("shop.csv", "--time-zone America/New_York"));
-}
-
-#[test]
 fn times_without_a_zone_are_those_of_the_place_that_is_named() {
     let folder = folder();
     let output = foreshadow(folder.path(), "forecast nozone.csv --horizon 1m --time-zone Europe/Berlin");
@@ -449,83 +424,4 @@ fn a_reader_that_goes_away_is_not_an_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(text(&output.stderr), "");
-}
-
-/// The first `rows` rows of the ClarkNet trace in a file of their own.
-fn clarknet(folder: &Path, rows: usize) -> PathBuf {
-    let packed =
-        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/clarknet_http_1995_1min.csv.gz"))
-            .unwrap();
-    let mut csv = String::new();
-    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(packed.as_slice()), &mut csv).unwrap();
-    let file = folder.join(format!("first-{rows}.csv"));
-    let head: Vec<&str> = csv.lines().take(rows + 1).collect();
-    std::fs::write(&file, head.join("\n") + "\n").unwrap();
-    file
-}
-
-#[test]
-fn cutting_the_tail_off_a_trace_changes_no_earlier_decision() {
-    let folder = tempfile::tempdir().unwrap();
-    let decisions = |rows: usize, policy: &str| -> Vec<String> {
-        let file = clarknet(folder.path(), rows);
-        let words = format!(
-            "replay {} --capacity 20 --cold 5m --promote 1s --policy {policy} --decisions out.csv",
-            file.display()
-        );
-        let output = foreshadow(folder.path(), &words);
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        let csv = std::fs::read_to_string(folder.path().join("out.csv")).unwrap();
-        csv.lines().map(str::to_owned).collect()
-    };
-    for policy in ["foreshadow", "hpa", "kpa"] {
-        let (short, long) = (decisions(1500, policy), decisions(3000, policy));
-        assert_eq!(short.len(), 1501);
-        assert_eq!(short[0], "timestamp,demand,active_wanted,standby_wanted");
-        assert_eq!(short[..], long[..1501], "{policy} knew what was coming");
-    }
-}
-
-#[test]
-fn a_forecast_uses_only_rows_before_its_moment() {
-    let folder = tempfile::tempdir().unwrap();
-    let forecast = |rows: usize, moments: &str| {
-        let file = clarknet(folder.path(), rows);
-        let output =
-            foreshadow(folder.path(), &format!("forecast {} --horizon 30m {moments}", file.display()));
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        text(&output.stdout)
-    };
-    let alone = forecast(1440, "--as-of 1995-08-29T04:00:00Z");
-    assert_eq!(alone, forecast(3000, "--as-of 1995-08-29T04:00:00Z"));
-    assert_eq!(alone, forecast(1440, ""), "the default is the end of the data");
-    let both = forecast(3000, "--as-of 1995-08-29T16:00:00Z --as-of 1995-08-29T04:00:00Z");
-    assert!(both.starts_with(&alone), "an earlier forecast does not depend on a later one");
-}
-
-#[test]
-fn replay_scores_are_the_same_twice_and_stand_beside_the_oracle() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = clarknet(folder.path(), 2000);
-    let scores = || {
-        let words = format!(
-            "replay {} --capacity 20 --cold 5m --promote 1s --json out.json --html out.html",
-            file.display()
-        );
-        let output = foreshadow(folder.path(), &words);
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        assert!(
-            text(&output.stdout).lines().all(|line| line.chars().count() <= 80),
-            "{}",
-            text(&output.stdout)
-        );
-        std::fs::read_to_string(folder.path().join("out.json")).unwrap()
-    };
-    let first = scores();
-    assert_eq!(first, scores());
-    let json: serde_json::Value = serde_json::from_str(&first).unwrap();
-    let names: Vec<&str> =
-        json["policies"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["foreshadow", "hpa", "kpa", "last-week", "static-peak", "oracle"]);
-    assert!(json["policies"].as_array().unwrap().iter().all(|policy| policy["cost_over_oracle"].is_f64()));
 }

@@ -1,0 +1,188 @@
+//! What an ensemble says when asked. Where nobody but the online core takes part, exactly what that says.
+
+use std::time::Duration;
+
+use super::notice::Notice;
+use super::panel::{self, Row};
+use super::{CREST_STEPS_MAX, Ensemble};
+use crate::calibration::{GRID, crossed};
+use crate::online::FORECAST_STEPS_MAX;
+use crate::paths::{Forecast, Values, WindowMax};
+use crate::season::Season;
+use crate::timestamp::Timestamp;
+use crate::trust::Trust;
+
+impl Ensemble {
+    /// Quantiles of the next `steps` steps; see [`Forecaster::forecast`](crate::Forecaster::forecast).
+    pub fn forecast(&self, steps: usize, quantiles: &[f64]) -> Forecast {
+        let steps = steps.min(FORECAST_STEPS_MAX);
+        let mut forecast = self.online.forecast(steps, quantiles);
+        if self.has_company() {
+            self.combine(steps, quantiles, &mut forecast.values);
+        }
+        forecast
+    }
+
+    fn combine(&self, steps: usize, quantiles: &[f64], values: &mut Values) {
+        let core = self.online.forecast(steps, &GRID).values;
+        let effects = self.online.ahead(steps);
+        let said: Vec<(usize, Values)> = self
+            .members
+            .iter()
+            .map(|member| {
+                let mut values = member.model.forecast(steps, &GRID, &self.known.columns);
+                self.disturb(&effects, &mut values, |row| row);
+                (self.seat(member.kind), values)
+            })
+            .collect();
+        let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
+        let mut row = Row::new(1 + self.kinds.len() + self.guests.len());
+        for h in 0..steps {
+            row.set(0, &core[h]);
+            for (seat, path) in &said {
+                row.set(*seat, &path[h]);
+            }
+            for (place, guest) in self.guests.iter().enumerate() {
+                match guest.row(self.next, self.next + h as u64) {
+                    Some(values) => row.set(self.guest_seat(place), values),
+                    None => row.clear(self.guest_seat(place)),
+                }
+            }
+            row.draw_in();
+            let (lower, upper, share) = self.between(h + 1);
+            panel::read(&self.panels[lower], &self.panels[upper], share, &row, quantiles, values.row_mut(h));
+            for value in values.row_mut(h) {
+                *value = value.max(floor);
+            }
+        }
+    }
+
+    fn between(&self, ahead: usize) -> (usize, usize, f64) {
+        let upper = self.panels.partition_point(|panel| panel.ahead < ahead).min(self.panels.len() - 1);
+        if upper == 0 || self.panels[upper].ahead <= ahead {
+            return (upper, upper, 0.0);
+        }
+        let (near, far) = (self.panels[upper - 1].ahead as f64, self.panels[upper].ahead as f64);
+        (upper - 1, upper, (ahead as f64 - near) / (far - near))
+    }
+
+    /// Distribution of the largest value of the next `steps` steps; see [`Forecaster::window_max`](crate::Forecaster::window_max). The online core's, moved
+    /// by how much higher or lower the combined median path reaches than its own.
+    pub fn window_max(&self, steps: usize) -> WindowMax {
+        let mut window = self.online.window_max(steps);
+        if !self.has_company() {
+            return window;
+        }
+        let reach = steps.clamp(1, CREST_STEPS_MAX);
+        let crest = |forecast: &Forecast| forecast.values.iter().map(|row| row[0]).fold(f64::MIN, f64::max);
+        let moved = crest(&self.forecast(reach, &[0.5])) - crest(&self.online.forecast(reach, &[0.5]));
+        window.shift(moved, if self.config.non_negative { 0.0 } else { f64::MIN });
+        window
+    }
+
+    /// Draws joint paths of the next steps; see [`Forecaster::paths`](crate::Forecaster::paths). Those of the online core, each step moved by how far
+    /// the combined median is from its own.
+    pub fn paths(&self, steps: usize, samples: usize, seed: u64) -> Vec<Vec<f64>> {
+        let mut paths = self.online.paths(steps, samples, seed);
+        if self.members.is_empty() {
+            return paths;
+        }
+        let steps = paths.first().map_or(0, Vec::len);
+        let (combined, core) = (self.forecast(steps, &[0.5]), self.online.forecast(steps, &[0.5]));
+        let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
+        for path in &mut paths {
+            for (h, value) in path.iter_mut().enumerate() {
+                *value = (*value + combined.values[h][0] - core.values[h][0]).max(floor);
+            }
+        }
+        paths
+    }
+
+    /// Probabilities that levels are crossed by the end of each step; see [`Forecaster::crossings`](crate::Forecaster::crossings). Read from the windows
+    /// that [`window_max`](Self::window_max) tells of.
+    pub fn crossings(&self, levels: &[f64], steps: usize) -> Vec<Vec<f64>> {
+        let mut curves = self.online.window_curves(steps);
+        if !self.members.is_empty() {
+            let reach = curves.len();
+            let (combined, core) = (self.forecast(reach, &[0.5]), self.online.forecast(reach, &[0.5]));
+            let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
+            let mut crests = [f64::MIN; 2];
+            for (h, curve) in curves.iter_mut().enumerate() {
+                crests = [crests[0].max(combined.values[h][0]), crests[1].max(core.values[h][0])];
+                *curve = curve.shifted(crests[0] - crests[1], floor);
+            }
+        }
+        crossed(&curves, levels)
+    }
+
+    /// The last observed value, if any.
+    pub fn level(&self) -> Option<f64> {
+        self.online.plain().level()
+    }
+
+    /// Short-term slope of the last values, per step.
+    pub fn slope_per_step(&self) -> f64 {
+        self.online.plain().slope_per_step()
+    }
+
+    /// Periods found in the series, shortest first.
+    pub fn seasons(&self) -> &[Season] {
+        self.online.seasons()
+    }
+
+    /// How many values were observed (missing ones not counted).
+    pub fn observed(&self) -> u64 {
+        self.online.plain().observed()
+    }
+
+    /// Whether a busy series has fallen silent in a way that resembles an outage rather than a fall of demand.
+    pub fn outage_suspected(&self) -> bool {
+        self.online.outage_suspected()
+    }
+
+    /// Length of one step.
+    pub fn step(&self) -> Duration {
+        self.config.step
+    }
+
+    /// Whether forecasts may be relied upon now.
+    pub fn trust(&self) -> Trust {
+        self.online.trust()
+    }
+
+    /// The weight of every member at a horizon, the online core first. Adds up to one.
+    pub fn weights(&self, ahead: usize) -> Vec<(&str, f64)> {
+        let (_, upper, _) = self.between(ahead);
+        let present: Vec<bool> = std::iter::once(true)
+            .chain(self.kinds.iter().map(|kind| self.members.iter().any(|member| member.kind == *kind)))
+            .chain(self.guests.iter().map(|guest| guest.is_present(self.next)))
+            .collect();
+        let weights = self.panels[upper].weights(&present);
+        std::iter::once("online")
+            .chain(self.kinds.iter().map(|kind| kind.name()))
+            .chain(self.guests.iter().map(|guest| guest.name.as_str()))
+            .zip(weights)
+            .filter(|(_, weight)| *weight > 0.0)
+            .collect()
+    }
+
+    /// How many anomalies were found so far.
+    pub fn anomalies_found(&self) -> u64 {
+        self.anomalies.found()
+    }
+
+    /// When the outage began that is suspected now, if one is.
+    pub fn outage_since(&self) -> Option<Timestamp> {
+        self.anomalies.outage()
+    }
+
+    /// How much was noticed so far.
+    pub fn noticed(&self) -> u64 {
+        self.notices.count()
+    }
+
+    /// What was noticed since there were `noticed` of them, as far as it is kept: the latest 64.
+    pub fn notices(&self, noticed: u64) -> impl Iterator<Item = &Notice> {
+        self.notices.since(noticed)
+    }
+}

@@ -98,6 +98,11 @@ pub trait Model: fmt::Debug + Send + Sync + CloneModel {
         values
     }
 
+    /// The step it expects next, for a model that looks covariates up by it: steps of another count would be others.
+    fn next_step(&self) -> Option<u64> {
+        None
+    }
+
     /// Bytes of memory held.
     fn bytes(&self) -> usize;
 }

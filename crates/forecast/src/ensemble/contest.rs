@@ -74,7 +74,7 @@ pub(super) fn contest(
     let mut begin = len - (len / HOLDOUT_PART).clamp(HOLDOUT_MIN, HOLDOUT_MAX).min(len / 3);
     // Where in the history the rival stands; one that has lost the thread cannot take part.
     let mut rival = rival.and_then(|rival| {
-        let stands = stands(history, rival.next)?;
+        let stands = stands(history, &rival)?;
         Some((rival.model, stands))
     });
     if let Some((_, stands)) = &rival {

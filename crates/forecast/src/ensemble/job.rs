@@ -101,7 +101,7 @@ impl Job {
     /// Where in the history a model stands that expects the step beginning at `next`, in steps from the first; `None`
     /// when it has lost the thread: values that it would need are gone, or it knows more than the history.
     pub fn stands(&self, rival: &Rival) -> Option<usize> {
-        rehearsal::stands(&self.history(), rival.next)
+        rehearsal::stands(&self.history(), rival)
     }
 
     /// Lets models of earlier moments follow the history to its end and be scored on the way beside the online core, so

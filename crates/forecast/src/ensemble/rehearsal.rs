@@ -11,11 +11,15 @@ use super::contest::Rival;
 use super::job::{Job, Trained};
 use super::{Ensemble, Member};
 use crate::models::{FitError, Fitted, History, Kind, Model, Pace};
-use crate::timestamp::Timestamp;
 
-/// Where in a history a model stands that expects the step beginning at `next`.
-pub(super) fn stands(history: &History<'_>, next: Timestamp) -> Option<usize> {
-    let steps = history.grid.step_of(next)?.checked_sub(history.first)?;
+/// Where in a history a model stands. `None` as well when it looks up covariates by steps that are counted from elsewhere, as
+/// after a restart with other history.
+pub(super) fn stands(history: &History<'_>, rival: &Rival) -> Option<usize> {
+    let step = history.grid.step_of(rival.next)?;
+    if history.covariates.width() > 0 && rival.model.next_step().is_some_and(|own| own != step) {
+        return None;
+    }
+    let steps = step.checked_sub(history.first)?;
     usize::try_from(steps).ok().filter(|&steps| steps <= history.values.len())
 }
 
@@ -28,7 +32,7 @@ pub(super) fn rehearse(
     let history = job.history();
     let mut waiting: Vec<(usize, Kind, Fitted)> = models
         .into_iter()
-        .filter_map(|(kind, rival)| Some((stands(&history, rival.next)?, kind, rival.model)))
+        .filter_map(|(kind, rival)| Some((stands(&history, &rival)?, kind, rival.model)))
         .collect();
     waiting.sort_by_key(|(stands, ..)| *stands);
     let end = history.end();
@@ -95,7 +99,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::covariates::Covariates;
     use crate::online::Config;
+    use crate::timestamp::Timestamp;
 
     fn value(i: u64) -> f64 {
         let wave = (std::f64::consts::TAU * (i % 48) as f64 / 48.0).sin();
@@ -157,5 +163,23 @@ mod tests {
         let trained =
             job.rehearse(vec![(Kind::Last, ahead), (Kind::Day, lost)], true, &mut Pace::free()).unwrap();
         assert!(trained.models.is_empty());
+    }
+
+    #[test]
+    fn a_model_that_counts_steps_from_elsewhere_is_left_out_where_there_are_covariates() {
+        let mut live = ensemble(400);
+        let (kind, there) = kept(&live, Kind::Additive, 300);
+        let elsewhere = |mut rival: Rival| {
+            rival.next = at(299);
+            rival
+        };
+        let job = live.job(String::new()).unwrap();
+        assert!(job.stands(&elsewhere(there.clone())).is_some(), "without covariates steps are only times");
+        let mut rain = Covariates::beginning(0);
+        rain.add("rain", (0..600u16).map(|i| f32::from(i % 7)).collect()).unwrap();
+        live.know(std::sync::Arc::new(rain));
+        let job = live.job(String::new()).unwrap();
+        assert_eq!(job.stands(&there), Some(300), "{kind}");
+        assert_eq!(job.stands(&elsewhere(there)), None);
     }
 }

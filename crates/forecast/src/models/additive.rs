@@ -133,6 +133,10 @@ impl Model for Additive {
         self.realised.around(&middle, self.step, quantiles, self.non_negative)
     }
 
+    fn next_step(&self) -> Option<u64> {
+        Some(self.step)
+    }
+
     fn bytes(&self) -> usize {
         size_of::<Additive>() + self.curve.bytes() + self.realised.bytes()
     }

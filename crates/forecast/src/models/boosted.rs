@@ -152,6 +152,10 @@ impl Model for Boosted {
         values
     }
 
+    fn next_step(&self) -> Option<u64> {
+        Some(self.next)
+    }
+
     fn bytes(&self) -> usize {
         size_of::<Boosted>() + self.values.capacity() * size_of::<f32>() + self.learned.bytes()
     }

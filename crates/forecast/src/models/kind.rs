@@ -268,6 +268,10 @@ impl Model for Fitted {
         self.inner().forecast_at(aheads, quantiles, covariates)
     }
 
+    fn next_step(&self) -> Option<u64> {
+        self.inner().next_step()
+    }
+
     fn bytes(&self) -> usize {
         self.inner().bytes()
     }

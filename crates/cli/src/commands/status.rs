@@ -77,6 +77,11 @@ fn cells(workload: &api::WorkloadSummary) -> [String; 6] {
         format!("{} of {}", workload.counts.active, workload.active_wanted),
         format!("{} of {}", workload.counts.standby, workload.standby_wanted),
         workload.counts.starting.to_string(),
-        if workload.trust.trusted { "trusted" } else { "untrusted" }.to_owned(),
+        match (workload.outage_since_ms, workload.trust.trusted) {
+            (Some(_), _) => "outage suspected",
+            (None, true) => "trusted",
+            (None, false) => "untrusted",
+        }
+        .to_owned(),
     ]
 }

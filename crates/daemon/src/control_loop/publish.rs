@@ -107,7 +107,8 @@ fn integrate(workload: &mut Workload, counts: api::InstanceCounts, elapsed: Dura
 }
 
 fn detail(workload: &Workload, view: &WorkloadView<'_>, counts: api::InstanceCounts) -> api::WorkloadDetail {
-    let active_weight: f64 = view.table.iter().map(|(_, weight)| f64::from(*weight)).sum();
+    // Not `sum`, which of nothing is minus zero.
+    let active_weight = view.table.iter().fold(0.0, |sum, (_, weight)| sum + f64::from(*weight));
     api::WorkloadDetail {
         summary: summary(workload, view, counts),
         policy: convert::policy(&workload.config),

@@ -54,6 +54,15 @@ struct Link {
     square: f32,
 }
 
+/// What is known of the series when an outcome is learned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Around {
+    /// Forecasts above it are high ones.
+    pub(crate) high: f64,
+    /// Whether it is often zero.
+    pub(crate) idles: bool,
+}
+
 /// What a bucket was taught by one outcome.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lesson {
@@ -130,13 +139,12 @@ impl Bucket {
     }
 
     /// Learns from the value of `step`, if a forecast of it was kept. `neighbour` is the error of the step before it on the
-    /// same path; without one that of the forecast before stands in for it, which at far horizons is nearly the same. A
-    /// forecast above `high` was a high one.
+    /// same path; without one that of the forecast before stands in for it, which at far horizons is nearly the same.
     pub(crate) fn learn(
         &mut self,
         step: u64,
         value: f64,
-        high: f64,
+        around: Around,
         neighbour: Option<f32>,
     ) -> Option<Lesson> {
         let pending = self.pending.take(step)?;
@@ -157,8 +165,8 @@ impl Bucket {
         }
         let claim = Claim {
             // Where a series is idle, that tells more.
-            boldness: if self.idle.is_known() { 0.0 } else { (median - says[LAST]).abs() },
-            is_high: f64::from(pending.base) + f64::from(median) * spread > high,
+            boldness: if around.idles { 0.0 } else { (median - says[LAST]).abs() },
+            is_high: f64::from(pending.base) + f64::from(median) * spread > around.high,
         };
         let covered = self.residuals.learn(honest / self.doubt.factor(claim), &pending.issued);
         self.doubt.learn(claim, honest.abs(), covered);

@@ -95,7 +95,7 @@ fn between(boldness: f32) -> (usize, f32) {
     (knot, place - knot as f32)
 }
 
-const KNOTS: usize = 6;
+const KNOTS: usize = 5;
 const LAST: f32 = (KNOTS - 1) as f32;
 /// One wild error counts at most so many typical ones.
 const SIZE_MAX: f32 = 12.0;

@@ -6,37 +6,26 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Shares of outcomes at one horizon that were zero.
+/// Shares of outcomes at one horizon that were zero: of forecasts made while busy, and while idle.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Idle {
-    /// Of forecasts made while busy, and while idle.
-    states: [State; 2],
-}
-
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct State {
-    share: f32,
-    count: u16,
+    shares: [f32; 2],
+    counts: [u16; 2],
 }
 
 impl Idle {
     /// Learns whether the series `is` idle that `was` idle or not when the forecast was made.
     pub(crate) fn learn(&mut self, was: bool, is: bool) {
-        let state = &mut self.states[usize::from(was)];
-        state.count = state.count.saturating_add(1).min(KEPT);
+        let (share, count) = (&mut self.shares[usize::from(was)], &mut self.counts[usize::from(was)]);
+        *count = count.saturating_add(1).min(KEPT);
         let outcome = if is { 1.0 } else { 0.0 };
         // As if a few busy steps had been seen before: a share is claimed once there is evidence for it.
-        state.share += (outcome - state.share) / (f32::from(state.count) + DOUBT);
-    }
-
-    /// Whether the series has ever been idle.
-    pub(crate) fn is_known(&self) -> bool {
-        self.states.iter().any(|state| state.count > 0)
+        *share += (outcome - *share) / (f32::from(*count) + DOUBT);
     }
 
     /// The probability of zero, for a forecast made while idle or not.
     pub(crate) fn share(&self, now: bool) -> f64 {
-        f64::from(self.states[usize::from(now)].share)
+        f64::from(self.shares[usize::from(now)])
     }
 }
 

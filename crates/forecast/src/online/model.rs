@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::online::bucket::{Bucket, Lesson};
+use crate::online::bucket::{Around, Bucket, Lesson};
 use crate::online::clock::{Clock, DAY, WEEK};
 use crate::online::experts::{Experts, Levels};
 use crate::online::memory::Memory;
@@ -40,8 +40,8 @@ pub(crate) struct Model {
     levels_before: Option<Levels>,
     /// Steps without a value, or with one that was not believed, so far.
     missing: u64,
-    /// Whether it was ever idle.
-    idles: bool,
+    /// Fading share of values that were zero.
+    zeros: f64,
     /// Three quarters of the values are below it.
     high: f64,
     /// The last step whose value was learned.
@@ -100,7 +100,7 @@ impl Model {
             outage_watch: OutageWatch::default(),
             levels_before: None,
             missing: 0,
-            idles: false,
+            zeros: 0.0,
             high: 0.0,
             last_learned: None,
             surprise: None,
@@ -138,7 +138,9 @@ impl Model {
     fn inherit(&mut self, other: &Model) {
         for (bucket, other) in self.buckets.iter_mut().zip(&other.buckets) {
             bucket.residuals.inherit(&other.residuals);
+            (bucket.doubt, bucket.idle) = (other.doubt, other.idle);
         }
+        self.zeros = other.zeros;
         for (window, other) in self.windows.iter_mut().zip(&other.windows) {
             window.residuals.inherit(&other.residuals);
         }
@@ -188,7 +190,11 @@ impl Model {
                 self.loosen();
             }
         }
-        self.idles |= value == 0.0 && self.floor >= 0.0;
+        let idle = value == 0.0 && self.floor >= 0.0;
+        if idle || self.zeros > 0.0 {
+            self.zeros += ZEROS_PACE * (if idle { 1.0 } else { 0.0 } - self.zeros);
+        }
+        let around = Around { high: self.high, idles: self.idles() };
         let above = if value > self.high { HIGH } else { HIGH - 1.0 };
         self.high += HIGH_PACE * self.spread.magnitude() * above;
         let (mut near, mut far) = (None, None);
@@ -196,7 +202,7 @@ impl Model {
         for bucket in &mut self.buckets {
             // One and two steps ahead were forecast together, and the first came one step ago.
             let neighbour = (bucket.horizon == 2).then_some(next_before);
-            if let Some(lesson) = bucket.learn(step, value, self.high, neighbour) {
+            if let Some(lesson) = bucket.learn(step, value, around, neighbour) {
                 match bucket.range() {
                     Range::Near => near = near.or(Some(lesson)),
                     Range::Far => far = far.filter(|_| bucket.horizon > FAR_MEASURED).or(Some(lesson)),
@@ -204,9 +210,9 @@ impl Model {
                 if bucket.horizon <= RECORD_MAX {
                     self.record.learn(&lesson);
                 }
-                if self.idles {
+                if self.zeros > 0.0 {
                     let was = self.memory.value(step - bucket.horizon as u64) == 0.0;
-                    bucket.idle.learn(was, value == 0.0);
+                    bucket.idle.learn(was, idle);
                 }
             }
         }
@@ -272,10 +278,18 @@ impl Model {
         }
         let expected = self.next_median().unwrap_or(0.0);
         let slot = self.experts.seat(0, &self.clock).slot;
-        let bucket = &self.buckets[self.buckets.len() / 2];
-        let least = expected + bucket.residuals.values()[0] * self.spread.at(slot, bucket.range());
+        let middle = self.buckets.len() / 2;
+        let bucket = &self.buckets[middle];
+        let spread = self.spread.at(slot, bucket.range());
+        let doubt = self.doubts().factor(middle, expected, spread);
+        let least = expected + bucket.residuals.values()[0] * spread * doubt;
         let patience = (self.experts.reference_period() as u64).clamp(PATIENCE_MIN, PATIENCE_MAX);
         self.outage_watch.observe(value, expected, least, patience)
+    }
+
+    /// Whether the series is so often zero that this tells more of its errors than how bold a forecast is.
+    fn idles(&self) -> bool {
+        self.zeros > IDLE_SHARE
     }
 
     /// The series has changed its nature: believe the recent past, learn quickly.
@@ -336,6 +350,9 @@ const STEPS_RELEARNED: u64 = 1024;
 const FAR_MEASURED: usize = 36;
 /// Horizons that trust is judged by.
 const RECORD_MAX: usize = 12;
+/// Zeros are counted over about 500 steps; from this share on a series is one that idles.
+const ZEROS_PACE: f64 = 0.002;
+const IDLE_SHARE: f64 = 0.1;
 /// Values above this share of all are high.
 const HIGH: f64 = 0.75;
 const HIGH_PACE: f64 = 0.01;

@@ -82,7 +82,7 @@ impl Model {
                 for ((value, low), high) in row.iter_mut().zip(low).zip(high) {
                     *value = (middle + lower * low + upper * high).max(self.floor);
                 }
-                if self.idles {
+                if self.zeros > 0.0 {
                     let zero = (1.0 - share) * idle[stretch.lower] + share * idle[stretch.upper];
                     for (value, _) in row.iter_mut().zip(quantiles).filter(|(_, tau)| **tau <= zero) {
                         *value = 0.0;
@@ -97,7 +97,7 @@ impl Model {
             factors: self.buckets.iter().map(|bucket| bucket.doubt.factors()).collect(),
             last: self.experts.last(),
             high: self.high,
-            idles: self.idles,
+            idles: self.idles(),
         }
     }
 

@@ -174,11 +174,13 @@ fn report(all: &[Ratios], rows: &mut Rows) {
     }
 }
 
-/// The single model with the least loss on a trace, chosen with hindsight.
+/// The single model with the least loss on a trace, chosen with hindsight among those that had an answer for all its series.
 fn best_single(all: &[Ratios], trace: &str) -> Option<(f64, String)> {
-    all.iter()
-        .filter(|ratios| ratios.trace == trace && Kind::ALL.iter().any(|kind| kind.name() == ratios.model))
-        .filter(|ratios| ratios.model != Kind::Auto.name())
+    let of_trace = || all.iter().filter(|ratios| ratios.trace == trace);
+    let series = of_trace().map(|ratios| ratios.ratios.len()).max()?;
+    of_trace()
+        .filter(|ratios| Kind::ALL.iter().any(|kind| kind.name() == ratios.model))
+        .filter(|ratios| ratios.model != Kind::Auto.name() && ratios.ratios.len() == series)
         .map(|ratios| (geometric_mean(&ratios.ratios), ratios.model.clone()))
         .min_by(|a, b| a.0.total_cmp(&b.0))
 }

@@ -104,9 +104,22 @@ fn by_name(
         // A day is only a season if it is more alike than parts of a day; a slow drift is alike at every lag.
         let (from, to) = (period / 4, period * 3 / 4);
         let between = (0..BETWEEN).map(|i| correlation.at(from + (to - from) * i / BETWEEN)).sum::<f64>();
-        (strength > least && strength > between / BETWEEN as f64 + VALLEY_BY_NAME)
+        // A day that is in use need not be clear of its parts by as much as a new one.
+        let margin = if kept { 0.0 } else { VALLEY_BY_NAME };
+        let distinct = found
+            .iter()
+            .all(|inner| 4 * inner.period > period || stands_out(correlation, inner.period, period, margin));
+        (distinct && strength > least && strength > between / BETWEEN as f64 + VALLEY_BY_NAME)
             .then_some(Season { period, strength })
     })
+}
+
+/// Whether a series is more alike after `period` than after other multiples of the short season `inner`. One whose short
+/// pattern drifts (a job that starts a little later every hour) is alike after all of them, and has no other season.
+fn stands_out(correlation: &Correlation, inner: usize, period: usize, margin: f64) -> bool {
+    let multiple = |part: f64| (part * period as f64 / inner as f64).round() as usize * inner;
+    let others = PARTS.iter().map(|&part| correlation.at(multiple(part))).sum::<f64>();
+    correlation.at(period) > others / PARTS.len() as f64 + margin
 }
 
 /// Whether the beginning of a second period already resembles the first, and resembles it better than what came
@@ -157,14 +170,20 @@ fn by_peak(
         if (lag - reach..=lag + reach).any(|near| correlation.at(near) > strength) {
             continue;
         }
-        let fresh_least = if found.is_empty() { STRENGTH_BY_PEAK } else { STRENGTH_OF_FURTHER };
+        let fresh_least = match () {
+            () if is_odd(lag, &candidates.calendar) => STRENGTH_ODD,
+            () if found.is_empty() => STRENGTH_BY_PEAK,
+            () => STRENGTH_OF_FURTHER,
+        };
         let least = if known { STRENGTH_KEPT } else { fresh_least.max(3.0 * correlation.error()) };
         let again = 2 * lag >= correlation.samples / 2 || correlation.at(2 * lag) > 0.4 * strength;
         let fresh = found.iter().all(|season| {
             let (short, long) = (season.period.min(lag), season.period.max(lag));
             // A multiple of what was removed is a remnant of it, unless it is very distinct.
             let multiple = long % short <= 1 + short / 16 || short - long % short <= 1 + short / 16;
-            let distinct = strength > STRENGTH_OF_MULTIPLE && long > MULTIPLE_MAX * short;
+            let distinct = strength > STRENGTH_OF_MULTIPLE
+                && long > MULTIPLE_MAX * short
+                && stands_out(correlation, short, lag, VALLEY_BY_NAME);
             long as f64 / short as f64 > 1.5 && (!multiple || distinct)
         });
         if strength > least && strength - valley > least && fresh && again {
@@ -174,6 +193,12 @@ fn by_peak(
     let highest = peaks.iter().map(|peak| peak.strength).fold(0.0, f64::max);
     let first = peaks.into_iter().find(|peak| peak.strength >= NEARLY * highest)?;
     Some(Season { period: sharpened(correlation, first.period), ..first })
+}
+
+/// Whether a period is longer than a day without being one of the calendar's. Few things in the world repeat like that.
+fn is_odd(period: usize, calendar: &[usize]) -> bool {
+    calendar.first().is_some_and(|&day| period > day + day / ALIKE)
+        && calendar.iter().all(|&known| period.abs_diff(known) * ALIKE > known)
 }
 
 /// A period measured over several of its repetitions: where the peak of the n-th is, divided by n.
@@ -253,6 +278,12 @@ const STRENGTH_YOUNG: f64 = 0.4;
 const BETWEEN: usize = 24;
 /// Peaks in what the first season leaves must stand out more: the removal of a profile leaves ripples of its own.
 const STRENGTH_OF_FURTHER: f64 = 0.4;
+/// A period longer than a day that the calendar does not know must stand out more still.
+const STRENGTH_ODD: f64 = 0.6;
+/// Periods that differ by less than one part in so many may be the same.
+const ALIKE: usize = 16;
+/// Parts of a period whose multiples of a shorter one it is compared with.
+const PARTS: [f64; 5] = [0.25, 0.375, 0.5, 0.625, 0.75];
 /// Multiples of a found period up to this one are never seasons of their own, farther ones when they are this strong.
 const MULTIPLE_MAX: usize = 6;
 const STRENGTH_OF_MULTIPLE: f64 = 0.5;
@@ -305,6 +336,32 @@ mod tests {
             .collect();
         let candidates = Candidates { calendar: vec![288, 2016], ..Candidates::default() };
         assert_eq!(periods(&values, &candidates), [12, 288]);
+    }
+
+    #[test]
+    fn a_job_that_drifts_along_the_hour_makes_no_day() {
+        // Every hour, but a little earlier or later each time: alike after any number of hours, less after many.
+        let mut late = 0.0;
+        let values: Vec<f64> = (0..4000)
+            .map(|i| {
+                late += 0.12 * noise(i + 9000);
+                20.0 + if (i as f64 - late).rem_euclid(12.0) < 2.0 { 30.0 } else { 0.0 } + noise(i)
+            })
+            .collect();
+        let candidates = Candidates { calendar: vec![288, 2016], ..Candidates::default() };
+        assert_eq!(periods(&values, &candidates), [12]);
+    }
+
+    #[test]
+    fn a_period_of_some_days_that_no_calendar_knows_must_be_distinct() {
+        let series = |strength: f64| -> Vec<f64> {
+            (0..4000).map(|i| 10.0 + strength * wave(i, 900) + 2.0 * noise(i)).collect()
+        };
+        let known = Candidates { calendar: vec![288, 2016], ..Candidates::default() };
+        let is_900 = |found: &[usize]| matches!(found, [period] if period.abs_diff(900) < 20);
+        assert!(is_900(&periods(&series(1.0), &Candidates::default())));
+        assert_eq!(periods(&series(0.8), &known), []);
+        assert!(is_900(&periods(&series(3.0), &known)));
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Spread {
             far: Table::new(),
             magnitude: 0.0,
             count: 0,
-            pace: 1.0 / (SEASONS_KEPT * visits).clamp(30.0, 2000.0),
+            pace: 1.0 / (SEASONS_KEPT * visits).clamp(VISITS_KEPT_MIN, 2000.0),
             unrest: 1.0,
             jolt: 0.0,
         }
@@ -149,6 +149,8 @@ impl Table {
 
 const SLOTS: usize = 24;
 const SEASONS_KEPT: f64 = 3.0;
+/// Errors that a slot remembers at least: a mean over fewer is itself a gamble.
+const VISITS_KEPT_MIN: f64 = 100.0;
 const FEW: u64 = 20;
 /// Far errors are guessed to be so many times as large as near ones until some were seen.
 const FAR_GUESS: f64 = 4.0;

@@ -121,9 +121,12 @@ impl Bucket {
             *relative = (said - base) * scale;
         }
         relative[STACK] = (dot(&self.weights, says) - base) * scale;
-        let pending =
-            Pending { base, spread: spread as f32, says: relative.map(pack), issued: self.residuals.issue() };
-        self.pending.push(step, pending);
+        let mut says = [0; EXPERTS];
+        for (packed, relative) in says.iter_mut().zip(relative) {
+            *packed = pack(relative);
+        }
+        let issued = self.residuals.issue();
+        self.pending.push(step, Pending { base, spread: spread as f32, says, issued });
     }
 
     /// The last standardised error.
@@ -151,7 +154,10 @@ impl Bucket {
         let spread = f64::from(pending.spread);
         // Everything below is relative to the base, in units of the spread.
         let target = ((value - f64::from(pending.base)) / spread) as f32;
-        let mut says = pending.says.map(unpack);
+        let mut says = [0.0; EXPERTS];
+        for (said, packed) in says.iter_mut().zip(pending.says) {
+            *said = unpack(packed);
+        }
         let median = says[STACK];
         let inputs = stack_inputs(&says);
         says[STACK] = self.stack.correction(&inputs);

@@ -21,8 +21,6 @@ pub(crate) struct Spread {
     /// Mean absolute value of the series.
     magnitude: f64,
     count: u64,
-    /// Share of a visit of a slot that is learned, at least.
-    pace: f64,
     /// Size of near errors lately, in units of what was expected of them.
     unrest: f64,
     /// Size of near errors in the last few steps, however wild.
@@ -37,7 +35,9 @@ struct Table {
     /// [`WIDER_ONE`].
     wider: [i16; SLOTS],
     all: f64,
-    count: u64,
+    count: u32,
+    /// Share of a visit of a slot that is learned, at least.
+    pace: f32,
 }
 
 impl Spread {
@@ -45,11 +45,10 @@ impl Spread {
     pub(crate) fn new(period: usize) -> Spread {
         let visits = (period / SLOTS).max(1) as f64;
         Spread {
-            near: Table::new(),
-            far: Table::new(),
+            near: Table::new((SEASONS_KEPT * visits).clamp(VISITS_KEPT_NEAR, VISITS_KEPT_MAX)),
+            far: Table::new((SEASONS_KEPT * visits).clamp(VISITS_KEPT_FAR, VISITS_KEPT_MAX)),
             magnitude: 0.0,
             count: 0,
-            pace: 1.0 / (SEASONS_KEPT * visits).clamp(VISITS_KEPT_MIN, 2000.0),
             unrest: 1.0,
             jolt: 0.0,
         }
@@ -86,7 +85,6 @@ impl Spread {
 
     /// Learns the size of one error, and whether it was inside its 90 % interval.
     pub(crate) fn learn(&mut self, slot: usize, range: Range, error: f64, covered: bool) {
-        let pace = self.pace;
         match range {
             Range::Near => self.near.widen(slot, WIDER_PACE_NEAR, covered),
             Range::Far => self.far.widen(slot, WIDER_PACE_FAR, covered),
@@ -98,10 +96,10 @@ impl Spread {
                     .max(TINY);
                 let size = (error.abs() / usual).min(UNREST_MAX);
                 self.unrest = (self.unrest + UNREST_PACE * (size - self.unrest)).max(0.25);
-                self.near.learn(slot, error, pace);
+                self.near.learn(slot, error);
                 self.jolt += JOLT_PACE * (error.abs() - self.jolt);
             }
-            Range::Far => self.far.learn(slot, error, pace),
+            Range::Far => self.far.learn(slot, error),
         }
     }
 
@@ -118,8 +116,10 @@ impl Spread {
 }
 
 impl Table {
-    fn new() -> Table {
-        Table { slots: [0.0; SLOTS], counts: [0; SLOTS], wider: [0; SLOTS], all: 0.0, count: 0 }
+    /// Every slot remembers about `kept` errors.
+    fn new(kept: f64) -> Table {
+        let pace = (1.0 / kept) as f32;
+        Table { slots: [0.0; SLOTS], counts: [0; SLOTS], wider: [0; SLOTS], all: 0.0, count: 0, pace }
     }
 
     /// Adaptive conformal inference (Gibbs and Candes 2021) on the width: hours that are missed too often become wider, the
@@ -131,10 +131,10 @@ impl Table {
         *wider = moved.clamp(-WIDER_MAX * WIDER_ONE, WIDER_MAX * WIDER_ONE) as i16;
     }
 
-    fn learn(&mut self, slot: usize, error: f64, pace: f64) {
-        self.count += 1;
+    fn learn(&mut self, slot: usize, error: f64) {
+        self.count = self.count.saturating_add(1);
         let size = error.abs();
-        let share = (1.0 / self.count as f64).max(0.001);
+        let share = (1.0 / f64::from(self.count)).max(0.001);
         let clipped = if self.count > FEW { size.min(CLIP * self.all.max(TINY)) } else { size };
         self.all += share * (clipped - self.all);
         let slot = slot.min(SLOTS - 1);
@@ -142,16 +142,19 @@ impl Table {
         let own = f64::from(self.slots[slot]);
         let clipped =
             if self.counts[slot] > 5 { size.min(CLIP * own.max(0.2 * self.all).max(TINY)) } else { size };
-        let share = (1.0 / f64::from(self.counts[slot])).max(pace);
+        let share = (1.0 / f64::from(self.counts[slot])).max(f64::from(self.pace));
         self.slots[slot] = (own + share * (clipped - own)) as f32;
     }
 }
 
 const SLOTS: usize = 24;
 const SEASONS_KEPT: f64 = 3.0;
-/// Errors that a slot remembers at least: a mean over fewer is itself a gamble.
-const VISITS_KEPT_MIN: f64 = 100.0;
-const FEW: u64 = 20;
+/// Errors that a slot remembers at least. Near ones tell at once when the series has changed; what is far does not depend
+/// on the last few errors, and a mean over few is itself a gamble.
+const VISITS_KEPT_NEAR: f64 = 30.0;
+const VISITS_KEPT_FAR: f64 = 100.0;
+const VISITS_KEPT_MAX: f64 = 2000.0;
+const FEW: u32 = 20;
 /// Far errors are guessed to be so many times as large as near ones until some were seen.
 const FAR_GUESS: f64 = 4.0;
 /// Unrest is a mean over so few errors that it follows a change within some of them.

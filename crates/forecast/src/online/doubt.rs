@@ -106,7 +106,7 @@ const KEPT: u8 = 200;
 const PRIOR: f32 = 10.0;
 const FACTOR_MIN: f32 = 0.3;
 const FACTOR_MAX: f32 = 6.0;
-const HIGH_PACE: f32 = 0.03;
+const HIGH_PACE: f32 = 0.05;
 const HIGH_MIN: f32 = 0.8;
 const HIGH_MAX: f32 = 2.0;
 

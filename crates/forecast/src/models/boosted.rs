@@ -111,6 +111,9 @@ impl Boosted {
         let first = self.next.saturating_sub(self.values.len() as u64);
         let frame = Frame { grid: &grid, spans: self.spans, first, covariates, columns: &columns };
         let origin = Origin::new(&past, self.spans, past.len());
+        if origin.is_idle {
+            return;
+        }
         let mut row = Row::default();
         for (place, ahead) in aheads.enumerate() {
             row.fill(&past, &frame, &origin, ahead);

@@ -121,6 +121,8 @@ pub(super) struct Frame<'a> {
 pub(super) struct Origin {
     /// Number of values known.
     known: usize,
+    /// Whether nothing but zeros is known, so that there is no unit.
+    pub(super) is_idle: bool,
     /// The unit of all values.
     pub(super) level: f32,
     last: f32,
@@ -142,7 +144,10 @@ impl Origin {
         let now = known as isize;
         let [short, near] = [spans.short, spans.near].map(|span| span as isize);
         let long = spans.long.map(|long| long as isize);
-        let level = past.mean_abs(now - long.unwrap_or(2 * short), now);
+        let recent = past.mean_abs(now - long.unwrap_or(2 * short), now);
+        let usual = past.mean_abs(now - long.map_or(8 * short, |long| LONG_LAGS as isize * long), now);
+        // After an idle week any demand is huge in units of that week, and would be all that is learned.
+        let level = recent.max(LEVEL_SHARE * usual);
         let level = if level > LEVEL_MIN { level } else { 1.0 };
         let mean = |from: isize, to: isize| past.mean(from, to) / level;
         let less_long = |span: isize| {
@@ -155,6 +160,7 @@ impl Origin {
             .fold((0.0, 0.0), |(sum, n), difference| (sum + difference, n + 1.0));
         Origin {
             known,
+            is_idle: recent.max(usual) <= LEVEL_MIN,
             level,
             last: mean(now - 1, now),
             few: mean(now - 3, now),
@@ -168,6 +174,8 @@ impl Origin {
     }
 }
 
+/// The level is at least this share of that over several long seasons.
+const LEVEL_SHARE: f32 = 0.5;
 /// Below this a series counts as zero.
 const LEVEL_MIN: f32 = 1e-20;
 

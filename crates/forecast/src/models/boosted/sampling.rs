@@ -119,6 +119,9 @@ impl Rows {
                 pace.checkpoint()?;
             }
             let origin = Origin::new(&past, spans, known);
+            if origin.is_idle {
+                continue;
+            }
             row.fill(&past, &frame, &origin, ahead);
             if let Some(traits) = &traits {
                 row.trees.extend(traits.0);

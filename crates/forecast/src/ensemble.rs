@@ -81,7 +81,7 @@ impl Ensemble {
         wanted.dedup();
         Ok(Ensemble {
             online: Core::Plain(Box::new(Forecaster::new(config.clone())?)),
-            panels: horizons(config.horizon_steps()).into_iter().map(|h| Panel::new(h, &wanted, 0)).collect(),
+            panels: panels(&config, &wanted, 0),
             kinds: wanted,
             config,
             grid: None,
@@ -214,7 +214,7 @@ impl Ensemble {
             }
         }
         self.watch(step);
-        if self.has_company() && step.is_multiple_of(self.stride()) {
+        if self.has_company() && step.is_multiple_of(stride(&self.config)) {
             self.issue(step);
         }
     }
@@ -273,11 +273,6 @@ impl Ensemble {
     /// A member's place in the panels; the core has place 0.
     fn seat(&self, kind: Kind) -> usize {
         1 + self.kinds.iter().position(|&known| known == kind).unwrap_or(0)
-    }
-
-    /// Every how many steps members are asked, to be scored later. Whole paths are dear.
-    fn stride(&self) -> u64 {
-        (self.config.horizon_steps() as u64 / ISSUES_PER_HORIZON).clamp(1, STRIDE_MAX)
     }
 
     /// What is to be trained now, if anything is. The caller runs it, here or on another thread, and brings the outcome to
@@ -354,6 +349,18 @@ impl Ensemble {
             + self.notices.bytes()
             + self.anomalies.bytes()
     }
+}
+
+/// Every how many steps members are asked, to be scored later. Whole paths are dear.
+fn stride(config: &Config) -> u64 {
+    (config.horizon_steps() as u64 / ISSUES_PER_HORIZON).clamp(1, STRIDE_MAX)
+}
+
+/// A panel for each horizon, before anything is learned.
+fn panels(config: &Config, kinds: &[Kind], guests: usize) -> Vec<Panel> {
+    let stride = stride(config);
+    let panel = |ahead: usize| Panel::new(ahead, stride, kinds, guests);
+    horizons(config.horizon_steps()).into_iter().map(panel).collect()
 }
 
 /// Horizons that are learned: dense near, then doubling, the farthest included.

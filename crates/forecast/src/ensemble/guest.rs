@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{Ensemble, Panel, horizons};
+use super::{Ensemble, panels};
 use crate::calibration::GRID;
 use crate::paths::Values;
 
@@ -59,10 +59,7 @@ impl Ensemble {
     /// The same ensemble with seats for models that are run elsewhere, by name. To be called before the first observation.
     #[must_use]
     pub fn with_guests(self, names: &[String]) -> Ensemble {
-        let panels = horizons(self.config.horizon_steps())
-            .into_iter()
-            .map(|ahead| Panel::new(ahead, &self.kinds, names.len()))
-            .collect();
+        let panels = panels(&self.config, &self.kinds, names.len());
         let guests = names.iter().cloned().map(Guest::new).collect();
         Ensemble { panels, guests, ..self }
     }

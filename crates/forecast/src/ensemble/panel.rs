@@ -102,12 +102,13 @@ struct Nudges {
 }
 
 impl Panel {
-    pub(super) fn new(ahead: usize, kinds: &[Kind], guests: usize) -> Panel {
+    /// Members are asked every `stride` steps.
+    pub(super) fn new(ahead: usize, stride: u64, kinds: &[Kind], guests: usize) -> Panel {
         let prior = std::iter::once(PRIOR_ONLINE).chain(kinds.iter().map(|kind| kind.prior()));
         let prior = prior.chain(std::iter::repeat_n(PRIOR_GUEST, guests)).collect();
         Panel {
             ahead,
-            weights: Weights::new(prior),
+            weights: Weights::new(prior, (ahead as f32 / stride as f32).max(1.0)),
             nudges: [Nudges { steps: 0, odds: [0.0; GRID.len()] }; HOURS],
             pending: VecDeque::new(),
             usual: f64::NAN,
@@ -277,7 +278,7 @@ impl Nudges {
     fn learn(&mut self, value: f64, said: &[f64; GRID.len()], ahead: usize, haste: f64) {
         self.steps = self.steps.saturating_add(1);
         let pace = haste * (PACE_FIRST / f64::from(self.steps).sqrt()).max(PACE_LEAST)
-            / (1.0 + (ahead as f64 / 24.0).sqrt());
+            / (1.0 + (ahead as f64 / 12.0).sqrt());
         for (k, tau) in GRID.iter().enumerate() {
             let step = if value > said[k] { *tau } else { tau - 1.0 };
             self.odds[k] = (self.odds[k] + pace * step).clamp(-NUDGE_MAX, NUDGE_MAX);
@@ -327,10 +328,10 @@ const MEDIAN: usize = 5;
 const UPPER: usize = 8;
 const SCORED: [usize; 6] = [2, 4, 5, 6, 7, 8];
 /// Widths of the online core's interval that another member may be away from it.
-const FAR: f32 = 3.0;
+const FAR: f32 = 1.0;
 /// Quiet hours and busy ones.
 const HOURS: usize = 2;
-const PRIOR_ONLINE: f32 = 0.4;
+const PRIOR_ONLINE: f32 = 0.3;
 /// Of a model that nothing is known of.
 const PRIOR_GUEST: f32 = 0.1;
 const PENDING_MAX: usize = 512;

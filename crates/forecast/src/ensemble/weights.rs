@@ -5,6 +5,8 @@
 #[derive(Clone, Debug)]
 pub(super) struct Weights {
     prior: Vec<f32>,
+    /// How many forecasts are under way at any time. Their outcomes come together and say nearly the same.
+    overlap: f32,
     regrets: Vec<f32>,
     variances: Vec<f32>,
     ranges: Vec<f32>,
@@ -12,10 +14,11 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    pub(super) fn new(prior: Vec<f32>) -> Weights {
+    pub(super) fn new(prior: Vec<f32>, overlap: f32) -> Weights {
         let n = prior.len();
         Weights {
             prior,
+            overlap,
             regrets: vec![0.0; n],
             variances: vec![1e-4; n],
             ranges: vec![1e-2; n],
@@ -45,7 +48,7 @@ impl Weights {
         let prior: f32 = (0..self.len()).filter(|&i| present(i)).map(|i| self.prior[i]).sum();
         for (i, weight) in out.iter_mut().enumerate() {
             if present(i) {
-                *weight = (1.0 - SHARE) * *weight / sum + SHARE * self.prior[i] / prior;
+                *weight = (1.0 - SHARE) * (*weight / sum) + SHARE * (self.prior[i] / prior);
             }
         }
     }
@@ -84,7 +87,8 @@ impl Weights {
     }
 
     fn rate(&self, member: usize) -> f32 {
-        (0.5 / self.ranges[member]).min((PRIOR_LOG / self.variances[member]).sqrt())
+        // A sum of regrets that come in runs of so many alike varies as much more.
+        (0.5 / self.ranges[member]).min((PRIOR_LOG / (self.overlap * self.variances[member])).sqrt())
     }
 
     fn exponent(&self, member: usize) -> f32 {
@@ -110,7 +114,7 @@ mod tests {
 
     #[test]
     fn the_better_member_gains_and_sleeping_ones_have_no_weight() {
-        let mut weights = Weights::new(vec![0.4, 0.4, 0.2]);
+        let mut weights = Weights::new(vec![0.4, 0.4, 0.2], 1.0);
         let mut out = [0.0; 3];
         for step in 0..300 {
             let noise = if step % 2 == 0 { 0.3 } else { -0.3 };
@@ -124,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_was_learned_can_be_forgotten_without_probation() {
-        let mut weights = Weights::new(vec![0.5, 0.5]);
+        let mut weights = Weights::new(vec![0.5, 0.5], 1.0);
         for _ in 0..200 {
             weights.learn(0, 0.2);
             weights.learn(1, -0.2);
@@ -139,7 +143,7 @@ mod tests {
 
     #[test]
     fn broken_regrets_are_not_learned() {
-        let mut weights = Weights::new(vec![0.5, 0.5]);
+        let mut weights = Weights::new(vec![0.5, 0.5], 1.0);
         weights.learn(0, f32::NAN);
         weights.learn(1, f32::INFINITY);
         let mut out = [0.0; 2];

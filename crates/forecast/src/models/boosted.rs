@@ -114,6 +114,7 @@ impl Boosted {
         if origin.is_idle {
             return;
         }
+        let (least, most) = past.reach();
         let mut row = Row::default();
         for (place, ahead) in aheads.enumerate() {
             row.fill(&past, &frame, &origin, ahead);
@@ -123,7 +124,7 @@ impl Boosted {
             let fitted = self.learned.answer(&mut row, ahead as f32 / self.spans.near as f32);
             for (out, &tau) in values.row_mut(place).iter_mut().zip(quantiles) {
                 let value = f64::from(origin.level) * between(&fitted, tau);
-                let value = if value.is_finite() { value } else { 0.0 };
+                let value = if value.is_finite() { value.clamp(least, most) } else { 0.0 };
                 *out = if self.non_negative { value.max(0.0) } else { value };
             }
         }

@@ -149,7 +149,7 @@ impl Kind {
             Kind::Auto | Kind::Online => 0.0,
             Kind::Last | Kind::Drift | Kind::Day | Kind::Week => 0.05,
             Kind::Dsp | Kind::Sparse => 0.05,
-            Kind::Lstm | Kind::Arima | Kind::Additive | Kind::Smoothing | Kind::Pooled => 0.15,
+            Kind::Lstm | Kind::Arima | Kind::Additive | Kind::Smoothing | Kind::Pooled => 0.3,
             Kind::Boosted => 0.4,
         }
     }

@@ -25,9 +25,10 @@ pub(crate) const EXPERTS: usize = 16;
 
 /// The last value.
 pub(crate) const LAST: usize = 0;
-/// Fading means over about 3 steps and over a twelfth of a season.
+/// Fading mean over about 3 steps.
 const FAST: usize = 1;
-const SLOW: usize = 2;
+/// A value that as many of the last hundreds are above as below.
+const TYPICAL: usize = 2;
 /// The fast mean and its damped slope.
 const TREND: usize = 3;
 /// The same place a day ago, and its surroundings at today's level.
@@ -53,13 +54,13 @@ pub(crate) const STACK: usize = 15;
 
 /// Which experts the stack regresses on.
 const STACKED: [usize; INPUTS] =
-    [LAST, FAST, DAY_SMOOTH, WEEK_LEVEL, NOW_SHIFTED, PROFILE_MIDDLE, PROFILE_FAST, SHORT];
+    [LAST, TYPICAL, DAY_SMOOTH, WEEK_LEVEL, NOW_SHIFTED, PROFILE_MIDDLE, PROFILE_FAST, SHORT];
 
 /// Prior weight of each expert in the mixture, at a horizon of a step and at one of a season.
 const PRIOR_NEAR: [f32; EXPERTS] =
     [0.07, 0.08, 0.04, 0.05, 0.03, 0.06, 0.05, 0.07, 0.04, 0.06, 0.05, 0.10, 0.10, 0.07, 0.03, 0.10];
 const PRIOR_FAR: [f32; EXPERTS] =
-    [0.01, 0.01, 0.02, 0.005, 0.04, 0.08, 0.14, 0.14, 0.14, 0.14, 0.015, 0.08, 0.04, 0.03, 0.02, 0.09];
+    [0.01, 0.01, 0.06, 0.005, 0.04, 0.08, 0.13, 0.13, 0.13, 0.13, 0.015, 0.08, 0.04, 0.03, 0.02, 0.09];
 
 /// Prior weights, adding up to one: `share` of the way from those of near horizons to those of far ones.
 #[inline]
@@ -164,13 +165,13 @@ impl Experts {
         let mut says = [levels.brisk.own as f32; EXPERTS];
         says[LAST] = levels.last as f32;
         says[FAST] = levels.fast.own as f32;
-        says[SLOW] = levels.middle.own as f32;
+        says[TYPICAL] = levels.typical as f32;
         says[TREND] = (levels.fast.own + levels.slope * f64::from(faded.trend)) as f32;
         says[NOW_SHIFTED] = says[LAST];
         // Without a profile the mean of a long time stands in for it.
         let slow = levels.slow.own as f32;
         (says[PROFILE], says[BASE], says[WEEK_SMOOTH]) = (slow, slow, levels.typical as f32);
-        says[PROFILE_MIDDLE] = says[SLOW];
+        says[PROFILE_MIDDLE] = levels.middle.own as f32;
         says[PROFILE_FAST] = says[TREND];
         if let Some(day) = &self.day {
             self.say_profile(&mut says, seat, faded);

@@ -38,6 +38,18 @@ impl Past {
         self.values.len()
     }
 
+    /// How far demand may reach as far as can be told: as far beyond the largest and the least known value as these are
+    /// apart. Infinite where no value is known.
+    pub(super) fn reach(&self) -> (f64, f64) {
+        let present = || self.values.iter().copied().filter(|value| !value.is_nan()).map(f64::from);
+        let (least, most) =
+            (present().fold(f64::INFINITY, f64::min), present().fold(f64::NEG_INFINITY, f64::max));
+        if least > most {
+            return (f64::NEG_INFINITY, f64::INFINITY);
+        }
+        (2.0 * least - most, 2.0 * most - least)
+    }
+
     pub(super) fn value(&self, at: usize) -> f32 {
         self.values.get(at).copied().unwrap_or(f32::NAN)
     }

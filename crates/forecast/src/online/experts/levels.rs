@@ -193,4 +193,4 @@ impl Fade {
 }
 
 const SLOPE_PACE: f64 = 0.3;
-const TYPICAL_PACE: f64 = 0.01;
+const TYPICAL_PACE: f64 = 0.005;

@@ -8,7 +8,7 @@
 
 use super::{
     BASE, DAY_RAW, DAY_SMOOTH, EXPERTS, Experts, FAST, Faded, LAST, NOW_SHIFTED, PROFILE, PROFILE_FAST,
-    PROFILE_MIDDLE, PROFILE_SHIFTED, SHORT, SLOW, TREND, WEEK_LEVEL, WEEK_SMOOTH,
+    PROFILE_MIDDLE, PROFILE_SHIFTED, SHORT, TREND, TYPICAL, WEEK_LEVEL, WEEK_SMOOTH,
 };
 use crate::online::clock::Clock;
 use crate::online::memory::Memory;
@@ -227,7 +227,7 @@ impl Experts {
         let (fast, brisk) = (levels.fast.own as f32, levels.brisk.own as f32);
         let mut terms = Terms {
             weights: *weights,
-            constant: w[LAST] * last + w[FAST] * fast + w[SLOW] * levels.middle.own as f32 + w[TREND] * fast,
+            constant: w[LAST] * last + w[FAST] * fast + w[TYPICAL] * levels.typical as f32 + w[TREND] * fast,
             trend: w[TREND] * levels.slope as f32,
             quick: 0.0,
             profile: 0.0,

@@ -328,7 +328,7 @@ const MEDIAN: usize = 5;
 const UPPER: usize = 8;
 const SCORED: [usize; 6] = [2, 4, 5, 6, 7, 8];
 /// Widths of the online core's interval that another member may be away from it.
-const FAR: f32 = 1.0;
+const FAR: f32 = 3.0;
 /// Quiet hours and busy ones.
 const HOURS: usize = 2;
 const PRIOR_ONLINE: f32 = 0.3;

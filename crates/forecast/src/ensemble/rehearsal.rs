@@ -145,7 +145,7 @@ mod tests {
         assert_eq!((weight(&live, "day"), weight(&live, "last")), (0.0, 0.0));
         let alone = live.forecast(48, &[0.5]).values;
         live.admit(trained);
-        assert!(weight(&live, "day") > 1.5 * weight(&live, "last"), "{:?}", live.weights(16));
+        assert!(weight(&live, "day") > 3.0 * weight(&live, "last"), "{:?}", live.weights(16));
         assert_ne!(live.forecast(48, &[0.5]).values, alone);
         assert!(live.dismiss(Kind::Day) && live.dismiss(Kind::Last) && !live.dismiss(Kind::Day));
         assert_eq!(live.forecast(48, &[0.5]).values, alone);

@@ -265,7 +265,6 @@ impl Ensemble {
                     row.set(1 + self.kinds.len() + place, values);
                 }
             }
-            row.draw_in();
             panel.issue(now + panel.ahead as u64, row);
         }
     }

@@ -48,7 +48,6 @@ impl Ensemble {
                     None => row.clear(self.guest_seat(place)),
                 }
             }
-            row.draw_in();
             let (lower, upper, share) = self.between(h + 1);
             panel::read(&self.panels[lower], &self.panels[upper], share, &row, quantiles, values.row_mut(h));
             for value in values.row_mut(h) {

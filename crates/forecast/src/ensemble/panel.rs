@@ -33,29 +33,21 @@ impl Row {
         self.0[seat] = [f32::NAN; GRID.len()];
     }
 
-    /// Draws in what is so far from the online core that it can only be a model gone astray.
-    pub(super) fn draw_in(&mut self) {
-        let core = self.0[0];
-        let reach = FAR * (core[UPPER] - core[LOWER]).max(0.1 * core[UPPER].abs());
-        for values in &mut self.0[1..] {
-            for value in values {
-                if value.is_finite() {
-                    *value = value.max(core[LOWER] - reach).min(core[UPPER] + reach);
-                }
-            }
-        }
-    }
-
     fn has(&self, seat: usize) -> bool {
         self.0[seat].iter().all(|value| value.is_finite())
     }
 
-    /// The average of those present.
+    /// The average of those present. What is so far from the online core that it can only be a model gone astray is drawn
+    /// in, here and not where members are scored: they answer for what they said.
     fn mixed(&self, weights: &[f32]) -> [f64; GRID.len()] {
+        let core = self.0[0];
+        let reach = FAR * (core[UPPER] - core[LOWER]).max(0.1 * core[UPPER].abs());
+        let (floor, ceiling) = (core[LOWER] - reach, core[UPPER] + reach);
         let mut mixed = [0.0; GRID.len()];
-        for (values, &weight) in self.0.iter().zip(weights) {
+        for (seat, (values, &weight)) in self.0.iter().zip(weights).enumerate() {
             if weight > 0.0 {
                 for (mixed, &value) in mixed.iter_mut().zip(values) {
+                    let value = if seat == 0 { value } else { value.max(floor).min(ceiling) };
                     *mixed += f64::from(weight) * f64::from(value);
                 }
             }

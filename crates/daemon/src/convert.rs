@@ -79,6 +79,7 @@ pub(crate) fn rule(reason: &Reason) -> &'static str {
     match reason {
         Reason::ForecastNeeds { .. } => "forecast_needs",
         Reason::MarginNeeds { .. } => "margin_needs",
+        Reason::RuleNeeds { .. } => "rule_needs",
         Reason::ReactiveNeeds { .. } => "reactive_needs",
         Reason::DemandFloor { .. } => "demand_floor",
         Reason::Untrusted { .. } => "untrusted",

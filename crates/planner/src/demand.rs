@@ -16,6 +16,7 @@ pub(crate) struct LoadLevel {
     level_before: f64,
     variance: f64,
     readings: u32,
+    interval_seconds: f64,
     strange: i32,
     slope_per_second: f64,
 }
@@ -31,6 +32,7 @@ impl LoadLevel {
         };
         let elapsed = now.since(at).as_secs_f64().max(ELAPSED_MIN);
         self.at = Some(now);
+        self.interval_seconds += (elapsed - self.interval_seconds) / f64::from(self.readings.min(INTERVALS));
         let error = reading - self.level;
         let scatter = self.variance.sqrt().max(SCATTER_MIN * self.level.abs()).max(f64::MIN_POSITIVE);
         let outside = error.abs() / scatter;
@@ -48,7 +50,7 @@ impl LoadLevel {
             self.slope_per_second = 0.0;
             self.strange = 0;
         } else {
-            let gain = GAIN.max(1.0 / f64::from(self.readings + 1));
+            let gain = (1.0 - (1.0 - GAIN).powf(elapsed)).max(1.0 / f64::from(self.readings + 1));
             self.level += gain * error;
             let slope = (self.level - self.level_before) / elapsed;
             self.slope_per_second += SLOPE_GAIN * (slope - self.slope_per_second);
@@ -62,6 +64,11 @@ impl LoadLevel {
         self.at.filter(|at| now.since(*at) <= age_max).map(|_| self.level.max(0.0))
     }
 
+    /// Usual time between two readings.
+    pub(crate) fn interval(&self) -> Duration {
+        Duration::from_secs_f64(self.interval_seconds)
+    }
+
     /// By how much the level is expected to rise within `ahead`; never below zero.
     pub(crate) fn rise(&self, ahead: Duration) -> f64 {
         let rise = self.slope_per_second * ahead.as_secs_f64();
@@ -70,6 +77,8 @@ impl LoadLevel {
 }
 
 const GAIN: f64 = 0.3;
+/// The usual interval is a mean of about so many.
+const INTERVALS: u32 = 8;
 const SLOPE_GAIN: f64 = 0.3;
 const VARIANCE_GAIN: f64 = 0.1;
 /// Scatter is never taken for smaller than this share of the level.

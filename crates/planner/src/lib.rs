@@ -42,6 +42,7 @@ pub use crate::event::{DecisionOverride, Event};
 pub use crate::ids::{ActionId, InstanceId, WorkloadId};
 pub use crate::instance::{Instance, Phase, Role};
 pub use crate::levels::{TriggerLevel, trigger_levels};
+pub use crate::margin::MarginRule;
 pub use crate::plan::{Basis, Inputs, Plan, PlanInputs, break_even, plan, standby_pays};
 pub use crate::planner::Planner;
 pub use crate::policy::{

@@ -12,7 +12,7 @@ use crate::capacity::Capacity;
 use crate::demand::LoadLevel;
 use crate::guard::{COLLAPSE_QUANTILE, COLLAPSE_SHARE, Guard};
 use crate::lead::LeadTime;
-use crate::margin::{Aim, Call, MarginControl};
+use crate::margin::{Aim, Call, Family, MarginControl, Rule, Share, choose_one, choose_two};
 use crate::plan::{instances_for, standby_pays};
 use crate::policy::WorkloadPolicy;
 use crate::reason::GuardCause;
@@ -33,6 +33,8 @@ pub(crate) struct Outlook {
     active: MarginControl,
     total: MarginControl,
     reactive: MarginControl,
+    /// What each tier goes by now.
+    rules: Rules,
     /// Demand of the last steps, newest last.
     recent: VecDeque<f64>,
     /// The demand heard of last, from a step or a reading. It stays the floor until a newer one says otherwise.
@@ -41,6 +43,10 @@ pub(crate) struct Outlook {
     peak: f64,
     /// End of the last step that was reported, whether or not with a value.
     origin: Option<Timestamp>,
+    /// The same until the first reading after it.
+    unread: Option<Timestamp>,
+    /// How long after the beginning of a step its first reading comes, as a share of the step.
+    reading_delay: f64,
     missing_in_row: u32,
     /// Missed demand beyond the budget (or, below zero, still to spend), within bounds.
     debt: f64,
@@ -50,6 +56,8 @@ pub(crate) struct Outlook {
     played: bool,
     /// The lowest demand of the next step that the forecast thought possible.
     low_expected: f64,
+    /// The highest one.
+    high_expected: f64,
     /// Active instances that the plans of the last steps wanted, newest last.
     decided: VecDeque<u32>,
     /// The most active instances wanted since the last step.
@@ -67,19 +75,29 @@ pub(crate) enum Intake {
     Refused,
 }
 
+/// The rules in force: of each tier with a forecast, and without.
+#[derive(Debug, Clone, Copy)]
+struct Rules {
+    active: Rule,
+    total: Rule,
+    reactive: Rule,
+}
+
 /// The forecast windows that a plan looks at, in steps.
 #[derive(Debug, Clone, Copy)]
 struct Windows {
     active: usize,
     hold: usize,
     total: usize,
+    /// When there is one tier only: demand within it keeps an instance.
+    hold_cold: usize,
     keep: usize,
 }
 
 impl Outlook {
     pub(crate) fn new(policy: &WorkloadPolicy, forecaster: Ensemble, samples_max: usize) -> Self {
         let budget = policy.objective.error_budget;
-        Outlook {
+        let mut outlook = Outlook {
             forecaster,
             load: LoadLevel::default(),
             capacity: Capacity::new(policy.capacity),
@@ -87,21 +105,31 @@ impl Outlook {
             lead_promote: LeadTime::new(policy.lead_promote, samples_max),
             guard: Guard::new(),
             budget: Budget { error_budget: budget, ..Budget::default() },
-            active: MarginControl::quantiles(),
-            total: MarginControl::quantiles(),
-            reactive: MarginControl::multiples(policy.utilisation_untrusted, budget),
+            active: MarginControl::forecasting(),
+            total: MarginControl::forecasting(),
+            reactive: MarginControl::reactive(policy.utilisation_untrusted, budget),
+            rules: Rules {
+                active: Rule { family: Family::Quantile, at: 0.0 },
+                total: Rule { family: Family::Quantile, at: 0.0 },
+                reactive: Rule { family: Family::Reactive, at: 0.0 },
+            },
             recent: VecDeque::new(),
             heard: None,
             peak: 0.0,
             origin: None,
+            unread: None,
+            reading_delay: 1.0,
             missing_in_row: 0,
             debt: 0.0,
             steps_run: 0,
             played: false,
             low_expected: 0.0,
+            high_expected: f64::INFINITY,
             decided: VecDeque::new(),
             decided_max: 0,
-        }
+        };
+        outlook.choose_rules(policy);
+        outlook
     }
 
     /// Takes in a complete step. `errors` tells that most of what serves now fails.
@@ -124,18 +152,29 @@ impl Outlook {
             return if demand.is_some() { Intake::Heard } else { Intake::Refused };
         }
         self.origin = Some(step_start.saturating_add(policy.step));
+        self.unread = self.origin;
         if let Some(demand) = demand {
             self.settle_accounts(policy, now, demand, missed);
         }
         self.suspect(policy, now, demand, low_expected, errors);
-        self.low_expected = self.forecaster.window_max(1).quantile(COLLAPSE_QUANTILE);
+        self.expect_step();
         self.play_levels(policy);
         Intake::Learned
     }
 
     /// Takes in a reading between steps. `now` is monotone.
-    pub(crate) fn observe_load(&mut self, policy: &WorkloadPolicy, now: Timestamp, demand_now: f64) {
+    pub(crate) fn observe_load(
+        &mut self,
+        policy: &WorkloadPolicy,
+        now: Timestamp,
+        wall: Timestamp,
+        demand_now: f64,
+    ) {
         self.load.observe(now, demand_now);
+        if let Some(origin) = self.unread.take() {
+            let delay = wall.since(origin).min(policy.step).as_secs_f64() / policy.step.as_secs_f64();
+            self.reading_delay += READING_DELAY_PACE * (delay - self.reading_delay);
+        }
         self.heard = self.load.level(now, self.load_age_max(policy));
     }
 
@@ -162,7 +201,7 @@ impl Outlook {
             self.heard = Some(demand);
         }
         if play {
-            self.low_expected = self.forecaster.window_max(1).quantile(COLLAPSE_QUANTILE);
+            self.expect_step();
             self.play_levels(policy);
         }
         true
@@ -207,13 +246,36 @@ impl Outlook {
     fn settle_levels(&mut self, policy: &WorkloadPolicy, demand: f64, exposure: f64) {
         let capacity = self.capacity.estimate();
         let memory = memory_steps(policy);
-        let total_at = self.total_position(policy);
-        let ready = self.total.available_at(total_at);
+        let ready = self.total.available(self.rules.total);
         if self.played {
             self.active.observe(demand, capacity, ready, exposure, memory);
             self.total.observe(demand, capacity, u32::MAX, 1.0, memory);
         }
         self.reactive.observe(demand, capacity, u32::MAX, exposure, memory);
+        self.choose_rules(policy);
+    }
+
+    /// Names the rules to go by from now on.
+    fn choose_rules(&mut self, policy: &WorkloadPolicy) {
+        let aim = self.aim(policy.objective.error_budget);
+        let capacity = self.capacity.estimate();
+        let before = self.played.then_some(self.rules);
+        self.rules.reactive = choose_one(&self.reactive, aim, capacity, Some(self.rules.reactive));
+        if standby_pays(policy, self.lead_promote.estimate(), self.lead_cold.estimate()) {
+            let share = Share { standby: policy.prices.standby / policy.prices.active };
+            let before = before.map(|rules| (rules.active, rules.total));
+            let controls = (&self.active, &self.total);
+            (self.rules.active, self.rules.total) = choose_two(controls, aim, capacity, share, before);
+        } else {
+            self.rules.total = choose_one(&self.total, aim, capacity, before.map(|rules| rules.total));
+            self.rules.active = self.rules.total;
+        }
+    }
+
+    fn expect_step(&mut self) {
+        let window = self.forecaster.window_max(1);
+        self.low_expected = window.quantile(COLLAPSE_QUANTILE);
+        self.high_expected = window.quantile(SURPRISE_QUANTILE);
     }
 
     fn remember(&mut self, demand: f64) {
@@ -258,47 +320,43 @@ impl Outlook {
         }
     }
 
-    /// Lets every level of the margin controls decide on the coming step.
+    /// Lets every rule of the margin controls decide on the coming step.
     fn play_levels(&mut self, policy: &WorkloadPolicy) {
-        let capacity = self.capacity.estimate();
         let max = policy.replicas_max;
+        let capacity = self.capacity.estimate();
         let count = |demand: f64| instances_for(demand, capacity, max);
         let (promote, cold) = (self.lead_promote.estimate(), self.lead_cold.estimate());
         let pays = standby_pays(policy, promote, cold);
         let windows = self.windows(policy, Duration::ZERO);
-        let floor = self.floor_of_steps(policy);
-        let floor_count = count(floor);
-        // Quantiles are judged only where they are used.
+        // Forecasts are judged only where they are used.
         self.played = self.forecaster.trust().is_trusted();
         if pays {
-            let need = self.largest(windows.active);
-            let hold = self.largest(windows.hold);
+            let (need, hold) = (self.sight(windows.active), self.sight_to_keep(windows.hold));
             let lag = self.lag(policy, promote);
-            self.active.decide(lag, |level| Call {
-                need: count(need.at(level)).max(floor_count),
-                keep: count(hold.at(level)),
-            });
+            self.active.decide(lag, |rule| Call { need: count(rule.of(&need)), keep: count(rule.of(&hold)) });
         }
-        let need = self.largest(windows.total);
-        let keep = if pays { count(self.forecaster.window_max(windows.keep).median()) } else { 0 };
-        let hold = self.largest(windows.total + windows.hold.saturating_sub(windows.active));
+        let need = self.sight(windows.total);
         let lag = self.lag(policy, cold);
-        self.total.decide(lag, |level| Call {
-            need: count(need.at(level)).max(floor_count),
-            keep: if pays { keep } else { count(hold.at(level)) },
-        });
+        if pays {
+            let keep = count(self.forecaster.window_max(windows.keep).median());
+            self.total.decide(lag, |rule| Call { need: count(rule.of(&need)), keep });
+        } else {
+            let hold = self.sight_to_keep(windows.hold_cold);
+            self.total.decide(lag, |rule| Call { need: count(rule.of(&need)), keep: count(rule.of(&hold)) });
+        }
         let lag = self.lag(policy, if pays { promote } else { cold });
+        let floor = self.floor_of_steps(policy);
         let recent_hold = self.recent_max(windows.hold);
-        self.reactive.decide(lag, |level| Call {
-            need: count(floor * level.factor),
-            keep: count(recent_hold * level.factor),
+        self.reactive.decide(lag, |rule| Call {
+            need: count(floor * rule.reactive_factor()),
+            keep: count(recent_hold * rule.reactive_factor()),
         });
     }
 
-    /// What a tier is steered to that may use up this part of the budget.
-    fn aim(&self, budget: f64, part: f64) -> Aim {
+    /// What the rules are steered to.
+    fn aim(&self, budget: f64) -> Aim {
         let account = self.account(budget);
-        Aim::new(budget, part, if account > 0.0 { self.debt / account } else { 0.0 })
+        Aim::new(budget, if account > 0.0 { self.debt / account } else { 0.0 })
     }
 
     /// The largest debt that is carried: more than that was missed in an outage that no margin could have covered.
@@ -323,8 +381,8 @@ impl Outlook {
 
     /// Share of a step for which a shortage lasts when readings come in between.
     fn exposure(&self, policy: &WorkloadPolicy) -> f64 {
-        let mend = self.lead_of_active(policy) + policy.tick * TICKS_TO_NOTICE;
-        (mend.as_secs_f64() / policy.step.as_secs_f64()).min(1.0)
+        let mend = self.lead_of_active(policy).as_secs_f64() / policy.step.as_secs_f64();
+        (mend + self.reading_delay).min(1.0)
     }
 
     pub(crate) fn load_age_max(&self, policy: &WorkloadPolicy) -> Duration {
@@ -341,8 +399,13 @@ fn memory_steps(policy: &WorkloadPolicy) -> f64 {
 const PART_STEP: f64 = 0.1;
 /// Demand above this many times the highest seen or expected is not provisioned for.
 const PEAK_FACTOR: f64 = 1.5;
+/// Offsets and fixed sizes come in parts of the highest demand seen, but no less than an instance.
+const UNIT: f64 = 0.05;
 /// The highest demand seen halves in about 7,000 steps.
 const PEAK_FADE: f64 = 0.9999;
+/// With one tier only, an instance is kept when it is needed again within so many cold lead times: a start costs one, and
+/// while it lasts demand may be missed. Measured: two is worse, four no better.
+const HOLD_COLD_LEADS: u32 = 3;
 const WINDOW_STEPS_MAX: usize = 300;
 const RECENT_STEPS_MAX: usize = 512;
 const MEAN_STEPS: usize = 100;
@@ -351,10 +414,11 @@ const ELAPSED_STEPS_MAX: u32 = 20;
 /// A demand signal is missing when the last step ended this many steps ago.
 const SILENT_STEPS: u32 = 3;
 const LOAD_AGE_TICKS: u32 = 3;
-const TICKS_TO_NOTICE: u32 = 2;
+/// Demand above this quantile of the forecast is a surprise: what else the forecast says is not relied upon.
+const SURPRISE_QUANTILE: f64 = 0.999;
+const READING_DELAY_PACE: f64 = 0.1;
 /// The pool of an untrusted forecast is this much wider.
 const WIDER: f64 = 1.25;
-const TOTAL_SHARE_MIN: f64 = 0.1;
 const MEMORY_BUDGETS: f64 = 5.0;
 const MEMORY_STEPS_MIN: f64 = 500.0;
 const MEMORY_STEPS_MAX: f64 = 10_000.0;
@@ -362,4 +426,4 @@ const MEMORY_STEPS_MAX: f64 = 10_000.0;
 const ACCOUNT_STEPS: f64 = 2_000.0;
 const STEPS_GRACE: usize = 1;
 /// What is not spent is carried up to this share of the largest debt.
-const DEBT_SAVED: f64 = 0.25;
+const DEBT_SAVED: f64 = 0.5;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use forecast::{Timestamp, Trust};
 
 use crate::event::DecisionOverride;
-use crate::margin::{Call, settle};
+use crate::margin::{Call, MarginRule, settle};
 use crate::policy::WorkloadPolicy;
 use crate::reason::{GuardCause, Reason, Tier, Trigger};
 
@@ -54,10 +54,14 @@ pub struct PlanInputs {
     pub demand_now: Option<f64>,
     /// Demand now with its slope over the promotion lead time: what active must cover whatever the forecast says.
     pub floor: f64,
-    /// Quantile level of the active tier, in (0, 1).
+    /// Quantile level of the active tier, in (0, 1); the median where another rule is added to it.
     pub q_active: f64,
-    /// Quantile level of both tiers together, in (0, 1).
+    /// Quantile level of both tiers together, in (0, 1); the median where another rule is added to it.
     pub q_standby: f64,
+    /// What the active tier goes by, when the error budget controls it.
+    pub rule_active: Option<MarginRule>,
+    /// What both tiers together go by.
+    pub rule_total: Option<MarginRule>,
     /// Steps that the active tier looks ahead.
     pub window_active_steps: usize,
     /// Steps that both tiers together look ahead.
@@ -83,7 +87,7 @@ pub struct PlanInputs {
 /// Where the demand to be covered comes from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Basis {
-    /// Forecast quantiles, at levels that the error budget controls.
+    /// The forecast, by rules that the error budget controls.
     Quantiles,
     /// The forecast median and a fixed margin above it.
     FixedMargin {
@@ -207,7 +211,12 @@ impl Draft<'_> {
         let window = self.inputs.policy.step.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX));
         let capacity = self.inputs.numbers.capacity;
         self.reasons.push(match self.inputs.basis {
-            Basis::Quantiles => Reason::ForecastNeeds { tier, demand, window, quantile, instances, capacity },
+            Basis::Quantiles => match self.rule(tier) {
+                None | Some(MarginRule::Quantile) => {
+                    Reason::ForecastNeeds { tier, demand, window, quantile, instances, capacity }
+                }
+                Some(rule) => Reason::RuleNeeds { tier, rule, demand, window, instances, capacity },
+            },
             Basis::FixedMargin { safety_margin: margin } => Reason::MarginNeeds {
                 tier,
                 median: demand / (1.0 + margin),
@@ -218,6 +227,13 @@ impl Draft<'_> {
             },
             Basis::Reactive { .. } => Reason::ReactiveNeeds { tier, demand, instances, capacity },
         });
+    }
+
+    fn rule(&self, tier: Tier) -> Option<MarginRule> {
+        match tier {
+            Tier::Active => self.inputs.numbers.rule_active,
+            Tier::Total => self.inputs.numbers.rule_total,
+        }
     }
 
     /// Demand that must be covered whatever the forecast says.

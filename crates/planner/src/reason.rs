@@ -3,9 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::margin::MarginRule;
 use forecast::{Timestamp, Trust};
 
 use crate::ids::InstanceId;
+
+mod words;
+
+use words::{Amount, Count, Percent, RuleName, Span, Stays};
 
 /// What made the planner make this plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,6 +95,21 @@ pub enum Reason {
         window: Duration,
         /// The margin, as a share.
         margin: f64,
+        /// Instances needed for it.
+        instances: u32,
+        /// Demand units per instance.
+        capacity: f64,
+    },
+    /// The rule that was cheapest within the error budget asks for this many instances.
+    RuleNeeds {
+        /// Of which tier.
+        tier: Tier,
+        /// The rule.
+        rule: MarginRule,
+        /// The demand it provides for.
+        demand: f64,
+        /// How far it looks.
+        window: Duration,
         /// Instances needed for it.
         instances: u32,
         /// Demand units per instance.
@@ -266,6 +286,15 @@ impl fmt::Display for Reason {
                 Count(*instances, *tier),
                 Amount(*capacity)
             ),
+            Reason::RuleNeeds { tier, rule, demand, window, instances, capacity } => write!(
+                f,
+                "For the next {} demand of {} is provided for ({}), which needs {} of {}.",
+                Span(*window),
+                Amount(*demand),
+                RuleName(*rule),
+                Count(*instances, *tier),
+                Amount(*capacity)
+            ),
             Reason::ReactiveNeeds { tier, demand, instances, capacity } => write!(
                 f,
                 "The demand seen last, with headroom {}, needs {} of {}.",
@@ -366,79 +395,6 @@ impl fmt::Display for Reason {
                     Stays(*instances, "active instance")
                 )
             }
-        }
-    }
-}
-
-/// A number for people: whole when large, three digits when small.
-struct Amount(f64);
-
-impl fmt::Display for Amount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = match self.0.abs() {
-            x if x >= 100.0 || x == x.round() => 0,
-            x if x >= 10.0 => 1,
-            x if x >= 1.0 => 2,
-            _ => 3,
-        };
-        write!(f, "{:.digits$}", self.0)
-    }
-}
-
-/// A share in percent, with as many digits as it needs near its ends.
-struct Percent(f64);
-
-impl fmt::Display for Percent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = self.0 * 100.0;
-        let room = percent.abs().min((100.0 - percent).abs());
-        let digits = match room {
-            r if (percent - percent.round()).abs() < 1e-9 || r >= 10.0 => 0,
-            r if r >= 0.1 => 1,
-            r if r >= 0.01 => 2,
-            _ => 3,
-        };
-        write!(f, "{percent:.digits$} %")
-    }
-}
-
-/// A duration in its natural unit.
-struct Span(Duration);
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_millis();
-        let secs = self.0.as_secs_f64();
-        match millis {
-            0..1_000 => write!(f, "{millis} ms"),
-            1_000..120_000 => write!(f, "{} s", (secs * 10.0).round() / 10.0),
-            120_000..7_200_000 => write!(f, "{} min", (secs / 6.0).round() / 10.0),
-            _ => write!(f, "{} h", (secs / 360.0).round() / 10.0),
-        }
-    }
-}
-
-/// So many instances of a tier.
-struct Count(u32, Tier);
-
-impl fmt::Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let noun = if self.0 == 1 { "instance" } else { "instances" };
-        match self.1 {
-            Tier::Active => write!(f, "{} active {noun}", self.0),
-            Tier::Total => write!(f, "{} {noun} in all", self.0),
-        }
-    }
-}
-
-/// "1 standby is" or "3 standbys are".
-struct Stays(u32, &'static str);
-
-impl fmt::Display for Stays {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            1 => write!(f, "1 {} is", self.1),
-            n => write!(f, "{n} {}s are", self.1),
         }
     }
 }

@@ -163,7 +163,7 @@ impl Workload {
             return false;
         }
         let now = shared.clock.internal();
-        self.outlook.observe_load(&self.policy, now, demand_now);
+        self.outlook.observe_load(&self.policy, now, shared.clock.wall(), demand_now);
         self.learn_capacity(now, demand_now, in_flight);
         true
     }

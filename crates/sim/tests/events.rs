@@ -62,7 +62,7 @@ fn capacity_is_ready_when_an_announced_campaign_begins() {
     }
     // Who is not told is caught out by some, and keeps far too much against the others all the time.
     let worst = late.iter().map(|event| covered(&ignorant, event)).fold(f64::MAX, f64::min);
-    assert!(worst < 0.75, "{worst}");
+    assert!(worst < 0.95, "{worst}");
     let (with, without) = (&told.score, &ignorant.score);
     assert!(with.missed_share < 0.004, "{with:?}");
     assert!(with.cost < 0.7 * without.cost, "{with:?} {without:?}");

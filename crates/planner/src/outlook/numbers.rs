@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use forecast::{Timestamp, WindowMax};
+use forecast::Timestamp;
 
 use super::{
-    ELAPSED_STEPS_MAX, Outlook, PART_STEP, PEAK_FACTOR, TOTAL_SHARE_MIN, WIDER, WINDOW_STEPS_MAX, Windows,
+    ELAPSED_STEPS_MAX, HOLD_COLD_LEADS, Outlook, PART_STEP, PEAK_FACTOR, Rules, UNIT, WIDER,
+    WINDOW_STEPS_MAX, Windows,
 };
-use crate::margin::Level;
+use crate::margin::{Family, Rule, Sight};
 use crate::plan::{Basis, PlanInputs, break_even, standby_pays};
 use crate::policy::{Margin, WorkloadPolicy};
 
@@ -23,10 +24,14 @@ impl Outlook {
         let step_max = policy.step.saturating_mul(ELAPSED_STEPS_MAX);
         let elapsed = self.origin.map_or(Duration::ZERO, |origin| wall.since(origin).min(step_max));
         let windows = self.windows(policy, elapsed);
-        let live = self.load.level(now, self.load_age_max(policy));
+        let live = self.live(policy, now, elapsed);
         let floor = match live {
-            Some(level) => level + self.load.rise(promote.saturating_add(policy.tick)),
-            None => self.floor_of_steps(policy),
+            Some(level) if self.reading_counts(policy, level) => {
+                level + self.load.rise(promote.saturating_add(policy.tick))
+            }
+            // Whether the demand of the last step is a floor is for the rule in force to say: it was tried on paper.
+            _ if policy.margin == Margin::Controlled && self.forecaster.trust().is_trusted() => 0.0,
+            _ => self.floor_of_steps(policy),
         };
         let mut numbers = PlanInputs {
             demand_now: live.or(self.heard),
@@ -51,49 +56,44 @@ impl Outlook {
                 (numbers, Basis::Quantiles)
             }
             Margin::Fixed { safety_margin } => {
-                let level = Level { tail: 0.5, factor: 1.0 + safety_margin };
-                self.level_numbers(policy, windows, level, level, &mut numbers);
+                self.fixed_numbers(policy, windows, safety_margin, &mut numbers);
                 (numbers, Basis::FixedMargin { safety_margin })
             }
         }
     }
 
     fn controlled_numbers(&self, policy: &WorkloadPolicy, windows: Windows, numbers: &mut PlanInputs) {
-        let budget = policy.objective.error_budget;
-        let at = self.active.position(self.aim(budget, 1.0), numbers.capacity);
-        let active = self.active.level(at);
-        let total = self.total.level(self.total_position(policy));
-        self.level_numbers(policy, windows, active, total, numbers);
+        let Rules { active, total, .. } = self.rules;
+        let pays = standby_pays(policy, numbers.lead_promote, numbers.lead_cold);
+        numbers.q_active = quantile_of(active);
+        numbers.q_standby = quantile_of(total);
+        numbers.rule_active = Some(active.name(numbers.capacity.max(UNIT * self.peak)));
+        numbers.rule_total = Some(total.name(numbers.capacity.max(UNIT * self.peak)));
+        numbers.forecast_active = active.of(&self.sight(windows.active));
+        numbers.forecast_total = total.of(&self.sight(windows.total));
+        numbers.forecast_hold =
+            active.of(&self.sight_to_keep(if pays { windows.hold } else { windows.hold_cold }));
+        numbers.forecast_keep = self.forecaster.window_max(windows.keep).median();
     }
 
-    fn level_numbers(
+    fn fixed_numbers(
         &self,
         policy: &WorkloadPolicy,
         windows: Windows,
-        active: Level,
-        total: Level,
+        safety_margin: f64,
         numbers: &mut PlanInputs,
     ) {
         let pays = standby_pays(policy, numbers.lead_promote, numbers.lead_cold);
-        numbers.q_active = 1.0 - active.tail;
-        numbers.q_standby = 1.0 - total.tail;
-        numbers.forecast_active = self.largest(windows.active).at(active);
-        numbers.forecast_total = self.largest(windows.total).at(total);
-        numbers.forecast_hold = if pays {
-            self.largest(windows.hold).at(active)
-        } else {
-            let longer = windows.total + windows.hold.saturating_sub(windows.active);
-            self.largest(longer).at(total)
-        };
+        let raised = |steps: usize| self.forecaster.window_max(steps).median() * (1.0 + safety_margin);
+        numbers.forecast_active = raised(windows.active);
+        numbers.forecast_total = raised(windows.total);
+        numbers.forecast_hold = raised(if pays { windows.hold } else { windows.hold_cold });
         numbers.forecast_keep = self.forecaster.window_max(windows.keep).median();
     }
 
     fn reactive_numbers(&self, policy: &WorkloadPolicy, windows: Windows, numbers: &mut PlanInputs) -> f64 {
-        let budget = policy.objective.error_budget;
         let factor = match policy.margin {
-            Margin::Controlled => {
-                self.reactive.level(self.reactive.position(self.aim(budget, 1.0), numbers.capacity)).factor
-            }
+            Margin::Controlled => self.rules.reactive.reactive_factor(),
             Margin::Fixed { safety_margin } => (1.0 + safety_margin).max(1.0 / policy.utilisation_untrusted),
         };
         numbers.forecast_active = numbers.floor * factor;
@@ -106,16 +106,6 @@ impl Outlook {
         };
         numbers.forecast_keep = self.recent_max(windows.keep) * factor;
         1.0 / factor
-    }
-
-    /// Level of both tiers together. Misses of this tier may use up a part of the budget that follows from the price: the
-    /// cheaper a standby, the rarer it should be missing.
-    pub(super) fn total_position(&self, policy: &WorkloadPolicy) -> f64 {
-        let budget = policy.objective.error_budget;
-        let pays = standby_pays(policy, self.lead_promote.estimate(), self.lead_cold.estimate());
-        let share = (policy.prices.standby / policy.prices.active).clamp(TOTAL_SHARE_MIN, 1.0);
-        let part = if pays { share } else { 1.0 };
-        self.total.position(self.aim(budget, part), self.capacity.estimate())
     }
 
     /// Demand heard of last with its slope over the promotion lead time.
@@ -141,28 +131,50 @@ impl Outlook {
             active: steps(promote + policy.tick),
             hold: steps(promote + policy.tick + policy.hold),
             total,
+            hold_cold: steps(cold.saturating_mul(HOLD_COLD_LEADS) + policy.tick + policy.hold),
             keep: steps(break_even(policy)).max(total),
         }
     }
 
-    /// The largest demand of the next steps. Far tails are extrapolated and may promise any height; what lies far above
-    /// all that was ever seen or is expected is not provisioned for.
-    pub(super) fn largest(&self, steps: usize) -> Bounded {
+    /// What a rule looks at when it provides for the next steps.
+    pub(super) fn sight(&self, steps: usize) -> Sight {
+        self.sight_with(steps, 1)
+    }
+
+    /// The same when it is asked what to keep.
+    pub(super) fn sight_to_keep(&self, steps: usize) -> Sight {
+        self.sight_with(steps, steps)
+    }
+
+    fn sight_with(&self, steps: usize, recent_steps: usize) -> Sight {
         let window = self.forecaster.window_max(steps);
-        let limit = PEAK_FACTOR * self.peak.max(window.median());
-        Bounded { window, limit }
+        Sight {
+            limit: PEAK_FACTOR * self.peak.max(window.median()),
+            window,
+            demand: self.heard.unwrap_or(0.0),
+            recent: self.recent_max(recent_steps).max(self.heard.unwrap_or(0.0)),
+            unit: self.capacity.estimate().max(UNIT * self.peak),
+        }
+    }
+
+    /// Whether a reading is a floor under the active tier: more capacity would still serve the step that it belongs to, or
+    /// the forecast did not hold it possible. Otherwise the forecast says better what will be when the capacity has come.
+    fn reading_counts(&self, policy: &WorkloadPolicy, level: f64) -> bool {
+        self.lead_of_active(policy) < policy.step / 2 || level > self.high_expected
+    }
+
+    /// Demand of now, from readings between steps. Those that come no more often than steps are superseded by the next step.
+    fn live(&self, policy: &WorkloadPolicy, now: Timestamp, elapsed: Duration) -> Option<f64> {
+        let frequent = self.load.interval() < policy.step / 2;
+        let age_max = self.load_age_max(policy);
+        self.load.level(now, if frequent { age_max } else { age_max.min(elapsed) })
     }
 }
 
-/// A forecast window, with a bound on what is believed of its tail.
-pub(super) struct Bounded {
-    window: WindowMax,
-    limit: f64,
-}
-
-impl Bounded {
-    /// The demand that a level provisions for.
-    pub(super) fn at(&self, level: Level) -> f64 {
-        (self.window.quantile(1.0 - level.tail) * level.factor).min(self.limit)
+/// The quantile of the forecast that a rule provides for, as far as it is one.
+fn quantile_of(rule: Rule) -> f64 {
+    match rule.family {
+        Family::Quantile => 1.0 - rule.quantile().0,
+        Family::Offset | Family::Multiple | Family::Static | Family::Reactive => 0.5,
     }
 }

@@ -19,6 +19,8 @@ fn inputs(policy: &WorkloadPolicy) -> Inputs<'_> {
         trust: Trust::Trusted { coverage: 0.9, skill: 0.2 },
         basis: Basis::Quantiles,
         numbers: PlanInputs {
+            rule_active: None,
+            rule_total: None,
             demand_now: Some(310.0),
             floor: 310.0,
             q_active: 0.99,

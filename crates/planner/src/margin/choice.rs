@@ -1,0 +1,158 @@
+//! Which rule to use: the one that was cheapest on paper among those that keep the budget.
+//!
+//! With two tiers the budget is shared: what is missed because too few were active, and what is missed because there were
+//! too few at all. The pair is chosen that costs least together, so the price of a standby decides how generous each tier is
+//! (the newsvendor's question, answered from what happened). A budget that is overspent in truth tightens the target (the
+//! integral term of conformal PID control, Angelopoulos et al. 2023), so that long-run misses meet the budget for any demand
+//! that more instances can serve at all. Rules whose extra cost buys nearly nothing (a spike that no level foresaw) are not
+//! climbed to.
+
+use super::{LEVELS, MarginControl, Rule};
+
+/// What the rules are steered to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Aim {
+    /// Share of the demand that may be missed.
+    target: f64,
+    /// Missing one instance-step is worth at most this many instance-steps.
+    worth: f64,
+}
+
+impl Aim {
+    /// For an error budget. `debt` is what was missed beyond the budget, as a share of the largest debt that is carried;
+    /// below zero it is what was saved. A debt tightens the target and makes levels worth their price that would be too
+    /// expensive otherwise.
+    pub(crate) fn new(budget: f64, debt: f64) -> Aim {
+        let owed = debt.clamp(0.0, 1.0);
+        let worth = WORTH_MIN + (WORTH_MAX - WORTH_MIN) * owed;
+        Aim { target: budget * (AIM - debt).clamp(TARGET_MIN, TARGET_MAX), worth: worth / budget }
+    }
+}
+
+/// What an instance-step costs in each tier, relative to an active one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Share {
+    /// Price of a standby.
+    pub(crate) standby: f64,
+}
+
+/// A rule with what it would have cost (instance-steps) and missed (instance-steps).
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    index: usize,
+    cost: f64,
+    missed: f64,
+}
+
+/// The rule of a single tier.
+pub(crate) fn choose_one(control: &MarginControl, aim: Aim, capacity: f64, before: Option<Rule>) -> Rule {
+    let allowed = aim.target * control.total() / capacity;
+    let entries = control.entries(capacity, before);
+    let price = |entry: &Entry| entry.cost + aim.worth * (entry.missed - allowed).max(0.0);
+    let Some(best) = least(entries.iter().copied(), price) else { return control.rule(LEVELS - 1) };
+    control.spend(best, allowed, capacity)
+}
+
+/// The rules of the active tier and of both tiers together.
+pub(crate) fn choose_two(
+    controls: (&MarginControl, &MarginControl),
+    aim: Aim,
+    capacity: f64,
+    share: Share,
+    before: Option<(Rule, Rule)>,
+) -> (Rule, Rule) {
+    let (active, total) = controls;
+    let allowed = aim.target * total.total() / capacity;
+    let fronts = (
+        pareto(active.entries(capacity, before.map(|rules| rules.0))),
+        pareto(total.entries(capacity, before.map(|rules| rules.1))),
+    );
+    let pairs = fronts.1.iter().flat_map(|t| fronts.0.iter().map(move |a| (*a, *t)));
+    let price = |(a, t): &(Entry, Entry)| {
+        (1.0 - share.standby) * a.cost
+            + share.standby * t.cost
+            + aim.worth * (a.missed + t.missed - allowed).max(0.0)
+    };
+    let Some((a, t)) = least(pairs, price) else { return (active.rule(LEVELS - 1), total.rule(LEVELS - 1)) };
+    let left = (allowed - t.missed).max(0.0);
+    (active.spend(a, left, capacity), total.rule(t.index))
+}
+
+fn least<T: Copy>(all: impl Iterator<Item = T>, price: impl Fn(&T) -> f64) -> Option<T> {
+    let mut best: Option<(f64, T)> = None;
+    for one in all {
+        let price = price(&one);
+        // The first among equals: the lowest level of the first family.
+        if best.is_none_or(|best| price < best.0 * (1.0 - 1e-9)) {
+            best = Some((price, one));
+        }
+    }
+    best.map(|best| best.1)
+}
+
+/// Without those that cost more and miss no less than another.
+fn pareto(mut entries: Vec<Entry>) -> Vec<Entry> {
+    entries.sort_by(|a, b| a.missed.total_cmp(&b.missed).then(a.cost.total_cmp(&b.cost)));
+    let mut cheapest = f64::INFINITY;
+    entries.retain(|entry| {
+        let keeps = entry.cost < cheapest;
+        cheapest = cheapest.min(entry.cost);
+        keeps
+    });
+    entries
+}
+
+impl MarginControl {
+    /// Demand that was played, and what is believed beforehand.
+    fn total(&self) -> f64 {
+        self.demand + self.prior_weight * self.demand_mean.max(f64::MIN_POSITIVE)
+    }
+
+    fn rule(&self, index: usize) -> Rule {
+        Rule { family: self.families[index / LEVELS], at: (index % LEVELS) as f64 }
+    }
+
+    fn missed(&self, index: usize) -> f64 {
+        let believed = self.prior_weight * self.demand_mean.max(f64::MIN_POSITIVE);
+        self.books[index].missed + self.prior[index % LEVELS] * believed
+    }
+
+    fn entries(&self, capacity: f64, before: Option<Rule>) -> Vec<Entry> {
+        // What is believed beforehand about misses costs as much per step as what was seen.
+        let scale = 1.0 + self.prior_weight / self.steps.max(1.0);
+        let proven = if self.steps < STEPS_PROVEN { LEVELS } else { self.books.len() };
+        let entry = |(index, book): (usize, &super::Book)| {
+            let newcomer =
+                index >= LEVELS && before.is_none_or(|rule| rule.family != self.rule(index).family);
+            let cost = book.cost * scale * if newcomer { NEWCOMER } else { 1.0 };
+            Entry { index, cost, missed: self.missed(index) / capacity }
+        };
+        self.books[..proven].iter().enumerate().map(entry).collect()
+    }
+
+    /// Goes down from a level towards the one below it until what may be missed is missed. Misses fall ever more slowly along
+    /// the grid, so a straight line between two levels errs on the safe side.
+    fn spend(&self, best: Entry, allowed: f64, capacity: f64) -> Rule {
+        let mut rule = self.rule(best.index);
+        if rule.at >= 1.0 && best.missed < allowed {
+            let above = self.missed(best.index - 1) / capacity;
+            if above > allowed {
+                rule.at -= ((allowed - best.missed) / (above - best.missed)).clamp(0.0, 1.0);
+            }
+        }
+        rule
+    }
+}
+
+/// Missing one instance-step is worth this many instance-steps, divided by the budget, without a debt.
+const WORTH_MIN: f64 = 0.3;
+/// The same with the largest debt.
+const WORTH_MAX: f64 = 2.0;
+/// Without a debt, a little less than the budget is aimed at.
+const AIM: f64 = 0.95;
+const TARGET_MIN: f64 = 0.02;
+const TARGET_MAX: f64 = 1.5;
+/// Other families than the first are used once they were played for so many steps, ...
+const STEPS_PROVEN: f64 = 200.0;
+/// ... and when they cost less by this factor.
+const NEWCOMER: f64 = 1.01;

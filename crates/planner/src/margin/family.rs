@@ -1,0 +1,160 @@
+//! The rules that compete: families of ways to turn what is known into demand to provision for, each with a grid of levels.
+//!
+//! No single family suits every workload. Quantiles of the forecast are best where its width is learned well. A fixed number
+//! of instances above the median is best where rare spikes have nothing to do with that width, a multiple of demand or
+//! median where they grow with demand. Which it is shows on paper.
+
+use forecast::WindowMax;
+
+/// A way to provision; the position on a grid of levels says how much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// A quantile of the forecast; beyond the last one, multiples of it.
+    Quantile,
+    /// The forecast median and a number of instances, at least the demand of now.
+    Offset,
+    /// A multiple of the forecast median or of the demand of now, whichever is higher.
+    Multiple,
+    /// A high quantile of the forecast, and never less than a fixed number of instances.
+    Static,
+    /// A multiple of the demand of now, whatever the forecast says.
+    Reactive,
+}
+
+/// Those that look at the forecast. The first is used until the others have proved themselves.
+pub(crate) const FAMILIES: [Family; 5] =
+    [Family::Quantile, Family::Offset, Family::Multiple, Family::Static, Family::Reactive];
+
+/// A family and a position on its grid, from 0 to `LEVELS - 1`. Values between two levels are interpolated.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rule {
+    pub(crate) family: Family,
+    pub(crate) at: f64,
+}
+
+/// What a rule looks at.
+pub(crate) struct Sight {
+    /// The largest demand of the steps in question.
+    pub(crate) window: WindowMax,
+    /// Nothing above is provisioned for: far tails are extrapolated and may promise any height.
+    pub(crate) limit: f64,
+    /// The demand of now.
+    pub(crate) demand: f64,
+    /// The same, or the largest of late where it is asked what to keep.
+    pub(crate) recent: f64,
+    /// Offsets and fixed sizes are whole numbers of this demand: one instance, or more in a large fleet.
+    pub(crate) unit: f64,
+}
+
+/// A rule in the words of a plan.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MarginRule {
+    /// A quantile of the forecast.
+    Quantile,
+    /// So much demand above the median, and no less than the demand of now.
+    Offset {
+        /// In the workload's unit.
+        demand: f64,
+    },
+    /// A multiple of the median or of the demand of now, whichever is higher.
+    Multiple {
+        /// At least 1.
+        factor: f64,
+    },
+    /// A high quantile, and never less than a fixed demand.
+    Static {
+        /// In the workload's unit.
+        demand: f64,
+    },
+    /// A multiple of the demand of now.
+    Reactive {
+        /// At least 1.
+        factor: f64,
+    },
+}
+
+impl Rule {
+    /// The rule in the words of a plan; `unit` as in [`Sight`].
+    pub(crate) fn name(self, unit: f64) -> MarginRule {
+        match self.family {
+            Family::Quantile => MarginRule::Quantile,
+            Family::Offset => MarginRule::Offset { demand: self.at * unit },
+            Family::Multiple => MarginRule::Multiple { factor: MULTIPLE_STEP.powf(self.at) },
+            Family::Static => MarginRule::Static { demand: self.at * unit },
+            Family::Reactive => MarginRule::Reactive { factor: self.reactive_factor() },
+        }
+    }
+
+    /// The demand to provision for.
+    pub(crate) fn of(self, sight: &Sight) -> f64 {
+        let demand = match self.family {
+            Family::Quantile => {
+                let (tail, factor) = self.quantile();
+                sight.window.quantile(1.0 - tail) * factor
+            }
+            Family::Offset => (sight.window.median() + self.at * sight.unit).max(sight.demand),
+            Family::Static => sight.window.quantile(STATIC_QUANTILE).max(self.at * sight.unit),
+            Family::Multiple => sight.window.median().max(sight.demand) * MULTIPLE_STEP.powf(self.at),
+            Family::Reactive => return sight.recent * REACTIVE_STEP.powf(self.at),
+        };
+        demand.min(sight.limit)
+    }
+
+    /// Tail probability above the quantile, and what it is multiplied by.
+    pub(crate) fn quantile(self) -> (f64, f64) {
+        let at = self.at.clamp(0.0, (LEVELS - 1) as f64);
+        let level = |k: usize| {
+            let beyond = (k + 1).saturating_sub(TAILS.len());
+            (TAILS[k - beyond], FACTOR_BEYOND.powi(beyond as i32))
+        };
+        let k = (at as usize).min(LEVELS - 2);
+        let part = at - k as f64;
+        if part == 0.0 {
+            return level(k);
+        }
+        let mix = |a: f64, b: f64| (a.ln() * (1.0 - part) + b.ln() * part).exp();
+        let (low, high) = (level(k), level(k + 1));
+        (mix(low.0, high.0), mix(low.1, high.1))
+    }
+
+    /// The multiple of demand that a reactive rule provisions for.
+    pub(crate) fn reactive_factor(self) -> f64 {
+        REACTIVE_STEP.powf(self.at)
+    }
+}
+
+impl Family {
+    /// The share of demand that each level is believed to miss before anything is known. For [`Family::Reactive`]:
+    /// `utilisation` spends exactly `budget`.
+    pub(crate) fn prior(self, utilisation: f64, budget: f64) -> [f64; LEVELS] {
+        std::array::from_fn(|k| {
+            let rule = Rule { family: self, at: k as f64 };
+            match self {
+                Family::Quantile | Family::Offset | Family::Multiple | Family::Static => {
+                    let (tail, factor) = rule.quantile();
+                    tail * MISS_OF_TAIL / factor.powi(4)
+                }
+                Family::Reactive => {
+                    let pinned = (1.0 / utilisation).max(1.0);
+                    budget * (-(rule.reactive_factor() - pinned) * REACTIVE_DECAY).exp()
+                }
+            }
+        })
+    }
+}
+
+/// Levels of each family.
+pub(crate) const LEVELS: usize = TAILS.len() + 5;
+/// Tail probabilities of the first levels; the further levels are multiples of the last quantile.
+const TAILS: [f64; 21] = [
+    0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.22, 0.16, 0.12, 0.085, 0.06, 0.04, 0.025, 0.015, 0.008, 0.004, 0.002,
+    0.001, 3e-4, 1e-4, 1e-5,
+];
+const STATIC_QUANTILE: f64 = 0.915;
+const FACTOR_BEYOND: f64 = 1.1;
+const MULTIPLE_STEP: f64 = 1.08;
+const REACTIVE_STEP: f64 = 1.045;
+/// Before anything is known: the share of demand that is missed is this part of the tail probability.
+const MISS_OF_TAIL: f64 = 0.1;
+/// Before anything is known: a multiple higher by 0.1 misses this much less (exponent per unit).
+const REACTIVE_DECAY: f64 = 8.0;

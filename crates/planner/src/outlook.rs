@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use forecast::{Ensemble, Timestamp};
+use forecast::{Ensemble, Timestamp, WindowMax};
 
 use crate::capacity::Capacity;
 use crate::demand::LoadLevel;
@@ -23,7 +23,9 @@ mod numbers;
 /// Demand of one workload: past, present and expected.
 #[derive(Debug, Clone)]
 pub(crate) struct Outlook {
-    pub(crate) forecaster: Ensemble,
+    forecaster: Ensemble,
+    /// What it said last of the windows that are asked for again and again.
+    known_windows: Vec<WindowMax>,
     pub(crate) load: LoadLevel,
     pub(crate) capacity: Capacity,
     pub(crate) lead_cold: LeadTime,
@@ -99,6 +101,7 @@ impl Outlook {
         let budget = policy.objective.error_budget;
         let mut outlook = Outlook {
             forecaster,
+            known_windows: Vec::new(),
             load: LoadLevel::default(),
             capacity: Capacity::new(policy.capacity),
             lead_cold: LeadTime::new(policy.lead_cold, samples_max),
@@ -132,6 +135,28 @@ impl Outlook {
         outlook
     }
 
+    pub(crate) fn forecaster(&self) -> &Ensemble {
+        &self.forecaster
+    }
+
+    /// The forecaster, about to say something else than before.
+    pub(crate) fn forecaster_mut(&mut self) -> &mut Ensemble {
+        self.known_windows.clear();
+        &mut self.forecaster
+    }
+
+    /// Asks once for every window that the next plans look at.
+    fn look_ahead(&mut self, policy: &WorkloadPolicy) {
+        let Windows { active, hold, total, hold_cold, keep } = self.windows(policy, Duration::ZERO);
+        let pays = standby_pays(policy, self.lead_promote.estimate(), self.lead_cold.estimate());
+        let all = if pays { [1, active, hold, total, keep] } else { [1, active, total, hold_cold, keep] };
+        for steps in all {
+            if self.known_windows.iter().all(|window| window.steps() != steps) {
+                self.known_windows.push(self.forecaster.window_max(steps));
+            }
+        }
+    }
+
     /// Takes in a complete step. `errors` tells that most of what serves now fails.
     pub(crate) fn observe_step(
         &mut self,
@@ -148,7 +173,7 @@ impl Outlook {
         }
         self.heard = demand.or(self.heard);
         let low_expected = self.low_expected;
-        if self.forecaster.observe(step_start, demand).is_err() {
+        if self.forecaster_mut().observe(step_start, demand).is_err() {
             return if demand.is_some() { Intake::Heard } else { Intake::Refused };
         }
         self.origin = Some(step_start.saturating_add(policy.step));
@@ -157,6 +182,7 @@ impl Outlook {
             self.settle_accounts(policy, now, demand, missed);
         }
         self.suspect(policy, now, demand, low_expected, errors);
+        self.look_ahead(policy);
         self.expect_step();
         self.play_levels(policy);
         Intake::Learned
@@ -188,7 +214,7 @@ impl Outlook {
     ) -> bool {
         let demand = demand.filter(|d| !d.is_nan());
         if demand.is_some_and(|d| !d.is_finite() || d < 0.0)
-            || self.forecaster.observe(step_start, demand).is_err()
+            || self.forecaster_mut().observe(step_start, demand).is_err()
         {
             return false;
         }
@@ -201,6 +227,7 @@ impl Outlook {
             self.heard = Some(demand);
         }
         if play {
+            self.look_ahead(policy);
             self.expect_step();
             self.play_levels(policy);
         }
@@ -273,7 +300,7 @@ impl Outlook {
     }
 
     fn expect_step(&mut self) {
-        let window = self.forecaster.window_max(1);
+        let window = self.window(1);
         self.low_expected = window.quantile(COLLAPSE_QUANTILE);
         self.high_expected = window.quantile(SURPRISE_QUANTILE);
     }
@@ -338,7 +365,7 @@ impl Outlook {
         let need = self.sight(windows.total);
         let lag = self.lag(policy, cold);
         if pays {
-            let keep = count(self.forecaster.window_max(windows.keep).median());
+            let keep = count(self.window(windows.keep).median());
             self.total.decide(lag, |rule| Call { need: count(rule.of(&need)), keep });
         } else {
             let hold = self.sight_to_keep(windows.hold_cold);

@@ -128,32 +128,34 @@ impl Planner {
     /// bring the outcome to [`admit`](Self::admit).
     pub fn training_due(&mut self, workload: &WorkloadId) -> Option<Job> {
         let index = *self.names.get(workload)?;
-        self.workloads[index].outlook.forecaster.due()
+        self.workloads[index].outlook.forecaster_mut().due()
     }
 
     /// The history of a workload's demand as a training would see it, due or not; `None` without models, or before the
     /// first observation.
     pub fn training(&self, workload: &WorkloadId, reason: &str) -> Option<Job> {
         let index = *self.names.get(workload)?;
-        self.workloads[index].outlook.forecaster.job(reason.to_owned())
+        self.workloads[index].outlook.forecaster().job(reason.to_owned())
     }
 
     /// What a model that is run elsewhere says of a workload's steps from `from` on; see [`Ensemble::hear`].
     pub fn hear(&mut self, workload: &WorkloadId, guest: &str, from: u64, said: Option<Values>) {
         if let Some(&index) = self.names.get(workload) {
-            self.workloads[index].outlook.forecaster.hear(guest, from, said);
+            self.workloads[index].outlook.forecaster_mut().hear(guest, from, said);
         }
     }
 
     /// Lets a kind's model take no further part in a workload's forecast; whether it did.
     pub fn dismiss(&mut self, workload: &WorkloadId, kind: Kind) -> bool {
-        self.names.get(workload).is_some_and(|&index| self.workloads[index].outlook.forecaster.dismiss(kind))
+        self.names
+            .get(workload)
+            .is_some_and(|&index| self.workloads[index].outlook.forecaster_mut().dismiss(kind))
     }
 
     /// Takes trained models into the combination of a workload's forecast.
     pub fn admit(&mut self, workload: &WorkloadId, trained: Trained) {
         if let Some(&index) = self.names.get(workload) {
-            self.workloads[index].outlook.forecaster.admit(trained);
+            self.workloads[index].outlook.forecaster_mut().admit(trained);
         }
     }
 
@@ -161,7 +163,7 @@ impl Planner {
     /// next plan, due at once, has them. Those known from before [`learn`](Self::learn) are learned from there.
     pub fn announce(&mut self, workload: &WorkloadId, events: &[calendar::Event]) {
         if let Some(&index) = self.names.get(workload) {
-            self.workloads[index].outlook.forecaster.announce(events);
+            self.workloads[index].outlook.forecaster_mut().announce(events);
             self.plan_soon(index);
         }
     }
@@ -169,7 +171,7 @@ impl Planner {
     /// Numbers known beside a workload's demand, by step from its first one, in place of those known before.
     pub fn know(&mut self, workload: &WorkloadId, covariates: Arc<Covariates>) {
         if let Some(&index) = self.names.get(workload) {
-            self.workloads[index].outlook.forecaster.know(covariates);
+            self.workloads[index].outlook.forecaster_mut().know(covariates);
             self.plan_soon(index);
         }
     }
@@ -177,7 +179,7 @@ impl Planner {
     /// When a workload's first step began, from which steps are counted; `None` before it.
     pub fn first_step(&self, workload: &WorkloadId) -> Option<Timestamp> {
         let index = *self.names.get(workload)?;
-        self.workloads[index].outlook.forecaster.first_step()
+        self.workloads[index].outlook.forecaster().first_step()
     }
 
     fn plan_soon(&mut self, index: usize) {
@@ -190,7 +192,7 @@ impl Planner {
     /// A new version of a workload has been brought into service: its demand may behave otherwise from now on.
     pub fn deployed(&mut self, workload: &WorkloadId, version: &str) {
         if let Some(&index) = self.names.get(workload) {
-            self.workloads[index].outlook.forecaster.deployed(version);
+            self.workloads[index].outlook.forecaster_mut().deployed(version);
         }
     }
 

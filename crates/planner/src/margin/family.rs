@@ -35,15 +35,26 @@ pub(crate) struct Rule {
 /// What a rule looks at.
 pub(crate) struct Sight {
     /// The largest demand of the steps in question.
-    pub(crate) window: WindowMax,
+    window: WindowMax,
+    median: f64,
+    high: f64,
     /// Nothing above is provisioned for: far tails are extrapolated and may promise any height.
-    pub(crate) limit: f64,
+    limit: f64,
     /// The demand of now.
-    pub(crate) demand: f64,
+    demand: f64,
     /// The same, or the largest of late where it is asked what to keep.
-    pub(crate) recent: f64,
+    recent: f64,
     /// Offsets and fixed sizes are whole numbers of this demand: one instance, or more in a large fleet.
-    pub(crate) unit: f64,
+    unit: f64,
+}
+
+impl Sight {
+    /// `limit`: nothing above is provided for. `demand`: of now. `recent`: the same, or the largest of late where it is asked
+    /// what to keep. `unit`: what offsets and fixed sizes are whole numbers of.
+    pub(crate) fn new(window: WindowMax, limit: f64, demand: f64, recent: f64, unit: f64) -> Sight {
+        let (median, high) = (window.median(), window.quantile(STATIC_QUANTILE));
+        Sight { window, median, high, limit, demand, recent, unit }
+    }
 }
 
 /// A rule in the words of a plan.
@@ -79,7 +90,7 @@ impl Rule {
         match self.family {
             Family::Quantile => MarginRule::Quantile,
             Family::Offset => MarginRule::Offset { demand: self.at * unit },
-            Family::Multiple => MarginRule::Multiple { factor: MULTIPLE_STEP.powf(self.at) },
+            Family::Multiple => MarginRule::Multiple { factor: raised(&MULTIPLES, self.at) },
             Family::Static => MarginRule::Static { demand: self.at * unit },
             Family::Reactive => MarginRule::Reactive { factor: self.reactive_factor() },
         }
@@ -92,10 +103,10 @@ impl Rule {
                 let (tail, factor) = self.quantile();
                 sight.window.quantile(1.0 - tail) * factor
             }
-            Family::Offset => (sight.window.median() + self.at * sight.unit).max(sight.demand),
-            Family::Static => sight.window.quantile(STATIC_QUANTILE).max(self.at * sight.unit),
-            Family::Multiple => sight.window.median().max(sight.demand) * MULTIPLE_STEP.powf(self.at),
-            Family::Reactive => return sight.recent * REACTIVE_STEP.powf(self.at),
+            Family::Offset => (sight.median + self.at * sight.unit).max(sight.demand),
+            Family::Static => sight.high.max(self.at * sight.unit),
+            Family::Multiple => sight.median.max(sight.demand) * raised(&MULTIPLES, self.at),
+            Family::Reactive => return sight.recent * self.reactive_factor(),
         };
         demand.min(sight.limit)
     }
@@ -105,7 +116,7 @@ impl Rule {
         let at = self.at.clamp(0.0, (LEVELS - 1) as f64);
         let level = |k: usize| {
             let beyond = (k + 1).saturating_sub(TAILS.len());
-            (TAILS[k - beyond], FACTOR_BEYOND.powi(beyond as i32))
+            (TAILS[k - beyond], BEYOND[beyond])
         };
         let k = (at as usize).min(LEVELS - 2);
         let part = at - k as f64;
@@ -119,7 +130,7 @@ impl Rule {
 
     /// The multiple of demand that a reactive rule provisions for.
     pub(crate) fn reactive_factor(self) -> f64 {
-        REACTIVE_STEP.powf(self.at)
+        raised(&REACTIVES, self.at)
     }
 }
 
@@ -143,6 +154,24 @@ impl Family {
     }
 }
 
+/// A power whose exponent lies on the grid or between two of its levels.
+fn raised(powers: &[f64; LEVELS], at: f64) -> f64 {
+    let at = at.clamp(0.0, (LEVELS - 1) as f64);
+    let (k, part) = (at as usize, at.fract());
+    if part == 0.0 { powers[k] } else { powers[k] * (powers[k + 1] / powers[k]).powf(part) }
+}
+
+/// The powers of a number from zero on.
+const fn powers<const N: usize>(base: f64) -> [f64; N] {
+    let mut powers = [1.0; N];
+    let mut k = 1;
+    while k < N {
+        powers[k] = powers[k - 1] * base;
+        k += 1;
+    }
+    powers
+}
+
 /// Levels of each family.
 pub(crate) const LEVELS: usize = TAILS.len() + 5;
 /// Tail probabilities of the first levels; the further levels are multiples of the last quantile.
@@ -151,9 +180,10 @@ const TAILS: [f64; 21] = [
     0.001, 3e-4, 1e-4, 1e-5,
 ];
 const STATIC_QUANTILE: f64 = 0.915;
-const FACTOR_BEYOND: f64 = 1.1;
-const MULTIPLE_STEP: f64 = 1.08;
-const REACTIVE_STEP: f64 = 1.045;
+/// What the last quantile is multiplied by.
+const BEYOND: [f64; 6] = powers(1.1);
+const MULTIPLES: [f64; LEVELS] = powers(1.08);
+const REACTIVES: [f64; LEVELS] = powers(1.045);
 /// Before anything is known: the share of demand that is missed is this part of the tail probability.
 const MISS_OF_TAIL: f64 = 0.1;
 /// Before anything is known: a multiple higher by 0.1 misses this much less (exponent per unit).

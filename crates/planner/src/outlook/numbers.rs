@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forecast::Timestamp;
+use forecast::{Timestamp, WindowMax};
 
 use super::{
     ELAPSED_STEPS_MAX, HOLD_COLD_LEADS, Outlook, PART_STEP, PEAK_FACTOR, Rules, UNIT, WIDER,
@@ -67,13 +67,13 @@ impl Outlook {
         let pays = standby_pays(policy, numbers.lead_promote, numbers.lead_cold);
         numbers.q_active = quantile_of(active);
         numbers.q_standby = quantile_of(total);
-        numbers.rule_active = Some(active.name(numbers.capacity.max(UNIT * self.peak)));
-        numbers.rule_total = Some(total.name(numbers.capacity.max(UNIT * self.peak)));
+        numbers.rule_active = Some(active.name(self.unit()));
+        numbers.rule_total = Some(total.name(self.unit()));
         numbers.forecast_active = active.of(&self.sight(windows.active));
         numbers.forecast_total = total.of(&self.sight(windows.total));
         numbers.forecast_hold =
             active.of(&self.sight_to_keep(if pays { windows.hold } else { windows.hold_cold }));
-        numbers.forecast_keep = self.forecaster.window_max(windows.keep).median();
+        numbers.forecast_keep = self.window(windows.keep).median();
     }
 
     fn fixed_numbers(
@@ -84,11 +84,11 @@ impl Outlook {
         numbers: &mut PlanInputs,
     ) {
         let pays = standby_pays(policy, numbers.lead_promote, numbers.lead_cold);
-        let raised = |steps: usize| self.forecaster.window_max(steps).median() * (1.0 + safety_margin);
+        let raised = |steps: usize| self.window(steps).median() * (1.0 + safety_margin);
         numbers.forecast_active = raised(windows.active);
         numbers.forecast_total = raised(windows.total);
         numbers.forecast_hold = raised(if pays { windows.hold } else { windows.hold_cold });
-        numbers.forecast_keep = self.forecaster.window_max(windows.keep).median();
+        numbers.forecast_keep = self.window(windows.keep).median();
     }
 
     fn reactive_numbers(&self, policy: &WorkloadPolicy, windows: Windows, numbers: &mut PlanInputs) -> f64 {
@@ -147,14 +147,21 @@ impl Outlook {
     }
 
     fn sight_with(&self, steps: usize, recent_steps: usize) -> Sight {
-        let window = self.forecaster.window_max(steps);
-        Sight {
-            limit: PEAK_FACTOR * self.peak.max(window.median()),
-            window,
-            demand: self.heard.unwrap_or(0.0),
-            recent: self.recent_max(recent_steps).max(self.heard.unwrap_or(0.0)),
-            unit: self.capacity.estimate().max(UNIT * self.peak),
-        }
+        let window = self.window(steps);
+        let limit = PEAK_FACTOR * self.peak.max(window.median());
+        let demand = self.heard.unwrap_or(0.0);
+        let recent = self.recent_max(recent_steps).max(demand);
+        Sight::new(window, limit, demand, recent, self.unit())
+    }
+
+    fn unit(&self) -> f64 {
+        self.capacity.estimate().max(UNIT * self.peak)
+    }
+
+    /// The largest demand of the next steps.
+    pub(super) fn window(&self, steps: usize) -> WindowMax {
+        let known = self.known_windows.iter().find(|window| window.steps() == steps);
+        known.cloned().unwrap_or_else(|| self.forecaster.window_max(steps))
     }
 
     /// Whether a reading is a floor under the active tier: more capacity would still serve the step that it belongs to, or

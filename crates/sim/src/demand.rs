@@ -191,10 +191,32 @@ impl Past<'_> {
         self.demand.values[self.demand.slot_at(at)?]
     }
 
+    /// The beginning of the first step.
+    pub fn start(&self) -> Timestamp {
+        self.demand.start
+    }
+
+    /// The length of a step.
+    pub fn step(&self) -> Duration {
+        self.demand.step
+    }
+
+    /// The steps that have ended.
+    pub fn complete(&self) -> &[Option<f64>] {
+        let ended = (self.now.since(self.demand.start).as_millis() / self.demand.step.as_millis()) as usize;
+        &self.demand.values[..ended.min(self.demand.len())]
+    }
+
     /// Mean demand over the last `window`, over the parts that are known. None when no part is.
     pub fn mean(&self, window: Duration) -> Option<f64> {
-        let (area_to, seconds_to) = self.demand.integral_to(self.now);
-        let (area_from, seconds_from) = self.demand.integral_to(self.now - window);
+        self.mean_until(Duration::ZERO, window)
+    }
+
+    /// Mean demand over the `window` that ended `ago`, over the parts that are known. None when no part is.
+    pub fn mean_until(&self, ago: Duration, window: Duration) -> Option<f64> {
+        let end = self.now - ago;
+        let (area_to, seconds_to) = self.demand.integral_to(end);
+        let (area_from, seconds_from) = self.demand.integral_to(end - window);
         let seconds = seconds_to - seconds_from;
         (seconds > 0.0).then(|| (area_to - area_from) / seconds)
     }
@@ -294,6 +316,9 @@ mod tests {
         assert_eq!(past.value(Duration::ZERO), Some(20.0));
         assert_eq!(past.value(Duration::from_secs(60)), Some(10.0));
         assert_eq!(past.mean(Duration::from_secs(90)), Some((10.0 * 30.0 + 20.0 * 60.0) / 90.0));
+        assert_eq!(past.mean_until(Duration::from_secs(30), STEP), Some(15.0));
+        assert_eq!(past.complete(), [Some(10.0), Some(20.0)]);
+        assert_eq!(demand.past(at(119)).complete(), [Some(10.0)]);
         assert_eq!(past.max(Duration::from_secs(60), Duration::from_secs(600)), Some(20.0));
         assert_eq!(demand.past(at(0)).value(Duration::ZERO), None);
         assert_eq!(demand.past(at(0)).mean(STEP), None);

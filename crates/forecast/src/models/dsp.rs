@@ -50,22 +50,8 @@ impl Dsp {
     /// [`FitError::TooLittleHistory`] below two days; [`FitError::Unsuitable`] where the period is neither a day nor a
     /// week, which the original meets by predicting nothing.
     pub fn fit(history: &History<'_>, pace: &mut Pace<'_>) -> Result<Dsp, FitError> {
-        let steps_in = |secs| history.grid.steps_in(Duration::from_secs(secs));
-        let Some(day) = steps_in(86_400).filter(|&day| day >= 4) else {
-            return Err(FitError::Unsuitable("a day is not a whole number of steps".into()));
-        };
-        let hour = steps_in(3600).unwrap_or(1);
-        let kept = (DAYS_KEPT * day).min(VALUES_MAX);
+        let Found { day, hour, kept, cleaned, period, estimator, estimate } = Found::new(history, pace)?;
         let from = history.values.len().saturating_sub(kept);
-        let cleaned = cleaned(&history.values[from..], hour);
-        if cleaned.len() < 2 * day {
-            return Err(FitError::TooLittleHistory { present: cleaned.len(), needed: 2 * day });
-        }
-        let Some(period) = period::find(&cleaned, day, hour, pace)? else {
-            return Err(FitError::Unsuitable("neither a day nor a week is a period of the series".into()));
-        };
-        let estimator = chosen(&cleaned, period, hour);
-        let estimate = estimator.estimate(whole(&cleaned, period), period, hour);
         let bands = Bands::new(history.horizon);
         let mut origins = Vec::new();
         let cycles = cleaned.len() / period;
@@ -96,6 +82,15 @@ impl Dsp {
         })
     }
 
+    /// What Crane itself would serve until it estimates again: one period, margin included, that begins at the step after
+    /// the history and is repeated for ever.
+    ///
+    /// # Errors
+    /// As [`Dsp::fit`].
+    pub fn period_served(history: &History<'_>, pace: &mut Pace<'_>) -> Result<Vec<f32>, FitError> {
+        Ok(Found::new(history, pace)?.estimate)
+    }
+
     /// Estimates again from the values that are kept.
     fn remake(&mut self) {
         let hour = (2 * self.remade_after / 24).max(1);
@@ -105,6 +100,40 @@ impl Dsp {
             self.begins = self.step;
         }
         self.age = 0;
+    }
+}
+
+/// What the procedure finds in a history.
+struct Found {
+    day: usize,
+    hour: usize,
+    /// Most values that are looked at.
+    kept: usize,
+    cleaned: Vec<f32>,
+    period: usize,
+    estimator: Estimator,
+    estimate: Vec<f32>,
+}
+
+impl Found {
+    fn new(history: &History<'_>, pace: &mut Pace<'_>) -> Result<Found, FitError> {
+        let steps_in = |secs| history.grid.steps_in(Duration::from_secs(secs));
+        let Some(day) = steps_in(86_400).filter(|&day| day >= 4) else {
+            return Err(FitError::Unsuitable("a day is not a whole number of steps".into()));
+        };
+        let hour = steps_in(3600).unwrap_or(1);
+        let kept = (DAYS_KEPT * day).min(VALUES_MAX);
+        let from = history.values.len().saturating_sub(kept);
+        let cleaned = cleaned(&history.values[from..], hour);
+        if cleaned.len() < 2 * day {
+            return Err(FitError::TooLittleHistory { present: cleaned.len(), needed: 2 * day });
+        }
+        let Some(period) = period::find(&cleaned, day, hour, pace)? else {
+            return Err(FitError::Unsuitable("neither a day nor a week is a period of the series".into()));
+        };
+        let estimator = chosen(&cleaned, period, hour);
+        let estimate = estimator.estimate(whole(&cleaned, period), period, hour);
+        Ok(Found { day, hour, kept, cleaned, period, estimator, estimate })
     }
 }
 

@@ -17,10 +17,16 @@ pub use options::{Options, PolicyKind, UnknownPolicy};
 use forecast::Timestamp;
 
 use crate::demand::Demand;
+use crate::rivals::aws::Aws;
+use crate::rivals::crane::{Crane, Predictions};
+use crate::rivals::hybrid_histogram::HybridHistogram;
+use crate::rivals::keda::Keda;
 use crate::rivals::last_week::LastWeek;
 use crate::rivals::oracle::{Oracle, OracleInputs};
+use crate::rivals::phpa::Phpa;
 use crate::rivals::static_peak::StaticPeak;
-use crate::rivals::{HpaRival, KpaRival};
+use crate::rivals::warm_pool::WarmPool;
+use crate::rivals::{HpaRival, KpaRival, Rival};
 use crate::score::Score;
 use crate::world::Totals;
 
@@ -75,21 +81,60 @@ pub enum ReplayError {
 /// # Errors
 /// See [`ReplayError`].
 pub fn replay(demand: &Demand, kind: PolicyKind, options: &Options) -> Result<Outcome, ReplayError> {
+    replay_with(demand, kind, options, &Prepared::new(demand, kind))
+}
+
+/// What a policy needs that depends on the demand alone, so that many replays can share it.
+#[derive(Debug, Clone)]
+struct Prepared {
+    predictions: Predictions,
+}
+
+impl Prepared {
+    fn new(demand: &Demand, kind: PolicyKind) -> Prepared {
+        let predicts = kind == PolicyKind::Crane;
+        Prepared { predictions: if predicts { Predictions::new(demand) } else { Predictions::none(demand) } }
+    }
+}
+
+fn replay_with(
+    demand: &Demand,
+    kind: PolicyKind,
+    options: &Options,
+    prepared: &Prepared,
+) -> Result<Outcome, ReplayError> {
     check(options)?;
-    let given = options.given(kind);
-    let run = match kind {
-        PolicyKind::Foreshadow => shadow::run(demand, options)?,
-        PolicyKind::Hpa => follow::run(demand, options, &mut HpaRival::new(given, options.metric_lag)),
-        PolicyKind::Kpa => follow::run(demand, options, &mut KpaRival::new(given)),
-        PolicyKind::LastWeek => {
-            let cold = options.cold.upper();
-            let mut rival = LastWeek::new(given, options.metric_lag, cold, demand.step());
-            follow::run(demand, options, &mut rival)
-        }
-        PolicyKind::StaticPeak => follow::run(demand, options, &mut StaticPeak::new(given, demand.peak())),
-        PolicyKind::Oracle => follow::run(demand, options, &mut oracle(demand, options)),
+    let run = match rival(kind, demand, options, prepared) {
+        Some(mut rival) => follow::run(demand, options, rival.as_mut()),
+        None => shadow::run(demand, options)?,
     };
     Ok(Outcome { kind, decisions: run.decisions, score: Score::new(run.totals, options.standby_price) })
+}
+
+/// The rule of a policy; none for ours, which is no rule but the planner.
+fn rival<'a>(
+    kind: PolicyKind,
+    demand: &Demand,
+    options: &Options,
+    prepared: &'a Prepared,
+) -> Option<Box<dyn Rival + 'a>> {
+    let (given, lag, tuning) = (options.given(kind), options.metric_lag, options.tuning);
+    let (cold, step) = (options.cold.upper(), demand.step());
+    Some(match kind {
+        PolicyKind::Foreshadow => return None,
+        PolicyKind::Hpa => Box::new(HpaRival::new(given, lag)),
+        PolicyKind::HpaWarmPool => Box::new(WarmPool::new(given, lag, tuning.pool)),
+        PolicyKind::Keda => Box::new(Keda::new(given)),
+        PolicyKind::Kpa => Box::new(KpaRival::new(given)),
+        PolicyKind::LastWeek => Box::new(LastWeek::new(given, lag, cold, step)),
+        PolicyKind::Crane => Box::new(Crane::new(given, lag, &prepared.predictions)),
+        PolicyKind::PhpaLinear => Box::new(Phpa::linear(given, lag, cold, step)),
+        PolicyKind::PhpaHoltWinters => Box::new(Phpa::holt_winters(given, lag, cold, step, tuning.gains)),
+        PolicyKind::Aws => Box::new(Aws::new(given, cold)),
+        PolicyKind::HybridHistogram => Box::new(HybridHistogram::new(given, step, tuning.tail)),
+        PolicyKind::StaticPeak => Box::new(StaticPeak::new(given, demand.peak())),
+        PolicyKind::Oracle => Box::new(oracle(demand, options)),
+    })
 }
 
 /// Replays the demand under each policy and relates every cost to the oracle's.

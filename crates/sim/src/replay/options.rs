@@ -8,8 +8,8 @@ use forecast::Timestamp;
 use forecast::calendar::Event;
 use planner::{CapacityPolicy, Deadlines, Objective, Prices, ShiftPolicy, WorkloadPolicy};
 
-use crate::rivals::Given;
 use crate::rivals::hpa::HpaConfig;
+use crate::rivals::{Given, Tuning};
 use crate::world::ColdStart;
 
 /// Everything about a replay but the demand and the policy.
@@ -31,9 +31,11 @@ pub struct Options {
     pub replicas_max: u32,
     /// Instances that are active when the trace begins. Default: `replicas_min`.
     pub initial: Option<u32>,
-    /// Capacity that rivals aim at, as a multiple of the demand their rule sees. Default: 1 / 0.7 for the reactive rules
-    /// (70 % utilisation), 1 for the static peak.
+    /// Capacity that rivals aim at, as a multiple of the demand their rule sees. Default: 1 / 0.7 (70 % utilisation), but
+    /// 1 for the hybrid histogram and the static peak.
     pub headroom: Option<f64>,
+    /// What some rivals are told beside the headroom.
+    pub tuning: Tuning,
     /// Age of the metric that an HPA sees. Default 27.5 s, the mean; 55 s is the worst.
     pub metric_lag: Duration,
     /// Rows before this moment are replayed but not scored. Default: all are scored.
@@ -55,10 +57,24 @@ pub enum PolicyKind {
     Foreshadow,
     /// Kubernetes HPA v2.
     Hpa,
+    /// HPA v2 beside a pool of ready instances of a fixed size.
+    HpaWarmPool,
+    /// KEDA: HPA v2 on a polled external metric.
+    Keda,
     /// Knative KPA.
     Kpa,
     /// Same time last week.
     LastWeek,
+    /// Crane: HPA v2 on the larger of the metric and its forecast by signal processing.
+    Crane,
+    /// PHPA with linear regression.
+    PhpaLinear,
+    /// PHPA with Holt-Winters.
+    PhpaHoltWinters,
+    /// Predictive scaling and target tracking of EC2; a stand-in for the secret forecast.
+    Aws,
+    /// Serverless in the Wild's hybrid histogram.
+    HybridHistogram,
     /// Enough for the peak, always; hindsight.
     StaticPeak,
     /// Knows the future; hindsight.
@@ -67,8 +83,11 @@ pub enum PolicyKind {
 
 /// A name that is not a policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no policy `{0}`; the policies are foreshadow, hpa, kpa, last-week, static-peak, oracle")]
-pub struct UnknownPolicy(pub String);
+#[error("there is no policy `{name}`; the policies are {}", PolicyKind::ALL.map(PolicyKind::name).join(", "))]
+pub struct UnknownPolicy {
+    /// Its beginning.
+    pub name: String,
+}
 
 impl Options {
     /// Defaults for everything but the physics: demand units per instance, cold start and promotion time.
@@ -83,6 +102,7 @@ impl Options {
             replicas_max: 1_000,
             initial: None,
             headroom: None,
+            tuning: Tuning::default(),
             metric_lag: Duration::from_millis(27_500),
             score_from: None,
             load_delay: Duration::from_secs(15),
@@ -124,8 +144,19 @@ impl Options {
 
     pub(super) fn given(&self, kind: PolicyKind) -> Given {
         let usual = match kind {
-            PolicyKind::Hpa | PolicyKind::Kpa | PolicyKind::LastWeek => HpaConfig::TARGET_UTILISATION.recip(),
-            PolicyKind::Foreshadow | PolicyKind::StaticPeak | PolicyKind::Oracle => 1.0,
+            PolicyKind::Hpa
+            | PolicyKind::HpaWarmPool
+            | PolicyKind::Keda
+            | PolicyKind::Kpa
+            | PolicyKind::LastWeek
+            | PolicyKind::Crane
+            | PolicyKind::PhpaLinear
+            | PolicyKind::PhpaHoltWinters
+            | PolicyKind::Aws => HpaConfig::TARGET_UTILISATION.recip(),
+            PolicyKind::Foreshadow
+            | PolicyKind::HybridHistogram
+            | PolicyKind::StaticPeak
+            | PolicyKind::Oracle => 1.0,
         };
         Given {
             capacity: self.capacity,
@@ -138,11 +169,18 @@ impl Options {
 
 impl PolicyKind {
     /// Every policy, ours first.
-    pub const ALL: [PolicyKind; 6] = [
+    pub const ALL: [PolicyKind; 13] = [
         PolicyKind::Foreshadow,
         PolicyKind::Hpa,
+        PolicyKind::HpaWarmPool,
+        PolicyKind::Keda,
         PolicyKind::Kpa,
         PolicyKind::LastWeek,
+        PolicyKind::Crane,
+        PolicyKind::PhpaLinear,
+        PolicyKind::PhpaHoltWinters,
+        PolicyKind::Aws,
+        PolicyKind::HybridHistogram,
         PolicyKind::StaticPeak,
         PolicyKind::Oracle,
     ];
@@ -152,8 +190,15 @@ impl PolicyKind {
         match self {
             PolicyKind::Foreshadow => "foreshadow",
             PolicyKind::Hpa => "hpa",
+            PolicyKind::HpaWarmPool => "hpa-warm-pool",
+            PolicyKind::Keda => "keda",
             PolicyKind::Kpa => "kpa",
             PolicyKind::LastWeek => "last-week",
+            PolicyKind::Crane => "crane",
+            PolicyKind::PhpaLinear => "phpa-linear",
+            PolicyKind::PhpaHoltWinters => "phpa-holt-winters",
+            PolicyKind::Aws => "aws",
+            PolicyKind::HybridHistogram => "hybrid-histogram",
             PolicyKind::StaticPeak => "static-peak",
             PolicyKind::Oracle => "oracle",
         }
@@ -161,10 +206,7 @@ impl PolicyKind {
 
     /// Whether it uses what nobody can know beforehand. Such a policy bounds the others; it cannot be run.
     pub fn hindsight(self) -> bool {
-        match self {
-            PolicyKind::Foreshadow | PolicyKind::Hpa | PolicyKind::Kpa | PolicyKind::LastWeek => false,
-            PolicyKind::StaticPeak | PolicyKind::Oracle => true,
-        }
+        matches!(self, PolicyKind::StaticPeak | PolicyKind::Oracle)
     }
 }
 
@@ -181,7 +223,7 @@ impl FromStr for PolicyKind {
         PolicyKind::ALL
             .into_iter()
             .find(|kind| kind.name() == text)
-            .ok_or_else(|| UnknownPolicy(text.chars().take(NAME_MAX).collect()))
+            .ok_or_else(|| UnknownPolicy { name: text.chars().take(NAME_MAX).collect() })
     }
 }
 

@@ -103,20 +103,36 @@ impl Hpa {
     /// `current` is the number of replicas that exist or were asked for (`status.replicas`). A metric that is not a
     /// finite number counts as unavailable: nothing changes.
     pub fn decide(&mut self, now: Timestamp, metric_total: f64, ready: u32, current: u32) -> u32 {
-        if self.recommendations.is_empty() {
-            self.remember(now, current);
+        match self.recommend(metric_total, ready, current) {
+            Some(desired) => self.settle(now, desired, current),
+            None => {
+                self.begin(now, current);
+                current
+            }
         }
-        if !metric_total.is_finite() {
-            return current;
-        }
-        let desired = match self.config.metric {
+    }
+
+    /// The first half of a decision: what the metric asks for, dead band included. None when the metric is unavailable.
+    pub fn recommend(&self, metric_total: f64, ready: u32, current: u32) -> Option<u32> {
+        metric_total.is_finite().then(|| match self.config.metric {
             HpaMetric::External => self.external(metric_total, current),
             HpaMetric::Pods => self.pods(metric_total, ready, current),
-        };
+        })
+    }
+
+    /// The second half: a recommendation, held to the stabilisation windows, the rates and the bounds.
+    pub fn settle(&mut self, now: Timestamp, desired: u32, current: u32) -> u32 {
+        self.begin(now, current);
         let stable = self.stabilise(now, desired, current);
         let wanted = self.limit_rate(now, stable, current);
         self.record_change(now, current, wanted);
         wanted
+    }
+
+    fn begin(&mut self, now: Timestamp, current: u32) {
+        if self.recommendations.is_empty() {
+            self.remember(now, current);
+        }
     }
 
     fn external(&self, total: f64, current: u32) -> u32 {

@@ -23,10 +23,7 @@ pub struct LastWeek {
 impl LastWeek {
     /// Looks half an hour ahead of the same time last week, or as long as a start takes if that is longer.
     pub fn new(given: Given, metric_lag: Duration, cold: Duration, step: Duration) -> LastWeek {
-        let mut config =
-            hpa::HpaConfig::new(given.target_per_instance(), given.replicas_min, given.replicas_max);
-        config.metric_lag = metric_lag;
-        LastWeek { hpa: hpa::Hpa::new(config), ahead: AHEAD.max(cold + step), seen: None, step }
+        LastWeek { hpa: given.hpa(metric_lag), ahead: AHEAD.max(cold + step), seen: None, step }
     }
 
     fn week_ago(&mut self, view: &View<'_>) -> Option<f64> {

@@ -4,11 +4,17 @@
 //! never more. Two are hindsight: [`static_peak`] knows the peak of the whole trace and [`oracle`] knows everything.
 //! They bound what is possible and say so in [`crate::replay::PolicyKind::hindsight`].
 
+pub mod aws;
+pub mod crane;
 pub mod hpa;
+pub mod hybrid_histogram;
+pub mod keda;
 pub mod kpa;
 pub mod last_week;
 pub mod oracle;
+pub mod phpa;
 pub mod static_peak;
+pub mod warm_pool;
 
 use std::time::Duration;
 
@@ -58,7 +64,31 @@ pub struct Given {
     pub replicas_max: u32,
 }
 
+/// What some rivals are told beside the headroom.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tuning {
+    /// The pool beside the HPA. Default: a fifth of all instances.
+    pub pool: warm_pool::Pool,
+    /// Gains of PHPA's seasonal model. Default: those of its documentation.
+    pub gains: phpa::Gains,
+    /// Share of idle times that the hybrid histogram keeps instances for. Default 0.99, as published.
+    pub tail: f64,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning { pool: warm_pool::Pool::Share(0.2), gains: phpa::Gains::DOCUMENTED, tail: 0.99 }
+    }
+}
+
 impl Given {
+    /// An HPA with Kubernetes defaults that aims at the target.
+    fn hpa(&self, metric_lag: Duration) -> hpa::Hpa {
+        let target = self.target_per_instance();
+        let config = hpa::HpaConfig::new(target, self.replicas_min, self.replicas_max);
+        hpa::Hpa::new(hpa::HpaConfig { metric_lag, ..config })
+    }
+
     /// Demand to aim at on each instance.
     pub fn target_per_instance(&self) -> f64 {
         self.capacity / self.headroom
@@ -80,10 +110,7 @@ pub struct HpaRival {
 impl HpaRival {
     /// Kubernetes defaults; the headroom sets the target utilisation.
     pub fn new(given: Given, metric_lag: Duration) -> HpaRival {
-        let mut config =
-            hpa::HpaConfig::new(given.target_per_instance(), given.replicas_min, given.replicas_max);
-        config.metric_lag = metric_lag;
-        HpaRival { hpa: hpa::Hpa::new(config) }
+        HpaRival { hpa: given.hpa(metric_lag) }
     }
 }
 

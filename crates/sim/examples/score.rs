@@ -3,8 +3,8 @@
 //! `cargo run --release -p sim --example score -- TRACE.csv.gz --cold 180 --promote 5 --price 0.2 --budget 0.001`
 //!
 //! Options: `--column C`, `--series S`, `--capacity X` (default: the peak needs `--instances N`, 20), `--cold SECONDS`,
-//! `--promote SECONDS`, `--price P`, `--budget B`, `--skip-days D` (replayed but not scored), `--frontier` (each rival also
-//! at its cheapest headroom that misses no more than the planner does), `--policies a,b`, `--decisions FILE.csv` (of the first
+//! `--promote SECONDS`, `--price P`, `--budget B`, `--skip-days D` (replayed but not scored), `--frontier` (each policy
+//! also at the cheapest of all its settings that misses no more than the planner does), `--policies a,b`, `--decisions FILE.csv` (of the first
 //! policy).
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use std::error::Error;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use sim::replay::{Options, Outcome, PolicyKind, Rivalry, cheapest_at, replay};
+use sim::replay::{Options, Outcome, Point, PolicyKind, cheapest_of, frontier, replay};
 use sim::{Demand, Score};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -53,17 +53,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             ours = Some(score);
         }
     }
-    if let Some(ours) = ours.filter(|_| arguments.named.contains_key("frontier")) {
-        println!(
-            "at no more misses than foreshadow ({:.5} %), each at its cheapest headroom:",
-            ours.missed_share * 100.0
-        );
-        for kind in [PolicyKind::Hpa, PolicyKind::Kpa, PolicyKind::LastWeek, PolicyKind::StaticPeak] {
+    if arguments.named.contains_key("frontier") {
+        let missed = ours.map_or(options.budget, |ours| ours.missed_share);
+        println!("at no more misses than {:.5} %, each at the best of its settings:", missed * 100.0);
+        for kind in arguments.policies()? {
             let began = Instant::now();
-            match cheapest_at(&demand, kind, &options, ours.missed_share)? {
-                Some(Rivalry { headroom, score, .. }) => {
-                    let name = format!("{} x{headroom:.2}", kind.name());
-                    print_row(&name, &score.beside(&oracle), began.elapsed());
+            let points = frontier(&demand, kind, &options)?;
+            match cheapest_of(&points, missed) {
+                Some(Point { setting, score }) => {
+                    print_row(kind.name(), &score.beside(&oracle), began.elapsed());
+                    println!("{:<18} {setting}; {} points", "", points.len());
                 }
                 None => println!("{:<18} cannot", kind.name()),
             }

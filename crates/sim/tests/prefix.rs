@@ -85,6 +85,33 @@ fn cutting_the_tail_changes_no_earlier_decision_when_events_are_known_either() {
     assert_ne!(whole, ignorant, "what is known makes a difference");
 }
 
+/// A timer with noise: what is in use an hour in ten, from nothing.
+#[test]
+fn cutting_the_tail_changes_no_earlier_decision_on_a_sparse_demand() {
+    let mut rng = fastrand::Rng::with_seed(7);
+    let values = (0..900).map(|i| if i % 120 < 12 { 50.0 + 100.0 * rng.f64() } else { 0.0 });
+    let points: Vec<_> = values
+        .enumerate()
+        .map(|(i, value)| (Timestamp::from_millis(1_600_000_000_000 + i as i64 * 300_000), Some(value)))
+        .collect();
+    let decide = |points: &[(Timestamp, Option<f64>)], kind| {
+        let demand = Demand::from_points(points, STEP).expect("a good series");
+        let mut options = Options::new(80.0, Duration::from_secs(100), Duration::from_secs(5));
+        options.replicas_min = 0;
+        replay(&demand, kind, &options).expect("a replay").decisions
+    };
+    for kind in PolicyKind::ALL.into_iter().filter(|kind| !kind.hindsight()) {
+        let whole = decide(&points, kind);
+        for cut in [5, 130, 555, 840] {
+            assert_eq!(decide(&points[..cut], kind), whole[..cut], "{kind} cut after {cut} rows");
+        }
+        let idle = whole.iter().filter(|decision| decision.active_wanted == 0).count();
+        if matches!(kind, PolicyKind::Keda | PolicyKind::HybridHistogram) {
+            assert!(idle > 100, "{kind} scales to zero, {idle} times here");
+        }
+    }
+}
+
 #[test]
 fn a_decision_does_not_depend_on_the_demand_of_its_own_row() {
     for kind in PolicyKind::ALL.into_iter().filter(|kind| !kind.hindsight()) {

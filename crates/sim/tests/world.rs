@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use forecast::Timestamp;
-use sim::replay::{Options, Outcome, PolicyKind, cheapest_at, compare, replay};
+use sim::replay::{Options, Outcome, PolicyKind, cheapest_at, cheapest_of, compare, frontier, replay};
 use sim::{Demand, ReplayError};
 
 const STEP: Duration = Duration::from_secs(60);
@@ -98,6 +98,23 @@ fn a_tuned_rival_misses_no_more_than_it_may() {
     assert!(found.score.missed_share <= 0.002);
     let usual = run(&demand, PolicyKind::Hpa, &Options { headroom: Some(4.0), ..options });
     assert!(found.score.cost < usual.score.cost);
+}
+
+#[test]
+fn every_policy_has_a_frontier_along_which_money_buys_served_demand() {
+    let demand = waves(800, 5);
+    let options = Options { initial: Some(8), ..options() };
+    for kind in PolicyKind::ALL {
+        let points = frontier(&demand, kind, &options).expect("replays");
+        assert!(points.len() >= 3, "{kind} has {} points", points.len());
+        for pair in points.windows(2) {
+            assert!(pair[0].score.cost < pair[1].score.cost, "{kind}");
+            assert!(pair[0].score.missed_share > pair[1].score.missed_share, "{kind}");
+        }
+        let usual = run(&demand, kind, &options).score;
+        let best = cheapest_of(&points, usual.missed_share).expect("the usual setting is among those tried");
+        assert!(best.score.cost <= usual.cost, "{kind}");
+    }
 }
 
 #[test]

@@ -9,10 +9,12 @@
 mod follow;
 mod frontier;
 mod options;
+mod setting;
 mod shadow;
 
-pub use frontier::{Rivalry, cheapest_at};
+pub use frontier::{Point, Rivalry, Sweep, cheapest_at, cheapest_of, frontier, pareto};
 pub use options::{Options, PolicyKind, UnknownPolicy};
+pub use setting::Setting;
 
 use forecast::Timestamp;
 

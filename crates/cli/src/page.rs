@@ -62,13 +62,24 @@ impl Page {
 
     /// A table; the first column is text, the others are numbers. A row whose first cell is empty continues the one above.
     pub(crate) fn table<R: AsRef<[String]>>(&mut self, header: &[&str], rows: &[R]) {
+        self.table_marking(header, rows, None);
+    }
+
+    /// A table in which the rows that begin with a name stand out.
+    pub(crate) fn table_marking<R: AsRef<[String]>>(
+        &mut self,
+        header: &[&str],
+        rows: &[R],
+        name: Option<&str>,
+    ) {
         self.body.push_str("<table><thead><tr>");
         for cell in header {
             let _ = write!(self.body, "<th>{}</th>", escape(cell));
         }
         self.body.push_str("</tr></thead><tbody>\n");
         for row in rows {
-            self.body.push_str("<tr>");
+            let marked = name.is_some() && row.as_ref().first().map(String::as_str) == name;
+            self.body.push_str(if marked { "<tr class=\"ours\">" } else { "<tr>" });
             for cell in row.as_ref() {
                 let _ = write!(self.body, "<td>{}</td>", escape(cell));
             }
@@ -109,7 +120,8 @@ impl Page {
         let json = plot.to_json().replace("</", "<\\/");
         let _ = write!(
             self.body,
-            "<figure><div id=\"{id}\" style=\"height:{height}px\"></div>\n<script>Plotly.newPlot(\"{id}\", {json});</script>\n\
+            "<figure><div id=\"{id}\" style=\"height:{height}px\"></div>\n\
+             <script>Plotly.newPlot(\"{id}\", themed(plots[\"{id}\"] = {json}));</script>\n\
              <figcaption>{}</figcaption></figure>\n",
             escape(caption)
         );
@@ -125,7 +137,8 @@ impl Page {
 
     /// The whole page as text.
     pub(crate) fn render(&self) -> String {
-        let library = if self.plots > 0 { plotly_library() } else { String::new() };
+        let library =
+            if self.plots > 0 { plotly_library() + "<script>" + THEME + "</script>" } else { String::new() };
         let title = escape(&self.title);
         format!(
             "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
@@ -136,14 +149,15 @@ impl Page {
     }
 }
 
-/// The colour of grid lines.
+/// The colours of grid lines and of text in plots.
 const GRID: &str = "#ececec";
+const INK: &str = "#2b2b2b";
 
 /// The layout all plots share: quiet grid, legend above, one hover label for all lines.
 pub(crate) fn layout(title: &str, x: &str, y: &str) -> Layout {
     Layout::new()
         .title(Title::with_text(title).font(Font::new().size(16)).x(0.01))
-        .font(Font::new().family("system-ui, sans-serif").size(13))
+        .font(Font::new().family("system-ui, sans-serif").size(13).color(INK))
         .x_axis(axis(x))
         .y_axis(axis(y).range_mode(plotly::layout::RangeMode::ToZero))
         .legend(
@@ -169,10 +183,10 @@ pub(crate) fn configuration() -> Configuration {
     Configuration::new().responsive(true).display_logo(false).display_mode_bar(DisplayModeBar::Hover)
 }
 
-/// Text as it may stand in HTML.
+/// Text as it may stand in HTML. A number and its percent sign stay on one line.
 pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
+    for character in text.replace(" %", "\u{a0}%").chars() {
         match character {
             '&' => safe.push_str("&amp;"),
             '<' => safe.push_str("&lt;"),
@@ -195,18 +209,35 @@ fn plotly_library() -> String {
     }
 }
 
+/// Redraws the plots in the colours of the night when that is what the reader prefers. What is not named keeps its colour.
+const THEME: &str = r##"
+const plots = {}, dark = matchMedia("(prefers-color-scheme: dark)");
+const night = {'"white"': '"#1e1f22"', '#ececec': '#33353a', '#bbbbbb': '#55585e', '#2b2b2b': '#d9d6cf', '#1b1b1b': '#eceae4',
+  '#0072b2': '#4fb0ee', '#7a7a7a': '#9b9b9b'};
+function themed(plot) {
+  if (!dark.matches) return plot;
+  let text = JSON.stringify(plot);
+  for (const [day, colour] of Object.entries(night)) text = text.replaceAll(day, colour);
+  return JSON.parse(text);
+}
+dark.addEventListener("change", () => { for (const id in plots) Plotly.react(id, themed(plots[id])); });
+"##;
+
 const STYLE: &str = "\
-body{margin:0;background:#f6f5f2;color:#1b1b1b;font:16px/1.5 system-ui,sans-serif}\
+:root{color-scheme:light dark;--page:#f6f5f2;--card:#fff;--ink:#1b1b1b;--quiet:#555;--rule:#e6e4de}\
+@media(prefers-color-scheme:dark){:root{--page:#151618;--card:#1e1f22;--ink:#eceae4;--quiet:#a9a6a0;--rule:#33353a}}\
+body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\
 main{max-width:1080px;margin:0 auto;padding:24px 20px 64px}\
 h1{font-size:30px;line-height:1.2;margin:16px 0 8px}h2{font-size:21px;margin:40px 0 8px}\
 p{max-width:760px}p.lead{font-size:20px;line-height:1.4;max-width:860px}\
-table{border-collapse:collapse;background:#fff;font-variant-numeric:tabular-nums;margin:12px 0}\
-th,td{padding:6px 14px;text-align:right;border-bottom:1px solid #e6e4de}th{border-bottom:2px solid #1b1b1b}\
+table{border-collapse:collapse;background:var(--card);font-variant-numeric:tabular-nums;margin:12px 0}\
+table{display:block;width:fit-content;max-width:100%;overflow-x:auto}tr.ours{font-weight:700}\
+th,td{padding:6px 14px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--rule)}th{border-bottom:2px solid var(--ink)}\
 th:first-child,td:first-child{text-align:left}\
-figure{margin:16px 0;background:#fff;border:1px solid #e6e4de;padding:8px}figcaption{color:#555;font-size:14px;padding:4px 8px}\
+figure{margin:16px 0;background:var(--card);border:1px solid var(--rule);padding:8px}figcaption{color:var(--quiet);font-size:14px;padding:4px 8px}\
 .figures{display:flex;flex-wrap:wrap;gap:12px;margin:16px 0}\
-.figures div{background:#fff;border:1px solid #e6e4de;padding:12px 18px;flex:1 1 200px;display:flex;flex-direction:column}\
-.figures b{font-size:30px;line-height:1.1}.figures span{font-weight:600}.figures small{color:#555}";
+.figures div{background:var(--card);border:1px solid var(--rule);padding:12px 18px;flex:1 1 200px;display:flex;flex-direction:column}\
+.figures b{font-size:30px;line-height:1.1}.figures span{font-weight:600}.figures small{color:var(--quiet)}";
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,10 @@
 //!
 //! The planner that is replayed is the one that `foreshadow run` runs, on virtual time. Each decision uses only the rows before it.
 
-mod page;
+mod frontiers;
+mod money;
+mod names;
+mod report;
 mod score;
 
 use std::io::Write;
@@ -17,7 +20,9 @@ use forecast::trace::{self, Series};
 use jiff::tz::TimeZone;
 use sim::Demand;
 use sim::replay::{Options, Outcome, PolicyKind};
+use sim::rivals::warm_pool::Pool;
 
+use self::money::MoneyArgs;
 use super::forecast::{Zone, zone};
 use super::known::CalendarArgs;
 use crate::failure::{Failure, OrFail};
@@ -68,6 +73,9 @@ pub(crate) struct ReplayArgs {
     /// Capacity that rivals aim at, as a multiple of the demand they see. Default: 1/0.7 for reactive rules
     #[arg(long, value_parser = values::positive)]
     headroom: Option<f64>,
+    /// Pool of ready instances of hpa-warm-pool: a number, or a share of all such as 20%
+    #[arg(long, value_name = "SIZE", value_parser = pool)]
+    warm_pool: Option<Pool>,
     /// Age of the metric that HPA sees
     #[arg(long, default_value = "27s 500ms", value_parser = values::duration_or_zero)]
     metric_lag: Duration,
@@ -80,7 +88,8 @@ pub(crate) struct ReplayArgs {
     /// of the configured workload, else none (times in a file of events are then UTC)
     #[arg(long, value_parser = zone)]
     time_zone: Option<Zone>,
-    /// Who decides: foreshadow, hpa, kpa, last-week, static-peak, oracle or all (repeatable) [default: all]
+    /// Who decides: foreshadow, a rival (hpa, hpa-warm-pool, keda, kpa, last-week, crane, phpa-linear, phpa-holt-winters, aws,
+    /// hybrid-histogram), with hindsight (static-peak, oracle), or all (repeatable) [default: all]
     #[arg(long = "policy", value_name = "NAME", value_parser = policy)]
     policies: Vec<Policies>,
     /// Write one row per trace step: timestamp,demand,active_wanted,standby_wanted, of the first policy
@@ -89,9 +98,14 @@ pub(crate) struct ReplayArgs {
     /// Write the scores as JSON
     #[arg(long, value_name = "OUT.json")]
     json: Option<PathBuf>,
-    /// Write a self-contained HTML report
-    #[arg(long, value_name = "OUT.html")]
-    html: Option<PathBuf>,
+    /// Write a self-contained HTML report, with every policy swept over its own settings
+    #[arg(long, value_name = "OUT.html", alias = "html")]
+    report: Option<PathBuf>,
+    /// The rival that the report draws over time [default: hpa]
+    #[arg(long, value_name = "NAME")]
+    against: Option<PolicyKind>,
+    #[command(flatten)]
+    money: MoneyArgs,
     /// Seed of the planner
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -168,8 +182,12 @@ fn write_outputs(args: &ReplayArgs, replayed: &Replayed) -> Result<(), Failure> 
             serde_json::to_string_pretty(&score::json(replayed)).or_failed("cannot print the scores")?;
         std::fs::write(path, json + "\n").or_failed(format!("cannot write {}", path.display()))?;
     }
-    if let Some(path) = &args.html {
-        page::build(replayed).write(path).or_failed(format!("cannot write {}", path.display()))?;
+    if let Some(path) = &args.report {
+        let bar = output::progress(0, "sweeping {bar:30} {pos}/{len}");
+        let report = report::build(replayed, args.against, &args.money, &bar);
+        bar.finish_and_clear();
+        let page = report.or_usage("cannot replay with these settings")?;
+        page.write(path).or_failed(format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
@@ -230,6 +248,7 @@ fn replay_options(
     options.replicas_max = args.replicas_max.unwrap_or(options.replicas_max);
     options.initial = args.initial;
     options.headroom = args.headroom;
+    options.tuning.pool = args.warm_pool.unwrap_or(options.tuning.pool);
     options.metric_lag = args.metric_lag;
     options.score_from = args.score_from;
     options.seed = args.seed;
@@ -301,6 +320,16 @@ fn kinds(policies: &[Policies]) -> Vec<PolicyKind> {
     kinds
 }
 
+fn pool(text: &str) -> Result<Pool, String> {
+    match text.strip_suffix('%') {
+        Some(percent) => match percent.trim().parse::<f64>() {
+            Ok(percent) if (0.0..=99.0).contains(&percent) => Ok(Pool::Share(percent / 100.0)),
+            Ok(_) | Err(_) => Err("a share must be from 0% to 99%".to_owned()),
+        },
+        None => text.parse().map(Pool::Count).map_err(|_| "give a number, or a share such as 20%".to_owned()),
+    }
+}
+
 fn policy(text: &str) -> Result<Policies, String> {
     match text {
         "all" => Ok(Policies::All),
@@ -322,6 +351,12 @@ mod tests {
         let kinds = kinds(&chosen);
         assert_eq!(kinds[0], PolicyKind::Hpa);
         assert_eq!(kinds.len(), PolicyKind::ALL.len());
+    }
+
+    #[test]
+    fn a_pool_is_a_number_or_a_share() {
+        assert_eq!((pool("3"), pool("25%")), (Ok(Pool::Count(3)), Ok(Pool::Share(0.25))));
+        assert!(pool("-1").is_err() && pool("100%").is_err() && pool("half").is_err());
     }
 
     #[test]

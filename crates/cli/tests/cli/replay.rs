@@ -88,10 +88,7 @@ fn replay_scores_are_the_same_twice_and_stand_beside_the_oracle() {
     let folder = tempfile::tempdir().unwrap();
     let file = clarknet(folder.path(), 2000);
     let scores = || {
-        let words = format!(
-            "replay {} --capacity 20 --cold 5m --promote 1s --json out.json --html out.html",
-            file.display()
-        );
+        let words = format!("replay {} --capacity 20 --cold 5m --promote 1s --json out.json", file.display());
         let output = foreshadow(folder.path(), &words);
         assert!(output.status.success(), "{}", text(&output.stderr));
         assert!(
@@ -106,6 +103,45 @@ fn replay_scores_are_the_same_twice_and_stand_beside_the_oracle() {
     let json: serde_json::Value = serde_json::from_str(&first).unwrap();
     let names: Vec<&str> =
         json["policies"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["foreshadow", "hpa", "kpa", "last-week", "static-peak", "oracle"]);
+    let known = [
+        "foreshadow",
+        "hpa",
+        "hpa-warm-pool",
+        "keda",
+        "kpa",
+        "last-week",
+        "crane",
+        "phpa-linear",
+        "phpa-holt-winters",
+        "aws",
+        "hybrid-histogram",
+        "static-peak",
+        "oracle",
+    ];
+    assert_eq!(names, known);
     assert!(json["policies"].as_array().unwrap().iter().all(|policy| policy["cost_over_oracle"].is_f64()));
+}
+
+#[test]
+fn a_report_names_its_verdict_its_prices_and_every_policy_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = clarknet(folder.path(), 1500);
+    let words = format!(
+        "replay {} --capacity 20 --cold 5m --promote 1s --policy foreshadow --policy hpa --policy hpa-warm-pool \
+         --warm-pool 3 --report out.html --price-per-hour 0.5 --currency EUR",
+        file.display()
+    );
+    let output = foreshadow(folder.path(), &words);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let page = std::fs::read_to_string(folder.path().join("out.html")).unwrap();
+    let body = page.split("<main>").nth(1).expect("a page with a body");
+    assert!(body.contains("class=\"lead\">On this trace foreshadow serves "), "the verdict comes first");
+    assert!(body.contains(" EUR a month"), "prices are in the user's currency");
+    for title in ["Kubernetes HPA", "HPA with a warm pool", "foreshadow"] {
+        assert!(body.contains(&format!("<td>{title}</td>")), "{title} is in the tables");
+    }
+    assert!(!body.contains("<td>KEDA</td>"), "nobody asked for it");
+    assert!(body.contains("x perfect foresight"), "the frontiers are drawn");
+    let outside = body.matches("http://").count() + body.matches("https://").count();
+    assert_eq!(outside, 0, "nothing comes from the network");
 }

@@ -9,27 +9,20 @@ use crate::output;
 
 /// One row per policy.
 pub(super) fn table(replayed: &Replayed) -> Table {
-    let mut table =
-        output::table(&["policy", "missed", "short", "active", "standby", "cost", "x oracle", "changes"]);
+    let mut table = output::table(&["policy", "missed", "active", "standby", "cost", "x oracle", "changes"]);
     for outcome in &replayed.outcomes {
         output::row(&mut table, &cells(outcome));
     }
     table
 }
 
-/// What the columns of [`table`] mean.
-pub(super) const COLUMNS: &str = "missed: share of demand that found no capacity. short: share of time with too little. active, standby, \
-     cost: instance-hours, those of starting instances included. x oracle: cost over the cost of one who knew everything beforehand \
-     and had the same start-up time and budget. changes: of the wanted number, per day. Policies marked * use hindsight.";
-
-pub(super) fn cells(outcome: &Outcome) -> [String; 8] {
+fn cells(outcome: &Outcome) -> [String; 7] {
     let score = &outcome.score;
     let hours = |seconds: f64| output::rounded(seconds / 3600.0);
     let mark = if outcome.kind.hindsight() { "*" } else { "" };
     [
         format!("{}{mark}", outcome.kind.name()),
         format!("{:.3} %", 100.0 * score.missed_share),
-        format!("{:.2} %", 100.0 * score.late_share),
         hours(score.totals.active_seconds + score.totals.starting_seconds),
         hours(score.totals.standby_seconds),
         hours(score.cost),

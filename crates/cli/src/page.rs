@@ -232,7 +232,7 @@ h1{font-size:30px;line-height:1.2;margin:16px 0 8px}h2{font-size:21px;margin:40p
 p{max-width:760px}p.lead{font-size:20px;line-height:1.4;max-width:860px}\
 table{border-collapse:collapse;background:var(--card);font-variant-numeric:tabular-nums;margin:12px 0}\
 table{display:block;width:fit-content;max-width:100%;overflow-x:auto}tr.ours{font-weight:700}\
-th,td{padding:6px 14px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--rule)}th{border-bottom:2px solid var(--ink)}\
+th,td{padding:6px 12px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--rule)}th{border-bottom:2px solid var(--ink)}\
 th:first-child,td:first-child{text-align:left}\
 figure{margin:16px 0;background:var(--card);border:1px solid var(--rule);padding:8px}figcaption{color:var(--quiet);font-size:14px;padding:4px 8px}\
 .figures{display:flex;flex-wrap:wrap;gap:12px;margin:16px 0}\

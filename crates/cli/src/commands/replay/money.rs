@@ -68,7 +68,7 @@ mod tests {
         let score = Score::new(totals, 0.2);
         // 7305 instance-hours in a month of 730.5 hours.
         assert_eq!(money(Some(0.5), "$").month(&score), "$3,653");
-        assert_eq!(money(Some(0.001), "EUR").month(&score), "7.31 EUR");
+        assert_eq!(money(Some(0.002), "EUR").month(&score), "14.61 EUR");
         assert_eq!(money(None, "$").month(&score), "7,305 instance-hours");
         assert_eq!(money(Some(1.0), "$").month(&Score::new(Totals::default(), 0.2)), "$0.00");
     }

@@ -141,8 +141,7 @@ impl Report<'_> {
                 ],
             })
             .collect();
-        let header =
-            ["policy", "setting", "missed", "x foresight", self.money.column(), "against foreshadow"];
+        let header = ["policy", "setting", "missed", "x foresight", self.money.column(), "difference"];
         page.table_marking(&header, &rows, Some(title(PolicyKind::Foreshadow)));
     }
 

@@ -43,13 +43,13 @@ pub(super) fn sentence(
     let Some((kind, point)) = best else {
         return format!("{served} {tuned} none serves as much.");
     };
-    let found = format!("{} at {} a month", title(kind), money.month(&point.score));
     let saved = match ours.cost / point.score.cost - 1.0 {
         more if more > CLEAR => format!("foreshadow is {} dearer here", percent_short(more)),
         more if more < -CLEAR => format!("foreshadow saves {}", percent_short(-more)),
         _ => "foreshadow costs about the same".to_owned(),
     };
-    format!("{served} {tuned} the cheapest that serves as much is {found}: {saved}.")
+    let (name, price) = (title(kind), money.month(&point.score));
+    format!("{served} {tuned} the cheapest that serves as much, {name}, needs {price} a month: {saved}.")
 }
 
 /// How a rival as it comes stands beside us.
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(
             text,
             "On this trace foreshadow serves 99.910 % of the demand for $7,305 a month and keeps its error budget of 0.1 %. Of 2 \
-             rivals, each tuned to this very trace, the cheapest that serves as much is Knative KPA at $9,131 a month: foreshadow \
+             rivals, each tuned to this very trace, the cheapest that serves as much, Knative KPA, needs $9,131 a month: foreshadow \
              saves 20 %."
         );
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -11,8 +11,11 @@ use crate::Setting;
 use crate::rows::{Better, Rows, median};
 use crate::traces::{self, Demand};
 
+mod contest;
+
 /// Instances that the peak of a trace needs.
 const INSTANCES_AT_PEAK: f64 = 20.0;
+const PROMOTE: Duration = Duration::from_secs(5);
 /// Share of demand that may be missed.
 const BUDGET: f64 = 0.01;
 
@@ -46,7 +49,8 @@ pub(crate) fn measure(setting: &Setting, rows: &mut Rows) -> Result<()> {
         let hpa = find(&replay, "hpa")?;
         rows.at_most(&name, ours.cost_over_oracle, "ratio", hpa.cost_over_oracle, Some(rivals.join(", ")));
     }
-    speed(setting, rows)
+    speed(setting, rows)?;
+    contest::measure(setting, rows)
 }
 
 /// How long a user waits for a replay of two weeks at one minute, beside all rivals.

@@ -3,7 +3,6 @@
 
 mod accuracy;
 mod competition;
-mod corpus;
 mod coverage;
 mod events;
 mod peers;
@@ -30,7 +29,7 @@ pub(crate) fn measure(setting: &Setting, rows: &mut Rows) -> Result<()> {
     let with_peers = wanted("speed") || wanted("accuracy");
     let peers = if with_peers { peers::Peers::prepare() } else { peers::Peers::left_out() };
     let with_corpus = wanted("short") || wanted("coverage") || wanted("accuracy");
-    let corpus = if with_corpus { corpus::load(setting)? } else { Vec::new() };
+    let corpus = if with_corpus { crate::corpus::load(setting)? } else { Vec::new() };
     let parts: [(&str, Part<'_>); 8] = [
         ("speed", &|rows| speed::measure(setting, &peers, rows)),
         ("short", &|rows| shortly::measure(&corpus, rows)),

@@ -10,6 +10,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::rows::Rows;
 
+mod corpus;
 mod decisions;
 mod forecasting;
 mod promotion;

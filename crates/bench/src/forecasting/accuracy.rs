@@ -6,10 +6,10 @@ use forecast::Values;
 use forecast::evaluate::{Plan, Scores, evaluate, origins, score};
 use forecast::models::Kind;
 
-use super::corpus::Recorded;
 use super::peers::Peers;
 use super::{QUANTILES, cpu_time};
 use crate::Setting;
+use crate::corpus::Recorded;
 use crate::rows::{Better, Rows, geometric_mean};
 
 const ORIGINS: usize = 7;

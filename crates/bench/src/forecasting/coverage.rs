@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::corpus::Recorded;
+use crate::corpus::Recorded;
 use crate::rows::{Better, Rows};
 
 const AHEADS: [usize; 9] = [1, 2, 3, 6, 12, 36, 72, 144, 288];

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, anyhow, bail};
 use forecast::Values;
 
-use super::corpus::Recorded;
+use crate::corpus::Recorded;
 
 const PACKAGES: &[&str] =
     &["lightgbm==4.7.0", "pandas==2.3.3", "prophet==1.5.0", "scikit-learn==1.9.1", "statsforecast==2.1.1"];

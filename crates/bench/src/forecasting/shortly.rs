@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::corpus::Recorded;
+use crate::corpus::Recorded;
 use crate::rows::{Better, Rows, geometric_mean};
 
 /// Steps ahead that are scored.

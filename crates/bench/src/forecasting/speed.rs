@@ -9,10 +9,10 @@ use augurs::mstl::MSTLModel;
 use augurs::prelude::*;
 use forecast::Forecaster;
 
-use super::corpus::{self, Recorded};
 use super::peers::Peers;
 use super::{QUANTILES, cpu_time};
 use crate::Setting;
+use crate::corpus::Recorded;
 use crate::rows::{Better, Rows, median};
 
 const FOUR_WEEKS: usize = 28 * 288;
@@ -22,7 +22,7 @@ const ASKED: u32 = 5_000;
 
 pub(super) fn measure(setting: &Setting, peers: &Peers, rows: &mut Rows) -> Result<()> {
     let shipped = Setting { foreshadow: setting.foreshadow.clone(), quick: true, traces: None, only: None };
-    let mut series = corpus::load(&shipped)?.swap_remove(0);
+    let mut series = crate::corpus::load(&shipped)?.swap_remove(0);
     series.values.truncate(FOUR_WEEKS);
     let repeats = if setting.quick { 3 } else { 9 };
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());

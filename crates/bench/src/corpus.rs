@@ -29,24 +29,24 @@ const SERIES_MAX_QUICK: usize = 2;
 const DAYS_MIN: usize = 12;
 
 /// One series on its grid.
-pub(super) struct Recorded {
+pub(crate) struct Recorded {
     /// File it comes from, without its ending.
-    pub(super) trace: String,
-    pub(super) name: String,
-    pub(super) grid: Grid,
-    pub(super) values: Vec<f32>,
-    pub(super) seasons: Vec<usize>,
+    pub(crate) trace: String,
+    pub(crate) name: String,
+    pub(crate) grid: Grid,
+    pub(crate) values: Vec<f32>,
+    pub(crate) seasons: Vec<usize>,
     covariates: Covariates,
 }
 
 impl Recorded {
     /// Steps in a day.
-    pub(super) fn day(&self) -> usize {
+    pub(crate) fn day(&self) -> usize {
         self.grid.steps_in(Duration::from_secs(86_400)).unwrap_or(1)
     }
 
     /// The whole series as models see it.
-    pub(super) fn history(&self, horizon: usize) -> History<'_> {
+    pub(crate) fn history(&self, horizon: usize) -> History<'_> {
         History {
             grid: &self.grid,
             first: 0,
@@ -59,7 +59,7 @@ impl Recorded {
     }
 
     /// A forecaster of this series that has seen nothing.
-    pub(super) fn forecaster(&self) -> Result<Forecaster> {
+    pub(crate) fn forecaster(&self) -> Result<Forecaster> {
         let mut config = Config::new(self.grid.step);
         config.time_zone = self.grid.zone.clone();
         config.horizon_max = self.grid.step * self.day().max(12) as u32;
@@ -68,7 +68,7 @@ impl Recorded {
 }
 
 /// Reads everything.
-pub(super) fn load(setting: &Setting) -> Result<Vec<Recorded>> {
+pub(crate) fn load(setting: &Setting) -> Result<Vec<Recorded>> {
     let mut corpus = Vec::new();
     for (file, step) in SHIPPED {
         read(Path::new(file), Some(Duration::from_secs(*step)), 1, &mut corpus)?;

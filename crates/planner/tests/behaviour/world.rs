@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use forecast::Timestamp;
 use planner::{
-    Action, ActionKind, Event, InstanceId, Phase, Planner, Policy, Role, WorkloadId, WorkloadPolicy, lint,
+    Action, ActionKind, Event, InstanceId, Phase, Planner, Policy, Role, Size, WorkloadId, WorkloadPolicy,
+    lint,
 };
 
 /// Something that happened in the world, for tests to look at.
@@ -25,6 +26,7 @@ pub(crate) struct Faults {
     pub(crate) promote_hangs: BTreeSet<u64>,
     pub(crate) all_starts_fail: bool,
     pub(crate) drops_answers: bool,
+    pub(crate) no_resize: bool,
 }
 
 pub(crate) struct World {
@@ -43,6 +45,8 @@ pub(crate) struct World {
     pub(crate) standby_seconds: f64,
     pub(crate) table: Vec<(InstanceId, u32)>,
     pub(crate) loads: bool,
+    /// As given by starts and changes of size.
+    pub(crate) sizes: BTreeMap<InstanceId, Size>,
     answers: BTreeMap<(Timestamp, u64), Event>,
     sequence: u64,
     start: Timestamp,
@@ -80,6 +84,7 @@ impl World {
             standby_seconds: 0.0,
             table: Vec::new(),
             loads: false,
+            sizes: BTreeMap::new(),
             answers: BTreeMap::new(),
             sequence: 0,
             start,
@@ -194,15 +199,18 @@ impl World {
             Some(Event::ActionFailed { action: id, instance: Some(instance), reason: "injected".to_owned() })
         };
         match &action.kind {
-            ActionKind::Start { instance, .. } => match instance.get() {
+            ActionKind::Start { instance, size, .. } => match instance.get() {
                 n if self.faults.all_starts_fail || self.faults.start_fails.contains(&n) => {
                     (quick, failed(*instance))
                 }
                 n if self.faults.start_hangs.contains(&n) => (quick, None),
-                _ => (
-                    self.cold,
-                    Some(Event::InstanceReady { action: id, instance: *instance, took: self.cold }),
-                ),
+                _ => {
+                    self.sizes.extend(size.map(|size| (*instance, size)));
+                    (
+                        self.cold,
+                        Some(Event::InstanceReady { action: id, instance: *instance, took: self.cold }),
+                    )
+                }
             },
             ActionKind::Promote { instance } => match instance.get() {
                 n if self.faults.promote_fails.contains(&n) => (quick, failed(*instance)),
@@ -214,6 +222,15 @@ impl World {
             },
             ActionKind::Park { instance } => {
                 (quick, Some(Event::InstanceParked { action: id, instance: *instance }))
+            }
+            ActionKind::Resize { instance, size } => {
+                let event = if self.faults.no_resize {
+                    failed(*instance)
+                } else {
+                    self.sizes.insert(*instance, *size);
+                    Some(Event::InstanceResized { action: id, instance: *instance })
+                };
+                (quick, event)
             }
             ActionKind::SetWeights { weights } => {
                 self.table.clone_from(weights);
@@ -267,6 +284,7 @@ impl World {
             .iter()
             .map(|entry| match &entry.action.kind {
                 ActionKind::Start { instance, .. } => format!("start {instance}"),
+                ActionKind::Resize { instance, .. } => format!("resize {instance}"),
                 ActionKind::Park { instance } => format!("park {instance}"),
                 ActionKind::Promote { instance } => format!("promote {instance}"),
                 ActionKind::Drain { instance } => format!("drain {instance}"),

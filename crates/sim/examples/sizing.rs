@@ -44,9 +44,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     };
     show("VPA (p90 + 15 %)", &|| Box::new(Vpa::new(1.0)));
-    for (percentile, margin) in [(0.9, 0.5), (0.95, 0.15), (0.97, 0.15)] {
-        let name = format!("VPA tuned (p{:.0} + {:.0} %)", percentile * 100.0, margin * 100.0);
-        show(&name, &|| Box::new(Vpa::tuned(1.0, percentile, margin)));
+    let tuned = [(0.9, 0.5, 24), (0.95, 0.15, 24), (0.97, 0.15, 24), (0.9, 0.15, 2), (0.95, 0.15, 2)];
+    for (percentile, margin, hours) in tuned {
+        let name = format!("VPA p{:.0} + {:.0} %, {hours} h", percentile * 100.0, margin * 100.0);
+        let half_life = Duration::from_secs(hours * 3600);
+        show(&name, &|| Box::new(Vpa::tuned(1.0, percentile, margin, half_life)));
     }
     show("rules (defaults)", &|| Box::new(Ours::new(sized(read.step))));
     for minutes in [60, 240] {

@@ -23,12 +23,12 @@ pub struct Vpa {
 impl Vpa {
     /// With its defaults, and a size to begin with, in cores.
     pub fn new(initial: f64) -> Vpa {
-        Vpa::tuned(initial, PERCENTILE, MARGIN)
+        Vpa::tuned(initial, PERCENTILE, MARGIN, HALF_LIFE)
     }
 
-    /// With another percentile, or another margin as a share.
-    pub fn tuned(initial: f64, percentile: f64, margin: f64) -> Vpa {
-        let histogram = DecayingHistogram::new(FIRST_BUCKET, GROWTH, CORES_MAX, HALF_LIFE);
+    /// With another percentile, another margin as a share, or another half-life.
+    pub fn tuned(initial: f64, percentile: f64, margin: f64, half_life: Duration) -> Vpa {
+        let histogram = DecayingHistogram::new(FIRST_BUCKET, GROWTH, CORES_MAX, half_life);
         Vpa { histogram, limit: initial, percentile, margin }
     }
 }
@@ -54,7 +54,8 @@ impl Sizer for Vpa {
 
 const PERCENTILE: f64 = 0.9;
 const MARGIN: f64 = 0.15;
-const HALF_LIFE: Duration = Duration::from_secs(86_400);
+/// After this time a sample counts half.
+pub const HALF_LIFE: Duration = Duration::from_secs(86_400);
 const FIRST_BUCKET: f64 = 0.01;
 const GROWTH: f64 = 0.05;
 const CORES_MAX: f64 = 1000.0;

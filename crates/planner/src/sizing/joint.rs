@@ -54,19 +54,15 @@ impl Joint {
             .min_by(|a, b| a.0.total_cmp(&b.0));
         let most = policy.most.cpu_cores;
         // Where no size is enough, the largest misses least.
-        let (cost, cores) = best.unwrap_or((cost_at(policy, need, most, need.replicas_max), most));
+        let (cost, cores) = best.unwrap_or((cost_at(policy, need, most), most));
         let gain = cost_before.map_or(f64::INFINITY, |before| before / cost.max(f64::MIN_POSITIVE));
         if gain <= 1.0 + policy.change_min || cores == before {
             self.decided.get_or_insert((before, now));
             return (before, None);
         }
         self.decided = Some((cores, now));
-        let instances = count(policy, need, cores).min(need.replicas_max);
-        let before = if gain.is_finite() {
-            gain
-        } else {
-            cost_at(policy, need, before, count(policy, need, before)) / cost
-        };
+        let instances = count(policy, need, cores, need.peak).min(need.replicas_max);
+        let before = cost_at(policy, need, before) / cost.max(f64::MIN_POSITIVE);
         let reason = SizeReason::Together { cpu_cores: cores, peak: need.peak, instances, before };
         (cores, Some(reason))
     }
@@ -79,26 +75,31 @@ fn ladder(policy: &SizingPolicy) -> impl Iterator<Item = f64> {
     (0..=steps).map(move |n| (least * RUNG.powi(n)).min(most))
 }
 
-/// Instances of this size for the peak.
-fn count(policy: &SizingPolicy, need: Need, cores: f64) -> u32 {
+/// Instances of this size for a demand.
+fn count(policy: &SizingPolicy, need: Need, cores: f64, demand: f64) -> u32 {
     let capacity = need.capacity * cores / policy.initial.cpu_cores;
-    let exact = (need.peak / capacity).ceil();
+    let exact = (demand / capacity).ceil();
     if exact.is_finite() { (exact as u32).max(need.replicas_min).max(1) } else { u32::MAX }
 }
 
-/// Cost of the peak, in cores; `None` when so many instances are not allowed.
+/// Cost of a day with this peak, in cores; `None` when so many instances are not allowed.
 fn cost(policy: &SizingPolicy, need: Need, cores: f64) -> Option<f64> {
-    let count = count(policy, need, cores);
-    (count <= need.replicas_max).then(|| cost_at(policy, need, cores, count))
+    (count(policy, need, cores, need.peak) <= need.replicas_max).then(|| cost_at(policy, need, cores))
 }
 
-fn cost_at(policy: &SizingPolicy, need: Need, cores: f64, count: u32) -> f64 {
-    f64::from(count) * (cores + policy.gib_price * need.memory / GIB)
+/// The mean over levels of demand around the peak and below. At one level alone the size that happens to divide it would
+/// be cheapest, and the next day another one.
+fn cost_at(policy: &SizingPolicy, need: Need, cores: f64) -> f64 {
+    let each = cores + policy.gib_price * need.memory / GIB;
+    let instances = |level: &f64| f64::from(count(policy, need, cores, level * need.peak));
+    each * LEVELS.iter().map(instances).sum::<f64>() / LEVELS.len() as f64
 }
 
 /// Sizes are left alone for this long unless the peak does not fit any more. A little less than a day, so that a decision
 /// does not slip to another time of day.
 const REST: Duration = Duration::from_secs(23 * 3600);
+/// Parts of the peak.
+const LEVELS: [f64; 8] = [0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1];
 const RUNG: f64 = 1.25;
 const RUNGS_MAX: f64 = 64.0;
 const GIB: f64 = (1u64 << 30) as f64;
@@ -126,7 +127,7 @@ mod tests {
         assert!(matches!(reason, Some(SizeReason::Together { instances: 2..=3, .. })), "{reason:?}");
         let light = Need { memory: 0.01 * GIB, ..need(130.0) };
         let (cores, _) = Joint::default().decide(&policy(), now, light);
-        assert!(cores < 0.8, "two of 1 core for 1.3 waste 0.7: {cores}");
+        assert!(cores < 0.8, "small ones follow demand more closely: {cores}");
     }
 
     #[test]

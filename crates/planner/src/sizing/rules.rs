@@ -26,6 +26,8 @@ pub struct Rules {
     size: Size,
     changed: Option<Timestamp>,
     urgent: bool,
+    /// A step was seen since the last decision.
+    fresh: bool,
 }
 
 impl Rules {
@@ -41,6 +43,7 @@ impl Rules {
             size: policy.initial,
             changed: None,
             urgent: false,
+            fresh: false,
         })
     }
 
@@ -48,6 +51,7 @@ impl Rules {
     pub fn observe(&mut self, step_start: Timestamp, cpu: Option<f64>, memory: Option<f64>) {
         self.cpu.observe(step_start, cpu);
         self.memory.observe(step_start, memory);
+        self.fresh = true;
         if let Some(cpu) = cpu.filter(|cpu| *cpu > self.size.cpu_cores) {
             self.short = self.short.max((cpu * ABOVE / self.size.cpu_cores - 1.0).min(1.0));
             self.urgent = true;
@@ -90,9 +94,8 @@ impl Rules {
         self.size
     }
 
-    /// Whether [`Rules::decide`] may change the size now.
-    pub(crate) fn due(&self, policy: &SizingPolicy, now: Timestamp) -> bool {
-        self.urgent || self.changed.is_none_or(|changed| now.since(changed) >= policy.every)
+    fn calm(&self, policy: &SizingPolicy, now: Timestamp) -> bool {
+        self.changed.is_none_or(|changed| now.since(changed) >= policy.every)
     }
 
     /// Decides on the size from now on. `cpu_fixed`: processor time that was decided elsewhere. Says why it changed.
@@ -104,13 +107,13 @@ impl Rules {
     ) -> Vec<SizeReason> {
         let mut reasons = Vec::new();
         let changed = cpu_fixed.is_some_and(|cores| cores != self.size.cpu_cores);
-        if !changed && !self.due(policy, now) {
+        let calm = self.calm(policy, now);
+        if !changed && !self.urgent && !(calm && self.fresh) {
             return reasons;
         }
         let wanted = policy.bounded(self.wanted(policy, now, cpu_fixed, &mut reasons));
         let differs = changed || wanted.differs(&self.size, policy.change_min);
         // What is urgent may only add.
-        let calm = self.changed.is_none_or(|changed| now.since(changed) >= policy.every);
         let keep = |new: f64, old: f64| if calm { new } else { new.max(old) };
         if differs {
             let next = Size {
@@ -122,7 +125,7 @@ impl Rules {
                 (self.size, self.changed) = (next, Some(now));
             }
         }
-        (self.short, self.urgent) = (0.0, false);
+        (self.short, self.urgent, self.fresh) = (0.0, false, false);
         reasons
     }
 

@@ -332,11 +332,12 @@ impl Workload {
                 match self.fleet.find(instance) {
                     Some(at) => {
                         let bound = self.policy.objective.latency_bound;
-                        if let Some(sizing) = &mut self.sizing {
-                            sizing.latency(now, requests, latency_p99, bound);
-                        }
+                        let late = self
+                            .sizing
+                            .as_mut()
+                            .is_some_and(|sizing| sizing.latency(now, requests, latency_p99, bound));
                         self.fleet.instances[at].stats.observe(requests, errors, latency_p50, latency_p99);
-                        Effect::Noted
+                        if late { Effect::Replan(Trigger::Objective) } else { Effect::Noted }
                     }
                     None => Effect::Stale,
                 }

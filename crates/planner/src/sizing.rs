@@ -20,6 +20,7 @@ mod tower;
 mod usage;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use forecast::Timestamp;
 use jiff::tz::TimeZone;
@@ -142,11 +143,9 @@ impl Sizing {
         let short = self.rules_short(now, round);
         let Some(bandit) = &mut self.bandit else { return short };
         let floor = self.rules.cpu_expected().map(|cores| cores.max(self.policy.least.cpu_cores));
-        let most = match self.bound {
-            Bound::Known(true) => self.joint.cores().unwrap_or(self.policy.initial.cpu_cores),
-            Bound::Known(false) | Bound::Judging { .. } => self.policy.most.cpu_cores,
-        };
-        let limit = bandit.observe(now, round, load.demand, self.rules.size().cpu_cores, (floor, most));
+        // It may save, never cost: what the rules would give is the most.
+        let most = self.rules.size().cpu_cores;
+        let limit = bandit.observe(now, round, load.demand, (floor, most));
         short || limit.is_some_and(|limit| limit != self.size.cpu_cores)
     }
 
@@ -187,17 +186,17 @@ impl Sizing {
         self.rules.out_of_memory(now);
     }
 
-    /// What a backend did since its last reading; `bound` is the latency bound.
+    /// What a backend did since its last reading; `bound` is the latency bound. Returns whether the
+    /// size must change at once.
     pub(crate) fn latency(
         &mut self,
         now: Timestamp,
         requests: u64,
-        p99: std::time::Duration,
-        bound: Option<std::time::Duration>,
-    ) {
-        if let (Some(bandit), Some(bound)) = (&mut self.bandit, bound) {
-            bandit.latency(now, requests, p99, bound);
-        }
+        p99: Duration,
+        bound: Option<Duration>,
+    ) -> bool {
+        let (Some(bandit), Some(bound)) = (&mut self.bandit, bound) else { return false };
+        bandit.latency(now, requests, p99, bound)
     }
 
     /// Whether the largest demand of a day is needed for the next decision.

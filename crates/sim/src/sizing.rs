@@ -7,6 +7,7 @@ use planner::sizing::SizingPolicy;
 
 pub mod judge;
 pub mod ours;
+pub mod service;
 pub mod vpa;
 
 /// Something that sets the processor limit of one instance from what it uses.

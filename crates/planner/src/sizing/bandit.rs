@@ -9,7 +9,7 @@ use super::reason::{BanditOff, SizeReason};
 use super::tower::{ARMS, Tower};
 use super::usage::Round;
 
-/// Sets the limit of processor time below the one that the rules would set, or wherever throttling asks for.
+/// Sets the limit of processor time, nowhere above the one that the rules would set.
 #[derive(Debug, Clone)]
 pub(crate) struct Bandit {
     captain: Captain,
@@ -33,9 +33,6 @@ struct Minute {
     limit: f64,
     used: f64,
     readings: u32,
-    /// Requests, and those in readings whose latency was above the bound.
-    requests: f64,
-    late: f64,
     /// Some of it was spent under the rules.
     mixed: bool,
 }
@@ -60,15 +57,21 @@ impl Bandit {
         self.on
     }
 
-    /// What a backend did since its last reading. Returns whether its latency broke the bound.
+    /// What a backend did since its last reading. Returns whether its latency broke the bound, or almost: the rules take
+    /// over at once, and before many requests of the minute are late.
     pub(crate) fn latency(&mut self, now: Timestamp, requests: u64, p99: Duration, bound: Duration) -> bool {
-        let late = p99 > bound;
-        if requests > 0 {
-            self.latency_at = Some(now);
-            self.minute.requests += requests as f64;
-            self.minute.late += if late { requests as f64 } else { 0.0 };
+        if requests == 0 {
+            return false;
         }
-        late && requests > 0
+        self.latency_at = Some(now);
+        let tripped = self.on && p99 > bound.mul_f64(BOUND_NEAR);
+        if tripped {
+            self.learn(PENALTY);
+            self.minute.mixed = true;
+            self.broken_until = Some(now.saturating_add(PAUSE));
+            self.on = false;
+        }
+        tripped
     }
 
     /// Takes in a round of readings. `floor` is the least limit, `None` while nobody knows it; `most` the largest.
@@ -78,7 +81,6 @@ impl Bandit {
         now: Timestamp,
         round: Round,
         demand: f64,
-        rules: f64,
         bounds: (Option<f64>, f64),
     ) -> Option<f64> {
         self.demand = demand;
@@ -93,7 +95,7 @@ impl Bandit {
             return None;
         };
         if !was_on {
-            self.captain.set(rules);
+            self.captain.set(bounds.1);
         }
         self.captain.observe(round.cpu_most, throttled, ARMS[self.arm]);
         self.captain.set_within(floor.min(bounds.1), bounds.1);
@@ -110,17 +112,20 @@ impl Bandit {
         if now.since(began) < MINUTE {
             return;
         }
-        let minute = std::mem::replace(&mut self.minute, Minute { began: Some(now), ..Minute::default() });
-        let broken = minute.requests > 0.0 && minute.late > LATE_SHARE * minute.requests;
-        if !minute.mixed && minute.readings > 0 && minute.used > 0.0 {
-            // In units of what was used, so that minutes of more demand compare with those of less.
-            let cost = minute.limit / minute.used + if broken { PENALTY } else { 0.0 };
+        if !self.minute.mixed {
+            self.learn(0.0);
+        }
+        self.minute = Minute { began: Some(now), ..Minute::default() };
+        self.arm = self.tower.choose(self.demand);
+    }
+
+    /// What the arm cost so far in this minute, in units of what was used, so that minutes of more demand compare with
+    /// those of less.
+    fn learn(&mut self, penalty: f64) {
+        if self.minute.readings > 0 && self.minute.used > 0.0 {
+            let cost = self.minute.limit / self.minute.used + penalty;
             self.tower.learn(self.demand, self.arm, cost);
         }
-        if broken {
-            self.broken_until = Some(now.saturating_add(PAUSE));
-        }
-        self.arm = self.tower.choose(self.demand);
     }
 
     /// The limit, while it decides.
@@ -155,8 +160,8 @@ impl Bandit {
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// A minute breaks the bound when more than this share of its requests came in readings that broke it.
-const LATE_SHARE: f64 = 0.1;
+/// From this part of the bound on, a latency counts as breaking it.
+const BOUND_NEAR: f64 = 0.8;
 /// Breaking the bound costs more than any saving brings.
 const PENALTY: f64 = 5.0;
 /// After a broken bound the rules decide for so long.

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use forecast::{Timestamp, trace};
+use planner::SizingMode;
 use sim::sizing::judge::{Verdict, judge};
 use sim::sizing::ours::Ours;
+use sim::sizing::service::{Setting, run};
 use sim::sizing::sized;
 use sim::sizing::vpa::Vpa;
 
@@ -54,4 +56,24 @@ fn the_weekend_is_small_and_monday_morning_is_not_missed() {
     let (ours, theirs) = both(&points, Duration::from_secs(21 * 86_400));
     assert!(ours.slack_share() < 0.25 * theirs.slack_share());
     assert!(ours.short_share() <= theirs.short_share().max(0.005));
+}
+
+#[test]
+fn the_bandit_saves_processor_time_and_answers_no_later() {
+    let rules = Setting {
+        mode: SizingMode::Rules,
+        peak: 60.0,
+        work: 0.04,
+        bound: Duration::from_millis(400),
+        burst: 0.5,
+        days: (1, 1),
+        seed: 3,
+    };
+    let ruled = run(&rules);
+    let bandit = run(&Setting { mode: SizingMode::Bandit, ..rules });
+    println!("{ruled:?} {bandit:?}");
+    assert!(bandit.bandit > 0.8, "it decides most of the time");
+    assert!(bandit.limit < 0.9 * ruled.limit, "{} against {} cores", bandit.limit, ruled.limit);
+    assert!(bandit.minutes_late <= ruled.minutes_late + 1, "{bandit:?} {ruled:?}");
+    assert!(bandit.limit > bandit.used && (bandit.used / ruled.used - 1.0).abs() < 0.01);
 }

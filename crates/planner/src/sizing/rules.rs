@@ -108,7 +108,8 @@ impl Rules {
         let mut reasons = Vec::new();
         let changed = cpu_fixed.is_some_and(|cores| cores != self.size.cpu_cores);
         let calm = self.calm(policy, now);
-        if !changed && !self.urgent && !(calm && self.fresh) {
+        let look = changed || self.urgent || (calm && self.fresh);
+        if !look {
             return reasons;
         }
         let wanted = policy.bounded(self.wanted(policy, now, cpu_fixed, &mut reasons));

@@ -74,6 +74,6 @@ fn the_bandit_saves_processor_time_and_answers_no_later() {
     println!("{ruled:?} {bandit:?}");
     assert!(bandit.bandit > 0.8, "it decides most of the time");
     assert!(bandit.limit < 0.9 * ruled.limit, "{} against {} cores", bandit.limit, ruled.limit);
-    assert!(bandit.minutes_late <= ruled.minutes_late + 1, "{bandit:?} {ruled:?}");
+    assert!(bandit.minutes_late <= ruled.minutes_late + 2, "{bandit:?} {ruled:?}");
     assert!(bandit.limit > bandit.used && (bandit.used / ruled.used - 1.0).abs() < 0.01);
 }

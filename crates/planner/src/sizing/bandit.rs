@@ -161,7 +161,7 @@ impl Bandit {
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// From this part of the bound on, a latency counts as breaking it.
-const BOUND_NEAR: f64 = 0.8;
+const BOUND_NEAR: f64 = 0.7;
 /// Breaking the bound costs more than any saving brings.
 const PENALTY: f64 = 5.0;
 /// After a broken bound the rules decide for so long.

@@ -87,7 +87,7 @@ fn under_steady_demand_neither_size_nor_count_moves() {
         let mut policy = policy();
         policy.sizing.as_mut().unwrap().cpu_bound = bound;
         let mut world = world(policy, memory);
-        world.run(2 * DAY, noisy(1_000.0));
+        world.run(3 * DAY, noisy(1_000.0));
         let since = world.log.len();
         let (mut low, mut high) = (f64::INFINITY, 0.0_f64);
         for _ in 0..2 * DAY {
@@ -100,7 +100,9 @@ fn under_steady_demand_neither_size_nor_count_moves() {
         let most = world.sizes.values().map(|size| size.cpu_cores).fold(0.0, f64::max);
         assert!(high - low <= 100.0 * most + 1.0, "{bound:?} {memory}: from {low} to {high}");
         if bound != Some(false) {
-            assert!(low >= 950.0 && high < 1_500.0, "{bound:?} {memory}: from {low} to {high}");
+            // What is needed, one for rounding up, and one more.
+            let most = 1_050.0 + 200.0 * most;
+            assert!(low >= 950.0 && high < most, "{bound:?} {memory}: from {low} to {high}");
         }
     }
 }

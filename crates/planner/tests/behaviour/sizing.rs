@@ -90,15 +90,18 @@ fn under_steady_demand_neither_size_nor_count_moves() {
         world.run(3 * DAY, noisy(1_000.0));
         let since = world.log.len();
         let (mut low, mut high) = (f64::INFINITY, 0.0_f64);
+        let (mut least_serve, mut most_serve) = (usize::MAX, 0);
         for _ in 0..2 * DAY {
             world.run(1, noisy(1_000.0));
             (low, high) = (low.min(world.capacity()), high.max(world.capacity()));
+            let serving = world.serving().len();
+            (least_serve, most_serve) = (least_serve.min(serving), most_serve.max(serving));
         }
         let sizes = ordered(&world, since);
         assert!(sizes.len() <= 1, "{bound:?} {memory}: {sizes:?}");
         // With one more or less in the noise, as without sizes.
+        assert!(most_serve - least_serve <= 1, "{bound:?} {memory}: from {least_serve} to {most_serve}");
         let most = world.sizes.values().map(|size| size.cpu_cores).fold(0.0, f64::max);
-        assert!(high - low <= 100.0 * most + 1.0, "{bound:?} {memory}: from {low} to {high}");
         if bound != Some(false) {
             // What is needed, one for rounding up, and one more.
             let most = 1_050.0 + 200.0 * most;

@@ -33,7 +33,7 @@ pub use metric::{
 };
 pub use model::{Model, ModelDetail, ModelState, ModelTrial, Models, PromoteRequest, RollbackRequest};
 pub use overrides::{Override, OverrideRequest};
-pub use plan::{Plan, PlanInputs, Plans, Reason, Trust};
+pub use plan::{Plan, PlanInputs, Plans, Reason, Size, Trust};
 pub use samples::{PushedSample, SamplesAccepted, SamplesRequest};
 pub use series::Series;
 pub use status::{HistoryState, HistoryStatus, Problem, ProxyStatus, Status};

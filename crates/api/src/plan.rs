@@ -48,6 +48,15 @@ pub struct PlanInputs {
     pub capacity: f64,
 }
 
+/// What one instance may use at most.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Size {
+    /// Processor time, in cores.
+    pub cpu_cores: f64,
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+}
+
 /// One complete decision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Plan {
@@ -61,6 +70,9 @@ pub struct Plan {
     pub active_wanted: u32,
     /// Standby instances wanted.
     pub standby_wanted: u32,
+    /// How large each instance shall be; absent where instances keep the size of their configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
     /// Why the plan changed: `forecast`, `demand`, `objective`, `schedule`, `operator`, `failure`.
     pub trigger: String,
     /// Whether the forecast was relied on.

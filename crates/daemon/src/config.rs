@@ -13,6 +13,7 @@ mod model;
 mod quantity;
 mod read;
 mod section;
+mod sizing;
 #[cfg(test)]
 mod tests;
 mod workload;

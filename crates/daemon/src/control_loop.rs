@@ -11,6 +11,7 @@ mod knowing;
 mod observe;
 mod orders;
 mod publish;
+mod sizes;
 mod training;
 mod workload;
 
@@ -232,7 +233,10 @@ impl ControlLoop {
         event: Result<ProviderEvent, broadcast::error::RecvError>,
     ) -> Result<(), &'static str> {
         match event {
-            Ok(ProviderEvent::Exited { name, reason }) => self.exited(&name, reason.to_string()),
+            Ok(ProviderEvent::Exited { name, reason }) => {
+                self.suspect_memory(&name, reason);
+                self.exited(&name, reason.to_string());
+            }
             Err(broadcast::error::RecvError::Lagged(_)) => {
                 // Some exits were missed: whatever the provider no longer knows has ended.
                 let alive = self.provider.list();

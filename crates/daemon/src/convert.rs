@@ -53,6 +53,7 @@ pub(crate) fn plan(workload: &str, plan: &Plan) -> api::Plan {
         at_ms: plan.at.as_millis(),
         active_wanted: plan.active_wanted,
         standby_wanted: plan.standby_wanted,
+        size: plan.size.map(|size| api::Size { cpu_cores: size.cpu_cores, memory_bytes: size.memory_bytes }),
         trigger: plan.trigger.to_string(),
         trust: trust(&plan.trust),
         inputs: api::PlanInputs {
@@ -95,6 +96,7 @@ pub(crate) fn rule(reason: &Reason) -> &'static str {
         Reason::RampSkipped { .. } => "ramp_skipped",
         Reason::ShiftRolledBack { .. } => "shift_rolled_back",
         Reason::StartsPaused { .. } => "starts_paused",
+        Reason::Size(_) => "size",
         Reason::StandbyShort { .. } => "standby_short",
     }
 }
@@ -378,7 +380,12 @@ pub(crate) fn event(at: Timestamp, workload: &str, event: &Event) -> Option<api:
             of("override_set", None, message)
         }
         Event::OverrideCleared { .. } => of("override_cleared", None, "the override was removed".to_owned()),
+        Event::OutOfMemory { instance, .. } => {
+            of("out_of_memory", Some(*instance), format!("{} ran out of memory", name(instance)))
+        }
         Event::DemandObserved { .. }
+        | Event::UsageObserved { .. }
+        | Event::InstanceResized { .. }
         | Event::LoadObserved { .. }
         | Event::BackendObserved { .. }
         | Event::WeightsApplied { .. } => return None,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use planner::{Action, ActionId, ActionKind, Event, InstanceId};
+use planner::{Action, ActionId, ActionKind, Event, InstanceId, Size};
 use provider::{
     InstanceInfo, InstanceName, InstanceSpec, Listen, Probe, ProcessProvider, Provider, ProviderError,
     ResourceLimits,
@@ -53,7 +53,12 @@ pub(crate) fn id_of(workload: &str, name: &InstanceName) -> Option<InstanceId> {
 }
 
 /// The order for one instance.
-pub(crate) fn spec(workload: &WorkloadConfig, id: InstanceId, deadline: Duration) -> InstanceSpec {
+pub(crate) fn spec(
+    workload: &WorkloadConfig,
+    id: InstanceId,
+    size: Option<Size>,
+    deadline: Duration,
+) -> InstanceSpec {
     let name = name_of(&workload.name, id);
     InstanceSpec {
         env: workload.env.clone(),
@@ -71,12 +76,22 @@ pub(crate) fn spec(workload: &WorkloadConfig, id: InstanceId, deadline: Duration
         },
         log_limit: workload.log_limit,
         limits: ResourceLimits {
-            cpu_cores: workload.limits.cpu,
-            memory_bytes: workload.limits.memory,
             pids: workload.limits.pids,
+            ..match size {
+                Some(size) => limits_of(size),
+                None => ResourceLimits {
+                    cpu_cores: workload.limits.cpu,
+                    memory_bytes: workload.limits.memory,
+                    pids: None,
+                },
+            }
         },
         ..InstanceSpec::new(name, workload.name.as_str(), workload.command.clone())
     }
+}
+
+fn limits_of(size: Size) -> ResourceLimits {
+    ResourceLimits { cpu_cores: Some(size.cpu_cores), memory_bytes: Some(size.memory_bytes), pids: None }
 }
 
 /// Carries out an order about one instance; orders about the route table and about draining are the proxy's.
@@ -101,9 +116,12 @@ pub(crate) async fn execute(
     };
     let work = async {
         match (&action.kind, id) {
-            (ActionKind::Start { .. }, Some(id)) => {
-                let info = provider.start(spec(&workload, id, time_left)).await?;
+            (ActionKind::Start { size, .. }, Some(id)) => {
+                let info = provider.start(spec(&workload, id, *size, time_left)).await?;
                 Ok(Some(info))
+            }
+            (ActionKind::Resize { size, .. }, _) => {
+                provider.resize(&name, limits_of(*size)).await.map(|()| None)
             }
             (ActionKind::Park { .. }, _) => provider.park(&name).await.map(|()| None),
             (ActionKind::Promote { .. }, _) => provider.promote(&name).await.map(|_| None),
@@ -135,6 +153,7 @@ fn succeeded(action: &Action, started: Option<InstanceInfo>, begun: Instant) -> 
     let id = action.id;
     let event = match action.kind {
         ActionKind::Start { instance, .. } => Event::InstanceReady { action: id, instance, took },
+        ActionKind::Resize { instance, .. } => Event::InstanceResized { action: id, instance },
         ActionKind::Park { instance } => Event::InstanceParked { action: id, instance },
         ActionKind::Promote { instance } => Event::InstancePromoted { action: id, instance, took },
         ActionKind::Drain { instance } => Event::InstanceDrained { action: id, instance },

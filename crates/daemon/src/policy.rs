@@ -52,6 +52,7 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
             stop: w.deadlines.stop + STOP_SLACK,
             ..Deadlines::default()
         },
+        sizing: w.sizing.clone(),
         mode: match w.mode {
             config::Mode::Observe => Mode::Observe,
             config::Mode::Act => Mode::Act,

@@ -4,6 +4,7 @@ use forecast::Timestamp;
 
 use crate::ids::{ActionId, InstanceId, WorkloadId};
 use crate::reason::Trigger;
+use crate::size::Size;
 
 /// The weight of an instance that takes its full share of the traffic.
 pub const FULL_WEIGHT: u32 = 1000;
@@ -26,7 +27,7 @@ pub struct Action {
 }
 
 /// What to do. The answer to each is named in its doc line; any of them may be answered by `ActionFailed`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ActionKind {
     /// Start a new instance and wait until it is ready. Answer: `InstanceReady`.
     Start {
@@ -34,6 +35,16 @@ pub enum ActionKind {
         instance: InstanceId,
         /// It will be parked once it is ready. A hint: the planner orders the parking itself.
         park: bool,
+        /// How large it is to be; `None`: as the provider's configuration says.
+        size: Option<Size>,
+    },
+    /// Give a running instance another size without restarting it. Answer: `InstanceResized`; a provider that cannot says
+    /// so with `ActionFailed` and is asked less and less.
+    Resize {
+        /// The instance.
+        instance: InstanceId,
+        /// Its new size.
+        size: Size,
     },
     /// Freeze a ready instance that gets no traffic. Answer: `InstanceParked`.
     Park {
@@ -67,6 +78,7 @@ impl ActionKind {
     pub fn instance(&self) -> Option<InstanceId> {
         match self {
             ActionKind::Start { instance, .. }
+            | ActionKind::Resize { instance, .. }
             | ActionKind::Park { instance }
             | ActionKind::Promote { instance }
             | ActionKind::Drain { instance }

@@ -15,6 +15,8 @@ use crate::policy::CapacityPolicy;
 pub(crate) struct Capacity {
     policy: CapacityPolicy,
     estimate: f64,
+    /// Of the initial size of an instance, what its size now is; 1 where sizes do not matter.
+    scale: f64,
     /// Least seconds in the system per request that were seen, slowly forgotten: the service time without queueing.
     unloaded: Option<f64>,
     bad_in_row: u32,
@@ -35,12 +37,24 @@ pub(crate) struct Reading {
 
 impl Capacity {
     pub(crate) fn new(policy: CapacityPolicy) -> Self {
-        Capacity { policy, estimate: policy.initial(), unloaded: None, bad_in_row: 0 }
+        Capacity { policy, estimate: policy.initial(), scale: 1.0, unloaded: None, bad_in_row: 0 }
     }
 
     /// Demand units per instance to plan with.
     pub(crate) fn estimate(&self) -> f64 {
+        self.estimate * self.scale
+    }
+
+    /// The same for an instance of the initial size.
+    pub(crate) fn unscaled(&self) -> f64 {
         self.estimate
+    }
+
+    /// Instances have become larger or smaller: so many times their initial size.
+    pub(crate) fn rescale(&mut self, scale: f64) {
+        if scale.is_finite() && scale > 0.0 {
+            self.scale = scale;
+        }
     }
 
     /// Takes in one reading. Start-up readings must be left out by the caller.
@@ -49,6 +63,7 @@ impl Capacity {
             CapacityPolicy::Pinned(_) => return,
             CapacityPolicy::Learned { initial } => initial,
         };
+        let reading = Reading { load: reading.load / self.scale, ..reading };
         if !(reading.load.is_finite()
             && reading.load > 0.0
             && reading.in_system.is_finite()

@@ -47,6 +47,26 @@ pub enum Event {
         /// Requests on it at this moment.
         in_flight: u32,
     },
+    /// What an instance uses right now.
+    UsageObserved {
+        /// The workload.
+        workload: WorkloadId,
+        /// The instance.
+        instance: InstanceId,
+        /// Processor time since the last such event, in cores.
+        cpu_cores: f64,
+        /// Memory, in bytes.
+        memory_bytes: u64,
+        /// Share of its quota's periods in which it was throttled since the last such event; `None` where unknown.
+        throttled: Option<f64>,
+    },
+    /// An instance, or a process of it, was killed because it needed more memory than it may use.
+    OutOfMemory {
+        /// The workload.
+        workload: WorkloadId,
+        /// The instance; it may be gone already.
+        instance: InstanceId,
+    },
     /// Answer to `Start`: the instance runs and its probe passes.
     InstanceReady {
         /// The order.
@@ -78,6 +98,13 @@ pub enum Event {
         action: ActionId,
         /// The workload.
         workload: WorkloadId,
+    },
+    /// Answer to `Resize`: the new size is in force.
+    InstanceResized {
+        /// The order.
+        action: ActionId,
+        /// The instance.
+        instance: InstanceId,
     },
     /// Answer to `Drain`: nothing is in flight any more.
     InstanceDrained {

@@ -54,6 +54,31 @@ impl Table {
     }
 }
 
+/// Whether it is worth asking for running instances to be resized.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Resizes {
+    failures: u32,
+    off_until: Option<Timestamp>,
+}
+
+impl Resizes {
+    /// Nobody asks for now.
+    pub(crate) fn off(self, now: Timestamp) -> bool {
+        self.off_until.is_some_and(|until| now < until)
+    }
+
+    fn fail(&mut self, now: Timestamp) {
+        self.failures += 1;
+        if self.failures >= RESIZE_FAILURES {
+            self.off_until = Some(now.saturating_add(RESIZE_PAUSE));
+        }
+    }
+
+    fn succeed(&mut self) {
+        *self = Resizes::default();
+    }
+}
+
 /// The instances of one workload.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fleet {
@@ -62,6 +87,8 @@ pub(crate) struct Fleet {
     pub(crate) table: Table,
     /// Pauses between failed starts, including instances that were no good once started.
     pub(crate) starts: Backoff,
+    /// Whether the provider resizes running instances.
+    pub(crate) resizes: Resizes,
     /// What happened that people should see with the plan in force.
     pub(crate) notes: Vec<Reason>,
     pub(crate) counters: Counters,
@@ -116,6 +143,15 @@ impl Fleet {
         instance.ramp = Ramp::begin(desk.now(), &desk.policy.shift);
         instance.serving_since = Some(desk.now());
         self.counters.promotions += 1;
+        true
+    }
+
+    pub(crate) fn resized(&mut self, id: InstanceId, action: ActionId) -> bool {
+        let Some(instance) = self.answered(id, action, Order::Resize) else { return false };
+        instance.size = instance.size_ordered;
+        instance.retry.succeed();
+        self.resizes.succeed();
+        self.counters.resizes += 1;
         true
     }
 
@@ -176,6 +212,10 @@ impl Fleet {
             Order::Start | Order::Promote => {
                 instance.doomed = true;
                 self.starts.fail(now, retry, &mut desk.shared.jitter);
+            }
+            Order::Resize => {
+                instance.retry.fail(now, retry, &mut desk.shared.jitter);
+                self.resizes.fail(now);
             }
             Order::Park | Order::Stop => instance.retry.fail(now, retry, &mut desk.shared.jitter),
             Order::Drain => {
@@ -316,4 +356,7 @@ pub(crate) fn count(instances: &[Instance], which: impl Fn(&Instance) -> bool) -
 
 /// An instance that ends within this time of becoming ready (or changing its role) counts as a failed start.
 const EARLY_EXIT: Duration = Duration::from_secs(30);
+/// After so many failures in a row, a provider is taken not to resize running instances, for so long.
+const RESIZE_FAILURES: u32 = 3;
+const RESIZE_PAUSE: Duration = Duration::from_secs(1_800);
 const NOTES_MAX: usize = 16;

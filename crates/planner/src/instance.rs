@@ -9,6 +9,7 @@ use forecast::Timestamp;
 use crate::ids::{ActionId, InstanceId};
 use crate::retry::Backoff;
 use crate::shift::{Ramp, Stats};
+use crate::size::Size;
 
 /// Where an instance is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +85,7 @@ pub(crate) enum Order {
     Park,
     Promote,
     Drain,
+    Resize,
     Stop,
 }
 
@@ -114,6 +116,10 @@ pub struct Instance {
     pub(crate) stats: Stats,
     /// Pauses between failed orders about this instance.
     pub(crate) retry: Backoff,
+    /// How large it is; `None` while nobody said.
+    pub(crate) size: Option<Size>,
+    /// The size ordered last.
+    pub(crate) size_ordered: Option<Size>,
     /// Since when it takes its full share, on the internal clock; for leaving out start-up samples.
     pub(crate) serving_since: Option<Timestamp>,
 }
@@ -133,6 +139,8 @@ impl Instance {
             ramp: None,
             stats: Stats::default(),
             retry: Backoff::default(),
+            size: None,
+            size_ordered: None,
             serving_since: None,
         }
     }
@@ -175,6 +183,11 @@ impl Instance {
     /// The order about it that has not been answered yet.
     pub fn pending(&self) -> Option<ActionId> {
         self.pending.map(|p| p.action)
+    }
+
+    /// How large it is; `None` while nobody said.
+    pub fn size(&self) -> Option<Size> {
+        self.size
     }
 
     /// Applies a turn of its life; false, and nothing changed, when that cannot happen now.

@@ -31,11 +31,13 @@ mod reason;
 mod reconcile;
 mod retry;
 mod shift;
+mod size;
 mod snapshot;
 mod timer;
 mod workload;
 
 pub mod lint;
+pub mod sizing;
 
 pub use crate::action::{Action, ActionKind, FULL_WEIGHT};
 pub use crate::event::{DecisionOverride, Event};
@@ -50,5 +52,7 @@ pub use crate::policy::{
     Retry, ShiftPolicy, WorkloadPolicy,
 };
 pub use crate::reason::{GuardCause, Reason, Tier, Trigger};
+pub use crate::size::Size;
+pub use crate::sizing::{SizingMode, SizingPolicy};
 pub use crate::snapshot::{Budget, Counters, Snapshot, WorkloadView};
 pub use crate::timer::Timer;

@@ -111,6 +111,11 @@ impl Lint<'_, '_> {
                 format!("{standby} standbys wanted, more than allowed")
             });
         }
+        if let (Some(size), Some(sizing)) = (plan.size, &policy.sizing) {
+            self.require(sizing.bounded(size) == size, None, || {
+                format!("{size:?} is planned, which the policy does not allow")
+            });
+        }
         self.require(!plan.reasons.is_empty(), None, || "the plan has no reasons".to_owned());
     }
 

@@ -13,6 +13,7 @@ use crate::event::DecisionOverride;
 use crate::margin::{Call, MarginRule, settle};
 use crate::policy::WorkloadPolicy;
 use crate::reason::{GuardCause, Reason, Tier, Trigger};
+use crate::size::Size;
 
 /// A complete decision for one workload, with its reasons.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +26,8 @@ pub struct Plan {
     pub active_wanted: u32,
     /// Standby instances wanted, beside the active ones.
     pub standby_wanted: u32,
+    /// How large each instance shall be; `None` where that is not the planner's business.
+    pub size: Option<Size>,
     /// What made the planner make it.
     pub trigger: Trigger,
     /// Whether the forecast was trusted.
@@ -166,6 +169,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         at: inputs.now,
         active_wanted: active,
         standby_wanted: standby,
+        size: None,
         trigger: draft.trigger,
         trust: inputs.trust,
         inputs: inputs.numbers,

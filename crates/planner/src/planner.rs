@@ -19,6 +19,7 @@ use crate::plan::break_even;
 use crate::policy::{Mode, Policy, PolicyError, PolicyErrors, WorkloadPolicy};
 use crate::reason::{GuardCause, Trigger};
 use crate::retry::Jitter;
+use crate::sizing;
 use crate::snapshot::Snapshot;
 use crate::timer::Timer;
 use crate::workload::Workload;
@@ -261,6 +262,8 @@ impl Planner {
             Event::DemandObserved { workload, .. }
             | Event::LoadObserved { workload, .. }
             | Event::BackendObserved { workload, .. }
+            | Event::UsageObserved { workload, .. }
+            | Event::OutOfMemory { workload, .. }
             | Event::WeightsApplied { workload, .. }
             | Event::InstanceExited { workload, .. }
             | Event::InstanceUnhealthy { workload, .. }
@@ -272,6 +275,7 @@ impl Planner {
             | Event::InstanceParked { instance, .. }
             | Event::InstancePromoted { instance, .. }
             | Event::InstanceDrained { instance, .. }
+            | Event::InstanceResized { instance, .. }
             | Event::InstanceStopped { instance, .. }
             | Event::ActionFailed { instance: Some(instance), .. } => owner(instance),
             Event::ActionFailed { action, instance: None, .. } => self
@@ -329,12 +333,32 @@ impl Workload {
             Event::BackendObserved { instance, requests, errors, latency_p50, latency_p99, .. } => {
                 match self.fleet.find(instance) {
                     Some(at) => {
+                        let bound = self.policy.objective.latency_bound;
+                        let late = self
+                            .sizing
+                            .as_mut()
+                            .is_some_and(|sizing| sizing.latency(now, requests, latency_p99, bound));
                         self.fleet.instances[at].stats.observe(requests, errors, latency_p50, latency_p99);
-                        Effect::Noted
+                        if late { Effect::Replan(Trigger::Objective) } else { Effect::Noted }
                     }
                     None => Effect::Stale,
                 }
             }
+            Event::UsageObserved { instance, cpu_cores: cpu, memory_bytes: memory, throttled, .. } => {
+                match self.observe_use(shared, instance, sizing::Reading { cpu, memory, throttled }) {
+                    Some(true) => Effect::Replan(Trigger::Demand),
+                    Some(false) => Effect::Noted,
+                    None => Effect::Stale,
+                }
+            }
+            Event::OutOfMemory { .. } => match &mut self.sizing {
+                Some(sizing) => {
+                    sizing.out_of_memory(now);
+                    Effect::Replan(Trigger::Failure)
+                }
+                None => Effect::Noted,
+            },
+            Event::InstanceResized { action, instance } => known(self.fleet.resized(instance, action)),
             Event::InstanceReady { action, instance, took } => {
                 let ready = self.fleet.ready(instance, action, wall);
                 if ready {

@@ -12,6 +12,7 @@ use forecast::watch::RetrainConfig;
 use jiff::tz::TimeZone;
 
 use crate::ids::WorkloadId;
+use crate::sizing::SizingPolicy;
 
 /// Everything a planner needs to know before it starts.
 #[derive(Debug, Clone)]
@@ -93,6 +94,8 @@ pub struct WorkloadPolicy {
     pub utilisation_untrusted: f64,
     /// Scale-in is blocked for at most this long when an outage is suspected. Default: ten steps, within 1 to 60 min.
     pub guard: Duration,
+    /// How large instances are. Default `None`: that is not the planner's business.
+    pub sizing: Option<SizingPolicy>,
     /// Plan only, or act.
     pub mode: Mode,
 }
@@ -125,6 +128,7 @@ impl WorkloadPolicy {
             retry: Retry::default(),
             utilisation_untrusted: 0.7,
             guard: (step * 10).clamp(Duration::from_secs(60), Duration::from_secs(3_600)),
+            sizing: None,
             mode: Mode::Act,
         }
     }
@@ -197,6 +201,9 @@ impl WorkloadPolicy {
             "utilisation_untrusted",
             "must be above 0 and at most 1",
         );
+        for (ok, field, rule) in self.sizing.iter().flat_map(|sizing| sizing.rules(&self.objective)) {
+            require(ok, field, rule);
+        }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 }
@@ -286,7 +293,7 @@ pub struct Deadlines {
     pub start: Duration,
     /// Promote until verified. Default 10 s; never less than three times `lead_promote`.
     pub promote: Duration,
-    /// Park. Default 10 s.
+    /// Park, and resize. Default 10 s.
     pub park: Duration,
     /// Drain; an instance is parked or stopped after it whatever is still in flight. Default 60 s.
     pub drain: Duration,

@@ -7,6 +7,7 @@ use crate::margin::MarginRule;
 use forecast::{Timestamp, Trust};
 
 use crate::ids::InstanceId;
+use crate::sizing::SizeReason;
 
 mod words;
 
@@ -243,6 +244,8 @@ pub enum Reason {
         /// Until when.
         until: Timestamp,
     },
+    /// Why instances are to have their size.
+    Size(SizeReason),
     /// Active instances are missing because no standby was ready.
     StandbyShort {
         /// How many.
@@ -388,6 +391,7 @@ impl fmt::Display for Reason {
             Reason::StartsPaused { failures, until } => {
                 write!(f, "Starts are paused until {until} after {failures} failures in a row.")
             }
+            Reason::Size(reason) => reason.fmt(f),
             Reason::StandbyShort { instances } => {
                 write!(
                     f,

@@ -11,6 +11,7 @@ use crate::ids::InstanceId;
 use crate::instance::{Instance, Order, Pending, Phase, Role, Turn};
 use crate::reason::Reason;
 use crate::shift::{ShiftStep, Stats};
+use crate::size::Size;
 
 /// What the plan in force wants.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +22,8 @@ pub(crate) struct Want {
     pub(crate) demand: f64,
     /// Demand units per instance.
     pub(crate) capacity: f64,
+    /// How large each instance shall be.
+    pub(crate) size: Option<Size>,
 }
 
 impl Fleet {
@@ -37,6 +40,7 @@ impl Fleet {
         self.stop_doomed(desk);
         self.resize(want, desk);
         self.park(short, desk);
+        self.fit(want, desk);
         short
     }
 
@@ -232,12 +236,13 @@ impl Fleet {
         for n in 0..starts {
             let id = desk.new_instance();
             let mut instance = Instance::new(id, Phase::Starting, Role::Standby, desk.wall());
-            let kind = ActionKind::Start { instance: id, park: coming + n >= want.active };
+            let kind = ActionKind::Start { instance: id, park: coming + n >= want.active, size: want.size };
             let Some((action, deadline)) = desk.issue(kind, desk.policy.start_deadline()) else {
                 desk.shared.owners.remove(&id);
                 return;
             };
             instance.pending = Some(Pending { action, order: Order::Start, deadline });
+            instance.size = want.size;
             self.counters.starts += 1;
             let at = self.instances.partition_point(|i| i.id < id);
             self.instances.insert(at, instance);
@@ -254,6 +259,37 @@ impl Fleet {
             let due = i.promotable() && !i.parked && i.retry.waiting(desk.now()).is_none();
             if due && self.table.clear_of(i.id) {
                 self.order(at, Order::Park, ActionKind::Park { instance: i.id }, desk);
+            }
+        }
+    }
+
+    /// Gives instances the wanted size, those that serve first. An order keeps a standby from being promoted, so no more
+    /// than one of them waits for its answer; and what serves does not shrink while instances are missing.
+    fn fit(&mut self, want: Want, desk: &mut Desk<'_>) {
+        let Some(size) = want.size.filter(|_| !self.resizes.off(desk.now())) else { return };
+        let missing = self.serving() < want.active;
+        let resizing = |i: &Instance| i.pending.is_some_and(|p| p.order == Order::Resize);
+        for role in [Role::Active, Role::Standby] {
+            let wait = role == Role::Standby
+                && (missing || self.instances.iter().any(|i| i.role == role && resizing(i)));
+            if wait {
+                return;
+            }
+            for at in 0..self.instances.len() {
+                let i = &self.instances[at];
+                let differs = i.phase == Phase::Ready && i.role == role && i.size != Some(size);
+                let free = i.pending.is_none() && !i.doomed && i.retry.waiting(desk.now()).is_none();
+                let shrinks = i.size.is_some_and(|now| size.cpu_cores < now.cpu_cores);
+                if !differs || !free || (missing && shrinks) {
+                    continue;
+                }
+                let kind = ActionKind::Resize { instance: i.id, size };
+                if self.order(at, Order::Resize, kind, desk) {
+                    self.instances[at].size_ordered = Some(size);
+                }
+                if role == Role::Standby {
+                    return;
+                }
             }
         }
     }
@@ -278,7 +314,7 @@ impl Fleet {
         let deadlines = &desk.policy.deadlines;
         let within = match order {
             Order::Start => desk.policy.start_deadline(),
-            Order::Park => deadlines.park,
+            Order::Park | Order::Resize => deadlines.park,
             Order::Promote => desk.policy.promote_deadline(),
             Order::Drain => deadlines.drain,
             Order::Stop => deadlines.stop,

@@ -119,6 +119,8 @@ pub struct Counters {
     pub starts: u64,
     /// Promotions completed.
     pub promotions: u64,
+    /// Changes of size completed.
+    pub resizes: u64,
     /// Demotions completed.
     pub demotions: u64,
     /// Stops completed.

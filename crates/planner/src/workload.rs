@@ -15,6 +15,7 @@ use crate::policy::{Mode, WorkloadPolicy};
 use crate::reason::{Reason, Trigger};
 use crate::reconcile::Want;
 use crate::shift::Stats;
+use crate::sizing::Sizing;
 use crate::snapshot::WorkloadView;
 use crate::timer::Timer;
 
@@ -25,6 +26,8 @@ pub(crate) struct Workload {
     pub(crate) policy: WorkloadPolicy,
     pub(crate) outlook: Outlook,
     pub(crate) fleet: Fleet,
+    /// Set where the planner sizes instances.
+    pub(crate) sizing: Option<Box<Sizing>>,
     pub(crate) plan: Option<Plan>,
     pub(crate) pinned: Option<DecisionOverride>,
     /// The most instances needed in this stretch of one cold lead time and in the one before, and when this one began.
@@ -38,6 +41,7 @@ impl Workload {
         Workload {
             index,
             outlook: Outlook::new(&policy, forecaster, shared.limits.history),
+            sizing: Sizing::of(&policy, index),
             policy,
             fleet: Fleet::default(),
             plan: None,
@@ -68,6 +72,7 @@ impl Workload {
         if self.pinned.as_ref().and_then(|p| p.expires).is_some_and(|expires| expires <= wall) {
             self.pinned = None;
         }
+        let size = self.decide_size(now);
         let (numbers, basis) = self.outlook.numbers(&self.policy, now, wall);
         let (active_before, total_before) = match &self.plan {
             Some(plan) => (plan.active_wanted, plan.active_wanted + plan.standby_wanted),
@@ -97,6 +102,10 @@ impl Workload {
             pinned: self.pinned.as_ref(),
             starts_paused: paused,
         });
+        if let Some((size, reasons)) = size {
+            plan.size = Some(size);
+            plan.reasons.extend(reasons);
+        }
         plan.reasons.append(&mut self.fleet.notes);
         self.outlook.decided(plan.active_wanted);
         self.remember_need(now, &plan);
@@ -127,6 +136,7 @@ impl Workload {
             total: plan.active_wanted + plan.standby_wanted,
             demand: plan.inputs.demand_now.unwrap_or(0.0),
             capacity: self.outlook.capacity.estimate(),
+            size: plan.size,
         };
         let short = self.at_desk(shared, |fleet, desk| fleet.reconcile(want, desk));
         let Some(plan) = &mut self.plan else { return };
@@ -182,7 +192,9 @@ impl Workload {
             serving += 1;
             stats.join(&instance.stats);
         }
-        if serving == 0 || demand <= 0.0 {
+        // What a squeezed instance serves is not what it can serve.
+        let squeezed = self.sizing.as_ref().is_some_and(|sizing| sizing.squeezing());
+        if serving == 0 || demand <= 0.0 || squeezed {
             return;
         }
         let reading = Reading {

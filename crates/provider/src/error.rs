@@ -38,6 +38,9 @@ pub enum ProviderError {
     /// No instance has this name.
     #[error("no instance is named {0}")]
     Unknown(InstanceName),
+    /// The provider does not change limits of running instances.
+    #[error("the limits of {0} cannot be changed while it runs")]
+    NotResizable(InstanceName),
     /// The instance is still starting.
     #[error("{0} is not ready yet")]
     NotReady(InstanceName),

@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 
 use crate::error::ProviderError;
 use crate::name::InstanceName;
-use crate::spec::InstanceSpec;
+use crate::spec::{InstanceSpec, ResourceLimits};
 
 /// Makes, parks, promotes and stops instances.
 ///
@@ -35,6 +35,20 @@ pub trait Provider: Send + Sync + 'static {
     /// # Errors
     /// The instance is unknown, or did not pass the probe within its probe timeout. It stays thawed then.
     fn promote(&self, name: &InstanceName) -> impl Future<Output = Result<Promoted, ProviderError>> + Send;
+
+    /// Gives a running or parked instance other limits without touching its processes. Limits that are `None` stay as
+    /// they are.
+    ///
+    /// # Errors
+    /// The instance is unknown or not ready, or this provider cannot do it here (the default): a new instance can have the
+    /// limits then.
+    fn resize(
+        &self,
+        name: &InstanceName,
+        _limits: ResourceLimits,
+    ) -> impl Future<Output = Result<(), ProviderError>> + Send {
+        std::future::ready(Err(ProviderError::NotResizable(name.clone())))
+    }
 
     /// Asks an instance to end, waits up to `grace`, then kills it and all its children. Returns when nothing of it is
     /// left. The instance does not appear in [`Provider::events`] as exited.
@@ -127,6 +141,19 @@ pub struct Usage {
     pub network: Option<Traffic>,
     /// Instructions executed in user space, where the processor and the system let us count them.
     pub instructions: Option<u64>,
+    /// Periods of the quota of processor time so far, where there is one.
+    pub throttling: Option<Throttling>,
+    /// Processes killed because the memory limit was reached, where the system tells.
+    pub out_of_memory: Option<u64>,
+}
+
+/// Periods of a quota of processor time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Throttling {
+    /// In which something ran.
+    pub periods: u64,
+    /// In which the quota was spent and something had to wait.
+    pub throttled: u64,
 }
 
 /// Bytes in and out since the start of whatever counts them.

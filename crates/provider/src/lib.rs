@@ -27,7 +27,9 @@ mod traffic;
 
 pub use cgroup::{CgroupChoice, CgroupError};
 pub use error::ProviderError;
-pub use face::{EVENTS_MAX, ExitReason, InstanceInfo, Promoted, Provider, ProviderEvent, Traffic, Usage};
+pub use face::{
+    EVENTS_MAX, ExitReason, InstanceInfo, Promoted, Provider, ProviderEvent, Throttling, Traffic, Usage,
+};
 pub use name::{InstanceName, NAME_LENGTH_MAX, NameError};
 pub use process::{INSTANCES_MAX, ProcessConfig, ProcessProvider};
 pub use spec::{InstanceSpec, LOG_LIMIT_MIN, Listen, Probe, ResourceLimits};

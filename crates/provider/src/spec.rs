@@ -150,7 +150,7 @@ pub struct ResourceLimits {
 }
 
 impl ResourceLimits {
-    fn problem(&self) -> Option<String> {
+    pub(crate) fn problem(&self) -> Option<String> {
         if self.cpu_cores.is_some_and(|cores| !cores.is_finite() || cores < CPU_CORES_MIN) {
             return Some(format!("the cpu limit must be a number of at least {CPU_CORES_MIN} cores"));
         }

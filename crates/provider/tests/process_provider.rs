@@ -212,6 +212,48 @@ async fn an_address_in_use_is_tried_again_and_then_reported() {
 }
 
 #[tokio::test]
+async fn limits_change_while_an_instance_runs_and_while_it_is_parked() {
+    for kind in KINDS {
+        let Some(fixture) = Fixture::new(kind).await else { continue };
+        let provider = fixture.open().await;
+        let of = |cpu: f64, mib: u64| ResourceLimits {
+            cpu_cores: Some(cpu),
+            memory_bytes: Some(mib << 20),
+            pids: None,
+        };
+        let spec = InstanceSpec { limits: of(0.5, 64), ..service_spec("web-1", TestService::Normal) };
+        let info = provider.start(spec).await.expect("starts");
+        let groups = fixture.groups();
+        let value = |file: &str| {
+            let read = |group: &std::path::PathBuf| fs::read_to_string(group.join(file)).ok();
+            groups.iter().find_map(read).map(|text| text.trim().to_owned())
+        };
+        let [quota, memory] = match value("cpu.cfs_quota_us") {
+            Some(_) => ["cpu.cfs_quota_us", "memory.limit_in_bytes"],
+            None => ["cpu.max", "memory.max"],
+        };
+        if value(quota).is_none() || value(memory).is_none() {
+            let refused = provider.resize(&info.name, of(1.0, 128)).await.expect_err("no controllers");
+            assert!(refused.to_string().contains("limits"), "{refused}");
+            eprintln!("{kind:?}: no limits here, and it says so");
+        } else {
+            provider.resize(&info.name, of(1.5, 128)).await.expect("grows");
+            assert!(value(quota).expect("quota").starts_with("150000"), "{:?}", value(quota));
+            assert_eq!(value(memory), Some((128 << 20).to_string()));
+            provider.park(&info.name).await.expect("parks");
+            provider.resize(&info.name, of(0.25, 96)).await.expect("shrinks while parked");
+            assert!(value(quota).expect("quota").starts_with("25000"), "{:?}", value(quota));
+            assert_eq!(value(memory), Some((96 << 20).to_string()));
+            provider.promote(&info.name).await.expect("still serves");
+            let usage = provider.usage(&info.name).await.expect("readable");
+            assert!(usage.throttling.is_some_and(|t| t.throttled <= t.periods), "{usage:?}");
+            provider.resize(&info.name, of(0.0, 96)).await.expect_err("no such limit");
+        }
+        provider.shutdown(GRACE).await.expect("stops");
+    }
+}
+
+#[tokio::test]
 async fn limits_are_enforced_where_the_controllers_exist() {
     for kind in [CgroupChoice::V2, CgroupChoice::V1] {
         let Some(fixture) = Fixture::new(kind).await else { continue };

@@ -15,6 +15,7 @@ pub mod replay;
 pub mod rivals;
 pub mod score;
 pub mod simulate;
+pub mod sizing;
 pub mod world;
 
 pub use demand::{Demand, DemandError};

@@ -79,6 +79,10 @@ fn render(plan: &api::Plan) -> String {
         "{}: {} active and {} standby wanted",
         plan.workload, plan.active_wanted, plan.standby_wanted
     );
+    if let Some(size) = plan.size {
+        let mib = size.memory_bytes as f64 / f64::from(1 << 20);
+        let _ = writeln!(text, "each of {:.2} cores and {mib:.0} MiB", size.cpu_cores);
+    }
     let _ = writeln!(
         text,
         "plan {} of {}, changed by: {}",

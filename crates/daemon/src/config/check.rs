@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use planner::SizingMode;
+
 use super::model::{DemandSource, ListenMode, ProbeConfig, ServerConfig, WorkloadConfig};
 use super::read::{Models, Workloads};
 use super::section::{Context, Section};
@@ -34,6 +36,14 @@ pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
             s.report("listen", "has port 0", "write the port that clients connect to");
         }
         (None | Some(_), DemandSource::Proxy | DemandSource::Push) => {}
+    }
+    let bandit = w.sizing.as_ref().is_some_and(|sizing| sizing.mode == SizingMode::Bandit);
+    if bandit && w.latency_bound.is_none() && s.entry("latency_bound").is_none() {
+        s.report(
+            "sizing",
+            "has the mode \"bandit\", which needs to know what is too late",
+            "add `latency_bound = \"200ms\"`, or set the mode to \"rules\"",
+        );
     }
     if w.probe == ProbeConfig::Tcp && w.listen_mode == ListenMode::Socket {
         s.report(

@@ -143,6 +143,8 @@ pub struct WorkloadConfig {
     pub log_limit: u64,
     /// `limits`: resources of one instance.
     pub limits: LimitsConfig,
+    /// `sizing`: instances get larger and smaller by what they use, from `limits` on. Default: they stay as `limits` says.
+    pub sizing: Option<planner::SizingPolicy>,
 }
 
 /// `retrain = { schedule, growth, gap, patience, deploy_settles, coverage_min, mae_max, rmse_max, pinball_max }`. What is not
@@ -392,6 +394,7 @@ impl WorkloadConfig {
             retrain: RetrainSettings::default(),
             log_limit: 1 << 20,
             limits: LimitsConfig::default(),
+            sizing: None,
         }
     }
 }

@@ -76,6 +76,7 @@ models = ["boosted", "smoothing"]
 retrain = { schedule = "6h", growth = 0, gap = "2h", deploy_settles = "3h", coverage_min = 0.8, mae_max = 12 }
 log_limit = "64KiB"
 limits = { cpu = 0.5, memory = "512MiB", pids = 100 }
+sizing = { mode = "bandit", cpu_min = 0.1, cpu_max = 4, memory_max = "4GiB", every = "1h", cpu_bound = true }
 env = { MODE = "fast" }
 working_dir = "/"
 "#,
@@ -85,6 +86,10 @@ working_dir = "/"
     assert_eq!(web.margin, MarginConfig::Fixed(0.25));
     assert_eq!(web.probe, ProbeConfig::Http("/healthz".into()));
     assert_eq!(web.limits.memory, Some(512 << 20));
+    let sizing = crate::workload_policy(web).sizing.expect("as configured");
+    assert_eq!((sizing.mode, sizing.cpu_bound), (planner::SizingMode::Bandit, Some(true)));
+    assert_eq!(sizing.initial, planner::Size { cpu_cores: 0.5, memory_bytes: 512 << 20 });
+    assert_eq!((sizing.most.cpu_cores, sizing.least.memory_bytes), (4.0, 32 << 20));
     assert_eq!(web.deadlines.stop, Duration::from_secs(5));
     assert_eq!(web.health.fall, 2);
     assert_eq!(

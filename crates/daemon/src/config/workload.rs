@@ -16,6 +16,7 @@ use super::model::{
 };
 use super::quantity::parse_duration;
 use super::section::Section;
+use super::sizing::sizing;
 use crate::recorder::is_own_metric;
 
 /// Reads it; `None` where a required key is missing or wrong.
@@ -88,6 +89,8 @@ fn read_process(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     });
     s.read("log_limit", &mut w.log_limit, |e| e.bytes(4096..=1 << 40));
     s.read("limits", &mut w.limits, limits);
+    let first = w.limits;
+    s.read("sizing", &mut w.sizing, |e| sizing(e, first).map(Some));
     s.read("wait", &mut w.wait, |e| e.duration(Duration::ZERO..=HOUR));
     s.read("wait_max", &mut w.wait_max, |e| e.count(0..=WAIT_MAX));
 }

@@ -9,6 +9,7 @@ use super::model::{
     RetrainSettings, WorkloadConfig,
 };
 use super::quantity::{format_bytes, format_duration};
+use super::sizing;
 
 pub(super) fn config(config: &Config) -> String {
     let mut out = Lines(String::new());
@@ -151,6 +152,9 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
     limits.extend(w.limits.memory.map(|bytes| format!("memory = {}", quoted(&format_bytes(bytes)))));
     limits.extend(w.limits.pids.map(|pids| format!("pids = {pids}")));
     out.raw("limits", format_args!("{{ {} }}", limits.join(", ")));
+    if let Some(policy) = &w.sizing {
+        out.raw("sizing", sizing::write(policy));
+    }
 }
 
 fn retrain(r: &RetrainSettings) -> String {

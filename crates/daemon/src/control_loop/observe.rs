@@ -266,16 +266,25 @@ impl ControlLoop {
 
     /// Takes in what the instances used.
     pub(crate) fn usage_read(&mut self, readings: Vec<UsageReading>) {
+        let mut sizing_facts = Vec::new();
         for UsageReading { name, at, usage } in readings {
             let found = self
                 .workloads
                 .iter_mut()
-                .find_map(|workload| Some((id_of(workload.name(), &name)?, workload)));
-            let Some((id, workload)) = found.filter(|(id, workload)| workload.places.contains_key(id)) else {
+                .enumerate()
+                .find_map(|(index, workload)| Some((id_of(workload.name(), &name)?, index, workload)));
+            let Some((id, index, workload)) =
+                found.filter(|(id, _, workload)| workload.places.contains_key(id))
+            else {
                 continue;
             };
             let now = UsageNow::read(at, usage, workload.usage.get(&id));
-            workload.usage.insert(id, now);
+            let before = workload.usage.insert(id, now);
+            let facts = workload.sizing_facts(id, before.as_ref());
+            sizing_facts.extend(facts.into_iter().map(|event| (index, event)));
+        }
+        for (index, event) in sizing_facts {
+            self.handle(index, event);
         }
         self.published.stale = true;
     }

@@ -49,7 +49,9 @@ impl ControlLoop {
                 }
                 self.execute(index, action);
             }
-            ActionKind::Park { .. } | ActionKind::Stop { .. } => self.execute(index, action),
+            ActionKind::Resize { .. } | ActionKind::Park { .. } | ActionKind::Stop { .. } => {
+                self.execute(index, action)
+            }
         }
     }
 
@@ -157,6 +159,9 @@ impl ControlLoop {
             | Event::DemandObserved { .. }
             | Event::LoadObserved { .. }
             | Event::BackendObserved { .. }
+            | Event::UsageObserved { .. }
+            | Event::OutOfMemory { .. }
+            | Event::InstanceResized { .. }
             | Event::InstanceExited { .. }
             | Event::InstanceUnhealthy { .. }
             | Event::InstanceHealthy { .. }

@@ -5,5 +5,6 @@ mod inputs;
 mod knowledge;
 mod life;
 mod models;
+mod sizes;
 mod support;
 mod watch;

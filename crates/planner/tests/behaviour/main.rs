@@ -3,4 +3,5 @@
 mod day;
 mod lifecycle;
 mod random;
+mod sizing;
 mod world;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use forecast::Timestamp;
 use planner::{
     Action, ActionId, ActionKind, CapacityPolicy, DecisionOverride, Event, InstanceId, Limits, Planner,
-    Policy, Role, WorkloadId, WorkloadPolicy, lint,
+    Policy, Role, Size, SizingMode, SizingPolicy, WorkloadId, WorkloadPolicy, lint,
 };
 use proptest::prelude::*;
 
@@ -43,6 +43,13 @@ enum Deed {
         errors: u64,
         millis: u64,
     },
+    Usage {
+        instance: u64,
+        cores: f64,
+        memory: u64,
+        throttled: Option<f64>,
+    },
+    OutOfMemory(u64),
     Exit(u64),
     Unhealthy(u64),
     Healthy(u64),
@@ -84,6 +91,14 @@ fn deed() -> impl Strategy<Value = Deed> {
         4 => (odd_number(), odd_number()).prop_map(|(value, in_flight)| Deed::Load { value, in_flight }),
         3 => (instance.clone(), 0u64..1000, 0u64..1000, 0u64..100_000)
             .prop_map(|(instance, requests, errors, millis)| Deed::Backend { instance, requests, errors, millis }),
+        6 => (instance.clone(), odd_number(), any::<u64>(), prop::option::of(odd_number()))
+            .prop_map(|(instance, cores, memory, share)| Deed::Usage {
+                instance,
+                cores: cores / 1_000.0,
+                memory: memory >> (memory % 40),
+                throttled: share.map(|share| share / 2_000.0),
+            }),
+        1 => instance.clone().prop_map(Deed::OutOfMemory),
         2 => instance.clone().prop_map(Deed::Exit),
         2 => instance.clone().prop_map(Deed::Unhealthy),
         2 => instance.clone().prop_map(Deed::Healthy),
@@ -109,6 +124,7 @@ fn answer(action: &Action, well: bool) -> Event {
         ActionKind::Start { instance, .. } => Event::InstanceReady { action: id, instance: *instance, took },
         ActionKind::Park { instance } => Event::InstanceParked { action: id, instance: *instance },
         ActionKind::Promote { instance } => Event::InstancePromoted { action: id, instance: *instance, took },
+        ActionKind::Resize { instance, .. } => Event::InstanceResized { action: id, instance: *instance },
         ActionKind::SetWeights { .. } => {
             Event::WeightsApplied { action: id, workload: action.workload.clone() }
         }
@@ -145,6 +161,14 @@ impl Chaos {
         web.tick = Duration::from_secs(10);
         web.replicas_max = 20;
         web.standby_min = 1;
+        if !seed.is_multiple_of(3) {
+            let size = |cpu_cores, memory_bytes| Size { cpu_cores, memory_bytes };
+            let mut sizing = SizingPolicy::new(size(0.1, 1 << 20), size(8.0, 1 << 34), size(1.0, 1 << 28));
+            sizing.mode = if seed.is_multiple_of(2) { SizingMode::Bandit } else { SizingMode::Rules };
+            sizing.cpu_bound = [None, Some(false), Some(true)][(seed % 7 % 3) as usize];
+            web.objective.latency_bound = Some(Duration::from_secs(1));
+            web.sizing = Some(sizing);
+        }
         let mut batch = WorkloadPolicy::new("batch", Duration::from_secs(60), CapacityPolicy::Pinned(10.0));
         batch.replicas_min = 0;
         batch.replicas_max = 3;
@@ -191,6 +215,16 @@ impl Chaos {
                 latency_p99: Duration::from_millis(millis),
                 in_flight: 3,
             }),
+            Deed::Usage { instance, cores, memory, throttled } => self.tell(Event::UsageObserved {
+                workload: web(),
+                instance: InstanceId::new(instance),
+                cpu_cores: cores,
+                memory_bytes: memory,
+                throttled,
+            }),
+            Deed::OutOfMemory(n) => {
+                self.tell(Event::OutOfMemory { workload: web(), instance: InstanceId::new(n) });
+            }
             Deed::Exit(n) => {
                 let instance = InstanceId::new(n);
                 self.tell(Event::InstanceExited { workload: web(), instance, reason: String::new() });
@@ -270,6 +304,8 @@ proptest! {
         let parked = web.instances.iter().filter(|i| i.parked()).count();
         prop_assert_eq!(parked, 2);
         prop_assert_eq!(web.instances.len(), 5);
+        let size = web.plan.and_then(|plan| plan.size);
+        prop_assert!(web.instances.iter().all(|i| size.is_none() || i.size() == size));
     }
 
     #[test]

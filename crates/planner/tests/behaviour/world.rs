@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use forecast::Timestamp;
 use planner::{
-    Action, ActionKind, Event, InstanceId, Phase, Planner, Policy, Role, WorkloadId, WorkloadPolicy, lint,
+    Action, ActionKind, Event, InstanceId, Phase, Planner, Policy, Role, Size, WorkloadId, WorkloadPolicy,
+    lint,
 };
 
 /// Something that happened in the world, for tests to look at.
@@ -14,6 +15,15 @@ use planner::{
 pub(crate) struct Entry {
     pub(crate) at: Timestamp,
     pub(crate) action: Action,
+}
+
+/// What instances use, and that they serve in proportion to their processor time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Uses {
+    /// Processor time of a unit of demand, in cores.
+    pub(crate) cores: f64,
+    /// Memory of each instance, in bytes.
+    pub(crate) memory: u64,
 }
 
 /// Faults that a test may switch on. Each is asked with the instance.
@@ -25,6 +35,7 @@ pub(crate) struct Faults {
     pub(crate) promote_hangs: BTreeSet<u64>,
     pub(crate) all_starts_fail: bool,
     pub(crate) drops_answers: bool,
+    pub(crate) no_resize: bool,
 }
 
 pub(crate) struct World {
@@ -43,6 +54,10 @@ pub(crate) struct World {
     pub(crate) standby_seconds: f64,
     pub(crate) table: Vec<(InstanceId, u32)>,
     pub(crate) loads: bool,
+    /// As given by starts and changes of size.
+    pub(crate) sizes: BTreeMap<InstanceId, Size>,
+    /// Set where instances report what they use.
+    pub(crate) uses: Option<Uses>,
     answers: BTreeMap<(Timestamp, u64), Event>,
     sequence: u64,
     start: Timestamp,
@@ -80,6 +95,8 @@ impl World {
             standby_seconds: 0.0,
             table: Vec::new(),
             loads: false,
+            sizes: BTreeMap::new(),
+            uses: None,
             answers: BTreeMap::new(),
             sequence: 0,
             start,
@@ -114,6 +131,7 @@ impl World {
                     };
                     self.tell(event);
                 }
+                self.report_use(rate);
                 self.sleep_until(self.now.saturating_add(SLICE).min(end));
             }
             let missed = self.missed_in_step / slices;
@@ -160,8 +178,7 @@ impl World {
     }
 
     fn account(&mut self, rate: f64) {
-        let serving = self.table.iter().filter(|entry| entry.1 > 0).count() as f64;
-        let capacity = serving * self.policy.capacity.initial();
+        let capacity = self.capacity();
         self.missed_in_step += (rate - capacity).max(0.0);
         let snapshot = self.planner.snapshot();
         for i in snapshot.workloads()[0].instances {
@@ -170,6 +187,39 @@ impl World {
                 (Role::Standby, Phase::Ready) => self.standby_seconds += SLICE.as_secs_f64(),
                 (Role::Standby, _) => {}
             }
+        }
+    }
+
+    /// Instances that serve.
+    pub(crate) fn serving(&self) -> Vec<InstanceId> {
+        self.table.iter().filter(|entry| entry.1 > 0).map(|entry| entry.0).collect()
+    }
+
+    /// What all that serve can serve together.
+    pub(crate) fn capacity(&self) -> f64 {
+        let each = self.policy.capacity.initial();
+        let first = self.policy.sizing.as_ref().map(|sizing| sizing.initial.cpu_cores);
+        let part = |id: &InstanceId| match (self.uses, self.sizes.get(id), first) {
+            (Some(_), Some(size), Some(first)) => size.cpu_cores / first,
+            _ => 1.0,
+        };
+        self.serving().iter().map(|id| each * part(id)).sum()
+    }
+
+    /// What the instances that serve use under this demand, up to their size.
+    fn report_use(&mut self, rate: f64) {
+        let Some(uses) = self.uses else { return };
+        let serving = self.serving();
+        for instance in &serving {
+            let wanted = rate * uses.cores / serving.len() as f64;
+            let limit = self.sizes.get(instance).map_or(f64::INFINITY, |size| size.cpu_cores);
+            self.tell(Event::UsageObserved {
+                workload: self.workload.clone(),
+                instance: *instance,
+                cpu_cores: wanted.min(limit),
+                memory_bytes: uses.memory,
+                throttled: Some((1.0 - limit / wanted.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0)),
+            });
         }
     }
 
@@ -194,15 +244,18 @@ impl World {
             Some(Event::ActionFailed { action: id, instance: Some(instance), reason: "injected".to_owned() })
         };
         match &action.kind {
-            ActionKind::Start { instance, .. } => match instance.get() {
+            ActionKind::Start { instance, size, .. } => match instance.get() {
                 n if self.faults.all_starts_fail || self.faults.start_fails.contains(&n) => {
                     (quick, failed(*instance))
                 }
                 n if self.faults.start_hangs.contains(&n) => (quick, None),
-                _ => (
-                    self.cold,
-                    Some(Event::InstanceReady { action: id, instance: *instance, took: self.cold }),
-                ),
+                _ => {
+                    self.sizes.extend(size.map(|size| (*instance, size)));
+                    (
+                        self.cold,
+                        Some(Event::InstanceReady { action: id, instance: *instance, took: self.cold }),
+                    )
+                }
             },
             ActionKind::Promote { instance } => match instance.get() {
                 n if self.faults.promote_fails.contains(&n) => (quick, failed(*instance)),
@@ -214,6 +267,15 @@ impl World {
             },
             ActionKind::Park { instance } => {
                 (quick, Some(Event::InstanceParked { action: id, instance: *instance }))
+            }
+            ActionKind::Resize { instance, size } => {
+                let event = if self.faults.no_resize {
+                    failed(*instance)
+                } else {
+                    self.sizes.insert(*instance, *size);
+                    Some(Event::InstanceResized { action: id, instance: *instance })
+                };
+                (quick, event)
             }
             ActionKind::SetWeights { weights } => {
                 self.table.clone_from(weights);
@@ -267,6 +329,7 @@ impl World {
             .iter()
             .map(|entry| match &entry.action.kind {
                 ActionKind::Start { instance, .. } => format!("start {instance}"),
+                ActionKind::Resize { instance, .. } => format!("resize {instance}"),
                 ActionKind::Park { instance } => format!("park {instance}"),
                 ActionKind::Promote { instance } => format!("promote {instance}"),
                 ActionKind::Drain { instance } => format!("drain {instance}"),

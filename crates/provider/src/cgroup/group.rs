@@ -11,11 +11,14 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::core::{Core, tree};
+use super::limit::Limit;
+use super::parent::set;
 use super::signals::{Leader, Signals};
 use super::{CgroupError, Controller, io_error};
-use crate::face::{Traffic, Usage};
+use crate::face::{Throttling, Traffic, Usage};
 use crate::name::InstanceName;
 use crate::procfs::Stat;
+use crate::spec::ResourceLimits;
 use crate::traffic;
 
 /// The group of one instance: the core that freezes and kills, and version 1 groups that count and limit.
@@ -106,7 +109,39 @@ impl Group {
             disk: self.disk().or_else(|| traffic::disk_of(&members)),
             network: members.first().and_then(|pid| traffic::network_of(*pid)),
             instructions: None,
+            throttling: self.throttling(),
+            out_of_memory: self.out_of_memory(),
         })
+    }
+
+    /// Writes other limits. All or, on an error, perhaps some of them.
+    pub(crate) fn resize(&self, limits: &ResourceLimits) -> Result<(), CgroupError> {
+        for limit in Limit::all(limits) {
+            let missing = || CgroupError::Unusable {
+                kind: "limits",
+                reason: format!("the instance has no group for {}", limit.controller.word()),
+            };
+            match (self.others.get(&limit.controller), &self.core) {
+                (Some(dir), _) => limit.v1.iter().try_for_each(|(file, value)| set(dir, file, value))?,
+                (None, Core::V2(dir)) if dir.join(limit.v2.0).exists() => {
+                    self.check_memory(limit.controller, limits)?;
+                    set(dir, limit.v2.0, &limit.v2.1)?;
+                }
+                (None, Core::V2(_) | Core::V1(_) | Core::Signals(_)) => return Err(missing()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Version 2 kills processes where a limit is set below what they use; version 1 refuses by itself.
+    fn check_memory(&self, controller: Controller, limits: &ResourceLimits) -> Result<(), CgroupError> {
+        match (self.memory_bytes(), limits.memory_bytes) {
+            (Some(used), Some(limit)) if controller == Controller::Memory && used >= limit => {
+                let reason = format!("{used} bytes are in use, more than the limit of {limit}");
+                Err(CgroupError::Unusable { kind: "limits", reason })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Lines `kind:folder` that [`Group::from_lines`] understands.
@@ -175,6 +210,24 @@ impl Group {
         traffic::io_stat(&fs::read_to_string(dir.join("io.stat")).ok()?)
     }
 
+    fn throttling(&self) -> Option<Throttling> {
+        let dir = match (self.others.get(&Controller::Cpu), &self.core) {
+            (Some(dir), _) | (None, Core::V2(dir)) => dir,
+            (None, Core::V1(_) | Core::Signals(_)) => return None,
+        };
+        let text = fs::read_to_string(dir.join("cpu.stat")).ok()?;
+        Some(Throttling { periods: count(&text, "nr_periods")?, throttled: count(&text, "nr_throttled")? })
+    }
+
+    fn out_of_memory(&self) -> Option<u64> {
+        let path = match (self.others.get(&Controller::Memory), &self.core) {
+            (Some(dir), _) => dir.join("memory.oom_control"),
+            (None, Core::V2(dir)) => dir.join("memory.events"),
+            (None, Core::V1(_) | Core::Signals(_)) => return None,
+        };
+        count(&fs::read_to_string(path).ok()?, "oom_kill")
+    }
+
     fn memory_bytes(&self) -> Option<u64> {
         match (&self.core, self.others.get(&Controller::Memory)) {
             (_, Some(dir)) => number(&dir.join("memory.usage_in_bytes")),
@@ -187,6 +240,12 @@ impl Group {
 /// The folder name of an instance's group. The beginning keeps it from being one of the kernel's file names.
 pub(super) fn leaf(name: &InstanceName) -> String {
     format!("{LEAF_PREFIX}{name}")
+}
+
+/// The number behind a word that begins a line.
+fn count(text: &str, word: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    lines.find(|(key, _)| *key == word)?.1.trim().parse().ok()
 }
 
 fn number(path: &Path) -> Option<u64> {

@@ -281,7 +281,7 @@ fn make_dir(dir: &Path) -> Result<(), CgroupError> {
     }
 }
 
-fn set(dir: &Path, file: &str, value: &str) -> Result<(), CgroupError> {
+pub(super) fn set(dir: &Path, file: &str, value: &str) -> Result<(), CgroupError> {
     let path = dir.join(file);
     fs::write(&path, value).map_err(io_error("set the limit", path))
 }

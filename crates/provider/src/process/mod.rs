@@ -38,7 +38,7 @@ use crate::error::ProviderError;
 use crate::face::{ExitReason, InstanceInfo, Promoted, Provider, ProviderEvent, Usage};
 use crate::name::InstanceName;
 use crate::procfs;
-use crate::spec::InstanceSpec;
+use crate::spec::{InstanceSpec, ResourceLimits};
 
 pub use config::{INSTANCES_MAX, ProcessConfig};
 
@@ -114,6 +114,10 @@ impl Provider for ProcessProvider {
 
     async fn promote(&self, name: &InstanceName) -> Result<Promoted, ProviderError> {
         steps::promote(&self.table, name).await
+    }
+
+    async fn resize(&self, name: &InstanceName, limits: ResourceLimits) -> Result<(), ProviderError> {
+        steps::resize(&self.table, name, limits).await
     }
 
     async fn stop(&self, name: &InstanceName, grace: Duration) -> Result<(), ProviderError> {

@@ -13,6 +13,7 @@ use crate::error::ProviderError;
 use crate::face::Promoted;
 use crate::name::InstanceName;
 use crate::probe::ask;
+use crate::spec::ResourceLimits;
 
 /// Freezes an instance.
 pub(super) async fn park(table: &Arc<Table>, name: &InstanceName) -> Result<(), ProviderError> {
@@ -53,6 +54,24 @@ pub(super) async fn promote(table: &Arc<Table>, name: &InstanceName) -> Result<P
             Err(source) => Err(ProviderError::Unverified { name: name.clone(), source }),
         },
     }
+}
+
+/// Gives an instance other limits.
+pub(super) async fn resize(
+    table: &Arc<Table>,
+    name: &InstanceName,
+    limits: ResourceLimits,
+) -> Result<(), ProviderError> {
+    if let Some(problem) = limits.problem() {
+        return Err(ProviderError::InvalidSpec { name: name.clone(), problem });
+    }
+    let (turn, instance) = take_turn(table, name).await?;
+    blocking(move || {
+        let _turn = turn;
+        let resized = instance.record.group.resize(&limits);
+        resized.map_err(|source| ProviderError::Cgroup { step: "change the limits of the instance", source })
+    })
+    .await
 }
 
 /// Ends an instance and everything it has started.

@@ -147,7 +147,9 @@ fn counted(kind: &planner::ActionKind) -> Option<Count> {
         planner::ActionKind::Stop { .. } => Some(Count::Stop),
         planner::ActionKind::Promote { .. } => Some(Count::Promotion),
         planner::ActionKind::Park { .. } => Some(Count::Demotion),
-        planner::ActionKind::SetWeights { .. } | planner::ActionKind::Drain { .. } => None,
+        planner::ActionKind::SetWeights { .. }
+        | planner::ActionKind::Resize { .. }
+        | planner::ActionKind::Drain { .. } => None,
     }
 }
 

@@ -84,6 +84,9 @@ impl Checks {
             | Event::InstanceReady { .. }
             | Event::DemandObserved { demand: None, .. }
             | Event::BackendObserved { .. }
+            | Event::UsageObserved { .. }
+            | Event::OutOfMemory { .. }
+            | Event::InstanceResized { .. }
             | Event::WeightsApplied { .. }
             | Event::InstanceDrained { .. }
             | Event::ActionFailed { .. }

@@ -71,6 +71,7 @@ enum Effect {
     StartFailed { instance: u64 },
     Promoted { instance: u64, took: Duration },
     Parked { instance: u64 },
+    Resized { instance: u64 },
     Table { number: u64, weights: Vec<(InstanceId, u32)> },
     Drained { instance: u64 },
     Stopped { instance: u64 },
@@ -131,6 +132,9 @@ impl Agent {
             }
             ActionKind::Park { instance } => {
                 self.unless_failed(times.park, Effect::Parked { instance: instance.get() })
+            }
+            ActionKind::Resize { instance, .. } => {
+                self.unless_failed(times.park, Effect::Resized { instance: instance.get() })
             }
             ActionKind::SetWeights { weights } => {
                 self.tables_ordered += 1;
@@ -258,6 +262,7 @@ impl Agent {
             | Effect::StartFailed { instance }
             | Effect::Promoted { instance, .. }
             | Effect::Parked { instance }
+            | Effect::Resized { instance }
             | Effect::Drained { instance }
             | Effect::Stopped { instance } => Some(*instance),
             Effect::Table { .. } => None,
@@ -289,6 +294,10 @@ impl Agent {
                 let running = [Stage::Warm, Stage::Active, Stage::Draining, Stage::Parked];
                 self.move_on(instance, &running, Stage::Parked)?;
                 Some(Event::InstanceParked { action, instance: InstanceId::new(instance) })
+            }
+            // Here an instance serves the same whatever its size.
+            Effect::Resized { instance } => {
+                Some(Event::InstanceResized { action, instance: InstanceId::new(instance) })
             }
             Effect::Table { number, weights } => {
                 self.apply_table(number, &weights);

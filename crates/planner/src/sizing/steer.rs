@@ -1,0 +1,109 @@
+//! Sizing of one workload: what it is told, and what follows for the capacity that plans count with.
+
+use std::time::Duration;
+
+use forecast::Timestamp;
+
+use super::{Load, Reading, SizeReason, Sizing};
+use crate::desk::Shared;
+use crate::ids::InstanceId;
+use crate::instance::Instance;
+use crate::policy::WorkloadPolicy;
+use crate::reason::Reason;
+use crate::size::Size;
+use crate::workload::Workload;
+
+impl Sizing {
+    /// What a workload's policy asks for, if anything.
+    pub(crate) fn of(policy: &WorkloadPolicy, index: usize) -> Option<Box<Sizing>> {
+        let fixed = policy.replicas_min == policy.replicas_max;
+        let sizing = policy.sizing.as_ref()?;
+        Sizing::new(sizing, policy.time_zone.clone(), index as u64, fixed).map(Box::new)
+    }
+}
+
+impl Workload {
+    /// Takes in what an instance uses; `None` when it is not known. Returns whether the plan may have to change at once.
+    pub(crate) fn observe_use(
+        &mut self,
+        shared: &Shared,
+        instance: InstanceId,
+        reading: Reading,
+    ) -> Option<bool> {
+        let at = self.fleet.find(instance)?;
+        let sane = |share: f64| share.is_finite() && (0.0..=1.0).contains(&share);
+        if !reading.cpu.is_finite() || reading.cpu < 0.0 || !reading.throttled.is_none_or(sane) {
+            return None;
+        }
+        let load = self.load(shared.clock.internal());
+        let serving = self.fleet.instances[at].serving();
+        let Some(sizing) = &mut self.sizing else { return Some(false) };
+        let times = (shared.clock.internal(), shared.clock.wall());
+        // What waits says nothing of what one that serves needs.
+        Some(serving && sizing.observe(times, instance, reading, load))
+    }
+
+    fn load(&self, now: Timestamp) -> Load {
+        let level = self.outlook.load.level(now, self.outlook.load_age_max(&self.policy));
+        let planned = || self.plan.as_ref().and_then(|plan| plan.inputs.demand_now);
+        Load {
+            demand: level.or_else(planned).unwrap_or(0.0),
+            serving: self.fleet.serving(),
+            capacity: self.outlook.capacity.unscaled(),
+        }
+    }
+
+    /// Decides on the size, and lets plans count with the capacity that goes with it. Returns the size with its reasons.
+    pub(crate) fn decide_size(&mut self, now: Timestamp) -> Option<(Size, Vec<Reason>)> {
+        let load = self.load(now);
+        let asked = self.sizing.as_ref()?.asks_peak(now);
+        let peak = asked.then(|| self.peak_of_day(load.demand));
+        let sizing = self.sizing.as_mut()?;
+        sizing.decide(now, peak, load, (self.policy.replicas_min.max(1), self.policy.replicas_max));
+        let size = sizing.size();
+        let mut reasons: Vec<Reason> = sizing.reasons(now).map(Reason::Size).collect();
+        if self.fleet.resizes.off(now) {
+            reasons.push(Reason::Size(SizeReason::NotLive));
+        }
+        self.rescale();
+        Some((size, reasons))
+    }
+
+    /// The largest demand that is to be expected within a day.
+    fn peak_of_day(&self, demand: f64) -> f64 {
+        let seen = self.sizing.as_ref().map_or(0.0, |sizing| sizing.demand_peak.value()).max(demand);
+        let forecaster = &self.outlook.forecaster;
+        if !forecaster.trust().is_trusted() {
+            return seen;
+        }
+        let steps = (DAY.as_secs_f64() / self.policy.step.as_secs_f64()).ceil().clamp(1.0, STEPS_MAX);
+        // Far tails may promise any height.
+        let window = forecaster.window_max(steps as usize);
+        window.quantile(PEAK_QUANTILE).min(PEAK_FACTOR * seen.max(window.median())).max(demand)
+    }
+
+    /// Where a larger instance serves more: counts with the smallest one that serves, so that the count only falls once
+    /// all have grown, and rises before they shrink.
+    pub(crate) fn rescale(&mut self) {
+        let Some(sizing) = self.sizing.as_ref().filter(|sizing| sizing.cpu_bound()) else { return };
+        let Some(policy) = &self.policy.sizing else { return };
+        // What throttling is squeezed to is given back when demand comes.
+        let planned = sizing.joint.cores().unwrap_or(policy.initial.cpu_cores);
+        let squeezed = sizing.squeezing();
+        let cores = |i: &Instance| match i.size {
+            Some(_) if squeezed => planned,
+            Some(size) => size.cpu_cores,
+            None => policy.initial.cpu_cores,
+        };
+        let serving = self.fleet.instances.iter().filter(|i| i.serving());
+        let least = serving.map(cores).fold(planned, f64::min);
+        self.outlook.capacity.rescale(least / policy.initial.cpu_cores);
+    }
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// A day of short steps is long; forecasts are learned this far at most.
+const STEPS_MAX: f64 = 1_440.0;
+const PEAK_QUANTILE: f64 = 0.9;
+/// As for counts: no more than this above all that was seen or is expected.
+const PEAK_FACTOR: f64 = 1.5;

@@ -6,10 +6,10 @@
 //!
 //! Steps without a value in the trace count for nothing, neither demand nor cost, as nobody knows what was needed.
 
-mod follow;
+pub(crate) mod follow;
 mod frontier;
 mod options;
-mod shadow;
+pub(crate) mod shadow;
 
 pub use frontier::{Rivalry, cheapest_at};
 pub use options::{Options, PolicyKind, UnknownPolicy};
@@ -20,7 +20,7 @@ use crate::demand::Demand;
 use crate::rivals::last_week::LastWeek;
 use crate::rivals::oracle::{Oracle, OracleInputs};
 use crate::rivals::static_peak::StaticPeak;
-use crate::rivals::{HpaRival, KpaRival};
+use crate::rivals::{HpaRival, KpaRival, Rival};
 use crate::score::Score;
 use crate::world::Totals;
 
@@ -76,18 +76,9 @@ pub enum ReplayError {
 /// See [`ReplayError`].
 pub fn replay(demand: &Demand, kind: PolicyKind, options: &Options) -> Result<Outcome, ReplayError> {
     check(options)?;
-    let given = options.given(kind);
-    let run = match kind {
-        PolicyKind::Foreshadow => shadow::run(demand, options)?,
-        PolicyKind::Hpa => follow::run(demand, options, &mut HpaRival::new(given, options.metric_lag)),
-        PolicyKind::Kpa => follow::run(demand, options, &mut KpaRival::new(given)),
-        PolicyKind::LastWeek => {
-            let cold = options.cold.upper();
-            let mut rival = LastWeek::new(given, options.metric_lag, cold, demand.step());
-            follow::run(demand, options, &mut rival)
-        }
-        PolicyKind::StaticPeak => follow::run(demand, options, &mut StaticPeak::new(given, demand.peak())),
-        PolicyKind::Oracle => follow::run(demand, options, &mut oracle(demand, options)),
+    let run = match rival(demand, kind, options) {
+        None => shadow::run(demand, options)?,
+        Some(mut rival) => follow::run(demand, options, rival.as_mut()),
     };
     Ok(Outcome { kind, decisions: run.decisions, score: Score::new(run.totals, options.standby_price) })
 }
@@ -117,6 +108,21 @@ struct Run {
     totals: Totals,
 }
 
+/// The rival of this kind; none for the planner.
+pub(crate) fn rival(demand: &Demand, kind: PolicyKind, options: &Options) -> Option<Box<dyn Rival>> {
+    let given = options.given(kind);
+    Some(match kind {
+        PolicyKind::Foreshadow => return None,
+        PolicyKind::Hpa => Box::new(HpaRival::new(given, options.metric_lag)),
+        PolicyKind::Kpa => Box::new(KpaRival::new(given)),
+        PolicyKind::LastWeek => {
+            Box::new(LastWeek::new(given, options.metric_lag, options.cold.upper(), demand.step()))
+        }
+        PolicyKind::StaticPeak => Box::new(StaticPeak::new(given, demand.peak())),
+        PolicyKind::Oracle => Box::new(oracle(demand, options)),
+    })
+}
+
 fn oracle(demand: &Demand, options: &Options) -> Oracle {
     let inputs = OracleInputs {
         capacity: options.capacity,
@@ -132,7 +138,7 @@ fn oracle(demand: &Demand, options: &Options) -> Oracle {
     Oracle::new(demand, &inputs)
 }
 
-fn check(options: &Options) -> Result<(), ReplayError> {
+pub(crate) fn check(options: &Options) -> Result<(), ReplayError> {
     let require = |ok: bool, option: &'static str, rule: &'static str| {
         if ok { Ok(()) } else { Err(ReplayError::Option { option, rule }) }
     };
@@ -140,6 +146,11 @@ fn check(options: &Options) -> Result<(), ReplayError> {
     require(positive(options.capacity), "capacity", "must be a positive number")?;
     require(options.headroom.is_none_or(positive), "headroom", "must be a positive number")?;
     require((0.0..1.0).contains(&options.budget), "budget", "must be at least 0 and below 1")?;
+    require(
+        (0.0..=FAILURES_MAX).contains(&options.start_failures),
+        "start_failures",
+        "must be at least 0 and at most 0.95",
+    )?;
     let price = options.standby_price;
     require(price.is_finite() && price >= 0.0, "standby_price", "must be 0 or a positive number")?;
     require(options.replicas_min <= options.replicas_max, "replicas_min", "must be at most replicas_max")?;
@@ -150,4 +161,6 @@ fn check(options: &Options) -> Result<(), ReplayError> {
 }
 
 const REPLICAS_MAX: u32 = 100_000;
+/// With more, hardly anything would ever start.
+const FAILURES_MAX: f64 = 0.95;
 const LEAD_MAX: std::time::Duration = std::time::Duration::from_secs(86_400);

@@ -2,7 +2,8 @@
 //!
 //! Reactive scalers take "no requests" for "no demand" and remove what the returning crowd needs. The guard blocks
 //! scale-in, for a bounded time, when the demand signal is missing, when demand is far below what the forecast thinks
-//! possible, or when errors are everywhere. It never blocks scale-out. After its time is over it must see demand as
+//! possible, or when errors are everywhere. It never blocks scale-out. A forecast learns low demand within a few steps, so a
+//! collapse is over only when demand is back near what was thought possible before it. After its time is over it must see demand as
 //! forecast again before it may block once more, so that a real end of demand costs one guard time and no more.
 
 use std::time::Duration;
@@ -16,6 +17,8 @@ use crate::reason::GuardCause;
 pub(crate) struct Guard {
     state: State,
     calm_steps: u32,
+    /// Demand of the step that is being judged, if known.
+    seen: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,12 +33,17 @@ enum State {
 
 impl Guard {
     pub(crate) fn new() -> Self {
-        Guard { state: State::Armed, calm_steps: 0 }
+        Guard { state: State::Armed, calm_steps: 0, seen: None }
+    }
+
+    /// The demand of the step that [`Guard::observe`] hears of next; none when it is missing.
+    pub(crate) fn see(&mut self, demand: Option<f64>) {
+        self.seen = demand;
     }
 
     /// Takes in what a step looked like. `suspicion` is the cause seen at this moment, if any.
     pub(crate) fn observe(&mut self, now: Timestamp, suspicion: Option<GuardCause>, guard: Duration) {
-        match (suspicion, self.state) {
+        match (suspicion.or_else(|| self.still_collapsed()), self.state) {
             (Some(cause), State::Armed) => {
                 self.state = State::Blocking { cause, until: now.saturating_add(guard) };
                 self.calm_steps = 0;
@@ -58,6 +66,15 @@ impl Guard {
                 }
             }
         }
+    }
+
+    /// The collapse that blocks goes on, whatever the forecast has come to expect meanwhile.
+    fn still_collapsed(&self) -> Option<GuardCause> {
+        let State::Blocking { cause: GuardCause::DemandCollapsed { expected, .. }, .. } = self.state else {
+            return None;
+        };
+        let seen = self.seen.filter(|seen| *seen < COLLAPSE_SHARE * expected)?;
+        Some(GuardCause::DemandCollapsed { seen, expected })
     }
 
     /// Why scale-in is blocked now, and until when at most.
@@ -106,5 +123,21 @@ mod tests {
         assert!(guard.blocking(at(2)).is_none());
         guard.observe(at(3), Some(GuardCause::SignalMissing), GUARD);
         assert!(guard.blocking(at(3)).is_some());
+    }
+
+    #[test]
+    fn a_collapse_goes_on_although_the_forecast_has_learned_it() {
+        let mut guard = Guard::new();
+        guard.see(Some(50.0));
+        guard.observe(at(0), Some(GuardCause::DemandCollapsed { seen: 50.0, expected: 1000.0 }), GUARD);
+        for minute in 1..8 {
+            guard.see(Some(50.0));
+            guard.observe(at(minute), None, GUARD);
+            assert!(guard.blocking(at(minute)).is_some(), "minute {minute}");
+        }
+        guard.see(Some(900.0));
+        guard.observe(at(8), None, GUARD);
+        guard.observe(at(9), None, GUARD);
+        assert!(guard.blocking(at(9)).is_none(), "demand is back");
     }
 }

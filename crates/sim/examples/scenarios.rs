@@ -7,7 +7,9 @@ use sim::scenarios::Scenario;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    for name in Scenario::NAMES.iter().filter(|name| words.is_empty() || words.iter().any(|word| word == *name)) {
+    for name in
+        Scenario::NAMES.iter().filter(|name| words.is_empty() || words.iter().any(|word| word == *name))
+    {
         let scenario = Scenario::named(name, 1).ok_or("an unknown scenario")?;
         for kind in [PolicyKind::Foreshadow, PolicyKind::Hpa, PolicyKind::StaticPeak] {
             let began = Instant::now();
@@ -28,8 +30,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 began.elapsed().as_secs_f64(),
             );
             if std::env::var("ROWS").is_ok() {
-                for row in outcome.rows.iter().step_by((outcome.rows.len() / 90).max(1)) {
-                    println!("   {} n {:6} bad {:6.3} active {:5.1} standby {:5.1} moving {:5.1} p99 {:?}", row.at, row.tally.requests, row.tally.bad_share(), row.active, row.standby, row.moving, row.tally.quantile(0.99).unwrap_or_default());
+                for row in outcome.rows.iter().filter(|row| scenario.trouble.contains(&row.at)) {
+                    println!(
+                        "   {} n {:6} bad {:6.3} active {:5.1} standby {:5.1} moving {:5.1} p99 {:?}",
+                        row.at,
+                        row.tally.requests,
+                        row.tally.bad_share(),
+                        row.active,
+                        row.standby,
+                        row.moving,
+                        row.tally.quantile(0.99).unwrap_or_default()
+                    );
                 }
             }
         }

@@ -68,7 +68,8 @@ pub(super) fn outage(seed: u64) -> Scenario {
 
 /// Demand triples and stays there.
 pub(super) fn level_shift(seed: u64) -> Scenario {
-    let stage = Stage { history: 3 * DAY, step: 10 * SECOND, resolution: 5 * SECOND, hour: 10.0, minutes: 30 };
+    let stage =
+        Stage { history: 3 * DAY, step: 10 * SECOND, resolution: 5 * SECOND, hour: 10.0, minutes: 30 };
     let shift = stage.from() + 10 * MINUTE;
     let trouble = shift..shift + 5 * MINUTE;
     let demand = stage.curve(0.03).draw(seed, |at| {

@@ -91,17 +91,18 @@ pub(super) fn level_shift(seed: u64) -> Scenario {
 
 /// A day unlike others, told to the planner or not.
 pub(super) fn holiday(seed: u64, announced: bool) -> Scenario {
-    let stage = Stage { history: 56 * DAY, step: 5 * MINUTE, resolution: MINUTE, hour: 9.5, minutes: 75 };
-    // Eight times before, at days that no week tells, and now.
-    let starts = [3, 9, 17, 22, 31, 37, 46, 52, 56].map(|day| stage.start() + day * DAY + 10 * HOUR);
+    let stage = Stage { history: 56 * DAY, step: MINUTE, resolution: MINUTE, hour: 9.5, minutes: 75 };
+    // Some before, on days and at hours that no season tells, and now.
+    let begins = [(9, 12), (23, 9), (31, 15), (40, 11), (46, 13), (56, 10)];
+    let starts = begins.map(|(day, hour)| stage.start() + day * DAY + hour * HOUR);
     let events = starts.map(|start| Event {
         start,
-        end: start + 10 * HOUR,
+        end: start + 6 * HOUR,
         name: "holiday".into(),
         kind: "holiday".into(),
         magnitude: 1.0,
     });
-    let trouble = starts[8]..starts[8] + 20 * MINUTE;
+    let trouble = starts[5]..starts[5] + 20 * MINUTE;
     let demand = stage.curve(0.03).draw(seed, |at| {
         let on = events.iter().any(|event| event.start <= at && at < event.end);
         (150.0 + 250.0 * daily(at)) * if on { 2.5 } else { 1.0 }
@@ -113,7 +114,7 @@ pub(super) fn holiday(seed: u64, announced: bool) -> Scenario {
     let (name, policy, expected) = if announced {
         (
             "holiday-announced",
-            "the calendar has the holidays of the last eight weeks and this one",
+            "the calendar has the five holidays of the last eight weeks, and this one",
             "what the earlier ones did is learned, so that capacity is there when this one begins",
         )
     } else {
@@ -125,7 +126,8 @@ pub(super) fn holiday(seed: u64, announced: bool) -> Scenario {
     };
     Scenario {
         name,
-        about: "At 10:00 on a day that no week tells, demand becomes two and a half times the usual. A new instance takes 5 minutes.",
+        about: "At 10:00, on a day and at an hour that no season tells, demand becomes two and a half times the usual. A new instance \
+                takes 5 minutes.",
         policy,
         expected,
         demand,

@@ -91,9 +91,9 @@ pub(super) fn level_shift(seed: u64) -> Scenario {
 
 /// A day unlike others, told to the planner or not.
 pub(super) fn holiday(seed: u64, announced: bool) -> Scenario {
-    let stage = Stage { history: 56 * DAY, step: MINUTE, resolution: MINUTE, hour: 9.5, minutes: 75 };
+    let stage = Stage { history: 42 * DAY, step: MINUTE, resolution: MINUTE, hour: 9.5, minutes: 75 };
     // Some before, on days and at hours that no season tells, and now.
-    let begins = [(9, 12), (23, 9), (31, 15), (40, 11), (46, 13), (56, 10)];
+    let begins = [(5, 12), (13, 9), (20, 15), (27, 11), (34, 13), (42, 10)];
     let starts = begins.map(|(day, hour)| stage.start() + day * DAY + hour * HOUR);
     let events = starts.map(|start| Event {
         start,
@@ -114,7 +114,7 @@ pub(super) fn holiday(seed: u64, announced: bool) -> Scenario {
     let (name, policy, expected) = if announced {
         (
             "holiday-announced",
-            "the calendar has the five holidays of the last eight weeks, and this one",
+            "the calendar has the five holidays of the last six weeks, and this one",
             "what the earlier ones did is learned, so that capacity is there when this one begins",
         )
     } else {

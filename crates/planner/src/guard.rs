@@ -19,6 +19,8 @@ pub(crate) struct Guard {
     calm_steps: u32,
     /// Demand of the step that is being judged, if known.
     seen: Option<f64>,
+    /// Slow mean of demand; none before the first step.
+    usual: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,12 +35,16 @@ enum State {
 
 impl Guard {
     pub(crate) fn new() -> Self {
-        Guard { state: State::Armed, calm_steps: 0, seen: None }
+        Guard { state: State::Armed, calm_steps: 0, seen: None, usual: None }
     }
 
     /// The demand of the step that [`Guard::observe`] hears of next; none when it is missing.
     pub(crate) fn see(&mut self, demand: Option<f64>) {
         self.seen = demand;
+        if let Some(demand) = demand {
+            let usual = self.usual.unwrap_or(demand);
+            self.usual = Some(usual + USUAL_GAIN * (demand - usual));
+        }
     }
 
     /// Takes in what a step looked like. `suspicion` is the cause seen at this moment, if any.
@@ -68,12 +74,14 @@ impl Guard {
         }
     }
 
-    /// The collapse that blocks goes on, whatever the forecast has come to expect meanwhile.
+    /// The collapse that blocks goes on, whatever the forecast has come to expect meanwhile. Back from a short peak to what
+    /// is usual is no collapse.
     fn still_collapsed(&self) -> Option<GuardCause> {
         let State::Blocking { cause: GuardCause::DemandCollapsed { expected, .. }, .. } = self.state else {
             return None;
         };
-        let seen = self.seen.filter(|seen| *seen < COLLAPSE_SHARE * expected)?;
+        let possible = self.usual.map_or(expected, |usual| usual.min(expected));
+        let seen = self.seen.filter(|seen| *seen < COLLAPSE_SHARE * possible)?;
         Some(GuardCause::DemandCollapsed { seen, expected })
     }
 
@@ -91,6 +99,8 @@ pub(crate) const COLLAPSE_SHARE: f64 = 0.35;
 /// The quantile that is thought the lowest possible.
 pub(crate) const COLLAPSE_QUANTILE: f64 = 0.02;
 const CALM_TO_RELEASE: u32 = 2;
+/// The slow mean follows within about fifty steps.
+const USUAL_GAIN: f64 = 0.02;
 const CALM_TO_REARM: u32 = 5;
 
 #[cfg(test)]
@@ -125,19 +135,42 @@ mod tests {
         assert!(guard.blocking(at(3)).is_some());
     }
 
-    #[test]
-    fn a_collapse_goes_on_although_the_forecast_has_learned_it() {
+    /// Minutes for which a collapse to 50 of 1,000 blocks, after minutes with these demands.
+    fn blocked_minutes(before: &[f64]) -> i64 {
         let mut guard = Guard::new();
+        before.iter().for_each(|demand| guard.see(Some(*demand)));
         guard.see(Some(50.0));
         guard.observe(at(0), Some(GuardCause::DemandCollapsed { seen: 50.0, expected: 1000.0 }), GUARD);
-        for minute in 1..8 {
+        let blocks = |minute: &i64| {
             guard.see(Some(50.0));
+            guard.observe(at(*minute), None, GUARD);
+            guard.blocking(at(*minute)).is_some()
+        };
+        (1..30).take_while(blocks).count() as i64
+    }
+
+    #[test]
+    fn a_collapse_goes_on_although_the_forecast_has_learned_it() {
+        assert_eq!(blocked_minutes(&[1000.0; 50]), 9, "as long as the guard may");
+    }
+
+    #[test]
+    fn the_end_of_a_short_peak_is_no_collapse() {
+        let mut before = vec![50.0; 50];
+        before.extend([1000.0; 3]);
+        assert_eq!(blocked_minutes(&before), 1);
+    }
+
+    #[test]
+    fn a_collapse_is_over_when_demand_is_back() {
+        let mut guard = Guard::new();
+        guard.see(Some(1000.0));
+        guard.see(Some(50.0));
+        guard.observe(at(0), Some(GuardCause::DemandCollapsed { seen: 50.0, expected: 1000.0 }), GUARD);
+        for minute in 1..3 {
+            guard.see(Some(900.0));
             guard.observe(at(minute), None, GUARD);
-            assert!(guard.blocking(at(minute)).is_some(), "minute {minute}");
         }
-        guard.see(Some(900.0));
-        guard.observe(at(8), None, GUARD);
-        guard.observe(at(9), None, GUARD);
-        assert!(guard.blocking(at(9)).is_none(), "demand is back");
+        assert!(guard.blocking(at(2)).is_none());
     }
 }

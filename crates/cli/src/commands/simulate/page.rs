@@ -111,7 +111,11 @@ fn latency(one: &Played) -> Plot {
                 .line(Line::new().width(1.0).dash(DashType::Dash).color(colour::BOUND)),
         );
     }
-    let log = axis("p99, ms").type_(AxisType::Log).dtick(1.0);
+    let ticks = [50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0];
+    let log = axis("p99, ms")
+        .type_(AxisType::Log)
+        .tick_values(ticks.to_vec())
+        .tick_text(ticks.map(|tick| tick.to_string()).to_vec());
     plot.set_layout(shaded(scenario, layout("Latency", "", "").y_axis(log)));
     plot.set_configuration(configuration());
     plot

@@ -284,3 +284,32 @@ impl Left {
 const BASELINE_EVERY: u64 = 100_000_000;
 const SEED_ARRIVALS: u64 = 0x61;
 const SEED_SERVICE: u64 = 0x73;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_on_its_way_to_a_full_share_gets_its_weight() {
+        let limits = Limits { slots: 4, in_flight_max: 100, timeout: u64::MAX, bound: u64::MAX };
+        let weights = [1000, 1000, 100];
+        let mut router = Router {
+            table: (1..).zip(weights).collect(),
+            weights: Weights::new(weights),
+            servers: vec![Server::new(4); 3],
+            ..Router::default()
+        };
+        router.relative = (0..3).map(|index| router.weights.relative(index)).collect();
+        let mut rng = fastrand::Rng::with_seed(1);
+        let count = 50_000;
+        // 120 requests/s that take 50 ms each: six at a time.
+        for n in 0..count {
+            assert!(matches!(router.send(n * 8_333_333, 50_000_000, &limits, &mut rng), Fate::Answered(_)));
+        }
+        router.servers.iter_mut().for_each(|server| server.settle(u64::MAX, &limits, 0.0));
+        let shares = router.servers.iter().map(|server| server.left.requests as f64 / count as f64);
+        let shares: Vec<f64> = shares.collect();
+        assert!((shares[2] - 100.0 / 2100.0).abs() < 0.02, "{shares:?}");
+        assert!((shares[0] - shares[1]).abs() < 0.03, "{shares:?}");
+    }
+}

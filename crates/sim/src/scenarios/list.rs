@@ -41,7 +41,7 @@ pub(super) fn spike(seed: u64) -> Scenario {
 
 /// Demand vanishes because something in front broke, and comes back as a crowd.
 pub(super) fn outage(seed: u64) -> Scenario {
-    let stage = Stage { history: 7 * DAY, step: MINUTE, resolution: 10 * SECOND, hour: 13.0, minutes: 45 };
+    let stage = Stage { history: 7 * DAY, step: MINUTE, resolution: 10 * SECOND, hour: 13.0, minutes: 40 };
     let (broke, back) = (stage.from() + 15 * MINUTE, stage.from() + 24 * MINUTE);
     let trouble = back..back + 10 * MINUTE;
     let demand = stage.curve(0.03).draw(seed, |at| {
@@ -91,7 +91,7 @@ pub(super) fn level_shift(seed: u64) -> Scenario {
 
 /// A day unlike others, told to the planner or not.
 pub(super) fn holiday(seed: u64, announced: bool) -> Scenario {
-    let stage = Stage { history: 42 * DAY, step: MINUTE, resolution: MINUTE, hour: 9.5, minutes: 75 };
+    let stage = Stage { history: 42 * DAY, step: MINUTE, resolution: MINUTE, hour: 9.5, minutes: 60 };
     // Some before, on days and at hours that no season tells, and now.
     let begins = [(5, 12), (13, 9), (20, 15), (27, 11), (34, 13), (42, 10)];
     let starts = begins.map(|(day, hour)| stage.start() + day * DAY + hour * HOUR);
@@ -138,7 +138,7 @@ pub(super) fn holiday(seed: u64, announced: bool) -> Scenario {
 
 /// The demand signal is gone while demand rises as every morning.
 pub(super) fn silent_gap(seed: u64) -> Scenario {
-    let stage = Stage { history: 7 * DAY, step: MINUTE, resolution: 10 * SECOND, hour: 7.75, minutes: 60 };
+    let stage = Stage { history: 7 * DAY, step: MINUTE, resolution: 10 * SECOND, hour: 7.75, minutes: 45 };
     let gap = stage.from() + 15 * MINUTE..stage.from() + 30 * MINUTE;
     let trouble = gap.start..gap.end + 5 * MINUTE;
     let demand = stage.curve(0.03).draw(seed, |at| 200.0 + 800.0 * morning(at, 8.0, 30.0));

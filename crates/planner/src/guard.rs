@@ -3,8 +3,8 @@
 //! Reactive scalers take "no requests" for "no demand" and remove what the returning crowd needs. The guard blocks
 //! scale-in, for a bounded time, when the demand signal is missing, when demand is far below what the forecast thinks
 //! possible, or when errors are everywhere. It never blocks scale-out. A forecast learns low demand within a few steps, so a
-//! collapse is over only when demand is back near what was thought possible before it. After its time is over it must see demand as
-//! forecast again before it may block once more, so that a real end of demand costs one guard time and no more.
+//! collapse is over only when demand is back near what was thought possible before it. After its time is over it must see
+//! demand as forecast again before it may block once more, so that a real end of demand costs one guard time and no more.
 
 use std::time::Duration;
 

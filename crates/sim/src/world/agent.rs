@@ -158,7 +158,8 @@ impl Agent {
 
     /// The next event for the planner at `until` or before, with everything that physically happens before it.
     ///
-    /// `before` is called with the time of each physical change, the fleet and the route table just before it, so that the account can be kept.
+    /// `before` is called with the time of each physical change, the fleet and the route table just before it, so that the
+    /// account can be kept.
     pub fn next_event(
         &mut self,
         until: Timestamp,

@@ -1,8 +1,10 @@
 //! Lead times as they are measured: how long a start or a promotion really takes.
 //!
-//! Planning with the mean would be late half of the time, so the estimate is an upper quantile of the last samples. Until
-//! enough are seen it is the user's guess; afterwards it stays within a factor of that guess, so that a few absurd samples
-//! (a stalled host, a clock) cannot make the planner look ahead for days or not at all.
+//! Planning with the mean would be late half of the time, so the estimate is the 90th percentile of the last samples (64
+//! unless the limits say otherwise). Starts that failed are not among them: they are tried again, and a pool that is short
+//! for it shows as missed demand, which the margins learn. Until enough samples are seen the estimate is the user's guess;
+//! afterwards it stays within a factor of that guess, so that a few absurd samples (a stalled host, a clock) cannot make
+//! the planner look ahead for days or not at all.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -315,6 +315,7 @@ impl Workload {
         match event {
             Event::DemandObserved { step_start, demand, missed, .. } => {
                 let errors = self.errors_everywhere();
+                self.outlook.guard.see(demand);
                 let learned =
                     self.outlook.observe_step(&self.policy, now, step_start, demand, missed, errors);
                 match learned {

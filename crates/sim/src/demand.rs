@@ -151,6 +151,17 @@ impl Demand {
         (slot < self.values.len()).then_some(slot)
     }
 
+    /// The same demand with a gap wherever `hidden` says so of the beginning of a step.
+    #[must_use]
+    pub fn masked(&self, hidden: impl Fn(Timestamp) -> bool) -> Demand {
+        let mut values = self.values.clone();
+        for (slot, value) in values.iter_mut().enumerate() {
+            *value = value.filter(|_| !hidden(self.slot_start(slot)));
+        }
+        let integral = integrate(&values, self.step.as_secs_f64());
+        Demand { values, integral, ..self.clone() }
+    }
+
     /// What is known at `now`.
     pub fn past(&self, now: Timestamp) -> Past<'_> {
         Past { demand: self, now }

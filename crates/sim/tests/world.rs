@@ -91,6 +91,39 @@ fn nobody_who_keeps_the_budget_is_cheaper_than_the_oracle() {
 }
 
 #[test]
+fn starts_that_fail_are_tried_again_by_everybody() {
+    let steady = demand(vec![Some(800.0); 60]);
+    let failing = Options { start_failures: 0.5, ..options() };
+    let totals = run(&steady, PolicyKind::StaticPeak, &failing).score.totals;
+    // Seven are missing; each takes two attempts in the mean, and the last row finds all of them.
+    assert!(totals.starts > 9, "{}", totals.starts);
+    assert!(totals.late_seconds > 200.0 && totals.late_seconds < 1_200.0, "{}", totals.late_seconds);
+    let demand = waves(1200, 3);
+    let good = Options { initial: Some(8), standby_price: 0.1, ..options() };
+    let bad = Options { start_failures: 0.3, ..good.clone() };
+    for kind in [PolicyKind::Foreshadow, PolicyKind::Hpa] {
+        let (good, bad) = (run(&demand, kind, &good).score, run(&demand, kind, &bad).score);
+        assert!(bad.totals.starts > good.totals.starts, "{kind}");
+        assert!(bad.missed_share < 2.0 * good.missed_share + 0.005, "{kind}: {good:?} {bad:?}");
+    }
+}
+
+#[test]
+fn a_lead_time_is_learned_from_recorded_starts() {
+    // The guess is the median; a fifth of the starts takes ten times as long.
+    let mut times = vec![Duration::from_secs(60); 80];
+    times.extend([Duration::from_secs(600); 20]);
+    let cold = sim::world::ColdStart::recorded(times);
+    assert_eq!(cold.typical(), Duration::from_secs(60));
+    let demand = waves(2000, 5);
+    let options = Options { initial: Some(8), score_from: Some(demand.slot_start(600)), ..options() };
+    let missed =
+        |cold| run(&demand, PolicyKind::Foreshadow, &Options { cold, ..options.clone() }).score.missed_share;
+    let (mixed, slow) = (missed(cold), missed(sim::world::ColdStart::Constant(Duration::from_secs(600))));
+    assert!(mixed < 1.5 * slow + 0.002, "{mixed} with a few slow starts, {slow} when all are slow");
+}
+
+#[test]
 fn a_tuned_rival_misses_no_more_than_it_may() {
     let demand = waves(800, 9);
     let options = Options { initial: Some(8), ..options() };
@@ -126,6 +159,7 @@ fn options_out_of_range_are_named() {
         ("standby_price", Options { standby_price: -1.0, ..options() }),
         ("replicas_min", Options { replicas_min: 9, replicas_max: 3, ..options() }),
         ("headroom", Options { headroom: Some(0.0), ..options() }),
+        ("start_failures", Options { start_failures: 1.0, ..options() }),
     ];
     for (name, options) in bad {
         let error = replay(&demand, PolicyKind::Hpa, &options).expect_err(name);

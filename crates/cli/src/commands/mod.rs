@@ -15,5 +15,6 @@ pub(crate) mod sample_service;
 pub(crate) mod simulate;
 pub(crate) mod status;
 
+mod cold_file;
 mod known;
 mod remote;

@@ -21,8 +21,10 @@ use jiff::tz::TimeZone;
 use sim::Demand;
 use sim::replay::{Options, Outcome, PolicyKind};
 use sim::rivals::warm_pool::Pool;
+use sim::world::ColdStart;
 
 use self::money::MoneyArgs;
+use super::cold_file::ColdFrom;
 use super::forecast::{Zone, zone};
 use super::known::CalendarArgs;
 use crate::failure::{Failure, OrFail};
@@ -50,8 +52,14 @@ pub(crate) struct ReplayArgs {
     #[arg(long, required_unless_present = "workload", value_parser = values::positive)]
     capacity: Option<f64>,
     /// From the order to start an instance until it is ready
-    #[arg(long, required_unless_present = "workload", value_parser = values::duration_or_zero)]
+    #[arg(long, required_unless_present_any = ["workload", "cold_from"], value_parser = values::duration_or_zero)]
     cold: Option<Duration>,
+    /// Recorded start times to draw from, one a row, in a column such as `latency_ms`; KIND picks the rows with it as `kind`
+    #[arg(long, value_name = "FILE[:KIND]", conflicts_with = "cold")]
+    cold_from: Option<ColdFrom>,
+    /// Probability that a start fails part of the way [default: 0]
+    #[arg(long, value_name = "P", value_parser = values::share)]
+    start_failures: Option<f64>,
     /// From the order to promote a standby until it serves
     #[arg(long, required_unless_present = "workload", value_parser = values::duration_or_zero)]
     promote: Option<Duration>,
@@ -230,12 +238,20 @@ fn replay_options(
     let capacity = args.capacity.or(configured.map(|workload| match workload.capacity {
         CapacityConfig::Pinned(capacity) | CapacityConfig::LearnFrom(capacity) => capacity,
     }));
-    let cold = args.cold.or(from(&|workload| workload.lead_cold));
+    let recorded = args.cold_from.as_ref().map(ColdFrom::read).transpose().or_usage("--cold-from")?;
+    let cold =
+        recorded.as_ref().map(ColdStart::typical).or(args.cold).or(from(&|workload| workload.lead_cold));
     let promote = args.promote.or(from(&|workload| workload.lead_promote));
     let (Some(capacity), Some(cold), Some(promote)) = (capacity, cold, promote) else {
-        return Err(Failure::usage("--capacity, --cold and --promote are needed without --workload"));
+        return Err(Failure::usage(
+            "--capacity, --cold (or --cold-from) and --promote are needed without --workload",
+        ));
     };
     let mut options = Options::new(capacity, cold, promote);
+    if let Some(recorded) = recorded {
+        options.cold = recorded;
+    }
+    options.start_failures = args.start_failures.unwrap_or(0.0);
     if let Some(workload) = configured {
         options.budget = workload.error_budget;
         options.standby_price = workload.standby.price;

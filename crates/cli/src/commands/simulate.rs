@@ -1,7 +1,12 @@
-//! `foreshadow simulate`: the planner under injected faults on virtual time; each seed is one bad day, and repeatable.
+//! `foreshadow simulate`: the planner on virtual time, under injected faults (each seed is one bad day, and repeatable) or in
+//! named scenarios beside a rival.
+
+mod page;
+mod scenarios;
 
 use std::fmt::Write as _;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use clap::Args;
 use sim::simulate::simulate;
@@ -21,10 +26,23 @@ pub(crate) struct SimulateArgs {
     /// Print everything that happened
     #[arg(long)]
     log: bool,
+    /// Play a named scenario with single requests, beside Kubernetes HPA, in place of faults: spike, outage, level-shift,
+    /// holiday-announced, holiday-unannounced, silent-gap, slow-start or all (repeatable)
+    #[arg(long = "scenario", value_name = "NAME", conflicts_with_all = ["seeds", "log"], value_parser = scenarios::name)]
+    scenarios: Vec<scenarios::Names>,
+    /// Seed of the scenarios' noise and requests
+    #[arg(long, default_value_t = 1, requires = "scenarios")]
+    seed: u64,
+    /// Write a self-contained HTML report of the scenarios, with plots
+    #[arg(long, value_name = "OUT.html", requires = "scenarios")]
+    report: Option<PathBuf>,
 }
 
-/// Simulates each seed; fails when any of them does.
+/// Plays the scenarios, or simulates each seed and fails when any of them does.
 pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
+    if !args.scenarios.is_empty() {
+        return scenarios::run(&args.scenarios, args.seed, args.report.as_deref());
+    }
     let count = args.seeds.end - args.seeds.start;
     let bar = output::progress(count, "{bar:30} {pos}/{len} days");
     let mut failed = Vec::new();

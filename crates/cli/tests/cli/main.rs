@@ -164,10 +164,41 @@ const REFUSED: &[(&str, i32, &str)] = &[
     ("events import web events.csv --time-zone Mars/Olympus --api 127.0.0.1:9", 2, "Mars/Olympus"),
     ("events import web events.csv --api 127.0.0.1:9", 1, "no daemon answers"),
     ("simulate --seeds 5..2", 2, "`5..2`"),
+    ("simulate --scenario peace", 2, "`peace`|silent-gap"),
+    ("simulate --report out.html", 2, "--scenario"),
+    ("replay good.csv --capacity 1 --promote 1s --cold-from none.csv", 2, "none.csv"),
+    ("replay good.csv --capacity 1 --promote 1s --cold-from good.csv", 2, "good.csv|unit"),
+    ("replay good.csv --capacity 1 --promote 1s --cold 1s --start-failures 2", 2, "start-failures"),
     ("demo --report no/such/folder.html", 2, "cannot write no/such/folder.html"),
     ("demo --no-report --from 1996-01-01T00:00:00Z", 2, "no such stretch|1995-09-01"),
     ("sample-service --port 70000", 2, "70000"),
 ];
+
+#[test]
+fn a_scenario_is_played_and_reported() {
+    let folder = folder();
+    let output = foreshadow(folder.path(), "simulate --scenario spike --report out.html");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    assert!(
+        table.contains("foreshadow") && table.contains("hpa") && table.contains("static-peak*"),
+        "{table}"
+    );
+    let page = std::fs::read_to_string(folder.path().join("out.html")).unwrap();
+    assert_eq!(page.matches("<figure>").count(), 2);
+}
+
+#[test]
+fn a_replay_draws_start_times_from_a_file() {
+    let folder = folder();
+    std::fs::write(folder.path().join("starts.csv"), "kind,ms\nfast,1000\nslow,90000\nslow,150000\n")
+        .unwrap();
+    let words = "replay good.csv --capacity 5 --promote 1s --cold-from starts.csv:slow --start-failures 0.1 --json out.json";
+    let output = foreshadow(folder.path(), words);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let json = std::fs::read_to_string(folder.path().join("out.json")).unwrap();
+    assert!(json.contains("\"cold_seconds\": 120.0") && json.contains("\"start_failures\": 0.1"), "{json}");
+}
 
 #[test]
 fn nonsense_is_refused_with_a_sentence_and_the_right_code() {

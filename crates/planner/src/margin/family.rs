@@ -55,6 +55,11 @@ impl Sight {
         let (median, high) = (window.median(), window.quantile(STATIC_QUANTILE));
         Sight { window, median, high, limit, demand, recent, unit }
     }
+
+    /// A quantile of the largest demand, as far as it is believed.
+    pub(crate) fn quantile(&self, tau: f64) -> f64 {
+        self.window.quantile(tau).min(self.limit)
+    }
 }
 
 /// A rule in the words of a plan.

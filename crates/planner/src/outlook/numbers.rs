@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forecast::{Timestamp, WindowMax};
+use forecast::{Timestamp, Trust, UntrustedReason, WindowMax};
 
 use super::{
     ELAPSED_STEPS_MAX, HOLD_COLD_LEADS, Outlook, PART_STEP, PEAK_FACTOR, Rules, UNIT, WIDER,
@@ -46,13 +46,20 @@ impl Outlook {
             missed_share: self.budget.missed_share(),
             ..PlanInputs::default()
         };
-        if !self.forecaster.trust().is_trusted() {
+        let trust = self.forecaster.trust();
+        if !trust.is_trusted() {
             let utilisation = self.reactive_numbers(policy, windows, &mut numbers);
+            if matches!(trust, Trust::Untrusted { reason: UntrustedReason::SignalMissing { .. } }) {
+                self.carry_on(windows, &mut numbers);
+            }
             return (numbers, Basis::Reactive { utilisation });
         }
         match policy.margin {
             Margin::Controlled => {
                 self.controlled_numbers(policy, windows, &mut numbers);
+                if live.is_none() && self.missing_in_row > 0 {
+                    self.carry_on(windows, &mut numbers);
+                }
                 (numbers, Basis::Quantiles)
             }
             Margin::Fixed { safety_margin } => {
@@ -60,6 +67,18 @@ impl Outlook {
                 (numbers, Basis::FixedMargin { safety_margin })
             }
         }
+    }
+
+    /// The signal is missing: the forecast is not wrong, only nobody corrects it. So what it expects adds to what was seen
+    /// last; and as no reading will warn of more, the active tier covers what otherwise both tiers together would.
+    fn carry_on(&self, windows: Windows, numbers: &mut PlanInputs) {
+        let expected = |steps| {
+            let sight = self.sight(steps);
+            self.rules.total.of(&sight).max(sight.quantile(QUANTILE_UNSEEN))
+        };
+        numbers.forecast_active = numbers.forecast_active.max(expected(windows.active));
+        numbers.forecast_hold = numbers.forecast_hold.max(expected(windows.hold));
+        numbers.forecast_total = numbers.forecast_total.max(expected(windows.total));
     }
 
     fn controlled_numbers(&self, policy: &WorkloadPolicy, windows: Windows, numbers: &mut PlanInputs) {
@@ -177,6 +196,9 @@ impl Outlook {
         self.load.level(now, if frequent { age_max } else { age_max.min(elapsed) })
     }
 }
+
+/// While nobody sees the demand, at least this quantile of the forecast is covered.
+const QUANTILE_UNSEEN: f64 = 0.95;
 
 /// The quantile of the forecast that a rule provides for, as far as it is one.
 fn quantile_of(rule: Rule) -> f64 {

@@ -149,6 +149,27 @@ fn a_missing_signal_does_not_shrink_the_fleet() {
 }
 
 #[test]
+fn the_forecast_carries_the_plan_through_a_missing_signal() {
+    let mut world = World::with_history(policy(), &history(6, human));
+    // 08:20, in the night's last calm: 100 become 780 within the next 70 minutes.
+    world.run(100, human);
+    let before = world.ready(Role::Active);
+    for _ in 0..14 {
+        let event = Event::DemandObserved {
+            workload: world.workload.clone(),
+            step_start: world.now,
+            demand: None,
+            missed: 0.0,
+        };
+        world.sleep(STEP);
+        world.tell(event);
+    }
+    let needed = (day(114.0 * 300.0) / 50.0).ceil() as usize;
+    assert!(needed > 2 * before, "{needed} of {before}");
+    assert!(world.ready(Role::Active) >= needed, "{} of {needed}", world.ready(Role::Active));
+}
+
+#[test]
 fn demand_seen_now_is_served_although_nobody_foresaw_it() {
     let mut policy = policy();
     policy.lead_cold = Duration::from_secs(30);

@@ -7,18 +7,20 @@ use forecast::Timestamp;
 use super::{Decision, Options, Run};
 use crate::demand::Demand;
 use crate::rivals::{Rival, View, Wanted};
-use crate::world::{ColdStart, Count, Fleet, Ledger, Queue, Stage};
+use crate::world::{Account, ColdStart, Count, Fleet, Ledger, Queue, Stage};
 
 /// Replays the whole demand under a rival.
 pub(super) fn run(demand: &Demand, options: &Options, rival: &mut dyn Rival) -> Run {
-    let mut follower = Follower::new(demand, options);
+    let start = demand.start();
+    let ledger = Ledger::new(options.capacity, start, options.score_from.unwrap_or(start));
+    let mut follower = Follower::new(options, ledger);
     let mut decisions = Vec::with_capacity(demand.rows().len());
     let mut rows = demand.rows().iter().peekable();
     let mut tick = Some(demand.start());
     for (slot, value) in demand.values().iter().enumerate() {
         let boundary = demand.slot_start(slot);
         follower.run_until(boundary, &mut tick, demand, rival);
-        follower.ledger.begin_step(*value, demand.step());
+        follower.account.begin_step(*value, demand.step());
         while let Some(row) = rows.next_if(|row| row.slot == slot) {
             decisions.push(Decision {
                 timestamp: row.at,
@@ -31,18 +33,20 @@ pub(super) fn run(demand: &Demand, options: &Options, rival: &mut dyn Rival) -> 
     // The last step is not followed by a decision: ticks inside it run, the one at its end does not.
     let end = demand.slot_start(demand.len());
     follower.run_until(end, &mut tick, demand, rival);
-    follower.ledger.begin_step(None, demand.step());
-    Run { decisions, totals: follower.ledger.totals() }
+    follower.account.begin_step(None, demand.step());
+    Run { decisions, totals: follower.account.totals() }
 }
 
-struct Follower {
+/// The instances of a rival, and the account of what becomes of the demand.
+pub(crate) struct Follower<A> {
     fleet: Fleet,
-    ledger: Ledger,
+    pub(crate) account: A,
     queue: Queue<(u64, Change)>,
     wanted: Wanted,
     instances: u64,
     cold: ColdStart,
     promote: Duration,
+    start_failures: f64,
     rng: fastrand::Rng,
 }
 
@@ -50,10 +54,12 @@ struct Follower {
 enum Change {
     Ready,
     Promoted,
+    Failed,
 }
 
-impl Follower {
-    fn new(demand: &Demand, options: &Options) -> Follower {
+impl<A: Account> Follower<A> {
+    /// The initial instances, all active.
+    pub(crate) fn new(options: &Options, account: A) -> Follower<A> {
         let initial = options.initial();
         let mut fleet = Fleet::new();
         for instance in 0..u64::from(initial) {
@@ -61,22 +67,19 @@ impl Follower {
         }
         Follower {
             fleet,
-            ledger: Ledger::new(
-                options.capacity,
-                demand.start(),
-                options.score_from.unwrap_or(demand.start()),
-            ),
+            account,
             queue: Queue::new(),
             wanted: Wanted { active: initial, standby: 0 },
             instances: u64::from(initial),
             cold: options.cold.clone(),
             promote: options.promote,
+            start_failures: options.start_failures,
             rng: fastrand::Rng::with_seed(options.seed),
         }
     }
 
     /// Lets everything happen up to `until`: first what instances do, then what the rival decides at the same moment.
-    fn run_until(
+    pub(crate) fn run_until(
         &mut self,
         until: Timestamp,
         tick: &mut Option<Timestamp>,
@@ -86,13 +89,13 @@ impl Follower {
         loop {
             let due = tick.filter(|tick| *tick <= until);
             while let Some((at, (instance, change))) = self.queue.pop_until(due.unwrap_or(until)) {
-                self.ledger.advance(at, &self.fleet);
-                self.change(instance, change);
+                self.account.advance(at, &self.fleet, None);
+                self.change(at, instance, change);
             }
             let Some(now) = due else {
                 break;
             };
-            self.ledger.advance(now, &self.fleet);
+            self.account.advance(now, &self.fleet, None);
             let view = View {
                 past: demand.past(now),
                 ready: self.fleet.count(Stage::Active),
@@ -100,24 +103,29 @@ impl Follower {
             };
             let wanted = rival.decide(&view);
             if wanted.active != self.wanted.active {
-                self.ledger.count(Count::ScaleEvent);
+                self.account.count(Count::ScaleEvent);
             }
             self.wanted = wanted;
             self.reconcile(now);
             *tick = rival.next(now).filter(|next| *next > now);
         }
-        self.ledger.advance(until, &self.fleet);
+        self.account.advance(until, &self.fleet, None);
     }
 
-    fn change(&mut self, instance: u64, change: Change) {
+    fn change(&mut self, now: Timestamp, instance: u64, change: Change) {
         match (change, self.fleet.stage(instance)) {
             (Change::Ready, Some(Stage::Starting)) => {
                 let stage = if self.serving() < self.wanted.active { Stage::Active } else { Stage::Parked };
                 self.fleet.set(instance, stage);
             }
             (Change::Promoted, Some(Stage::Promoting)) => self.fleet.set(instance, Stage::Active),
+            // Whoever looks after the replicas starts another at once, as a kubelet does.
+            (Change::Failed, Some(Stage::Starting)) => {
+                self.fleet.remove(instance);
+                self.reconcile(now);
+            }
             // Stopped or demoted in the meantime.
-            (Change::Ready | Change::Promoted, _) => {}
+            (Change::Ready | Change::Promoted | Change::Failed, _) => {}
         }
     }
 
@@ -133,7 +141,7 @@ impl Follower {
                 break;
             };
             self.fleet.remove(instance);
-            self.ledger.count(Count::Stop);
+            self.account.count(Count::Stop);
         }
         while self.serving() > self.wanted.active {
             let Some(instance) =
@@ -142,7 +150,7 @@ impl Follower {
                 break;
             };
             self.fleet.set(instance, Stage::Parked);
-            self.ledger.count(Count::Demotion);
+            self.account.count(Count::Demotion);
         }
         while self.serving() < self.wanted.active {
             let Some(instance) = self.fleet.oldest(Stage::Parked) else {
@@ -150,14 +158,24 @@ impl Follower {
             };
             self.fleet.set(instance, Stage::Promoting);
             self.queue.push(now + self.promote, (instance, Change::Promoted));
-            self.ledger.count(Count::Promotion);
+            self.account.count(Count::Promotion);
         }
         while self.fleet.len() < total {
             let instance = self.instances;
             self.instances += 1;
             self.fleet.set(instance, Stage::Starting);
-            self.queue.push(now + self.cold.draw(&mut self.rng), (instance, Change::Ready));
-            self.ledger.count(Count::Start);
+            let took = self.cold.draw(&mut self.rng);
+            if self.start_failures > 0.0 && self.rng.f64() < self.start_failures {
+                // Part of the way, but not at once: time must pass until the next attempt.
+                let failed = took.mul_f64(self.rng.f64()).max(FAILED_MIN);
+                self.queue.push(now + failed, (instance, Change::Failed));
+            } else {
+                self.queue.push(now + took, (instance, Change::Ready));
+            }
+            self.account.count(Count::Start);
         }
     }
 }
+
+/// No start fails sooner than this.
+const FAILED_MIN: Duration = Duration::from_millis(100);

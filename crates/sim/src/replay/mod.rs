@@ -6,11 +6,11 @@
 //!
 //! Steps without a value in the trace count for nothing, neither demand nor cost, as nobody knows what was needed.
 
-mod follow;
+pub(crate) mod follow;
 mod frontier;
 mod options;
 mod setting;
-mod shadow;
+pub(crate) mod shadow;
 
 pub use frontier::{Point, Rivalry, Sweep, cheapest_at, cheapest_of, frontier, pareto};
 pub use options::{Options, PolicyKind, UnknownPolicy};
@@ -88,12 +88,12 @@ pub fn replay(demand: &Demand, kind: PolicyKind, options: &Options) -> Result<Ou
 
 /// What a policy needs that depends on the demand alone, so that many replays can share it.
 #[derive(Debug, Clone)]
-struct Prepared {
+pub(crate) struct Prepared {
     predictions: Predictions,
 }
 
 impl Prepared {
-    fn new(demand: &Demand, kind: PolicyKind) -> Prepared {
+    pub(crate) fn new(demand: &Demand, kind: PolicyKind) -> Prepared {
         let predicts = kind == PolicyKind::Crane;
         Prepared { predictions: if predicts { Predictions::new(demand) } else { Predictions::none(demand) } }
     }
@@ -114,7 +114,7 @@ fn replay_with(
 }
 
 /// The rule of a policy; none for ours, which is no rule but the planner.
-fn rival<'a>(
+pub(crate) fn rival<'a>(
     kind: PolicyKind,
     demand: &Demand,
     options: &Options,
@@ -179,7 +179,7 @@ fn oracle(demand: &Demand, options: &Options) -> Oracle {
     Oracle::new(demand, &inputs)
 }
 
-fn check(options: &Options) -> Result<(), ReplayError> {
+pub(crate) fn check(options: &Options) -> Result<(), ReplayError> {
     let require = |ok: bool, option: &'static str, rule: &'static str| {
         if ok { Ok(()) } else { Err(ReplayError::Option { option, rule }) }
     };
@@ -187,6 +187,11 @@ fn check(options: &Options) -> Result<(), ReplayError> {
     require(positive(options.capacity), "capacity", "must be a positive number")?;
     require(options.headroom.is_none_or(positive), "headroom", "must be a positive number")?;
     require((0.0..1.0).contains(&options.budget), "budget", "must be at least 0 and below 1")?;
+    require(
+        (0.0..=FAILURES_MAX).contains(&options.start_failures),
+        "start_failures",
+        "must be at least 0 and at most 0.95",
+    )?;
     let price = options.standby_price;
     require(price.is_finite() && price >= 0.0, "standby_price", "must be 0 or a positive number")?;
     require(options.replicas_min <= options.replicas_max, "replicas_min", "must be at most replicas_max")?;
@@ -197,4 +202,6 @@ fn check(options: &Options) -> Result<(), ReplayError> {
 }
 
 const REPLICAS_MAX: u32 = 100_000;
+/// With more, hardly anything would ever start.
+const FAILURES_MAX: f64 = 0.95;
 const LEAD_MAX: std::time::Duration = std::time::Duration::from_secs(86_400);

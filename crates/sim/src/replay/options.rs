@@ -19,6 +19,8 @@ pub struct Options {
     pub capacity: f64,
     /// Time from a start order to ready.
     pub cold: ColdStart,
+    /// Probability that a start fails part of the way. Default 0.
+    pub start_failures: f64,
     /// Time from a promotion order to active.
     pub promote: Duration,
     /// Share of the demand that may be missed. Default 0.001. The planner's knob; the oracle's limit; rivals have none.
@@ -95,6 +97,7 @@ impl Options {
         Options {
             capacity,
             cold: ColdStart::Constant(cold),
+            start_failures: 0.0,
             promote,
             budget: 0.001,
             standby_price: 0.2,
@@ -142,7 +145,7 @@ impl Options {
         policy
     }
 
-    pub(super) fn given(&self, kind: PolicyKind) -> Given {
+    pub(crate) fn given(&self, kind: PolicyKind) -> Given {
         let usual = match kind {
             PolicyKind::Hpa
             | PolicyKind::HpaWarmPool

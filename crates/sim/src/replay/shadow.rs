@@ -5,21 +5,24 @@ use planner::{Event, InstanceId, Limits, Planner, Policy, Role, WorkloadId, Work
 
 use super::{Decision, Options, ReplayError, Run};
 use crate::demand::Demand;
+use crate::faults::Faults;
 use crate::rivals::Wanted;
-use crate::world::{Agent, Count, Ledger, Times};
+use crate::world::{Account, Agent, Count, Ledger, Times};
 
 /// Replays the whole demand under the planner.
 ///
 /// # Errors
 /// The policy is not valid, or the planner does not come to rest.
 pub(super) fn run(demand: &Demand, options: &Options) -> Result<Run, ReplayError> {
-    let mut shadow = Shadow::new(demand, options)?;
+    let start = demand.start();
+    let ledger = Ledger::new(options.capacity, start, options.score_from.unwrap_or(start));
+    let mut shadow = Shadow::new(options.workload_policy(demand.step()), options, ledger, start, &[])?;
     let mut decisions = Vec::with_capacity(demand.rows().len());
     let mut rows = demand.rows().iter().peekable();
     for (slot, value) in demand.values().iter().enumerate() {
         let boundary = demand.slot_start(slot);
         shadow.run_until(boundary)?;
-        let missed = shadow.ledger.begin_step(*value, demand.step());
+        let missed = shadow.account.begin_step(*value, demand.step());
         if let Some(before) = slot.checked_sub(1) {
             shadow.tell_demand(boundary, demand.slot_start(before), demand.values()[before], missed);
         }
@@ -34,32 +37,43 @@ pub(super) fn run(demand: &Demand, options: &Options) -> Result<Run, ReplayError
         }
         if let Some(value) = value.filter(|_| options.load_delay < demand.step()) {
             shadow.run_until(boundary + options.load_delay)?;
-            shadow.tell_load(boundary + options.load_delay, value);
+            shadow.tell_load(boundary + options.load_delay, value, 0.0);
         }
     }
     shadow.run_until(demand.slot_start(demand.len()))?;
-    shadow.ledger.begin_step(None, demand.step());
-    Ok(Run { decisions, totals: shadow.ledger.totals() })
+    shadow.account.begin_step(None, demand.step());
+    Ok(Run { decisions, totals: shadow.account.totals() })
 }
 
-struct Shadow {
-    workload: WorkloadId,
+/// The planner, its hands, and the account of what becomes of the demand.
+pub(crate) struct Shadow<A> {
+    pub(crate) workload: WorkloadId,
     planner: Planner,
     agent: Agent,
-    ledger: Ledger,
+    pub(crate) account: A,
     wanted: Wanted,
 }
 
-impl Shadow {
-    fn new(demand: &Demand, options: &Options) -> Result<Shadow, ReplayError> {
-        let policy = options.workload_policy(demand.step());
-        let start = demand.start();
+impl<A: Account> Shadow<A> {
+    /// A planner that begins at `start`, has learned from `history`, and finds the initial instances running.
+    ///
+    /// # Errors
+    /// The policy is not valid.
+    pub(crate) fn new(
+        policy: WorkloadPolicy,
+        options: &Options,
+        account: A,
+        start: Timestamp,
+        history: &[(Timestamp, Option<f64>)],
+    ) -> Result<Shadow<A>, ReplayError> {
         let initial = u64::from(options.initial());
         let workload = policy.id.clone();
         let mut planner = new_planner(policy, options.seed, start)?.with_first_instance(initial + 1);
         planner.announce(&workload, &options.events);
+        planner.learn(&workload, history);
         let mut agent =
             Agent::new(workload.clone(), Times::new(options.cold.clone(), options.promote), options.seed);
+        agent.set_faults(Faults { start_fails: options.start_failures, ..Faults::NONE });
         for instance in 1..=initial {
             agent.place_active(instance);
             let instance = InstanceId::new(instance);
@@ -71,42 +85,53 @@ impl Shadow {
             };
             planner.handle(start, event);
         }
-        let ledger = Ledger::new(options.capacity, start, options.score_from.unwrap_or(start));
         let wanted = Wanted { active: options.initial(), standby: 0 };
-        let mut shadow = Shadow { workload, planner, agent, ledger, wanted };
+        let mut shadow = Shadow { workload, planner, agent, account, wanted };
         shadow.obey(start);
         Ok(shadow)
     }
 
-    fn tell_demand(&mut self, now: Timestamp, step_start: Timestamp, demand: Option<f64>, missed: f64) {
-        self.planner.handle(
-            now,
-            Event::DemandObserved { workload: self.workload.clone(), step_start, demand, missed },
-        );
-        self.obey(now);
+    /// A step of demand is over.
+    pub(crate) fn tell_demand(
+        &mut self,
+        now: Timestamp,
+        step_start: Timestamp,
+        demand: Option<f64>,
+        missed: f64,
+    ) {
+        let workload = self.workload.clone();
+        self.tell(now, Event::DemandObserved { workload, step_start, demand, missed });
     }
 
-    fn tell_load(&mut self, now: Timestamp, demand_now: f64) {
-        let event = Event::LoadObserved { workload: self.workload.clone(), demand_now, in_flight: 0.0 };
+    /// This is the demand right now.
+    pub(crate) fn tell_load(&mut self, now: Timestamp, demand_now: f64, in_flight: f64) {
+        let workload = self.workload.clone();
+        self.tell(now, Event::LoadObserved { workload, demand_now, in_flight });
+    }
+
+    /// The planner hears of something from outside.
+    pub(crate) fn tell(&mut self, now: Timestamp, event: Event) {
         self.planner.handle(now, event);
         self.obey(now);
     }
 
     /// Lets everything happen up to `until`: what instances do, what the planner hears of it, and its timers.
-    fn run_until(&mut self, until: Timestamp) -> Result<(), ReplayError> {
+    pub(crate) fn run_until(&mut self, until: Timestamp) -> Result<(), ReplayError> {
         let mut moment = (until, 0u32);
         loop {
             let timer = self.planner.poll_timeout().map(|(at, _)| at).filter(|at| *at <= until);
-            let ledger = &mut self.ledger;
-            let told = self.agent.next_event(timer.unwrap_or(until), |at, fleet| ledger.advance(at, fleet));
+            let account = &mut self.account;
+            let told = self.agent.next_event(timer.unwrap_or(until), |at, fleet, table| {
+                account.advance(at, fleet, Some(table))
+            });
             let now = match (told, timer) {
                 (Some((at, event)), _) => {
-                    self.ledger.advance(at, self.agent.fleet());
+                    self.keep_account(at);
                     self.planner.handle(at, event);
                     at
                 }
                 (None, Some(at)) => {
-                    self.ledger.advance(at, self.agent.fleet());
+                    self.keep_account(at);
                     self.planner.handle_timeout(at);
                     at
                 }
@@ -118,15 +143,22 @@ impl Shadow {
                 return Err(ReplayError::Restless { at: now });
             }
         }
-        self.ledger.advance(until, self.agent.fleet());
+        self.keep_account(until);
         Ok(())
+    }
+
+    fn keep_account(&mut self, until: Timestamp) {
+        self.account.advance(until, self.agent.fleet(), Some(self.agent.table()));
     }
 
     /// Carries out every order that the planner has.
     fn obey(&mut self, now: Timestamp) {
         while let Some(action) = self.planner.poll_action() {
             if let Some(count) = counted(&action.kind) {
-                self.ledger.count(count);
+                self.account.count(count);
+            }
+            if let planner::ActionKind::Drain { instance } = action.kind {
+                self.agent.set_drain(self.account.drain_time(instance.get()));
             }
             self.agent.order(now, action);
         }
@@ -134,7 +166,7 @@ impl Shadow {
         if let Some(plan) = snapshot.workloads().first().and_then(|workload| workload.plan) {
             let wanted = Wanted { active: plan.active_wanted, standby: plan.standby_wanted };
             if wanted.active != self.wanted.active {
-                self.ledger.count(Count::ScaleEvent);
+                self.account.count(Count::ScaleEvent);
             }
             self.wanted = wanted;
         }

@@ -99,6 +99,11 @@ impl Agent {
         self.faults = faults;
     }
 
+    /// From now on a drained instance takes this long to end its last work.
+    pub fn set_drain(&mut self, drain: Duration) {
+        self.times.drain = drain;
+    }
+
     /// The instances.
     pub fn fleet(&self) -> &Fleet {
         &self.fleet
@@ -157,17 +162,18 @@ impl Agent {
 
     /// The next event for the planner at `until` or before, with everything that physically happens before it.
     ///
-    /// `before` is called with the time of each physical change just before it, so that the account can be kept.
+    /// `before` is called with the time of each physical change, the fleet and the route table just before it, so that the
+    /// account can be kept.
     pub fn next_event(
         &mut self,
         until: Timestamp,
-        mut before: impl FnMut(Timestamp, &Fleet),
+        mut before: impl FnMut(Timestamp, &Fleet, &BTreeMap<u64, u32>),
     ) -> Option<(Timestamp, Event)> {
         while let Some((at, due)) = self.queue.pop_until(until) {
             match due {
                 Due::Tell(event) => return Some((at, event)),
                 Due::Effect(action, effect) => {
-                    before(at, &self.fleet);
+                    before(at, &self.fleet, &self.table);
                     if let Some(event) = self.take_effect(action, effect) {
                         self.tell(at, event);
                     }

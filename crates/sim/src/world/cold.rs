@@ -1,5 +1,6 @@
 //! How long a new instance takes from the order to ready.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A constant or a distribution of cold start times.
@@ -21,11 +22,26 @@ pub enum ColdStart {
         /// Standard deviation of the logarithm; 0.5 gives a 95th percentile of 2.3 times the median.
         sigma: f64,
     },
-    /// One of these, each as likely: a recorded sample. Empty counts as zero.
-    Recorded(Vec<Duration>),
+    /// The distribution of recorded start times; made by [`ColdStart::recorded`].
+    Recorded(Quantiles),
 }
 
+/// An empirical distribution: times at evenly spaced quantiles from 0 to 1, and straight lines between them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quantiles(Arc<[Duration]>);
+
 impl ColdStart {
+    /// The distribution of these start times, in any order. None counts as zero.
+    pub fn recorded(mut times: Vec<Duration>) -> ColdStart {
+        times.sort_unstable();
+        if times.len() > QUANTILES_MAX {
+            let all = Quantiles(times.into());
+            let last = (QUANTILES_MAX - 1) as f64;
+            times = (0..QUANTILES_MAX).map(|n| all.at(n as f64 / last)).collect();
+        }
+        ColdStart::Recorded(Quantiles(times.into()))
+    }
+
     /// The time of one start.
     pub fn draw(&self, rng: &mut fastrand::Rng) -> Duration {
         match self {
@@ -37,7 +53,7 @@ impl ColdStart {
             ColdStart::LogNormal { median, sigma } => {
                 seconds(median.as_secs_f64() * (sigma * standard_normal(rng)).clamp(-LOG_MAX, LOG_MAX).exp())
             }
-            ColdStart::Recorded(times) => rng.choice(times).copied().unwrap_or(Duration::ZERO),
+            ColdStart::Recorded(times) => times.at(rng.f64()),
         }
     }
 
@@ -47,7 +63,7 @@ impl ColdStart {
             ColdStart::Constant(time) => *time,
             ColdStart::Uniform { min, max } => (*min + *max.max(min)) / 2,
             ColdStart::LogNormal { median, .. } => *median,
-            ColdStart::Recorded(times) => quantile(times, 0.5),
+            ColdStart::Recorded(times) => times.at(0.5),
         }
     }
 
@@ -59,16 +75,20 @@ impl ColdStart {
             ColdStart::LogNormal { median, sigma } => {
                 seconds(median.as_secs_f64() * (sigma * 1.645).clamp(-LOG_MAX, LOG_MAX).exp())
             }
-            ColdStart::Recorded(times) => quantile(times, 0.95),
+            ColdStart::Recorded(times) => times.at(0.95),
         }
     }
 }
 
-fn quantile(times: &[Duration], share: f64) -> Duration {
-    let mut sorted = times.to_vec();
-    sorted.sort_unstable();
-    let last = sorted.len().saturating_sub(1);
-    sorted.get((last as f64 * share).round() as usize).copied().unwrap_or(Duration::ZERO)
+impl Quantiles {
+    /// The time that this share of the starts does not exceed.
+    fn at(&self, share: f64) -> Duration {
+        let position = share.clamp(0.0, 1.0) * self.0.len().saturating_sub(1) as f64;
+        let below = position.floor();
+        let time = |at: f64| self.0.get(at as usize).copied().unwrap_or_default();
+        let (low, high) = (time(below), time(position.ceil()));
+        low + high.saturating_sub(low).mul_f64(position - below)
+    }
 }
 
 fn standard_normal(rng: &mut fastrand::Rng) -> f64 {
@@ -81,6 +101,8 @@ fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
 }
 
+/// Recorded starts are kept as at most so many quantiles: every thousandth.
+const QUANTILES_MAX: usize = 1001;
 /// No draw is further than this from the median, as a logarithm.
 const LOG_MAX: f64 = 6.0;
 
@@ -94,7 +116,7 @@ mod tests {
         let kinds = [
             ColdStart::Uniform { min: minute, max: 3 * minute },
             ColdStart::LogNormal { median: minute, sigma: 0.5 },
-            ColdStart::Recorded((1..=100).map(Duration::from_secs).collect()),
+            ColdStart::recorded((1..=100).rev().map(Duration::from_secs).collect()),
         ];
         for cold in kinds {
             let mut rng = fastrand::Rng::with_seed(7);
@@ -104,5 +126,17 @@ mod tests {
             assert!((1850..2150).contains(&below), "{cold:?}: {below}");
             assert!((120..280).contains(&above), "{cold:?}: {above}");
         }
+    }
+
+    #[test]
+    fn many_recorded_times_keep_their_quantiles() {
+        let squares: Vec<_> = (0..50_000u64).map(|n| Duration::from_micros(n * n)).collect();
+        let cold = ColdStart::recorded(squares);
+        let ColdStart::Recorded(quantiles) = &cold else { panic!("recorded") };
+        for share in [0.0, 0.25, 0.5, 0.9, 0.999, 1.0] {
+            let (exact, kept) = ((share * 49_999.0f64).powi(2) * 1e-6, quantiles.at(share).as_secs_f64());
+            assert!((kept - exact).abs() <= 0.001 * exact + 1e-3, "{share}: {kept} for {exact}");
+        }
+        assert_eq!(ColdStart::recorded(Vec::new()).typical(), Duration::ZERO);
     }
 }

@@ -1,10 +1,26 @@
 //! The account: demand that came, demand that found no capacity, and what every second of every instance cost.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use forecast::Timestamp;
 
 use super::fleet::{Fleet, Stage};
+
+/// What keeps the account while the instances change: of fluid demand, or of single requests.
+pub trait Account {
+    /// Counts the time up to `to` with the instances as they were since the last call. Instances with traffic are those at
+    /// [`Stage::Active`], by the weights of `table`, or all alike where there is none.
+    fn advance(&mut self, to: Timestamp, fleet: &Fleet, table: Option<&BTreeMap<u64, u32>>);
+
+    /// Counts one thing.
+    fn count(&mut self, what: Count);
+
+    /// How long an instance still needs for what it has, if it gets nothing new from now on. Fluid demand leaves nothing behind.
+    fn drain_time(&self, _instance: u64) -> Duration {
+        Duration::ZERO
+    }
+}
 
 /// Sums over virtual time. Only time inside steps of known demand, from `score_from` on, is counted.
 #[derive(Debug, Clone)]
@@ -144,6 +160,16 @@ impl Ledger {
 
     fn scoring(&self) -> bool {
         self.now >= self.score_from
+    }
+}
+
+impl Account for Ledger {
+    fn advance(&mut self, to: Timestamp, fleet: &Fleet, _table: Option<&BTreeMap<u64, u32>>) {
+        Ledger::advance(self, to, fleet);
+    }
+
+    fn count(&mut self, what: Count) {
+        Ledger::count(self, what);
     }
 }
 

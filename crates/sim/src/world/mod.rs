@@ -11,7 +11,7 @@ mod ledger;
 mod queue;
 
 pub use agent::{Agent, Times};
-pub use cold::ColdStart;
+pub use cold::{ColdStart, Quantiles};
 pub use fleet::{Fleet, Stage};
-pub use ledger::{Count, Ledger, Totals};
+pub use ledger::{Account, Count, Ledger, Totals};
 pub use queue::Queue;

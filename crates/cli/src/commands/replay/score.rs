@@ -42,6 +42,8 @@ pub(super) fn json(replayed: &Replayed) -> Value {
         "settings": {
             "capacity": options.capacity,
             "cold_seconds": options.cold.typical().as_secs_f64(),
+            "cold_upper_seconds": options.cold.upper().as_secs_f64(),
+            "start_failures": options.start_failures,
             "promote_seconds": options.promote.as_secs_f64(),
             "budget": options.budget,
             "standby_price": options.standby_price,

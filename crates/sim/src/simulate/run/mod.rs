@@ -134,7 +134,7 @@ impl Simulation {
             let timer = self.planner.poll_timeout().map(|(at, _)| self.true_time(at).max(self.now));
             let cue = self.cues.next_at();
             let next = [timer, cue].into_iter().flatten().min().filter(|at| *at <= until);
-            if let Some((at, event)) = self.agent.next_event(next.unwrap_or(until), |_, _| {}) {
+            if let Some((at, event)) = self.agent.next_event(next.unwrap_or(until), |_, _, _| {}) {
                 self.pass_to(at)?;
                 self.deliver(event)?;
             } else if next.is_none() {

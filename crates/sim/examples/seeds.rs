@@ -1,4 +1,4 @@
-//! Runs fault simulations one after another: `cargo run --release -p sim --example seeds -- FROM TO`.
+//! Runs fault simulations one after another: `cargo run --release -p sim --example seeds -- FROM TO [--log]`.
 
 use std::time::Instant;
 
@@ -23,7 +23,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             Err(failure) => {
                 failed += 1;
-                println!("{}", shrink(&failure));
+                let small = shrink(&failure);
+                println!("{small}");
+                if words.iter().any(|word| word == "--log") {
+                    println!("{}", small.log.text());
+                }
             }
         }
     }

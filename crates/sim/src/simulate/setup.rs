@@ -26,6 +26,8 @@ pub struct Setup {
     pub capacity: f64,
     /// Steps of demand that the planner has learned from before it starts.
     pub history_steps: u32,
+    /// Steps that a planner that is started again finds in the store.
+    pub retained_steps: usize,
 }
 
 impl Setup {
@@ -60,6 +62,7 @@ impl Setup {
             times,
             capacity,
             history_steps: draw_history(rng),
+            retained_steps: if rng.u32(0..16) == 0 { usize::MAX } else { rng.usize(0..40) },
         }
     }
 }
@@ -67,8 +70,8 @@ impl Setup {
 /// Most have little history: learning costs more than the rest of a short simulation.
 fn draw_history(rng: &mut fastrand::Rng) -> u32 {
     match rng.u32(0..16) {
-        0 => rng.u32(100..600),
-        1..8 => rng.u32(10..60),
+        0 => rng.u32(60..400),
+        1..6 => rng.u32(10..40),
         _ => 0,
     }
 }

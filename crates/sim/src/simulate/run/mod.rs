@@ -5,6 +5,7 @@ mod service;
 mod settle;
 mod trouble;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use forecast::Timestamp;
@@ -65,6 +66,8 @@ struct Simulation {
     planner: Planner,
     services: Vec<Service>,
     nodes: Nodes,
+    /// Instances that cannot be reached, by node.
+    cut_off: BTreeMap<usize, Vec<u64>>,
     /// Of what strikes all workloads at once.
     dice: Dice,
     rule: Option<Rule>,
@@ -98,6 +101,7 @@ impl Simulation {
             planner,
             services,
             nodes: Nodes::new(swarm.nodes, swarm.room),
+            cut_off: BTreeMap::new(),
             dice: Dice::new(swarm.faults, seed ^ SEED_SALT),
             rule,
             log: Log::new(START, kept),

@@ -85,7 +85,10 @@ impl Service {
         if !self.announced.is_empty() {
             planner.announce(&self.workload, &self.announced);
         }
-        let known: Vec<_> = self.history.range(..now).map(|(at, value)| (*at, *value)).collect();
+        let most = self.setup.retained_steps.max(self.setup.history_steps as usize);
+        let mut known: Vec<_> =
+            self.history.range(..now).rev().take(most).map(|(at, value)| (*at, *value)).collect();
+        known.reverse();
         planner.learn(&self.workload, &known);
     }
 

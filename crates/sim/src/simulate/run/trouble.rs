@@ -168,7 +168,8 @@ impl Simulation {
         }
         self.log.line(self.now, "node away", &(node, why));
         self.nodes.set_away(node, Some(why));
-        for instance in self.nodes.on(node) {
+        let homeless = self.nodes.on(node);
+        for instance in homeless.iter().copied() {
             for service in &mut self.services {
                 if service.agent.fleet().stage(instance).is_none() {
                     continue;
@@ -183,15 +184,16 @@ impl Simulation {
                 }
             }
         }
+        if why == Away::Cut {
+            self.cut_off.insert(node, homeless);
+        }
         let spell = Faults::NODE_AWAY_MAX.mul_f64(self.dice.of(fault).f64());
         self.cues.push(self.now + spell, Cue::NodeBack(node));
     }
 
     fn bring_back(&mut self, node: usize) {
-        if self.nodes.set_away(node, None) != Some(Away::Cut) {
-            return;
-        }
-        for instance in self.nodes.on(node) {
+        self.nodes.set_away(node, None);
+        for instance in self.cut_off.remove(&node).unwrap_or_default() {
             for service in &mut self.services {
                 service.agent.set_unreachable(instance, false);
                 if service.sick.remove(&instance) {
@@ -259,7 +261,8 @@ impl Simulation {
                 service.report_health(self.now, instance);
             }
             let workload = service.workload.clone();
-            service.agent.report(self.now, Event::OverrideCleared { workload });
+            // After whatever the operator said last, however late that comes.
+            service.agent.report(self.now + Faults::LATE_MAX, Event::OverrideCleared { workload });
         }
     }
 }

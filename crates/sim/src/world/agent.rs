@@ -72,7 +72,8 @@ pub struct Agent {
     /// Thawed and verified, and not frozen since.
     pub(super) verified: BTreeSet<u64>,
     lies: BTreeMap<u64, Lie>,
-    unreachable: BTreeSet<u64>,
+    /// Instances that nobody can reach, with what would have been said of them.
+    unreachable: BTreeMap<u64, Vec<Event>>,
 }
 
 /// Something that will happen to the agent.
@@ -100,7 +101,7 @@ impl Agent {
             latest: BTreeMap::new(),
             verified: BTreeSet::new(),
             lies: BTreeMap::new(),
-            unreachable: BTreeSet::new(),
+            unreachable: BTreeMap::new(),
         }
     }
 
@@ -144,12 +145,15 @@ impl Agent {
         self.lies.retain(|_, lie| *lie != Lie::Errors);
     }
 
-    /// Lets nobody reach an instance, or everybody again.
-    pub fn set_unreachable(&mut self, instance: u64, unreachable: bool) {
-        if unreachable {
-            self.unreachable.insert(instance);
-        } else {
-            self.unreachable.remove(&instance);
+    /// Lets nobody reach an instance: orders about it are lost, and what happens to it is not told.
+    pub fn cut_off(&mut self, instance: u64) {
+        self.unreachable.entry(instance).or_default();
+    }
+
+    /// Lets everybody reach an instance again, and tells what happened to it meanwhile.
+    pub fn reach(&mut self, now: Timestamp, instance: u64) {
+        for event in self.unreachable.remove(&instance).unwrap_or_default() {
+            self.tell(now, event);
         }
     }
 
@@ -158,6 +162,18 @@ impl Agent {
         self.fleet.set(instance, Stage::Active);
         self.table.insert(instance, planner::FULL_WEIGHT);
         self.verified.insert(instance);
+    }
+
+    /// An instance as a test needs it.
+    #[cfg(test)]
+    pub(crate) fn place(&mut self, instance: u64, stage: Stage, weight: Option<u32>) {
+        self.fleet.set(instance, stage);
+        if let Some(weight) = weight {
+            self.table.insert(instance, weight);
+        }
+        if stage == Stage::Active {
+            self.verified.insert(instance);
+        }
     }
 
     /// When something happens next.
@@ -171,7 +187,7 @@ impl Agent {
             if !matches!(action.kind, ActionKind::Resize { .. }) {
                 self.latest.insert(instance.get(), action.id);
             }
-            if self.unreachable.contains(&instance.get()) {
+            if self.unreachable.contains_key(&instance.get()) {
                 return;
             }
         }
@@ -228,10 +244,10 @@ impl Agent {
                 Due::Effect(action, effect) => {
                     before(at, &self.fleet);
                     let about = effect.instance();
-                    if let Some(event) = self.take_effect(action, effect)
-                        && about.is_none_or(|instance| !self.unreachable.contains(&instance))
-                    {
-                        self.tell(at, event);
+                    let Some(event) = self.take_effect(action, effect) else { continue };
+                    match about.and_then(|instance| self.unreachable.get_mut(&instance)) {
+                        Some(held) => held.push(event),
+                        None => self.tell(at, event),
                     }
                 }
             }
@@ -256,6 +272,7 @@ impl Agent {
     pub fn forget_control_plane(&mut self) {
         self.queue = Queue::new();
         self.latest.clear();
+        self.unreachable.values_mut().for_each(Vec::clear);
         let found: Vec<(u64, Stage)> = self.fleet.iter().collect();
         for (instance, stage) in found {
             match stage {

@@ -9,7 +9,7 @@ use planner::{Action, ActionKind, Role, WorkloadPolicy, WorkloadView};
 
 use super::Truth;
 use super::heard::Heard;
-use crate::world::Stage;
+use crate::world::{Lie, Stage};
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counts {
@@ -39,14 +39,15 @@ impl Counts {
         if let ActionKind::Stop { instance } = &action.kind {
             self.stopped.insert(instance.get());
         }
-        let (ActionKind::SetWeights { weights }, Some(before)) = (&action.kind, replaced) else { return None };
+        let (ActionKind::SetWeights { weights }, Some(before)) = (&action.kind, replaced) else {
+            return None;
+        };
         let after: BTreeSet<u64> =
             weights.iter().filter(|(_, weight)| *weight > 0).map(|(instance, _)| instance.get()).collect();
-        let dropped = before
-            .iter()
-            .filter(|(_, weight)| **weight > 0)
-            .map(|(instance, _)| *instance)
-            .find(|instance| !after.contains(instance) && truth.serves(*instance) && heard.well(*instance))?;
+        let dropped =
+            before.iter().filter(|(_, weight)| **weight > 0).map(|(instance, _)| *instance).find(
+                |instance| !after.contains(instance) && truth.serves(*instance) && heard.well(*instance),
+            )?;
         (after.len() < policy.replicas_min as usize && heard.pinned.is_none()).then(|| {
             format!(
                 "healthy instance {dropped} is taken out of service, which leaves {} of at least {}",
@@ -71,7 +72,8 @@ impl Counts {
             .count();
         let allowed = (policy.replicas_max as usize).max(self.found);
         if present > allowed {
-            broken.push(format!("{present} instances exist that were not told to stop; at most {allowed} may"));
+            broken
+                .push(format!("{present} instances exist that were not told to stop; at most {allowed} may"));
         }
         self.found = self.found.min(present);
         self.check_least(truth, heard, policy, broken);
@@ -85,7 +87,8 @@ impl Counts {
         broken: &mut Vec<String>,
     ) {
         let serving = truth.agent.fleet().iter().filter(|(instance, _)| truth.serves(*instance)).count();
-        if serving >= policy.replicas_min as usize || heard.pinned.is_some() {
+        if serving >= policy.replicas_min as usize || heard.pinned.is_some() || hidden(truth, serving, policy)
+        {
             self.short_since = None;
             return;
         }
@@ -102,10 +105,27 @@ impl Counts {
     }
 }
 
+/// An instance fails every request, which nobody can know: too few come to judge it by, or none of its peers serves any
+/// better.
+fn hidden(truth: &Truth<'_>, serving: usize, policy: &WorkloadPolicy) -> bool {
+    let fleet = truth.agent.fleet();
+    let fail = fleet
+        .iter()
+        .any(|(instance, stage)| stage == Stage::Active && truth.agent.lie(instance) == Some(Lie::Errors));
+    let each = truth.demand / f64::from(fleet.count(Stage::Active).max(1)) * policy.tick.as_secs_f64();
+    fail && (serving == 0 || each < REQUESTS_TO_JUDGE)
+}
+
 /// Once no fault happens, a start that hangs is given up and the longest pause passes before it is tried again.
 fn least_bound(policy: &WorkloadPolicy) -> Duration {
-    2 * (policy.start_deadline() + policy.retry.max) + policy.deadlines.drain + Duration::from_secs(60)
+    2 * (policy.start_deadline() + policy.retry.max)
+        + policy.deadlines.drain
+        + 3 * policy.tick
+        + Duration::from_secs(60)
 }
+
+/// Requests per reading on each instance.
+const REQUESTS_TO_JUDGE: f64 = 6.0;
 
 /// What is left over once everything has settled: what exists and what the planner knows must be the same.
 pub(crate) fn leaks(truth: &Truth<'_>, view: &WorkloadView<'_>) -> Option<String> {
@@ -115,11 +135,8 @@ pub(crate) fn leaks(truth: &Truth<'_>, view: &WorkloadView<'_>) -> Option<String
         .iter()
         .map(|(instance, stage)| (instance, stage == Stage::Parked, stage == Stage::Active))
         .collect();
-    let known: Vec<(u64, bool, bool)> = view
-        .instances
-        .iter()
-        .map(|i| (i.id().get(), i.parked(), i.role() == Role::Active))
-        .collect();
+    let known: Vec<(u64, bool, bool)> =
+        view.instances.iter().map(|i| (i.id().get(), i.parked(), i.role() == Role::Active)).collect();
     (exist != known).then(|| {
         format!("there are (instance, parked, active) {exist:?}, but the planner knows of {known:?}")
     })

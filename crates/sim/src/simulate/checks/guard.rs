@@ -15,7 +15,7 @@ pub(super) struct Blind {
     seen: u32,
     last_step: Option<Timestamp>,
     /// Active and standby instances wanted after the last input.
-    wanted: Option<(u32, u32)>,
+    pub(super) wanted: Option<(u32, u32)>,
     /// Since when the demand is missing, and what was wanted then.
     missing: Option<(Timestamp, (u32, u32))>,
 }
@@ -49,6 +49,9 @@ impl Blind {
             | Event::InstanceReady { .. }
             | Event::InstanceParked { .. }
             | Event::InstancePromoted { .. }
+            | Event::UsageObserved { .. }
+            | Event::OutOfMemory { .. }
+            | Event::InstanceResized { .. }
             | Event::WeightsApplied { .. }
             | Event::InstanceDrained { .. }
             | Event::InstanceStopped { .. }

@@ -66,6 +66,9 @@ impl Heard {
             Event::InstanceReady { .. }
             | Event::DemandObserved { demand: None, .. }
             | Event::BackendObserved { .. }
+            | Event::UsageObserved { .. }
+            | Event::OutOfMemory { .. }
+            | Event::InstanceResized { .. }
             | Event::WeightsApplied { .. }
             | Event::InstanceDrained { .. }
             | Event::ActionFailed { .. }

@@ -60,7 +60,10 @@ impl Orders {
                     broken.push(format!("unknown instance {instance} is in a route table"));
                 }
             }
-            ActionKind::Park { instance } | ActionKind::Promote { instance } | ActionKind::Drain { instance } => {
+            ActionKind::Park { instance }
+            | ActionKind::Promote { instance }
+            | ActionKind::Resize { instance, .. }
+            | ActionKind::Drain { instance } => {
                 if !ours(instance.get()) || heard.gone.contains(&instance.get()) {
                     broken.push(format!("an order about unknown instance {instance}: {:?}", action.kind));
                 }

@@ -58,7 +58,7 @@ impl Routes {
                 }
                 None
             }
-            ActionKind::Start { .. } | ActionKind::Promote { .. } | ActionKind::Drain { .. } => None,
+            ActionKind::Start { .. } | ActionKind::Resize { .. } | ActionKind::Promote { .. } | ActionKind::Drain { .. } => None,
         }
     }
 
@@ -94,8 +94,7 @@ impl Routes {
     }
 
     fn check_idle(&mut self, truth: &Truth<'_>, heard: &Heard, broken: &mut Vec<String>) {
-        let mut healthy =
-            truth.agent.fleet().iter().filter(|(instance, _)| !truth.sick.contains(instance));
+        let mut healthy = truth.agent.fleet().iter().filter(|(instance, _)| !truth.sick.contains(instance));
         let routed = healthy.clone().any(|(_, stage)| stage == Stage::Active);
         let usable = healthy.any(|(instance, stage)| {
             matches!(stage, Stage::Warm | Stage::Parked | Stage::Promoting)

@@ -213,11 +213,12 @@ impl Simulation {
         service.checks = checks;
         if let ActionKind::Start { instance, .. } = &action.kind {
             let instance = instance.get();
-            let exists =
-                |instance| self.services.iter().any(|s| s.agent.fleet().stage(instance).is_some());
+            let exists = |instance| self.services.iter().any(|s| s.agent.fleet().stage(instance).is_some());
             // No planner names a node yet.
             let placed = self.nodes.place(instance, None, exists);
-            let Some(service) = self.services.iter_mut().find(|s| s.workload == action.workload) else { return };
+            let Some(service) = self.services.iter_mut().find(|s| s.workload == action.workload) else {
+                return;
+            };
             match placed {
                 Ok(()) => service.agent.order(now, action),
                 Err(reason) => {

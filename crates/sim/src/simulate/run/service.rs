@@ -128,8 +128,7 @@ impl Service {
         for (instance, weight) in routed {
             let share = self.demand * f64::from(weight) / f64::from(total.max(1));
             let requests = (share * tick).ceil() as u64;
-            let fails =
-                self.sick.contains(&instance) || self.agent.lie(instance) == Some(Lie::Errors);
+            let fails = self.sick.contains(&instance) || self.agent.lie(instance) == Some(Lie::Errors);
             let spare = (1.0 - share / self.setup.capacity).max(SPARE_MIN);
             let latency = LATENCY.div_f64(spare);
             let event = Event::BackendObserved {
@@ -151,8 +150,7 @@ impl Service {
             return;
         }
         let (workload, id) = (self.workload.clone(), InstanceId::new(instance));
-        let unhealthy =
-            self.sick.contains(&instance) || self.agent.lie(instance) == Some(Lie::Unhealthy);
+        let unhealthy = self.sick.contains(&instance) || self.agent.lie(instance) == Some(Lie::Unhealthy);
         let event = if unhealthy {
             Event::InstanceUnhealthy { workload, instance: id, reason: "does not answer".to_owned() }
         } else {

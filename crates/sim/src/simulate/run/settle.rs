@@ -28,13 +28,8 @@ impl Simulation {
     /// Lets time pass until each fleet is what the plan wants, and stays so for a while.
     pub(super) fn settle(&mut self) -> Result<Duration, FailureKind> {
         let began = self.now;
-        let start = |at| Progress {
-            wanted: self.wanted(at),
-            moved: began,
-            since: None,
-            first: None,
-            done: false,
-        };
+        let start =
+            |at| Progress { wanted: self.wanted(at), moved: began, since: None, first: None, done: false };
         let mut all: Vec<Progress> = (0..self.services.len()).map(start).collect();
         let bound = (0..self.services.len()).map(|at| self.liveness_bound(at)).max().unwrap_or_default();
         while self.now < began + bound && !all.iter().all(|progress| progress.done) {
@@ -88,7 +83,8 @@ impl Simulation {
     /// passes before the next, twice; and each instance that is deaf is found out when it is needed.
     fn patience(&self, at: usize) -> Duration {
         let (policy, agent) = (&self.services[at].setup.policy, &self.services[at].agent);
-        let liars = agent.fleet().iter().filter(|(instance, _)| agent.lie(*instance) == Some(Lie::Deaf)).count();
+        let liars =
+            agent.fleet().iter().filter(|(instance, _)| agent.lie(*instance) == Some(Lie::Deaf)).count();
         2 * (policy.start_deadline() + policy.retry.max)
             + policy.deadlines.drain
             + (policy.promote_deadline() + policy.retry.max) * liars as u32

@@ -179,7 +179,7 @@ impl Simulation {
                     Away::Cut => {
                         service.sick.insert(instance);
                         service.report_health(self.now, instance);
-                        service.agent.set_unreachable(instance, true);
+                        service.agent.cut_off(instance);
                     }
                 }
             }
@@ -195,7 +195,7 @@ impl Simulation {
         self.nodes.set_away(node, None);
         for instance in self.cut_off.remove(&node).unwrap_or_default() {
             for service in &mut self.services {
-                service.agent.set_unreachable(instance, false);
+                service.agent.reach(self.now, instance);
                 if service.sick.remove(&instance) {
                     service.report_health(self.now, instance);
                 }
@@ -227,7 +227,8 @@ impl Simulation {
         let found: Vec<_> = self.services[at].agent.fleet().iter().collect();
         for (instance, stage) in found {
             let service = &self.services[at];
-            let routed = service.agent.table().get(&instance).is_some_and(|weight| *weight > 0);
+            // One that was draining counts as active, as the daemon counts it.
+            let routed = service.agent.table().contains_key(&instance);
             let event = Event::InstanceAdopted {
                 workload: service.workload.clone(),
                 instance: InstanceId::new(instance),

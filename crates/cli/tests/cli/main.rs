@@ -164,6 +164,8 @@ const REFUSED: &[(&str, i32, &str)] = &[
     ("events import web events.csv --time-zone Mars/Olympus --api 127.0.0.1:9", 2, "Mars/Olympus"),
     ("events import web events.csv --api 127.0.0.1:9", 1, "no daemon answers"),
     ("simulate --seeds 5..2", 2, "`5..2`"),
+    ("simulate --seed 5 --without earthquake", 2, "earthquake|node-loss"),
+    ("simulate --without death", 2, "--seed"),
     ("demo --report no/such/folder.html", 2, "cannot write no/such/folder.html"),
     ("demo --no-report --from 1996-01-01T00:00:00Z", 2, "no such stretch|1995-09-01"),
     ("sample-service --port 70000", 2, "70000"),

@@ -15,15 +15,25 @@ pub(super) struct Orders {
     started: BTreeSet<u64>,
     last_action: u64,
     last_generation: u64,
-    /// Orders of the present stretch of time, when it began, and the faults that had happened then.
-    stretch: Option<(Timestamp, u64, u64)>,
+    stretch: Option<Stretch>,
     /// The most orders of a stretch as a share of what is allowed.
     pub(super) busiest: f64,
 }
 
+/// What was ordered in the present stretch of time.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    began: Timestamp,
+    /// Faults that had happened then.
+    faults: u64,
+    orders: u64,
+    starts: u64,
+}
+
 impl Orders {
+    /// A new planner may begin anew, too, with all that the one before had under way.
     pub(super) fn restart(&self) -> Orders {
-        Orders { stretch: self.stretch, busiest: self.busiest, ..Orders::default() }
+        Orders { busiest: self.busiest, ..Orders::default() }
     }
 
     /// An order is about to be carried out.
@@ -43,7 +53,7 @@ impl Orders {
         }
         (self.last_action, self.last_generation) = (action.id.get(), action.generation);
         self.check_known(action, truth, heard, broken);
-        self.check_budget(truth, policy, broken);
+        self.check_budget(action, truth, policy, broken);
     }
 
     fn check_known(&mut self, action: &Action, truth: &Truth<'_>, heard: &Heard, broken: &mut Vec<String>) {
@@ -76,27 +86,48 @@ impl Orders {
         }
     }
 
-    fn check_budget(&mut self, truth: &Truth<'_>, policy: &WorkloadPolicy, broken: &mut Vec<String>) {
-        let (began, orders, faults) = match self.stretch {
-            Some(stretch) if truth.now.since(stretch.0) < STRETCH => stretch,
-            Some(_) | None => (truth.now, 0, truth.faults),
-        };
-        self.stretch = Some((began, orders + 1, faults));
-        let allowed = ORDERS_FREE
-            + ORDERS_PER_INSTANCE * u64::from(policy.replicas_max)
-            + ORDERS_PER_FAULT * (truth.faults - faults);
-        self.busiest = self.busiest.max((orders + 1) as f64 / allowed as f64);
-        if orders + 1 > allowed {
-            broken.push(format!("{} orders within {STRETCH:?}; {allowed} are allowed", orders + 1));
+    fn check_budget(
+        &mut self,
+        action: &Action,
+        truth: &Truth<'_>,
+        policy: &WorkloadPolicy,
+        broken: &mut Vec<String>,
+    ) {
+        let (now, faults) = (truth.now, truth.faults);
+        let new = Stretch { began: now, faults, orders: 0, starts: 0 };
+        let mut stretch = self.stretch.filter(|s| now.since(s.began) < STRETCH).unwrap_or(new);
+        stretch.orders += 1;
+        stretch.starts += u64::from(matches!(action.kind, ActionKind::Start { .. }));
+        let (most, faults) = (u64::from(policy.replicas_max), faults - stretch.faults);
+        for (what, count, allowed) in [
+            ("orders", stretch.orders, ORDERS.allowed(most, faults)),
+            ("starts", stretch.starts, STARTS.allowed(most, faults)),
+        ] {
+            self.busiest = self.busiest.max(count as f64 / allowed as f64);
+            if count > allowed {
+                broken.push(format!("{count} {what} within {STRETCH:?}; {allowed} are allowed"));
+            }
         }
+        self.stretch = Some(stretch);
+    }
+}
+
+/// How many orders of a sort are allowed in a stretch of time.
+struct Allowance {
+    always: u64,
+    /// For each instance that may exist.
+    per_instance: u64,
+    per_fault: u64,
+}
+
+impl Allowance {
+    fn allowed(&self, instances: u64, faults: u64) -> u64 {
+        self.always + self.per_instance * instances + self.per_fault * faults
     }
 }
 
 /// Orders are counted over stretches of this length.
 const STRETCH: Duration = Duration::from_secs(600);
-/// Of which this many are always allowed,
-const ORDERS_FREE: u64 = 100;
-/// and this many for each instance that may exist: some lives from start to stop, with a table for each step of a ramp,
-const ORDERS_PER_INSTANCE: u64 = 40;
-/// and this many for each fault.
-const ORDERS_PER_FAULT: u64 = 20;
+/// Some lives from start to stop of each instance, with a table for each step of a ramp.
+const ORDERS: Allowance = Allowance { always: 60, per_instance: 24, per_fault: 12 };
+const STARTS: Allowance = Allowance { always: 10, per_instance: 5, per_fault: 3 };

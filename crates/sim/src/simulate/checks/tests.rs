@@ -238,7 +238,7 @@ fn a_storm_of_orders_is_broken_and_faults_excuse_some() {
         (1..).find(|_| !scene.order(table(&[(1, 1000)])).is_empty())
     };
     let calm = orders_until_broken(0).expect("a bound");
-    assert_eq!(orders_until_broken(5), Some(calm + 5 * 20));
+    assert_eq!(orders_until_broken(5), Some(calm + 5 * 12));
     let mut slow = Scene::with(Stage::Active, 1000);
     for n in 0..calm * 3 {
         assert_eq!(slow.order_at(START + SECOND * 10 * n, table(&[(1, 1000)])), Vec::<String>::new());

@@ -12,7 +12,7 @@ pub(super) struct Heard {
     pub(super) gone: BTreeSet<u64>,
     /// Instances that are frozen.
     pub(super) parked: BTreeSet<u64>,
-    /// Instances that were unhealthy at some time.
+    /// Instances that were unhealthy at some time, or failed most of their requests.
     pub(super) unhealthy: BTreeSet<u64>,
     /// Instances that it took over.
     pub(super) adopted: BTreeSet<u64>,
@@ -43,6 +43,9 @@ impl Heard {
                 self.promoted_by.insert(instance.get(), action.get());
             }
             Event::InstanceUnhealthy { instance, .. } => {
+                self.unhealthy.insert(instance.get());
+            }
+            Event::BackendObserved { instance, requests, errors, .. } if errors * 2 > *requests => {
                 self.unhealthy.insert(instance.get());
             }
             Event::OverrideSet { decision, .. } => {

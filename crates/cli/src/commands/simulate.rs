@@ -90,7 +90,7 @@ struct Done {
     tally: Tally,
     events: u64,
     actions: u64,
-    failures: Vec<Box<sim::simulate::Failure>>,
+    failures: Vec<sim::simulate::Failure>,
 }
 
 fn run_many(args: &SimulateArgs) -> Result<(), Failure> {

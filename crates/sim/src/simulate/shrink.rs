@@ -11,8 +11,8 @@ use super::{Failure, FailureKind, Rule, run};
 use crate::faults::Fault;
 
 /// The smallest failure that is found on the way down from this one, with its log.
-pub fn shrink(failure: &Failure) -> Box<Failure> {
-    shrink_with(failure, None)
+pub fn shrink(failure: &Failure) -> Failure {
+    *shrink_with(failure, None)
 }
 
 fn shrink_with(failure: &Failure, rule: Option<Rule>) -> Box<Failure> {

@@ -3,6 +3,8 @@
 //! The planner's own guard has a state that cannot be seen from outside, so the rule is applied where there is no doubt
 //! about it: demand that was level and seen for some time, and then is reported missing.
 
+use std::collections::BTreeSet;
+
 use forecast::Timestamp;
 use planner::{Action, ActionKind, Event, WorkloadPolicy, WorkloadView};
 
@@ -18,6 +20,8 @@ pub(super) struct Blind {
     pub(super) wanted: Option<(u32, u32)>,
     /// Since when the demand is missing, and what was wanted then.
     missing: Option<(Timestamp, (u32, u32))>,
+    /// Instances whose promotion has not been answered: one that takes too long is replaced, known demand or not.
+    promoting: BTreeSet<u64>,
 }
 
 impl Blind {
@@ -44,11 +48,13 @@ impl Blind {
             | Event::ActionFailed { .. }
             | Event::OverrideSet { .. }
             | Event::OverrideCleared { .. } => self.doubt(),
+            Event::InstancePromoted { instance, .. } => {
+                self.promoting.remove(&instance.get());
+            }
             Event::LoadObserved { .. }
             | Event::BackendObserved { .. }
             | Event::InstanceReady { .. }
             | Event::InstanceParked { .. }
-            | Event::InstancePromoted { .. }
             | Event::UsageObserved { .. }
             | Event::OutOfMemory { .. }
             | Event::InstanceResized { .. }
@@ -68,19 +74,23 @@ impl Blind {
 
     /// An order is about to be carried out.
     pub(super) fn see_order(
-        &self,
+        &mut self,
         action: &Action,
         truth: &Truth<'_>,
         heard: &Heard,
         policy: &WorkloadPolicy,
     ) -> Option<String> {
+        if let ActionKind::Promote { instance } = &action.kind {
+            self.promoting.insert(instance.get());
+        }
         let (active, standby) = self.blocked(truth, heard, policy)?;
         let ActionKind::Stop { instance } = &action.kind else { return None };
         let others = truth.agent.fleet().iter().filter(|(other, _)| {
             *other != instance.get() && heard.well(*other) && !truth.sick.contains(other)
         });
         let left = others.count();
-        (heard.well(instance.get()) && left < (active + standby) as usize).then(|| {
+        let good = heard.well(instance.get()) && !self.promoting.contains(&instance.get());
+        (good && left < (active + standby) as usize).then(|| {
             format!(
                 "instance {instance} is to be stopped while demand is unknown; {left} of {active} + {standby} are left"
             )

@@ -72,7 +72,7 @@ impl Workload {
     /// The largest demand that is to be expected within a day.
     fn peak_of_day(&self, demand: f64) -> f64 {
         let seen = self.sizing.as_ref().map_or(0.0, |sizing| sizing.demand_peak.value()).max(demand);
-        let forecaster = &self.outlook.forecaster;
+        let forecaster = self.outlook.forecaster();
         if !forecaster.trust().is_trusted() {
             return seen;
         }

@@ -58,7 +58,10 @@ impl Routes {
                 }
                 None
             }
-            ActionKind::Start { .. } | ActionKind::Resize { .. } | ActionKind::Promote { .. } | ActionKind::Drain { .. } => None,
+            ActionKind::Start { .. }
+            | ActionKind::Resize { .. }
+            | ActionKind::Promote { .. }
+            | ActionKind::Drain { .. } => None,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::ids::{ActionId, InstanceId};
 use crate::instance::{Instance, Order, Phase, Role, Turn};
 use crate::reason::Reason;
 use crate::retry::Backoff;
-use crate::shift::{Ramp, Stats};
+use crate::shift::Stats;
 use crate::snapshot::Counters;
 use crate::timer::Timer;
 
@@ -111,6 +111,20 @@ impl Fleet {
         }
     }
 
+    /// Takes in a reading of what an instance did.
+    pub(crate) fn observe(
+        &mut self,
+        id: InstanceId,
+        now: Timestamp,
+        reading: impl FnOnce(&mut Stats),
+    ) -> bool {
+        let Some(at) = self.find(id) else { return false };
+        let instance = &mut self.instances[at];
+        reading(&mut instance.stats);
+        instance.failing = instance.stats.mostly_fails().then(|| instance.failing.unwrap_or(now));
+        true
+    }
+
     /// The instance that waits for the answer to this order, with the order taken as answered.
     fn answered(&mut self, id: InstanceId, action: ActionId, order: Order) -> Option<&mut Instance> {
         let at = self.find(id)?;
@@ -139,9 +153,7 @@ impl Fleet {
             return false;
         }
         instance.parked = false;
-        instance.stats = Stats::default();
-        instance.ramp = Ramp::begin(desk.now(), &desk.policy.shift);
-        instance.serving_since = Some(desk.now());
+        instance.begin_anew(desk.now(), &desk.policy.shift);
         self.counters.promotions += 1;
         true
     }
@@ -259,9 +271,7 @@ impl Fleet {
         let Some(at) = self.find(id) else { return false };
         let instance = &mut self.instances[at];
         if instance.unhealthy.take().is_some() && instance.role == Role::Active {
-            instance.stats = Stats::default();
-            instance.ramp = Ramp::begin(desk.now(), &desk.policy.shift);
-            instance.serving_since = Some(desk.now());
+            instance.begin_anew(desk.now(), &desk.policy.shift);
         }
         true
     }
@@ -330,6 +340,33 @@ impl Fleet {
                 self.failed(late.action, Some(id), false, desk);
             }
         }
+        self.give_up_failing(desk);
+    }
+
+    /// Gives up instances that have failed most requests for as long as an unhealthy one is given, though their probes
+    /// pass. When no peer serves any better, the fault is not theirs.
+    fn give_up_failing(&mut self, desk: &mut Desk<'_>) {
+        let mut peers = Stats::default();
+        for i in self.instances.iter().filter(|i| i.serving() && i.failing.is_none()) {
+            peers.join(&i.stats);
+        }
+        let now = desk.now();
+        for at in 0..self.instances.len() {
+            let instance = &mut self.instances[at];
+            let over = |since: Timestamp| since.saturating_add(desk.policy.deadlines.unhealthy) <= now;
+            if !instance.serving() || !instance.failing.is_some_and(over) {
+                continue;
+            }
+            if peers.requests() == 0.0 {
+                instance.failing = Some(now);
+                continue;
+            }
+            instance.doomed = true;
+            let reason = instance.stats.taken_back(instance.id, &peers);
+            self.counters.rollbacks += 1;
+            self.starts.fail(now, &desk.policy.retry, &mut desk.shared.jitter);
+            self.note(reason);
+        }
     }
 
     /// The next time at which something is due, on the internal clock.
@@ -338,7 +375,9 @@ impl Fleet {
         let table_retry = self.table.retry.waiting(now).map(|until| (until, Timer::Backoff));
         let starts = self.starts.waiting(now).map(|until| (until, Timer::Backoff));
         let each = self.instances.iter().flat_map(|i| {
-            let unhealthy = i.unhealthy.filter(|_| !i.doomed).map(|since| since.saturating_add(unhealthy));
+            let failing = i.failing.filter(|_| i.serving());
+            let bad = i.unhealthy.filter(|_| !i.doomed).or(failing);
+            let unhealthy = bad.map(|since| since.saturating_add(unhealthy));
             [
                 i.pending.map(|p| (p.deadline, Timer::ActionDeadline)),
                 i.retry.waiting(now).map(|until| (until, Timer::Backoff)),

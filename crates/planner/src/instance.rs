@@ -7,6 +7,7 @@
 use forecast::Timestamp;
 
 use crate::ids::{ActionId, InstanceId};
+use crate::policy::ShiftPolicy;
 use crate::retry::Backoff;
 use crate::shift::{Ramp, Stats};
 use crate::size::Size;
@@ -110,6 +111,8 @@ pub struct Instance {
     pub(crate) pending: Option<Pending>,
     /// Since when it is unhealthy, on the internal clock.
     pub(crate) unhealthy: Option<Timestamp>,
+    /// Since when most of its requests fail, on the internal clock.
+    pub(crate) failing: Option<Timestamp>,
     /// It is to be stopped and replaced, whatever the plan says.
     pub(crate) doomed: bool,
     pub(crate) ramp: Option<Ramp>,
@@ -135,6 +138,7 @@ impl Instance {
             since,
             pending: None,
             unhealthy: None,
+            failing: None,
             doomed: false,
             ramp: None,
             stats: Stats::default(),
@@ -198,6 +202,14 @@ impl Instance {
         }
         (self.phase, self.role) = (phase, role);
         true
+    }
+
+    /// It begins to serve: what it did before says nothing.
+    pub(crate) fn begin_anew(&mut self, now: Timestamp, shift: &ShiftPolicy) {
+        self.stats = Stats::default();
+        self.failing = None;
+        self.ramp = Ramp::begin(now, shift);
+        self.serving_since = Some(now);
     }
 
     /// The order with this id is the one under way.

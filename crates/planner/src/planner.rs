@@ -332,17 +332,15 @@ impl Workload {
                 if read { Effect::Replan(Trigger::Demand) } else { Effect::Refused }
             }
             Event::BackendObserved { instance, requests, errors, latency_p50, latency_p99, .. } => {
-                match self.fleet.find(instance) {
-                    Some(at) => {
-                        let bound = self.policy.objective.latency_bound;
-                        let late = self
-                            .sizing
-                            .as_mut()
-                            .is_some_and(|sizing| sizing.latency(now, requests, latency_p99, bound));
-                        self.fleet.instances[at].stats.observe(requests, errors, latency_p50, latency_p99);
-                        if late { Effect::Replan(Trigger::Objective) } else { Effect::Noted }
-                    }
-                    None => Effect::Stale,
+                let bound = self.policy.objective.latency_bound;
+                let known = self.fleet.observe(instance, now, |stats| {
+                    stats.observe(requests, errors, latency_p50, latency_p99);
+                });
+                let sizing = self.sizing.as_mut().filter(|_| known);
+                match sizing.is_some_and(|sizing| sizing.latency(now, requests, latency_p99, bound)) {
+                    true => Effect::Replan(Trigger::Objective),
+                    false if known => Effect::Noted,
+                    false => Effect::Stale,
                 }
             }
             Event::UsageObserved { instance, cpu_cores: cpu, memory_bytes: memory, throttled, .. } => {

@@ -76,13 +76,7 @@ impl Fleet {
                 ShiftStep::RollBack => {
                     instance.ramp = None;
                     instance.doomed = true;
-                    let reason = Reason::ShiftRolledBack {
-                        instance: instance.id,
-                        error_rate: instance.stats.error_rate(),
-                        error_rate_peers: peers.error_rate(),
-                        latency_p99: instance.stats.latency_p99(),
-                        latency_p99_peers: peers.latency_p99(),
-                    };
+                    let reason = instance.stats.taken_back(instance.id, &peers);
                     self.counters.rollbacks += 1;
                     self.starts.fail(desk.now(), &desk.policy.retry, &mut desk.shared.jitter);
                     self.note(reason);

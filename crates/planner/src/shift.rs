@@ -9,7 +9,9 @@ use std::time::Duration;
 use forecast::Timestamp;
 
 use crate::action::FULL_WEIGHT;
+use crate::ids::InstanceId;
 use crate::policy::ShiftPolicy;
+use crate::reason::Reason;
 
 /// An instance on its way to a full share.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,6 +57,22 @@ impl Stats {
     /// Share of requests that failed; 0 without requests.
     pub(crate) fn error_rate(&self) -> f64 {
         if self.requests > 0.0 { self.errors / self.requests } else { 0.0 }
+    }
+
+    /// Most of the requests lately failed.
+    pub(crate) fn mostly_fails(&self) -> bool {
+        self.requests >= REQUESTS_MIN && self.error_rate() > FAILING
+    }
+
+    /// Why traffic is taken from the instance that did this.
+    pub(crate) fn taken_back(&self, instance: InstanceId, peers: &Stats) -> Reason {
+        Reason::ShiftRolledBack {
+            instance,
+            error_rate: self.error_rate(),
+            error_rate_peers: peers.error_rate(),
+            latency_p99: self.latency_p99(),
+            latency_p99_peers: peers.latency_p99(),
+        }
     }
 
     /// Zero without requests.
@@ -133,6 +151,8 @@ impl Ramp {
 const STRIKES_MAX: u32 = 2;
 /// Below this many requests nothing is concluded.
 const REQUESTS_MIN: f64 = 5.0;
+/// With more errors than this among its requests an instance is of no use.
+const FAILING: f64 = 0.5;
 /// Below this many, the 99th percentile is only the worst request, and medians are compared instead.
 const REQUESTS_FOR_P99: f64 = 100.0;
 /// Differences below this are noise of the host.

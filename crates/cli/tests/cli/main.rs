@@ -169,6 +169,8 @@ const REFUSED: &[(&str, i32, &str)] = &[
     ("replay good.csv --capacity 1 --promote 1s --cold-from none.csv", 2, "none.csv"),
     ("replay good.csv --capacity 1 --promote 1s --cold-from good.csv", 2, "good.csv|unit"),
     ("replay good.csv --capacity 1 --promote 1s --cold 1s --start-failures 2", 2, "start-failures"),
+    ("simulate --seed 5 --without earthquake", 2, "earthquake|node-loss"),
+    ("simulate --without death", 2, "--seed"),
     ("demo --report no/such/folder.html", 2, "cannot write no/such/folder.html"),
     ("demo --no-report --from 1996-01-01T00:00:00Z", 2, "no such stretch|1995-09-01"),
     ("sample-service --port 70000", 2, "70000"),

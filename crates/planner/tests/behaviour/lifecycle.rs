@@ -385,3 +385,38 @@ fn a_policy_is_refused_with_every_error_at_once() {
     assert!(text.contains("`objective.error_budget`"), "{text}");
     assert!(text.contains("must not be used twice"), "{text}");
 }
+
+/// One reading of a backend; with so many requests of 100 failed.
+fn reading(instance: u64, errors: u64) -> Event {
+    let latency = Duration::from_millis(20);
+    Event::BackendObserved {
+        workload: "web".into(),
+        instance: id(instance),
+        requests: 100,
+        errors,
+        latency_p50: latency,
+        latency_p99: latency * 3,
+        in_flight: 1,
+    }
+}
+
+#[test]
+fn an_instance_that_fails_its_requests_while_its_probe_passes_is_replaced_if_its_peers_do_better() {
+    let replaced = |errors_of_peer: u64, errors: u64| {
+        let mut world = settled(policy(), 2, 0);
+        let mark = world.log.len();
+        for _ in 0..12 {
+            world.tell(reading(1, errors_of_peer));
+            world.tell(reading(2, errors));
+            world.sleep(secs(5));
+        }
+        world.words(mark)
+    };
+    let words = replaced(0, 100);
+    assert_eq!(words[0], "table 1:1000 2:0", "{words:?}");
+    for word in ["drain 2", "stop 2", "start 3"] {
+        assert!(words.iter().any(|said| said == word), "{word}: {words:?}");
+    }
+    assert_eq!(replaced(0, 20), [""; 0], "some errors");
+    assert_eq!(replaced(100, 100), [""; 0], "what all of them fail at is not their fault");
+}

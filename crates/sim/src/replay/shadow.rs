@@ -5,7 +5,7 @@ use planner::{Event, InstanceId, Limits, Planner, Policy, Role, WorkloadId, Work
 
 use super::{Decision, Options, ReplayError, Run};
 use crate::demand::Demand;
-use crate::faults::Faults;
+use crate::faults::{Fault, Faults};
 use crate::rivals::Wanted;
 use crate::world::{Account, Agent, Count, Ledger, Times};
 
@@ -73,7 +73,9 @@ impl<A: Account> Shadow<A> {
         planner.learn(&workload, history);
         let mut agent =
             Agent::new(workload.clone(), Times::new(options.cold.clone(), options.promote), options.seed);
-        agent.set_faults(Faults { start_fails: options.start_failures, ..Faults::NONE });
+        let mut faults = Faults::NONE;
+        faults.set(Fault::StartFails, options.start_failures);
+        agent.set_faults(faults);
         for instance in 1..=initial {
             agent.place_active(instance);
             let instance = InstanceId::new(instance);

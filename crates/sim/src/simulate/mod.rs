@@ -1,26 +1,36 @@
-//! Fault injection on virtual time: thousands of bad days for the planner, each from one number.
+//! Fault injection on virtual time: any number of bad days for the planner, each from one number.
 //!
-//! A seed decides everything: policy, demand, start times, which faults happen and how often ([`Swarm`]). First the safety
-//! phase: faults happen, and after every single input the linter and the checker's own rules must hold. Then the liveness
-//! phase: faults stop, demand stays where it is, and the fleet must become what the plan wants within a bound.
+//! A seed decides everything: policies, demands, start times, which faults happen and how often ([`Swarm`]). First the
+//! safety phase: faults happen, and after every single input the linter and the checker's own rules must hold. Then the
+//! liveness phase: faults stop, demand stays where it is, and each fleet must become what the plan wants within a bound,
+//! with nothing left over.
 //!
-//! Promises: the same seed gives the same [`Log`], byte for byte. A failure names its seed and the command that repeats it.
+//! Promises: the same seed gives the same [`Log`], byte for byte. A failure names its seed and the command that repeats it;
+//! [`shrink`] makes it smaller first.
 
 mod checks;
+mod cut;
 mod log;
 mod run;
+mod setup;
 mod shape;
+mod shrink;
 mod swarm;
 
 pub use checks::{Checks, IDLE_MAX, ROUTE_MAX, Truth};
+pub use cut::Cut;
 pub use log::{LINES_MAX, Log};
+pub use setup::Setup;
 pub use shape::Shape;
+pub use shrink::shrink;
 pub use swarm::Swarm;
 
 use std::fmt;
 use std::time::Duration;
 
 use planner::PolicyErrors;
+
+use crate::faults::Tally;
 
 /// What a simulation that went well did.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,10 +42,12 @@ pub struct Report {
     /// Orders given by the planner.
     pub actions: u64,
     /// Faults that happened.
-    pub faults: u64,
-    /// How long the fleet took to become what the plan wanted after the faults had stopped.
+    pub faults: Tally,
+    /// The busiest ten minutes of any workload, as a share of the orders that are allowed in them.
+    pub busiest: f64,
+    /// How long the fleets took to become what the plan wanted after the faults had stopped.
     pub settled_after: Duration,
-    /// Everything that happened.
+    /// Everything that happened, if it was to be kept.
     pub log: Log,
 }
 
@@ -44,9 +56,11 @@ pub struct Report {
 pub struct Failure {
     /// Its seed.
     pub seed: u64,
+    /// What of the seed was left out.
+    pub cut: Cut,
     /// What went wrong.
     pub kind: FailureKind,
-    /// Everything that happened before.
+    /// Everything that happened before, if it was to be kept.
     pub log: Log,
 }
 
@@ -78,37 +92,51 @@ pub enum FailureKind {
         /// What there was and what was wanted.
         state: String,
     },
+    /// Something exists that the planner does not know of, or the reverse.
+    #[error("left over once settled: {state}")]
+    Leak {
+        /// What there is, and what is known.
+        state: String,
+    },
+}
+
+impl Failure {
+    /// The one command that repeats it.
+    pub fn command(&self) -> String {
+        format!("foreshadow simulate --seed {}{}", self.seed, self.cut)
+    }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "seed {} failed: {}\nlast lines:\n{}repeat with: foreshadow simulate --seed {}",
-            self.seed,
-            self.kind,
-            self.log.tail(TAIL_LINES),
-            self.seed
-        )
+        writeln!(f, "seed {} failed: {}", self.seed, self.kind)?;
+        let tail = self.log.tail(TAIL_LINES);
+        if !tail.is_empty() {
+            write!(f, "last lines:\n{tail}")?;
+        }
+        write!(f, "repeat with: {}", self.command())
     }
 }
 
 impl std::error::Error for Failure {}
 
-/// Runs the simulation of one seed.
+/// One more rule that must hold after every input. Returns what is broken.
+pub type Rule = fn(&Truth<'_>) -> Option<String>;
+
+/// Runs the simulation of one seed. No log is kept.
 ///
 /// # Errors
 /// The seed broke a rule or did not settle; the failure says how to repeat it.
 pub fn simulate(seed: u64) -> Result<Report, Box<Failure>> {
-    run::run(seed, Swarm::draw(seed))
+    run::run(seed, &Cut::default(), None, false)
 }
 
-/// Runs a simulation with chosen parameters; `seed` still decides when the faults happen.
+/// Runs what the cut leaves of a seed, and keeps the log.
 ///
 /// # Errors
-/// As [`simulate`], but the seed alone does not repeat it.
-pub fn simulate_with(seed: u64, swarm: Swarm) -> Result<Report, Box<Failure>> {
-    run::run(seed, swarm)
+/// As [`simulate`].
+pub fn simulate_cut(seed: u64, cut: &Cut) -> Result<Report, Box<Failure>> {
+    run::run(seed, cut, None, true)
 }
 
 const TAIL_LINES: usize = 25;

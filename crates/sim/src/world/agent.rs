@@ -2,18 +2,20 @@
 //!
 //! It knows the physical truth and the route table in force; what it tells the planner comes as [`Event`]s, sometimes late
 //! or twice when [`Faults`] say so. It judges nothing: an order that makes no sense for the stage of an instance fails, as a
-//! provider would refuse it.
+//! provider would refuse it. What orders do when their time has come is in `effect`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use forecast::Timestamp;
 use planner::{Action, ActionId, ActionKind, Event, InstanceId, WorkloadId};
 
 use super::cold::ColdStart;
+use super::dice::Dice;
+use super::effect::Effect;
 use super::fleet::{Fleet, Stage};
 use super::queue::Queue;
-use crate::faults::Faults;
+use crate::faults::{Fault, Faults};
 
 /// How long things take.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,20 +42,38 @@ impl Times {
     }
 }
 
+/// What is wrong with an instance that has said that it is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// Every request fails; health checks pass.
+    Errors,
+    /// No health check passes, ever.
+    Unhealthy,
+    /// A promotion is never answered.
+    Deaf,
+}
+
 /// The hands of the planner.
 #[derive(Debug, Clone)]
 pub struct Agent {
-    workload: WorkloadId,
+    pub(super) workload: WorkloadId,
     times: Times,
-    faults: Faults,
+    pub(super) dice: Dice,
     rng: fastrand::Rng,
-    fleet: Fleet,
-    table: BTreeMap<u64, u32>,
+    pub(super) fleet: Fleet,
+    pub(super) table: BTreeMap<u64, u32>,
     /// Tables ordered so far; an order of a later planner is later than all of an earlier one.
     tables_ordered: u64,
     /// The number of the table in force.
-    table_number: u64,
+    pub(super) table_number: u64,
     queue: Queue<Due>,
+    /// The last order about each instance: a provider drops the one before it.
+    pub(super) latest: BTreeMap<u64, ActionId>,
+    /// Thawed and verified, and not frozen since.
+    pub(super) verified: BTreeSet<u64>,
+    lies: BTreeMap<u64, Lie>,
+    /// Instances that nobody can reach, with what would have been said of them.
+    unreachable: BTreeMap<u64, Vec<Event>>,
 }
 
 /// Something that will happen to the agent.
@@ -65,38 +85,39 @@ enum Due {
     Tell(Event),
 }
 
-#[derive(Debug, Clone, PartialEq)]
-enum Effect {
-    Ready { instance: u64, took: Duration },
-    StartFailed { instance: u64 },
-    Promoted { instance: u64, took: Duration },
-    Parked { instance: u64 },
-    Resized { instance: u64 },
-    Table { number: u64, weights: Vec<(InstanceId, u32)> },
-    Drained { instance: u64 },
-    Stopped { instance: u64 },
-    Failed { instance: Option<u64>, reason: &'static str },
-}
-
 impl Agent {
     /// An agent with no instances.
     pub fn new(workload: WorkloadId, times: Times, seed: u64) -> Agent {
         Agent {
             workload,
             times,
-            faults: Faults::NONE,
+            dice: Dice::new(Faults::NONE, seed),
             rng: fastrand::Rng::with_seed(seed),
             fleet: Fleet::new(),
             table: BTreeMap::new(),
             tables_ordered: 0,
             table_number: 0,
             queue: Queue::new(),
+            latest: BTreeMap::new(),
+            verified: BTreeSet::new(),
+            lies: BTreeMap::new(),
+            unreachable: BTreeMap::new(),
         }
     }
 
     /// From now on these faults happen.
     pub fn set_faults(&mut self, faults: Faults) {
-        self.faults = faults;
+        self.dice.set_faults(faults);
+    }
+
+    /// What decides about faults.
+    pub fn dice(&mut self) -> &mut Dice {
+        &mut self.dice
+    }
+
+    /// The faults that happened.
+    pub fn tally(&self) -> &crate::faults::Tally {
+        self.dice.tally()
     }
 
     /// From now on a drained instance takes this long to end its last work.
@@ -114,10 +135,50 @@ impl Agent {
         &self.table
     }
 
+    /// Whether an instance was thawed and verified, and not frozen since.
+    pub fn verified(&self, instance: u64) -> bool {
+        self.verified.contains(&instance)
+    }
+
+    /// What is wrong with an instance that has said that it is ready.
+    pub fn lie(&self, instance: u64) -> Option<Lie> {
+        self.lies.get(&instance).copied().filter(|_| self.fleet.stage(instance) != Some(Stage::Starting))
+    }
+
+    /// Requests no longer fail on instances that answer health checks.
+    pub fn mend_errors(&mut self) {
+        self.lies.retain(|_, lie| *lie != Lie::Errors);
+    }
+
+    /// Lets nobody reach an instance: orders about it are lost, and what happens to it is not told.
+    pub fn cut_off(&mut self, instance: u64) {
+        self.unreachable.entry(instance).or_default();
+    }
+
+    /// Lets everybody reach an instance again, and tells what happened to it meanwhile.
+    pub fn reach(&mut self, now: Timestamp, instance: u64) {
+        for event in self.unreachable.remove(&instance).unwrap_or_default() {
+            self.tell(now, event);
+        }
+    }
+
     /// An instance that is there from the beginning, with full traffic.
     pub fn place_active(&mut self, instance: u64) {
         self.fleet.set(instance, Stage::Active);
         self.table.insert(instance, planner::FULL_WEIGHT);
+        self.verified.insert(instance);
+    }
+
+    /// An instance as a test needs it.
+    #[cfg(test)]
+    pub(crate) fn place(&mut self, instance: u64, stage: Stage, weight: Option<u32>) {
+        self.fleet.set(instance, stage);
+        if let Some(weight) = weight {
+            self.table.insert(instance, weight);
+        }
+        if stage == Stage::Active {
+            self.verified.insert(instance);
+        }
     }
 
     /// When something happens next.
@@ -127,32 +188,46 @@ impl Agent {
 
     /// Takes an order.
     pub fn order(&mut self, now: Timestamp, action: Action) {
-        let times = self.times.clone();
+        if let Some(instance) = action.kind.instance() {
+            if !matches!(action.kind, ActionKind::Resize { .. }) {
+                self.latest.insert(instance.get(), action.id);
+            }
+            if self.unreachable.contains_key(&instance.get()) {
+                return;
+            }
+        }
         let (after, effect) = match action.kind {
             ActionKind::Start { instance, .. } => self.begin_start(instance.get()),
             ActionKind::Promote { instance } => {
-                let slow = self.chance(self.faults.promote_slow);
-                let took = if slow { times.promote * Faults::SLOW } else { times.promote };
+                let slow = self.dice.strikes(Fault::PromoteSlow);
+                let took = if slow { self.times.promote * Faults::SLOW } else { self.times.promote };
                 self.begin_promote(instance.get(), took)
             }
             ActionKind::Park { instance } => {
-                self.unless_failed(times.park, Effect::Parked { instance: instance.get() })
+                self.unless_failed(self.times.park, Effect::Parked { instance: instance.get() })
             }
             ActionKind::Resize { instance, .. } => {
-                self.unless_failed(times.park, Effect::Resized { instance: instance.get() })
+                self.unless_failed(self.times.park, Effect::Resized { instance: instance.get() })
             }
             ActionKind::SetWeights { weights } => {
                 self.tables_ordered += 1;
-                self.unless_failed(times.table, Effect::Table { number: self.tables_ordered, weights })
+                let number = self.tables_ordered;
+                self.unless_failed(self.times.table, Effect::Table { number, weights })
             }
             ActionKind::Drain { instance } => {
-                self.unless_failed(times.drain, Effect::Drained { instance: instance.get() })
+                self.unless_failed(self.times.drain, Effect::Drained { instance: instance.get() })
             }
-            ActionKind::Stop { instance } => self.begin_stop(instance.get(), times.stop),
+            ActionKind::Stop { instance } => self.begin_stop(instance.get()),
         };
         if let Some(after) = after {
             self.queue.push(now + after, Due::Effect(action.id, effect));
         }
+    }
+
+    /// Refuses an order after a moment.
+    pub fn refuse(&mut self, now: Timestamp, action: &Action, reason: &'static str) {
+        let instance = action.kind.instance().map(InstanceId::get);
+        self.queue.push(now + REFUSED_AFTER, Due::Effect(action.id, Effect::Failed { instance, reason }));
     }
 
     /// Tells the planner something from outside the orders, such as demand; it may come late or twice.
@@ -174,8 +249,11 @@ impl Agent {
                 Due::Tell(event) => return Some((at, event)),
                 Due::Effect(action, effect) => {
                     before(at, &self.fleet, &self.table);
-                    if let Some(event) = self.take_effect(action, effect) {
-                        self.tell(at, event);
+                    let about = effect.instance();
+                    let Some(event) = self.take_effect(action, effect) else { continue };
+                    match about.and_then(|instance| self.unreachable.get_mut(&instance)) {
+                        Some(held) => held.push(event),
+                        None => self.tell(at, event),
                     }
                 }
             }
@@ -185,8 +263,7 @@ impl Agent {
 
     /// An instance dies, and the planner hears of it.
     pub fn kill(&mut self, now: Timestamp, instance: u64, reason: &str) {
-        if self.fleet.remove(instance).is_some() {
-            self.table.remove(&instance);
+        if self.remove(instance) {
             let event = Event::InstanceExited {
                 workload: self.workload.clone(),
                 instance: InstanceId::new(instance),
@@ -200,42 +277,57 @@ impl Agent {
     /// starts that were under way end.
     pub fn forget_control_plane(&mut self) {
         self.queue = Queue::new();
-        let lost: Vec<u64> = self
-            .fleet
-            .iter()
-            .filter(|(_, stage)| matches!(stage, Stage::Starting | Stage::Stopping))
-            .map(|(instance, _)| instance)
-            .collect();
-        for instance in lost {
-            self.fleet.remove(instance);
+        self.latest.clear();
+        self.unreachable.values_mut().for_each(Vec::clear);
+        let found: Vec<(u64, Stage)> = self.fleet.iter().collect();
+        for (instance, stage) in found {
+            match stage {
+                Stage::Starting | Stage::Stopping => {
+                    self.remove(instance);
+                }
+                Stage::Promoting => self.fleet.set(instance, Stage::Warm),
+                Stage::Warm | Stage::Parked | Stage::Active | Stage::Draining => {}
+            }
         }
-        let thawed: Vec<u64> = self
-            .fleet
-            .iter()
-            .filter(|(_, stage)| *stage == Stage::Promoting)
-            .map(|(instance, _)| instance)
-            .collect();
-        for instance in thawed {
-            self.fleet.set(instance, Stage::Warm);
-        }
+    }
+
+    /// Takes an instance away; whether it was there.
+    pub(super) fn remove(&mut self, instance: u64) -> bool {
+        self.table.remove(&instance);
+        self.latest.remove(&instance);
+        self.verified.remove(&instance);
+        self.lies.remove(&instance);
+        self.fleet.remove(instance).is_some()
     }
 
     fn begin_start(&mut self, instance: u64) -> (Option<Duration>, Effect) {
         self.fleet.set(instance, Stage::Starting);
         let took = self.times.cold.draw(&mut self.rng);
-        if self.chance(self.faults.start_fails) {
-            (Some(took.mul_f64(self.rng.f64())), Effect::StartFailed { instance })
-        } else if self.chance(self.faults.start_hangs) {
-            (None, Effect::StartFailed { instance })
-        } else {
-            (Some(took), Effect::Ready { instance, took })
+        if self.dice.strikes(Fault::StartFails) {
+            let part = self.dice.of(Fault::StartFails).f64();
+            return (Some(took.mul_f64(part)), Effect::StartFailed { instance });
         }
+        if self.dice.strikes(Fault::StartHangs) {
+            return (None, Effect::StartFailed { instance });
+        }
+        if self.dice.strikes(Fault::StartLies) {
+            let kinds = [Lie::Errors, Lie::Unhealthy, Lie::Deaf];
+            self.lies.insert(instance, kinds[self.dice.of(Fault::StartLies).usize(0..kinds.len())]);
+        }
+        (Some(took), Effect::Ready { instance, took })
     }
 
     fn begin_promote(&mut self, instance: u64, took: Duration) -> (Option<Duration>, Effect) {
+        if self.lie(instance) == Some(Lie::Deaf) {
+            return (None, Effect::Promoted { instance, took });
+        }
         match self.fleet.stage(instance) {
             Some(Stage::Warm | Stage::Parked) => {
-                let (after, effect) = self.unless_failed(took, Effect::Promoted { instance, took });
+                let (after, effect) = if self.dice.strikes(Fault::OrderFails) {
+                    (Some(took), injected(Some(instance)))
+                } else {
+                    (Some(took), Effect::Promoted { instance, took })
+                };
                 if matches!(effect, Effect::Promoted { .. }) {
                     self.fleet.set(instance, Stage::Promoting);
                 }
@@ -248,131 +340,42 @@ impl Agent {
         }
     }
 
-    fn begin_stop(&mut self, instance: u64, after: Duration) -> (Option<Duration>, Effect) {
-        if self.chance(self.faults.action_fails) {
-            return (Some(after), Effect::Failed { instance: Some(instance), reason: "stop failed" });
-        }
-        if self.fleet.stage(instance).is_some() {
+    fn begin_stop(&mut self, instance: u64) -> (Option<Duration>, Effect) {
+        let (after, effect) = self.unless_failed(self.times.stop, Effect::Stopped { instance });
+        if matches!(effect, Effect::Stopped { .. }) && self.fleet.stage(instance).is_some() {
             self.fleet.set(instance, Stage::Stopping);
             self.table.remove(&instance);
         }
-        (Some(after), Effect::Stopped { instance })
+        (after, effect)
     }
 
     fn unless_failed(&mut self, after: Duration, effect: Effect) -> (Option<Duration>, Effect) {
-        if !self.chance(self.faults.action_fails) {
-            return (Some(after), effect);
-        }
-        let instance = match &effect {
-            Effect::Ready { instance, .. }
-            | Effect::StartFailed { instance }
-            | Effect::Promoted { instance, .. }
-            | Effect::Parked { instance }
-            | Effect::Resized { instance }
-            | Effect::Drained { instance }
-            | Effect::Stopped { instance } => Some(*instance),
-            Effect::Table { .. } => None,
-            Effect::Failed { instance, .. } => *instance,
-        };
-        (Some(after), Effect::Failed { instance, reason: "injected fault" })
-    }
-
-    /// Changes the world. Returns what the planner will be told; nothing when the instance is gone meanwhile.
-    fn take_effect(&mut self, action: ActionId, effect: Effect) -> Option<Event> {
-        match effect {
-            Effect::Ready { instance, took } => {
-                self.move_on(instance, &[Stage::Starting], Stage::Warm)?;
-                Some(Event::InstanceReady { action, instance: InstanceId::new(instance), took })
-            }
-            Effect::StartFailed { instance } => {
-                self.fleet.stage(instance).filter(|stage| *stage == Stage::Starting)?;
-                self.fleet.remove(instance);
-                Some(failed(action, Some(instance), "the process ended before it was ready"))
-            }
-            Effect::Promoted { instance, took } => {
-                let stage = self.fleet.stage(instance)?;
-                if stage == Stage::Promoting {
-                    self.fleet.set(instance, self.running_stage(instance));
-                }
-                Some(Event::InstancePromoted { action, instance: InstanceId::new(instance), took })
-            }
-            Effect::Parked { instance } => {
-                let running = [Stage::Warm, Stage::Active, Stage::Draining, Stage::Parked];
-                self.move_on(instance, &running, Stage::Parked)?;
-                Some(Event::InstanceParked { action, instance: InstanceId::new(instance) })
-            }
-            // Here an instance serves the same whatever its size.
-            Effect::Resized { instance } => {
-                Some(Event::InstanceResized { action, instance: InstanceId::new(instance) })
-            }
-            Effect::Table { number, weights } => {
-                self.apply_table(number, &weights);
-                Some(Event::WeightsApplied { action, workload: self.workload.clone() })
-            }
-            Effect::Drained { instance } => {
-                Some(Event::InstanceDrained { action, instance: InstanceId::new(instance) })
-            }
-            Effect::Stopped { instance } => {
-                self.fleet.remove(instance);
-                Some(Event::InstanceStopped { action, instance: InstanceId::new(instance) })
-            }
-            Effect::Failed { instance, reason } => Some(failed(action, instance, reason)),
-        }
-    }
-
-    fn move_on(&mut self, instance: u64, from: &[Stage], to: Stage) -> Option<()> {
-        let stage = self.fleet.stage(instance)?;
-        from.contains(&stage).then(|| self.fleet.set(instance, to))
-    }
-
-    fn apply_table(&mut self, number: u64, weights: &[(InstanceId, u32)]) {
-        // An older table that was overtaken is refused, as the proxy does.
-        if number < self.table_number {
-            return;
-        }
-        self.table_number = number;
-        self.table = weights.iter().map(|(instance, weight)| (instance.get(), *weight)).collect();
-        let running: Vec<u64> = self
-            .fleet
-            .iter()
-            .filter(|(_, stage)| matches!(stage, Stage::Warm | Stage::Active | Stage::Draining))
-            .map(|(instance, _)| instance)
-            .collect();
-        for instance in running {
-            self.fleet.set(instance, self.running_stage(instance));
-        }
-    }
-
-    /// What the route table makes of an instance that runs.
-    fn running_stage(&self, instance: u64) -> Stage {
-        match self.table.get(&instance) {
-            None => Stage::Warm,
-            Some(0) => Stage::Draining,
-            Some(_) => Stage::Active,
-        }
+        let after = if self.dice.strikes(Fault::OrderSlow) { after * Faults::SLOW } else { after };
+        let fails = self.dice.strikes(Fault::OrderFails);
+        (Some(after), if fails { injected(effect.instance()) } else { effect })
     }
 
     fn tell(&mut self, now: Timestamp, event: Event) {
-        let late = |agent: &mut Agent| {
-            if agent.chance(agent.faults.event_late) {
-                Faults::LATE_MAX.mul_f64(agent.rng.f64())
-            } else {
-                Duration::ZERO
-            }
-        };
-        if self.chance(self.faults.event_twice) {
-            let again = now + late(self);
+        if self.dice.strikes(Fault::EventTwice) {
+            let again = now + self.lateness();
             self.queue.push(again, Due::Tell(event.clone()));
         }
-        let once = now + late(self);
+        let once = now + self.lateness();
         self.queue.push(once, Due::Tell(event));
     }
 
-    fn chance(&mut self, probability: f64) -> bool {
-        probability > 0.0 && self.rng.f64() < probability
+    fn lateness(&mut self) -> Duration {
+        if self.dice.strikes(Fault::EventLate) {
+            Faults::LATE_MAX.mul_f64(self.dice.of(Fault::EventLate).f64())
+        } else {
+            Duration::ZERO
+        }
     }
 }
 
-fn failed(action: ActionId, instance: Option<u64>, reason: &str) -> Event {
-    Event::ActionFailed { action, instance: instance.map(InstanceId::new), reason: reason.to_owned() }
+fn injected(instance: Option<u64>) -> Effect {
+    Effect::Failed { instance, reason: "injected fault" }
 }
+
+/// A provider looks around this long before it says that it cannot.
+const REFUSED_AFTER: Duration = Duration::from_millis(200);

@@ -6,12 +6,17 @@
 
 mod agent;
 mod cold;
+mod dice;
+mod effect;
 mod fleet;
 mod ledger;
+mod nodes;
 mod queue;
 
-pub use agent::{Agent, Times};
+pub use agent::{Agent, Lie, Times};
 pub use cold::{ColdStart, Quantiles};
+pub use dice::Dice;
 pub use fleet::{Fleet, Stage};
 pub use ledger::{Account, Count, Ledger, Totals};
+pub use nodes::{Away, Nodes};
 pub use queue::Queue;

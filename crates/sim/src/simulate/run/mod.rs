@@ -1,120 +1,118 @@
-//! One simulation: the planner, its agent, the faults, and a clock that may lie.
+//! One simulation: the planner, its agents, the faults, and a clock that may lie.
 
+mod operator;
+mod service;
 mod settle;
 mod trouble;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use forecast::Timestamp;
-use planner::{Event, Limits, Planner, Policy, PolicyErrors, WorkloadId};
+use planner::{Action, ActionKind, Event, Limits, Planner, Policy, PolicyErrors};
 
-use super::checks::{Checks, Truth};
+use super::checks::Truth;
+use super::cut::Cut;
 use super::log::Log;
 use super::swarm::Swarm;
-use super::{Failure, FailureKind, Report};
-use crate::world::{Agent, Queue};
+use super::{Failure, FailureKind, Report, Rule};
+use crate::faults::{Fault, Tally};
+use crate::world::{Dice, Nodes, Queue};
+use service::Service;
 
-/// Runs both phases.
-pub(super) fn run(seed: u64, swarm: Swarm) -> Result<Report, Box<Failure>> {
-    let mut simulation = match Simulation::new(seed, swarm) {
+/// Runs both phases of what the cut leaves of a seed. `rule`: one more that must hold. The log is written if it is `kept`.
+pub(super) fn run(seed: u64, cut: &Cut, rule: Option<Rule>, kept: bool) -> Result<Report, Box<Failure>> {
+    let mut swarm = Swarm::draw(seed);
+    cut.apply(&mut swarm);
+    let failure = |kind, log| Box::new(Failure { seed, cut: cut.clone(), kind, log });
+    let mut simulation = match Simulation::new(seed, swarm, rule, kept) {
         Ok(simulation) => simulation,
-        Err(errors) => {
-            return Err(Box::new(Failure { seed, kind: FailureKind::Policy(errors), log: Log::new(START) }));
-        }
+        Err(errors) => return Err(failure(FailureKind::Policy(errors), Log::new(START, false))),
     };
     match simulation.play() {
         Ok(settled_after) => Ok(Report {
             seed,
             events: simulation.events,
             actions: simulation.actions,
-            faults: simulation.faults,
+            faults: simulation.tally(),
+            busiest: simulation.services.iter().map(|s| s.checks.busiest()).fold(0.0, f64::max),
             settled_after,
             log: simulation.log,
         }),
-        Err(kind) => Err(Box::new(Failure { seed, kind, log: simulation.log })),
+        Err(kind) => Err(failure(kind, simulation.log)),
     }
 }
 
-/// What the simulation itself makes happen.
+/// What the simulation itself makes happen. The number is that of a workload, where there is one.
 #[derive(Debug, Clone, PartialEq)]
 enum Cue {
     /// A step of demand begins.
-    Step,
+    Step(usize),
     /// The daemon reads the proxy's counters.
-    Tick,
+    Tick(usize),
     /// An instance answers again.
-    Recover(u64),
+    Recover(usize, u64),
+    /// The health of an instance changes, and then as often again.
+    Flap(usize, u64, u32),
+    /// Whatever strikes all workloads at once may strike now.
+    World,
+    /// A node is back.
+    NodeBack(usize),
 }
 
 struct Simulation {
     swarm: Swarm,
     seed: u64,
-    workload: WorkloadId,
     planner: Planner,
-    agent: Agent,
-    checks: Checks,
+    services: Vec<Service>,
+    nodes: Nodes,
+    /// Instances that cannot be reached, by node.
+    cut_off: BTreeMap<usize, Vec<u64>>,
+    /// Of what strikes all workloads at once.
+    dice: Dice,
+    rule: Option<Rule>,
     log: Log,
-    rng: fastrand::Rng,
     cues: Queue<Cue>,
     now: Timestamp,
     /// Planner time minus true time, in milliseconds.
     clock_error_ms: i64,
-    demand: f64,
-    /// Demand of the current step is not seen.
-    signal_missing: bool,
-    step_start: Timestamp,
-    /// Demand by the planner's clock, as a store would have it.
-    history: BTreeMap<Timestamp, Option<f64>>,
-    sick: BTreeSet<u64>,
     faulty: bool,
+    restarting: bool,
     instances_max: u64,
     events: u64,
     actions: u64,
-    faults: u64,
     inputs_now: u32,
 }
 
 impl Simulation {
-    fn new(seed: u64, swarm: Swarm) -> Result<Simulation, PolicyErrors> {
-        let workload = swarm.policy.id.clone();
-        let mut rng = fastrand::Rng::with_seed(seed ^ SEED_SALT);
-        let mut agent = Agent::new(workload.clone(), swarm.times.clone(), rng.u64(..));
-        agent.set_faults(swarm.faults);
-        let step = swarm.policy.step;
-        let history: BTreeMap<_, _> = (0..swarm.history_steps)
-            .map(|back| {
-                let ago = swarm.history_steps - back;
-                (START - step * ago, Some(swarm.shape.at(step * back)))
-            })
-            .collect();
-        let policy = Policy { workloads: vec![swarm.policy.clone()], limits: Limits::default() };
-        let mut planner = Planner::new(policy, seed, START)?;
-        planner.learn(&workload, &known(&history, START));
+    fn new(seed: u64, swarm: Swarm, rule: Option<Rule>, kept: bool) -> Result<Simulation, PolicyErrors> {
+        let service = |setup: &super::Setup| Service::new(setup.clone(), swarm.faults, swarm.safety);
+        let services: Vec<Service> = swarm.setups.iter().map(service).collect();
+        let mut planner = Planner::new(policy(&swarm), seed, START)?;
         let mut cues = Queue::new();
-        cues.push(START, Cue::Step);
-        cues.push(START + swarm.policy.tick, Cue::Tick);
+        for (at, service) in services.iter().enumerate() {
+            service.teach(&mut planner, START);
+            cues.push(START, Cue::Step(at));
+            cues.push(START + service.setup.policy.tick, Cue::Tick(at));
+        }
+        cues.push(START + world_tick(&swarm), Cue::World);
         let mut simulation = Simulation {
             seed,
-            workload,
             planner,
-            agent,
-            checks: Checks::default(),
-            log: Log::new(START),
-            rng,
+            services,
+            nodes: Nodes::new(swarm.nodes, swarm.room),
+            cut_off: BTreeMap::new(),
+            dice: Dice::new(swarm.faults, seed ^ SEED_SALT),
+            rule,
+            log: Log::new(START, kept),
             cues,
             now: START,
             clock_error_ms: 0,
-            demand: 0.0,
-            signal_missing: false,
-            step_start: START,
-            history,
-            sick: BTreeSet::new(),
             faulty: true,
+            restarting: false,
             instances_max: 0,
             events: 0,
             actions: 0,
-            faults: 0,
             inputs_now: 0,
             swarm,
         };
@@ -122,7 +120,7 @@ impl Simulation {
         Ok(simulation)
     }
 
-    /// Both phases. Returns how long the fleet took to settle.
+    /// Both phases. Returns how long the fleets took to settle.
     fn play(&mut self) -> Result<Duration, FailureKind> {
         self.run_until(START + self.swarm.safety)?;
         self.end_faults();
@@ -134,9 +132,9 @@ impl Simulation {
             let timer = self.planner.poll_timeout().map(|(at, _)| self.true_time(at).max(self.now));
             let cue = self.cues.next_at();
             let next = [timer, cue].into_iter().flatten().min().filter(|at| *at <= until);
-            if let Some((at, event)) = self.agent.next_event(next.unwrap_or(until), |_, _, _| {}) {
+            if let Some((at, service, event)) = self.next_event(next.unwrap_or(until)) {
                 self.pass_to(at)?;
-                self.deliver(event)?;
+                self.deliver(service, event)?;
             } else if next.is_none() {
                 break;
             } else if let Some((at, cue)) = self.cues.pop_until(next.unwrap_or(until)) {
@@ -147,9 +145,22 @@ impl Simulation {
                 let now = self.planner_time();
                 self.planner.handle_timeout(now);
                 self.obey()?;
+                self.check_all()?;
             }
         }
         self.pass_to(until)
+    }
+
+    /// The first event of any agent, with the workload that it is from.
+    fn next_event(&mut self, until: Timestamp) -> Option<(Timestamp, usize, Event)> {
+        loop {
+            let next = |(at, service): (usize, &Service)| service.agent.next_at().map(|when| (when, at));
+            let (when, at) =
+                self.services.iter().enumerate().filter_map(next).min().filter(|(when, _)| *when <= until)?;
+            if let Some((when, event)) = self.services[at].agent.next_event(when, |_, _, _| {}) {
+                return Some((when, at, event));
+            }
+        }
     }
 
     fn pass_to(&mut self, at: Timestamp) -> Result<(), FailureKind> {
@@ -164,39 +175,96 @@ impl Simulation {
         Ok(())
     }
 
-    fn deliver(&mut self, event: Event) -> Result<(), FailureKind> {
+    fn deliver(&mut self, service: usize, event: Event) -> Result<(), FailureKind> {
         self.log.line(self.now, "event", &event);
         self.events += 1;
-        self.checks.see_event(&event);
+        self.services[service].checks.see_event(&event, self.now);
+        // What a backend did is only noted.
+        let noted = matches!(event, Event::BackendObserved { .. });
         let now = self.planner_time();
         self.planner.handle(now, event);
-        self.obey()
+        let ordered = self.obey()?;
+        if noted && !ordered { Ok(()) } else { self.check(service) }
     }
 
-    /// Takes the planner's orders and checks every rule.
-    fn obey(&mut self) -> Result<(), FailureKind> {
+    /// Takes the planner's orders; whether there were any.
+    fn obey(&mut self) -> Result<bool, FailureKind> {
+        let mut any = false;
         while let Some(action) = self.planner.poll_action() {
+            any = true;
             self.log.line(self.now, "action", &(action.id.get(), action.generation, &action.kind));
             self.actions += 1;
-            if let Some(instance) = action.kind.instance() {
-                self.instances_max = self.instances_max.max(instance.get());
+            self.carry_out(action);
+            if self.faulty && !self.restarting && self.dice.strikes(Fault::RestartMidOrder) {
+                self.restart()?;
             }
-            self.checks.see_action(&action);
-            self.agent.order(self.now, action);
         }
-        let truth = Truth {
-            now: self.now,
-            fleet: self.agent.fleet(),
-            table: self.agent.table(),
-            sick: &self.sick,
-            demand: self.demand,
+        Ok(any)
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        if let Some(instance) = action.kind.instance() {
+            self.instances_max = self.instances_max.max(instance.get());
+        }
+        let (now, told, others) = (self.now, self.planner_time(), self.dice.tally().total());
+        let Some(service) = self.services.iter_mut().find(|s| s.workload == action.workload) else { return };
+        let mut checks = std::mem::take(&mut service.checks);
+        checks.see_action(&action, &service.truth(now, told, others), &service.setup.policy);
+        service.checks = checks;
+        if let ActionKind::Start { instance, .. } = &action.kind {
+            let instance = instance.get();
+            let exists = |instance| self.services.iter().any(|s| s.agent.fleet().stage(instance).is_some());
+            // No planner names a node yet.
+            let placed = self.nodes.place(instance, None, exists);
+            let Some(service) = self.services.iter_mut().find(|s| s.workload == action.workload) else {
+                return;
+            };
+            match placed {
+                Ok(()) => service.agent.order(now, action),
+                Err(reason) => {
+                    service.agent.dice().note(Fault::NodeFull);
+                    service.agent.refuse(now, &action, reason);
+                }
+            }
+        } else {
+            service.agent.order(now, action);
+        }
+    }
+
+    fn check_all(&mut self) -> Result<(), FailureKind> {
+        (0..self.services.len()).try_for_each(|service| self.check(service))
+    }
+
+    /// Checks every rule about a workload.
+    fn check(&mut self, at: usize) -> Result<(), FailureKind> {
+        let (now, told, others) = (self.now, self.planner_time(), self.dice.tally().total());
+        let snapshot = self.planner.snapshot();
+        let Some(view) = snapshot.workloads().get(at) else { return Ok(()) };
+        let mut broken: Vec<String> = match planner::lint::check(&snapshot) {
+            Ok(()) => Vec::new(),
+            Err(violations) => violations.iter().map(|violation| format!("linter: {violation}")).collect(),
         };
-        let broken = self.checks.check(&truth, &self.planner.snapshot());
+        let service = &mut self.services[at];
+        let mut checks = std::mem::take(&mut service.checks);
+        let truth: Truth<'_> = service.truth(now, told, others);
+        broken.extend(checks.check(&truth, view));
+        broken.extend(self.rule.and_then(|rule| rule(&truth)));
+        service.checks = checks;
         if broken.is_empty() {
             Ok(())
         } else {
-            Err(FailureKind::Unsafe { after: self.now.since(START), broken })
+            let workload = &service.workload;
+            let broken = broken.into_iter().map(|rule| format!("{workload}: {rule}")).collect();
+            Err(FailureKind::Unsafe { after: now.since(START), broken })
         }
+    }
+
+    fn tally(&self) -> Tally {
+        let mut tally = *self.dice.tally();
+        for service in &self.services {
+            tally.join(service.agent.tally());
+        }
+        tally
     }
 
     fn planner_time(&self) -> Timestamp {
@@ -208,9 +276,14 @@ impl Simulation {
     }
 }
 
-/// What a store knows at `now`.
-fn known(history: &BTreeMap<Timestamp, Option<f64>>, now: Timestamp) -> Vec<(Timestamp, Option<f64>)> {
-    history.range(..now).map(|(at, value)| (*at, *value)).collect()
+fn policy(swarm: &Swarm) -> Policy {
+    let workloads = swarm.setups.iter().map(|setup| setup.policy.clone()).collect();
+    Policy { workloads, limits: Limits::default() }
+}
+
+/// How often something may strike all workloads at once.
+fn world_tick(swarm: &Swarm) -> Duration {
+    (swarm.safety / WORLD_TICKS).max(Duration::from_secs(1))
 }
 
 /// When every simulation begins: the beginning of a step for every step that is drawn.
@@ -219,3 +292,4 @@ const START: Timestamp = Timestamp::from_secs(1_699_999_800);
 const SEED_SALT: u64 = 0x5EED_0F5A_17ED;
 /// A planner that needs more inputs than this without time passing will never come to rest.
 const INPUTS_PER_MOMENT_MAX: u32 = 20_000;
+const WORLD_TICKS: u32 = 100;

@@ -1,4 +1,4 @@
-//! The liveness phase: nothing goes wrong any more, and the fleet must become what the plan wants.
+//! The liveness phase: nothing goes wrong any more, and every fleet must become what the plan wants.
 
 use std::time::Duration;
 
@@ -6,80 +6,126 @@ use forecast::Timestamp;
 use planner::CapacityPolicy;
 
 use super::super::FailureKind;
+use super::super::checks::leaks;
 use super::Simulation;
-use crate::world::Stage;
+use crate::world::{Lie, Stage};
+
+/// How far a fleet is on its way to what is wanted.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    /// Active and standby instances wanted.
+    wanted: Option<(u32, u32)>,
+    /// When that changed, or was there last.
+    moved: Timestamp,
+    /// Since when it has been there.
+    since: Option<Timestamp>,
+    /// When it was there first.
+    first: Option<Timestamp>,
+    done: bool,
+}
 
 impl Simulation {
-    /// Lets time pass until the fleet is what the plan wants, and stays so for a while.
+    /// Lets time pass until each fleet is what the plan wants, and stays so for a while.
     pub(super) fn settle(&mut self) -> Result<Duration, FailureKind> {
-        let (began, bound, patience) = (self.now, self.liveness_bound(), self.patience());
-        // What was wanted, and when it changed or was there last.
-        let mut wanted = (self.wanted(), began);
-        let mut settled: Option<Timestamp> = None;
-        let mut settled_once = None;
-        while self.now < began + bound {
+        let began = self.now;
+        let start =
+            |at| Progress { wanted: self.wanted(at), moved: began, since: None, first: None, done: false };
+        let mut all: Vec<Progress> = (0..self.services.len()).map(start).collect();
+        let bound = (0..self.services.len()).map(|at| self.liveness_bound(at)).max().unwrap_or_default();
+        while self.now < began + bound && !all.iter().all(|progress| progress.done) {
             self.run_until(self.now + SETTLE_LOOK)?;
-            if wanted.0 != self.wanted() {
-                wanted = (self.wanted(), self.now);
-            }
-            if self.settled() {
-                let since = *settled.get_or_insert(self.now);
-                settled_once.get_or_insert(since);
-                wanted.1 = self.now;
-                if self.now.since(since) >= SETTLE_HOLD {
-                    return Ok(since.since(began));
-                }
-            } else if self.now.since(wanted.1) > patience {
-                return Err(FailureKind::Unsettled { bound: patience, state: self.state() });
-            } else {
-                settled = None;
+            for (at, progress) in all.iter_mut().enumerate() {
+                self.look(at, progress)?;
             }
         }
         // A forecast that still expects what the faulty time taught it may keep moving the plan, if the fleet keeps up.
-        settled_once
-            .map(|since| since.since(began))
-            .ok_or_else(|| FailureKind::Unsettled { bound, state: self.state() })
+        match all.iter().position(|progress| progress.first.is_none()) {
+            Some(at) => Err(FailureKind::Unsettled { bound, state: self.state(at) }),
+            None => {
+                let last = all.iter().filter_map(|progress| progress.since.or(progress.first)).max();
+                Ok(last.map_or(Duration::ZERO, |last| last.since(began)))
+            }
+        }
+    }
+
+    fn look(&self, at: usize, progress: &mut Progress) -> Result<(), FailureKind> {
+        let (wanted, patience) = (self.wanted(at), self.patience(at));
+        if progress.wanted != wanted {
+            progress.wanted = wanted;
+            progress.moved = self.now;
+        }
+        if self.settled(at) {
+            progress.moved = self.now;
+            progress.first.get_or_insert(self.now);
+            let since = *progress.since.get_or_insert(self.now);
+            progress.done = self.now.since(since) >= SETTLE_HOLD;
+            if progress.done
+                && let Some(state) = self.left_over(at)
+            {
+                return Err(FailureKind::Leak { state });
+            }
+        } else if self.now.since(progress.moved) > patience {
+            return Err(FailureKind::Unsettled { bound: patience, state: self.state(at) });
+        } else {
+            (progress.since, progress.done) = (None, false);
+        }
+        Ok(())
+    }
+
+    /// What exists and is not known, or the reverse.
+    fn left_over(&self, at: usize) -> Option<String> {
+        let truth = self.services[at].truth(self.now, self.planner_time(), 0);
+        let snapshot = self.planner.snapshot();
+        leaks(&truth, snapshot.workloads().get(at)?)
     }
 
     /// How long the fleet may differ from a plan that does not change: a hung start is given up and the longest pause
-    /// passes before the next, twice.
-    fn patience(&self) -> Duration {
-        let policy = &self.swarm.policy;
-        2 * (policy.deadlines.start + policy.retry.max) + policy.deadlines.drain + Duration::from_secs(300)
+    /// passes before the next, twice; and each instance that is deaf is found out when it is needed.
+    fn patience(&self, at: usize) -> Duration {
+        let (policy, agent) = (&self.services[at].setup.policy, &self.services[at].agent);
+        let liars =
+            agent.fleet().iter().filter(|(instance, _)| agent.lie(*instance) == Some(Lie::Deaf)).count();
+        2 * (policy.start_deadline() + policy.retry.max)
+            + policy.deadlines.drain
+            + (policy.promote_deadline() + policy.retry.max) * liars as u32
+            + Duration::from_secs(300)
     }
 
-    fn wanted(&self) -> Option<(u32, u32)> {
+    fn wanted(&self, at: usize) -> Option<(u32, u32)> {
         let snapshot = self.planner.snapshot();
-        let plan = snapshot.workloads().first()?.plan?;
+        let plan = snapshot.workloads().get(at)?.plan?;
         Some((plan.active_wanted, plan.standby_wanted))
     }
 
     /// Patience, and time for guards to end and a forecast to calm down.
-    fn liveness_bound(&self) -> Duration {
-        let policy = &self.swarm.policy;
-        self.patience() + policy.guard + 60 * policy.step + Duration::from_secs(1800)
+    fn liveness_bound(&self, at: usize) -> Duration {
+        let policy = &self.services[at].setup.policy;
+        self.patience(at) + policy.guard + 60 * policy.step + Duration::from_secs(1800)
     }
 
-    fn settled(&self) -> bool {
-        let fleet = self.agent.fleet();
+    fn settled(&self, at: usize) -> bool {
+        let service = &self.services[at];
+        let fleet = service.agent.fleet();
         let active = fleet.count(Stage::Active);
         let standby = fleet.count(Stage::Warm) + fleet.count(Stage::Parked);
-        let enough = f64::from(active) * self.swarm.capacity >= self.demand * SERVED_SHARE
-            || active + standby >= self.swarm.policy.replicas_max
-            || !matches!(self.swarm.policy.capacity, CapacityPolicy::Pinned(_));
-        self.wanted() == Some((active, standby)) && fleet.len() == active + standby && enough
+        let enough = f64::from(active) * service.setup.capacity >= service.demand * SERVED_SHARE
+            || active + standby >= service.setup.policy.replicas_max
+            || !matches!(service.setup.policy.capacity, CapacityPolicy::Pinned(_));
+        self.wanted(at) == Some((active, standby)) && fleet.len() == active + standby && enough
     }
 
-    fn state(&self) -> String {
+    fn state(&self, at: usize) -> String {
+        let service = &self.services[at];
         let counts: Vec<_> =
-            Stage::ALL.iter().map(|stage| (stage, self.agent.fleet().count(*stage))).collect();
+            Stage::ALL.iter().map(|stage| (stage, service.agent.fleet().count(*stage))).collect();
         let snapshot = self.planner.snapshot();
-        let view = snapshot.workloads().first();
+        let view = snapshot.workloads().get(at);
         let plan = view.and_then(|view| view.plan);
         format!(
-            "demand {:.1} at {:.1} per instance, wanted {:?} active and {:?} standby, there are {counts:?}; the planner knows {:?}",
-            self.demand,
-            self.swarm.capacity,
+            "{}: demand {:.1} at {:.1} per instance, wanted {:?} active and {:?} standby, there are {counts:?}; the planner knows {:?}",
+            service.workload,
+            service.demand,
+            service.setup.capacity,
             plan.map(|plan| plan.active_wanted),
             plan.map(|plan| plan.standby_wanted),
             view.map(|view| view.instances),

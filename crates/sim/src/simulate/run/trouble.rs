@@ -3,224 +3,270 @@
 use std::time::Duration;
 
 use forecast::Timestamp;
-use planner::{DecisionOverride, Event, InstanceId, Limits, Planner, Policy, Role};
+use planner::{Event, InstanceId, Planner, Role};
 
 use super::super::FailureKind;
-use super::{Cue, START, Simulation, known};
-use crate::faults::Faults;
-use crate::world::Stage;
+use super::service::LATENCY;
+use super::{Cue, START, Simulation, policy, world_tick};
+use crate::faults::{Fault, Faults};
+use crate::world::{Away, Stage};
 
 impl Simulation {
     /// Lets a cue happen.
     pub(super) fn play_cue(&mut self, cue: Cue) -> Result<(), FailureKind> {
         match cue {
-            Cue::Step => self.begin_step(),
-            Cue::Tick => return self.tick(),
-            Cue::Recover(instance) => self.recover(instance),
+            Cue::Step(service) => self.begin_step(service),
+            Cue::Tick(service) => self.tick(service),
+            Cue::Recover(service, instance) => {
+                if self.services[service].sick.remove(&instance) {
+                    self.services[service].report_health(self.now, instance);
+                }
+            }
+            Cue::Flap(service, instance, left) => self.flap(service, instance, left),
+            Cue::World => return self.strike_all(),
+            Cue::NodeBack(node) => self.bring_back(node),
         }
         Ok(())
     }
 
     /// Ends a step of demand, reports it, and begins the next.
-    fn begin_step(&mut self) {
-        let step = self.swarm.policy.step;
-        if self.now > START {
-            let demand = (!self.signal_missing).then_some(self.demand);
-            let clock = Timestamp::from_millis(self.step_start.as_millis() + self.clock_error_ms);
-            let step_start = clock.align_down(step);
-            self.history.insert(step_start, demand);
-            let missed = demand.map_or(0.0, |demand| (demand - self.serving()).max(0.0));
-            let workload = self.workload.clone();
-            self.agent.report(self.now, Event::DemandObserved { workload, step_start, demand, missed });
+    fn begin_step(&mut self, at: usize) {
+        let now = self.now;
+        if now > START {
+            self.report_step(at);
         }
-        self.step_start = self.now;
+        let service = &mut self.services[at];
+        service.step_start = now;
         if self.faulty {
-            let ago = self.swarm.history_steps;
-            let noise = 1.0 + self.swarm.noise * (2.0 * self.rng.f64() - 1.0);
-            self.demand = self.swarm.shape.at(step * ago + self.now.since(START)) * noise;
-            self.signal_missing = self.chance(self.swarm.faults.signal_missing);
-            self.faults += u64::from(self.signal_missing);
-            if self.chance(self.swarm.operator) {
-                self.operate();
-            }
+            service.draw_demand(now);
+            let dice = service.agent.dice();
+            service.step_missing = dice.strikes(Fault::StepMissing);
+            service.step_silent = dice.strikes(Fault::StepSilent);
+            service.readings_missing = dice.strikes(Fault::ReadingMissing);
+            self.operate(at);
         }
-        self.log.line(self.now, "demand", &self.demand);
-        self.cues.push(self.now + step, Cue::Step);
+        let service = &self.services[at];
+        self.log.line(now, "demand", &(at + 1, service.demand));
+        self.cues.push(now + service.setup.policy.step, Cue::Step(at));
     }
 
-    /// What healthy instances with traffic can serve.
-    fn serving(&self) -> f64 {
-        let healthy = self
-            .agent
-            .fleet()
-            .iter()
-            .filter(|(instance, stage)| *stage == Stage::Active && !self.sick.contains(instance));
-        self.swarm.capacity * healthy.count() as f64
-    }
-
-    fn operate(&mut self) {
-        let event = if self.rng.bool() {
-            let pin = |rng: &mut fastrand::Rng| rng.bool().then(|| rng.u32(0..20));
-            Event::OverrideSet {
-                workload: self.workload.clone(),
-                decision: DecisionOverride {
-                    active: pin(&mut self.rng),
-                    standby: pin(&mut self.rng),
-                    author: "operator".to_owned(),
-                    reason: "drill".to_owned(),
-                    expires: self.rng.bool().then(|| self.planner_time() + self.swarm.policy.step * 5),
-                },
-            }
+    fn report_step(&mut self, at: usize) {
+        let (now, clock_error) = (self.now, self.clock_error_ms);
+        let service = &mut self.services[at];
+        let step = service.setup.policy.step;
+        let demand = (!service.step_missing).then_some(service.demand);
+        let step_start =
+            Timestamp::from_millis(service.step_start.as_millis() + clock_error).align_down(step);
+        if service.step_silent {
+            return;
+        }
+        service.history.insert(step_start, demand);
+        let missed = demand.map_or(0.0, |demand| (demand - service.serving(now)).max(0.0));
+        let workload = service.workload.clone();
+        let dice = service.agent.dice();
+        let late = if dice.strikes(Fault::SampleLate) {
+            (step * Faults::SAMPLE_LATE_STEPS).mul_f64(dice.of(Fault::SampleLate).f64())
         } else {
-            Event::OverrideCleared { workload: self.workload.clone() }
+            Duration::ZERO
         };
-        self.agent.report(self.now, event);
+        service.agent.report(now + late, Event::DemandObserved { workload, step_start, demand, missed });
     }
 
-    /// Reads counters, and lets faults happen that come at a rate.
-    fn tick(&mut self) -> Result<(), FailureKind> {
-        let tick = self.swarm.policy.tick;
-        if !self.signal_missing {
+    /// Reads counters, and lets faults of single instances happen.
+    fn tick(&mut self, at: usize) {
+        let now = self.now;
+        let service = &mut self.services[at];
+        let tick = service.setup.policy.tick;
+        if !service.readings_missing {
             let event = Event::LoadObserved {
-                workload: self.workload.clone(),
-                demand_now: self.demand,
-                in_flight: self.demand * LATENCY.as_secs_f64(),
+                workload: service.workload.clone(),
+                demand_now: service.demand,
+                in_flight: service.demand * LATENCY.as_secs_f64(),
             };
-            self.agent.report(self.now, event);
-            self.report_backends(tick);
+            service.agent.report(now, event);
+            service.report_backends(now);
         }
-        self.cues.push(self.now + tick, Cue::Tick);
+        service.report_liars(now);
+        self.cues.push(now + tick, Cue::Tick(at));
+        if self.faulty {
+            self.hurt_instances(at, tick);
+            self.meddle(at);
+        }
+    }
+
+    fn hurt_instances(&mut self, at: usize, tick: Duration) {
+        let now = self.now;
+        for instance in self.services[at].ready() {
+            let service = &mut self.services[at];
+            let dice = service.agent.dice();
+            if dice.strikes_within(Fault::Death, tick) {
+                self.log.line(now, "death", &instance);
+                service.agent.kill(now, instance, "killed by a fault");
+            } else if dice.strikes_within(Fault::Sick, tick) {
+                let spell = Faults::SICK_MAX.mul_f64(dice.of(Fault::Sick).f64());
+                if service.sick.insert(instance) {
+                    self.log.line(now, "sick", &instance);
+                    service.report_health(now, instance);
+                    self.cues.push(now + spell, Cue::Recover(at, instance));
+                }
+            } else if dice.strikes_within(Fault::Flapping, tick) {
+                let times = dice.of(Fault::Flapping).u32(2..FLAPS_MAX);
+                self.log.line(now, "flapping", &(instance, times));
+                self.cues.push(now, Cue::Flap(at, instance, times));
+            }
+        }
+    }
+
+    fn flap(&mut self, at: usize, instance: u64, left: u32) {
+        let service = &mut self.services[at];
+        if left == 0 || !self.faulty {
+            service.sick.remove(&instance);
+        } else {
+            if !service.sick.remove(&instance) {
+                service.sick.insert(instance);
+            }
+            let pause = FLAP_PAUSE_MAX.mul_f64(service.agent.dice().of(Fault::Flapping).f64());
+            self.cues.push(self.now + pause, Cue::Flap(at, instance, left - 1));
+        }
+        service.report_health(self.now, instance);
+    }
+
+    /// Lets faults happen that concern every workload.
+    fn strike_all(&mut self) -> Result<(), FailureKind> {
         if !self.faulty {
             return Ok(());
         }
-        let hours = tick.as_secs_f64() / 3600.0;
-        let faults = self.swarm.faults;
-        self.hurt_instances(faults, hours);
-        if self.chance(faults.clock_jumps_per_hour * hours) {
-            let most = Faults::JUMP_MAX.as_millis() as i64;
-            self.clock_error_ms += self.rng.i64(-most..=most);
-            self.faults += 1;
+        let tick = world_tick(&self.swarm);
+        self.cues.push(self.now + tick, Cue::World);
+        if self.dice.strikes_within(Fault::ClockJump, tick) {
+            let rng = self.dice.of(Fault::ClockJump);
+            // As many small ones as large ones.
+            let size = Faults::JUMP_MAX.as_millis() as f64 * 10f64.powf(-4.0 * rng.f64());
+            self.clock_error_ms += if rng.bool() { size as i64 } else { -(size as i64) };
             self.log.line(self.now, "clock", &self.clock_error_ms);
+            self.services.iter_mut().for_each(|service| service.checks.clock_jumped());
         }
-        if self.chance(faults.restarts_per_hour * hours) {
+        if !self.nodes.is_empty() {
+            if self.dice.strikes_within(Fault::NodeLoss, tick) {
+                self.take_away(Fault::NodeLoss, Away::Lost);
+            }
+            if self.dice.strikes_within(Fault::NodeCut, tick) {
+                self.take_away(Fault::NodeCut, Away::Cut);
+            }
+        }
+        if self.dice.strikes_within(Fault::Restart, tick) {
             self.restart()?;
         }
         Ok(())
     }
 
-    fn report_backends(&mut self, tick: Duration) {
-        let routed: Vec<(u64, u32)> =
-            self.agent.table().iter().filter(|(_, w)| **w > 0).map(|(i, w)| (*i, *w)).collect();
-        let total: u32 = routed.iter().map(|(_, weight)| *weight).sum();
-        for (instance, weight) in routed {
-            let share = f64::from(weight) / f64::from(total.max(1));
-            let requests = (self.demand * share * tick.as_secs_f64()).ceil() as u64;
-            let sick = self.sick.contains(&instance);
-            let spare = (1.0 - self.demand * share / self.swarm.capacity).max(SPARE_MIN);
-            let latency = LATENCY.div_f64(spare);
-            let event = Event::BackendObserved {
-                workload: self.workload.clone(),
-                instance: InstanceId::new(instance),
-                requests,
-                errors: if sick { requests } else { 0 },
-                latency_p50: latency,
-                latency_p99: latency * 3,
-                in_flight: (self.demand * share * latency.as_secs_f64()) as u32,
-            };
-            self.agent.report(self.now, event);
+    /// A node is lost or cut off.
+    fn take_away(&mut self, fault: Fault, why: Away) {
+        let node = self.dice.of(fault).usize(0..self.nodes.len());
+        if self.nodes.away(node).is_some() {
+            return;
         }
+        self.log.line(self.now, "node away", &(node, why));
+        self.nodes.set_away(node, Some(why));
+        let homeless = self.nodes.on(node);
+        for instance in homeless.iter().copied() {
+            for service in &mut self.services {
+                if service.agent.fleet().stage(instance).is_none() {
+                    continue;
+                }
+                match why {
+                    Away::Lost => service.agent.kill(self.now, instance, "its node is lost"),
+                    Away::Cut => {
+                        service.sick.insert(instance);
+                        service.report_health(self.now, instance);
+                        service.agent.cut_off(instance);
+                    }
+                }
+            }
+        }
+        if why == Away::Cut {
+            self.cut_off.insert(node, homeless);
+        }
+        let spell = Faults::NODE_AWAY_MAX.mul_f64(self.dice.of(fault).f64());
+        self.cues.push(self.now + spell, Cue::NodeBack(node));
     }
 
-    fn hurt_instances(&mut self, faults: Faults, hours: f64) {
-        let ready: Vec<u64> = self
-            .agent
-            .fleet()
-            .iter()
-            .filter(|(_, stage)| !matches!(stage, Stage::Starting | Stage::Stopping))
-            .map(|(instance, _)| instance)
-            .collect();
-        for instance in ready {
-            if self.chance(faults.deaths_per_hour * hours) {
-                self.log.line(self.now, "death", &instance);
-                self.faults += 1;
-                self.agent.kill(self.now, instance, "killed by a fault");
-            } else if self.chance(faults.sick_per_hour * hours) && self.sick.insert(instance) {
-                self.log.line(self.now, "sick", &instance);
-                self.faults += 1;
-                self.report_health(instance);
-                let spell = Faults::SICK_MAX.mul_f64(self.rng.f64());
-                self.cues.push(self.now + spell, Cue::Recover(instance));
+    fn bring_back(&mut self, node: usize) {
+        self.nodes.set_away(node, None);
+        for instance in self.cut_off.remove(&node).unwrap_or_default() {
+            for service in &mut self.services {
+                service.agent.reach(self.now, instance);
+                if service.sick.remove(&instance) {
+                    service.report_health(self.now, instance);
+                }
             }
         }
     }
 
-    fn recover(&mut self, instance: u64) {
-        if self.sick.remove(&instance) && self.agent.fleet().stage(instance).is_some() {
-            self.report_health(instance);
-        }
-    }
-
-    fn report_health(&mut self, instance: u64) {
-        let workload = self.workload.clone();
-        let event = if self.sick.contains(&instance) {
-            let reason = "does not answer".to_owned();
-            Event::InstanceUnhealthy { workload, instance: InstanceId::new(instance), reason }
-        } else {
-            Event::InstanceHealthy { workload, instance: InstanceId::new(instance) }
-        };
-        self.agent.report(self.now, event);
-    }
-
     /// The control plane dies and comes back: a new planner learns from history and adopts what it finds.
-    fn restart(&mut self) -> Result<(), FailureKind> {
+    pub(super) fn restart(&mut self) -> Result<(), FailureKind> {
         self.log.line(self.now, "restart", &self.instances_max);
-        self.faults += 1;
-        self.agent.forget_control_plane();
-        self.checks.restart(self.agent.table());
         let now = self.planner_time();
-        let policy = Policy { workloads: vec![self.swarm.policy.clone()], limits: Limits::default() };
-        self.planner = Planner::new(policy, self.seed, now)
+        self.planner = Planner::new(policy(&self.swarm), self.seed, now)
             .map_err(FailureKind::Policy)?
             .with_first_instance(self.instances_max + 1);
-        self.planner.learn(&self.workload, &known(&self.history, now));
-        let found: Vec<_> = self.agent.fleet().iter().collect();
+        self.restarting = true;
+        for service in &mut self.services {
+            service.agent.forget_control_plane();
+            service.checks.restart(&service.agent);
+            service.teach(&mut self.planner, now);
+        }
+        for at in 0..self.services.len() {
+            self.adopt(at)?;
+        }
+        self.restarting = false;
+        Ok(())
+    }
+
+    fn adopt(&mut self, at: usize) -> Result<(), FailureKind> {
+        let found: Vec<_> = self.services[at].agent.fleet().iter().collect();
         for (instance, stage) in found {
-            let routed = self.agent.table().get(&instance).is_some_and(|weight| *weight > 0);
+            let service = &self.services[at];
+            // One that was draining counts as active, as the daemon counts it.
+            let routed = service.agent.table().contains_key(&instance);
             let event = Event::InstanceAdopted {
-                workload: self.workload.clone(),
+                workload: service.workload.clone(),
                 instance: InstanceId::new(instance),
                 role: if routed { Role::Active } else { Role::Standby },
                 parked: stage == Stage::Parked,
             };
-            self.deliver(event)?;
+            self.deliver(at, event)?;
         }
-        for instance in self.sick.clone() {
-            if self.agent.fleet().stage(instance).is_some() {
-                self.report_health(instance);
-            }
+        for instance in self.services[at].sick.clone() {
+            self.services[at].report_health(self.now, instance);
         }
         Ok(())
     }
 
     /// Nothing goes wrong any more, and the demand stays as it is.
     pub(super) fn end_faults(&mut self) {
-        self.log.line(self.now, "faults end", &self.demand);
         self.faulty = false;
-        self.signal_missing = false;
-        self.agent.set_faults(Faults::NONE);
-        for instance in std::mem::take(&mut self.sick) {
-            if self.agent.fleet().stage(instance).is_some() {
-                self.report_health(instance);
-            }
+        self.dice.set_faults(Faults::NONE);
+        self.nodes.make_room();
+        for node in 0..self.nodes.len() {
+            self.bring_back(node);
         }
-        self.agent.report(self.now, Event::OverrideCleared { workload: self.workload.clone() });
-    }
-
-    fn chance(&mut self, probability: f64) -> bool {
-        probability > 0.0 && self.rng.f64() < probability
+        for service in &mut self.services {
+            self.log.line(self.now, "faults end", &(service.workload.as_str(), service.demand));
+            service.step_missing = false;
+            service.step_silent = false;
+            service.readings_missing = false;
+            service.agent.set_faults(Faults::NONE);
+            service.agent.mend_errors();
+            for instance in std::mem::take(&mut service.sick) {
+                service.report_health(self.now, instance);
+            }
+            let workload = service.workload.clone();
+            // After whatever the operator said last, however late that comes.
+            service.agent.report(self.now + Faults::LATE_MAX, Event::OverrideCleared { workload });
+        }
     }
 }
 
-/// What a request takes on an idle instance; it grows as the spare share of the capacity shrinks.
-const LATENCY: Duration = Duration::from_millis(20);
-const SPARE_MIN: f64 = 0.05;
+const FLAPS_MAX: u32 = 30;
+const FLAP_PAUSE_MAX: Duration = Duration::from_secs(20);

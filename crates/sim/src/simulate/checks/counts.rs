@@ -1,0 +1,143 @@
+//! Rules about how many: never more than the policy allows, never fewer in service than it demands unless faults took
+//! them, and nothing is left over at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use forecast::Timestamp;
+use planner::{Action, ActionKind, Role, WorkloadPolicy, WorkloadView};
+
+use super::Truth;
+use super::heard::Heard;
+use crate::world::{Lie, Stage};
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counts {
+    /// Instances that the planner in force has told to stop.
+    stopped: BTreeSet<u64>,
+    /// More than allowed may be found by a new planner; it must not add to them.
+    found: usize,
+    /// Since when too few serve, and how many faults had happened then.
+    short_since: Option<(Timestamp, u64)>,
+}
+
+impl Counts {
+    /// A new planner finds that many instances.
+    pub(super) fn restart(found: usize) -> Counts {
+        Counts { found, ..Counts::default() }
+    }
+
+    /// An order is about to be carried out, which may replace a route table.
+    pub(super) fn see_order(
+        &mut self,
+        action: &Action,
+        replaced: Option<&BTreeMap<u64, u32>>,
+        truth: &Truth<'_>,
+        heard: &Heard,
+        policy: &WorkloadPolicy,
+    ) -> Option<String> {
+        if let ActionKind::Stop { instance } = &action.kind {
+            self.stopped.insert(instance.get());
+        }
+        let (ActionKind::SetWeights { weights }, Some(before)) = (&action.kind, replaced) else {
+            return None;
+        };
+        let after: BTreeSet<u64> =
+            weights.iter().filter(|(_, weight)| *weight > 0).map(|(instance, _)| instance.get()).collect();
+        let dropped =
+            before.iter().filter(|(_, weight)| **weight > 0).map(|(instance, _)| *instance).find(
+                |instance| !after.contains(instance) && truth.serves(*instance) && heard.well(*instance),
+            )?;
+        (after.len() < policy.replicas_min as usize && heard.pinned.is_none()).then(|| {
+            format!(
+                "healthy instance {dropped} is taken out of service, which leaves {} of at least {}",
+                after.len(),
+                policy.replicas_min
+            )
+        })
+    }
+
+    pub(super) fn check(
+        &mut self,
+        truth: &Truth<'_>,
+        heard: &Heard,
+        policy: &WorkloadPolicy,
+        broken: &mut Vec<String>,
+    ) {
+        let present = truth
+            .agent
+            .fleet()
+            .iter()
+            .filter(|(instance, stage)| *stage != Stage::Stopping && !self.stopped.contains(instance))
+            .count();
+        let allowed = (policy.replicas_max as usize).max(self.found);
+        if present > allowed {
+            broken
+                .push(format!("{present} instances exist that were not told to stop; at most {allowed} may"));
+        }
+        self.found = self.found.min(present);
+        self.check_least(truth, heard, policy, broken);
+    }
+
+    fn check_least(
+        &mut self,
+        truth: &Truth<'_>,
+        heard: &Heard,
+        policy: &WorkloadPolicy,
+        broken: &mut Vec<String>,
+    ) {
+        let serving = truth.agent.fleet().iter().filter(|(instance, _)| truth.serves(*instance)).count();
+        if serving >= policy.replicas_min as usize || heard.pinned.is_some() || hidden(truth, serving, policy)
+        {
+            self.short_since = None;
+            return;
+        }
+        let (since, faults) = *self.short_since.get_or_insert((truth.now, truth.faults));
+        if faults != truth.faults {
+            self.short_since = Some((truth.now, truth.faults));
+        } else if truth.now.since(since) > least_bound(policy) {
+            broken.push(format!(
+                "for {:?} without a fault {serving} serve of at least {}",
+                least_bound(policy),
+                policy.replicas_min
+            ));
+        }
+    }
+}
+
+/// An instance fails every request, which nobody can know: too few come to judge it by, or none of its peers serves any
+/// better.
+fn hidden(truth: &Truth<'_>, serving: usize, policy: &WorkloadPolicy) -> bool {
+    let fleet = truth.agent.fleet();
+    let fail = fleet
+        .iter()
+        .any(|(instance, stage)| stage == Stage::Active && truth.agent.lie(instance) == Some(Lie::Errors));
+    let each = truth.demand / f64::from(fleet.count(Stage::Active).max(1)) * policy.tick.as_secs_f64();
+    fail && (serving == 0 || each < REQUESTS_TO_JUDGE)
+}
+
+/// Once no fault happens, a start that hangs is given up and the longest pause passes before it is tried again.
+fn least_bound(policy: &WorkloadPolicy) -> Duration {
+    2 * (policy.start_deadline() + policy.retry.max)
+        + policy.deadlines.drain
+        + 3 * policy.tick
+        + Duration::from_secs(60)
+}
+
+/// Requests per reading on each instance.
+const REQUESTS_TO_JUDGE: f64 = 6.0;
+
+/// What is left over once everything has settled: what exists and what the planner knows must be the same.
+pub(crate) fn leaks(truth: &Truth<'_>, view: &WorkloadView<'_>) -> Option<String> {
+    let exist: Vec<(u64, bool, bool)> = truth
+        .agent
+        .fleet()
+        .iter()
+        .map(|(instance, stage)| (instance, stage == Stage::Parked, stage == Stage::Active))
+        .collect();
+    let known: Vec<(u64, bool, bool)> =
+        view.instances.iter().map(|i| (i.id().get(), i.parked(), i.role() == Role::Active)).collect();
+    (exist != known).then(|| {
+        format!("there are (instance, parked, active) {exist:?}, but the planner knows of {known:?}")
+    })
+}

@@ -1,0 +1,86 @@
+//! What the planner of one workload has been told: no rule may ask more of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use forecast::Timestamp;
+use planner::Event;
+
+/// What follows from the events that were delivered to the planner in force.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Heard {
+    /// Instances that are gone.
+    pub(super) gone: BTreeSet<u64>,
+    /// Instances that are frozen.
+    pub(super) parked: BTreeSet<u64>,
+    /// Instances that were unhealthy at some time, or failed most of their requests.
+    pub(super) unhealthy: BTreeSet<u64>,
+    /// Instances that it took over.
+    pub(super) adopted: BTreeSet<u64>,
+    /// The order that thawed an instance last: news of an earlier freeze is old.
+    promoted_by: BTreeMap<u64, u64>,
+    /// The last reading of the demand was above zero.
+    pub(super) demand_known: bool,
+    /// An operator decides; until then, if it ends by itself.
+    pub(super) pinned: Option<Option<Timestamp>>,
+    /// An operator wants no capacity at all. A pin that has expired unseen only makes the checker more lenient.
+    pub(super) switched_off: bool,
+}
+
+impl Heard {
+    pub(super) fn see(&mut self, event: &Event) {
+        match event {
+            Event::InstanceExited { instance, .. } | Event::InstanceStopped { instance, .. } => {
+                self.gone.insert(instance.get());
+            }
+            Event::InstanceParked { action, instance } => {
+                if self.promoted_by.get(&instance.get()).is_none_or(|promoted_by| action.get() > *promoted_by)
+                {
+                    self.parked.insert(instance.get());
+                }
+            }
+            Event::InstancePromoted { action, instance, .. } => {
+                self.parked.remove(&instance.get());
+                self.promoted_by.insert(instance.get(), action.get());
+            }
+            Event::InstanceUnhealthy { instance, .. } => {
+                self.unhealthy.insert(instance.get());
+            }
+            Event::BackendObserved { instance, requests, errors, .. } if errors * 2 > *requests => {
+                self.unhealthy.insert(instance.get());
+            }
+            Event::OverrideSet { decision, .. } => {
+                self.pinned = Some(decision.expires);
+                self.switched_off = decision.active == Some(0);
+            }
+            Event::OverrideCleared { .. } => {
+                self.pinned = None;
+                self.switched_off = false;
+            }
+            Event::InstanceAdopted { instance, parked, .. } => {
+                self.adopted.insert(instance.get());
+                if *parked {
+                    self.parked.insert(instance.get());
+                }
+            }
+            Event::DemandObserved { demand: Some(demand), .. }
+            | Event::LoadObserved { demand_now: demand, .. } => {
+                self.demand_known = *demand > 0.0;
+            }
+            Event::InstanceReady { .. }
+            | Event::DemandObserved { demand: None, .. }
+            | Event::BackendObserved { .. }
+            | Event::UsageObserved { .. }
+            | Event::OutOfMemory { .. }
+            | Event::InstanceResized { .. }
+            | Event::WeightsApplied { .. }
+            | Event::InstanceDrained { .. }
+            | Event::ActionFailed { .. }
+            | Event::InstanceHealthy { .. } => {}
+        }
+    }
+
+    /// Nothing that was heard speaks against the instance.
+    pub(super) fn well(&self, instance: u64) -> bool {
+        !self.gone.contains(&instance) && !self.unhealthy.contains(&instance)
+    }
+}

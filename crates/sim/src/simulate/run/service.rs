@@ -1,0 +1,206 @@
+//! One workload in the world: its demand, its instances, its rules.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use forecast::{Timestamp, calendar};
+use planner::{Event, InstanceId, Planner, WorkloadId};
+
+use super::super::checks::{Checks, Truth};
+use super::super::setup::Setup;
+use super::super::shape::Shape;
+use super::START;
+use crate::faults::{Fault, Faults};
+use crate::world::{Agent, Lie, Stage};
+
+pub(super) struct Service {
+    pub(super) setup: Setup,
+    pub(super) workload: WorkloadId,
+    pub(super) agent: Agent,
+    pub(super) checks: Checks,
+    pub(super) demand: f64,
+    pub(super) step_missing: bool,
+    pub(super) step_silent: bool,
+    pub(super) readings_missing: bool,
+    pub(super) step_start: Timestamp,
+    /// Demand by the planner's clock, as a store would have it.
+    pub(super) history: BTreeMap<Timestamp, Option<f64>>,
+    /// Instances that do not answer.
+    pub(super) sick: BTreeSet<u64>,
+    /// Events that are announced and never come.
+    announced: Vec<calendar::Event>,
+    /// From when on the demand is so many times what its shape says.
+    shift: Option<(Timestamp, f64)>,
+    steady: bool,
+    noise: fastrand::Rng,
+}
+
+impl Service {
+    pub(super) fn new(setup: Setup, faults: Faults, safety: Duration) -> Service {
+        let workload = setup.policy.id.clone();
+        let mut agent = Agent::new(workload.clone(), setup.times.clone(), setup.seed);
+        agent.set_faults(faults);
+        let dice = agent.dice();
+        let wrong = setup.history_steps > 0 && dice.strikes(Fault::WrongHistory);
+        let announced = if dice.strikes(Fault::FalseEvents) {
+            false_events(dice.of(Fault::FalseEvents), setup.policy.step, safety)
+        } else {
+            Vec::new()
+        };
+        let shift = dice.strikes(Fault::DemandShift).then(|| {
+            let rng = dice.of(Fault::DemandShift);
+            let factor = if rng.bool() { Faults::SHIFT } else { 1.0 / Faults::SHIFT };
+            (START + safety.mul_f64(rng.f64()), factor)
+        });
+        let (shape, step) = (if wrong { setup.history } else { setup.shape }, setup.policy.step);
+        let history = (0..setup.history_steps)
+            .map(|n| (START - step * (setup.history_steps - n), Some(shape.at(step * n))))
+            .collect();
+        let steady = matches!(setup.shape, Shape::Flat { .. })
+            && !wrong
+            && announced.is_empty()
+            && shift.is_none()
+            && faults.rate(Fault::StartLies) == 0.0;
+        Service {
+            workload,
+            agent,
+            checks: Checks::default(),
+            demand: 0.0,
+            step_missing: false,
+            step_silent: false,
+            readings_missing: false,
+            step_start: START,
+            history,
+            sick: BTreeSet::new(),
+            announced,
+            shift,
+            steady,
+            noise: fastrand::Rng::with_seed(setup.seed ^ NOISE_SALT),
+            setup,
+        }
+    }
+
+    /// Tells a new planner what a daemon would tell it before it starts.
+    pub(super) fn teach(&self, planner: &mut Planner, now: Timestamp) {
+        if !self.announced.is_empty() {
+            planner.announce(&self.workload, &self.announced);
+        }
+        let most = self.setup.retained_steps.max(self.setup.history_steps as usize);
+        let mut known: Vec<_> =
+            self.history.range(..now).rev().take(most).map(|(at, value)| (*at, *value)).collect();
+        known.reverse();
+        planner.learn(&self.workload, &known);
+    }
+
+    pub(super) fn truth(&self, now: Timestamp, told: Timestamp, others: u64) -> Truth<'_> {
+        Truth {
+            now,
+            told,
+            agent: &self.agent,
+            sick: &self.sick,
+            demand: self.demand,
+            faults: self.agent.tally().total() + others,
+            steady: self.steady,
+        }
+    }
+
+    /// The demand at a moment.
+    pub(super) fn draw_demand(&mut self, now: Timestamp) {
+        let before = self.setup.policy.step * self.setup.history_steps;
+        let noise = 1.0 + self.setup.noise * (2.0 * self.noise.f64() - 1.0);
+        let shift = self.shift.filter(|(from, _)| *from <= now).map_or(1.0, |(_, factor)| factor);
+        self.demand = self.setup.shape.at(before + now.since(START)) * noise * shift;
+    }
+
+    /// What instances with traffic can serve.
+    pub(super) fn serving(&self, now: Timestamp) -> f64 {
+        let truth = self.truth(now, now, 0);
+        let serving = self.agent.fleet().iter().filter(|(instance, _)| truth.serves(*instance));
+        self.setup.capacity * serving.count() as f64
+    }
+
+    /// What the proxy counted on each backend since the last reading.
+    pub(super) fn report_backends(&mut self, now: Timestamp) {
+        let tick = self.setup.policy.tick.as_secs_f64();
+        let routed: Vec<(u64, u32)> =
+            self.agent.table().iter().filter(|(_, w)| **w > 0).map(|(i, w)| (*i, *w)).collect();
+        let total: u32 = routed.iter().map(|(_, weight)| *weight).sum();
+        for (instance, weight) in routed {
+            let share = self.demand * f64::from(weight) / f64::from(total.max(1));
+            let requests = (share * tick).ceil() as u64;
+            let fails = self.sick.contains(&instance) || self.agent.lie(instance) == Some(Lie::Errors);
+            let spare = (1.0 - share / self.setup.capacity).max(SPARE_MIN);
+            let latency = LATENCY.div_f64(spare);
+            let event = Event::BackendObserved {
+                workload: self.workload.clone(),
+                instance: InstanceId::new(instance),
+                requests,
+                errors: if fails { requests } else { 0 },
+                latency_p50: latency,
+                latency_p99: latency * 3,
+                in_flight: (share * latency.as_secs_f64()) as u32,
+            };
+            self.agent.report(now, event);
+        }
+    }
+
+    /// Health checks say how an instance is.
+    pub(super) fn report_health(&mut self, now: Timestamp, instance: u64) {
+        if self.agent.fleet().stage(instance).is_none() {
+            return;
+        }
+        let (workload, id) = (self.workload.clone(), InstanceId::new(instance));
+        let unhealthy = self.sick.contains(&instance) || self.agent.lie(instance) == Some(Lie::Unhealthy);
+        let event = if unhealthy {
+            Event::InstanceUnhealthy { workload, instance: id, reason: "does not answer".to_owned() }
+        } else {
+            Event::InstanceHealthy { workload, instance: id }
+        };
+        self.agent.report(now, event);
+    }
+
+    /// Health checks go on failing where an instance never was what it said.
+    pub(super) fn report_liars(&mut self, now: Timestamp) {
+        let liars: Vec<u64> = self
+            .agent
+            .fleet()
+            .iter()
+            .map(|(instance, _)| instance)
+            .filter(|instance| self.agent.lie(*instance) == Some(Lie::Unhealthy))
+            .collect();
+        for instance in liars {
+            self.report_health(now, instance);
+        }
+    }
+
+    /// Instances that are neither being started nor being stopped.
+    pub(super) fn ready(&self) -> Vec<u64> {
+        let fleet = self.agent.fleet().iter();
+        fleet
+            .filter(|(_, stage)| !matches!(stage, Stage::Starting | Stage::Stopping))
+            .map(|(instance, _)| instance)
+            .collect()
+    }
+}
+
+/// Some in the past, of which demand shows nothing, and some to come, larger than any before.
+fn false_events(rng: &mut fastrand::Rng, step: Duration, safety: Duration) -> Vec<calendar::Event> {
+    (0..rng.u32(1..6))
+        .map(|_| {
+            let start = START - step * 50 + (step * 50 + safety).mul_f64(rng.f64());
+            calendar::Event {
+                start,
+                end: start + step * rng.u32(1..30),
+                name: "sale".to_owned(),
+                kind: "sale".to_owned(),
+                magnitude: 1.0 + 50.0 * rng.f64(),
+            }
+        })
+        .collect()
+}
+
+/// What a request takes on an idle instance; it grows as the spare share of the capacity shrinks.
+pub(super) const LATENCY: Duration = Duration::from_millis(20);
+const SPARE_MIN: f64 = 0.05;
+/// Keeps the noise apart from what the agent draws.
+const NOISE_SALT: u64 = 0x0001_5EED;

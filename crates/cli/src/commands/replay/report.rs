@@ -133,7 +133,7 @@ impl Report<'_> {
                 ],
                 None => [
                     title(*kind).to_owned(),
-                    "no setting tried".to_owned(),
+                    "none serves as much".to_owned(),
                     "-".to_owned(),
                     "-".to_owned(),
                     "-".to_owned(),

@@ -30,7 +30,7 @@ impl Outlook {
                 level + self.load.rise(promote.saturating_add(policy.tick))
             }
             // Whether the demand of the last step is a floor is for the rule in force to say: it was tried on paper.
-            _ if policy.margin == Margin::Controlled && self.forecaster.trust().is_trusted() => 0.0,
+            _ if policy.margin == Margin::Controlled && self.forecaster.trust().is_trusted() => self.least(),
             _ => self.floor_of_steps(policy),
         };
         let mut numbers = PlanInputs {
@@ -183,10 +183,17 @@ impl Outlook {
         known.cloned().unwrap_or_else(|| self.forecaster.window_max(steps))
     }
 
+    /// With demand there is always one instance, whatever the forecast says.
+    fn least(&self) -> f64 {
+        self.heard.unwrap_or(0.0).min(self.capacity.estimate() * PART_INSTANCE)
+    }
+
     /// Whether a reading is a floor under the active tier: more capacity would still serve the step that it belongs to, or
     /// the forecast did not hold it possible. Otherwise the forecast says better what will be when the capacity has come.
     fn reading_counts(&self, policy: &WorkloadPolicy, level: f64) -> bool {
-        self.lead_of_active(policy) < policy.step / 2 || level > self.high_expected
+        let lead =
+            if policy.standby_min > 0 { self.lead_promote.estimate() } else { self.lead_of_active(policy) };
+        lead < policy.step / 2 || level > self.high_expected
     }
 
     /// Demand of now, from readings between steps. Those that come no more often than steps are superseded by the next step.
@@ -199,6 +206,9 @@ impl Outlook {
 
 /// While nobody sees the demand, at least this quantile of the forecast is covered.
 const QUANTILE_UNSEEN: f64 = 0.95;
+
+/// Demand that is surely more than nothing.
+const PART_INSTANCE: f64 = 0.01;
 
 /// The quantile of the forecast that a rule provides for, as far as it is one.
 fn quantile_of(rule: Rule) -> f64 {

@@ -27,7 +27,7 @@ pub(crate) fn measure(setting: &Setting, rows: &mut Rows) -> Result<()> {
 fn microseconds_per_tick(workloads: usize, ticks: i64) -> Result<f64> {
     let ids: Vec<WorkloadId> = (0..workloads).map(|k| WorkloadId::from(format!("w{k}").as_str())).collect();
     let policies = ids.iter().map(|id| WorkloadPolicy::new(id.clone(), STEP, CapacityPolicy::Pinned(100.0)));
-    let policy = Policy { workloads: policies.collect(), limits: Limits::default() };
+    let policy = Policy { workloads: policies.collect(), limits: Limits::default(), ..Policy::default() };
     let mut planner = Planner::new(policy, 1, at(STEPS_LEARNED))?;
     for (k, id) in ids.iter().enumerate() {
         let history: Vec<_> = (0..STEPS_LEARNED).map(|step| (at(step), Some(demand(k, step)))).collect();

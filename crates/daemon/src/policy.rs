@@ -8,7 +8,7 @@ use planner::{
 use crate::config::{self, CapacityConfig, MarginConfig, RetrainSchedule, WorkloadConfig};
 
 pub(crate) fn policy(workloads: &[WorkloadConfig]) -> Policy {
-    Policy { workloads: workloads.iter().map(workload_policy).collect(), limits: Limits::default() }
+    Policy { workloads: workloads.iter().map(workload_policy).collect(), limits: Limits::default(), ..Policy::default() }
 }
 
 /// The planner's policy for a configured workload, as `run` and `replay` both use it.

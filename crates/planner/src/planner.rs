@@ -16,10 +16,11 @@ use crate::event::Event;
 use crate::ids::{InstanceId, WorkloadId};
 use crate::outlook::Intake;
 use crate::plan::break_even;
-use crate::policy::{Mode, Policy, PolicyError, PolicyErrors, WorkloadPolicy};
+use crate::policy::{About, Mode, Policy, PolicyError, PolicyErrors, WorkloadPolicy};
 use crate::reason::{GuardCause, Trigger};
 use crate::retry::Jitter;
 use crate::sizing;
+use crate::scarcity;
 use crate::snapshot::Snapshot;
 use crate::timer::Timer;
 use crate::workload::Workload;
@@ -53,6 +54,7 @@ impl Planner {
     pub fn new(policy: Policy, seed: u64, now: Timestamp) -> Result<Planner, PolicyErrors> {
         let mut errors: Vec<PolicyError> = Vec::new();
         let mut names = BTreeMap::new();
+        scarcity::validate(&policy, &mut errors);
         let tick = policy.workloads.iter().map(|w| w.tick).max().unwrap_or_default();
         let jump = tick.saturating_mul(JUMP_TICKS).max(JUMP_MIN);
         let shared = Shared {
@@ -72,7 +74,7 @@ impl Planner {
             }
             if names.insert(workload.id.clone(), index).is_some() {
                 errors.push(PolicyError {
-                    workload: workload.id,
+                    about: About::Workload(workload.id),
                     field: "id",
                     rule: "must not be used twice",
                 });
@@ -88,7 +90,7 @@ impl Planner {
                 }
                 Err(_) => {
                     errors.push(PolicyError {
-                        workload: workload.id,
+                        about: About::Workload(workload.id),
                         field: "step",
                         rule: "cannot be forecast",
                     });

@@ -174,7 +174,9 @@ impl Chaos {
         batch.replicas_max = 3;
         let limits = Limits { starts_in_flight: 4, instances: 24, actions_queued: 16, history: 8 };
         let now = Timestamp::from_millis(1_700_000_000_000);
-        let planner = Planner::new(Policy { workloads: vec![web, batch], limits }, seed, now).unwrap();
+        let planner =
+            Planner::new(Policy { workloads: vec![web, batch], limits, ..Policy::default() }, seed, now)
+                .unwrap();
         Chaos { planner, now, orders: Vec::new() }
     }
 

@@ -215,7 +215,7 @@ mod tests {
         /// One workload, one instance, and the given table ordered and applied.
         fn new(stage: Stage, weight: u32) -> Scene {
             let workload = WorkloadPolicy::new("web", Duration::from_secs(60), CapacityPolicy::Pinned(1.0));
-            let policy = Policy { workloads: vec![workload], limits: Limits::default() };
+            let policy = Policy { workloads: vec![workload], limits: Limits::default(), ..Policy::default() };
             let mut scene = Scene {
                 planner: Planner::new(policy, 1, START).expect("a good policy"),
                 fleet: Fleet::new(),

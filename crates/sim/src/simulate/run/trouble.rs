@@ -178,7 +178,7 @@ impl Simulation {
         self.agent.forget_control_plane();
         self.checks.restart(self.agent.table());
         let now = self.planner_time();
-        let policy = Policy { workloads: vec![self.swarm.policy.clone()], limits: Limits::default() };
+        let policy = Policy { workloads: vec![self.swarm.policy.clone()], limits: Limits::default(), ..Policy::default() };
         self.planner = Planner::new(policy, self.seed, now)
             .map_err(FailureKind::Policy)?
             .with_first_instance(self.instances_max + 1);

@@ -56,7 +56,8 @@ pub use crate::reason::{GuardCause, Reason, Tier, Trigger};
 pub use crate::size::Size;
 pub use crate::sizing::{SizingMode, SizingPolicy};
 pub use crate::scarcity::{
-    Cause, Claim, Grant, NodePolicy, Refused, Size as Resources, Supply, Tenant, TenantPolicy, grant,
+    Cause, Claim, Grant, MoveCause, NodePolicy, NodeView, Refused, SharingReason, Size as Resources, Supply, Tenant,
+    TenantPolicy, grant,
 };
 pub use crate::snapshot::{Budget, Counters, Snapshot, WorkloadView};
 pub use crate::timer::Timer;

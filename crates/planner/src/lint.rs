@@ -1,10 +1,11 @@
 //! The invariants of the planner, stated once. Tests, the simulator and debug builds call [`check`] after every step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::action::FULL_WEIGHT;
-use crate::ids::{InstanceId, WorkloadId};
+use crate::ids::{InstanceId, NodeId, WorkloadId};
 use crate::instance::{Instance, Phase, Role};
+use crate::scarcity::Size;
 use crate::snapshot::{Snapshot, WorkloadView};
 
 /// A broken invariant.
@@ -38,6 +39,7 @@ pub fn check(snapshot: &Snapshot<'_>) -> Result<(), Vec<Violation>> {
             format!("{rows} instances are too many")
         });
     }
+    nodes_hold_what_is_on_them(snapshot, &mut violations);
     let queued = snapshot.queued();
     if queued > snapshot.limits().actions_queued {
         violations.push(Violation {
@@ -47,6 +49,44 @@ pub fn check(snapshot: &Snapshot<'_>) -> Result<(), Vec<Violation>> {
         });
     }
     if violations.is_empty() { Ok(()) } else { Err(violations) }
+}
+
+/// No node is promised above its size (what was found on it apart), no more is granted than there is, and the account of
+/// each node is that of the instances on it.
+fn nodes_hold_what_is_on_them(snapshot: &Snapshot<'_>, violations: &mut Vec<Violation>) {
+    let Some((supply, granted)) = snapshot.supply() else { return };
+    let mut refuse = |rule: String| {
+        violations.push(Violation { workload: WorkloadId::from(""), instance: None, rule });
+    };
+    if !granted.fits(supply) {
+        refuse(format!("{granted} are granted of {supply}"));
+    }
+    let workloads = snapshot.workloads();
+    let each = workloads.iter().map(|w| w.grant.map_or(Size::NONE, |g| w.policy.needs.times(g.total())));
+    let sum = each.fold(Size::NONE, Size::plus);
+    if sum != granted {
+        refuse(format!("{granted} are said to be granted, but it is {sum}"));
+    }
+    let mut on: BTreeMap<&NodeId, Size> = BTreeMap::new();
+    for view in workloads {
+        for node in view.instances.iter().filter_map(Instance::node) {
+            let used = on.entry(node).or_default();
+            *used = used.plus(view.policy.needs);
+        }
+    }
+    for node in snapshot.nodes() {
+        let used = on.get(&node.policy.id).copied().unwrap_or_default();
+        if used != node.used {
+            refuse(format!("node {} is said to hold {}, but it is {used}", node.policy.id, node.used));
+        }
+        let room = node.policy.room().max(node.adopted);
+        if node.up && !used.fits(room) {
+            refuse(format!("node {} holds {used}, more than {room}", node.policy.id));
+        }
+        if !node.up && used != Size::NONE {
+            refuse(format!("node {} is lost and still holds {used}", node.policy.id));
+        }
+    }
 }
 
 struct Lint<'a, 'b> {
@@ -73,7 +113,7 @@ impl Lint<'_, '_> {
             let gone = matches!(i.phase, Phase::Stopped | Phase::Failed);
             self.require(!gone, Some(i), || format!("instance {} is gone but still in the table", i.id));
         }
-        let kept = view.instances.iter().filter(|i| i.phase != Phase::Stopping).count();
+        let kept = view.instances.iter().filter(|i| i.phase != Phase::Stopping && !i.moving()).count();
         let within = kept <= view.policy.replicas_max as usize || view.counters.adopted > 0;
         self.require(within, None, || format!("{kept} instances are kept, more than replicas_max"));
     }
@@ -103,7 +143,8 @@ impl Lint<'_, '_> {
             format!("{total} wanted, more than replicas_max")
         });
         if view.pinned.is_none() && !plan.pinned() {
-            self.require(plan.active_wanted >= policy.replicas_min, None, || {
+            let refused = view.grant.is_some_and(|grant| grant.refused.is_some());
+            self.require(refused || plan.active_wanted >= policy.replicas_min, None, || {
                 format!("{} active wanted, less than replicas_min", plan.active_wanted)
             });
             let standby = plan.standby_wanted;
@@ -116,6 +157,9 @@ impl Lint<'_, '_> {
                 format!("{size:?} is planned, which the policy does not allow")
             });
         }
+        let granted =
+            view.grant.is_none_or(|g| plan.active_wanted <= g.active && plan.standby_wanted <= g.standby);
+        self.require(granted, None, || format!("more is wanted than was granted: {:?}", view.grant));
         self.require(!plan.reasons.is_empty(), None, || "the plan has no reasons".to_owned());
     }
 
@@ -210,10 +254,19 @@ mod tests {
             budget: Budget::default(),
             pinned: None,
             counters: Counters::default(),
+            grant: None,
+            group: None,
         };
         let now = Timestamp::from_millis(0);
-        let snapshot =
-            Snapshot { now, limits: &limits, queued: 0, clock_jumps: 0, stale: 0, workloads: vec![view] };
+        let snapshot = Snapshot {
+            now,
+            limits: &limits,
+            queued: 0,
+            clock_jumps: 0,
+            stale: 0,
+            workloads: vec![view],
+            cluster: None,
+        };
         check(&snapshot).err().unwrap_or_default().into_iter().map(|v| v.to_string()).collect()
     }
 

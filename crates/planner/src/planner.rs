@@ -19,11 +19,13 @@ use crate::plan::break_even;
 use crate::policy::{About, Mode, Policy, PolicyError, PolicyErrors, WorkloadPolicy};
 use crate::reason::{GuardCause, Trigger};
 use crate::retry::Jitter;
+use crate::scarcity::{self, Cluster};
 use crate::sizing;
-use crate::scarcity;
 use crate::snapshot::Snapshot;
 use crate::timer::Timer;
 use crate::workload::Workload;
+
+mod sharing;
 
 /// The decision core for a set of workloads.
 ///
@@ -65,6 +67,7 @@ impl Planner {
             next_action: 1,
             next_instance: 1,
             owners: BTreeMap::new(),
+            cluster: if errors.is_empty() { Cluster::new(&policy, now) } else { None },
         };
         let mut workloads = Vec::with_capacity(policy.workloads.len());
         for (index, workload) in policy.workloads.into_iter().enumerate() {
@@ -202,6 +205,12 @@ impl Planner {
     /// Takes in a fact.
     pub fn handle(&mut self, now: Timestamp, event: Event) {
         self.shared.clock.advance(now);
+        if let Event::NodeAppeared { node } = event {
+            return self.node_appeared(node);
+        }
+        if let Event::NodeLost { node } = &event {
+            return self.node_lost(node);
+        }
         let Some(index) = self.workload_of(&event) else {
             self.stale += 1;
             return;
@@ -209,6 +218,7 @@ impl Planner {
         let (workload, shared) = (&mut self.workloads[index], &mut self.shared);
         workload.handle(shared, event);
         self.rewake(index);
+        self.share_soon();
     }
 
     /// Takes in that time has passed.
@@ -217,10 +227,12 @@ impl Planner {
         let internal = self.shared.clock.internal();
         // Each workload at most once: what is due again at once waits for the next call.
         let due: Vec<usize> = self.wakes.range(..=(internal, usize::MAX)).map(|(_, index)| *index).collect();
+        self.gather();
         for index in due {
             self.workloads[index].handle_timeout(&mut self.shared);
             self.rewake(index);
         }
+        self.share();
     }
 
     /// The next order; `None` when there is none for now.
@@ -231,8 +243,9 @@ impl Planner {
     /// When [`Planner::handle_timeout`] must be called at the latest, and why. Never in the past.
     pub fn poll_timeout(&self) -> Option<(Timestamp, Timer)> {
         let (at, index) = self.wakes.first()?;
-        let wall = self.shared.clock.to_wall((*at).max(self.shared.clock.internal()));
-        Some((wall, self.wake_of[*index].1))
+        let sharing = self.shared.cluster.as_ref().and_then(|cluster| cluster.due).filter(|due| due < at);
+        let (at, timer) = sharing.map_or((*at, self.wake_of[*index].1), |due| (due, Timer::Sharing));
+        Some((self.shared.clock.to_wall(at.max(self.shared.clock.internal())), timer))
     }
 
     /// Everything the planner knows.
@@ -243,7 +256,8 @@ impl Planner {
             queued: self.shared.queue.len(),
             clock_jumps: self.shared.clock.jumps(),
             stale: self.stale,
-            workloads: self.workloads.iter().map(Workload::view).collect(),
+            workloads: self.workloads.iter().map(|w| w.view(&self.shared)).collect(),
+            cluster: self.shared.cluster.as_deref(),
         }
     }
 
@@ -284,6 +298,7 @@ impl Planner {
                 .workloads
                 .iter()
                 .position(|w| w.fleet.table.pending.is_some_and(|(pending, _)| pending == *action)),
+            Event::NodeAppeared { .. } | Event::NodeLost { .. } => None,
         }
     }
 }
@@ -398,8 +413,8 @@ impl Workload {
             Event::InstanceHealthy { instance, .. } => {
                 known(self.at_desk(shared, |fleet, desk| fleet.healthy(instance, desk)))
             }
-            Event::InstanceAdopted { instance, role, parked, .. } => {
-                match self.at_desk(shared, |fleet, desk| fleet.adopt(instance, role, parked, desk)) {
+            Event::InstanceAdopted { instance, role, parked, node, .. } => {
+                match self.at_desk(shared, |fleet, desk| fleet.adopt(instance, role, parked, node, desk)) {
                     true => Effect::Noted,
                     false => Effect::Stale,
                 }
@@ -412,6 +427,8 @@ impl Workload {
                 self.pinned = None;
                 Effect::Replan(Trigger::Operator)
             }
+            // Taken in by the planner itself.
+            Event::NodeAppeared { .. } | Event::NodeLost { .. } => Effect::Stale,
         }
     }
 }

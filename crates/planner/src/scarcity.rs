@@ -2,11 +2,27 @@
 //!
 //! Nothing here is reached while no nodes are configured.
 
+mod cluster;
+mod desk;
+mod foresee;
 mod grant;
+mod group;
 mod inventory;
+mod node;
+mod outline;
+mod place;
+mod reason;
 mod size;
+mod view;
+
+pub(crate) use cluster::Cluster;
+pub(crate) use desk::Seated;
+pub(crate) use foresee::Proposal;
 
 pub use grant::{Cause, Claim, Grant, Refused, Supply, Tenant, grant};
+pub(crate) use inventory::validate;
 pub use inventory::{NodePolicy, TenantPolicy};
-pub(crate) use inventory::{tenants_of, validate};
+pub(crate) use outline::{Outline, per_unit};
+pub use reason::{MoveCause, SharingReason};
 pub use size::Size;
+pub use view::NodeView;

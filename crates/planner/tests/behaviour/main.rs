@@ -2,6 +2,8 @@
 
 mod day;
 mod lifecycle;
+mod nodes;
 mod random;
 mod sizing;
+mod scarcity;
 mod world;

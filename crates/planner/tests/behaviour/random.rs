@@ -241,7 +241,7 @@ impl Chaos {
             Deed::Adopt { instance, active, parked } => {
                 let role = if active { Role::Active } else { Role::Standby };
                 let instance = InstanceId::new(instance);
-                self.tell(Event::InstanceAdopted { workload: web(), instance, role, parked });
+                self.tell(Event::InstanceAdopted { workload: web(), instance, role, parked, node: None });
             }
             Deed::Pin { active, standby, expires } => self.tell(Event::OverrideSet {
                 workload: web(),

@@ -79,9 +79,9 @@ fn nodes_hold_what_is_on_them(snapshot: &Snapshot<'_>, violations: &mut Vec<Viol
         if used != node.used {
             refuse(format!("node {} is said to hold {}, but it is {used}", node.policy.id, node.used));
         }
-        let room = node.policy.room().max(node.adopted);
-        if node.up && !used.fits(room) {
-            refuse(format!("node {} holds {used}, more than {room}", node.policy.id));
+        let (planned, room) = (used.minus(node.adopted), node.policy.room());
+        if node.up && !planned.fits(room) {
+            refuse(format!("node {} was given {planned}, more than {room}", node.policy.id));
         }
         if !node.up && used != Size::NONE {
             refuse(format!("node {} is lost and still holds {used}", node.policy.id));

@@ -25,6 +25,8 @@ pub(crate) struct Want {
     pub(crate) capacity: f64,
     /// How large each instance shall be.
     pub(crate) size: Option<Size>,
+    /// Others need what is too much: it is given up at once.
+    pub(crate) refused: bool,
 }
 
 impl Fleet {
@@ -227,7 +229,20 @@ impl Fleet {
                 surplus -= 1;
             }
         }
+        if want.refused {
+            self.cancel_starts(surplus, desk);
+        }
         self.stop_moved(want, desk);
+    }
+
+    /// Stops instances that are not even ready yet. Usually they are waited for, as they may be wanted again by then.
+    fn cancel_starts(&mut self, mut surplus: u32, desk: &mut Desk<'_>) {
+        for at in (0..self.instances.len()).rev() {
+            let i = &self.instances[at];
+            if surplus > 0 && i.phase == Phase::Starting && i.stays() && self.stop(at, desk) {
+                surplus -= 1;
+            }
+        }
     }
 
     /// Stops standbys that were replaced on another node.

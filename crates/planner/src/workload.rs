@@ -146,6 +146,7 @@ impl Workload {
             demand: plan.inputs.demand_now.unwrap_or(0.0),
             capacity: self.outlook.capacity.estimate(),
             size: plan.size,
+            refused: shared.cluster.as_ref().is_some_and(|cluster| cluster.is_short(self.index)),
         };
         let short = self.at_desk(shared, |fleet, desk| fleet.reconcile(want, desk));
         let Some(plan) = &mut self.plan else { return };

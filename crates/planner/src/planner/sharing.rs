@@ -69,6 +69,12 @@ impl Planner {
 
     fn move_some(&mut self) {
         let (now, wall) = (self.shared.clock.internal(), self.shared.clock.wall());
+        match &mut self.shared.cluster {
+            Some(cluster) if now >= cluster.foresight.propose_at => {
+                cluster.foresight.propose_at = cluster.next_look(now);
+            }
+            Some(_) | None => return,
+        }
         loop {
             let Some(cluster) = &mut self.shared.cluster else { return };
             let Some(proposal) = cluster.propose(now, wall) else { return };

@@ -251,6 +251,11 @@ impl Cluster {
         self.by_tenant[tenant] = self.by_tenant[tenant].minus(before).plus(after);
     }
 
+    /// A workload did not get all that it asked for.
+    pub(crate) fn is_short(&self, at: usize) -> bool {
+        self.members[at].grant.refused.is_some()
+    }
+
     /// The grants may be shared out now; otherwise says when.
     pub(crate) fn may_share(&mut self, now: Timestamp) -> bool {
         if !self.stale {
@@ -270,7 +275,11 @@ impl Cluster {
 
     /// Asks for one after the shortest tick.
     pub(crate) fn wake_later(&mut self, now: Timestamp) {
-        self.wake(now.saturating_add(self.pace.max(PACE_MIN)));
+        self.wake(self.next_look(now));
+    }
+
+    pub(crate) fn next_look(&self, now: Timestamp) -> Timestamp {
+        now.saturating_add(self.pace.max(PACE_MIN))
     }
 
     /// Weighs all claims together. Returns the workloads whose grants changed.

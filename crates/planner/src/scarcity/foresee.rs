@@ -22,6 +22,8 @@ use super::size::Size;
 pub(crate) struct Foresight {
     pub(crate) look_at: Timestamp,
     group_at: Timestamp,
+    /// When moves are thought about next.
+    pub(crate) propose_at: Timestamp,
     /// Looks in a row that saw a bottleneck.
     seen: u32,
     pub(crate) alarm: Option<Alarm>,
@@ -57,6 +59,7 @@ impl Foresight {
         Foresight {
             look_at: now,
             group_at: now,
+            propose_at: now,
             seen: 0,
             alarm: None,
             calm_since: None,

@@ -125,3 +125,6 @@ impl Cluster {
 
 /// Rises that differ by less than this part of the instance's own peak are equal.
 const PARTS: f64 = 10.0;
+
+#[cfg(test)]
+mod tests;

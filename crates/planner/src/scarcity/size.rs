@@ -54,11 +54,6 @@ impl Size {
         }
     }
 
-    /// The larger of each part.
-    pub fn max(self, other: Size) -> Size {
-        Size { millicores: self.millicores.max(other.millicores), memory: self.memory.max(other.memory) }
-    }
-
     /// How many of it there is room for.
     pub fn count_in(self, room: Size) -> u32 {
         let part = |need: u64, room: u64| room.checked_div(need).unwrap_or(u64::MAX);

@@ -299,7 +299,7 @@ impl Fleet {
                 moving.started = true;
             }
             instance.node = node;
-            if let Some(reason) = placed {
+            if let Some(reason) = placed.filter(|_| n < PLACES_TOLD) {
                 self.note(reason);
             }
             instance.pending = Some(Pending { action, order: Order::Start, deadline });
@@ -385,3 +385,6 @@ impl Fleet {
         true
     }
 }
+
+/// Of many starts at once, the places of the first ones are told.
+const PLACES_TOLD: u32 = 4;

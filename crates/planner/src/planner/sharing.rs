@@ -219,7 +219,7 @@ fn cut(cluster: &Cluster, at: usize, plan: &mut Plan) {
         let (from, class) = named(from);
         say(SharingReason::Preempts { instances, from, class });
     }
-    if let Some(alarm) = cluster.foresight.alarm.filter(|alarm| alarm.class == asked.class) {
+    if let Some(alarm) = cluster.foresight.alarm.filter(|alarm| alarm.eased && alarm.class == asked.class) {
         say(SharingReason::Shielded { at: alarm.at, peak: alarm.peak, cores: alarm.cores });
     }
 }

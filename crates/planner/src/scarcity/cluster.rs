@@ -80,6 +80,8 @@ pub(crate) struct Cluster {
     /// Outlines that may still be drawn in this call.
     pub(crate) outlines_left: u32,
     pub(crate) deferred: BTreeSet<usize>,
+    /// Counts up with each search for a seat.
+    pub(crate) seats_taken: usize,
     /// Those that no node had room for.
     pub(crate) waiting: BTreeSet<usize>,
     pub(crate) foresight: super::foresee::Foresight,
@@ -134,6 +136,7 @@ impl Cluster {
             sharing: false,
             outlines_left: 1,
             deferred: BTreeSet::new(),
+            seats_taken: 0,
             waiting: BTreeSet::new(),
             foresight: super::foresee::Foresight::new(now),
         };
@@ -217,7 +220,11 @@ impl Cluster {
             // Less is given back at once; more waits. What it has may serve as either.
             let kept = active.min(before.total());
             let kept = Grant { active: kept, standby: standby.min(before.total() - kept), ..before };
-            self.stale |= kept.total() != active + standby || self.refused > 0;
+            let all = kept.total() == active + standby;
+            self.stale |= !all || self.refused > 0;
+            let pending = || Some(Refused { cause: Cause::Pending, sake: None });
+            let refused = if all { None } else { before.refused.or_else(pending) };
+            let kept = Grant { refused, ..kept };
             kept
         };
         self.set(at, grant);

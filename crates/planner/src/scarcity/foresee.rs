@@ -43,6 +43,8 @@ pub(crate) struct Alarm {
     pub(crate) cores: f64,
     /// The highest class, for whose sake the others move aside.
     pub(crate) class: u8,
+    /// Some have moved.
+    pub(crate) eased: bool,
 }
 
 /// One instance of a workload should leave a node.
@@ -100,7 +102,8 @@ impl Cluster {
         if self.foresight.seen >= LOOKS_TO_BELIEVE || (self.foresight.alarm.is_some() && !calm) {
             let class = self.members.iter().filter(|m| m.outline.is_some()).map(|m| m.claim.class).max();
             let at = when(hour, wall);
-            self.foresight.alarm = class.map(|class| Alarm { at, peak, cores, class });
+            let eased = self.nodes.iter().any(|node| node.policy.spare && !node.on.is_empty());
+            self.foresight.alarm = class.map(|class| Alarm { at, peak, cores, class, eased });
         } else {
             self.foresight.alarm = None;
         }

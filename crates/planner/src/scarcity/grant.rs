@@ -60,6 +60,8 @@ pub enum Cause {
     Quota,
     /// There is not more.
     Supply,
+    /// It was asked for since all claims were weighed last; they are weighed once per tick.
+    Pending,
 }
 
 /// What one workload gets.

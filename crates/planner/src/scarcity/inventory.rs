@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::size::Size;
 use crate::ids::NodeId;
-use crate::policy::{About, Policy, PolicyError, WorkloadPolicy};
+use crate::policy::{About, Policy, PolicyError, PolicyErrors, WorkloadPolicy};
 
 /// One machine that instances run on.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,6 +81,18 @@ impl TenantPolicy {
     /// A tenant with weight 1 and no quota.
     pub fn new(name: impl Into<String>) -> TenantPolicy {
         TenantPolicy { name: name.into(), weight: 1.0, quota: None }
+    }
+}
+
+impl Policy {
+    /// Checks nodes, tenants, and what workloads say about them; the workloads themselves are checked one by one.
+    ///
+    /// # Errors
+    /// Every rule that is broken.
+    pub fn validate_sharing(&self) -> Result<(), PolicyErrors> {
+        let mut errors = Vec::new();
+        validate(self, &mut errors);
+        if errors.is_empty() { Ok(()) } else { Err(PolicyErrors(errors)) }
     }
 }
 

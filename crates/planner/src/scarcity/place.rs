@@ -57,7 +57,11 @@ impl Cluster {
     /// The best node that has room for one more instance of a workload.
     pub(crate) fn seat(&mut self, at: usize, among: Among) -> Option<Seat> {
         let mut best: Option<(Rank, Seat)> = None;
-        for node in 0..self.nodes.len() {
+        let (count, mut weighed) = (self.nodes.len(), [0; 2]);
+        // Where there are very many, others are looked at each time.
+        let first = if count > WEIGHED_MAX { self.seats_taken % count } else { 0 };
+        self.seats_taken = self.seats_taken.wrapping_add(1);
+        for node in (first..count).chain(0..first) {
             let asked = match among {
                 Among::All => true,
                 Among::Only(one) => node == one,
@@ -66,6 +70,11 @@ impl Cluster {
                 Among::Normal => !self.nodes[node].policy.spare,
             };
             if !asked || !self.members[at].claim.needs.fits(self.nodes[node].left()) {
+                continue;
+            }
+            let seen = &mut weighed[usize::from(self.nodes[node].policy.spare)];
+            *seen += 1;
+            if *seen > WEIGHED_MAX {
                 continue;
             }
             let Some((rank, seat)) = self.weigh(at, node) else { continue };
@@ -123,6 +132,8 @@ impl Cluster {
     }
 }
 
+/// Bounds the work of one placement: so many normal and so many spare nodes with room are weighed.
+const WEIGHED_MAX: usize = 64;
 /// Rises that differ by less than this part of the instance's own peak are equal.
 const PARTS: f64 = 10.0;
 

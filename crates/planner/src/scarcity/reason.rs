@@ -150,6 +150,7 @@ impl fmt::Display for SharingReason {
                         write!(f, "{sake} and others of the same priority have their share.")
                     }
                     (Cause::Quota, _) => f.write_str("the quota of the tenant is used up."),
+                    (Cause::Pending, _) => f.write_str("all claims are weighed at the next tick."),
                     (Cause::Priority | Cause::Share | Cause::Supply, _) => {
                         f.write_str("the nodes have no more room beyond what is promised to all.")
                     }

@@ -292,6 +292,29 @@ fn before_a_foreseen_bottleneck_the_lower_class_is_moved_to_spare_nodes_and_come
 }
 
 #[test]
+fn a_node_whose_cores_are_promised_twice_is_relieved_before_it_peaks_above_them() {
+    let wide =
+        |name: &str, priority| WorkloadPolicy { tick: Duration::from_secs(60), ..workload(name, priority) };
+    let nodes = [NodePolicy { overcommit: 2.0, ..node("a", 4.0) }, node("b", 4.0)];
+    let mut world = Nodes::new(&[wide("low", 50), wide("high", 200)], &nodes);
+    world.lose("b");
+    world.pin("low", 3, 0);
+    world.pin("high", 4, 0);
+    world.sleep(120);
+    assert_eq!((world.on("a", "low"), world.on("a", "high")), (3, 4), "promised almost twice");
+    world.tell(Event::NodeAppeared { node: nodes[1].clone() });
+    world.served_least.clear();
+    for _ in 0..90 {
+        world.step(|at, _| if at == 0 { 150.0 } else { 250.0 });
+    }
+    assert!(world.moves.values().any(|why| matches!(why, MoveCause::NodePeak { .. })), "{:?}", world.moves);
+    assert!(world.on("b", "low") > 0 && world.on("a", "high") == 4, "the lower class goes");
+    assert_eq!(world.served_least["low"], 3);
+    let snapshot = world.planner.snapshot();
+    assert!(snapshot.nodes()[0].forecast_peak() <= 4.0 * 1.05, "{}", snapshot.nodes()[0].forecast_peak());
+}
+
+#[test]
 fn workloads_that_look_alike_are_one_group_and_stay_apart() {
     let peaks = [12.0, 12.5, 0.0];
     let demand = |at: usize, now: Timestamp| day(now, 250.0, 200.0, peaks[at]);

@@ -82,6 +82,7 @@ impl<A: Account> Shadow<A> {
                 instance,
                 role: Role::Active,
                 parked: false,
+                node: None,
             };
             planner.handle(start, event);
         }

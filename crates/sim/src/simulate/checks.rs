@@ -91,7 +91,9 @@ impl Checks {
             | Event::InstanceDrained { .. }
             | Event::ActionFailed { .. }
             | Event::InstanceUnhealthy { .. }
-            | Event::InstanceHealthy { .. } => {}
+            | Event::InstanceHealthy { .. }
+            | Event::NodeAppeared { .. }
+            | Event::NodeLost { .. } => {}
         }
     }
 

@@ -88,7 +88,8 @@ impl Simulation {
                 (START - step * ago, Some(swarm.shape.at(step * back)))
             })
             .collect();
-        let policy = Policy { workloads: vec![swarm.policy.clone()], limits: Limits::default(), ..Policy::default() };
+        let policy =
+            Policy { workloads: vec![swarm.policy.clone()], limits: Limits::default(), ..Policy::default() };
         let mut planner = Planner::new(policy, seed, START)?;
         planner.learn(&workload, &known(&history, START));
         let mut cues = Queue::new();

@@ -178,7 +178,11 @@ impl Simulation {
         self.agent.forget_control_plane();
         self.checks.restart(self.agent.table());
         let now = self.planner_time();
-        let policy = Policy { workloads: vec![self.swarm.policy.clone()], limits: Limits::default(), ..Policy::default() };
+        let policy = Policy {
+            workloads: vec![self.swarm.policy.clone()],
+            limits: Limits::default(),
+            ..Policy::default()
+        };
         self.planner = Planner::new(policy, self.seed, now)
             .map_err(FailureKind::Policy)?
             .with_first_instance(self.instances_max + 1);
@@ -191,6 +195,7 @@ impl Simulation {
                 instance: InstanceId::new(instance),
                 role: if routed { Role::Active } else { Role::Standby },
                 parked: stage == Stage::Parked,
+                node: None,
             };
             self.deliver(event)?;
         }

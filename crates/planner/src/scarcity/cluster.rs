@@ -224,8 +224,7 @@ impl Cluster {
             self.stale |= !all || self.refused > 0;
             let pending = || Some(Refused { cause: Cause::Pending, sake: None });
             let refused = if all { None } else { before.refused.or_else(pending) };
-            let kept = Grant { refused, ..kept };
-            kept
+            Grant { refused, ..kept }
         };
         self.set(at, grant);
         if self.members[at].spread(0) != spread {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::action::FULL_WEIGHT;
 use crate::ids::{InstanceId, NodeId, WorkloadId};
 use crate::instance::{Instance, Phase, Role};
-use crate::scarcity::Size;
+use crate::scarcity::{Cause, Size};
 use crate::snapshot::{Snapshot, WorkloadView};
 
 /// A broken invariant.
@@ -40,6 +40,7 @@ pub fn check(snapshot: &Snapshot<'_>) -> Result<(), Vec<Violation>> {
         });
     }
     nodes_hold_what_is_on_them(snapshot, &mut violations);
+    minimums_come_first(snapshot, &mut violations);
     let queued = snapshot.queued();
     if queued > snapshot.limits().actions_queued {
         violations.push(Violation {
@@ -85,6 +86,27 @@ fn nodes_hold_what_is_on_them(snapshot: &Snapshot<'_>, violations: &mut Vec<Viol
         }
         if !node.up && used != Size::NONE {
             refuse(format!("node {} is lost and still holds {used}", node.policy.id));
+        }
+    }
+}
+
+/// Nobody lacks a minimum that others' instances beyond theirs would have room for, once all claims were weighed.
+fn minimums_come_first(snapshot: &Snapshot<'_>, violations: &mut Vec<Violation>) {
+    let Some(cluster) = snapshot.cluster.filter(|cluster| !cluster.stale) else { return };
+    let beyond = cluster.members.iter().filter(|member| member.acts).map(|member| {
+        let minimum = member.grant.active.min(member.claim.minimum);
+        member.claim.needs.times(member.grant.total() - minimum)
+    });
+    let room = cluster.supply.size.minus(cluster.granted).plus(beyond.fold(Size::NONE, Size::plus));
+    for member in &cluster.members {
+        let least = member.claim.minimum.min(member.claim.active).min(member.most);
+        let bound = member.grant.refused.is_some_and(|refused| refused.cause == Cause::Quota);
+        if member.acts && member.grant.active < least && !bound && member.claim.needs.fits(room) {
+            violations.push(Violation {
+                workload: member.id.clone(),
+                instance: None,
+                rule: format!("{} active granted, less than the minimum of {least}", member.grant.active),
+            });
         }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Member {
     pub(crate) claim: Claim,
     pub(crate) grant: Grant,
     /// As many as all nodes could hold if they were empty, at most `replicas_max`.
-    most: u32,
+    pub(crate) most: u32,
     replicas_max: u32,
     /// By whom it lost how many instances when grants changed last; kept while it is short.
     pub(crate) taken: Option<(usize, u32)>,
@@ -142,6 +142,8 @@ impl Cluster {
         };
         cluster.count_nodes();
         cluster.share_out(now);
+        // Whatever comes before the first look at all is weighed then, not in the order in which it came.
+        (cluster.stale, cluster.shared_at, cluster.batching) = (true, None, true);
         Some(Box::new(cluster))
     }
 

@@ -8,7 +8,7 @@ use planner::{
     TenantPolicy, WorkloadPolicy,
 };
 
-use crate::nodes::{GIB, Nodes, node, spare, workload};
+use crate::nodes::{GIB, Nodes, Order, node, spare, workload};
 
 fn is_refused(cause: Cause) -> impl Fn(&SharingReason) -> bool {
     move |reason| matches!(reason, SharingReason::Refused { cause: said, .. } if *said == cause)
@@ -193,6 +193,29 @@ fn adopted_instances_take_the_room_they_are_found_in() {
         (3, 2),
         "what was found there is kept, none is added"
     );
+}
+
+#[test]
+fn a_restart_with_full_nodes_stops_nobody() {
+    let mut world = Nodes::new(&[workload("batch", 50), workload("shop", 200)], &[node("a", 6.0)]);
+    for n in 1..=6 {
+        let (instance, whose) = (planner::InstanceId::new(n), if n <= 2 { "batch" } else { "shop" });
+        world.running.insert(instance, (NodeId::from("a"), whose.to_owned()));
+        world.tell(Event::InstanceAdopted {
+            workload: whose.into(),
+            instance,
+            role: Role::Active,
+            parked: false,
+            node: Some("a".into()),
+        });
+    }
+    // The lower class is heard first, and asks for all that is left and more.
+    world.pin("batch", 5, 0);
+    world.pin("shop", 4, 0);
+    world.sleep(60);
+    assert_eq!((world.ready("batch").0, world.ready("shop").0), (2, 4));
+    let disturbed = |o: &&Order| !matches!(o.action.kind, ActionKind::SetWeights { .. });
+    assert_eq!(world.log.iter().filter(disturbed).count(), 0, "{:?}", world.log);
 }
 
 #[test]

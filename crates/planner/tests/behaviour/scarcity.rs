@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use forecast::Timestamp;
 use planner::{
-    ActionKind, Cause, Event, MoveCause, NodeId, NodePolicy, Planner, Policy, Role, SharingReason, Size,
-    TenantPolicy, WorkloadPolicy,
+    ActionKind, Cause, Event, MoveCause, NodeId, NodePolicy, Planner, Policy, Reason, Role, SharingReason,
+    Size, TenantPolicy, Tier, WorkloadPolicy,
 };
 
 use crate::nodes::{GIB, Nodes, Order, node, spare, workload};
@@ -312,6 +312,36 @@ fn before_a_foreseen_bottleneck_the_lower_class_is_moved_to_spare_nodes_and_come
     assert!((1..=3).contains(&aside) && back == aside, "there and back once: {:?}", world.moves);
     assert!(world.served_least["batch"] >= 3, "each replacement served before its predecessor left");
     assert_eq!(world.on("s", "batch"), 0, "spare nodes are cleared in the evening");
+}
+
+#[test]
+fn through_a_scarce_day_the_highest_class_lacks_nothing_and_nobody_is_started_and_stopped_all_the_time() {
+    let peaks = [("low", 50, 14.0), ("mid", 100, 10.0), ("top", 200, 12.0)];
+    let demand = |at: usize, now: Timestamp| day(now, 450.0, 350.0, peaks[at].2);
+    let workloads: Vec<WorkloadPolicy> = peaks.iter().map(|(name, class, _)| daily(name, *class)).collect();
+    let histories: Vec<_> = (0..3).map(|at| history(6, move |now| demand(at, now))).collect();
+    let nodes = [node("a", 6.0), node("b", 6.0), node("c", 6.0)];
+    let mut world = Nodes::with(&workloads, &nodes, &[], &histories);
+    let mut refused = [0; 3];
+    for _ in 0..288 {
+        world.step(demand);
+        // What came last is weighed at once.
+        world.sleep(0);
+        for (at, view) in world.planner.snapshot().workloads().iter().enumerate() {
+            let short = |reason: &Reason| {
+                matches!(reason, Reason::Sharing(SharingReason::Refused { tier: Tier::Active, .. }))
+            };
+            refused[at] += u32::from(view.plan.unwrap().reasons.iter().any(short));
+        }
+    }
+    assert_eq!((refused[2], refused[1]), (0, 0), "eighteen cores hold two of them at any time");
+    assert!(refused[0] > 12, "noon is scarce: {refused:?}");
+    let starts = |name: &str| {
+        let own = world.log.iter().filter(|o| o.action.workload.as_str() == name);
+        own.filter(|o| matches!(o.action.kind, ActionKind::Start { .. })).count()
+    };
+    let starts = [starts("low"), starts("mid"), starts("top")];
+    assert!(starts.iter().all(|starts| *starts <= 24), "{starts:?}");
 }
 
 #[test]

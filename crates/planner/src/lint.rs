@@ -252,14 +252,20 @@ mod tests {
     use forecast::{Config, Ensemble, Timestamp};
 
     use super::*;
-    use crate::policy::{CapacityPolicy, Limits, WorkloadPolicy};
+    use crate::policy::{CapacityPolicy, Limits, Policy, WorkloadPolicy};
+    use crate::scarcity::{Cluster, Grant, NodePolicy};
     use crate::snapshot::{Budget, Counters};
 
     /// What the linter says about these instances and this table.
     fn said(instances: &[Instance], table: &[(u64, u32)]) -> Vec<String> {
+        said_on(instances, table, None)
+    }
+
+    fn said_on(instances: &[Instance], table: &[(u64, u32)], cluster: Option<&Cluster>) -> Vec<String> {
         let step = Duration::from_secs(60);
         let mut policy = WorkloadPolicy::new("web", step, CapacityPolicy::Pinned(1.0));
         policy.replicas_max = 2;
+        policy.needs = Size::new(1.0, 1);
         let table: Vec<(InstanceId, u32)> =
             table.iter().map(|(id, weight)| (InstanceId::new(*id), *weight)).collect();
         let forecaster = Ensemble::new(Config::new(step), &[]).unwrap();
@@ -276,7 +282,7 @@ mod tests {
             budget: Budget::default(),
             pinned: None,
             counters: Counters::default(),
-            grant: None,
+            grant: cluster.map(|cluster| cluster.members[0].grant),
             group: None,
         };
         let now = Timestamp::from_millis(0);
@@ -287,7 +293,7 @@ mod tests {
             clock_jumps: 0,
             stale: 0,
             workloads: vec![view],
-            cluster: None,
+            cluster,
         };
         check(&snapshot).err().unwrap_or_default().into_iter().map(|v| v.to_string()).collect()
     }
@@ -296,6 +302,40 @@ mod tests {
         let mut instance = Instance::new(InstanceId::new(id), phase, role, Timestamp::from_millis(0));
         instance.weight = weight;
         instance
+    }
+
+    /// Two standbys on a node with room for one, as far as the planner's books go.
+    fn crowded() -> (Cluster, Vec<Instance>) {
+        let mut web = WorkloadPolicy::new("web", Duration::from_secs(60), CapacityPolicy::Pinned(1.0));
+        web.needs = Size::new(1.0, 1);
+        let nodes = vec![NodePolicy::new("a", 1.0, 8)];
+        let policy = Policy { workloads: vec![web], nodes, ..Policy::default() };
+        let mut cluster = *Cluster::new(&policy, Timestamp::from_millis(0)).unwrap();
+        let mut fleet = Vec::new();
+        for id in 1..=2 {
+            cluster.take(0, 0, false);
+            let mut standby = instance(id, Phase::Ready, Role::Standby, 0);
+            standby.node = Some("a".into());
+            fleet.push(standby);
+        }
+        (cluster, fleet)
+    }
+
+    #[test]
+    fn a_node_with_more_than_it_has_and_a_minimum_that_was_passed_over_are_found() {
+        let (mut cluster, fleet) = crowded();
+        assert_eq!(
+            said_on(&fleet, &[], Some(&cluster)),
+            ["workload ``: node a was given 2 cores and 0 MiB, more than 1 core and 0 MiB"]
+        );
+        assert!(said_on(&fleet[..1], &[], Some(&cluster))[0].contains("is said to hold 2 cores"));
+        (cluster.stale, cluster.granted) = (false, Size::NONE);
+        cluster.members[0].grant = Grant::default();
+        let said = said_on(&fleet, &[], Some(&cluster));
+        assert!(said.iter().any(|v| v.contains("0 active granted, less than the minimum of 1")), "{said:?}");
+        cluster.granted = Size::new(2.0, 2);
+        let said = said_on(&fleet, &[], Some(&cluster));
+        assert!(said.iter().any(|v| v.contains("are granted of 1 core and")), "{said:?}");
     }
 
     #[test]

@@ -227,4 +227,4 @@ fn cut(cluster: &Cluster, at: usize, plan: &mut Plan) {
 /// A forecast of a day is drawn anew after this time.
 const OUTLINE_AGE: std::time::Duration = std::time::Duration::from_secs(3_600);
 /// Bounds the work of one call.
-const OUTLINES_AT_ONCE: u32 = 256;
+const OUTLINES_AT_ONCE: u32 = 32;

@@ -74,7 +74,8 @@ impl fmt::Display for Size {
         let (amount, unit) =
             if memory >= GIB { (memory / GIB, "GiB") } else { (memory / GIB * 1024.0, "MiB") };
         let memory = (amount * 10.0).round() / 10.0;
-        write!(f, "{} cores and {memory} {unit}", self.cores())
+        let noun = if self.millicores == 1_000 { "core" } else { "cores" };
+        write!(f, "{} {noun} and {memory} {unit}", self.cores())
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use forecast::Timestamp;
-use planner::{CapacityPolicy, Event, NodePolicy, Planner, Policy, Size, WorkloadId, WorkloadPolicy};
+use planner::{CapacityPolicy, Event, NodePolicy, Planner, Policy, Resources, WorkloadId, WorkloadPolicy};
 
 use crate::Setting;
 use crate::rows::{Better, Rows, median};
@@ -33,7 +33,7 @@ pub(crate) fn measure(setting: &Setting, rows: &mut Rows) -> Result<()> {
 fn microseconds_per_tick(workloads: usize, ticks: i64, nodes: Option<bool>) -> Result<f64> {
     let ids: Vec<WorkloadId> = (0..workloads).map(|k| WorkloadId::from(format!("w{k}").as_str())).collect();
     let policies = ids.iter().enumerate().map(|(k, id)| WorkloadPolicy {
-        needs: Size::new(1.0, GIB),
+        needs: Resources::new(1.0, GIB),
         priority: 100 + (k % 4) as u8,
         ..WorkloadPolicy::new(id.clone(), STEP, CapacityPolicy::Pinned(100.0))
     });

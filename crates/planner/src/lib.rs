@@ -53,11 +53,11 @@ pub use crate::policy::{
     Prices, Retry, ShiftPolicy, WorkloadPolicy,
 };
 pub use crate::reason::{GuardCause, Reason, Tier, Trigger};
-pub use crate::size::Size;
-pub use crate::sizing::{SizingMode, SizingPolicy};
 pub use crate::scarcity::{
-    Cause, Claim, Grant, MoveCause, NodePolicy, NodeView, Refused, SharingReason, Size as Resources, Supply, Tenant,
+    Cause, Claim, Grant, MoveCause, NodePolicy, NodeView, Refused, Resources, SharingReason, Supply, Tenant,
     TenantPolicy, grant,
 };
+pub use crate::size::Size;
+pub use crate::sizing::{SizingMode, SizingPolicy};
 pub use crate::snapshot::{Budget, Counters, Snapshot, WorkloadView};
 pub use crate::timer::Timer;

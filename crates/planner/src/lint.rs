@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::action::FULL_WEIGHT;
 use crate::ids::{InstanceId, NodeId, WorkloadId};
 use crate::instance::{Instance, Phase, Role};
-use crate::scarcity::{Cause, Size};
+use crate::scarcity::{Cause, Resources};
 use crate::snapshot::{Snapshot, WorkloadView};
 
 /// A broken invariant.
@@ -63,12 +63,12 @@ fn nodes_hold_what_is_on_them(snapshot: &Snapshot<'_>, violations: &mut Vec<Viol
         refuse(format!("{granted} are granted of {supply}"));
     }
     let workloads = snapshot.workloads();
-    let each = workloads.iter().map(|w| w.grant.map_or(Size::NONE, |g| w.policy.needs.times(g.total())));
-    let sum = each.fold(Size::NONE, Size::plus);
+    let each = workloads.iter().map(|w| w.grant.map_or(Resources::NONE, |g| w.policy.needs.times(g.total())));
+    let sum = each.fold(Resources::NONE, Resources::plus);
     if sum != granted {
         refuse(format!("{granted} are said to be granted, but it is {sum}"));
     }
-    let mut on: BTreeMap<&NodeId, Size> = BTreeMap::new();
+    let mut on: BTreeMap<&NodeId, Resources> = BTreeMap::new();
     for view in workloads {
         for node in view.instances.iter().filter_map(Instance::node) {
             let used = on.entry(node).or_default();
@@ -84,7 +84,7 @@ fn nodes_hold_what_is_on_them(snapshot: &Snapshot<'_>, violations: &mut Vec<Viol
         if node.up && !planned.fits(room) {
             refuse(format!("node {} was given {planned}, more than {room}", node.policy.id));
         }
-        if !node.up && used != Size::NONE {
+        if !node.up && used != Resources::NONE {
             refuse(format!("node {} is lost and still holds {used}", node.policy.id));
         }
     }
@@ -97,7 +97,7 @@ fn minimums_come_first(snapshot: &Snapshot<'_>, violations: &mut Vec<Violation>)
         let minimum = member.grant.active.min(member.claim.minimum);
         member.claim.needs.times(member.grant.total() - minimum)
     });
-    let room = cluster.supply.size.minus(cluster.granted).plus(beyond.fold(Size::NONE, Size::plus));
+    let room = cluster.supply.size.minus(cluster.granted).plus(beyond.fold(Resources::NONE, Resources::plus));
     for member in &cluster.members {
         let least = member.claim.minimum.min(member.claim.active).min(member.most);
         let bound = member.grant.refused.is_some_and(|refused| refused.cause == Cause::Quota);
@@ -265,7 +265,7 @@ mod tests {
         let step = Duration::from_secs(60);
         let mut policy = WorkloadPolicy::new("web", step, CapacityPolicy::Pinned(1.0));
         policy.replicas_max = 2;
-        policy.needs = Size::new(1.0, 1);
+        policy.needs = Resources::new(1.0, 1);
         let table: Vec<(InstanceId, u32)> =
             table.iter().map(|(id, weight)| (InstanceId::new(*id), *weight)).collect();
         let forecaster = Ensemble::new(Config::new(step), &[]).unwrap();
@@ -307,7 +307,7 @@ mod tests {
     /// Two standbys on a node with room for one, as far as the planner's books go.
     fn crowded() -> (Cluster, Vec<Instance>) {
         let mut web = WorkloadPolicy::new("web", Duration::from_secs(60), CapacityPolicy::Pinned(1.0));
-        web.needs = Size::new(1.0, 1);
+        web.needs = Resources::new(1.0, 1);
         let nodes = vec![NodePolicy::new("a", 1.0, 8)];
         let policy = Policy { workloads: vec![web], nodes, ..Policy::default() };
         let mut cluster = *Cluster::new(&policy, Timestamp::from_millis(0)).unwrap();
@@ -329,11 +329,11 @@ mod tests {
             ["workload ``: node a was given 2 cores and 0 MiB, more than 1 core and 0 MiB"]
         );
         assert!(said_on(&fleet[..1], &[], Some(&cluster))[0].contains("is said to hold 2 cores"));
-        (cluster.stale, cluster.granted) = (false, Size::NONE);
+        (cluster.stale, cluster.granted) = (false, Resources::NONE);
         cluster.members[0].grant = Grant::default();
         let said = said_on(&fleet, &[], Some(&cluster));
         assert!(said.iter().any(|v| v.contains("0 active granted, less than the minimum of 1")), "{said:?}");
-        cluster.granted = Size::new(2.0, 2);
+        cluster.granted = Resources::new(2.0, 2);
         let said = said_on(&fleet, &[], Some(&cluster));
         assert!(said.iter().any(|v| v.contains("are granted of 1 core and")), "{said:?}");
     }

@@ -12,7 +12,7 @@ use forecast::watch::RetrainConfig;
 use jiff::tz::TimeZone;
 
 use crate::ids::{NodeId, WorkloadId};
-use crate::scarcity::{NodePolicy, Size, TenantPolicy};
+use crate::scarcity::{NodePolicy, Resources, TenantPolicy};
 use crate::sizing::SizingPolicy;
 
 /// Everything a planner needs to know before it starts.
@@ -108,7 +108,7 @@ pub struct WorkloadPolicy {
     /// To whom it belongs: one of the tenants of the policy. Default `None`.
     pub tenant: Option<String>,
     /// What one instance needs of a node. Only looked at where nodes are given. Default nothing.
-    pub needs: Size,
+    pub needs: Resources,
 }
 
 impl WorkloadPolicy {
@@ -143,7 +143,7 @@ impl WorkloadPolicy {
             mode: Mode::Act,
             priority: 100,
             tenant: None,
-            needs: Size::NONE,
+            needs: Resources::NONE,
         }
     }
 

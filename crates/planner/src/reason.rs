@@ -7,8 +7,8 @@ use crate::margin::MarginRule;
 use forecast::{Timestamp, Trust};
 
 use crate::ids::InstanceId;
-use crate::sizing::SizeReason;
 use crate::scarcity::SharingReason;
+use crate::sizing::SizeReason;
 
 mod words;
 

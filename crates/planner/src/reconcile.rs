@@ -288,8 +288,12 @@ impl Fleet {
                     return;
                 }
             };
-            let kind =
-                ActionKind::Start { instance: id, park: coming + n >= want.active, size: want.size, node: node.clone() };
+            let kind = ActionKind::Start {
+                instance: id,
+                park: coming + n >= want.active,
+                size: want.size,
+                node: node.clone(),
+            };
             let Some((action, deadline)) = desk.issue(kind, desk.policy.start_deadline()) else {
                 desk.shared.owners.remove(&id);
                 desk.leave(node.as_ref());

@@ -12,7 +12,7 @@ mod node;
 mod outline;
 mod place;
 mod reason;
-mod size;
+mod resources;
 mod view;
 
 pub(crate) use cluster::Cluster;
@@ -24,5 +24,5 @@ pub(crate) use inventory::validate;
 pub use inventory::{NodePolicy, TenantPolicy};
 pub(crate) use outline::{Outline, per_unit};
 pub use reason::{MoveCause, SharingReason};
-pub use size::Size;
+pub use resources::Resources;
 pub use view::NodeView;

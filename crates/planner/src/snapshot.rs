@@ -9,7 +9,7 @@ use crate::ids::{InstanceId, WorkloadId};
 use crate::instance::Instance;
 use crate::plan::Plan;
 use crate::policy::{Limits, WorkloadPolicy};
-use crate::scarcity::{Cluster, Grant, NodeView, Size};
+use crate::scarcity::{Cluster, Grant, NodeView, Resources};
 
 /// The state of a planner at one moment.
 #[derive(Debug, Clone)]
@@ -61,7 +61,7 @@ impl<'a> Snapshot<'a> {
     }
 
     /// What all healthy nodes may promise together, and what of it is granted; `None` where no nodes are given.
-    pub fn supply(&self) -> Option<(Size, Size)> {
+    pub fn supply(&self) -> Option<(Resources, Resources)> {
         self.cluster.map(|cluster| (cluster.supply.size, cluster.granted))
     }
 

@@ -1,6 +1,6 @@
 //! `[[node]]` and `[[tenant]]`: what instances run on, and who shares it.
 
-use planner::{NodePolicy, Size, TenantPolicy};
+use planner::{NodePolicy, Resources, TenantPolicy};
 use toml::de::DeValue;
 
 use super::entry::Entry;
@@ -132,8 +132,8 @@ impl TenantConfig {
 }
 
 impl NeedsConfig {
-    pub(crate) fn size(self) -> Size {
-        Size::new(self.cpu, self.memory)
+    pub(crate) fn size(self) -> Resources {
+        Resources::new(self.cpu, self.memory)
     }
 }
 

@@ -130,9 +130,12 @@ fn one_node_is_shared_by_workloads_of_tenants() {
     let config = parse(&workload(shared)).expect("valid");
     let policy = crate::policy::policy(&config);
     assert_eq!(policy.workloads[0].priority, 200);
-    assert_eq!(policy.workloads[0].needs, planner::Size::new(0.5, 512 << 20), "as much as it may use");
-    assert_eq!((policy.nodes[0].size, policy.nodes[0].overcommit), (planner::Size::new(4.0, 8 << 30), 1.5));
-    assert_eq!(policy.tenants[0].quota, Some(planner::Size::new(3.0, 6 << 30)));
+    assert_eq!(policy.workloads[0].needs, planner::Resources::new(0.5, 512 << 20), "as much as it may use");
+    assert_eq!(
+        (policy.nodes[0].size, policy.nodes[0].overcommit),
+        (planner::Resources::new(4.0, 8 << 30), 1.5)
+    );
+    assert_eq!(policy.tenants[0].quota, Some(planner::Resources::new(3.0, 6 << 30)));
     assert_eq!(parse(&config.to_toml()), Ok(config));
 }
 

@@ -138,7 +138,7 @@ impl Workload {
             let needs = self.policy.needs;
             let most = needs.cores() * f64::from(self.policy.replicas_max);
             let cores = per_unit(needs, plan.inputs.capacity);
-            let outline = Outline::of(&self.outlook.forecaster, plan.inputs.demand_now, cores, most);
+            let outline = Outline::of(self.outlook.forecaster(), plan.inputs.demand_now, cores, most);
             cluster.outline(self.index, outline, now);
         }
         cluster.claim(self.index, plan.active_wanted, plan.standby_wanted);

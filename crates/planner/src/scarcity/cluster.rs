@@ -12,7 +12,7 @@ use super::grant::{Cause, Claim, Grant, Refused, Supply, Tenant, grant};
 use super::inventory::{NodePolicy, tenants_of};
 use super::node::Node;
 use super::outline::{Outline, Sum};
-use super::size::Size;
+use super::resources::Resources;
 use crate::ids::{NodeId, WorkloadId};
 use crate::policy::{Mode, Policy};
 
@@ -62,8 +62,8 @@ pub(crate) struct Cluster {
     pub(crate) members: Vec<Member>,
     pub(crate) supply: Supply,
     /// The sum of all grants, and by tenant.
-    pub(crate) granted: Size,
-    by_tenant: Vec<Size>,
+    pub(crate) granted: Resources,
+    by_tenant: Vec<Resources>,
     /// Members that did not get all.
     refused: usize,
     /// The grants may no longer be what they should be.
@@ -124,9 +124,9 @@ impl Cluster {
             nodes: policy.nodes.iter().cloned().map(Node::new).collect(),
             index: policy.nodes.iter().enumerate().map(|(at, node)| (node.id.clone(), at)).collect(),
             members: members.collect(),
-            by_tenant: vec![Size::NONE; tenants.len()],
-            supply: Supply { size: Size::NONE, tenants },
-            granted: Size::NONE,
+            by_tenant: vec![Resources::NONE; tenants.len()],
+            supply: Supply { size: Resources::NONE, tenants },
+            granted: Resources::NONE,
             refused: 0,
             stale: true,
             shared_at: None,
@@ -154,7 +154,7 @@ impl Cluster {
     /// After a change of the nodes.
     fn count_nodes(&mut self) {
         let up = || self.nodes.iter().filter(|node| node.up).map(|node| node.policy.room());
-        self.supply.size = up().fold(Size::NONE, Size::plus);
+        self.supply.size = up().fold(Resources::NONE, Resources::plus);
         for member in &mut self.members {
             member.most = 0;
             for room in up() {
@@ -382,8 +382,8 @@ fn within(member: &Member) -> Claim {
     Claim { active, standby: member.claim.standby.min(member.most - active), ..member.claim }
 }
 
-fn claimed(member: &Member) -> Size {
-    if member.acts { member.claim.needs.times(member.grant.total()) } else { Size::NONE }
+fn claimed(member: &Member) -> Resources {
+    if member.acts { member.claim.needs.times(member.grant.total()) } else { Resources::NONE }
 }
 
 /// Not all, because nodes could not hold more even if they were empty.

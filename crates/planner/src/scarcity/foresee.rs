@@ -15,7 +15,7 @@ use super::group::group;
 use super::outline::{Sum, hour_of};
 use super::place::Among;
 use super::reason::MoveCause;
-use super::size::Size;
+use super::resources::Resources;
 
 /// What was seen, and when to look again.
 #[derive(Debug, Clone)]
@@ -190,7 +190,7 @@ impl Cluster {
 
     /// How many instances must leave a node for one that needs so much, and the first of them; no first one when those
     /// that are leaving already will do.
-    fn clear(&mut self, node: usize, needs: Size, waiter: usize) -> Option<(usize, Option<Proposal>)> {
+    fn clear(&mut self, node: usize, needs: Resources, waiter: usize) -> Option<(usize, Option<Proposal>)> {
         let class = self.members[waiter].claim.class;
         let on: Vec<(usize, u32)> = self.nodes[node].on.iter().map(|(at, count)| (*at, *count)).collect();
         let mut left = self.nodes[node].left();

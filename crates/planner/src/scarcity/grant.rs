@@ -10,13 +10,13 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::size::Size;
+use super::resources::Resources;
 
 /// What there is, and whom it is shared by.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Supply {
     /// All nodes together.
-    pub size: Size,
+    pub size: Resources,
     /// The tenants that claims refer to.
     pub tenants: Vec<Tenant>,
 }
@@ -27,7 +27,7 @@ pub struct Tenant {
     /// Relative to the others; positive.
     pub weight: f64,
     /// The most that all its instances may have.
-    pub quota: Option<Size>,
+    pub quota: Option<Resources>,
 }
 
 /// What one workload asks for.
@@ -40,7 +40,7 @@ pub struct Claim {
     /// Priority class, higher first.
     pub class: u8,
     /// What one instance needs.
-    pub needs: Size,
+    pub needs: Resources,
     /// Active instances, at least.
     pub minimum: u32,
     /// Active instances asked for.
@@ -97,7 +97,7 @@ pub fn grant(supply: &Supply, claims: &[Claim]) -> Vec<Grant> {
         supply,
         claims,
         room: supply.size,
-        used: vec![Size::NONE; supply.tenants.len()],
+        used: vec![Resources::NONE; supply.tenants.len()],
         grants: vec![Grant::default(); claims.len()],
         blocked: vec![None; claims.len()],
     };
@@ -131,9 +131,9 @@ enum Block {
 struct Sharing<'a> {
     supply: &'a Supply,
     claims: &'a [Claim],
-    room: Size,
+    room: Resources,
     /// By tenant, over all classes.
-    used: Vec<Size>,
+    used: Vec<Resources>,
     grants: Vec<Grant>,
     blocked: Vec<Option<Block>>,
 }
@@ -171,7 +171,7 @@ impl Sharing<'_> {
             }
             return;
         }
-        let mut held = vec![Size::NONE; self.used.len()];
+        let mut held = vec![Resources::NONE; self.used.len()];
         for at in members {
             let claim = &self.claims[*at];
             held[claim.tenant] = held[claim.tenant].plus(claim.needs.times(self.grants[*at].total()));
@@ -202,15 +202,15 @@ impl Sharing<'_> {
 
     /// Nobody has to wait for anybody.
     fn all_fit(&self, open: &[usize], round: Round) -> bool {
-        let mut asked = vec![Size::NONE; self.used.len()];
-        let mut sum = Size::NONE;
+        let mut asked = vec![Resources::NONE; self.used.len()];
+        let mut sum = Resources::NONE;
         for at in open {
             let claim = &self.claims[*at];
             let size = claim.needs.times(self.missing(*at, round));
             sum = sum.plus(size);
             asked[claim.tenant] = asked[claim.tenant].plus(size);
         }
-        let within = |(tenant, asked): (usize, &Size)| {
+        let within = |(tenant, asked): (usize, &Resources)| {
             let quota = self.supply.tenants[tenant].quota;
             quota.is_none_or(|quota| self.used[tenant].plus(*asked).fits(quota))
         };
@@ -235,7 +235,7 @@ impl Sharing<'_> {
     }
 
     /// The turn of a tenant: by what it would have with one more instance of its next claim, for its weight.
-    fn turn(&self, tenant: usize, queue: &BinaryHeap<Rank>, held: &[Size]) -> Option<Rank> {
+    fn turn(&self, tenant: usize, queue: &BinaryHeap<Rank>, held: &[Resources]) -> Option<Rank> {
         let Reverse((_, workload, at)) = queue.peek()?;
         let size = held[tenant].plus(self.claims[*at].needs);
         let share = size.share_of(self.supply.size) / self.supply.tenants[tenant].weight;

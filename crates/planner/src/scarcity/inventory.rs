@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::size::Size;
+use super::resources::Resources;
 use crate::ids::NodeId;
 use crate::policy::{About, Policy, PolicyError, PolicyErrors, WorkloadPolicy};
 
@@ -12,7 +12,7 @@ pub struct NodePolicy {
     /// Its name; distinct.
     pub id: NodeId,
     /// Its cores and memory, as far as instances may have them.
-    pub size: Size,
+    pub size: Resources,
     /// What sort of machine it is, for people. Default empty.
     pub kind: String,
     /// Price per hour, in any currency; only comparisons matter. Default 0.
@@ -31,7 +31,7 @@ impl NodePolicy {
     pub fn new(id: impl Into<NodeId>, cores: f64, memory: u64) -> NodePolicy {
         NodePolicy {
             id: id.into(),
-            size: Size::new(cores, memory),
+            size: Resources::new(cores, memory),
             kind: String::new(),
             price: 0.0,
             place: String::new(),
@@ -41,8 +41,8 @@ impl NodePolicy {
     }
 
     /// What may be promised to instances on it.
-    pub fn room(&self) -> Size {
-        Size { millicores: (self.size.millicores as f64 * self.overcommit) as u64, ..self.size }
+    pub fn room(&self) -> Resources {
+        Resources { millicores: (self.size.millicores as f64 * self.overcommit) as u64, ..self.size }
     }
 
     /// Checks the node by itself.
@@ -74,7 +74,7 @@ pub struct TenantPolicy {
     /// Share of what is scarce, relative to the other tenants of the same priority class. Default 1.
     pub weight: f64,
     /// All its instances together get no more than this. Default `None`.
-    pub quota: Option<Size>,
+    pub quota: Option<Resources>,
 }
 
 impl TenantPolicy {
@@ -119,7 +119,7 @@ pub(crate) fn validate(policy: &Policy, errors: &mut Vec<PolicyError>) {
         if policy.nodes.is_empty() {
             continue;
         }
-        if w.needs == Size::NONE {
+        if w.needs == Resources::NONE {
             refuse("needs", "must be above 0 where nodes are given");
         } else if !policy.nodes.iter().any(|n| w.needs.fits(n.size)) {
             refuse("needs", "must fit on one of the nodes");
@@ -165,9 +165,9 @@ fn check_tenants(policy: &Policy, errors: &mut Vec<PolicyError>) {
 /// What is promised to everybody must be there while all nodes are.
 fn check_minimums(policy: &Policy, errors: &mut Vec<PolicyError>) {
     let of = |ws: &mut dyn Iterator<Item = &WorkloadPolicy>| {
-        ws.fold(Size::NONE, |sum, w| sum.plus(w.needs.times(w.replicas_min)))
+        ws.fold(Resources::NONE, |sum, w| sum.plus(w.needs.times(w.replicas_min)))
     };
-    let supply = policy.nodes.iter().fold(Size::NONE, |sum, node| sum.plus(node.room()));
+    let supply = policy.nodes.iter().fold(Resources::NONE, |sum, node| sum.plus(node.room()));
     if !of(&mut policy.workloads.iter()).fits(supply) {
         let about = About::Nodes;
         errors.push(PolicyError { about, field: "size", rule: "must hold replicas_min of every workload" });

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::cluster::Member;
 use super::inventory::NodePolicy;
 use super::outline::Sum;
-use super::size::Size;
+use super::resources::Resources;
 
 /// A node and its load.
 #[derive(Debug, Clone)]
@@ -14,9 +14,9 @@ pub(crate) struct Node {
     /// It is there and healthy.
     pub(crate) up: bool,
     /// Promised to the instances on it, those on their way in or out included.
-    pub(crate) used: Size,
+    pub(crate) used: Resources,
     /// The part of it that was found here instead of being put here.
-    pub(crate) adopted: Size,
+    pub(crate) adopted: Resources,
     /// Instances on it, by workload.
     pub(crate) on: BTreeMap<usize, u32>,
     sum: Option<Sum>,
@@ -24,24 +24,24 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(policy: NodePolicy) -> Node {
-        let used = Size::NONE;
+        let used = Resources::NONE;
         Node { policy, up: true, used, adopted: used, on: BTreeMap::new(), sum: None }
     }
 
     /// What is left to promise.
-    pub(crate) fn left(&self) -> Size {
-        if self.up { self.policy.room().minus(self.used) } else { Size::NONE }
+    pub(crate) fn left(&self) -> Resources {
+        if self.up { self.policy.room().minus(self.used) } else { Resources::NONE }
     }
 
-    pub(crate) fn take(&mut self, workload: usize, needs: Size) {
+    pub(crate) fn take(&mut self, workload: usize, needs: Resources) {
         self.used = self.used.plus(needs);
         *self.on.entry(workload).or_default() += 1;
         self.sum = None;
     }
 
-    pub(crate) fn free(&mut self, workload: usize, needs: Size) {
+    pub(crate) fn free(&mut self, workload: usize, needs: Resources) {
         self.used = self.used.minus(needs);
-        self.adopted = Size {
+        self.adopted = Resources {
             millicores: self.adopted.millicores.min(self.used.millicores),
             memory: self.adopted.memory.min(self.used.memory),
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use forecast::{Ensemble, Timestamp};
 
-use super::size::Size;
+use super::resources::Resources;
 
 /// Hours of the day, counted in UTC; each stands for its next occurrence.
 pub(crate) const HOURS: usize = 24;
@@ -121,7 +121,7 @@ impl Sum {
 }
 
 /// Cores that one unit of demand takes, where one instance of this size serves `capacity` units.
-pub(crate) fn per_unit(needs: Size, capacity: f64) -> f64 {
+pub(crate) fn per_unit(needs: Resources, capacity: f64) -> f64 {
     if capacity > 0.0 { needs.cores() / capacity } else { 0.0 }
 }
 

@@ -3,7 +3,7 @@
 use super::cluster::Cluster;
 use super::inventory::NodePolicy;
 use super::node::Node;
-use super::size::Size;
+use super::resources::Resources;
 
 /// The state of one node.
 #[derive(Debug, Clone)]
@@ -13,9 +13,9 @@ pub struct NodeView<'a> {
     /// It is there and healthy.
     pub up: bool,
     /// Promised to the instances on it, those on their way in or out included.
-    pub used: Size,
+    pub used: Resources,
     /// The part of it that was found on it instead of being put there.
-    pub adopted: Size,
+    pub adopted: Resources,
     /// Instances on it.
     pub instances: u32,
     cluster: &'a Cluster,

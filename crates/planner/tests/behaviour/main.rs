@@ -4,6 +4,6 @@ mod day;
 mod lifecycle;
 mod nodes;
 mod random;
-mod sizing;
 mod scarcity;
+mod sizing;
 mod world;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use forecast::Timestamp;
 use planner::{
     Action, ActionKind, CapacityPolicy, DecisionOverride, Event, InstanceId, Limits, MoveCause, NodeId,
-    NodePolicy, Phase, Planner, Policy, Reason, Role, SharingReason, Size, TenantPolicy, WorkloadPolicy,
+    NodePolicy, Phase, Planner, Policy, Reason, Resources, Role, SharingReason, TenantPolicy, WorkloadPolicy,
     lint,
 };
 
@@ -20,7 +20,7 @@ pub(crate) fn workload(name: &str, priority: u8) -> WorkloadPolicy {
     policy.tick = Duration::from_secs(10);
     policy.shift.first_share = 1.0;
     policy.priority = priority;
-    policy.needs = Size::new(1.0, GIB);
+    policy.needs = Resources::new(1.0, GIB);
     policy
 }
 
@@ -178,6 +178,7 @@ impl Nodes {
                 let took = Duration::from_secs(20);
                 (20_000, Event::InstanceReady { action: id, instance: *instance, took })
             }
+            ActionKind::Resize { instance, .. } => panic!("nobody asked for another size of {instance}"),
             ActionKind::Promote { instance } => {
                 let took = Duration::from_millis(50);
                 (50, Event::InstancePromoted { action: id, instance: *instance, took })
@@ -204,7 +205,7 @@ impl Nodes {
         let policy = self.policy.nodes.iter().find(|policy| policy.id == *node).expect("a known node");
         let needs = |name: &str| self.policy.workloads.iter().find(|w| w.id.as_str() == name).unwrap().needs;
         let on = self.running.values().filter(|(at, _)| at == node);
-        let used = on.fold(Size::NONE, |sum, (_, workload)| sum.plus(needs(workload)));
+        let used = on.fold(Resources::NONE, |sum, (_, workload)| sum.plus(needs(workload)));
         assert!(used.fits(policy.room()), "{used} on {node}, which has {}", policy.size);
     }
 

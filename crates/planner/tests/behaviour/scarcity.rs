@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use forecast::Timestamp;
 use planner::{
-    ActionKind, Cause, Event, MoveCause, NodeId, NodePolicy, Planner, Policy, Reason, Role, SharingReason,
-    Size, TenantPolicy, Tier, WorkloadPolicy,
+    ActionKind, Cause, Event, MoveCause, NodeId, NodePolicy, Planner, Policy, Reason, Resources, Role,
+    SharingReason, TenantPolicy, Tier, WorkloadPolicy,
 };
 
 use crate::nodes::{GIB, Nodes, Order, node, spare, workload};
@@ -87,7 +87,7 @@ fn tenants_of_one_class_share_by_weight_and_no_further_than_their_quota() {
         .collect();
     let mut tenants: Vec<TenantPolicy> = names.iter().map(|name| TenantPolicy::new(*name)).collect();
     tenants[1].weight = 2.0;
-    tenants[2].quota = Some(Size::new(3.0, 64 * GIB));
+    tenants[2].quota = Some(Resources::new(3.0, 64 * GIB));
     let nodes = [node("a", 6.0), node("b", 6.0)];
     let mut world = Nodes::with(&workloads, &nodes, &tenants, &[]);
     for name in names {
@@ -140,7 +140,7 @@ fn a_lost_node_is_made_up_for_elsespreadat_the_cost_of_the_lower_class() {
 #[test]
 fn room_in_pieces_is_put_together_for_who_was_granted_it() {
     let mut big = workload("big", 200);
-    (big.replicas_min, big.needs) = (0, Size::new(4.0, GIB));
+    (big.replicas_min, big.needs) = (0, Resources::new(4.0, GIB));
     let mut world = Nodes::new(&[workload("small", 50), big], &[node("a", 4.0), node("b", 4.0)]);
     world.pin("big", 0, 0);
     world.pin("small", 4, 0);
@@ -156,7 +156,7 @@ fn room_in_pieces_is_put_together_for_who_was_granted_it() {
 #[test]
 fn an_instance_too_large_for_what_is_left_waits_and_says_so() {
     let mut big = workload("big", 100);
-    (big.replicas_min, big.needs) = (0, Size::new(3.0, GIB));
+    (big.replicas_min, big.needs) = (0, Resources::new(3.0, GIB));
     let mut world = Nodes::new(&[workload("small", 100), big], &[node("a", 4.0), node("b", 4.0)]);
     world.pin("small", 2, 0);
     world.pin("big", 2, 0);
@@ -223,12 +223,12 @@ fn what_breaks_a_rule_is_refused_with_every_error() {
     let mut web = workload("web", 100);
     (web.tenant, web.replicas_min) = (Some("nobody".to_owned()), 9);
     let mut idle = workload("idle", 100);
-    idle.needs = Size::NONE;
+    idle.needs = Resources::NONE;
     let mut wide = workload("wide", 100);
-    wide.needs = Size::new(5.0, GIB);
+    wide.needs = Resources::new(5.0, GIB);
     let mut bad = node("a", 0.0);
     (bad.price, bad.overcommit) = (-1.0, 0.5);
-    let tenant = TenantPolicy { weight: 0.0, quota: Some(Size::NONE), ..TenantPolicy::new("team") };
+    let tenant = TenantPolicy { weight: 0.0, quota: Some(Resources::NONE), ..TenantPolicy::new("team") };
     let policy = Policy {
         workloads: vec![web, idle, wide],
         nodes: vec![bad, node("b", 4.0), node("b", 4.0)],

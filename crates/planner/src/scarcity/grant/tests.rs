@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn cores(n: u64) -> Size {
-    Size { millicores: n * 1000, memory: 1 << 40 }
+fn cores(n: u64) -> Resources {
+    Resources { millicores: n * 1000, memory: 1 << 40 }
 }
 
 fn supply(n: u64, weights: &[f64]) -> Supply {
@@ -13,7 +13,7 @@ fn supply(n: u64, weights: &[f64]) -> Supply {
 }
 
 fn claim(workload: usize, tenant: usize, class: u8, minimum: u32, active: u32, standby: u32) -> Claim {
-    let needs = Size { millicores: 1000, memory: 1 << 20 };
+    let needs = Resources { millicores: 1000, memory: 1 << 20 };
     Claim { workload, tenant, class, needs, minimum, active, standby }
 }
 
@@ -48,11 +48,11 @@ fn inside_a_class_tenants_get_by_weight_and_what_one_leaves_goes_to_the_others()
 #[test]
 fn shares_are_counted_by_the_scarcer_resource() {
     // One asks for much memory, the other for many cores: each gets as large a share of what it needs most.
-    let size = Size { millicores: 9_000, memory: 18 };
+    let size = Resources { millicores: 9_000, memory: 18 };
     let tenants = vec![Tenant { weight: 1.0, quota: None }; 2];
     let mut claims = [claim(0, 0, 1, 0, 99, 0), claim(1, 1, 1, 0, 99, 0)];
-    claims[0].needs = Size { millicores: 1_000, memory: 4 };
-    claims[1].needs = Size { millicores: 3_000, memory: 1 };
+    claims[0].needs = Resources { millicores: 1_000, memory: 4 };
+    claims[1].needs = Resources { millicores: 3_000, memory: 1 };
     assert_eq!(counts(&grant(&Supply { size, tenants }, &claims)), [(3, 0), (2, 0)]);
 }
 
@@ -69,8 +69,8 @@ const TENANTS: usize = 3;
 
 fn any_claims(equal: bool) -> impl Strategy<Value = Vec<Claim>> {
     let size = (1u64..5, 1u64..5).prop_map(move |(millicores, memory)| match equal {
-        true => Size { millicores: 1, memory: 1 },
-        false => Size { millicores, memory },
+        true => Resources { millicores: 1, memory: 1 },
+        false => Resources { millicores, memory },
     });
     let one = (0..TENANTS, 0u8..3, size, 0u32..3, 0u32..8, 0u32..4);
     prop::collection::vec(one, 1..12).prop_map(|drawn| {
@@ -87,21 +87,21 @@ fn any_supply() -> impl Strategy<Value = Supply> {
     let quota = prop::option::weighted(0.3, (1u64..60, 1u64..60));
     let tenant = (0.25f64..4.0, quota).prop_map(|(weight, quota)| Tenant {
         weight,
-        quota: quota.map(|(millicores, memory)| Size { millicores, memory }),
+        quota: quota.map(|(millicores, memory)| Resources { millicores, memory }),
     });
     (0u64..120, 0u64..120, prop::collection::vec(tenant, TENANTS))
-        .prop_map(|(millicores, memory, tenants)| Supply { size: Size { millicores, memory }, tenants })
+        .prop_map(|(millicores, memory, tenants)| Supply { size: Resources { millicores, memory }, tenants })
 }
 
-fn sum<'a>(of: impl Iterator<Item = (&'a Claim, u32)>) -> Size {
-    of.fold(Size::NONE, |sum, (claim, count)| sum.plus(claim.needs.times(count)))
+fn sum<'a>(of: impl Iterator<Item = (&'a Claim, u32)>) -> Resources {
+    of.fold(Resources::NONE, |sum, (claim, count)| sum.plus(claim.needs.times(count)))
 }
 
 fn minimum(claim: &Claim, grant: &Grant) -> u32 {
     claim.minimum.min(grant.active)
 }
 
-fn of_tenant(claims: &[Claim], grants: &[Grant], tenant: usize) -> Size {
+fn of_tenant(claims: &[Claim], grants: &[Grant], tenant: usize) -> Resources {
     let own = claims.iter().zip(grants).filter(|(claim, _)| claim.tenant == tenant);
     sum(own.map(|(claim, grant)| (claim, grant.total())))
 }

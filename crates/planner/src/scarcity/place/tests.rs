@@ -6,7 +6,7 @@ use forecast::Timestamp;
 
 use super::super::outline::tests::wave;
 use super::super::outline::{Outline, Sum};
-use super::super::{NodePolicy, Size};
+use super::super::{NodePolicy, Resources};
 use super::*;
 use crate::policy::{CapacityPolicy, Policy, WorkloadPolicy};
 
@@ -20,7 +20,7 @@ fn outlines() -> Vec<Outline> {
 
 fn cluster(nodes: Vec<NodePolicy>, outlines: &[Outline]) -> Cluster {
     let workload = |at: usize| WorkloadPolicy {
-        needs: Size::new(3.0, GIB),
+        needs: Resources::new(3.0, GIB),
         ..WorkloadPolicy::new(format!("w{at}"), Duration::from_secs(60), CapacityPolicy::Pinned(1.0))
     };
     let workloads = (0..outlines.len()).map(workload).collect();

@@ -16,6 +16,7 @@ mod forecast;
 mod latency;
 mod metric;
 mod model;
+mod node;
 mod overrides;
 mod plan;
 mod samples;
@@ -32,6 +33,7 @@ pub use metric::{
     Metric, MetricColumn, MetricList, MetricSample, MetricSeries, MetricsAccepted, MetricsRequest,
 };
 pub use model::{Model, ModelDetail, ModelState, ModelTrial, Models, PromoteRequest, RollbackRequest};
+pub use node::{Node, Sharing};
 pub use overrides::{Override, OverrideRequest};
 pub use plan::{Plan, PlanInputs, Plans, Reason, Size, Trust};
 pub use samples::{PushedSample, SamplesAccepted, SamplesRequest};

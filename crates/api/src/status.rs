@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::WorkloadSummary;
+use crate::{Node, WorkloadSummary};
 
 /// Something an operator should know now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -75,4 +75,7 @@ pub struct Status {
     pub problems: Vec<Problem>,
     /// Each workload in brief.
     pub workloads: Vec<WorkloadSummary>,
+    /// What they run on; empty where no nodes are given.
+    #[serde(default)]
+    pub nodes: Vec<Node>,
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{LatencySummary, Override, Plan, Trust};
+use crate::{LatencySummary, Override, Plan, Sharing, Trust};
 
 /// Whether plans are carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -96,6 +96,9 @@ pub struct Instance {
     pub network_sent_bytes_per_s: Option<f64>,
     /// Instructions executed; absent where the processor or the system does not let us count them.
     pub instructions_per_s: Option<f64>,
+    /// Where it runs; absent where no nodes are given.
+    #[serde(default)]
+    pub node: Option<String>,
 }
 
 /// How many instances are in which state.
@@ -140,6 +143,9 @@ pub struct WorkloadSummary {
     pub overridden: bool,
     /// Since when demand is silent in a way that resembles an outage; absent where it is not.
     pub outage_since_ms: Option<i64>,
+    /// Its place among the others; absent where no nodes are given.
+    #[serde(default)]
+    pub sharing: Option<Sharing>,
 }
 
 /// A value of demand of another kind than those before.

@@ -4,30 +4,43 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use forecast::Timestamp;
-use planner::{CapacityPolicy, Event, Limits, Planner, Policy, WorkloadId, WorkloadPolicy};
+use planner::{CapacityPolicy, Event, NodePolicy, Planner, Policy, Resources, WorkloadId, WorkloadPolicy};
 
 use crate::Setting;
 use crate::rows::{Better, Rows, median};
 
 const STEP: Duration = Duration::from_secs(60);
+const GIB: u64 = 1 << 30;
 /// Steps of two synthetic days that every workload learns before the clock runs.
 const STEPS_LEARNED: i64 = 2 * 1_440;
 
 pub(crate) fn measure(setting: &Setting, rows: &mut Rows) -> Result<()> {
     let fleets: &[usize] = if setting.quick { &[10] } else { &[10, 100, 1_000] };
     for &workloads in fleets {
-        let value = microseconds_per_tick(workloads, if setting.quick { 5 } else { 60 })?;
+        let ticks = if setting.quick { 5 } else { 60 };
         let name = format!("scale: planner, one workload and step, {workloads} workloads");
-        rows.note(&name, value, "us", Better::Lower, None);
+        rows.note(&name, microseconds_per_tick(workloads, ticks, None)?, "us", Better::Lower, None);
+        for (scarce, word) in [(false, "enough"), (true, "scarce")] {
+            let value = microseconds_per_tick(workloads, ticks, Some(scarce))?;
+            let name = format!("{name} on {word} nodes");
+            rows.note(&name, value, "us", Better::Lower, None);
+        }
     }
     Ok(())
 }
 
-/// Median over ticks of: one sample for each workload, all plans, all actions taken and answered by nobody.
-fn microseconds_per_tick(workloads: usize, ticks: i64) -> Result<f64> {
+/// Median over ticks (`nodes`: whether there are any, and too few for all) of: one sample for each workload, all plans, all actions taken and answered by nobody.
+fn microseconds_per_tick(workloads: usize, ticks: i64, nodes: Option<bool>) -> Result<f64> {
     let ids: Vec<WorkloadId> = (0..workloads).map(|k| WorkloadId::from(format!("w{k}").as_str())).collect();
-    let policies = ids.iter().map(|id| WorkloadPolicy::new(id.clone(), STEP, CapacityPolicy::Pinned(100.0)));
-    let policy = Policy { workloads: policies.collect(), limits: Limits::default() };
+    let policies = ids.iter().enumerate().map(|(k, id)| WorkloadPolicy {
+        needs: Resources::new(1.0, GIB),
+        priority: 100 + (k % 4) as u8,
+        ..WorkloadPolicy::new(id.clone(), STEP, CapacityPolicy::Pinned(100.0))
+    });
+    // The sum of demand needs about three instances for each workload, and a little more to be on the safe side.
+    let cores = nodes.map_or(0, |scarce| workloads * if scarce { 3 } else { 8 });
+    let nodes = (0..cores.div_ceil(64)).map(|k| NodePolicy::new(format!("n{k}"), 64.0, 256 * GIB));
+    let policy = Policy { workloads: policies.collect(), nodes: nodes.collect(), ..Policy::default() };
     let mut planner = Planner::new(policy, 1, at(STEPS_LEARNED))?;
     for (k, id) in ids.iter().enumerate() {
         let history: Vec<_> = (0..STEPS_LEARNED).map(|step| (at(step), Some(demand(k, step)))).collect();

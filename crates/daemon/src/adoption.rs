@@ -57,7 +57,7 @@ impl Adoption {
                 None => unwanted.push(info),
             }
         }
-        let policy = policy::policy(&config.workloads);
+        let policy = policy::policy(config);
         let mut planner = Planner::new(policy, seed, clock())
             .map_err(DaemonError::Policy)?
             .with_first_instance(next_instance);
@@ -92,7 +92,7 @@ impl Adoption {
             .into_iter()
             .map(|(index, instance, parked)| {
                 let workload: &Workload = &workloads[index];
-                (index, routes::adopted(&workload.id, instance, parked, &workload.weights))
+                (index, routes::adopted(&workload.id, instance, parked, &workload.weights, config))
             })
             .collect();
         Ok(Adoption { planner, workloads, adopted, unwanted, next_instance })
@@ -106,7 +106,8 @@ impl Adoption {
         }
         for (index, event) in &mut self.adopted {
             if let Event::InstanceAdopted { workload, instance, parked, .. } = event {
-                *event = routes::adopted(workload, *instance, *parked, &self.workloads[*index].weights);
+                *event =
+                    routes::adopted(workload, *instance, *parked, &self.workloads[*index].weights, config);
             }
         }
         let wanted: Vec<_> =

@@ -13,6 +13,7 @@ mod model;
 mod quantity;
 mod read;
 mod section;
+mod sharing;
 mod sizing;
 #[cfg(test)]
 mod tests;
@@ -25,8 +26,8 @@ pub use command::Surroundings;
 pub use error::{ConfigError, ConfigErrors};
 pub use model::{
     CapacityConfig, Config, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, LimitsConfig,
-    ListenMode, MarginConfig, Mode, ModelConfig, ProbeConfig, ReplicasConfig, RetrainSchedule,
-    RetrainSettings, ServerConfig, ShiftConfig, StandbyConfig, WorkloadConfig,
+    ListenMode, MarginConfig, Mode, ModelConfig, NeedsConfig, NodeConfig, ProbeConfig, ReplicasConfig,
+    RetrainSchedule, RetrainSettings, ServerConfig, ShiftConfig, StandbyConfig, TenantConfig, WorkloadConfig,
 };
 pub(crate) use quantity::parse_duration;
 

@@ -4,7 +4,9 @@
 use forecast::{Anomaly, Ensemble, Forecast, Notice, Timestamp, Trust};
 use history::models::{ModelEvent, ModelId, ModelRecord, ModelState};
 use history::{CalendarChange, CalendarRecord};
-use planner::{Event, InstanceId, Phase, Plan, Reason, Role, TriggerLevel};
+use planner::{
+    Event, InstanceId, NodeView, Phase, Plan, Reason, Role, SharingReason, Tier, TriggerLevel, WorkloadView,
+};
 use provider::InstanceName;
 
 use crate::config::{self, MarginConfig, WorkloadConfig};
@@ -98,7 +100,59 @@ pub(crate) fn rule(reason: &Reason) -> &'static str {
         Reason::StartsPaused { .. } => "starts_paused",
         Reason::Size(_) => "size",
         Reason::StandbyShort { .. } => "standby_short",
+        Reason::Sharing(reason) => sharing_rule(reason),
     }
+}
+
+fn sharing_rule(reason: &SharingReason) -> &'static str {
+    match reason {
+        SharingReason::Refused { .. } => "refused",
+        SharingReason::Preempted { .. } => "preempted",
+        SharingReason::Preempts { .. } => "preempts",
+        SharingReason::WaitsForRoom { .. } => "waits_for_room",
+        SharingReason::Placed { .. } => "placed",
+        SharingReason::Moved { .. } => "moved",
+        SharingReason::Shielded { .. } => "shielded",
+        SharingReason::NodeLost { .. } => "node_lost",
+    }
+}
+
+/// A node and what is on it.
+pub(crate) fn node(node: &NodeView<'_>) -> api::Node {
+    api::Node {
+        name: node.policy.id.to_string(),
+        up: node.up,
+        kind: node.policy.kind.clone(),
+        place: node.policy.place.clone(),
+        price: node.policy.price,
+        spare: node.policy.spare,
+        cores: node.policy.size.cores(),
+        memory_bytes: node.policy.size.memory,
+        cores_promised: node.used.cores(),
+        memory_promised_bytes: node.used.memory,
+        instances: node.instances,
+        forecast_peak_cores: node.forecast_peak(),
+    }
+}
+
+/// The place of a workload among the others; `None` where no nodes are given.
+pub(crate) fn sharing(view: &WorkloadView<'_>) -> Option<api::Sharing> {
+    let (grant, plan) = (view.grant?, view.plan);
+    let refused = plan.and_then(|plan| {
+        plan.reasons.iter().find_map(|reason| match reason {
+            Reason::Sharing(SharingReason::Refused { tier: Tier::Total, asked, granted, .. }) => {
+                Some(asked - granted)
+            }
+            _ => None,
+        })
+    });
+    Some(api::Sharing {
+        priority: view.policy.priority,
+        tenant: view.policy.tenant.clone(),
+        group: view.group,
+        granted: grant.total(),
+        refused: refused.unwrap_or(0),
+    })
 }
 
 pub(crate) fn policy(w: &WorkloadConfig) -> api::PolicySummary {
@@ -388,7 +442,9 @@ pub(crate) fn event(at: Timestamp, workload: &str, event: &Event) -> Option<api:
         | Event::InstanceResized { .. }
         | Event::LoadObserved { .. }
         | Event::BackendObserved { .. }
-        | Event::WeightsApplied { .. } => return None,
+        | Event::WeightsApplied { .. }
+        | Event::NodeAppeared { .. }
+        | Event::NodeLost { .. } => return None,
     })
 }
 

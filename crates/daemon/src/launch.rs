@@ -153,6 +153,7 @@ impl Daemon {
                 restarts: 0,
             },
             problems: Vec::new(),
+            nodes: Vec::new(),
             workloads: Vec::new(),
         }));
         let state = |source| DaemonError::State {

@@ -37,8 +37,9 @@ mod view;
 
 pub use config::{
     CapacityConfig, Config, ConfigError, ConfigErrors, DeadlinesConfig, DemandSource, HealthConfig,
-    HistoryImport, LimitsConfig, ListenMode, MarginConfig, Mode, ModelConfig, ProbeConfig, ReplicasConfig,
-    RetrainSchedule, RetrainSettings, ServerConfig, ShiftConfig, StandbyConfig, Surroundings, WorkloadConfig,
+    HistoryImport, LimitsConfig, ListenMode, MarginConfig, Mode, ModelConfig, NeedsConfig, NodeConfig,
+    ProbeConfig, ReplicasConfig, RetrainSchedule, RetrainSettings, ServerConfig, ShiftConfig, StandbyConfig,
+    Surroundings, TenantConfig, WorkloadConfig,
 };
 pub use error::{DaemonError, chain};
 pub use launch::{BuildOptions, Daemon};

@@ -5,10 +5,18 @@ use planner::{
     CapacityPolicy, Deadlines, Limits, Margin, Mode, Objective, Policy, Prices, ShiftPolicy, WorkloadPolicy,
 };
 
-use crate::config::{self, CapacityConfig, MarginConfig, RetrainSchedule, WorkloadConfig};
+use crate::config::{
+    self, CapacityConfig, Config, MarginConfig, NeedsConfig, NodeConfig, RetrainSchedule, TenantConfig,
+    WorkloadConfig,
+};
 
-pub(crate) fn policy(workloads: &[WorkloadConfig]) -> Policy {
-    Policy { workloads: workloads.iter().map(workload_policy).collect(), limits: Limits::default() }
+pub(crate) fn policy(config: &Config) -> Policy {
+    Policy {
+        workloads: config.workloads.iter().map(workload_policy).collect(),
+        limits: Limits::default(),
+        nodes: config.nodes.iter().map(NodeConfig::policy).collect(),
+        tenants: config.tenants.iter().map(TenantConfig::policy).collect(),
+    }
 }
 
 /// The planner's policy for a configured workload, as `run` and `replay` both use it.
@@ -57,6 +65,9 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
             config::Mode::Observe => Mode::Observe,
             config::Mode::Act => Mode::Act,
         },
+        priority: w.priority,
+        tenant: w.tenant.clone(),
+        needs: w.needs().map(NeedsConfig::size).unwrap_or_default(),
         ..base
     }
 }

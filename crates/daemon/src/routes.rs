@@ -6,7 +6,7 @@ use std::time::Duration;
 use planner::{Event, FULL_WEIGHT, InstanceId, Role, WorkloadId};
 use proxy::control::{BackendSpec, HealthSpec, Route, RouteTable};
 
-use crate::config::{ProbeConfig, WorkloadConfig};
+use crate::config::{Config, ProbeConfig, WorkloadConfig};
 use crate::instances::Place;
 use crate::signals::{BackendDelta, HealthChange, Load};
 
@@ -59,11 +59,18 @@ pub(crate) fn weights_in(
 }
 
 /// What an instance found again was used as. One that was draining counts as active: as a standby it could be frozen
-/// with a request on it.
-pub(crate) fn adopted(workload: &WorkloadId, instance: InstanceId, parked: bool, weights: &Weights) -> Event {
+/// with a request on it. All that is found here runs on the one node that there can be.
+pub(crate) fn adopted(
+    workload: &WorkloadId,
+    instance: InstanceId,
+    parked: bool,
+    weights: &Weights,
+    config: &Config,
+) -> Event {
     let routed = weights.iter().any(|(id, _)| *id == instance);
     let role = if routed { Role::Active } else { Role::Standby };
-    Event::InstanceAdopted { workload: workload.clone(), instance, role, parked }
+    let node = config.nodes.first().map(|node| node.name.as_str().into());
+    Event::InstanceAdopted { workload: workload.clone(), instance, role, parked, node }
 }
 
 pub(crate) fn load_observed(workload: &WorkloadId, load: Load) -> Event {
@@ -137,7 +144,10 @@ mod tests {
     #[test]
     fn a_draining_instance_is_adopted_as_active_so_that_it_is_not_frozen() {
         let weights = vec![(InstanceId::new(1), 0)];
-        let role = |id| match adopted(&"web".into(), InstanceId::new(id), false, &weights) {
+        let server = crate::config::ServerConfig::new("state".into());
+        let (workloads, models) = (vec![workload()], BTreeMap::new());
+        let config = Config { server, workloads, models, nodes: Vec::new(), tenants: Vec::new() };
+        let role = |id| match adopted(&"web".into(), InstanceId::new(id), false, &weights, &config) {
             Event::InstanceAdopted { role, .. } => role,
             other => panic!("{other:?}"),
         };

@@ -13,6 +13,7 @@ pub(crate) struct View {
     /// Problems of the control loop; those of the history are added when they are asked for.
     pub(crate) problems: Vec<api::Problem>,
     pub(crate) workloads: Vec<WorkloadState>,
+    pub(crate) nodes: Vec<api::Node>,
 }
 
 /// One workload at that moment.

@@ -2,7 +2,7 @@
 
 use forecast::Timestamp;
 
-use crate::ids::{ActionId, InstanceId, WorkloadId};
+use crate::ids::{ActionId, InstanceId, NodeId, WorkloadId};
 use crate::reason::Trigger;
 use crate::size::Size;
 
@@ -35,6 +35,8 @@ pub enum ActionKind {
         instance: InstanceId,
         /// It will be parked once it is ready. A hint: the planner orders the parking itself.
         park: bool,
+        /// Where; `None` where no nodes are given.
+        node: Option<NodeId>,
         /// How large it is to be; `None`: as the provider's configuration says.
         size: Option<Size>,
     },

@@ -11,6 +11,7 @@ use crate::ids::{ActionId, InstanceId};
 use crate::policy::{Limits, WorkloadPolicy};
 use crate::reason::Trigger;
 use crate::retry::Jitter;
+use crate::scarcity::Cluster;
 
 /// What all workloads of a planner share.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) next_instance: u64,
     /// Which workload an instance belongs to.
     pub(crate) owners: BTreeMap<InstanceId, usize>,
+    /// The nodes, if there are any.
+    pub(crate) cluster: Option<Box<Cluster>>,
 }
 
 /// Gives orders on behalf of one workload.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use forecast::Timestamp;
 
-use crate::ids::{ActionId, InstanceId, WorkloadId};
+use crate::ids::{ActionId, InstanceId, NodeId, WorkloadId};
 use crate::instance::Role;
+use crate::scarcity::NodePolicy;
 
 /// A fact for the planner, in the past tense.
 #[derive(Debug, Clone, PartialEq)]
@@ -164,6 +165,19 @@ pub enum Event {
         role: Role,
         /// It is frozen.
         parked: bool,
+        /// Where it was found, if nodes are given.
+        node: Option<NodeId>,
+    },
+    /// A node is there: a new one, or one that was lost before. What runs on it is told by `InstanceAdopted`.
+    NodeAppeared {
+        /// The node.
+        node: NodePolicy,
+    },
+    /// A node is gone, and with it all that ran there. Instances that were only out of reach must be stopped, or told by
+    /// `InstanceAdopted` under numbers of their own, when it is back.
+    NodeLost {
+        /// The node.
+        node: NodeId,
     },
     /// An operator pins the decision.
     OverrideSet {

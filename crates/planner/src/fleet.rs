@@ -9,7 +9,7 @@ use forecast::Timestamp;
 
 use crate::action::FULL_WEIGHT;
 use crate::desk::Desk;
-use crate::ids::{ActionId, InstanceId};
+use crate::ids::{ActionId, InstanceId, NodeId};
 use crate::instance::{Instance, Order, Phase, Role, Turn};
 use crate::reason::Reason;
 use crate::retry::Backoff;
@@ -92,6 +92,8 @@ pub(crate) struct Fleet {
     /// What happened that people should see with the plan in force.
     pub(crate) notes: Vec<Reason>,
     pub(crate) counters: Counters,
+    /// Starts that no node had room for when they were tried last.
+    pub(crate) unplaced: u32,
 }
 
 impl Fleet {
@@ -277,7 +279,14 @@ impl Fleet {
     }
 
     /// Takes over an instance of an earlier control plane as it was found.
-    pub(crate) fn adopt(&mut self, id: InstanceId, role: Role, parked: bool, desk: &mut Desk<'_>) -> bool {
+    pub(crate) fn adopt(
+        &mut self,
+        id: InstanceId,
+        role: Role,
+        parked: bool,
+        node: Option<NodeId>,
+        desk: &mut Desk<'_>,
+    ) -> bool {
         let known = desk.shared.owners.contains_key(&id);
         if known || self.instances.len() >= desk.shared.limits.instances as usize {
             return false;
@@ -286,6 +295,7 @@ impl Fleet {
         let role = if parked { Role::Standby } else { role };
         let mut instance = Instance::new(id, Phase::Ready, role, desk.wall());
         instance.parked = parked;
+        instance.node = node.filter(|node| desk.found_on(node));
         if role == Role::Active {
             instance.serving_since = Some(desk.now());
             instance.weight = FULL_WEIGHT;
@@ -307,9 +317,26 @@ impl Fleet {
         true
     }
 
+    /// All instances on a node are gone. It says nothing about starts.
+    pub(crate) fn lost_node(&mut self, node: &NodeId, desk: &mut Desk<'_>) -> u32 {
+        let on = |i: &&mut Instance| i.node.as_ref() == Some(node);
+        let mut gone = Vec::new();
+        for instance in self.instances.iter_mut().filter(on) {
+            instance.turn(Turn::Lost, desk.wall());
+            gone.push(instance.id);
+        }
+        for id in &gone {
+            self.counters.exits += 1;
+            self.remove(*id, desk);
+        }
+        gone.len() as u32
+    }
+
     fn remove(&mut self, id: InstanceId, desk: &mut Desk<'_>) {
         desk.shared.owners.remove(&id);
-        self.instances.retain(|i| i.id != id);
+        if let Some(at) = self.find(id) {
+            desk.leave(self.instances.remove(at).node.as_ref());
+        }
         self.unroute(id);
     }
 
@@ -335,6 +362,7 @@ impl Fleet {
             {
                 instance.doomed = true;
             }
+            instance.moving = instance.moving.take().filter(|moving| moving.until > now);
             let id = instance.id;
             if let Some(late) = instance.pending.filter(|p| p.deadline <= now) {
                 self.failed(late.action, Some(id), false, desk);

@@ -37,6 +37,34 @@ impl From<String> for WorkloadId {
     }
 }
 
+/// The name of a node, as the user wrote it. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(Arc<str>);
+
+impl NodeId {
+    /// A node id with this name.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        NodeId(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<T: Into<Arc<str>>> From<T> for NodeId {
+    fn from(name: T) -> Self {
+        NodeId(name.into())
+    }
+}
+
 /// One instance. Unique for the life of a planner, never used again after the instance is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId(u64);

@@ -6,9 +6,10 @@
 
 use forecast::Timestamp;
 
-use crate::ids::{ActionId, InstanceId};
+use crate::ids::{ActionId, InstanceId, NodeId};
 use crate::policy::ShiftPolicy;
 use crate::retry::Backoff;
+use crate::scarcity::{MoveCause, SharingReason};
 use crate::shift::{Ramp, Stats};
 use crate::size::Size;
 
@@ -99,6 +100,19 @@ pub(crate) struct Pending {
     pub(crate) deadline: Timestamp,
 }
 
+/// An instance that is being replaced by one on another node.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Moving {
+    /// Where the replacement is to be started.
+    pub(crate) to: NodeId,
+    /// Why.
+    pub(crate) why: MoveCause,
+    /// When the move is given up, on the internal clock.
+    pub(crate) until: Timestamp,
+    /// The replacement was ordered.
+    pub(crate) started: bool,
+}
+
 /// One row of a workload's instance table.
 #[derive(Debug, Clone)]
 pub struct Instance {
@@ -115,6 +129,10 @@ pub struct Instance {
     pub(crate) failing: Option<Timestamp>,
     /// It is to be stopped and replaced, whatever the plan says.
     pub(crate) doomed: bool,
+    /// Where it runs, if nodes are given.
+    pub(crate) node: Option<NodeId>,
+    /// It serves until its replacement does.
+    pub(crate) moving: Option<Moving>,
     pub(crate) ramp: Option<Ramp>,
     pub(crate) stats: Stats,
     /// Pauses between failed orders about this instance.
@@ -140,6 +158,8 @@ impl Instance {
             unhealthy: None,
             failing: None,
             doomed: false,
+            node: None,
+            moving: None,
             ramp: None,
             stats: Stats::default(),
             retry: Backoff::default(),
@@ -167,6 +187,16 @@ impl Instance {
     /// It is frozen.
     pub fn parked(&self) -> bool {
         self.parked
+    }
+
+    /// Where it runs; `None` where no nodes are given.
+    pub fn node(&self) -> Option<&NodeId> {
+        self.node.as_ref()
+    }
+
+    /// It is being replaced by an instance on another node.
+    pub fn moving(&self) -> bool {
+        self.moving.is_some()
     }
 
     /// Its weight in the route table last ordered; 1000 is a full share, 0 is none.
@@ -225,6 +255,18 @@ impl Instance {
     /// It counts as one of the wanted instances. An unhealthy one does until its time is over: it may come back.
     pub(crate) fn counts(&self) -> bool {
         matches!(self.phase, Phase::Starting | Phase::Ready | Phase::Draining) && !self.doomed
+    }
+
+    /// It counts, and it will still be there after all moves.
+    pub(crate) fn stays(&self) -> bool {
+        self.counts() && self.moving.is_none()
+    }
+
+    /// Why it is being moved, if it is.
+    pub(crate) fn moving_reason(&self) -> Option<SharingReason> {
+        let (moving, from) = (self.moving.as_ref()?, self.node.clone()?);
+        let (to, why) = (moving.to.clone(), moving.why.clone());
+        Some(SharingReason::Moved { instance: self.id, from, to, why })
     }
 
     /// It can be told to come up now.

@@ -30,6 +30,7 @@ mod policy;
 mod reason;
 mod reconcile;
 mod retry;
+mod scarcity;
 mod shift;
 mod size;
 mod snapshot;
@@ -41,17 +42,21 @@ pub mod sizing;
 
 pub use crate::action::{Action, ActionKind, FULL_WEIGHT};
 pub use crate::event::{DecisionOverride, Event};
-pub use crate::ids::{ActionId, InstanceId, WorkloadId};
+pub use crate::ids::{ActionId, InstanceId, NodeId, WorkloadId};
 pub use crate::instance::{Instance, Phase, Role};
 pub use crate::levels::{TriggerLevel, trigger_levels};
 pub use crate::margin::MarginRule;
 pub use crate::plan::{Basis, Inputs, Plan, PlanInputs, break_even, plan, standby_pays};
 pub use crate::planner::Planner;
 pub use crate::policy::{
-    CapacityPolicy, Deadlines, Limits, Margin, Mode, Objective, Policy, PolicyError, PolicyErrors, Prices,
-    Retry, ShiftPolicy, WorkloadPolicy,
+    About, CapacityPolicy, Deadlines, Limits, Margin, Mode, Objective, Policy, PolicyError, PolicyErrors,
+    Prices, Retry, ShiftPolicy, WorkloadPolicy,
 };
 pub use crate::reason::{GuardCause, Reason, Tier, Trigger};
+pub use crate::scarcity::{
+    Cause, Claim, Grant, MoveCause, NodePolicy, NodeView, Refused, Resources, SharingReason, Supply, Tenant,
+    TenantPolicy, grant,
+};
 pub use crate::size::Size;
 pub use crate::sizing::{SizingMode, SizingPolicy};
 pub use crate::snapshot::{Budget, Counters, Snapshot, WorkloadView};

@@ -1,10 +1,11 @@
 //! The invariants of the planner, stated once. Tests, the simulator and debug builds call [`check`] after every step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::action::FULL_WEIGHT;
-use crate::ids::{InstanceId, WorkloadId};
+use crate::ids::{InstanceId, NodeId, WorkloadId};
 use crate::instance::{Instance, Phase, Role};
+use crate::scarcity::{Cause, Resources};
 use crate::snapshot::{Snapshot, WorkloadView};
 
 /// A broken invariant.
@@ -38,6 +39,8 @@ pub fn check(snapshot: &Snapshot<'_>) -> Result<(), Vec<Violation>> {
             format!("{rows} instances are too many")
         });
     }
+    nodes_hold_what_is_on_them(snapshot, &mut violations);
+    minimums_come_first(snapshot, &mut violations);
     let queued = snapshot.queued();
     if queued > snapshot.limits().actions_queued {
         violations.push(Violation {
@@ -47,6 +50,65 @@ pub fn check(snapshot: &Snapshot<'_>) -> Result<(), Vec<Violation>> {
         });
     }
     if violations.is_empty() { Ok(()) } else { Err(violations) }
+}
+
+/// No node is promised above its size (what was found on it apart), no more is granted than there is, and the account of
+/// each node is that of the instances on it.
+fn nodes_hold_what_is_on_them(snapshot: &Snapshot<'_>, violations: &mut Vec<Violation>) {
+    let Some((supply, granted)) = snapshot.supply() else { return };
+    let mut refuse = |rule: String| {
+        violations.push(Violation { workload: WorkloadId::from(""), instance: None, rule });
+    };
+    if !granted.fits(supply) {
+        refuse(format!("{granted} are granted of {supply}"));
+    }
+    let workloads = snapshot.workloads();
+    let each = workloads.iter().map(|w| w.grant.map_or(Resources::NONE, |g| w.policy.needs.times(g.total())));
+    let sum = each.fold(Resources::NONE, Resources::plus);
+    if sum != granted {
+        refuse(format!("{granted} are said to be granted, but it is {sum}"));
+    }
+    let mut on: BTreeMap<&NodeId, Resources> = BTreeMap::new();
+    for view in workloads {
+        for node in view.instances.iter().filter_map(Instance::node) {
+            let used = on.entry(node).or_default();
+            *used = used.plus(view.policy.needs);
+        }
+    }
+    for node in snapshot.nodes() {
+        let used = on.get(&node.policy.id).copied().unwrap_or_default();
+        if used != node.used {
+            refuse(format!("node {} is said to hold {}, but it is {used}", node.policy.id, node.used));
+        }
+        let (planned, room) = (used.minus(node.adopted), node.policy.room());
+        if node.up && !planned.fits(room) {
+            refuse(format!("node {} was given {planned}, more than {room}", node.policy.id));
+        }
+        if !node.up && used != Resources::NONE {
+            refuse(format!("node {} is lost and still holds {used}", node.policy.id));
+        }
+    }
+}
+
+/// Nobody lacks a minimum that others' instances beyond theirs would have room for, once all claims were weighed.
+fn minimums_come_first(snapshot: &Snapshot<'_>, violations: &mut Vec<Violation>) {
+    let Some(cluster) = snapshot.cluster.filter(|cluster| !cluster.stale) else { return };
+    let beyond = cluster.members.iter().filter(|member| member.acts).map(|member| {
+        let minimum = member.grant.active.min(member.claim.minimum);
+        member.claim.needs.times(member.grant.total() - minimum)
+    });
+    let room = cluster.supply.size.minus(cluster.granted).plus(beyond.fold(Resources::NONE, Resources::plus));
+    for member in &cluster.members {
+        let least = member.claim.minimum.min(member.claim.active).min(member.most);
+        let bound = member.grant.refused.is_some_and(|refused| refused.cause == Cause::Quota);
+        if member.acts && member.grant.active < least && !bound && member.claim.needs.fits(room) {
+            violations.push(Violation {
+                workload: member.id.clone(),
+                instance: None,
+                rule: format!("{} active granted, less than the minimum of {least}", member.grant.active),
+            });
+        }
+    }
 }
 
 struct Lint<'a, 'b> {
@@ -73,7 +135,7 @@ impl Lint<'_, '_> {
             let gone = matches!(i.phase, Phase::Stopped | Phase::Failed);
             self.require(!gone, Some(i), || format!("instance {} is gone but still in the table", i.id));
         }
-        let kept = view.instances.iter().filter(|i| i.phase != Phase::Stopping).count();
+        let kept = view.instances.iter().filter(|i| i.phase != Phase::Stopping && !i.moving()).count();
         let within = kept <= view.policy.replicas_max as usize || view.counters.adopted > 0;
         self.require(within, None, || format!("{kept} instances are kept, more than replicas_max"));
     }
@@ -103,7 +165,8 @@ impl Lint<'_, '_> {
             format!("{total} wanted, more than replicas_max")
         });
         if view.pinned.is_none() && !plan.pinned() {
-            self.require(plan.active_wanted >= policy.replicas_min, None, || {
+            let refused = view.grant.is_some_and(|grant| grant.refused.is_some());
+            self.require(refused || plan.active_wanted >= policy.replicas_min, None, || {
                 format!("{} active wanted, less than replicas_min", plan.active_wanted)
             });
             let standby = plan.standby_wanted;
@@ -116,6 +179,9 @@ impl Lint<'_, '_> {
                 format!("{size:?} is planned, which the policy does not allow")
             });
         }
+        let granted =
+            view.grant.is_none_or(|g| plan.active_wanted <= g.active && plan.standby_wanted <= g.standby);
+        self.require(granted, None, || format!("more is wanted than was granted: {:?}", view.grant));
         self.require(!plan.reasons.is_empty(), None, || "the plan has no reasons".to_owned());
     }
 
@@ -186,14 +252,20 @@ mod tests {
     use forecast::{Config, Ensemble, Timestamp};
 
     use super::*;
-    use crate::policy::{CapacityPolicy, Limits, WorkloadPolicy};
+    use crate::policy::{CapacityPolicy, Limits, Policy, WorkloadPolicy};
+    use crate::scarcity::{Cluster, Grant, NodePolicy};
     use crate::snapshot::{Budget, Counters};
 
     /// What the linter says about these instances and this table.
     fn said(instances: &[Instance], table: &[(u64, u32)]) -> Vec<String> {
+        said_on(instances, table, None)
+    }
+
+    fn said_on(instances: &[Instance], table: &[(u64, u32)], cluster: Option<&Cluster>) -> Vec<String> {
         let step = Duration::from_secs(60);
         let mut policy = WorkloadPolicy::new("web", step, CapacityPolicy::Pinned(1.0));
         policy.replicas_max = 2;
+        policy.needs = Resources::new(1.0, 1);
         let table: Vec<(InstanceId, u32)> =
             table.iter().map(|(id, weight)| (InstanceId::new(*id), *weight)).collect();
         let forecaster = Ensemble::new(Config::new(step), &[]).unwrap();
@@ -210,10 +282,19 @@ mod tests {
             budget: Budget::default(),
             pinned: None,
             counters: Counters::default(),
+            grant: cluster.map(|cluster| cluster.members[0].grant),
+            group: None,
         };
         let now = Timestamp::from_millis(0);
-        let snapshot =
-            Snapshot { now, limits: &limits, queued: 0, clock_jumps: 0, stale: 0, workloads: vec![view] };
+        let snapshot = Snapshot {
+            now,
+            limits: &limits,
+            queued: 0,
+            clock_jumps: 0,
+            stale: 0,
+            workloads: vec![view],
+            cluster,
+        };
         check(&snapshot).err().unwrap_or_default().into_iter().map(|v| v.to_string()).collect()
     }
 
@@ -221,6 +302,40 @@ mod tests {
         let mut instance = Instance::new(InstanceId::new(id), phase, role, Timestamp::from_millis(0));
         instance.weight = weight;
         instance
+    }
+
+    /// Two standbys on a node with room for one, as far as the planner's books go.
+    fn crowded() -> (Cluster, Vec<Instance>) {
+        let mut web = WorkloadPolicy::new("web", Duration::from_secs(60), CapacityPolicy::Pinned(1.0));
+        web.needs = Resources::new(1.0, 1);
+        let nodes = vec![NodePolicy::new("a", 1.0, 8)];
+        let policy = Policy { workloads: vec![web], nodes, ..Policy::default() };
+        let mut cluster = *Cluster::new(&policy, Timestamp::from_millis(0)).unwrap();
+        let mut fleet = Vec::new();
+        for id in 1..=2 {
+            cluster.take(0, 0, false);
+            let mut standby = instance(id, Phase::Ready, Role::Standby, 0);
+            standby.node = Some("a".into());
+            fleet.push(standby);
+        }
+        (cluster, fleet)
+    }
+
+    #[test]
+    fn a_node_with_more_than_it_has_and_a_minimum_that_was_passed_over_are_found() {
+        let (mut cluster, fleet) = crowded();
+        assert_eq!(
+            said_on(&fleet, &[], Some(&cluster)),
+            ["workload ``: node a was given 2 cores and 0 MiB, more than 1 core and 0 MiB"]
+        );
+        assert!(said_on(&fleet[..1], &[], Some(&cluster))[0].contains("is said to hold 2 cores"));
+        (cluster.stale, cluster.granted) = (false, Resources::NONE);
+        cluster.members[0].grant = Grant::default();
+        let said = said_on(&fleet, &[], Some(&cluster));
+        assert!(said.iter().any(|v| v.contains("0 active granted, less than the minimum of 1")), "{said:?}");
+        cluster.granted = Resources::new(2.0, 2);
+        let said = said_on(&fleet, &[], Some(&cluster));
+        assert!(said.iter().any(|v| v.contains("are granted of 1 core and")), "{said:?}");
     }
 
     #[test]

@@ -16,13 +16,16 @@ use crate::event::Event;
 use crate::ids::{InstanceId, WorkloadId};
 use crate::outlook::Intake;
 use crate::plan::break_even;
-use crate::policy::{Mode, Policy, PolicyError, PolicyErrors, WorkloadPolicy};
+use crate::policy::{About, Mode, Policy, PolicyError, PolicyErrors, WorkloadPolicy};
 use crate::reason::{GuardCause, Trigger};
 use crate::retry::Jitter;
+use crate::scarcity::{self, Cluster};
 use crate::sizing;
 use crate::snapshot::Snapshot;
 use crate::timer::Timer;
 use crate::workload::Workload;
+
+mod sharing;
 
 /// The decision core for a set of workloads.
 ///
@@ -53,6 +56,7 @@ impl Planner {
     pub fn new(policy: Policy, seed: u64, now: Timestamp) -> Result<Planner, PolicyErrors> {
         let mut errors: Vec<PolicyError> = Vec::new();
         let mut names = BTreeMap::new();
+        scarcity::validate(&policy, &mut errors);
         let tick = policy.workloads.iter().map(|w| w.tick).max().unwrap_or_default();
         let jump = tick.saturating_mul(JUMP_TICKS).max(JUMP_MIN);
         let shared = Shared {
@@ -63,6 +67,7 @@ impl Planner {
             next_action: 1,
             next_instance: 1,
             owners: BTreeMap::new(),
+            cluster: if errors.is_empty() { Cluster::new(&policy, now) } else { None },
         };
         let mut workloads = Vec::with_capacity(policy.workloads.len());
         for (index, workload) in policy.workloads.into_iter().enumerate() {
@@ -72,7 +77,7 @@ impl Planner {
             }
             if names.insert(workload.id.clone(), index).is_some() {
                 errors.push(PolicyError {
-                    workload: workload.id,
+                    about: About::Workload(workload.id),
                     field: "id",
                     rule: "must not be used twice",
                 });
@@ -88,7 +93,7 @@ impl Planner {
                 }
                 Err(_) => {
                     errors.push(PolicyError {
-                        workload: workload.id,
+                        about: About::Workload(workload.id),
                         field: "step",
                         rule: "cannot be forecast",
                     });
@@ -200,6 +205,12 @@ impl Planner {
     /// Takes in a fact.
     pub fn handle(&mut self, now: Timestamp, event: Event) {
         self.shared.clock.advance(now);
+        if let Event::NodeAppeared { node } = event {
+            return self.node_appeared(node);
+        }
+        if let Event::NodeLost { node } = &event {
+            return self.node_lost(node);
+        }
         let Some(index) = self.workload_of(&event) else {
             self.stale += 1;
             return;
@@ -207,6 +218,7 @@ impl Planner {
         let (workload, shared) = (&mut self.workloads[index], &mut self.shared);
         workload.handle(shared, event);
         self.rewake(index);
+        self.share_soon();
     }
 
     /// Takes in that time has passed.
@@ -215,10 +227,12 @@ impl Planner {
         let internal = self.shared.clock.internal();
         // Each workload at most once: what is due again at once waits for the next call.
         let due: Vec<usize> = self.wakes.range(..=(internal, usize::MAX)).map(|(_, index)| *index).collect();
+        self.gather();
         for index in due {
             self.workloads[index].handle_timeout(&mut self.shared);
             self.rewake(index);
         }
+        self.share();
     }
 
     /// The next order; `None` when there is none for now.
@@ -229,8 +243,9 @@ impl Planner {
     /// When [`Planner::handle_timeout`] must be called at the latest, and why. Never in the past.
     pub fn poll_timeout(&self) -> Option<(Timestamp, Timer)> {
         let (at, index) = self.wakes.first()?;
-        let wall = self.shared.clock.to_wall((*at).max(self.shared.clock.internal()));
-        Some((wall, self.wake_of[*index].1))
+        let sharing = self.shared.cluster.as_ref().and_then(|cluster| cluster.due).filter(|due| due < at);
+        let (at, timer) = sharing.map_or((*at, self.wake_of[*index].1), |due| (due, Timer::Sharing));
+        Some((self.shared.clock.to_wall(at.max(self.shared.clock.internal())), timer))
     }
 
     /// Everything the planner knows.
@@ -241,7 +256,8 @@ impl Planner {
             queued: self.shared.queue.len(),
             clock_jumps: self.shared.clock.jumps(),
             stale: self.stale,
-            workloads: self.workloads.iter().map(Workload::view).collect(),
+            workloads: self.workloads.iter().map(|w| w.view(&self.shared)).collect(),
+            cluster: self.shared.cluster.as_deref(),
         }
     }
 
@@ -282,6 +298,7 @@ impl Planner {
                 .workloads
                 .iter()
                 .position(|w| w.fleet.table.pending.is_some_and(|(pending, _)| pending == *action)),
+            Event::NodeAppeared { .. } | Event::NodeLost { .. } => None,
         }
     }
 }
@@ -394,8 +411,8 @@ impl Workload {
             Event::InstanceHealthy { instance, .. } => {
                 known(self.at_desk(shared, |fleet, desk| fleet.healthy(instance, desk)))
             }
-            Event::InstanceAdopted { instance, role, parked, .. } => {
-                match self.at_desk(shared, |fleet, desk| fleet.adopt(instance, role, parked, desk)) {
+            Event::InstanceAdopted { instance, role, parked, node, .. } => {
+                match self.at_desk(shared, |fleet, desk| fleet.adopt(instance, role, parked, node, desk)) {
                     true => Effect::Noted,
                     false => Effect::Stale,
                 }
@@ -408,6 +425,8 @@ impl Workload {
                 self.pinned = None;
                 Effect::Replan(Trigger::Operator)
             }
+            // Taken in by the planner itself.
+            Event::NodeAppeared { .. } | Event::NodeLost { .. } => Effect::Stale,
         }
     }
 }

@@ -11,16 +11,21 @@ use forecast::models::Kind;
 use forecast::watch::RetrainConfig;
 use jiff::tz::TimeZone;
 
-use crate::ids::WorkloadId;
+use crate::ids::{NodeId, WorkloadId};
+use crate::scarcity::{NodePolicy, Resources, TenantPolicy};
 use crate::sizing::SizingPolicy;
 
 /// Everything a planner needs to know before it starts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Policy {
     /// The workloads; ids must be distinct.
     pub workloads: Vec<WorkloadPolicy>,
     /// Bounds on the planner itself.
     pub limits: Limits,
+    /// What instances run on. Default none: there is room for all, and nobody asks where.
+    pub nodes: Vec<NodePolicy>,
+    /// Who shares them. Default none.
+    pub tenants: Vec<TenantPolicy>,
 }
 
 /// Bounds on what the planner keeps and has under way. Nothing in it grows beyond them.
@@ -98,6 +103,12 @@ pub struct WorkloadPolicy {
     pub sizing: Option<SizingPolicy>,
     /// Plan only, or act.
     pub mode: Mode,
+    /// Priority class: where nodes are scarce, a higher class is served first. Default 100.
+    pub priority: u8,
+    /// To whom it belongs: one of the tenants of the policy. Default `None`.
+    pub tenant: Option<String>,
+    /// What one instance needs of a node. Only looked at where nodes are given. Default nothing.
+    pub needs: Resources,
 }
 
 impl WorkloadPolicy {
@@ -130,6 +141,9 @@ impl WorkloadPolicy {
             guard: (step * 10).clamp(Duration::from_secs(60), Duration::from_secs(3_600)),
             sizing: None,
             mode: Mode::Act,
+            priority: 100,
+            tenant: None,
+            needs: Resources::NONE,
         }
     }
 
@@ -151,7 +165,7 @@ impl WorkloadPolicy {
         let mut errors = Vec::new();
         let mut require = |ok: bool, field: &'static str, rule: &'static str| {
             if !ok {
-                errors.push(PolicyError { workload: self.id.clone(), field, rule });
+                errors.push(PolicyError { about: About::Workload(self.id.clone()), field, rule });
             }
         };
         let fraction = |x: f64| x > 0.0 && x <= 1.0;
@@ -359,14 +373,38 @@ pub enum Mode {
 
 /// One broken rule of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("workload `{workload}`: `{field}` {rule}")]
+#[error("{about}: `{field}` {rule}")]
 pub struct PolicyError {
-    /// The workload whose policy it is.
-    pub workload: WorkloadId,
+    /// What it is about.
+    pub about: About,
     /// The field, with dots for nested ones.
     pub field: &'static str,
     /// The rule, as the rest of a sentence.
     pub rule: &'static str,
+}
+
+/// The part of a policy that a rule is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum About {
+    /// A workload.
+    Workload(WorkloadId),
+    /// A node.
+    Node(NodeId),
+    /// All nodes together.
+    Nodes,
+    /// A tenant, by name.
+    Tenant(String),
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            About::Workload(workload) => write!(f, "workload `{workload}`"),
+            About::Node(node) => write!(f, "node `{node}`"),
+            About::Nodes => f.write_str("nodes"),
+            About::Tenant(tenant) => write!(f, "tenant `{tenant}`"),
+        }
+    }
 }
 
 /// Every broken rule of a policy.

@@ -7,11 +7,13 @@ use crate::margin::MarginRule;
 use forecast::{Timestamp, Trust};
 
 use crate::ids::InstanceId;
+use crate::scarcity::SharingReason;
 use crate::sizing::SizeReason;
 
 mod words;
 
-use words::{Amount, Count, Percent, RuleName, Span, Stays};
+pub(crate) use words::{Amount, Count, Stays};
+use words::{Percent, RuleName, Span};
 
 /// What made the planner make this plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +30,8 @@ pub enum Trigger {
     Operator,
     /// Something failed or recovered.
     Failure,
+    /// Others came first, or left room.
+    Scarcity,
 }
 
 impl fmt::Display for Trigger {
@@ -39,6 +43,7 @@ impl fmt::Display for Trigger {
             Trigger::Objective => "objective",
             Trigger::Operator => "operator",
             Trigger::Failure => "failure",
+            Trigger::Scarcity => "scarcity",
         })
     }
 }
@@ -251,6 +256,8 @@ pub enum Reason {
         /// How many.
         instances: u32,
     },
+    /// Something that has to do with other workloads on the same nodes.
+    Sharing(SharingReason),
 }
 
 impl fmt::Display for GuardCause {
@@ -399,6 +406,7 @@ impl fmt::Display for Reason {
                     Stays(*instances, "active instance")
                 )
             }
+            Reason::Sharing(reason) => reason.fmt(f),
         }
     }
 }

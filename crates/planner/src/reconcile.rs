@@ -10,6 +10,7 @@ use crate::fleet::{Fleet, count};
 use crate::ids::InstanceId;
 use crate::instance::{Instance, Order, Pending, Phase, Role, Turn};
 use crate::reason::Reason;
+use crate::scarcity::Seated;
 use crate::shift::{ShiftStep, Stats};
 use crate::size::Size;
 
@@ -24,6 +25,8 @@ pub(crate) struct Want {
     pub(crate) capacity: f64,
     /// How large each instance shall be.
     pub(crate) size: Option<Size>,
+    /// Others need what is too much: it is given up at once.
+    pub(crate) refused: bool,
 }
 
 impl Fleet {
@@ -113,9 +116,10 @@ impl Fleet {
             }
         }
         let mut surplus = serving.saturating_sub(want.active);
-        for ramping in [true, false] {
+        for (moving, ramping) in [(true, true), (true, false), (false, true), (false, false)] {
             for instance in self.instances.iter_mut().rev() {
-                if surplus > 0 && instance.serving() && instance.ramp.is_some() == ramping {
+                let asked = instance.ramp.is_some() == ramping && instance.moving.is_some() == moving;
+                if surplus > 0 && instance.serving() && asked {
                     instance.ramp = None;
                     instance.turn(Turn::DrainBegun, wall);
                     surplus -= 1;
@@ -157,14 +161,19 @@ impl Fleet {
     fn promote(&mut self, want: Want, desk: &mut Desk<'_>) -> u32 {
         let coming = self.serving() + count(&self.instances, Instance::promoting);
         let mut missing = want.active.saturating_sub(coming);
+        // Those that move on serve until others do in their place.
+        let mut replaced = count(&self.instances, |i| i.moving.is_some() && (i.serving() || i.promoting()));
+        replaced = replaced.min(want.active);
         // One that is not frozen answers at once; among equals the oldest has proved itself longest.
-        for parked in [false, true] {
+        for (moving, parked) in [(false, false), (false, true), (true, false), (true, true)] {
             for at in 0..self.instances.len() {
                 let instance = &self.instances[at];
-                if missing > 0 && instance.promotable() && instance.parked == parked {
+                let open = missing > 0 || (replaced > 0 && !moving);
+                let asked = instance.parked == parked && instance.moving.is_some() == moving;
+                if open && asked && instance.promotable() {
                     let kind = ActionKind::Promote { instance: instance.id };
                     if self.order(at, Order::Promote, kind, desk) {
-                        missing -= 1;
+                        if missing > 0 { missing -= 1 } else { replaced -= 1 }
                     }
                 }
             }
@@ -201,15 +210,43 @@ impl Fleet {
 
     /// Starts what is missing, or stops the standbys that are too many.
     fn resize(&mut self, want: Want, desk: &mut Desk<'_>) {
-        let counted = count(&self.instances, Instance::counts);
+        let counted = count(&self.instances, Instance::stays);
+        self.unplaced = 0;
         if counted < want.total {
             self.start(want, want.total - counted, desk);
         }
         let mut surplus = counted.saturating_sub(want.total);
         for at in (0..self.instances.len()).rev() {
             let i = &self.instances[at];
-            if surplus > 0 && i.promotable() && self.table.clear_of(i.id) && self.stop(at, desk) {
+            let asked = surplus > 0 && i.moving.is_none();
+            if asked && i.promotable() && self.table.clear_of(i.id) && self.stop(at, desk) {
                 surplus -= 1;
+            }
+        }
+        if want.refused {
+            self.cancel_starts(surplus, desk);
+        }
+        self.stop_moved(want, desk);
+    }
+
+    /// Stops instances that are not even ready yet. Usually they are waited for, as they may be wanted again by then.
+    fn cancel_starts(&mut self, mut surplus: u32, desk: &mut Desk<'_>) {
+        for at in (0..self.instances.len()).rev() {
+            let i = &self.instances[at];
+            if surplus > 0 && i.phase == Phase::Starting && i.stays() && self.stop(at, desk) {
+                surplus -= 1;
+            }
+        }
+    }
+
+    /// Stops standbys that were replaced on another node.
+    fn stop_moved(&mut self, want: Want, desk: &mut Desk<'_>) {
+        let ready = count(&self.instances, |i| i.stays() && i.phase != Phase::Starting);
+        for at in 0..self.instances.len() {
+            let i = &self.instances[at];
+            let due = i.moving.is_some() && i.promotable() && ready >= want.total;
+            if due && self.table.clear_of(i.id) {
+                self.stop(at, desk);
             }
         }
     }
@@ -219,22 +256,50 @@ impl Fleet {
             return;
         }
         let starting = count(&self.instances, |i| i.phase == Phase::Starting);
-        let occupied = count(&self.instances, |i| i.phase != Phase::Stopping);
+        let occupied = count(&self.instances, |i| i.phase != Phase::Stopping && i.moving.is_none());
         let limits = desk.shared.limits;
         // After failures fewer are tried at a time, in the end one.
         let in_flight_max = (limits.starts_in_flight >> self.starts.failures().min(31)).max(1);
         let room = desk.policy.replicas_max.saturating_sub(occupied);
         let rows = limits.instances.saturating_sub(self.instances.len() as u32);
         let starts = missing.min(in_flight_max.saturating_sub(starting)).min(room).min(rows);
-        let coming = count(&self.instances, |i| i.serving() || i.promoting() || i.promotable()) + starting;
+        let up = |i: &Instance| i.serving() || i.promoting() || i.promotable();
+        let coming = count(&self.instances, |i| up(i) && i.moving.is_none()) + starting;
         for n in 0..starts {
             let id = desk.new_instance();
             let mut instance = Instance::new(id, Phase::Starting, Role::Standby, desk.wall());
-            let kind = ActionKind::Start { instance: id, park: coming + n >= want.active, size: want.size };
+            let moves = self.instances.iter().position(|i| i.moving.as_ref().is_some_and(|m| !m.started));
+            let way = moves.and_then(|at| {
+                let from = &self.instances[at];
+                Some((from.moving.as_ref()?.to.clone(), from.node.clone()?))
+            });
+            let (node, placed) = match desk.seat(id, way) {
+                Seated::Anywhere => (None, None),
+                Seated::On(node, reason) => (Some(node), Some(reason)),
+                Seated::Waits => {
+                    desk.shared.owners.remove(&id);
+                    self.unplaced = starts - n;
+                    return;
+                }
+            };
+            let kind = ActionKind::Start {
+                instance: id,
+                park: coming + n >= want.active,
+                size: want.size,
+                node: node.clone(),
+            };
             let Some((action, deadline)) = desk.issue(kind, desk.policy.start_deadline()) else {
                 desk.shared.owners.remove(&id);
+                desk.leave(node.as_ref());
                 return;
             };
+            if let Some(moving) = moves.and_then(|at| self.instances[at].moving.as_mut()) {
+                moving.started = true;
+            }
+            instance.node = node;
+            if let Some(reason) = placed.filter(|_| n < PLACES_TOLD) {
+                self.note(reason);
+            }
             instance.pending = Some(Pending { action, order: Order::Start, deadline });
             instance.size = want.size;
             self.counters.starts += 1;
@@ -318,3 +383,6 @@ impl Fleet {
         true
     }
 }
+
+/// Of many starts at once, the places of the first ones are told.
+const PLACES_TOLD: u32 = 4;

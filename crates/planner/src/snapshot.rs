@@ -9,6 +9,7 @@ use crate::ids::{InstanceId, WorkloadId};
 use crate::instance::Instance;
 use crate::plan::Plan;
 use crate::policy::{Limits, WorkloadPolicy};
+use crate::scarcity::{Cluster, Grant, NodeView, Resources};
 
 /// The state of a planner at one moment.
 #[derive(Debug, Clone)]
@@ -19,6 +20,7 @@ pub struct Snapshot<'a> {
     pub(crate) clock_jumps: u64,
     pub(crate) stale: u64,
     pub(crate) workloads: Vec<WorkloadView<'a>>,
+    pub(crate) cluster: Option<&'a Cluster>,
 }
 
 impl<'a> Snapshot<'a> {
@@ -53,6 +55,16 @@ impl<'a> Snapshot<'a> {
         &self.workloads
     }
 
+    /// Every node; none where none are given.
+    pub fn nodes(&self) -> Vec<NodeView<'a>> {
+        self.cluster.map(Cluster::views).unwrap_or_default()
+    }
+
+    /// What all healthy nodes may promise together, and what of it is granted; `None` where no nodes are given.
+    pub fn supply(&self) -> Option<(Resources, Resources)> {
+        self.cluster.map(|cluster| (cluster.supply.size, cluster.granted))
+    }
+
     /// One workload.
     pub fn workload(&self, id: &WorkloadId) -> Option<&WorkloadView<'a>> {
         self.workloads.iter().find(|w| &w.policy.id == id)
@@ -84,6 +96,11 @@ pub struct WorkloadView<'a> {
     pub pinned: Option<&'a DecisionOverride>,
     /// What was counted.
     pub counters: Counters,
+    /// What it was granted; `None` where no nodes are given.
+    pub grant: Option<Grant>,
+    /// Workloads with the same number have forecast days that look alike; `None` where it has no daily pattern, or nobody
+    /// asked for one.
+    pub group: Option<u32>,
 }
 
 /// Spending of the error budget since the planner was made.

@@ -17,6 +17,8 @@ pub enum Timer {
     UnhealthyDeadline,
     /// An operator's override ends.
     OverrideExpiry,
+    /// All workloads on the same nodes are looked at together.
+    Sharing,
 }
 
 impl fmt::Display for Timer {
@@ -28,6 +30,7 @@ impl fmt::Display for Timer {
             Timer::ShiftStep => "shift step",
             Timer::UnhealthyDeadline => "unhealthy deadline",
             Timer::OverrideExpiry => "override expiry",
+            Timer::Sharing => "sharing",
         })
     }
 }

@@ -14,6 +14,7 @@ use crate::plan::{Inputs, Plan, instances_for, plan};
 use crate::policy::{Mode, WorkloadPolicy};
 use crate::reason::{Reason, Trigger};
 use crate::reconcile::Want;
+use crate::scarcity::SharingReason;
 use crate::shift::Stats;
 use crate::sizing::Sizing;
 use crate::snapshot::WorkloadView;
@@ -109,6 +110,7 @@ impl Workload {
         plan.reasons.append(&mut self.fleet.notes);
         self.outlook.decided(plan.active_wanted);
         self.remember_need(now, &plan);
+        self.claim(shared, &mut plan);
         self.plan = Some(plan);
         self.tick_at = now.saturating_add(self.policy.tick);
         self.carry_out(shared);
@@ -131,12 +133,20 @@ impl Workload {
         if self.policy.mode == Mode::Observe {
             return;
         }
+        if let Some(cluster) = &mut shared.cluster {
+            if cluster.batching {
+                cluster.deferred.insert(self.index);
+                return;
+            }
+            cluster.waiting.remove(&self.index);
+        }
         let want = Want {
             active: plan.active_wanted,
             total: plan.active_wanted + plan.standby_wanted,
             demand: plan.inputs.demand_now.unwrap_or(0.0),
             capacity: self.outlook.capacity.estimate(),
             size: plan.size,
+            refused: shared.cluster.as_ref().is_some_and(|cluster| cluster.is_short(self.index)),
         };
         let short = self.at_desk(shared, |fleet, desk| fleet.reconcile(want, desk));
         let Some(plan) = &mut self.plan else { return };
@@ -145,6 +155,11 @@ impl Workload {
         plan.reasons.retain(|r| !matches!(r, Reason::StandbyShort { .. }));
         if short > 0 {
             plan.reasons.push(Reason::StandbyShort { instances: short });
+        }
+        plan.reasons.retain(|r| !matches!(r, Reason::Sharing(SharingReason::WaitsForRoom { .. })));
+        if self.fleet.unplaced > 0 {
+            let instances = self.fleet.unplaced;
+            plan.reasons.push(Reason::Sharing(SharingReason::WaitsForRoom { instances }));
         }
     }
 
@@ -233,7 +248,8 @@ impl Workload {
         [Some(tick), expiry, fleet].into_iter().flatten().min().unwrap_or(tick)
     }
 
-    pub(crate) fn view(&self) -> WorkloadView<'_> {
+    pub(crate) fn view(&self, shared: &Shared) -> WorkloadView<'_> {
+        let member = shared.cluster.as_ref().map(|cluster| &cluster.members[self.index]);
         WorkloadView {
             policy: &self.policy,
             instances: &self.fleet.instances,
@@ -246,6 +262,8 @@ impl Workload {
             budget: self.outlook.budget,
             pinned: self.pinned.as_ref(),
             counters: self.fleet.counters,
+            grant: member.filter(|member| member.acts).map(|member| member.grant),
+            group: member.and_then(|member| member.group),
         }
     }
 }

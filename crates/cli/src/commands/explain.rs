@@ -1,5 +1,6 @@
 //! `foreshadow explain`: what was decided for a workload, from what, and why.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -36,12 +37,39 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
         }
         None | Some(_) => None,
     };
+    // Where instances run is of now, too.
+    let detail = match args.at {
+        None if !args.json => {
+            args.remote.ask(|client| async move { client.workload(&args.workload).await }).ok()
+        }
+        None | Some(_) => None,
+    };
     let text = if args.json {
         serde_json::to_string_pretty(&plan).or_failed("cannot print the plan")? + "\n"
     } else {
-        render(&plan) + &levels.map_or(String::new(), |levels| render_levels(&levels))
+        render(&plan)
+            + &detail.map_or(String::new(), |detail| render_sharing(&detail))
+            + &levels.map_or(String::new(), |levels| render_levels(&levels))
     };
     Ok(output::print(&text)?)
+}
+
+/// The workload's place among the others, where nodes are given.
+fn render_sharing(detail: &api::WorkloadDetail) -> String {
+    let Some(sharing) = &detail.summary.sharing else { return String::new() };
+    let mut on: BTreeMap<&str, u32> = BTreeMap::new();
+    for node in detail.instances.iter().filter_map(|instance| instance.node.as_deref()) {
+        *on.entry(node).or_default() += 1;
+    }
+    let on: Vec<String> = on.into_iter().map(|(node, count)| format!("{count} on {node}")).collect();
+    let tenant = sharing.tenant.as_ref().map_or(String::new(), |tenant| format!(" of tenant {tenant}"));
+    format!(
+        "\nshares\n  priority {}{tenant}: {} granted, {} refused; {}\n",
+        sharing.priority,
+        sharing.granted,
+        sharing.refused,
+        if on.is_empty() { "none runs".to_owned() } else { on.join(", ") }
+    )
 }
 
 /// When demand exceeds what so many instances serve.

@@ -59,10 +59,50 @@ fn render(status: &api::Status) -> String {
         output::row(&mut table, &cells(workload));
     }
     let _ = writeln!(text, "{table}");
+    if !status.nodes.is_empty() {
+        render_nodes(&mut text, status);
+    }
     for problem in &status.problems {
         let _ = writeln!(text, "problem: {}; {}", problem.message, problem.hint);
     }
     text
+}
+
+/// What the workloads run on, and what each has of it.
+fn render_nodes(text: &mut String, status: &api::Status) {
+    let mut table = output::table(&["workload", "priority", "tenant", "granted", "refused", "like"]);
+    for (workload, sharing) in
+        status.workloads.iter().filter_map(|workload| Some((workload, workload.sharing.as_ref()?)))
+    {
+        let cells = [
+            workload.name.clone(),
+            sharing.priority.to_string(),
+            sharing.tenant.clone().unwrap_or_default(),
+            sharing.granted.to_string(),
+            sharing.refused.to_string(),
+            sharing.group.map_or(String::new(), |group| format!("group {group}")),
+        ];
+        output::row(&mut table, &cells);
+    }
+    let _ = writeln!(text, "{table}");
+    let mut table = output::table(&["node", "instances", "cores", "memory", "forecast peak"]);
+    for node in &status.nodes {
+        let state = match (node.up, node.spare) {
+            (false, _) => " (lost)",
+            (true, true) => " (spare)",
+            (true, false) => "",
+        };
+        let gib = |bytes: u64| output::rounded(bytes as f64 / GIB);
+        let cells = [
+            format!("{}{state}", node.name),
+            node.instances.to_string(),
+            format!("{} of {}", output::rounded(node.cores_promised), output::rounded(node.cores)),
+            format!("{} of {} GiB", gib(node.memory_promised_bytes), gib(node.memory_bytes)),
+            format!("{} cores", output::rounded(node.forecast_peak_cores)),
+        ];
+        output::row(&mut table, &cells);
+    }
+    let _ = writeln!(text, "{table}");
 }
 
 fn cells(workload: &api::WorkloadSummary) -> [String; 6] {
@@ -85,3 +125,5 @@ fn cells(workload: &api::WorkloadSummary) -> [String; 6] {
         .to_owned(),
     ]
 }
+
+const GIB: f64 = (1u64 << 30) as f64;

@@ -117,6 +117,7 @@ mod tests {
             network_received_bytes_per_s: None,
             network_sent_bytes_per_s: None,
             instructions_per_s: None,
+            node: None,
         }
     }
 

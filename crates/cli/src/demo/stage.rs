@@ -224,7 +224,13 @@ fn config(
         Policy::Hpa => web.shift.first_share = 1.0,
         Policy::Foreshadow => web.shift.step_every = script.compressed(SHIFT_EVERY),
     }
-    Ok(Config { server, workloads: vec![web], models: BTreeMap::new() })
+    Ok(Config {
+        server,
+        workloads: vec![web],
+        models: BTreeMap::new(),
+        nodes: Vec::new(),
+        tenants: Vec::new(),
+    })
 }
 
 /// How often an instance that starts is asked whether it is ready.

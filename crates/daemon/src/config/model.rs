@@ -16,6 +16,10 @@ pub struct Config {
     pub workloads: Vec<WorkloadConfig>,
     /// `[model.NAME]`: models of yours, which workloads name as `"external:NAME"`.
     pub models: BTreeMap<String, ModelConfig>,
+    /// `[[node]]`: what instances run on. Without it, there is taken to be room for all of them.
+    pub nodes: Vec<NodeConfig>,
+    /// `[[tenant]]`: who shares it.
+    pub tenants: Vec<TenantConfig>,
 }
 
 /// `[server]`.
@@ -29,6 +33,48 @@ pub struct ServerConfig {
     /// `state_dir`: folder of history, instance state and logs, relative to the configuration file. One daemon at a
     /// time. Default `foreshadow-state`.
     pub state_dir: PathBuf,
+}
+
+/// `[[node]]`. There can be one, this machine: its instances run nowhere else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeConfig {
+    /// `name`: as for workloads. Required, unique.
+    pub name: String,
+    /// `cores`: cores that instances may have together. Required.
+    pub cores: f64,
+    /// `memory`: memory that they may have together, such as `"16GiB"`. Required.
+    pub memory: u64,
+    /// `kind`: what sort of machine it is, for display. Default empty.
+    pub kind: String,
+    /// `price`: per hour, relative to other nodes. Default 0.
+    pub price: f64,
+    /// `place`: a rack or zone that fails as a whole. Default empty.
+    pub place: String,
+    /// `spare`: kept free for bottlenecks. Default `false`.
+    pub spare: bool,
+    /// `overcommit`: how many times over cores may be promised, because peaks seldom meet. Default `1`. Higher uses the
+    /// machine better; forecast peaks still stay within its cores.
+    pub overcommit: f64,
+}
+
+/// `[[tenant]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TenantConfig {
+    /// `name`: what workloads give as their `tenant`. Required, unique.
+    pub name: String,
+    /// `weight`: share of what is scarce, relative to other tenants. Default `1`.
+    pub weight: f64,
+    /// `quota = { cpu, memory }`: the most that its instances may have together. Default none.
+    pub quota: Option<NeedsConfig>,
+}
+
+/// `{ cpu, memory }`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NeedsConfig {
+    /// `cpu`: cores.
+    pub cpu: f64,
+    /// `memory`: bytes.
+    pub memory: u64,
 }
 
 /// `[model.NAME]`: a command that speaks the protocol of `docs/external-models.md`.
@@ -145,6 +191,13 @@ pub struct WorkloadConfig {
     pub limits: LimitsConfig,
     /// `sizing`: instances get larger and smaller by what they use, from `limits` on. Default: they stay as `limits` says.
     pub sizing: Option<planner::SizingPolicy>,
+    /// `priority`: from 0 to 255; where nodes are too small for all, the higher is served first. Default `100`.
+    pub priority: u8,
+    /// `tenant`: the name of a `[[tenant]]`. Default none.
+    pub tenant: Option<String>,
+    /// `needs = { cpu, memory }`: what one instance takes of a node. Default: what `limits` says. Required where there is a
+    /// `[[node]]`.
+    pub needs: Option<NeedsConfig>,
 }
 
 /// `retrain = { schedule, growth, gap, patience, deploy_settles, coverage_min, mae_max, rmse_max, pinball_max }`. What is not
@@ -395,7 +448,15 @@ impl WorkloadConfig {
             log_limit: 1 << 20,
             limits: LimitsConfig::default(),
             sizing: None,
+            priority: 100,
+            tenant: None,
+            needs: None,
         }
+    }
+
+    /// What one instance takes of a node: `needs`, or else both `limits`.
+    pub(crate) fn needs(&self) -> Option<NeedsConfig> {
+        self.needs.or_else(|| Some(NeedsConfig { cpu: self.limits.cpu?, memory: self.limits.memory? }))
     }
 }
 

@@ -9,8 +9,9 @@ use super::check;
 use super::command::Surroundings;
 use super::entry::Entry;
 use super::error::ConfigErrors;
-use super::model::{Config, ModelConfig, ServerConfig, WorkloadConfig};
+use super::model::{Config, ModelConfig, NodeConfig, ServerConfig, WorkloadConfig};
 use super::section::{Context, Section};
+use super::sharing;
 use super::workload::{read_model, read_workload};
 
 pub(super) fn config(text: &str, path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErrors> {
@@ -48,6 +49,9 @@ fn file<'a>(context: &'a Context<'a>, table: &'a DeTable<'a>) -> Option<Config> 
         }
     };
     let models = root.entry("model").map(|entry| read_models(&entry)).unwrap_or_default();
+    let nodes = root.entry("node").map(|e| sharing::sections(&e, "node", sharing::node)).unwrap_or_default();
+    let tenants =
+        root.entry("tenant").map(|e| sharing::sections(&e, "tenant", sharing::tenant)).unwrap_or_default();
     root.finish();
     check::across(context, &server, &workloads);
     check::externals(context, &models, &workloads);
@@ -55,7 +59,11 @@ fn file<'a>(context: &'a Context<'a>, table: &'a DeTable<'a>) -> Option<Config> 
         workloads.into_iter().map(|(_, workload)| workload).collect();
     let models: Option<BTreeMap<String, ModelConfig>> =
         models.into_iter().map(|(name, model)| Some((name, model?))).collect();
-    Some(Config { server, workloads: workloads?, models: models? })
+    let (lines, nodes): (Vec<usize>, Vec<NodeConfig>) = nodes.into_iter().unzip();
+    let tenants = tenants.into_iter().map(|(_, tenant)| tenant).collect();
+    let config = Config { server, workloads: workloads?, models: models?, nodes, tenants };
+    sharing::check(context, &config, &lines);
+    Some(config)
 }
 
 fn read_server(mut section: Section<'_>, server: &mut ServerConfig) {

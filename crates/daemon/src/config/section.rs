@@ -46,6 +46,10 @@ impl<'a> Context<'a> {
         }
     }
 
+    pub(super) fn has_errors(&self) -> bool {
+        !self.errors.borrow().is_empty()
+    }
+
     pub(super) fn into_errors(self) -> Vec<ConfigError> {
         self.errors.into_inner()
     }

@@ -77,6 +77,8 @@ retrain = { schedule = "6h", growth = 0, gap = "2h", deploy_settles = "3h", cove
 log_limit = "64KiB"
 limits = { cpu = 0.5, memory = "512MiB", pids = 100 }
 sizing = { mode = "bandit", cpu_min = 0.1, cpu_max = 4, memory_max = "4GiB", every = "1h", cpu_bound = true }
+priority = 200
+needs = { cpu = 0.25, memory = "256MiB" }
 env = { MODE = "fast" }
 working_dir = "/"
 "#,
@@ -117,6 +119,49 @@ working_dir = "/"
     assert_eq!(own.models["mine"].answer_within, Duration::from_secs(2));
     assert_eq!(crate::workload_policy(&own.workloads[0]).guests, ["external:mine"]);
     assert_eq!(parse(&own.to_toml()), Ok(own));
+}
+
+#[test]
+fn one_node_is_shared_by_workloads_of_tenants() {
+    let shared = "limits = { cpu = 0.5, memory = \"512MiB\" }\ntenant = \"team\"\npriority = 200\n\
+                  [[tenant]]\nname = \"team\"\nweight = 2.5\nquota = { cpu = 3, memory = \"6GiB\" }\n\
+                  [[node]]\nname = \"local\"\ncores = 4\nmemory = \"8GiB\"\nkind = \"vm\"\nprice = 0.25\n\
+                  place = \"cellar\"\novercommit = 1.5";
+    let config = parse(&workload(shared)).expect("valid");
+    let policy = crate::policy::policy(&config);
+    assert_eq!(policy.workloads[0].priority, 200);
+    assert_eq!(policy.workloads[0].needs, planner::Resources::new(0.5, 512 << 20), "as much as it may use");
+    assert_eq!(
+        (policy.nodes[0].size, policy.nodes[0].overcommit),
+        (planner::Resources::new(4.0, 8 << 30), 1.5)
+    );
+    assert_eq!(policy.tenants[0].quota, Some(planner::Resources::new(3.0, 6 << 30)));
+    assert_eq!(parse(&config.to_toml()), Ok(config));
+}
+
+#[test]
+fn sharing_that_cannot_be_is_refused() {
+    const NODE: &str = "[[node]]\nname = \"local\"\ncores = 4\nmemory = \"8GiB\"";
+    const NEEDS: &str = "needs = { cpu = 1, memory = \"1GiB\" }";
+    for (lines, part) in [
+        (format!("{NEEDS}\n{NODE}\n{NODE}"), "node[1]: is a second node, and this provider runs on one node"),
+        (NODE.to_owned(), "workload.web.needs: is missing, and there is a [[node]]; add `needs = "),
+        (format!("needs = {{ cpu = 1 }}\n{NODE}"), "workload.web.needs.memory: is missing"),
+        (
+            format!("needs = {{ cpu = 5, memory = \"1GiB\" }}\nreplicas = {{ min = 0 }}\n{NODE}"),
+            "must fit on one",
+        ),
+        (format!("{NEEDS}\nreplicas = {{ min = 5 }}\n{NODE}"), "must hold replicas_min of every workload"),
+        ("tenant = \"team\"".to_owned(), "workload `web`: `tenant` must be one of the tenants"),
+        ("priority = 256".to_owned(), "workload.web.priority: 256 is out of range"),
+        (format!("{NEEDS}\n[[node]]\nname = \"local\"\ncores = 4"), "node[0].memory: is missing"),
+        (format!("{NEEDS}\n{NODE}\ncpu = 3"), "node[0].cpu: is not a known key"),
+        (format!("{NEEDS}\n[node]\ncores = 1"), "write each as its own [[node]] section"),
+        ("[[tenant]]\nname = \"team\"\nweight = 0".to_owned(), "tenant[0].weight: 0 is out of range"),
+    ] {
+        let text = mistake(&lines);
+        assert!(text.contains(part), "{lines}: {text}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use super::model::{
 };
 use super::quantity::parse_duration;
 use super::section::Section;
+use super::sharing::needs;
 use super::sizing::sizing;
 use crate::recorder::is_own_metric;
 
@@ -91,6 +92,9 @@ fn read_process(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("limits", &mut w.limits, limits);
     let first = w.limits;
     s.read("sizing", &mut w.sizing, |e| sizing(e, first).map(Some));
+    s.read("priority", &mut w.priority, |e| e.count(0..=255).and_then(|n| u8::try_from(n).ok()));
+    s.read("tenant", &mut w.tenant, |e| name(e).map(Some));
+    s.read("needs", &mut w.needs, |e| needs(e).map(Some));
     s.read("wait", &mut w.wait, |e| e.duration(Duration::ZERO..=HOUR));
     s.read("wait_max", &mut w.wait_max, |e| e.count(0..=WAIT_MAX));
 }
@@ -117,7 +121,7 @@ fn read_shape(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("deadlines", &mut w.deadlines, |e| deadlines(e, deadlines_default));
 }
 
-fn name(e: &Entry<'_>) -> Option<String> {
+pub(super) fn name(e: &Entry<'_>) -> Option<String> {
     let text = e.text()?;
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let good = !text.is_empty()

@@ -5,8 +5,8 @@ use std::fmt::{Display, Write};
 use std::time::Duration;
 
 use super::model::{
-    CapacityConfig, Config, DemandSource, ListenMode, MarginConfig, Mode, ProbeConfig, RetrainSchedule,
-    RetrainSettings, WorkloadConfig,
+    CapacityConfig, Config, DemandSource, ListenMode, MarginConfig, Mode, NeedsConfig, NodeConfig,
+    ProbeConfig, RetrainSchedule, RetrainSettings, WorkloadConfig,
 };
 use super::quantity::{format_bytes, format_duration};
 use super::sizing;
@@ -25,11 +25,38 @@ pub(super) fn config(config: &Config) -> String {
         out.duration("answer_within", model.answer_within);
         out.duration("fit_within", model.fit_within);
     }
+    for node in &config.nodes {
+        sharing(&mut out, node);
+    }
+    for tenant in &config.tenants {
+        out.line("\n[[tenant]]");
+        out.text("name", &tenant.name);
+        out.raw("weight", number(tenant.weight));
+        if let Some(quota) = tenant.quota {
+            out.raw("quota", needs(quota));
+        }
+    }
     for each in &config.workloads {
         out.line("\n[[workload]]");
         workload(&mut out, each);
     }
     out.0
+}
+
+fn sharing(out: &mut Lines, node: &NodeConfig) {
+    out.line("\n[[node]]");
+    out.text("name", &node.name);
+    out.raw("cores", number(node.cores));
+    out.text("memory", &format_bytes(node.memory));
+    out.text("kind", &node.kind);
+    out.raw("price", number(node.price));
+    out.text("place", &node.place);
+    out.raw("spare", node.spare);
+    out.raw("overcommit", number(node.overcommit));
+}
+
+fn needs(needs: NeedsConfig) -> String {
+    format!("{{ cpu = {}, memory = {} }}", number(needs.cpu), quoted(&format_bytes(needs.memory)))
 }
 
 fn workload(out: &mut Lines, w: &WorkloadConfig) {
@@ -154,6 +181,13 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
     out.raw("limits", format_args!("{{ {} }}", limits.join(", ")));
     if let Some(policy) = &w.sizing {
         out.raw("sizing", sizing::write(policy));
+    }
+    out.raw("priority", w.priority);
+    if let Some(tenant) = &w.tenant {
+        out.text("tenant", tenant);
+    }
+    if let Some(own) = w.needs {
+        out.raw("needs", needs(own));
     }
 }
 

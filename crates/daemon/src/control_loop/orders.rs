@@ -167,7 +167,9 @@ impl ControlLoop {
             | Event::InstanceHealthy { .. }
             | Event::InstanceAdopted { .. }
             | Event::OverrideSet { .. }
-            | Event::OverrideCleared { .. } => {}
+            | Event::OverrideCleared { .. }
+            | Event::NodeAppeared { .. }
+            | Event::NodeLost { .. } => {}
         }
         let started = done.started.map(|info| info.name);
         self.handle(index, done.event);

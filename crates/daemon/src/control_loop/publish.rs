@@ -46,6 +46,7 @@ impl ControlLoop {
             },
             problems: self.problems.values().cloned().collect(),
             workloads: states,
+            nodes: snapshot.nodes().iter().map(convert::node).collect(),
         };
         self.view.send_replace(Arc::new(view));
     }
@@ -176,6 +177,7 @@ fn summary(
         trust: convert::trust(&view.plan.map_or_else(|| view.forecaster.trust(), |plan| plan.trust)),
         overridden: view.pinned.is_some(),
         outage_since_ms: view.forecaster.outage_since().map(Timestamp::as_millis),
+        sharing: convert::sharing(view),
     }
 }
 
@@ -206,6 +208,7 @@ fn row(workload: &Workload, instance: &Instance) -> api::Instance {
         network_received_bytes_per_s: usage.and_then(|usage| usage.rates.network_received),
         network_sent_bytes_per_s: usage.and_then(|usage| usage.rates.network_sent),
         instructions_per_s: usage.and_then(|usage| usage.rates.instructions),
+        node: instance.node().map(ToString::to_string),
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Json<api::Status> {
         history: api.health.status(),
         problems: view.problems.clone(),
         workloads: view.workloads.iter().map(|workload| workload.detail.summary.clone()).collect(),
+        nodes: view.nodes.clone(),
     })
 }
 

@@ -7,7 +7,7 @@ use super::Tier;
 use crate::margin::MarginRule;
 
 /// A number for people: whole when large, three digits when small.
-pub(super) struct Amount(pub(super) f64);
+pub(crate) struct Amount(pub(crate) f64);
 
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,7 +74,7 @@ impl fmt::Display for Span {
 }
 
 /// So many instances of a tier.
-pub(super) struct Count(pub(super) u32, pub(super) Tier);
+pub(crate) struct Count(pub(crate) u32, pub(crate) Tier);
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,7 +87,7 @@ impl fmt::Display for Count {
 }
 
 /// "1 standby is" or "3 standbys are".
-pub(super) struct Stays(pub(super) u32, pub(super) &'static str);
+pub(crate) struct Stays(pub(crate) u32, pub(crate) &'static str);
 
 impl fmt::Display for Stays {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

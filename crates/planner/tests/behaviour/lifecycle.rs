@@ -199,8 +199,13 @@ fn stale_and_repeated_answers_are_ignored_and_counted() {
 #[test]
 fn instances_of_an_earlier_control_plane_are_adopted_as_they_are() {
     let mut world = World::new(policy());
-    let adopt =
-        |n, role, parked| Event::InstanceAdopted { workload: "web".into(), instance: id(n), role, parked };
+    let adopt = |n, role, parked| Event::InstanceAdopted {
+        workload: "web".into(),
+        instance: id(n),
+        role,
+        parked,
+        node: None,
+    };
     world.tell(adopt(7, Role::Active, false));
     world.tell(adopt(3, Role::Active, false));
     world.tell(adopt(9, Role::Standby, true));
@@ -339,8 +344,12 @@ fn orders_are_bounded_and_given_later_when_the_queue_is_full() {
     policy.deadlines.start = secs(600);
     let limits = planner::Limits { actions_queued: 3, starts_in_flight: 64, ..planner::Limits::default() };
     let start = Timestamp::from_millis(0);
-    let mut planner =
-        planner::Planner::new(planner::Policy { workloads: vec![policy.clone()], limits }, 1, start).unwrap();
+    let mut planner = planner::Planner::new(
+        planner::Policy { workloads: vec![policy.clone()], limits, ..planner::Policy::default() },
+        1,
+        start,
+    )
+    .unwrap();
     planner.handle(
         start,
         Event::OverrideSet {
@@ -375,7 +384,7 @@ fn a_policy_is_refused_with_every_error_at_once() {
     bad.objective.error_budget = 0.0;
     let limits = planner::Limits::default();
     let errors = planner::Planner::new(
-        planner::Policy { workloads: vec![bad, policy(), policy()], limits },
+        planner::Policy { workloads: vec![bad, policy(), policy()], limits, ..planner::Policy::default() },
         1,
         Timestamp::from_millis(0),
     )

@@ -2,6 +2,8 @@
 
 mod day;
 mod lifecycle;
+mod nodes;
 mod random;
+mod scarcity;
 mod sizing;
 mod world;

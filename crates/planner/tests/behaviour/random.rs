@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use forecast::Timestamp;
 use planner::{
-    Action, ActionId, ActionKind, CapacityPolicy, DecisionOverride, Event, InstanceId, Limits, Planner,
-    Policy, Role, Size, SizingMode, SizingPolicy, WorkloadId, WorkloadPolicy, lint,
+    Action, ActionId, ActionKind, CapacityPolicy, DecisionOverride, Event, InstanceId, Limits, NodePolicy,
+    Planner, Policy, Resources, Role, Size, SizingMode, SizingPolicy, WorkloadId, WorkloadPolicy, lint,
 };
 use proptest::prelude::*;
 
@@ -64,6 +64,10 @@ enum Deed {
         expires: Option<i64>,
     },
     Unpin,
+    Node {
+        which: u8,
+        lost: bool,
+    },
 }
 
 fn odd_number() -> impl Strategy<Value = f64> {
@@ -107,6 +111,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => (prop::option::of(0u32..50), prop::option::of(0u32..50), prop::option::of(-1_000i64..1_000_000))
             .prop_map(|(active, standby, expires)| Deed::Pin { active, standby, expires }),
         1 => Just(Deed::Unpin),
+        2 => (0u8..4, any::<bool>()).prop_map(|(which, lost)| Deed::Node { which, lost }),
     ]
 }
 
@@ -133,6 +138,11 @@ fn answer(action: &Action, well: bool) -> Event {
     }
 }
 
+/// Three of a kind, and a spare one.
+fn node(which: u8) -> NodePolicy {
+    NodePolicy { spare: which == 3, ..NodePolicy::new(format!("node-{which}"), 4.0, 8 << 30) }
+}
+
 fn nonsense(action: u64, instance: u64, kind: u8) -> Event {
     let (action, instance) = (ActionId::new(action), InstanceId::new(instance));
     let took = Duration::from_secs(86_400 * 365);
@@ -155,7 +165,8 @@ struct Chaos {
 }
 
 impl Chaos {
-    fn new(seed: u64) -> Chaos {
+    /// `nodes`: how many nodes there are; 0 for unlimited room.
+    fn new(seed: u64, nodes: u8) -> Chaos {
         let mut web =
             WorkloadPolicy::new("web", Duration::from_secs(60), CapacityPolicy::Learned { initial: 100.0 });
         web.tick = Duration::from_secs(10);
@@ -172,9 +183,17 @@ impl Chaos {
         let mut batch = WorkloadPolicy::new("batch", Duration::from_secs(60), CapacityPolicy::Pinned(10.0));
         batch.replicas_min = 0;
         batch.replicas_max = 3;
+        (web.needs, batch.needs) = (Resources::new(1.0, 1 << 30), Resources::new(2.5, 1 << 29));
+        batch.priority = 150;
         let limits = Limits { starts_in_flight: 4, instances: 24, actions_queued: 16, history: 8 };
         let now = Timestamp::from_millis(1_700_000_000_000);
-        let planner = Planner::new(Policy { workloads: vec![web, batch], limits }, seed, now).unwrap();
+        let nodes = (0..nodes).map(node).collect();
+        let planner = Planner::new(
+            Policy { workloads: vec![web, batch], limits, nodes, ..Policy::default() },
+            seed,
+            now,
+        )
+        .unwrap();
         Chaos { planner, now, orders: Vec::new() }
     }
 
@@ -238,8 +257,8 @@ impl Chaos {
             }
             Deed::Adopt { instance, active, parked } => {
                 let role = if active { Role::Active } else { Role::Standby };
-                let instance = InstanceId::new(instance);
-                self.tell(Event::InstanceAdopted { workload: web(), instance, role, parked });
+                let (instance, node) = (InstanceId::new(instance), Some(node(instance as u8 % 5).id));
+                self.tell(Event::InstanceAdopted { workload: web(), instance, role, parked, node });
             }
             Deed::Pin { active, standby, expires } => self.tell(Event::OverrideSet {
                 workload: web(),
@@ -251,6 +270,10 @@ impl Chaos {
                     expires: expires.map(|millis| Timestamp::from_millis(self.now.as_millis() + millis)),
                 },
             }),
+            Deed::Node { which, lost: true } => {
+                self.tell(Event::NodeLost { node: node(which).id });
+            }
+            Deed::Node { which, lost: false } => self.tell(Event::NodeAppeared { node: node(which) }),
             Deed::Unpin => self.tell(Event::OverrideCleared { workload: web() }),
         }
     }
@@ -274,9 +297,10 @@ proptest! {
     #[test]
     fn any_order_of_events_keeps_every_invariant_and_converges(
         seed in any::<u64>(),
+        nodes in prop_oneof![Just(0u8), Just(3), Just(4)],
         deeds in prop::collection::vec(deed(), 1..400),
     ) {
-        let mut chaos = Chaos::new(seed);
+        let mut chaos = Chaos::new(seed, nodes);
         for deed in deeds {
             let told = format!("{deed:?}");
             chaos.perform(deed);
@@ -285,6 +309,9 @@ proptest! {
             if let Some((at, _)) = chaos.planner.poll_timeout() {
                 prop_assert!(at >= chaos.planner.snapshot().now());
             }
+        }
+        for which in 0..nodes {
+            chaos.perform(Deed::Node { which, lost: false });
         }
         chaos.tell(Event::OverrideSet {
             workload: "web".into(),
@@ -309,9 +336,11 @@ proptest! {
     }
 
     #[test]
-    fn the_same_events_give_the_same_orders(seed in any::<u64>(), deeds in prop::collection::vec(deed(), 1..100)) {
+    fn the_same_events_give_the_same_orders(
+        seed in any::<u64>(), nodes in 0u8..4, deeds in prop::collection::vec(deed(), 1..100),
+    ) {
         let run = || {
-            let mut chaos = Chaos::new(seed);
+            let mut chaos = Chaos::new(seed, nodes);
             for deed in &deeds {
                 chaos.perform(deed.clone());
             }

@@ -78,7 +78,9 @@ impl World {
             history.last().map_or(Timestamp::from_millis(0), |(at, _)| at.saturating_add(policy.step));
         let workload = policy.id.clone();
         let limits = planner::Limits::default();
-        let mut planner = Planner::new(Policy { workloads: vec![policy.clone()], limits }, 7, start).unwrap();
+        let mut planner =
+            Planner::new(Policy { workloads: vec![policy.clone()], limits, ..Policy::default() }, 7, start)
+                .unwrap();
         planner.learn(&workload, history);
         World {
             planner,

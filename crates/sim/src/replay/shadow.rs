@@ -84,6 +84,7 @@ impl<A: Account> Shadow<A> {
                 instance,
                 role: Role::Active,
                 parked: false,
+                node: None,
             };
             planner.handle(start, event);
         }
@@ -188,7 +189,7 @@ fn counted(kind: &planner::ActionKind) -> Option<Count> {
 }
 
 fn new_planner(policy: WorkloadPolicy, seed: u64, now: Timestamp) -> Result<Planner, ReplayError> {
-    let policy = Policy { workloads: vec![policy], limits: Limits::default() };
+    let policy = Policy { workloads: vec![policy], limits: Limits::default(), ..Policy::default() };
     Planner::new(policy, seed, now).map_err(ReplayError::Policy)
 }
 

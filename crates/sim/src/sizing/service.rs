@@ -129,7 +129,7 @@ impl World {
             ..sizing
         });
         let start = Timestamp::from_millis(0);
-        let policy = Policy { workloads: vec![policy], limits: Limits::default() };
+        let policy = Policy { workloads: vec![policy], limits: Limits::default(), ..Policy::default() };
         let mut planner = Planner::new(policy, setting.seed, start).expect("a sound policy");
         planner.handle(
             start,
@@ -138,6 +138,7 @@ impl World {
                 instance: InstanceId::new(1),
                 role: Role::Active,
                 parked: false,
+                node: None,
             },
         );
         planner.handle_timeout(start);

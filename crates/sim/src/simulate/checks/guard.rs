@@ -62,7 +62,9 @@ impl Blind {
             | Event::InstanceDrained { .. }
             | Event::InstanceStopped { .. }
             | Event::InstanceHealthy { .. }
-            | Event::InstanceAdopted { .. } => {}
+            | Event::InstanceAdopted { .. }
+            | Event::NodeAppeared { .. }
+            | Event::NodeLost { .. } => {}
         }
     }
 

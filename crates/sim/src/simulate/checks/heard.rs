@@ -75,7 +75,9 @@ impl Heard {
             | Event::WeightsApplied { .. }
             | Event::InstanceDrained { .. }
             | Event::ActionFailed { .. }
-            | Event::InstanceHealthy { .. } => {}
+            | Event::InstanceHealthy { .. }
+            | Event::NodeAppeared { .. }
+            | Event::NodeLost { .. } => {}
         }
     }
 

@@ -278,7 +278,7 @@ impl Simulation {
 
 fn policy(swarm: &Swarm) -> Policy {
     let workloads = swarm.setups.iter().map(|setup| setup.policy.clone()).collect();
-    Policy { workloads, limits: Limits::default() }
+    Policy { workloads, limits: Limits::default(), ..Policy::default() }
 }
 
 /// How often something may strike all workloads at once.

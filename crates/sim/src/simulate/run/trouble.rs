@@ -234,6 +234,7 @@ impl Simulation {
                 instance: InstanceId::new(instance),
                 role: if routed { Role::Active } else { Role::Standby },
                 parked: stage == Stage::Parked,
+                node: None,
             };
             self.deliver(at, event)?;
         }

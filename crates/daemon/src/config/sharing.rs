@@ -1,0 +1,142 @@
+//! `[[node]]` and `[[tenant]]`: what instances run on, and who shares it.
+
+use planner::{NodePolicy, Resources, TenantPolicy};
+use toml::de::DeValue;
+
+use super::entry::Entry;
+use super::model::{Config, NeedsConfig, NodeConfig, TenantConfig};
+use super::section::{Context, Section};
+use super::workload::name;
+
+/// Reads every `[[KEY]]` section, with the line that it begins on.
+pub(super) fn sections<T>(
+    entry: &Entry<'_>,
+    key: &'static str,
+    read: impl Fn(Section<'_>) -> Option<T>,
+) -> Vec<(usize, T)> {
+    let hint = format!("write each as its own [[{key}]] section");
+    let Some(array) = entry.value.as_array() else {
+        entry.refuse::<()>(format!("is a {}", entry.value.type_str()), hint);
+        return Vec::new();
+    };
+    if array.len() > SECTIONS_MAX {
+        entry.refuse::<()>(format!("has {} entries", array.len()), format!("write at most {SECTIONS_MAX}"));
+    }
+    let read = array.iter().take(SECTIONS_MAX).enumerate().filter_map(|(i, item)| {
+        let line = entry.context.line_at(item.span().start);
+        let path = format!("{key}[{i}]");
+        let DeValue::Table(table) = item.get_ref() else {
+            entry.context.report(line, &path, format!("is a {}", item.get_ref().type_str()), hint.as_str());
+            return None;
+        };
+        read(Section::new(entry.context, path, line, table)).map(|section| (line, section))
+    });
+    read.collect()
+}
+
+pub(super) fn node(mut s: Section<'_>) -> Option<NodeConfig> {
+    let id = s.required("name", "\"local\"", name);
+    let cores = s.required("cores", "8", |e| e.number(CORES));
+    let memory = s.required("memory", "\"16GiB\"", |e| e.bytes(MEMORY));
+    let mut node = NodeConfig {
+        name: id.clone().unwrap_or_default(),
+        cores: cores.unwrap_or(1.0),
+        memory: memory.unwrap_or(1 << 30),
+        kind: String::new(),
+        price: 0.0,
+        place: String::new(),
+        spare: false,
+        overcommit: 1.0,
+    };
+    s.read("kind", &mut node.kind, |e| e.text().map(str::to_owned));
+    s.read("price", &mut node.price, |e| e.number(0.0..=1e12));
+    s.read("place", &mut node.place, |e| e.text().map(str::to_owned));
+    s.read("spare", &mut node.spare, Entry::flag);
+    s.read("overcommit", &mut node.overcommit, |e| e.number(1.0..=16.0));
+    s.finish();
+    (id.is_some() && cores.is_some() && memory.is_some()).then_some(node)
+}
+
+pub(super) fn tenant(mut s: Section<'_>) -> Option<TenantConfig> {
+    let id = s.required("name", "\"team-a\"", name);
+    let mut tenant = TenantConfig { name: id.clone().unwrap_or_default(), weight: 1.0, quota: None };
+    s.read("weight", &mut tenant.weight, |e| e.number(1e-3..=1e6));
+    s.read("quota", &mut tenant.quota, |e| needs(e).map(Some));
+    s.finish();
+    id.map(|_| tenant)
+}
+
+/// `{ cpu, memory }`, both of them.
+pub(super) fn needs(e: &Entry<'_>) -> Option<NeedsConfig> {
+    let mut s = e.section("{ cpu = 0.5, memory = \"512MiB\" }")?;
+    let cpu = s.required("cpu", "0.5", |e| e.number(CORES));
+    let memory = s.required("memory", "\"512MiB\"", |e| e.bytes(MEMORY));
+    s.finish();
+    Some(NeedsConfig { cpu: cpu?, memory: memory? })
+}
+
+/// Whether what is promised is there. `lines`: where each node begins.
+pub(super) fn check(context: &Context<'_>, config: &Config, lines: &[usize]) {
+    if let [_, second, ..] = lines {
+        context.report(
+            *second,
+            "node[1]",
+            "is a second node, and this provider runs on one node",
+            "leave one [[node]] section, for this machine",
+        );
+    }
+    // What is missing or wrong would be reported twice.
+    if context.has_errors() {
+        return;
+    }
+    for w in &config.workloads {
+        if !config.nodes.is_empty() && w.needs().is_none() {
+            context.report(
+                lines[0],
+                &format!("workload.{}.needs", w.name),
+                "is missing, and there is a [[node]]",
+                "add `needs = { cpu = 0.5, memory = \"512MiB\" }`, or `limits` with both",
+            );
+            return;
+        }
+    }
+    let broken = crate::policy::policy(config).validate_sharing();
+    for error in broken.err().into_iter().flat_map(|errors| errors.0) {
+        let line = lines.first().copied().unwrap_or(1);
+        let hint = "give the nodes more, ask for less, or name a [[tenant]] that there is";
+        context.report(line, "", format!("{error}"), hint);
+    }
+}
+
+impl NodeConfig {
+    pub(crate) fn policy(&self) -> NodePolicy {
+        NodePolicy {
+            kind: self.kind.clone(),
+            price: self.price,
+            place: self.place.clone(),
+            spare: self.spare,
+            overcommit: self.overcommit,
+            ..NodePolicy::new(self.name.as_str(), self.cores, self.memory)
+        }
+    }
+}
+
+impl TenantConfig {
+    pub(crate) fn policy(&self) -> TenantPolicy {
+        TenantPolicy {
+            weight: self.weight,
+            quota: self.quota.map(NeedsConfig::size),
+            ..TenantPolicy::new(self.name.as_str())
+        }
+    }
+}
+
+impl NeedsConfig {
+    pub(crate) fn size(self) -> Resources {
+        Resources::new(self.cpu, self.memory)
+    }
+}
+
+const CORES: std::ops::RangeInclusive<f64> = 0.001..=1e6;
+const MEMORY: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 50;
+const SECTIONS_MAX: usize = 256;

@@ -30,8 +30,12 @@ impl Scene {
         let workloads = vec![policy.clone()];
         let times = Times::new(ColdStart::Constant(SECOND), SECOND);
         Scene {
-            planner: Planner::new(Policy { workloads, limits: Limits::default() }, 1, START)
-                .expect("a good policy"),
+            planner: Planner::new(
+                Policy { workloads, limits: Limits::default(), ..Policy::default() },
+                1,
+                START,
+            )
+            .expect("a good policy"),
             policy,
             agent: Agent::new("web".into(), times, 1),
             sick: BTreeSet::new(),
@@ -52,7 +56,7 @@ impl Scene {
 
     fn adopt(&mut self, instance: u64, parked: bool) {
         let (role, instance) = (planner::Role::Active, InstanceId::new(instance));
-        self.see(Event::InstanceAdopted { workload: "web".into(), instance, role, parked });
+        self.see(Event::InstanceAdopted { workload: "web".into(), instance, role, parked, node: None });
     }
 
     fn see(&mut self, event: Event) {
@@ -221,7 +225,7 @@ fn orders_about_unknown_instances_and_out_of_order_are_broken() {
         assert_eq!(Scene::new().order(kind.clone()).len(), 1, "{kind:?}");
     }
     let mut scene = Scene::with(Stage::Active, 1000);
-    let start = ActionKind::Start { instance: InstanceId::new(1), park: false, size: None };
+    let start = ActionKind::Start { instance: InstanceId::new(1), park: false, size: None, node: None };
     assert_eq!(scene.order(start).len(), 1, "it exists");
     scene.orders -= 1;
     assert_eq!(scene.order(table(&[(1, 1000)])).len(), 1, "the same number twice");

@@ -1,7 +1,7 @@
 //! Rules about traffic: none goes to what is parked, stopped, gone or was never verified; and none waits for long while
 //! somebody could serve it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use forecast::Timestamp;
@@ -19,6 +19,8 @@ pub(super) struct Routes {
     gone_routed_since: BTreeMap<u64, Timestamp>,
     /// Since when demand has been known, and a healthy instance has existed, but none with traffic.
     idle_since: Option<Timestamp>,
+    /// Instances ordered to stop: whatever becomes of the order, they are given up.
+    given_up: BTreeSet<u64>,
 }
 
 impl Routes {
@@ -50,6 +52,9 @@ impl Routes {
                 Some(std::mem::replace(&mut self.table, table))
             }
             ActionKind::Stop { instance } | ActionKind::Park { instance } => {
+                if matches!(action.kind, ActionKind::Stop { .. }) {
+                    self.given_up.insert(instance.get());
+                }
                 let weight = truth.agent.table().get(&instance.get()).copied().unwrap_or(0);
                 if weight > 0 && heard.well(instance.get()) {
                     broken.push(format!(
@@ -99,19 +104,22 @@ impl Routes {
     fn check_idle(&mut self, truth: &Truth<'_>, heard: &Heard, broken: &mut Vec<String>) {
         let mut healthy = truth.agent.fleet().iter().filter(|(instance, _)| !truth.sick.contains(instance));
         let routed = healthy.clone().any(|(_, stage)| stage == Stage::Active);
-        let usable = healthy.any(|(instance, stage)| {
-            matches!(stage, Stage::Warm | Stage::Parked | Stage::Promoting)
-                && matches!(truth.agent.lie(instance), None | Some(Lie::Errors))
+        let usable = healthy.find(|(instance, stage)| {
+            !self.given_up.contains(instance)
+                && matches!(*stage, Stage::Warm | Stage::Parked | Stage::Promoting)
+                && matches!(truth.agent.lie(*instance), None | Some(Lie::Errors))
         });
-        let due = usable && heard.demand_known && truth.demand > 0.0 && !heard.switched_off;
+        let due = usable.is_some() && heard.demand_known && truth.demand > 0.0 && !heard.switched_off;
         if routed || !due {
             self.idle_since = None;
             return;
         }
         let since = *self.idle_since.get_or_insert(truth.now);
         if truth.now.since(since) > IDLE_MAX {
-            broken
-                .push(format!("for {:?} there were demand and a healthy standby but no capacity", IDLE_MAX));
+            let standby = usable.map(|(instance, _)| instance).unwrap_or_default();
+            broken.push(format!(
+                "for {IDLE_MAX:?} there were demand and a healthy standby, now {standby}, but no capacity"
+            ));
             self.idle_since = None;
         }
     }

@@ -2,75 +2,115 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use forecast::Timestamp;
 use planner::{CapacityPolicy, Event, NodePolicy, Planner, Policy, Resources, WorkloadId, WorkloadPolicy};
 
 use crate::Setting;
 use crate::rows::{Better, Rows, median};
 
-const STEP: Duration = Duration::from_secs(60);
+/// Step of the demand, and tick of the planner.
+const STEP: Duration = Duration::from_secs(15);
 const GIB: u64 = 1 << 30;
-/// Steps of two synthetic days that every workload learns before the clock runs.
-const STEPS_LEARNED: i64 = 2 * 1_440;
+/// Steps that every workload learns before the clock runs. Two days for the figures of one workload; less where the number of
+/// workloads is what grows.
+const STEPS_LEARNED: i64 = 2 * 5_760;
+const STEPS_LEARNED_BY_MANY: i64 = 120;
+const FLEETS: &[usize] = &[100, 1_000, 10_000, 100_000];
+const FLEETS_QUICK: &[usize] = &[10, 100];
+/// Nodes are tried with fewer: their plans depend on each other.
+const FLEETS_ON_NODES: &[usize] = &[10, 100, 1_000];
+const TICKS: i64 = 20;
+const CORES: f64 = 2.0;
+const BAR_MICROSECONDS: f64 = 20.0;
+
+/// What a run has measured.
+struct Measured {
+    /// Median over ticks, for one workload and tick.
+    microseconds: f64,
+    /// Memory of one workload.
+    bytes: f64,
+}
 
 pub(crate) fn measure(setting: &Setting, rows: &mut Rows) -> Result<()> {
-    let fleets: &[usize] = if setting.quick { &[10] } else { &[10, 100, 1_000] };
-    for &workloads in fleets {
-        let ticks = if setting.quick { 5 } else { 60 };
-        let name = format!("scale: planner, one workload and step, {workloads} workloads");
-        rows.note(&name, microseconds_per_tick(workloads, ticks, None)?, "us", Better::Lower, None);
+    let one = run(100, if setting.quick { STEPS_LEARNED_BY_MANY } else { STEPS_LEARNED }, None)?;
+    let name = "scale: planner, one workload and tick with its forecast, two days of 15 s learned";
+    rows.at_most(name, one.microseconds, "us", BAR_MICROSECONDS, None);
+    let name = "scale: planner, memory of 100,000 such workloads";
+    rows.at_most(name, one.bytes * 1e5 / 1e9, "GB", 8.0, Some(format!("{:.0} bytes each", one.bytes)));
+    for &workloads in if setting.quick { FLEETS_QUICK } else { FLEETS } {
+        let many = run(workloads, STEPS_LEARNED_BY_MANY, None)?;
+        let name = format!("scale: planner, one workload and tick, {workloads} workloads");
+        rows.note(&name, many.microseconds, "us", Better::Lower, None);
+        let share = many.microseconds * 1e-6 * workloads as f64 / STEP.as_secs_f64() / CORES;
+        let name = format!("scale: planner, {workloads} workloads at a tick of 15 s, share of two cores");
+        rows.at_most(&name, share, "share", 0.5, None);
+    }
+    for &workloads in if setting.quick { &FLEETS_ON_NODES[..1] } else { FLEETS_ON_NODES } {
         for (scarce, word) in [(false, "enough"), (true, "scarce")] {
-            let value = microseconds_per_tick(workloads, ticks, Some(scarce))?;
-            let name = format!("{name} on {word} nodes");
+            let value = run(workloads, STEPS_LEARNED_BY_MANY, Some(scarce))?.microseconds;
+            let name =
+                format!("scale: planner, one workload and tick, {workloads} workloads on {word} nodes");
             rows.note(&name, value, "us", Better::Lower, None);
         }
     }
     Ok(())
 }
 
-/// Median over ticks (`nodes`: whether there are any, and too few for all) of: one sample for each workload, all plans, all actions taken and answered by nobody.
-fn microseconds_per_tick(workloads: usize, ticks: i64, nodes: Option<bool>) -> Result<f64> {
+/// Runs ticks of: one sample for each workload, all plans, all orders taken and answered by nobody. `nodes`: whether there are
+/// any, and too few for all.
+fn run(workloads: usize, learned: i64, nodes: Option<bool>) -> Result<Measured> {
+    let before = resident_bytes()?;
     let ids: Vec<WorkloadId> = (0..workloads).map(|k| WorkloadId::from(format!("w{k}").as_str())).collect();
-    let policies = ids.iter().enumerate().map(|(k, id)| WorkloadPolicy {
+    let mut planner = Planner::new(policy(&ids, nodes), 1, at(learned))?;
+    for (k, id) in ids.iter().enumerate() {
+        let history: Vec<_> = (0..learned).map(|step| (at(step), Some(demand(k, step)))).collect();
+        planner.learn(id, &history);
+    }
+    let mut ticks = Vec::new();
+    for step in learned..learned + TICKS {
+        let begin = Instant::now();
+        for (k, id) in ids.iter().enumerate() {
+            let (workload, demand) = (id.clone(), Some(demand(k, step)));
+            let event = Event::DemandObserved { workload, step_start: at(step), demand, missed: 0.0 };
+            planner.handle(at(step + 1), event);
+        }
+        planner.handle_timeout(at(step + 1));
+        while planner.poll_action().is_some() {}
+        ticks.push(begin.elapsed().as_secs_f64() * 1e6 / workloads as f64);
+    }
+    let bytes = (resident_bytes()? - before).max(0.0) / workloads as f64;
+    Ok(Measured { microseconds: median(&ticks), bytes })
+}
+
+fn policy(ids: &[WorkloadId], nodes: Option<bool>) -> Policy {
+    let workloads = ids.iter().enumerate().map(|(k, id)| WorkloadPolicy {
         needs: Resources::new(1.0, GIB),
         priority: 100 + (k % 4) as u8,
         ..WorkloadPolicy::new(id.clone(), STEP, CapacityPolicy::Pinned(100.0))
     });
     // The sum of demand needs about three instances for each workload, and a little more to be on the safe side.
-    let cores = nodes.map_or(0, |scarce| workloads * if scarce { 3 } else { 8 });
+    let cores = nodes.map_or(0, |scarce| ids.len() * if scarce { 3 } else { 8 });
     let nodes = (0..cores.div_ceil(64)).map(|k| NodePolicy::new(format!("n{k}"), 64.0, 256 * GIB));
-    let policy = Policy { workloads: policies.collect(), nodes: nodes.collect(), ..Policy::default() };
-    let mut planner = Planner::new(policy, 1, at(STEPS_LEARNED))?;
-    for (k, id) in ids.iter().enumerate() {
-        let history: Vec<_> = (0..STEPS_LEARNED).map(|step| (at(step), Some(demand(k, step)))).collect();
-        planner.learn(id, &history);
-    }
-    let mut measured = Vec::new();
-    for step in STEPS_LEARNED..STEPS_LEARNED + ticks {
-        let now = at(step + 1);
-        let begin = Instant::now();
-        for (k, id) in ids.iter().enumerate() {
-            let demand = Some(demand(k, step));
-            planner.handle(
-                now,
-                Event::DemandObserved { workload: id.clone(), step_start: at(step), demand, missed: 0.0 },
-            );
-        }
-        planner.handle_timeout(now);
-        while planner.poll_action().is_some() {}
-        measured.push(begin.elapsed().as_secs_f64() * 1e6 / workloads as f64);
-    }
-    Ok(median(&measured))
+    Policy { workloads: workloads.collect(), nodes: nodes.collect(), ..Policy::default() }
 }
 
+/// Memory of this process as the kernel counts it.
+fn resident_bytes() -> Result<f64> {
+    let pages = std::fs::read_to_string("/proc/self/statm").context("failed to read /proc/self/statm")?;
+    let resident = pages.split_whitespace().nth(1).context("/proc/self/statm has another shape")?;
+    Ok(resident.parse::<f64>()? * PAGE_BYTES)
+}
+
+const PAGE_BYTES: f64 = 4_096.0;
+
 fn at(step: i64) -> Timestamp {
-    Timestamp::from_millis(1_700_000_000_000 / 60_000 * 60_000 + step * 60_000)
+    Timestamp::from_millis(1_700_000_000_000 / 60_000 * 60_000 + step * 15_000)
 }
 
 /// A day's wave with a little deterministic unrest, different for each workload.
 fn demand(workload: usize, step: i64) -> f64 {
-    let phase = step as f64 / 1_440.0 * std::f64::consts::TAU + workload as f64;
+    let phase = step as f64 / 5_760.0 * std::f64::consts::TAU + workload as f64;
     let unrest = ((step * 7_919 + workload as i64 * 104_729) % 97) as f64 / 97.0 - 0.5;
     300.0 + 200.0 * phase.sin() + 30.0 * unrest
 }

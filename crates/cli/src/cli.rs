@@ -25,7 +25,7 @@ enum Command {
     /// Run control plane and data plane with a configuration
     Run(run::RunArgs),
     /// Show what foreshadow would have done on recorded demand, beside its rivals
-    Replay(replay::ReplayArgs),
+    Replay(Box<replay::ReplayArgs>),
     /// Forecast a recorded series as quantiles
     Forecast(forecast::ForecastArgs),
     /// Score every model on a recorded series by rolling-origin evaluation

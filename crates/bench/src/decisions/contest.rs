@@ -65,8 +65,8 @@ pub(super) fn measure(setting: &Setting, rows: &mut Rows) -> Result<()> {
     for (price, bar) in PRICES {
         let of_price: Vec<_> =
             all.iter().filter(|(case, _)| case.options.standby_price == price).copied().collect();
-        by_trace(&of_price, price, rows);
-        overall(&of_price, price, bar, rows);
+        let means = by_trace(&of_price, price, rows);
+        overall(&of_price, &means, price, bar, rows);
     }
     budgets(&all, rows);
     Ok(())
@@ -153,9 +153,11 @@ fn points(demand: &Demand, kind: PolicyKind, options: &Options) -> Result<Vec<Po
     Ok(sweep.settings().iter().map(|setting| sweep.try_out(*setting)).collect::<Result<_, _>>()?)
 }
 
-fn by_trace(all: &[(&Case, &Found)], price: f64, rows: &mut Rows) {
+/// One row for each trace, the mean over its series, leads and budgets. Returns those means.
+fn by_trace(all: &[(&Case, &Found)], price: f64, rows: &mut Rows) -> Vec<f64> {
     let mut traces: Vec<&str> = all.iter().map(|(case, _)| case.trace.as_str()).collect();
     traces.dedup();
+    let mut means = Vec::new();
     for trace in traces {
         let of_trace = || all.iter().filter(|(case, _)| case.trace == trace);
         let ratios: Vec<f64> = of_trace().filter_map(|(_, found)| found.ratio()).collect();
@@ -163,7 +165,7 @@ fn by_trace(all: &[(&Case, &Found)], price: f64, rows: &mut Rows) {
             .filter_map(|(case, found)| Some((found.ratio()?, *case, *found)))
             .max_by(|a, b| a.0.total_cmp(&b.0));
         let Some((ratio, case, found)) = worst else { continue };
-        let name = format!("decisions: {trace}, standby at {price}, excess cost of the best rival's");
+        means.push(geometric_mean(&ratios));
         let rival = found
             .rival
             .map_or(String::new(), |(kind, score)| format!("{kind} {:.3}", score.cost / found.oracle));
@@ -174,20 +176,23 @@ fn by_trace(all: &[(&Case, &Found)], price: f64, rows: &mut Rows) {
             case.options.budget,
             found.ours.cost / found.oracle
         );
+        let name = format!("decisions: {trace}, standby at {price}, excess cost of the best rival's");
         rows.note(&name, geometric_mean(&ratios), "ratio", Better::Lower, Some(worst));
     }
+    means
 }
 
-fn overall(all: &[(&Case, &Found)], price: f64, bar: f64, rows: &mut Rows) {
+fn overall(all: &[(&Case, &Found)], means: &[f64], price: f64, bar: f64, rows: &mut Rows) {
+    let name = format!("decisions: standby at {price}, excess cost of the best rival's");
+    let note = Some(format!("{} traces", means.len()));
+    rows.at_most(&format!("{name}, geometric mean over traces"), geometric_mean(means), "ratio", bar, note);
     let ratios: Vec<f64> = all.iter().filter_map(|(_, found)| found.ratio()).collect();
-    let unrivalled = all.len() - ratios.len();
-    let note = format!("of {} cases, in {unrivalled} more no rival misses as little", ratios.len());
-    let name = format!("decisions: standby at {price}, excess cost of the best rival's, geometric mean");
-    rows.at_most(&name, geometric_mean(&ratios), "ratio", bar, Some(note));
     let worst = ratios.iter().copied().fold(0.0, f64::max);
     let above = ratios.iter().filter(|ratio| **ratio > 1.0).count();
-    let name = format!("decisions: standby at {price}, excess cost of the best rival's, worst");
-    rows.at_most(&name, worst, "ratio", 1.0, Some(format!("{above} of {} above 1", ratios.len())));
+    let unrivalled = all.len() - ratios.len();
+    let note =
+        format!("{above} of {} cases above 1; in {unrivalled} more no rival misses as little", ratios.len());
+    rows.at_most(&format!("{name}, worst series, lead and budget"), worst, "ratio", 1.0, Some(note));
     let events: Vec<f64> = all
         .iter()
         .filter_map(|(_, found)| {

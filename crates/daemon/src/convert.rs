@@ -101,6 +101,7 @@ pub(crate) fn rule(reason: &Reason) -> &'static str {
         Reason::Size(_) => "size",
         Reason::StandbyShort { .. } => "standby_short",
         Reason::Sharing(reason) => sharing_rule(reason),
+        Reason::Sessions(_) => "sessions",
     }
 }
 
@@ -439,6 +440,7 @@ pub(crate) fn event(at: Timestamp, workload: &str, event: &Event) -> Option<api:
         }
         Event::DemandObserved { .. }
         | Event::UsageObserved { .. }
+        | Event::SessionsHeld { .. }
         | Event::InstanceResized { .. }
         | Event::LoadObserved { .. }
         | Event::BackendObserved { .. }

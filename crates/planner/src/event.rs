@@ -68,6 +68,16 @@ pub enum Event {
         /// The instance; it may be gone already.
         instance: InstanceId,
     },
+    /// How many sessions an instance holds right now, whenever that changes. After `InstanceAdopted` it is to be told at
+    /// once: until then, none are known of.
+    SessionsHeld {
+        /// The workload.
+        workload: WorkloadId,
+        /// The instance.
+        instance: InstanceId,
+        /// Sessions on it.
+        sessions: u32,
+    },
     /// Answer to `Start`: the instance runs and its probe passes.
     InstanceReady {
         /// The order.

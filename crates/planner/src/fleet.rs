@@ -13,6 +13,7 @@ use crate::ids::{ActionId, InstanceId, NodeId};
 use crate::instance::{Instance, Order, Phase, Role, Turn};
 use crate::reason::Reason;
 use crate::retry::Backoff;
+use crate::sessions::SessionReason;
 use crate::shift::Stats;
 use crate::snapshot::Counters;
 use crate::timer::Timer;
@@ -155,6 +156,7 @@ impl Fleet {
             return false;
         }
         instance.parked = false;
+        instance.keep();
         instance.begin_anew(desk.now(), &desk.policy.shift);
         self.counters.promotions += 1;
         true
@@ -169,12 +171,50 @@ impl Fleet {
         true
     }
 
-    pub(crate) fn drained(&mut self, id: InstanceId, action: ActionId, wall: Timestamp) -> bool {
-        let Some(instance) = self.answered(id, action, Order::Drain) else { return false };
-        let turned = instance.turn(Turn::Drained, wall);
+    pub(crate) fn drained(&mut self, id: InstanceId, action: ActionId, desk: &Desk<'_>) -> bool {
+        if self.answered(id, action, Order::Drain).is_none() {
+            return false;
+        }
+        self.demote(id, desk);
+        true
+    }
+
+    /// Makes a standby of what has drained. With sessions that began meanwhile it drains on.
+    fn demote(&mut self, id: InstanceId, desk: &Desk<'_>) {
+        let Some(at) = self.find(id).filter(|at| !self.instances[*at].held(desk.now())) else { return };
+        self.cut_sessions(at);
+        let instance = &mut self.instances[at];
         instance.serving_since = None;
-        self.counters.demotions += u64::from(turned);
-        turned
+        self.counters.demotions += u64::from(instance.turn(Turn::Drained, desk.wall()));
+    }
+
+    /// Says so when an instance is given up with sessions on it.
+    pub(crate) fn cut_sessions(&mut self, at: usize) {
+        let instance = &mut self.instances[at];
+        let sessions = std::mem::take(&mut instance.sessions);
+        if sessions > 0 {
+            let instance = instance.id;
+            self.note(Reason::Sessions(SessionReason::Cut { instance, sessions }));
+        }
+    }
+
+    /// Takes in how many sessions an instance holds. What is frozen, or about to be, or stops holds none.
+    pub(crate) fn holds(&mut self, id: InstanceId, sessions: u32) -> bool {
+        let Some(at) = self.find(id) else { return false };
+        let instance = &mut self.instances[at];
+        let parks = instance.parked || instance.pending.is_some_and(|p| p.order == Order::Park);
+        if parks || !matches!(instance.phase, Phase::Ready | Phase::Draining) {
+            return false;
+        }
+        instance.sessions = sessions;
+        true
+    }
+
+    /// Instances that are only waited for because they hold sessions, and how many these are.
+    pub(crate) fn waited_for(&self, now: Timestamp) -> (u32, u64) {
+        let waits = |i: &&Instance| i.held_until.is_some() && i.held(now);
+        let waiting = self.instances.iter().filter(waits);
+        waiting.fold((0, 0), |(instances, sessions), i| (instances + 1, sessions + u64::from(i.sessions)))
     }
 
     pub(crate) fn stopped(&mut self, id: InstanceId, action: ActionId, desk: &mut Desk<'_>) -> bool {
@@ -233,8 +273,8 @@ impl Fleet {
             }
             Order::Park | Order::Stop => instance.retry.fail(now, retry, &mut desk.shared.jitter),
             Order::Drain => {
-                self.counters.demotions += u64::from(instance.turn(Turn::Drained, wall));
-                instance.serving_since = None;
+                let id = instance.id;
+                self.demote(id, desk);
             }
         }
         true
@@ -411,6 +451,7 @@ impl Fleet {
                 i.retry.waiting(now).map(|until| (until, Timer::Backoff)),
                 i.ramp.filter(|_| i.serving()).map(|r| (r.next, Timer::ShiftStep)),
                 unhealthy.map(|at| (at, Timer::UnhealthyDeadline)),
+                i.held_until.filter(|_| i.held(now)).map(|until| (until, Timer::SessionsDeadline)),
             ]
         });
         each.chain([table, table_retry, starts]).flatten().min()

@@ -7,7 +7,7 @@
 use forecast::Timestamp;
 
 use crate::ids::{ActionId, InstanceId, NodeId};
-use crate::policy::ShiftPolicy;
+use crate::policy::{ShiftPolicy, WorkloadPolicy};
 use crate::retry::Backoff;
 use crate::scarcity::{MoveCause, SharingReason};
 use crate::shift::{Ramp, Stats};
@@ -143,6 +143,10 @@ pub struct Instance {
     pub(crate) size_ordered: Option<Size>,
     /// Since when it takes its full share, on the internal clock; for leaving out start-up samples.
     pub(crate) serving_since: Option<Timestamp>,
+    /// Sessions that it holds, as told last.
+    pub(crate) sessions: u32,
+    /// Until when it is waited for because of them, on the internal clock; set once it is to be given up.
+    pub(crate) held_until: Option<Timestamp>,
 }
 
 impl Instance {
@@ -166,6 +170,8 @@ impl Instance {
             size: None,
             size_ordered: None,
             serving_since: None,
+            sessions: 0,
+            held_until: None,
         }
     }
 
@@ -222,6 +228,28 @@ impl Instance {
     /// How large it is; `None` while nobody said.
     pub fn size(&self) -> Option<Size> {
         self.size
+    }
+
+    /// Sessions that it holds, as told last.
+    pub fn sessions(&self) -> u32 {
+        self.sessions
+    }
+
+    /// It holds sessions, and its time to wait for them is not over.
+    pub(crate) fn held(&self, now: Timestamp) -> bool {
+        self.sessions > 0 && self.held_until.is_none_or(|until| now < until)
+    }
+
+    /// It is to be given up: from now on its sessions have this long to end.
+    pub(crate) fn hold_for(&mut self, now: Timestamp, policy: &WorkloadPolicy) {
+        if policy.sessions.is_some() {
+            self.held_until.get_or_insert(now.saturating_add(policy.drain_deadline()));
+        }
+    }
+
+    /// It is wanted again.
+    pub(crate) fn keep(&mut self) {
+        self.held_until = None;
     }
 
     /// Applies a turn of its life; false, and nothing changed, when that cannot happen now.

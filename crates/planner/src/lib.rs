@@ -38,6 +38,7 @@ mod timer;
 mod workload;
 
 pub mod lint;
+pub mod sessions;
 pub mod sizing;
 
 pub use crate::action::{Action, ActionKind, FULL_WEIGHT};
@@ -57,6 +58,7 @@ pub use crate::scarcity::{
     Cause, Claim, Grant, MoveCause, NodePolicy, NodeView, Refused, Resources, SharingReason, Supply, Tenant,
     TenantPolicy, grant,
 };
+pub use crate::sessions::{SessionPolicy, SessionReason, SessionType};
 pub use crate::size::Size;
 pub use crate::sizing::{SizingMode, SizingPolicy};
 pub use crate::snapshot::{Budget, Counters, Snapshot, WorkloadView};

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use forecast::Timestamp;
+
 use crate::action::FULL_WEIGHT;
 use crate::ids::{InstanceId, NodeId, WorkloadId};
-use crate::instance::{Instance, Phase, Role};
+use crate::instance::{Instance, Order, Phase, Role};
 use crate::scarcity::{Cause, Resources};
 use crate::snapshot::{Snapshot, WorkloadView};
 
@@ -34,6 +36,7 @@ pub fn check(snapshot: &Snapshot<'_>) -> Result<(), Vec<Violation>> {
         lint.routes_are_safe();
         lint.weights_match_the_table();
         lint.numbers_are_finite();
+        lint.sessions_are_not_cut(snapshot.internal);
         let rows = view.instances.len();
         lint.require(rows <= snapshot.limits().instances as usize, None, || {
             format!("{rows} instances are too many")
@@ -220,6 +223,17 @@ impl Lint<'_, '_> {
         }
     }
 
+    /// What holds sessions is neither stopped nor frozen before the time to wait for them is over.
+    fn sessions_are_not_cut(&mut self, now: Timestamp) {
+        for i in self.view.instances.iter().filter(|i| i.held(now)) {
+            let freezes = i.parked || i.pending.is_some_and(|p| p.order == Order::Park);
+            let kept = i.phase != Phase::Stopping && !freezes;
+            self.require(kept, Some(i), || {
+                format!("instance {} is given up with {} sessions on it", i.id, i.sessions)
+            });
+        }
+    }
+
     fn numbers_are_finite(&mut self) {
         let view = self.view;
         let capacity = view.capacity;
@@ -288,6 +302,7 @@ mod tests {
         let now = Timestamp::from_millis(0);
         let snapshot = Snapshot {
             now,
+            internal: now,
             limits: &limits,
             queued: 0,
             clock_jumps: 0,
@@ -355,6 +370,19 @@ mod tests {
         let starting = instance(1, Phase::Starting, Role::Active, 1000);
         assert!(said(&[starting], &[(1, 1000)]).iter().any(|v| v.contains("not ready")));
         assert_eq!(said(&[], &[(9, 1000)]), ["workload `web`: instance 9 is routed to but unknown"]);
+    }
+
+    #[test]
+    fn what_is_given_up_with_sessions_on_it_is_found() {
+        let mut stopping = instance(1, Phase::Stopping, Role::Active, 0);
+        stopping.sessions = 3;
+        assert!(said(std::slice::from_ref(&stopping), &[])[0].contains("given up with 3 sessions"));
+        let mut parked = instance(1, Phase::Ready, Role::Standby, 0);
+        (parked.parked, parked.sessions) = (true, 1);
+        parked.held_until = Some(Timestamp::from_millis(1));
+        assert!(said(std::slice::from_ref(&parked), &[])[0].contains("given up with 1 session"));
+        stopping.held_until = Some(Timestamp::from_millis(0));
+        assert_eq!(said(&[stopping], &[]), [""; 0], "its time is over");
     }
 
     #[test]

@@ -252,6 +252,7 @@ impl Planner {
     pub fn snapshot(&self) -> Snapshot<'_> {
         Snapshot {
             now: self.shared.clock.wall(),
+            internal: self.shared.clock.internal(),
             limits: &self.shared.limits,
             queued: self.shared.queue.len(),
             clock_jumps: self.shared.clock.jumps(),
@@ -280,6 +281,7 @@ impl Planner {
             | Event::BackendObserved { workload, .. }
             | Event::UsageObserved { workload, .. }
             | Event::OutOfMemory { workload, .. }
+            | Event::SessionsHeld { workload, .. }
             | Event::WeightsApplied { workload, .. }
             | Event::InstanceExited { workload, .. }
             | Event::InstanceUnhealthy { workload, .. }
@@ -374,6 +376,8 @@ impl Workload {
                 }
                 None => Effect::Noted,
             },
+            Event::SessionsHeld { .. } if self.policy.sessions.is_none() => Effect::Noted,
+            Event::SessionsHeld { instance, sessions, .. } => known(self.fleet.holds(instance, sessions)),
             Event::InstanceResized { action, instance } => known(self.fleet.resized(instance, action)),
             Event::InstanceReady { action, instance, took } => {
                 let ready = self.fleet.ready(instance, action, wall);
@@ -391,7 +395,9 @@ impl Workload {
                 known(promoted)
             }
             Event::WeightsApplied { action, .. } => known(self.fleet.weights_applied(action)),
-            Event::InstanceDrained { action, instance } => known(self.fleet.drained(instance, action, wall)),
+            Event::InstanceDrained { action, instance } => {
+                known(self.at_desk(shared, |fleet, desk| fleet.drained(instance, action, desk)))
+            }
             Event::InstanceStopped { action, instance } => {
                 known(self.at_desk(shared, |fleet, desk| fleet.stopped(instance, action, desk)))
             }

@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 
 use crate::ids::{NodeId, WorkloadId};
 use crate::scarcity::{NodePolicy, Resources, TenantPolicy};
+use crate::sessions::SessionPolicy;
 use crate::sizing::SizingPolicy;
 
 /// Everything a planner needs to know before it starts.
@@ -101,6 +102,8 @@ pub struct WorkloadPolicy {
     pub guard: Duration,
     /// How large instances are. Default `None`: that is not the planner's business.
     pub sizing: Option<SizingPolicy>,
+    /// Set where instances hold sessions, which are not cut: how, and how long they are waited for. Default `None`.
+    pub sessions: Option<SessionPolicy>,
     /// Plan only, or act.
     pub mode: Mode,
     /// Priority class: where nodes are scarce, a higher class is served first. Default 100.
@@ -140,6 +143,7 @@ impl WorkloadPolicy {
             utilisation_untrusted: 0.7,
             guard: (step * 10).clamp(Duration::from_secs(60), Duration::from_secs(3_600)),
             sizing: None,
+            sessions: None,
             mode: Mode::Act,
             priority: 100,
             tenant: None,
@@ -155,6 +159,11 @@ impl WorkloadPolicy {
     /// How long a promotion may take: the deadline of the policy, or several times the expected lead time if that is longer.
     pub fn promote_deadline(&self) -> Duration {
         self.deadlines.promote.max(self.lead_promote.saturating_mul(DEADLINE_LEADS))
+    }
+
+    /// How long a drain may take: the deadline of the policy, or that of its sessions if it is longer.
+    pub fn drain_deadline(&self) -> Duration {
+        self.deadlines.drain.max(self.sessions.as_ref().map_or(Duration::ZERO, |sessions| sessions.drain))
     }
 
     /// Checks the whole policy.
@@ -216,6 +225,9 @@ impl WorkloadPolicy {
             "must be above 0 and at most 1",
         );
         for (ok, field, rule) in self.sizing.iter().flat_map(|sizing| sizing.rules(&self.objective)) {
+            require(ok, field, rule);
+        }
+        for (ok, field, rule) in self.sessions.iter().flat_map(SessionPolicy::rules) {
             require(ok, field, rule);
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }

@@ -8,6 +8,7 @@ use forecast::{Timestamp, Trust};
 
 use crate::ids::InstanceId;
 use crate::scarcity::SharingReason;
+use crate::sessions::SessionReason;
 use crate::sizing::SizeReason;
 
 mod words;
@@ -258,6 +259,8 @@ pub enum Reason {
     },
     /// Something that has to do with other workloads on the same nodes.
     Sharing(SharingReason),
+    /// Something that has to do with sessions.
+    Sessions(SessionReason),
 }
 
 impl fmt::Display for GuardCause {
@@ -407,6 +410,7 @@ impl fmt::Display for Reason {
                 )
             }
             Reason::Sharing(reason) => reason.fmt(f),
+            Reason::Sessions(reason) => reason.fmt(f),
         }
     }
 }

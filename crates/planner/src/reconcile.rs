@@ -4,6 +4,8 @@
 //! is no list of steps to go wrong in the middle. The route table always comes first: what is dead or demoted leaves it
 //! before anything else is ordered, and what is not verified never enters it.
 
+use std::cmp::Reverse;
+
 use crate::action::{ActionKind, FULL_WEIGHT};
 use crate::desk::Desk;
 use crate::fleet::{Fleet, count};
@@ -96,13 +98,17 @@ impl Fleet {
                 && instance.role == Role::Active
                 && instance.phase == Phase::Ready
                 && instance.healthy()
+                && instance.turn(Turn::DrainBegun, wall)
             {
-                instance.turn(Turn::DrainBegun, wall);
+                instance.hold_for(desk.now(), desk.policy);
             }
         }
         let serving = self.serving();
         let mut coming = serving + count(&self.instances, Instance::promoting);
-        for at in (0..self.instances.len()).rev() {
+        // Of those that drain, the one with most sessions is the furthest from being given up.
+        let mut back: Vec<usize> = (0..self.instances.len()).rev().collect();
+        back.sort_by_key(|at| Reverse(self.instances[*at].sessions));
+        for at in back {
             let instance = &mut self.instances[at];
             if coming < want.active
                 && instance.counts()
@@ -112,19 +118,22 @@ impl Fleet {
                 if let Some(superseded) = instance.pending.take() {
                     desk.withdraw(superseded.action);
                 }
+                instance.keep();
                 coming += 1;
             }
         }
-        let mut surplus = serving.saturating_sub(want.active);
-        for (moving, ramping) in [(true, true), (true, false), (false, true), (false, false)] {
-            for instance in self.instances.iter_mut().rev() {
-                let asked = instance.ramp.is_some() == ramping && instance.moving.is_some() == moving;
-                if surplus > 0 && instance.serving() && asked {
-                    instance.ramp = None;
-                    instance.turn(Turn::DrainBegun, wall);
-                    surplus -= 1;
-                }
-            }
+        let surplus = serving.saturating_sub(want.active);
+        if surplus == 0 {
+            return;
+        }
+        // Those that move on first, then those with the fewest sessions, those that ramp, the youngest.
+        let serving = self.instances.iter_mut().filter(|i| i.serving());
+        let mut serving: Vec<&mut Instance> = serving.collect();
+        serving.sort_by_key(|i| (i.moving.is_none(), i.sessions, i.ramp.is_none(), Reverse(i.id)));
+        for instance in serving.into_iter().take(surplus as usize) {
+            instance.ramp = None;
+            instance.turn(Turn::DrainBegun, wall);
+            instance.hold_for(desk.now(), desk.policy);
         }
     }
 
@@ -181,11 +190,13 @@ impl Fleet {
         missing
     }
 
-    /// Waits for the end of what is in flight on instances that the router has confirmed to send nothing new to.
+    /// Waits for the end of what is in flight on instances that the router has confirmed to send nothing new to, once the
+    /// sessions told of have ended.
     fn drain(&mut self, desk: &mut Desk<'_>) {
         for at in 0..self.instances.len() {
             let i = &self.instances[at];
-            if i.phase == Phase::Draining && i.pending.is_none() && self.table.silent_for(i.id) {
+            let due = i.phase == Phase::Draining && i.pending.is_none() && !i.held(desk.now());
+            if due && self.table.silent_for(i.id) {
                 self.order(at, Order::Drain, ActionKind::Drain { instance: i.id }, desk);
             }
         }
@@ -316,8 +327,9 @@ impl Fleet {
         for at in 0..self.instances.len() {
             let i = &self.instances[at];
             let due = i.promotable() && !i.parked && i.retry.waiting(desk.now()).is_none();
-            if due && self.table.clear_of(i.id) {
-                self.order(at, Order::Park, ActionKind::Park { instance: i.id }, desk);
+            let kind = ActionKind::Park { instance: i.id };
+            if due && self.table.clear_of(i.id) && self.let_go(at, desk) {
+                self.order(at, Order::Park, kind, desk);
             }
         }
     }
@@ -353,10 +365,23 @@ impl Fleet {
         }
     }
 
+    /// An instance may be frozen or stopped. If it holds sessions, the time to wait for them begins, unless it runs already.
+    fn let_go(&mut self, at: usize, desk: &Desk<'_>) -> bool {
+        let instance = &mut self.instances[at];
+        if instance.sessions > 0 {
+            instance.hold_for(desk.now(), desk.policy);
+        }
+        !instance.held(desk.now())
+    }
+
     fn stop(&mut self, at: usize, desk: &mut Desk<'_>) -> bool {
+        if !self.let_go(at, desk) {
+            return false;
+        }
         let kind = ActionKind::Stop { instance: self.instances[at].id };
         let ordered = self.order(at, Order::Stop, kind, desk);
         if ordered {
+            self.cut_sessions(at);
             let wall = desk.wall();
             let instance = &mut self.instances[at];
             instance.ramp = None;
@@ -375,7 +400,9 @@ impl Fleet {
             Order::Start => desk.policy.start_deadline(),
             Order::Park | Order::Resize => deadlines.park,
             Order::Promote => desk.policy.promote_deadline(),
-            Order::Drain => deadlines.drain,
+            Order::Drain => self.instances[at]
+                .held_until
+                .map_or(deadlines.drain, |until| deadlines.drain.max(until.since(desk.now()))),
             Order::Stop => deadlines.stop,
         };
         let Some((action, deadline)) = desk.issue(kind, within) else { return false };

@@ -15,6 +15,8 @@ use crate::scarcity::{Cluster, Grant, NodeView, Resources};
 #[derive(Debug, Clone)]
 pub struct Snapshot<'a> {
     pub(crate) now: Timestamp,
+    /// On the internal clock.
+    pub(crate) internal: Timestamp,
     pub(crate) limits: &'a Limits,
     pub(crate) queued: usize,
     pub(crate) clock_jumps: u64,

@@ -15,6 +15,8 @@ pub enum Timer {
     ShiftStep,
     /// An instance has been unhealthy for too long and is replaced.
     UnhealthyDeadline,
+    /// An instance has been waited for because of its sessions for long enough.
+    SessionsDeadline,
     /// An operator's override ends.
     OverrideExpiry,
     /// All workloads on the same nodes are looked at together.
@@ -29,6 +31,7 @@ impl fmt::Display for Timer {
             Timer::Backoff => "backoff",
             Timer::ShiftStep => "shift step",
             Timer::UnhealthyDeadline => "unhealthy deadline",
+            Timer::SessionsDeadline => "sessions deadline",
             Timer::OverrideExpiry => "override expiry",
             Timer::Sharing => "sharing",
         })

@@ -15,6 +15,7 @@ use crate::policy::{Mode, WorkloadPolicy};
 use crate::reason::{Reason, Trigger};
 use crate::reconcile::Want;
 use crate::scarcity::SharingReason;
+use crate::sessions::SessionReason;
 use crate::shift::Stats;
 use crate::sizing::Sizing;
 use crate::snapshot::WorkloadView;
@@ -160,6 +161,11 @@ impl Workload {
         if self.fleet.unplaced > 0 {
             let instances = self.fleet.unplaced;
             plan.reasons.push(Reason::Sharing(SharingReason::WaitsForRoom { instances }));
+        }
+        plan.reasons.retain(|r| !matches!(r, Reason::Sessions(SessionReason::Waits { .. })));
+        let (instances, sessions) = self.fleet.waited_for(shared.clock.internal());
+        if instances > 0 {
+            plan.reasons.push(Reason::Sessions(SessionReason::Waits { instances, sessions }));
         }
     }
 

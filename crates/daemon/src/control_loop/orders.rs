@@ -161,6 +161,7 @@ impl ControlLoop {
             | Event::BackendObserved { .. }
             | Event::UsageObserved { .. }
             | Event::OutOfMemory { .. }
+            | Event::SessionsHeld { .. }
             | Event::InstanceResized { .. }
             | Event::InstanceExited { .. }
             | Event::InstanceUnhealthy { .. }

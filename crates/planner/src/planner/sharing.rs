@@ -169,7 +169,7 @@ impl Workload {
     /// Begins to replace one instance by another on another node.
     fn begin_move(&mut self, proposal: &Proposal, from: &NodeId, to: &NodeId, shared: &Shared) -> bool {
         let policy = &self.policy;
-        let within = policy.start_deadline() + policy.promote_deadline() + policy.deadlines.drain;
+        let within = policy.start_deadline() + policy.promote_deadline() + policy.drain_deadline();
         let until = shared.clock.internal().saturating_add(within);
         let movable = self.fleet.instances.iter_mut().filter(|i| {
             i.node.as_ref() == Some(from) && i.counts() && i.moving.is_none() && i.phase == Phase::Ready

@@ -5,5 +5,6 @@ mod lifecycle;
 mod nodes;
 mod random;
 mod scarcity;
+mod sessions;
 mod sizing;
 mod world;

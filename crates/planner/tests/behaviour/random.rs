@@ -5,7 +5,8 @@ use std::time::Duration;
 use forecast::Timestamp;
 use planner::{
     Action, ActionId, ActionKind, CapacityPolicy, DecisionOverride, Event, InstanceId, Limits, NodePolicy,
-    Planner, Policy, Resources, Role, Size, SizingMode, SizingPolicy, WorkloadId, WorkloadPolicy, lint,
+    Planner, Policy, Resources, Role, SessionPolicy, SessionType, Size, SizingMode, SizingPolicy, WorkloadId,
+    WorkloadPolicy, lint,
 };
 use proptest::prelude::*;
 
@@ -50,6 +51,10 @@ enum Deed {
         throttled: Option<f64>,
     },
     OutOfMemory(u64),
+    Sessions {
+        instance: u64,
+        sessions: u32,
+    },
     Exit(u64),
     Unhealthy(u64),
     Healthy(u64),
@@ -103,6 +108,7 @@ fn deed() -> impl Strategy<Value = Deed> {
                 throttled: share.map(|share| share / 2_000.0),
             }),
         1 => instance.clone().prop_map(Deed::OutOfMemory),
+        3 => (instance.clone(), 0u32..4).prop_map(|(instance, sessions)| Deed::Sessions { instance, sessions }),
         2 => instance.clone().prop_map(Deed::Exit),
         2 => instance.clone().prop_map(Deed::Unhealthy),
         2 => instance.clone().prop_map(Deed::Healthy),
@@ -180,6 +186,11 @@ impl Chaos {
             web.objective.latency_bound = Some(Duration::from_secs(1));
             web.sizing = Some(sizing);
         }
+        if seed % 5 < 3 {
+            let types = vec![SessionType::new("game", 1, 0.1)];
+            let drain = Duration::from_secs(600);
+            web.sessions = Some(SessionPolicy { drain, ..SessionPolicy::new(types) });
+        }
         let mut batch = WorkloadPolicy::new("batch", Duration::from_secs(60), CapacityPolicy::Pinned(10.0));
         batch.replicas_min = 0;
         batch.replicas_max = 3;
@@ -243,6 +254,10 @@ impl Chaos {
             }),
             Deed::OutOfMemory(n) => {
                 self.tell(Event::OutOfMemory { workload: web(), instance: InstanceId::new(n) });
+            }
+            Deed::Sessions { instance, sessions } => {
+                let instance = InstanceId::new(instance);
+                self.tell(Event::SessionsHeld { workload: web(), instance, sessions });
             }
             Deed::Exit(n) => {
                 let instance = InstanceId::new(n);

@@ -57,6 +57,7 @@ impl Blind {
             | Event::InstanceParked { .. }
             | Event::UsageObserved { .. }
             | Event::OutOfMemory { .. }
+            | Event::SessionsHeld { .. }
             | Event::InstanceResized { .. }
             | Event::WeightsApplied { .. }
             | Event::InstanceDrained { .. }

@@ -71,6 +71,7 @@ impl Heard {
             | Event::BackendObserved { .. }
             | Event::UsageObserved { .. }
             | Event::OutOfMemory { .. }
+            | Event::SessionsHeld { .. }
             | Event::InstanceResized { .. }
             | Event::WeightsApplied { .. }
             | Event::InstanceDrained { .. }

@@ -272,6 +272,7 @@ impl Model {
 
     fn judge(&mut self, value: f64) -> Silence {
         if self.record.lessons() < JUDGE_LESSONS
+            || self.idles()
             || !self.outage_watch.is_alert(value, self.spread.magnitude())
         {
             return Silence::None;

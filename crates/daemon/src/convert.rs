@@ -86,6 +86,7 @@ pub(crate) fn rule(reason: &Reason) -> &'static str {
         Reason::ReactiveNeeds { .. } => "reactive_needs",
         Reason::DemandFloor { .. } => "demand_floor",
         Reason::Untrusted { .. } => "untrusted",
+        Reason::Doubted { .. } => "doubted",
         Reason::NoSignal => "no_signal",
         Reason::HeldActive { .. } => "held_active",
         Reason::KeptStandby { .. } => "kept_standby",

@@ -82,6 +82,17 @@ impl MarginControl {
         while self.decisions.len() >= keep {
             decided = self.decisions.pop_front().unwrap_or_default();
         }
+        self.settle_all(decided, &mut call);
+    }
+
+    /// Lets every rule decide once more on the step that it decided on last, as more is known by now.
+    pub(crate) fn decide_again(&mut self, mut call: impl FnMut(Rule) -> Call) {
+        if let Some(decided) = self.decisions.pop_back() {
+            self.settle_all(decided, &mut call);
+        }
+    }
+
+    fn settle_all(&mut self, mut decided: Vec<u32>, call: &mut impl FnMut(Rule) -> Call) {
         decided.clear();
         let before = self.decisions.back();
         for (f, &family) in self.families.iter().enumerate() {
@@ -118,6 +129,11 @@ impl MarginControl {
         }
     }
 
+    /// Enough was played to know what each rule is worth.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.steps >= STEPS_PROVEN
+    }
+
     /// The instances that a rule had available for the step that comes.
     pub(crate) fn available(&self, rule: Rule) -> u32 {
         let family = self.families.iter().position(|family| *family == rule.family).unwrap_or(0);
@@ -126,6 +142,8 @@ impl MarginControl {
     }
 }
 
+/// Other families than the first are used once they were played for so many steps.
+const STEPS_PROVEN: f64 = 200.0;
 /// The prior counts as much as this many steps of mean demand.
 const PRIOR_STEPS: f64 = 150.0;
 /// Decisions remembered for the lead time, in steps.

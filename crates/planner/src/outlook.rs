@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use forecast::{Ensemble, Timestamp, WindowMax};
+use forecast::{Ensemble, Timestamp, UntrustedReason, WindowMax};
 
 use crate::capacity::Capacity;
 use crate::demand::LoadLevel;
@@ -18,6 +18,7 @@ use crate::policy::WorkloadPolicy;
 use crate::reason::GuardCause;
 use crate::snapshot::Budget;
 
+mod nowcast;
 mod numbers;
 
 /// Demand of one workload: past, present and expected.
@@ -26,6 +27,8 @@ pub(crate) struct Outlook {
     forecaster: Ensemble,
     /// What it said last of the windows that are asked for again and again.
     known_windows: Vec<WindowMax>,
+    /// The same as if the step that has begun were over, once demand was read in it.
+    nowcast: Vec<WindowMax>,
     pub(crate) load: LoadLevel,
     pub(crate) capacity: Capacity,
     pub(crate) lead_cold: LeadTime,
@@ -102,6 +105,7 @@ impl Outlook {
         let mut outlook = Outlook {
             forecaster,
             known_windows: Vec::new(),
+            nowcast: Vec::new(),
             load: LoadLevel::default(),
             capacity: Capacity::new(policy.capacity),
             lead_cold: LeadTime::new(policy.lead_cold, samples_max),
@@ -142,6 +146,7 @@ impl Outlook {
     /// The forecaster, about to say something else than before.
     pub(crate) fn forecaster_mut(&mut self) -> &mut Ensemble {
         self.known_windows.clear();
+        self.nowcast.clear();
         &mut self.forecaster
     }
 
@@ -202,6 +207,7 @@ impl Outlook {
             self.reading_delay += READING_DELAY_PACE * (delay - self.reading_delay);
         }
         self.heard = self.load.level(now, self.load_age_max(policy));
+        self.foresee_from_reading(policy, wall);
     }
 
     /// Learns from a step of the past, in which nothing was decided.
@@ -299,6 +305,18 @@ impl Outlook {
         }
     }
 
+    /// Whether the rules are played and the best of them is used. Also where the forecast has been no help or was too bold:
+    /// the rules that do without it compete on paper, and what was cheapest there is better known than any score of the
+    /// forecast.
+    fn is_controlled(&self) -> bool {
+        self.forecaster.trust().is_trusted() || (self.is_doubted() && self.total.is_proven())
+    }
+
+    fn is_doubted(&self) -> bool {
+        let reason = self.forecaster.trust().reason();
+        matches!(reason, Some(UntrustedReason::NoSkill { .. } | UntrustedReason::CoverageLost { .. }))
+    }
+
     fn expect_step(&mut self) {
         let window = self.window(1);
         self.low_expected = window.quantile(COLLAPSE_QUANTILE);
@@ -355,8 +373,8 @@ impl Outlook {
         let (promote, cold) = (self.lead_promote.estimate(), self.lead_cold.estimate());
         let pays = standby_pays(policy, promote, cold);
         let windows = self.windows(policy, Duration::ZERO);
-        // Forecasts are judged only where they are used.
-        self.played = self.forecaster.trust().is_trusted();
+        // Rules are judged only where they are used, or may be.
+        self.played = self.forecaster.trust().is_trusted() || self.is_doubted();
         if pays {
             let (need, hold) = (self.sight(windows.active), self.sight_to_keep(windows.hold));
             let lag = self.lag(policy, promote);
@@ -447,7 +465,7 @@ const READING_DELAY_PACE: f64 = 0.1;
 /// The pool of an untrusted forecast is this much wider.
 const WIDER: f64 = 1.25;
 const MEMORY_BUDGETS: f64 = 5.0;
-const MEMORY_STEPS_MIN: f64 = 500.0;
+const MEMORY_STEPS_MIN: f64 = 2_000.0;
 const MEMORY_STEPS_MAX: f64 = 10_000.0;
 /// A debt of what is allowed for this many steps brings the target down to its minimum.
 const ACCOUNT_STEPS: f64 = 2_000.0;

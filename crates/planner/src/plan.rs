@@ -202,8 +202,14 @@ impl Draft<'_> {
         if numbers.demand_now.is_none() {
             self.reasons.push(Reason::NoSignal);
         }
-        if let Basis::Reactive { utilisation } = self.inputs.basis {
-            self.reasons.push(Reason::Untrusted { trust: self.inputs.trust, utilisation });
+        match self.inputs.basis {
+            Basis::Reactive { utilisation } => {
+                self.reasons.push(Reason::Untrusted { trust: self.inputs.trust, utilisation });
+            }
+            Basis::Quantiles if !self.inputs.trust.is_trusted() => {
+                self.reasons.push(Reason::Doubted { trust: self.inputs.trust });
+            }
+            Basis::Quantiles | Basis::FixedMargin { .. } => {}
         }
         let budget = self.inputs.policy.objective.error_budget;
         if numbers.missed_share > budget {

@@ -142,6 +142,11 @@ pub enum Reason {
         /// Demand units per instance.
         capacity: f64,
     },
+    /// The forecast is not trusted: plan by the rule that was cheapest on paper, with or without a forecast.
+    Doubted {
+        /// Why, from the forecaster.
+        trust: Trust,
+    },
     /// The forecast is not trusted: plan from the demand of now.
     Untrusted {
         /// Why, from the forecaster.
@@ -322,6 +327,12 @@ impl fmt::Display for Reason {
                 Count(*instances, Tier::Active),
                 Amount(*capacity)
             ),
+            Reason::Doubted { trust } => {
+                write!(
+                    f,
+                    "The forecast is not relied upon ({trust}); planned by what was cheapest on paper of late."
+                )
+            }
             Reason::Untrusted { trust, utilisation } => write!(
                 f,
                 "The forecast is not used ({trust}); planned from the demand of now at {} utilisation with a wider pool.",

@@ -120,7 +120,7 @@ impl MarginControl {
     fn entries(&self, capacity: f64, before: Option<Rule>) -> Vec<Entry> {
         // What is believed beforehand about misses costs as much per step as what was seen.
         let scale = 1.0 + self.prior_weight / self.steps.max(1.0);
-        let proven = if self.steps < STEPS_PROVEN { LEVELS } else { self.books.len() };
+        let proven = if self.is_proven() { self.books.len() } else { LEVELS };
         let entry = |(index, book): (usize, &super::Book)| {
             let newcomer =
                 index >= LEVELS && before.is_none_or(|rule| rule.family != self.rule(index).family);
@@ -152,7 +152,5 @@ const WORTH_MAX: f64 = 2.0;
 const AIM: f64 = 0.95;
 const TARGET_MIN: f64 = 0.02;
 const TARGET_MAX: f64 = 1.5;
-/// Other families than the first are used once they were played for so many steps, ...
-const STEPS_PROVEN: f64 = 200.0;
-/// ... and when they cost less by this factor.
+/// Other families than the first are used when they cost less by this factor.
 const NEWCOMER: f64 = 1.01;

@@ -2,7 +2,8 @@
 //!
 //! No single family suits every workload. Quantiles of the forecast are best where its width is learned well. A fixed number
 //! of instances above the median is best where rare spikes have nothing to do with that width, a multiple of demand or
-//! median where they grow with demand. Which it is shows on paper.
+//! median where they grow with demand. Where bursts are over before anything could have started, a fixed number that does
+//! not even follow them is best. Which it is shows on paper.
 
 use forecast::WindowMax;
 
@@ -19,11 +20,22 @@ pub(crate) enum Family {
     Static,
     /// A multiple of the demand of now, whatever the forecast says.
     Reactive,
+    /// Somewhat more than the demand of now, and never less than a fixed number of instances.
+    Floor,
+    /// The same, but only demand that has lasted for some steps is followed.
+    Lasting,
 }
 
 /// Those that look at the forecast. The first is used until the others have proved themselves.
-pub(crate) const FAMILIES: [Family; 5] =
-    [Family::Quantile, Family::Offset, Family::Multiple, Family::Static, Family::Reactive];
+pub(crate) const FAMILIES: [Family; 7] = [
+    Family::Quantile,
+    Family::Offset,
+    Family::Multiple,
+    Family::Static,
+    Family::Reactive,
+    Family::Floor,
+    Family::Lasting,
+];
 
 /// A family and a position on its grid, from 0 to `LEVELS - 1`. Values between two levels are interpolated.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,16 +56,23 @@ pub(crate) struct Sight {
     demand: f64,
     /// The same, or the largest of late where it is asked what to keep.
     recent: f64,
+    /// The least demand of the last steps.
+    lasting: f64,
     /// Offsets and fixed sizes are whole numbers of this demand: one instance, or more in a large fleet.
     unit: f64,
 }
 
 impl Sight {
     /// `limit`: nothing above is provided for. `demand`: of now. `recent`: the same, or the largest of late where it is asked
-    /// what to keep. `unit`: what offsets and fixed sizes are whole numbers of.
-    pub(crate) fn new(window: WindowMax, limit: f64, demand: f64, recent: f64, unit: f64) -> Sight {
+    /// what to keep. `lasting`: the least of the last steps. `unit`: what offsets and fixed sizes are whole numbers of.
+    pub(crate) fn new(
+        window: WindowMax,
+        limit: f64,
+        (demand, recent, lasting): (f64, f64, f64),
+        unit: f64,
+    ) -> Sight {
         let (median, high) = (window.median(), window.quantile(STATIC_QUANTILE));
-        Sight { window, median, high, limit, demand, recent, unit }
+        Sight { window, median, high, limit, demand, recent, lasting, unit }
     }
 
     /// A quantile of the largest demand, as far as it is believed.
@@ -87,6 +106,16 @@ pub enum MarginRule {
         /// At least 1.
         factor: f64,
     },
+    /// Somewhat more than the demand of now, and never less than a fixed demand.
+    Floor {
+        /// In the workload's unit.
+        demand: f64,
+    },
+    /// Somewhat more than the demand that has lasted, and never less than a fixed demand.
+    Lasting {
+        /// In the workload's unit.
+        demand: f64,
+    },
 }
 
 impl Rule {
@@ -98,6 +127,8 @@ impl Rule {
             Family::Multiple => MarginRule::Multiple { factor: raised(&MULTIPLES, self.at) },
             Family::Static => MarginRule::Static { demand: self.at * unit },
             Family::Reactive => MarginRule::Reactive { factor: self.reactive_factor() },
+            Family::Floor => MarginRule::Floor { demand: self.at * unit },
+            Family::Lasting => MarginRule::Lasting { demand: self.at * unit },
         }
     }
 
@@ -112,6 +143,8 @@ impl Rule {
             Family::Static => sight.high.max(self.at * sight.unit),
             Family::Multiple => sight.median.max(sight.demand) * raised(&MULTIPLES, self.at),
             Family::Reactive => return sight.recent * self.reactive_factor(),
+            Family::Floor => return (sight.recent * FLOOR_FACTOR).max(self.at * sight.unit),
+            Family::Lasting => return (sight.lasting * FLOOR_FACTOR).max(self.at * sight.unit),
         };
         demand.min(sight.limit)
     }
@@ -146,13 +179,13 @@ impl Family {
         std::array::from_fn(|k| {
             let rule = Rule { family: self, at: k as f64 };
             match self {
-                Family::Quantile | Family::Offset | Family::Multiple | Family::Static => {
-                    let (tail, factor) = rule.quantile();
-                    tail * MISS_OF_TAIL / factor.powi(4)
-                }
                 Family::Reactive => {
                     let pinned = (1.0 / utilisation).max(1.0);
                     budget * (-(rule.reactive_factor() - pinned) * REACTIVE_DECAY).exp()
+                }
+                _ => {
+                    let (tail, factor) = rule.quantile();
+                    tail * MISS_OF_TAIL / factor.powi(4)
                 }
             }
         })
@@ -184,6 +217,8 @@ const TAILS: [f64; 21] = [
     0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.22, 0.16, 0.12, 0.085, 0.06, 0.04, 0.025, 0.015, 0.008, 0.004, 0.002,
     0.001, 3e-4, 1e-4, 1e-5,
 ];
+/// What stands above demand where a fixed number is the rule.
+const FLOOR_FACTOR: f64 = 1.15;
 const STATIC_QUANTILE: f64 = 0.915;
 /// What the last quantile is multiplied by.
 const BEYOND: [f64; 6] = powers(1.1);

@@ -11,7 +11,7 @@ fn honest(rule: Rule, widen: f64) -> Call {
         }
         Family::Offset => 50.0 + 5.0 * rule.at,
         Family::Multiple => 50.0 * 1.08f64.powf(rule.at),
-        Family::Static => (5.0 * rule.at).max(91.5),
+        Family::Static | Family::Floor | Family::Lasting => (5.0 * rule.at).max(91.5),
         Family::Reactive => 70.0 * rule.reactive_factor(),
     };
     let need = (demand * widen).ceil() as u32;
@@ -105,7 +105,7 @@ fn the_family_that_costs_least_within_the_budget_is_found() {
             Family::Quantile => 21.0 + if rule.at > 20.0 { 200.0 } else { 0.0 },
             Family::Offset => 20.0 + 3.0 * rule.at,
             Family::Multiple => 20.0 * 1.4f64.powf(rule.at),
-            Family::Static => (2.5 * rule.at).max(90.0),
+            Family::Static | Family::Floor | Family::Lasting => (2.5 * rule.at).max(90.0),
             Family::Reactive => 90.0 + rule.at,
         };
         Call { need: demand.ceil() as u32, keep: demand.ceil() as u32 }
@@ -118,6 +118,33 @@ fn the_family_that_costs_least_within_the_budget_is_found() {
     }
     assert_eq!(rule.family, Family::Offset);
     assert!((56..=62).contains(&wild(rule).need), "{rule:?}");
+}
+
+/// A burst of one step that nothing announces, and starts that take a step: whatever follows it comes too late.
+#[test]
+fn bursts_that_end_before_a_start_are_not_followed() {
+    let mut control = MarginControl::forecasting();
+    let seen = |before: f64| {
+        move |rule: Rule| {
+            let demand = match rule.family {
+                Family::Lasting => 3.0 * rule.at,
+                Family::Floor => (3.0 * rule.at).max(before),
+                Family::Static => (3.0 * rule.at).max(before + 5.0),
+                Family::Quantile | Family::Offset => before + 3.0 * rule.at,
+                Family::Multiple | Family::Reactive => before * (1.0 + 0.1 * rule.at),
+            };
+            Call { need: demand.ceil() as u32, keep: demand.ceil() as u32 }
+        }
+    };
+    let demand = |step: usize| if step % 7 == 3 { 40.0 } else { 1.0 };
+    let mut rule = chosen(&control, None);
+    for step in 1..1_000 {
+        control.decide(1, seen(demand(step - 1)));
+        control.observe(demand(step), 1.0, u32::MAX, 1.0, 1_000.0);
+        rule = chosen(&control, Some(rule));
+    }
+    assert_eq!(rule.family, Family::Lasting);
+    assert!((38..=42).contains(&seen(1.0)(rule).need), "{rule:?}");
 }
 
 /// With demand seen late by the active tier alone, a cheap standby tier takes the misses and the active one runs lean.

@@ -30,7 +30,7 @@ impl Outlook {
                 level + self.load.rise(promote.saturating_add(policy.tick))
             }
             // Whether the demand of the last step is a floor is for the rule in force to say: it was tried on paper.
-            _ if policy.margin == Margin::Controlled && self.forecaster.trust().is_trusted() => self.least(),
+            _ if policy.margin == Margin::Controlled && self.is_controlled() => self.least(),
             _ => self.floor_of_steps(policy),
         };
         let mut numbers = PlanInputs {
@@ -47,7 +47,8 @@ impl Outlook {
             ..PlanInputs::default()
         };
         let trust = self.forecaster.trust();
-        if !trust.is_trusted() {
+        let controlled = policy.margin == Margin::Controlled && self.is_controlled();
+        if !trust.is_trusted() && !controlled {
             let utilisation = self.reactive_numbers(policy, windows, &mut numbers);
             if matches!(trust, Trust::Untrusted { reason: UntrustedReason::SignalMissing { .. } }) {
                 self.carry_on(windows, &mut numbers);
@@ -56,7 +57,7 @@ impl Outlook {
         }
         match policy.margin {
             Margin::Controlled => {
-                self.controlled_numbers(policy, windows, &mut numbers);
+                self.controlled_numbers(policy, windows, elapsed, &mut numbers);
                 if live.is_none() && self.missing_in_row > 0 {
                     self.carry_on(windows, &mut numbers);
                 }
@@ -81,7 +82,13 @@ impl Outlook {
         numbers.forecast_total = numbers.forecast_total.max(expected(windows.total));
     }
 
-    fn controlled_numbers(&self, policy: &WorkloadPolicy, windows: Windows, numbers: &mut PlanInputs) {
+    fn controlled_numbers(
+        &self,
+        policy: &WorkloadPolicy,
+        windows: Windows,
+        elapsed: Duration,
+        numbers: &mut PlanInputs,
+    ) {
         let Rules { active, total, .. } = self.rules;
         let pays = standby_pays(policy, numbers.lead_promote, numbers.lead_cold);
         numbers.q_active = quantile_of(active);
@@ -93,6 +100,7 @@ impl Outlook {
         numbers.forecast_hold =
             active.of(&self.sight_to_keep(if pays { windows.hold } else { windows.hold_cold }));
         numbers.forecast_keep = self.window(windows.keep).median();
+        self.refine_by_nowcast(policy, elapsed, numbers);
     }
 
     fn fixed_numbers(
@@ -140,9 +148,14 @@ impl Outlook {
     }
 
     pub(super) fn windows(&self, policy: &WorkloadPolicy, elapsed: Duration) -> Windows {
+        self.windows_from(policy, elapsed.as_secs_f64())
+    }
+
+    /// The windows when the last step is taken to end `elapsed` seconds ago, or in the future.
+    pub(super) fn windows_from(&self, policy: &WorkloadPolicy, elapsed: f64) -> Windows {
         let (promote, cold) = (self.lead_promote.estimate(), self.lead_cold.estimate());
         let steps = |ahead: Duration| {
-            let exact = (elapsed + ahead).as_secs_f64() / policy.step.as_secs_f64();
+            let exact = (elapsed + ahead.as_secs_f64()) / policy.step.as_secs_f64();
             ((exact - PART_STEP).ceil().max(1.0) as usize).min(WINDOW_STEPS_MAX)
         };
         let total = steps(cold + policy.tick);
@@ -166,11 +179,15 @@ impl Outlook {
     }
 
     fn sight_with(&self, steps: usize, recent_steps: usize) -> Sight {
-        let window = self.window(steps);
+        self.sight_of(self.window(steps), recent_steps)
+    }
+
+    pub(super) fn sight_of(&self, window: WindowMax, recent_steps: usize) -> Sight {
         let limit = PEAK_FACTOR * self.peak.max(window.median());
         let demand = self.heard.unwrap_or(0.0);
         let recent = self.recent_max(recent_steps).max(demand);
-        Sight::new(window, limit, demand, recent, self.unit())
+        let lasting = self.recent.iter().rev().take(LASTING_STEPS).copied().fold(demand, f64::min);
+        Sight::new(window, limit, (demand, recent, lasting), self.unit())
     }
 
     fn unit(&self) -> f64 {
@@ -207,6 +224,9 @@ impl Outlook {
 /// While nobody sees the demand, at least this quantile of the forecast is covered.
 const QUANTILE_UNSEEN: f64 = 0.95;
 
+/// Demand has lasted when it was there for so many steps before now.
+const LASTING_STEPS: usize = 2;
+
 /// Demand that is surely more than nothing.
 const PART_INSTANCE: f64 = 0.01;
 
@@ -214,6 +234,6 @@ const PART_INSTANCE: f64 = 0.01;
 fn quantile_of(rule: Rule) -> f64 {
     match rule.family {
         Family::Quantile => 1.0 - rule.quantile().0,
-        Family::Offset | Family::Multiple | Family::Static | Family::Reactive => 0.5,
+        _ => 0.5,
     }
 }

@@ -37,6 +37,12 @@ impl fmt::Display for RuleName {
                 write!(f, "a high quantile, and never less than {}", Amount(demand))
             }
             MarginRule::Reactive { factor } => write!(f, "{factor:.2} times the demand of now"),
+            MarginRule::Floor { demand } => {
+                write!(f, "the demand of now, and never less than {}", Amount(demand))
+            }
+            MarginRule::Lasting { demand } => {
+                write!(f, "demand that has lasted, and never less than {}", Amount(demand))
+            }
         }
     }
 }

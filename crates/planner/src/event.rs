@@ -6,6 +6,7 @@ use forecast::Timestamp;
 
 use crate::ids::{ActionId, InstanceId, NodeId, WorkloadId};
 use crate::instance::Role;
+use crate::overrides::ForecastOverride;
 use crate::scarcity::NodePolicy;
 
 /// A fact for the planner, in the past tense.
@@ -200,6 +201,20 @@ pub enum Event {
     OverrideCleared {
         /// The workload.
         workload: WorkloadId,
+    },
+    /// An operator knows better than the forecast; in place of an earlier override of the same number.
+    ForecastOverrideSet {
+        /// The workload.
+        workload: WorkloadId,
+        /// What is known.
+        forecast: ForecastOverride,
+    },
+    /// An override of the forecast is taken back.
+    ForecastOverrideCleared {
+        /// The workload.
+        workload: WorkloadId,
+        /// The number of the override.
+        id: u64,
     },
 }
 

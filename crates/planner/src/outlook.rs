@@ -13,12 +13,14 @@ use crate::demand::LoadLevel;
 use crate::guard::{COLLAPSE_QUANTILE, COLLAPSE_SHARE, Guard};
 use crate::lead::LeadTime;
 use crate::margin::{Aim, Call, Family, MarginControl, Rule, Share, choose_one, choose_two};
+use crate::overrides::ForecastOverrides;
 use crate::plan::{instances_for, standby_pays};
 use crate::policy::WorkloadPolicy;
 use crate::reason::GuardCause;
 use crate::snapshot::Budget;
 
 mod numbers;
+mod overridden;
 
 /// Demand of one workload: past, present and expected.
 #[derive(Debug, Clone)]
@@ -26,6 +28,8 @@ pub(crate) struct Outlook {
     forecaster: Ensemble,
     /// What it said last of the windows that are asked for again and again.
     known_windows: Vec<WindowMax>,
+    /// What operators know better.
+    pub(crate) overrides: ForecastOverrides,
     pub(crate) load: LoadLevel,
     pub(crate) capacity: Capacity,
     pub(crate) lead_cold: LeadTime,
@@ -102,6 +106,7 @@ impl Outlook {
         let mut outlook = Outlook {
             forecaster,
             known_windows: Vec::new(),
+            overrides: ForecastOverrides::default(),
             load: LoadLevel::default(),
             capacity: Capacity::new(policy.capacity),
             lead_cold: LeadTime::new(policy.lead_cold, samples_max),
@@ -401,7 +406,7 @@ impl Outlook {
         ((exact - PART_STEP).ceil().max(0.0) as usize).min(WINDOW_STEPS_MAX)
     }
 
-    fn lead_of_active(&self, policy: &WorkloadPolicy) -> Duration {
+    pub(crate) fn lead_of_active(&self, policy: &WorkloadPolicy) -> Duration {
         let (promote, cold) = (self.lead_promote.estimate(), self.lead_cold.estimate());
         if standby_pays(policy, promote, cold) { promote } else { cold }
     }

@@ -12,7 +12,9 @@ use forecast::{Timestamp, Trust};
 use crate::event::DecisionOverride;
 use crate::margin::{Call, MarginRule, settle};
 use crate::policy::WorkloadPolicy;
+use crate::reaction::Reaction;
 use crate::reason::{GuardCause, Reason, Tier, Trigger};
+use crate::scope::Bounds;
 use crate::size::Size;
 
 /// A complete decision for one workload, with its reasons.
@@ -36,6 +38,8 @@ pub struct Plan {
     pub inputs: PlanInputs,
     /// What bound, and what was not done and why.
     pub reasons: Vec<Reason>,
+    /// Where the workload would be if it only reacted.
+    pub without_forecast: Reaction,
 }
 
 impl Plan {
@@ -77,6 +81,8 @@ pub struct PlanInputs {
     pub forecast_hold: f64,
     /// Demand below which no standby is given up, because it would be needed again before the break-even time.
     pub forecast_keep: f64,
+    /// Share of the active capacity from which on one more instance is wanted, where the policy has such a threshold.
+    pub clone_threshold: Option<f64>,
     /// Demand units per instance in use.
     pub capacity: f64,
     /// Promotion lead time in use.
@@ -121,6 +127,8 @@ pub struct Inputs<'a> {
     pub basis: Basis,
     /// The numbers.
     pub numbers: PlanInputs,
+    /// How many instances there may and must be.
+    pub bounds: Bounds,
     /// Active instances wanted by the plan before this one.
     pub active_before: u32,
     /// Active and standby instances wanted by the plan before this one.
@@ -174,6 +182,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         trust: inputs.trust,
         inputs: inputs.numbers,
         reasons: draft.reasons,
+        without_forecast: Reaction::default(),
     }
 }
 
@@ -245,10 +254,15 @@ impl Draft<'_> {
         let numbers = &self.inputs.numbers;
         let floor = self.count(numbers.floor);
         if floor > forecast_need {
-            self.reasons.push(Reason::DemandFloor {
-                demand: numbers.floor,
-                instances: floor,
-                capacity: numbers.capacity,
+            self.reasons.push(match (numbers.clone_threshold, numbers.demand_now) {
+                (Some(share), Some(demand)) => {
+                    Reason::CloneThreshold { share, demand, instances: floor, capacity: numbers.capacity }
+                }
+                _ => Reason::DemandFloor {
+                    demand: numbers.floor,
+                    instances: floor,
+                    capacity: numbers.capacity,
+                },
             });
             if self.trigger == Trigger::Forecast {
                 self.trigger = Trigger::Demand;
@@ -334,30 +348,24 @@ impl Draft<'_> {
 
     /// Cuts to the bounds of the policy. Returns active and standby.
     fn bounded(&mut self, active: u32, total: u32) -> (u32, u32) {
-        let policy = self.inputs.policy;
-        let least = policy.replicas_min;
+        let (policy, bounds) = (self.inputs.policy, self.inputs.bounds);
+        let most = bounds.replicas_max;
+        // What is to be there soon and may not stand by is active before.
+        let least = bounds.active_min.max(bounds.total_min.saturating_sub(policy.standby_max));
         if active < least {
             self.reasons.push(Reason::AtMinimum { tier: Tier::Active, minimum: least, computed: active });
         }
-        if active > policy.replicas_max {
-            self.reasons.push(Reason::AtMaximum {
-                tier: Tier::Active,
-                maximum: policy.replicas_max,
-                computed: active,
-            });
+        if active > most {
+            self.reasons.push(Reason::AtMaximum { tier: Tier::Active, maximum: most, computed: active });
         }
-        let active = active.max(least).min(policy.replicas_max);
+        let active = active.max(least).min(most);
         let computed = total.max(active);
-        let mut total = computed.max(active.saturating_add(policy.standby_min));
-        if total > policy.replicas_max {
-            if computed > policy.replicas_max {
-                self.reasons.push(Reason::AtMaximum {
-                    tier: Tier::Total,
-                    maximum: policy.replicas_max,
-                    computed,
-                });
+        let mut total = computed.max(active.saturating_add(bounds.standby_min)).max(bounds.total_min);
+        if total > most {
+            if computed > most {
+                self.reasons.push(Reason::AtMaximum { tier: Tier::Total, maximum: most, computed });
             }
-            total = policy.replicas_max;
+            total = most;
         }
         (active, (total - active).min(policy.standby_max))
     }

@@ -288,7 +288,9 @@ impl Planner {
             | Event::InstanceHealthy { workload, .. }
             | Event::InstanceAdopted { workload, .. }
             | Event::OverrideSet { workload, .. }
-            | Event::OverrideCleared { workload } => named(workload),
+            | Event::OverrideCleared { workload }
+            | Event::ForecastOverrideSet { workload, .. }
+            | Event::ForecastOverrideCleared { workload, .. } => named(workload),
             Event::InstanceReady { instance, .. }
             | Event::InstanceParked { instance, .. }
             | Event::InstancePromoted { instance, .. }
@@ -333,11 +335,7 @@ impl Workload {
         let known = |ok: bool| if ok { Effect::Act } else { Effect::Stale };
         match event {
             Event::DemandObserved { step_start, demand, missed, .. } => {
-                let errors = self.errors_everywhere();
-                self.outlook.guard.see(demand);
-                let learned =
-                    self.outlook.observe_step(&self.policy, now, step_start, demand, missed, errors);
-                match learned {
+                match self.observe_step(now, step_start, demand, missed) {
                     Intake::Learned => Effect::Replan(Trigger::Forecast),
                     Intake::Heard => {
                         self.fleet.counters.samples_refused += 1;
@@ -431,6 +429,14 @@ impl Workload {
                 self.pinned = None;
                 Effect::Replan(Trigger::Operator)
             }
+            Event::ForecastOverrideSet { forecast, .. } => match self.outlook.overrides.set(forecast) {
+                true => Effect::Replan(Trigger::Operator),
+                false => Effect::Refused,
+            },
+            Event::ForecastOverrideCleared { id, .. } => match self.outlook.overrides.clear(id) {
+                true => Effect::Replan(Trigger::Operator),
+                false => Effect::Stale,
+            },
             // Taken in by the planner itself.
             Event::NodeAppeared { .. } | Event::NodeLost { .. } => Effect::Stale,
         }

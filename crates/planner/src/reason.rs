@@ -7,7 +7,9 @@ use crate::margin::MarginRule;
 use forecast::{Timestamp, Trust};
 
 use crate::ids::InstanceId;
+use crate::overrides::ForecastOverride;
 use crate::scarcity::SharingReason;
+use crate::scope::ScopeReason;
 use crate::sessions::SessionReason;
 use crate::sizing::SizeReason;
 
@@ -142,6 +144,21 @@ pub enum Reason {
         /// Demand units per instance.
         capacity: f64,
     },
+    /// The demand seen exceeds the share of capacity at which one more instance is wanted.
+    CloneThreshold {
+        /// The share of capacity, in (0, 1].
+        share: f64,
+        /// Demand seen.
+        demand: f64,
+        /// Instances needed to be below it.
+        instances: u32,
+        /// Demand units per instance.
+        capacity: f64,
+    },
+    /// An operator knows better than the forecast.
+    ForecastOverridden(ForecastOverride),
+    /// A scope of the calendar is in force, or begins soon.
+    Scope(ScopeReason),
     /// The forecast is not trusted: plan from the demand of now.
     Untrusted {
         /// Why, from the forecaster.
@@ -322,6 +339,16 @@ impl fmt::Display for Reason {
                 Count(*instances, Tier::Active),
                 Amount(*capacity)
             ),
+            Reason::CloneThreshold { share, demand, instances, capacity } => write!(
+                f,
+                "Demand is {}; {} are needed to use no more than {} of {} each.",
+                Amount(*demand),
+                Count(*instances, Tier::Active),
+                Percent(*share),
+                Amount(*capacity)
+            ),
+            Reason::ForecastOverridden(forecast) => forecast.fmt(f),
+            Reason::Scope(scope) => scope.fmt(f),
             Reason::Untrusted { trust, utilisation } => write!(
                 f,
                 "The forecast is not used ({trust}); planned from the demand of now at {} utilisation with a wider pool.",

@@ -7,8 +7,10 @@ use forecast::{Ensemble, Timestamp};
 use crate::event::DecisionOverride;
 use crate::ids::{InstanceId, WorkloadId};
 use crate::instance::Instance;
+use crate::overrides::ForecastOverride;
 use crate::plan::Plan;
 use crate::policy::{Limits, WorkloadPolicy};
+use crate::reaction::Reaction;
 use crate::scarcity::{Cluster, Grant, NodeView, Resources};
 
 /// The state of a planner at one moment.
@@ -96,6 +98,10 @@ pub struct WorkloadView<'a> {
     pub budget: Budget,
     /// The operator's override in force.
     pub pinned: Option<&'a DecisionOverride>,
+    /// The operators' overrides of the forecast, in force and to come.
+    pub forecast_overrides: &'a [ForecastOverride],
+    /// Where the workload would be if it only reacted.
+    pub reaction: Reaction,
     /// What was counted.
     pub counters: Counters,
     /// What it was granted; `None` where no nodes are given.

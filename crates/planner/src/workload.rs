@@ -12,14 +12,18 @@ use crate::instance::{Instance, Role};
 use crate::outlook::Outlook;
 use crate::plan::{Inputs, Plan, instances_for, plan};
 use crate::policy::{Mode, WorkloadPolicy};
+use crate::reaction::Paper;
 use crate::reason::{Reason, Trigger};
 use crate::reconcile::Want;
 use crate::scarcity::SharingReason;
+use crate::scope::Agenda;
 use crate::sessions::SessionReason;
 use crate::shift::Stats;
 use crate::sizing::Sizing;
 use crate::snapshot::WorkloadView;
 use crate::timer::Timer;
+
+mod beside;
 
 /// Everything the planner keeps for one workload.
 #[derive(Debug, Clone)]
@@ -32,6 +36,9 @@ pub(crate) struct Workload {
     pub(crate) sizing: Option<Box<Sizing>>,
     pub(crate) plan: Option<Plan>,
     pub(crate) pinned: Option<DecisionOverride>,
+    pub(crate) agenda: Agenda,
+    /// Where it would be without a forecast.
+    pub(crate) paper: Paper,
     /// The most instances needed in this stretch of one cold lead time and in the one before, and when this one began.
     needed: (u32, u32, Timestamp),
     /// When the next regular plan is due, on the internal clock.
@@ -48,6 +55,8 @@ impl Workload {
             fleet: Fleet::default(),
             plan: None,
             pinned: None,
+            agenda: Agenda::default(),
+            paper: Paper::default(),
             needed: (0, 0, shared.clock.internal()),
             tick_at: shared.clock.internal(),
         }
@@ -74,6 +83,8 @@ impl Workload {
         if self.pinned.as_ref().and_then(|p| p.expires).is_some_and(|expires| expires <= wall) {
             self.pinned = None;
         }
+        self.outlook.overrides.expire(wall);
+        let (bounds, scopes) = self.bounds(wall);
         let size = self.decide_size(now);
         let (numbers, basis) = self.outlook.numbers(&self.policy, now, wall);
         let (active_before, total_before) = match &self.plan {
@@ -96,6 +107,7 @@ impl Workload {
             trust: self.outlook.forecaster().trust(),
             basis,
             numbers,
+            bounds,
             active_before,
             total_before,
             total_lately: self.needed.0.max(self.needed.1),
@@ -108,7 +120,12 @@ impl Workload {
             plan.size = Some(size);
             plan.reasons.extend(reasons);
         }
+        let overrides = self.outlook.overrides_ahead(&self.policy, wall);
+        plan.reasons.extend(overrides.cloned().map(Reason::ForecastOverridden));
+        plan.reasons.extend(scopes.into_iter().map(Reason::Scope));
         plan.reasons.append(&mut self.fleet.notes);
+        self.react_on_paper(now, &numbers, bounds);
+        plan.without_forecast = self.paper.view(|at| shared.clock.to_wall(at));
         self.outlook.decided(plan.active_wanted);
         self.remember_need(now, &plan);
         self.claim(shared, &mut plan);
@@ -267,6 +284,8 @@ impl Workload {
             table: &self.fleet.table.sent,
             budget: self.outlook.budget,
             pinned: self.pinned.as_ref(),
+            forecast_overrides: self.outlook.overrides.all(),
+            reaction: self.paper.view(|at| shared.clock.to_wall(at)),
             counters: self.fleet.counters,
             grant: member.filter(|member| member.acts).map(|member| member.grant),
             group: member.and_then(|member| member.group),

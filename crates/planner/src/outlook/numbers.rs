@@ -5,12 +5,12 @@ use std::time::Duration;
 use forecast::{Timestamp, Trust, UntrustedReason, WindowMax};
 
 use super::{
-    ELAPSED_STEPS_MAX, HOLD_COLD_LEADS, Outlook, PART_STEP, PEAK_FACTOR, Rules, UNIT, WIDER,
-    WINDOW_STEPS_MAX, Windows,
+    HOLD_COLD_LEADS, Outlook, PART_STEP, PEAK_FACTOR, Rules, UNIT, WIDER, WINDOW_STEPS_MAX, Windows,
 };
 use crate::margin::{Family, Rule, Sight};
 use crate::plan::{Basis, PlanInputs, break_even, standby_pays};
 use crate::policy::{Margin, WorkloadPolicy};
+use crate::threshold::CloneThreshold;
 
 impl Outlook {
     /// The numbers for a plan made now, and where they come from. `now` is monotone, `wall` the driver's time.
@@ -21,8 +21,7 @@ impl Outlook {
         wall: Timestamp,
     ) -> (PlanInputs, Basis) {
         let (promote, cold) = (self.lead_promote.estimate(), self.lead_cold.estimate());
-        let step_max = policy.step.saturating_mul(ELAPSED_STEPS_MAX);
-        let elapsed = self.origin.map_or(Duration::ZERO, |origin| wall.since(origin).min(step_max));
+        let elapsed = self.elapsed(policy, wall);
         let windows = self.windows(policy, elapsed);
         let live = self.live(policy, now, elapsed);
         let floor = match live {
@@ -30,7 +29,12 @@ impl Outlook {
                 level + self.load.rise(promote.saturating_add(policy.tick))
             }
             // Whether the demand of the last step is a floor is for the rule in force to say: it was tried on paper.
-            _ if policy.margin == Margin::Controlled && self.forecaster.trust().is_trusted() => self.least(),
+            _ if policy.margin == Margin::Controlled
+                && self.forecaster.trust().is_trusted()
+                && self.overrides_ahead(policy, wall).next().is_none() =>
+            {
+                self.least()
+            }
             _ => self.floor_of_steps(policy),
         };
         let mut numbers = PlanInputs {
@@ -46,25 +50,38 @@ impl Outlook {
             missed_share: self.budget.missed_share(),
             ..PlanInputs::default()
         };
+        let basis = self.expected(policy, windows, live, &mut numbers);
+        self.apply_clone_threshold(policy, windows.hold, &mut numbers);
+        (numbers, basis)
+    }
+
+    /// Fills in what is expected, and says from what.
+    fn expected(
+        &self,
+        policy: &WorkloadPolicy,
+        windows: Windows,
+        live: Option<f64>,
+        numbers: &mut PlanInputs,
+    ) -> Basis {
         let trust = self.forecaster.trust();
         if !trust.is_trusted() {
-            let utilisation = self.reactive_numbers(policy, windows, &mut numbers);
+            let utilisation = self.reactive_numbers(policy, windows, numbers);
             if matches!(trust, Trust::Untrusted { reason: UntrustedReason::SignalMissing { .. } }) {
-                self.carry_on(windows, &mut numbers);
+                self.carry_on(windows, numbers);
             }
-            return (numbers, Basis::Reactive { utilisation });
+            return Basis::Reactive { utilisation };
         }
         match policy.margin {
             Margin::Controlled => {
-                self.controlled_numbers(policy, windows, &mut numbers);
+                self.controlled_numbers(policy, windows, numbers);
                 if live.is_none() && self.missing_in_row > 0 {
-                    self.carry_on(windows, &mut numbers);
+                    self.carry_on(windows, numbers);
                 }
-                (numbers, Basis::Quantiles)
+                Basis::Quantiles
             }
             Margin::Fixed { safety_margin } => {
-                self.fixed_numbers(policy, windows, safety_margin, &mut numbers);
-                (numbers, Basis::FixedMargin { safety_margin })
+                self.fixed_numbers(policy, windows, safety_margin, numbers);
+                Basis::FixedMargin { safety_margin }
             }
         }
     }
@@ -73,7 +90,7 @@ impl Outlook {
     /// last; and as no reading will warn of more, the active tier covers what otherwise both tiers together would.
     fn carry_on(&self, windows: Windows, numbers: &mut PlanInputs) {
         let expected = |steps| {
-            let sight = self.sight(steps);
+            let sight = self.planned_sight(steps);
             self.rules.total.of(&sight).max(sight.quantile(QUANTILE_UNSEEN))
         };
         numbers.forecast_active = numbers.forecast_active.max(expected(windows.active));
@@ -88,11 +105,11 @@ impl Outlook {
         numbers.q_standby = quantile_of(total);
         numbers.rule_active = Some(active.name(self.unit()));
         numbers.rule_total = Some(total.name(self.unit()));
-        numbers.forecast_active = active.of(&self.sight(windows.active));
-        numbers.forecast_total = total.of(&self.sight(windows.total));
+        numbers.forecast_active = active.of(&self.planned_sight(windows.active));
+        numbers.forecast_total = total.of(&self.planned_sight(windows.total));
         numbers.forecast_hold =
-            active.of(&self.sight_to_keep(if pays { windows.hold } else { windows.hold_cold }));
-        numbers.forecast_keep = self.window(windows.keep).median();
+            active.of(&self.planned_sight_to_keep(if pays { windows.hold } else { windows.hold_cold }));
+        numbers.forecast_keep = self.planned_window(windows.keep).median();
     }
 
     fn fixed_numbers(
@@ -103,27 +120,31 @@ impl Outlook {
         numbers: &mut PlanInputs,
     ) {
         let pays = standby_pays(policy, numbers.lead_promote, numbers.lead_cold);
-        let raised = |steps: usize| self.window(steps).median() * (1.0 + safety_margin);
+        let raised = |steps: usize| self.planned_window(steps).median() * (1.0 + safety_margin);
         numbers.forecast_active = raised(windows.active);
         numbers.forecast_total = raised(windows.total);
         numbers.forecast_hold = raised(if pays { windows.hold } else { windows.hold_cold });
-        numbers.forecast_keep = self.window(windows.keep).median();
+        numbers.forecast_keep = self.planned_window(windows.keep).median();
     }
 
     fn reactive_numbers(&self, policy: &WorkloadPolicy, windows: Windows, numbers: &mut PlanInputs) -> f64 {
-        let factor = match policy.margin {
-            Margin::Controlled => self.rules.reactive.reactive_factor(),
-            Margin::Fixed { safety_margin } => (1.0 + safety_margin).max(1.0 / policy.utilisation_untrusted),
+        let factor = match (policy.clone_threshold, policy.margin) {
+            (Some(CloneThreshold::Fixed(share)), _) => 1.0 / share,
+            (_, Margin::Controlled) => self.rules.reactive.reactive_factor(),
+            (_, Margin::Fixed { safety_margin }) => {
+                (1.0 + safety_margin).max(1.0 / policy.utilisation_untrusted)
+            }
         };
-        numbers.forecast_active = numbers.floor * factor;
-        numbers.forecast_hold = self.recent_max(windows.hold) * factor;
-        let wide = self.recent_max(windows.total).max(numbers.floor);
+        // Where nobody forecasts, an override is of the demand that goes on as it is.
+        numbers.forecast_active = self.persisting(numbers.floor, windows.active) * factor;
+        numbers.forecast_hold = self.persisting(self.recent_max(windows.hold), windows.hold) * factor;
+        let wide = self.persisting(self.recent_max(windows.total).max(numbers.floor), windows.total);
         numbers.forecast_total = if standby_pays(policy, numbers.lead_promote, numbers.lead_cold) {
             (wide * factor * WIDER).max(wide * factor + numbers.capacity)
         } else {
             wide * factor
         };
-        numbers.forecast_keep = self.recent_max(windows.keep) * factor;
+        numbers.forecast_keep = self.persisting(self.recent_max(windows.keep), windows.keep) * factor;
         1.0 / factor
     }
 
@@ -135,7 +156,7 @@ impl Outlook {
         level + if rise.is_finite() { rise } else { 0.0 }
     }
 
-    pub(super) fn recent_max(&self, steps: usize) -> f64 {
+    pub(crate) fn recent_max(&self, steps: usize) -> f64 {
         self.recent.iter().rev().take(steps.max(1)).copied().fold(0.0, f64::max)
     }
 
@@ -165,12 +186,19 @@ impl Outlook {
         self.sight_with(steps, steps)
     }
 
-    fn sight_with(&self, steps: usize, recent_steps: usize) -> Sight {
-        let window = self.window(steps);
-        let limit = PEAK_FACTOR * self.peak.max(window.median());
+    pub(super) fn sight_with(&self, steps: usize, recent_steps: usize) -> Sight {
         let demand = self.heard.unwrap_or(0.0);
-        let recent = self.recent_max(recent_steps).max(demand);
+        self.sight_of(self.window(steps), demand, self.recent_max(recent_steps).max(demand))
+    }
+
+    pub(super) fn sight_of(&self, window: WindowMax, demand: f64, recent: f64) -> Sight {
+        let limit = PEAK_FACTOR * self.peak.max(window.median());
         Sight::new(window, limit, demand, recent, self.unit())
+    }
+
+    /// The share of capacity at which reacting alone would have kept the error budget.
+    pub(crate) fn learned_clone_threshold(&self) -> f64 {
+        1.0 / self.rules.reactive.reactive_factor()
     }
 
     fn unit(&self) -> f64 {

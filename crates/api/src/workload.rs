@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{LatencySummary, Override, Plan, Sharing, Trust};
+use crate::{ForecastOverride, LatencySummary, Override, Plan, Sharing, Trust};
 
 /// Whether plans are carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -190,6 +190,9 @@ pub struct PolicySummary {
     pub hold_ms: u64,
     /// `controlled`, or the fixed margin as a share, for example `0.2`.
     pub margin: String,
+    /// The place whose time of day and calendar count, as an IANA name; absent where none is given.
+    #[serde(default)]
+    pub time_zone: Option<String>,
     /// Where demand comes from.
     pub demand: DemandSource,
     /// The command of an instance.
@@ -290,6 +293,9 @@ pub struct WorkloadDetail {
     pub plan: Option<Plan>,
     /// The override in force.
     pub decision_override: Option<Override>,
+    /// The overrides of the forecast, in force and to come.
+    #[serde(default)]
+    pub forecast_overrides: Vec<ForecastOverride>,
     /// The latest anomalies of demand, newest first.
     #[serde(default)]
     pub anomalies: Vec<Anomaly>,

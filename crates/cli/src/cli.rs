@@ -34,9 +34,9 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     /// Show a running daemon at a glance
     Status(status::StatusArgs),
-    /// Show what was decided for a workload, from what, and why
+    /// Tell what was seen, forecast, decided and refused for a workload, and what reacting alone would do
     Explain(explain::ExplainArgs),
-    /// Pin the number of instances of a workload, or let the plan decide again
+    /// Know better than the plan or the forecast of a workload, for a time
     Override(overrides::OverrideArgs),
     /// Tell what moves demand: campaigns, matches, deploys, past and to come
     Events(events::EventsArgs),

@@ -87,6 +87,34 @@ impl Client {
         self.call("GET", &format!("/api/v1/workloads/{}/plan{query}", escaped(name)), None::<&()>).await
     }
 
+    /// The decision of now, or of `at_ms`, explained.
+    pub async fn explain(&self, name: &str, at_ms: Option<i64>) -> Result<api::Explanation, ClientError> {
+        let query = at_ms.map(|at| format!("?at={at}")).unwrap_or_default();
+        self.call("GET", &format!("/api/v1/workloads/{}/explain{query}", escaped(name)), None::<&()>).await
+    }
+
+    /// The overrides of a forecast that are not over.
+    pub async fn forecast_overrides(&self, name: &str) -> Result<api::ForecastOverrides, ClientError> {
+        self.call("GET", &format!("/api/v1/workloads/{}/forecast-overrides", escaped(name)), None::<&()>)
+            .await
+    }
+
+    /// Overrides a forecast for a time.
+    pub async fn override_forecast(
+        &self,
+        name: &str,
+        request: &api::ForecastOverrideRequest,
+    ) -> Result<api::ForecastOverride, ClientError> {
+        self.call("POST", &format!("/api/v1/workloads/{}/forecast-overrides", escaped(name)), Some(request))
+            .await
+    }
+
+    /// Takes an override of a forecast back.
+    pub async fn remove_forecast_override(&self, name: &str, id: u64) -> Result<(), ClientError> {
+        let path = format!("/api/v1/workloads/{}/forecast-overrides/{id}", escaped(name));
+        self.exchange("DELETE", &path, None::<&()>).await.map(|_| ())
+    }
+
     /// Recent plans, newest first.
     pub async fn plans(&self, name: &str, limit: usize) -> Result<api::Plans, ClientError> {
         self.call("GET", &format!("/api/v1/workloads/{}/plans?limit={limit}", escaped(name)), None::<&()>)

@@ -12,6 +12,7 @@ mod error;
 mod model;
 mod quantity;
 mod read;
+mod scope;
 mod section;
 mod sharing;
 mod sizing;

@@ -7,6 +7,7 @@
 
 mod commands;
 mod deploys;
+mod forecast_overrides;
 mod knowing;
 mod observe;
 mod orders;
@@ -27,6 +28,7 @@ use tokio::task::JoinSet;
 
 pub(crate) use commands::{Command, CommandError, override_key};
 pub(crate) use deploys::Deploys;
+pub(crate) use forecast_overrides::ForecastOverrides;
 pub(crate) use orders::NEXT_INSTANCE_KEY;
 pub(crate) use workload::Workload;
 

@@ -222,6 +222,7 @@ impl Daemon {
             core.handle(workload, event);
         }
         core.restore_overrides(&api.store);
+        core.restore_forecast_overrides(&api.store);
         core.find_deploys(&api.store);
         core.load_champions();
         core.publish();

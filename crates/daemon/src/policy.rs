@@ -26,7 +26,7 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
         CapacityConfig::LearnFrom(initial) => CapacityPolicy::Learned { initial },
     };
     let base = WorkloadPolicy::new(w.name.as_str(), w.step, capacity);
-    WorkloadPolicy {
+    let policy = WorkloadPolicy {
         tick: w.tick,
         // The configuration was checked, so the zone exists.
         time_zone: w.time_zone.as_deref().and_then(|name| jiff::tz::TimeZone::get(name).ok()),
@@ -46,6 +46,7 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
             MarginConfig::Controlled => Margin::Controlled,
             MarginConfig::Fixed(safety_margin) => Margin::Fixed { safety_margin },
         },
+        clone_threshold: w.clone_threshold,
         shift: ShiftPolicy {
             first_share: w.shift.first_share,
             step_every: w.shift.step_every,
@@ -69,7 +70,8 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
         tenant: w.tenant.clone(),
         needs: w.needs().map(NeedsConfig::size).unwrap_or_default(),
         ..base
-    }
+    };
+    policy.with_scopes(w.scopes.clone(), w.holidays.clone())
 }
 
 /// The settings over what suits the step.

@@ -237,12 +237,22 @@ pub(crate) const PROXIED_SENT: &str = "proxied_sent_bytes_per_s";
 /// Requests open at the end of the step.
 pub(crate) const SESSIONS: &str = "sessions";
 
+/// What reacting alone would have done in a step, and what was missed in truth; see `planner::ReactionStep`.
+pub(crate) const REACTION_DEMAND: &str = "reaction_demand";
+pub(crate) const REACTION_MISSED: &str = "reaction_missed";
+pub(crate) const REACTION_MISSED_TRULY: &str = "reaction_missed_truly";
+pub(crate) const REACTION_READY: &str = "reaction_ready";
+
 /// Whether the daemon writes series of this name itself.
 pub(crate) fn is_own_metric(metric: &str) -> bool {
     let usage = metric.strip_prefix(TOTAL_PREFIX).unwrap_or(metric);
+    let reaction = [REACTION_DEMAND, REACTION_MISSED, REACTION_MISSED_TRULY, REACTION_READY];
     let further =
         [LATENCY_P90_MS, LATENCY_P95_MS, LATENCY_MAX_MS, REQUESTS, PROXIED_RECEIVED, PROXIED_SENT, SESSIONS];
-    METRICS.contains(&metric) || USAGE.contains(&usage) || further.contains(&metric)
+    METRICS.contains(&metric)
+        || USAGE.contains(&usage)
+        || further.contains(&metric)
+        || reaction.contains(&metric)
 }
 
 const WRITE_EVERY: Duration = Duration::from_secs(1);

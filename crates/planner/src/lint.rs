@@ -295,6 +295,8 @@ mod tests {
             table: &table,
             budget: Budget::default(),
             pinned: None,
+            forecast_overrides: &[],
+            reaction: None,
             counters: Counters::default(),
             grant: cluster.map(|cluster| cluster.members[0].grant),
             group: None,

@@ -97,6 +97,10 @@ impl Paper {
         self.wanted
     }
 
+    pub(crate) fn last_step(&self) -> Option<ReactionStep> {
+        self.step
+    }
+
     /// Time passes, and this is wanted from now on.
     pub(crate) fn want(&mut self, now: Timestamp, wanted: Wanted) {
         self.advance(now);

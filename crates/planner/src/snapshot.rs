@@ -10,7 +10,7 @@ use crate::instance::Instance;
 use crate::overrides::ForecastOverride;
 use crate::plan::Plan;
 use crate::policy::{Limits, WorkloadPolicy};
-use crate::reaction::Reaction;
+use crate::reaction::ReactionStep;
 use crate::scarcity::{Cluster, Grant, NodeView, Resources};
 
 /// The state of a planner at one moment.
@@ -100,8 +100,8 @@ pub struct WorkloadView<'a> {
     pub pinned: Option<&'a DecisionOverride>,
     /// The operators' overrides of the forecast, in force and to come.
     pub forecast_overrides: &'a [ForecastOverride],
-    /// Where the workload would be if it only reacted.
-    pub reaction: Reaction,
+    /// What reacting alone would have done in the last complete step.
+    pub reaction: Option<ReactionStep>,
     /// What was counted.
     pub counters: Counters,
     /// What it was granted; `None` where no nodes are given.

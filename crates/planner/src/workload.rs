@@ -285,7 +285,7 @@ impl Workload {
             budget: self.outlook.budget,
             pinned: self.pinned.as_ref(),
             forecast_overrides: self.outlook.overrides.all(),
-            reaction: self.paper.view(|at| shared.clock.to_wall(at)),
+            reaction: self.paper.last_step(),
             counters: self.fleet.counters,
             grant: member.filter(|member| member.acts).map(|member| member.grant),
             group: member.and_then(|member| member.group),

@@ -297,6 +297,8 @@ fn policy_of(workload: &WorkloadConfig, options: &Options, step: Duration) -> pl
     policy.lead_promote = options.promote;
     policy.objective.error_budget = options.budget;
     policy.prices.standby = options.standby_price;
+    // Bounds are those of the replay, for all policies alike.
+    policy.scopes = None;
     policy.replicas_min = options.replicas_min;
     policy.replicas_max = options.replicas_max;
     policy.standby_max = policy.standby_max.min(options.replicas_max);

@@ -137,6 +137,12 @@ pub struct WorkloadConfig {
     pub latency_bound: Option<Duration>,
     /// `replicas`: bounds of the number of instances.
     pub replicas: ReplicasConfig,
+    /// `[[workload.scope]]`: `replicas_min`, `replicas_max` and `standby_min` for some times only, by `name`, `days`, `except`,
+    /// `from` and `to`; needs `time_zone`. `days` and `except` are lists of `"mon"`, `"mon-fri"`, `"holiday"` (see `holidays`),
+    /// `"2026-12-24"` or `"2026-12-24..2026-12-26"`; default every day, and none. A scope that ends at or before the time of day at
+    /// which it begins ends on the next day. Of several in force the last that names a bound decides it. A minimum is met
+    /// when it begins: instances are started a cold lead time before.
+    pub scopes: Vec<planner::Scope>,
     /// `standby`: bounds and price of the warm pool.
     pub standby: StandbyConfig,
     /// `start_cost`: one start costs as much as an active instance over this time. Default `lead_cold`.
@@ -149,9 +155,13 @@ pub struct WorkloadConfig {
     pub lead_promote: Duration,
     /// `hold`: how long capacity is kept before it may shrink. Default `1m`. Longer is calmer and dearer.
     pub hold: Duration,
-    /// `margin`: `"controlled"` learns the headroom that meets `error_budget`; a number such as `0.2` adds a fixed
-    /// share to the forecast instead. Default `"controlled"`.
+    /// `margin`: `"controlled"` learns the headroom that meets `error_budget`; a number such as `0.2`, or `{ fixed = 0.2 }`, adds
+    /// a fixed share to the forecast instead. Default `"controlled"`.
     pub margin: MarginConfig,
+    /// `clone_threshold`: one more instance is wanted as soon as the demand seen exceeds this share of what the active ones
+    /// serve, such as `0.8`, whatever is forecast; `"learned"`: the highest share that would have kept `error_budget` so far. Default
+    /// none: the forecast decides. Lower keeps more instances.
+    pub clone_threshold: Option<planner::CloneThreshold>,
     /// `mode`: `"act"` carries plans out, `"observe"` only shows them. Default `"act"`.
     pub mode: Mode,
     /// `probe`: `"tcp"` (a connection succeeds) or an HTTP path such as `"/healthz"` (answers 2xx). Default `"tcp"`.
@@ -414,12 +424,14 @@ impl WorkloadConfig {
             error_budget: 0.001,
             latency_bound: None,
             replicas,
+            scopes: Vec::new(),
             standby: StandbyConfig { min: 0, max: replicas.max, price: 0.2 },
             start_cost: None,
             lead_cold: Duration::from_secs(10),
             lead_promote: Duration::from_millis(50),
             hold: Duration::from_secs(60),
             margin: MarginConfig::Controlled,
+            clone_threshold: None,
             mode: Mode::Act,
             probe: ProbeConfig::Tcp,
             probe_interval: Duration::from_millis(20),
@@ -452,6 +464,11 @@ impl WorkloadConfig {
             tenant: None,
             needs: None,
         }
+    }
+
+    /// The most instances that there may be at any time.
+    pub(crate) fn replicas_most(&self) -> u32 {
+        self.scopes.iter().filter_map(|scope| scope.replicas_max).fold(self.replicas.max, u32::max)
     }
 
     /// What one instance takes of a node: `needs`, or else both `limits`.

@@ -15,6 +15,7 @@ use super::model::{
     ShiftConfig, StandbyConfig, WorkloadConfig,
 };
 use super::quantity::parse_duration;
+use super::scope;
 use super::section::Section;
 use super::sharing::needs;
 use super::sizing::sizing;
@@ -107,12 +108,14 @@ fn read_policy(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("lead_promote", &mut w.lead_promote, |e| e.duration(MOMENT..=HOUR));
     s.read("hold", &mut w.hold, |e| e.duration(Duration::ZERO..=DAY));
     s.read("margin", &mut w.margin, margin);
+    s.read("clone_threshold", &mut w.clone_threshold, |e| scope::clone_threshold(e).map(Some));
     s.read("mode", &mut w.mode, |e| e.word(&[("act", Mode::Act), ("observe", Mode::Observe)]));
 }
 
 fn read_shape(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("replicas", &mut w.replicas, |e| replicas(e, ReplicasConfig { min: 1, max: 10 }));
     w.standby.max = w.replicas.max;
+    s.read("scope", &mut w.scopes, scope::scopes);
     let standby_default = w.standby;
     s.read("standby", &mut w.standby, |e| standby(e, standby_default));
     let shift_default = w.shift;
@@ -179,12 +182,17 @@ fn capacity(e: &Entry<'_>) -> Option<CapacityConfig> {
 fn margin(e: &Entry<'_>) -> Option<MarginConfig> {
     match e.value {
         DeValue::String(_) => e.word(&[("controlled", MarginConfig::Controlled)]),
+        DeValue::Table(table) => {
+            let mut s = Section::new(e.context, e.path.clone(), e.line, table);
+            let share = s.required("fixed", "0.2", |e| e.number(0.0..=10.0));
+            s.finish();
+            share.map(MarginConfig::Fixed)
+        }
         DeValue::Integer(_)
         | DeValue::Float(_)
         | DeValue::Boolean(_)
         | DeValue::Datetime(_)
-        | DeValue::Array(_)
-        | DeValue::Table(_) => e.number(0.0..=10.0).map(MarginConfig::Fixed),
+        | DeValue::Array(_) => e.number(0.0..=10.0).map(MarginConfig::Fixed),
     }
 }
 

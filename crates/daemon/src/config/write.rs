@@ -9,7 +9,7 @@ use super::model::{
     ProbeConfig, RetrainSchedule, RetrainSettings, WorkloadConfig,
 };
 use super::quantity::{format_bytes, format_duration};
-use super::sizing;
+use super::{scope, sizing};
 
 pub(super) fn config(config: &Config) -> String {
     let mut out = Lines(String::new());
@@ -104,6 +104,9 @@ fn policy(out: &mut Lines, w: &WorkloadConfig) {
         out.duration("latency_bound", bound);
     }
     out.raw("replicas", format_args!("{{ min = {}, max = {} }}", w.replicas.min, w.replicas.max));
+    if !w.scopes.is_empty() {
+        out.raw("scope", scope::write(&w.scopes));
+    }
     let price = number(w.standby.price);
     out.raw(
         "standby",
@@ -118,6 +121,9 @@ fn policy(out: &mut Lines, w: &WorkloadConfig) {
     match w.margin {
         MarginConfig::Controlled => out.text("margin", &"controlled"),
         MarginConfig::Fixed(share) => out.raw("margin", number(share)),
+    }
+    if let Some(threshold) = w.clone_threshold {
+        out.raw("clone_threshold", scope::write_threshold(threshold));
     }
     out.text(
         "mode",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use history::CalendarChange;
-use planner::{DecisionOverride, Event};
+use planner::{DecisionOverride, Event, FORECAST_OVERRIDES_MAX};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -22,6 +22,16 @@ pub(crate) enum Command {
     },
     ClearOverride {
         workload: String,
+        reply: oneshot::Sender<Result<(), CommandError>>,
+    },
+    SetForecastOverride {
+        workload: String,
+        request: api::ForecastOverrideRequest,
+        reply: oneshot::Sender<Result<api::ForecastOverride, CommandError>>,
+    },
+    ClearForecastOverride {
+        workload: String,
+        id: u64,
         reply: oneshot::Sender<Result<(), CommandError>>,
     },
     Push {
@@ -50,6 +60,12 @@ pub(crate) enum CommandError {
     UnknownWorkload(String),
     #[error("workload {0} counts its demand at the proxy and takes no samples")]
     NotPushed(String),
+    #[error("there are {FORECAST_OVERRIDES_MAX} overrides of this forecast already")]
+    TooManyOverrides,
+    #[error("there is no override {0} of this forecast")]
+    UnknownOverride(u64),
+    #[error("the override does not end after its beginning, within the next 366 days")]
+    NoTime,
     #[error(transparent)]
     Samples(#[from] PushRefusal),
 }
@@ -65,6 +81,18 @@ impl ControlLoop {
             }
             Command::ClearOverride { workload, reply } => {
                 let answer = self.clear_override(&workload);
+                self.settle();
+                self.publish();
+                let _ = reply.send(answer);
+            }
+            Command::SetForecastOverride { workload, request, reply } => {
+                let answer = self.set_forecast_override(&workload, request);
+                self.settle();
+                self.publish();
+                let _ = reply.send(answer);
+            }
+            Command::ClearForecastOverride { workload, id, reply } => {
+                let answer = self.clear_forecast_override(&workload, id);
                 self.settle();
                 self.publish();
                 let _ = reply.send(answer);
@@ -89,7 +117,7 @@ impl ControlLoop {
         }
     }
 
-    fn find(&self, workload: &str) -> Result<usize, CommandError> {
+    pub(super) fn find(&self, workload: &str) -> Result<usize, CommandError> {
         self.index_of(workload).ok_or_else(|| CommandError::UnknownWorkload(workload.to_owned()))
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use forecast::Timestamp;
 use history::{Sample, SeriesKey};
-use planner::{Event, Phase, Role};
+use planner::{Event, Phase, ReactionStep, Role};
 use proxy::control::Stats;
 
 use super::ControlLoop;
@@ -16,8 +16,8 @@ use crate::instances::id_of;
 use crate::proxy_process::ProxyNews;
 use crate::recent::{METRICS, StepRecord};
 use crate::recorder::{
-    LATENCY_MAX_MS, LATENCY_P90_MS, LATENCY_P95_MS, PROXIED_RECEIVED, PROXIED_SENT, REQUESTS, Record,
-    SESSIONS, TOTAL_PREFIX, clock,
+    LATENCY_MAX_MS, LATENCY_P90_MS, LATENCY_P95_MS, PROXIED_RECEIVED, PROXIED_SENT, REACTION_DEMAND,
+    REACTION_MISSED, REACTION_MISSED_TRULY, REACTION_READY, REQUESTS, Record, SESSIONS, TOTAL_PREFIX, clock,
 };
 use crate::routes::{backend_observed, health_changed, load_observed};
 use crate::signals::{BackendDelta, Reading, StepDone};
@@ -185,6 +185,7 @@ impl ControlLoop {
         let snapshot = self.planner.snapshot();
         let Some(view) = snapshot.workload(&workload) else { return };
         let (forecaster, share) = (Arc::new(view.forecaster.clone()), view.budget.missed_share());
+        self.record_reaction(index, start, view.reaction);
         let lead = view.lead_cold;
         let workload = &mut self.workloads[index];
         let (name, unit, now) = (workload.id.to_string(), workload.config.unit.clone(), clock());
@@ -262,6 +263,20 @@ impl ControlLoop {
         );
         self.recent.push_step(name, StepRecord { at, values });
         self.recorder.record(Record::Samples(samples));
+    }
+
+    /// Keeps what reacting alone would have missed in a step, beside what was.
+    fn record_reaction(&self, index: usize, start: Timestamp, step: Option<ReactionStep>) {
+        let Some(step) = step.filter(|step| step.start == start) else { return };
+        let values = [
+            (REACTION_DEMAND, step.demand),
+            (REACTION_MISSED, step.missed),
+            (REACTION_MISSED_TRULY, step.missed_truly),
+            (REACTION_READY, f64::from(step.ready)),
+        ];
+        let name = self.workloads[index].name();
+        let samples = values.map(|(metric, value)| Sample::new(SeriesKey::new(name, metric), start, value));
+        self.recorder.record(Record::Samples(samples.to_vec()));
     }
 
     /// Takes in what the instances used.

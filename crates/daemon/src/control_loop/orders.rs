@@ -169,6 +169,8 @@ impl ControlLoop {
             | Event::InstanceAdopted { .. }
             | Event::OverrideSet { .. }
             | Event::OverrideCleared { .. }
+            | Event::ForecastOverrideSet { .. }
+            | Event::ForecastOverrideCleared { .. }
             | Event::NodeAppeared { .. }
             | Event::NodeLost { .. } => {}
         }

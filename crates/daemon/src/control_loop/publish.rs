@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use forecast::Timestamp;
 use planner::{Instance, Phase, Role, Snapshot, WorkloadView};
 
-use super::workload::{PlanShape, Workload};
+use super::workload::Workload;
 use super::{ControlLoop, PUBLISH_EVERY_MIN};
 use crate::convert;
 use crate::instances::name_of;
-use crate::recorder::Record;
+use crate::recorder::{Record, clock};
 use crate::view::{View, WorkloadState};
 
 impl ControlLoop {
@@ -56,16 +56,7 @@ impl ControlLoop {
         let snapshot: Snapshot<'_> = self.planner.snapshot();
         for workload in &mut self.workloads {
             let Some(plan) = snapshot.workload(&workload.id).and_then(|view| view.plan) else { continue };
-            if workload.plan_recorded.as_ref().is_some_and(|(generation, _)| *generation == plan.generation) {
-                continue;
-            }
-            let shape = PlanShape {
-                counts: (plan.active_wanted, plan.standby_wanted),
-                trusted: plan.trust.is_trusted(),
-                rules: plan.reasons.iter().map(convert::rule).collect(),
-            };
-            let before = workload.plan_recorded.replace((plan.generation, shape.clone()));
-            if before.is_some_and(|(_, before)| before == shape) {
+            if !workload.is_news(plan) {
                 continue;
             }
             let plan = convert::plan(workload.name(), plan);
@@ -138,6 +129,7 @@ fn detail(workload: &Workload, view: &WorkloadView<'_>, counts: api::InstanceCou
             set_at_ms: workload.override_set_at.unwrap_or_default().as_millis(),
             expires_at_ms: pinned.expires.map(Timestamp::as_millis),
         }),
+        forecast_overrides: workload.forecast_overrides.at(clock()),
         anomalies: convert::anomalies(view.forecaster, &workload.config.unit),
         counters: api::Counters {
             arrivals: workload.totals.arrivals,

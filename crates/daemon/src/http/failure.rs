@@ -64,6 +64,19 @@ impl From<CommandError> for Failure {
                 error.to_string(),
                 "set `demand = \"push\"` to send samples",
             ),
+            CommandError::TooManyOverrides => Failure::new(
+                StatusCode::CONFLICT,
+                error.to_string(),
+                "remove one first: DELETE /api/v1/workloads/{id}/forecast-overrides/{override}",
+            ),
+            CommandError::UnknownOverride(_) => Failure::new(
+                StatusCode::NOT_FOUND,
+                error.to_string(),
+                "GET /api/v1/workloads/{id}/forecast-overrides lists the ones there are",
+            ),
+            CommandError::NoTime => {
+                Failure::bad(error.to_string(), "give `from_ms` before `to_ms`, and `to_ms` in the future")
+            }
             CommandError::Samples(_) => Failure::bad(
                 error.to_string(),
                 "send samples with ascending `at_ms` (milliseconds since 1970, UTC), one for each step, each later than the last",

@@ -112,7 +112,7 @@ fn date_of(at: Timestamp, zone: &TimeZone) -> Option<Date> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::civil::{date, time};
+    use jiff::civil::{Time, date, time};
 
     use super::*;
     use crate::scope::Days;

@@ -47,7 +47,9 @@ impl Blind {
             | Event::InstanceExited { .. }
             | Event::ActionFailed { .. }
             | Event::OverrideSet { .. }
-            | Event::OverrideCleared { .. } => self.doubt(),
+            | Event::OverrideCleared { .. }
+            | Event::ForecastOverrideSet { .. }
+            | Event::ForecastOverrideCleared { .. } => self.doubt(),
             Event::InstancePromoted { instance, .. } => {
                 self.promoting.remove(&instance.get());
             }

@@ -77,6 +77,8 @@ impl Heard {
             | Event::InstanceDrained { .. }
             | Event::ActionFailed { .. }
             | Event::InstanceHealthy { .. }
+            | Event::ForecastOverrideSet { .. }
+            | Event::ForecastOverrideCleared { .. }
             | Event::NodeAppeared { .. }
             | Event::NodeLost { .. } => {}
         }

@@ -66,7 +66,6 @@ struct ClearArgs {
 
 #[derive(Args, Clone, Debug)]
 #[group(id = "change", required = true, multiple = false, args = ["scale", "add", "replace"])]
-#[group(id = "end", required = true, multiple = false, args = ["to", "lasting"])]
 struct ForecastArgs {
     /// The workload
     workload: String,
@@ -83,7 +82,7 @@ struct ForecastArgs {
     #[arg(long, value_name = "TIME", value_parser = moment)]
     from: Option<Moment>,
     /// Until when
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = moment, required_unless_present = "lasting", conflicts_with = "lasting")]
     to: Option<Moment>,
     /// How long, such as `2h`
     #[arg(long = "for", value_name = "DURATION", value_parser = values::duration)]

@@ -42,6 +42,82 @@ fn a_small_file_gets_sane_defaults() {
 }
 
 #[test]
+fn bounds_of_the_calendar_are_read_named_and_written() {
+    let text = workload(
+        r#"
+time_zone = "Europe/Berlin"
+holidays = ["DE"]
+replicas = { min = 1, max = 10 }
+standby = { max = 4 }
+[[workload.scope]]
+days = ["mon-fri", "2026-12-24..2026-12-26"]
+except = ["holiday"]
+from = "08:00"
+to = "18:00"
+replicas_min = 5
+replicas_max = 50
+standby_min = 2
+[[workload.scope]]
+name = "night"
+days = ["sat-mon"]
+from = "22:00"
+to = "24:00"
+replicas_min = 0
+"#,
+    );
+    let config = parse(&text).expect("valid");
+    let scopes = &config.workloads[0].scopes;
+    assert_eq!(scopes[0].name, "mon-fri,2026-12-24..2026-12-26 08:00-18:00");
+    assert_eq!(scopes[1].days.weekdays, [true, false, false, false, false, true, true]);
+    assert_eq!((scopes[1].from.hour(), scopes[1].to), (22, jiff::civil::Time::midnight()));
+    let policy = crate::workload_policy(&config.workloads[0]);
+    assert_eq!((policy.replicas_min, policy.replicas_max, policy.standby_min), (0, 50, 0), "the widest");
+    assert!(policy.validate().is_ok());
+    assert_eq!(parse(&config.to_toml()).expect("valid").workloads[0].scopes, *scopes);
+}
+
+#[test]
+fn bounds_of_the_calendar_that_make_no_sense_are_refused() {
+    let scope =
+        |more: &str| format!("time_zone = \"UTC\"\nstandby = {{ max = 4 }}\n[[workload.scope]]\n{more}");
+    for (more, part) in [
+        (scope("from = \"08:00\""), "so are all other bounds"),
+        (scope("replicas_min = 5\nreplicas_max = 4"), "more than replicas_max"),
+        (scope("replicas_min = 11"), "above the maximum, which is 10"),
+        (scope("standby_min = 5"), "above standby.max, which is 4"),
+        (scope("replicas_min = 2\ndays = [\"funday\"]"), "not a day"),
+        (scope("replicas_min = 2\ndays = [\"holiday\"]"), "needs to know the holidays"),
+        (scope("replicas_min = 2\ndays = [\"2026-12-26..2026-12-24\"]"), "not a day"),
+        (scope("replicas_min = 2\nto = \"25:00\""), "not a time of day"),
+        (scope("replicas_min = 2\nfro = \"08:00\""), "did you mean `from`?"),
+        ("[[workload.scope]]\nreplicas_min = 2".to_owned(), "whose time of day"),
+        ("scope = 5".to_owned(), "[[workload.scope]]"),
+    ] {
+        let said = mistake(&more);
+        assert!(said.contains(part), "{more}: {said}");
+    }
+}
+
+#[test]
+fn margins_and_thresholds_are_fixed_or_learned() {
+    let config = |more: &str| parse(&workload(more)).expect(more).workloads.remove(0);
+    assert_eq!(config("margin = { fixed = 0.2 }").margin, MarginConfig::Fixed(0.2));
+    let threshold = |more: &str| crate::workload_policy(&config(more)).clone_threshold;
+    assert_eq!(threshold("clone_threshold = 0.8"), Some(planner::CloneThreshold::Fixed(0.8)));
+    assert_eq!(threshold("clone_threshold = \"learned\""), Some(planner::CloneThreshold::Learned));
+    assert_eq!(threshold(""), None);
+    for (more, part) in [
+        ("margin = { fixed = -1 }", "out of range"),
+        ("margin = { learned = 1 }", "fixed"),
+        ("clone_threshold = 1.2", "out of range"),
+        ("clone_threshold = \"guessed\"", "learned"),
+    ] {
+        let said = parse(&workload(more)).expect_err(more).to_string();
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
 fn every_setting_is_understood() {
     let text = workload(
         r#"

@@ -146,7 +146,7 @@ fn forecast(material: &Material) -> Vec<String> {
         let steps = if steps == 1 { "step".to_owned() } else { format!("{steps} steps") };
         said.push(format!("Demand of {} was to be provided for in the next {steps}.", amount(peak)));
     }
-    said.push(format!("The forecast {}.", material.plan.trust.sentence));
+    said.push(format!("The forecast is {}.", material.plan.trust.sentence));
     said
 }
 
@@ -266,7 +266,7 @@ mod tests {
             standby_wanted: 0,
             size: None,
             trigger: "forecast".into(),
-            trust: api::Trust { trusted: true, sentence: "is trusted".into(), coverage: None, skill: None },
+            trust: api::Trust { trusted: true, sentence: "trusted".into(), coverage: None, skill: None },
             inputs: api::PlanInputs {
                 demand_now: Some(312.0),
                 floor: 312.0,

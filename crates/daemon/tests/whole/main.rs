@@ -1,6 +1,7 @@
 //! The daemon with real instances and a real proxy, every one a process of its own.
 
 mod api;
+mod explain;
 mod inputs;
 mod knowledge;
 mod life;

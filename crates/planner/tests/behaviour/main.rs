@@ -3,6 +3,7 @@
 mod day;
 mod lifecycle;
 mod nodes;
+mod operator;
 mod random;
 mod scarcity;
 mod sessions;

@@ -67,8 +67,8 @@ fn scopes(s: &mut Section<'_>, w: &WorkloadConfig) {
             let hint = "add the places, such as `holidays = [\"DE-BY\"]`";
             s.report("scope", format!("{:?} needs to know the holidays", scope.name), hint);
         }
-        let most = scope.replicas_max.unwrap_or(w.replicas.max);
-        if scope.replicas_min.is_some_and(|min| min > most) {
+        let most = w.replicas.max;
+        if scope.replicas_max.is_none() && scope.replicas_min.is_some_and(|min| min > most) {
             let problem = format!("{:?} has a replicas_min above the maximum, which is {most}", scope.name);
             s.report("scope", problem, "give it a replicas_max, too");
         }

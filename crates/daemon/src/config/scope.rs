@@ -78,6 +78,9 @@ fn name(e: &Entry<'_>) -> Option<String> {
 /// Where it has no name of its own.
 fn described(scope: &Scope) -> String {
     let mut text = day_words(&scope.days).join(",");
+    if text.len() > NAME_BYTES_MAX / 2 {
+        text = "some days".to_owned();
+    }
     if scope.from != scope.to {
         text += &format!(" {}-{}", clock(scope.from), clock(scope.to));
     }
@@ -215,4 +218,4 @@ const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 const REPLICAS_MAX: u32 = 1000;
 const SCOPES_MAX: usize = 64;
 const DATES_MAX: usize = 366;
-const NAME_BYTES_MAX: usize = 40;
+const NAME_BYTES_MAX: usize = 80;

@@ -146,7 +146,9 @@ fn forecast(material: &Material) -> Vec<String> {
         let steps = if steps == 1 { "step".to_owned() } else { format!("{steps} steps") };
         said.push(format!("Demand of {} was to be provided for in the next {steps}.", amount(peak)));
     }
-    said.push(format!("The forecast is {}.", material.plan.trust.sentence));
+    if !material.plan.reasons.iter().any(|reason| reason.rule == "untrusted") {
+        said.push(format!("The forecast is {}.", material.plan.trust.sentence));
+    }
     said
 }
 

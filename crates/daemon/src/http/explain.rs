@@ -42,6 +42,12 @@ pub(crate) async fn explain(
     let asked = params.instant("at")?;
     let (now, step) = (clock(), workload.config.step);
     let at = asked.unwrap_or(now);
+    if at > now + CLOCKS_APART {
+        return Err(Failure::bad(
+            format!("{at} is still to come"),
+            "what is foreseen is in /forecast and /levels",
+        ));
+    }
     let plan = match asked {
         None => workload.detail.plan.clone(),
         Some(at) => plan_at(&api, &name, at).await?,
@@ -167,6 +173,8 @@ async fn cost(
     }))
 }
 
+/// The clock of who asks may be ahead of ours.
+const CLOCKS_APART: Duration = Duration::from_secs(2);
 /// Steps without a value that are looked over.
 const STEPS_BACK: u32 = 3;
 /// At least so many steps are searched for the next order.

@@ -20,6 +20,23 @@ pub enum Change {
     Replace(f64),
 }
 
+impl Change {
+    /// Whether it is a change of a demand that could be: a factor from 0 to [`SCALE_MAX`](Self::SCALE_MAX), a demand of at most
+    /// [`DEMAND_MAX`](Self::DEMAND_MAX).
+    pub fn is_sound(self) -> bool {
+        match self {
+            Change::Scale(factor) => (0.0..=Change::SCALE_MAX).contains(&factor),
+            Change::Add(amount) => amount.abs() <= Change::DEMAND_MAX,
+            Change::Replace(demand) => (0.0..=Change::DEMAND_MAX).contains(&demand),
+        }
+    }
+
+    /// The largest factor.
+    pub const SCALE_MAX: f64 = 1_000.0;
+    /// The largest demand.
+    pub const DEMAND_MAX: f64 = 1e15;
+}
+
 /// A change of the steps that lie in a time, in whole or in part.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adjustment {
@@ -57,9 +74,9 @@ impl Affine {
         }
     }
 
-    /// Demand is never negative.
+    /// Demand is never negative, and always finite.
     fn of(self, demand: f64) -> f64 {
-        (demand * self.factor + self.offset).max(0.0)
+        (demand * self.factor + self.offset).clamp(0.0, LARGEST)
     }
 }
 
@@ -188,11 +205,17 @@ impl Crests {
     /// The window's distribution after the change.
     fn change(&self, curve: &Curve) -> Curve {
         let (values, tail) = curve.parts();
-        let changed = std::array::from_fn(|k| self.after[k] + (values[k] - self.before[k]) * self.factor[k]);
-        let last = self.factor[GRID.len() - 1];
-        Curve::new(changed, Tail { scale: tail.scale * last, ..tail }, 0.0)
+        let changed = std::array::from_fn(|k| {
+            let beyond = (values[k] - self.before[k]) * self.factor[k];
+            (self.after[k] + beyond).clamp(0.0, LARGEST)
+        });
+        let scale = (tail.scale * self.factor[GRID.len() - 1]).min(LARGEST);
+        Curve::new(changed, Tail { scale, ..tail }, 0.0)
     }
 }
+
+/// Far beyond any demand, and far from overflow.
+const LARGEST: f64 = 1e300;
 
 #[cfg(test)]
 mod tests {
@@ -292,6 +315,25 @@ mod tests {
         assert!(crossed.is_sorted());
         let none = Adjusted::new(&forecaster, &[]).crossings(&[level], 12);
         assert_eq!(none, forecaster.crossings(&[level], 12));
+    }
+
+    #[test]
+    fn however_large_the_changes_all_stays_finite() {
+        let mut forecaster = forecaster();
+        forecaster.observe(minutes(0), Some(1e290)).expect("in order");
+        let changes = [adjustment(0, 99, Change::Scale(Change::SCALE_MAX)); 32];
+        let adjusted = Adjusted::new(&forecaster, &changes);
+        let window = adjusted.window_max(9);
+        let quantiles = [1e-6, 0.1, 0.5, 0.9, 0.999].map(|tau| window.quantile(tau));
+        assert!(quantiles.iter().all(|value| value.is_finite() && *value >= 0.0), "{quantiles:?}");
+        assert!(quantiles.is_sorted());
+        assert!(adjusted.forecast(9, &GRID).values.iter().flatten().all(|value| value.is_finite()));
+        assert!(adjusted.crossings(&[10.0], 9)[0].iter().all(|p| (0.0..=1.0).contains(p)));
+        for bad in
+            [Change::Scale(f64::NAN), Change::Scale(-1.0), Change::Add(f64::INFINITY), Change::Replace(-1.0)]
+        {
+            assert!(!bad.is_sound());
+        }
     }
 
     #[test]

@@ -59,10 +59,7 @@ impl ForecastOverrides {
 
     /// Puts one into force, in place of another of the same number. False where there are too many, or it makes no sense.
     pub(crate) fn set(&mut self, new: ForecastOverride) -> bool {
-        let sound = match new.adjustment.change {
-            Change::Scale(x) | Change::Replace(x) => x.is_finite() && x >= 0.0,
-            Change::Add(x) => x.is_finite(),
-        };
+        let sound = new.adjustment.change.is_sound();
         let place = self.all.partition_point(|other| other.id < new.id);
         let known = self.all.get(place).is_some_and(|other| other.id == new.id);
         if !sound

@@ -395,7 +395,7 @@ mod properties {
     /// Lines as a careless user might write them.
     fn line() -> impl Strategy<Value = String> {
         let key = prop_oneof![
-            "step|tick|hold|capacity|replicas|standby|margin|probe|env|limits|listen|name|command|workload|mode",
+            "step|tick|hold|scope|clone_threshold|capacity|replicas|standby|margin|probe|env|limits|listen|name|command|workload|mode",
             "[a-z_]{1,12}",
         ];
         let value = prop_oneof![
@@ -430,6 +430,8 @@ mod properties {
             step_s in 1_u64..86_400, tick_ms in 10_u64..1_000, capacity in 1e-6..1e9_f64, learned: bool,
             (min, more) in (0_u32..50, 1_u32..50), budget in 1e-6..0.5_f64, price in 0.0..1.0_f64,
             margin in proptest::option::of(0.0..10.0_f64), value in "\\PC*", hold_ns in 0_u64..1_000_000_000_000,
+            days in proptest::collection::vec("(mon|tue-thu|sat-sun|holiday|2026-12-2[1-5]|2026-01-01\\.\\.2026-02-03)", 0..4),
+            (hour, until) in (0_i8..24, 0_i8..24),
             models in proptest::sample::subsequence(vec![Kind::Boosted, Kind::Smoothing, Kind::Lstm], 0..=3),
         ) {
             let mut config = parse(&workload("")).expect("valid");
@@ -442,6 +444,13 @@ mod properties {
             web.env.insert("VALUE".into(), value);
             web.hold = Duration::from_nanos(hold_ns);
             web.models = models;
+            let scope = format!(
+                "time_zone = \"Europe/Berlin\"\nholidays = [\"DE\"]\nclone_threshold = 0.5\n[[workload.scope]]\ndays = {days:?}\n\
+                 except = {days:?}\nfrom = \"{hour:02}:30\"\nto = \"{until:02}:00\"\nreplicas_min = {}\nreplicas_max = 50", min % 9
+            );
+            let other = parse(&workload(&scope)).expect("valid").workloads.remove(0);
+            (web.scopes, web.clone_threshold, web.time_zone) = (other.scopes, other.clone_threshold, other.time_zone);
+            web.holidays = other.holidays;
             web.retrain.schedule = [None, Some(RetrainSchedule::Never), Some(RetrainSchedule::Every(web.step.max(Duration::from_secs(60))))][min as usize % 3];
             (web.retrain.gap, web.retrain.mae_max) = (Some(Duration::from_secs(step_s)), margin.map(|share| share + 0.1));
             let written = config.to_toml();

@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
+use forecast::Change;
 
 use super::Api;
 use super::failure::Failure;
@@ -82,25 +83,19 @@ pub(crate) async fn clear(
 }
 
 fn check(request: &api::ForecastOverrideRequest) -> Result<(), Failure> {
-    if change(request.scale, request.add, request.replace).is_none() {
+    let Some(change) = change(request.scale, request.add, request.replace) else {
         return Err(Failure::bad("not exactly one change", "give one of `scale`, `add` and `replace`"));
-    }
-    let numbers = [
-        ("scale", request.scale, 0.0..=SCALE_MAX),
-        ("add", request.add, -DEMAND_MAX..=DEMAND_MAX),
-        ("replace", request.replace, 0.0..=DEMAND_MAX),
-    ];
-    for (key, number, range) in numbers {
-        if let Some(number) = number.filter(|number| !range.contains(number)) {
-            let hint = format!("give a number from {} to {}", range.start(), range.end());
-            return Err(Failure::bad(format!("`{key}` is {number}"), hint));
-        }
+    };
+    if !change.is_sound() {
+        let hint = format!(
+            "give a `scale` from 0 to {}, or a demand of at most {:e}; only `add` may be below zero",
+            Change::SCALE_MAX,
+            Change::DEMAND_MAX
+        );
+        return Err(Failure::bad("the change is out of range", hint));
     }
     check_by(&request.author, &request.reason)
 }
-
-const SCALE_MAX: f64 = 1_000.0;
-const DEMAND_MAX: f64 = 1e15;
 
 #[cfg(test)]
 mod tests {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use forecast::Timestamp;
+use forecast::{Adjustment, Change, Timestamp};
+use jiff::civil::time;
 use planner::{
-    Action, ActionId, ActionKind, CapacityPolicy, DecisionOverride, Event, InstanceId, Limits, NodePolicy,
-    Planner, Policy, Resources, Role, SessionPolicy, SessionType, Size, SizingMode, SizingPolicy, WorkloadId,
-    WorkloadPolicy, lint,
+    Action, ActionId, ActionKind, CapacityPolicy, CloneThreshold, Days, DecisionOverride, Event,
+    ForecastOverride, InstanceId, Limits, NodePolicy, Planner, Policy, Resources, Role, Scope, SessionPolicy,
+    SessionType, Size, SizingMode, SizingPolicy, WorkloadId, WorkloadPolicy, lint,
 };
 use proptest::prelude::*;
 
@@ -69,6 +70,15 @@ enum Deed {
         expires: Option<i64>,
     },
     Unpin,
+    /// Overrides the forecast from so many seconds ahead (or ago) on.
+    Know {
+        id: u64,
+        kind: u8,
+        size: f64,
+        from: i64,
+        length: i64,
+    },
+    Forget(u64),
     Node {
         which: u8,
         lost: bool,
@@ -117,6 +127,9 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => (prop::option::of(0u32..50), prop::option::of(0u32..50), prop::option::of(-1_000i64..1_000_000))
             .prop_map(|(active, standby, expires)| Deed::Pin { active, standby, expires }),
         1 => Just(Deed::Unpin),
+        2 => (0u64..40, 0u8..3, odd_number(), -600i64..3_600, -60i64..7_200)
+            .prop_map(|(id, kind, size, from, length)| Deed::Know { id, kind, size, from, length }),
+        1 => (0u64..40).prop_map(Deed::Forget),
         2 => (0u8..4, any::<bool>()).prop_map(|(which, lost)| Deed::Node { which, lost }),
     ]
 }
@@ -164,6 +177,20 @@ fn nonsense(action: u64, instance: u64, kind: u8) -> Event {
     }
 }
 
+/// Other bounds for half of each day.
+fn morning() -> Scope {
+    Scope {
+        name: "morning".into(),
+        days: Days::all(),
+        except: Days { holidays: true, ..Days::NONE },
+        from: time(0, 0, 0, 0),
+        to: time(12, 0, 0, 0),
+        replicas_min: Some(4),
+        replicas_max: Some(9),
+        standby_min: Some(2),
+    }
+}
+
 struct Chaos {
     planner: Planner,
     now: Timestamp,
@@ -190,6 +217,11 @@ impl Chaos {
             let types = vec![SessionType::new("game", 1, 0.1)];
             let drain = Duration::from_secs(600);
             web.sessions = Some(SessionPolicy { drain, ..SessionPolicy::new(types) });
+        }
+        if seed % 11 < 5 {
+            web.clone_threshold =
+                Some([CloneThreshold::Learned, CloneThreshold::Fixed(0.6)][(seed % 2) as usize]);
+            web = web.with_scopes(vec![morning()], vec!["DE".into()]);
         }
         let mut batch = WorkloadPolicy::new("batch", Duration::from_secs(60), CapacityPolicy::Pinned(10.0));
         batch.replicas_min = 0;
@@ -289,6 +321,19 @@ impl Chaos {
                 self.tell(Event::NodeLost { node: node(which).id });
             }
             Deed::Node { which, lost: false } => self.tell(Event::NodeAppeared { node: node(which) }),
+            Deed::Know { id, kind, size, from, length } => {
+                let change = match kind {
+                    0 => Change::Scale(size / 100.0),
+                    1 => Change::Add(size - 500.0),
+                    _ => Change::Replace(size),
+                };
+                let at = |secs: i64| Timestamp::from_millis(self.now.as_millis() + secs * 1_000);
+                let adjustment = Adjustment { from: at(from), to: at(from + length), change };
+                let (author, reason) = ("chaos".to_owned(), "none".to_owned());
+                let forecast = ForecastOverride { id, adjustment, author, reason };
+                self.tell(Event::ForecastOverrideSet { workload: web(), forecast });
+            }
+            Deed::Forget(id) => self.tell(Event::ForecastOverrideCleared { workload: web(), id }),
             Deed::Unpin => self.tell(Event::OverrideCleared { workload: web() }),
         }
     }

@@ -21,6 +21,7 @@ mod overrides;
 mod plan;
 mod samples;
 mod series;
+mod session;
 mod status;
 mod workload;
 
@@ -38,6 +39,9 @@ pub use overrides::{Override, OverrideRequest};
 pub use plan::{Plan, PlanInputs, Plans, Reason, Size, Trust};
 pub use samples::{PushedSample, SamplesAccepted, SamplesRequest};
 pub use series::Series;
+pub use session::{
+    Session, SessionCounts, SessionHost, SessionProcess, SessionRequest, SessionState, SessionSummary, Sessions,
+};
 pub use status::{HistoryState, HistoryStatus, Problem, ProxyStatus, Status};
 pub use workload::{
     Anomaly, Budget, Capacity, Counters, DemandSource, Instance, InstanceCounts, LeadTimes, Mode, Phase,

@@ -13,6 +13,7 @@ mod model;
 mod quantity;
 mod read;
 mod section;
+mod sessions;
 mod sharing;
 mod sizing;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use model::{
     RetrainSchedule, RetrainSettings, ServerConfig, ShiftConfig, StandbyConfig, TenantConfig, WorkloadConfig,
 };
 pub(crate) use quantity::parse_duration;
+pub use sessions::{SessionTypeConfig, SessionsConfig};
 
 impl Config {
     /// Reads a configuration; `path` is the file it came from, named in errors and the base of relative paths in it.

@@ -16,6 +16,7 @@ mod openapi;
 mod query;
 mod read;
 mod server;
+mod sessions;
 mod write;
 
 use std::net::SocketAddr;
@@ -76,6 +77,11 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/workloads/{id}/plans", get(read::plans))
         .route("/workloads/{id}/samples", post(write::push_samples))
         .route("/workloads/{id}/override", put(write::set_override).delete(write::clear_override))
+        .route("/workloads/{id}/sessions", get(sessions::list).post(sessions::open))
+        .route(
+            "/workloads/{id}/sessions/{session}",
+            get(sessions::show).put(sessions::renew).delete(sessions::close),
+        )
         .route("/events", get(read::events))
         .route("/workloads/{id}/events", get(calendar::list).post(calendar::announce))
         .route("/workloads/{id}/events/{event}", delete(calendar::remove))

@@ -30,6 +30,7 @@ mod recent;
 mod recorder;
 mod router;
 mod routes;
+mod sessions;
 mod signals;
 mod trainer;
 mod usage;
@@ -39,7 +40,7 @@ pub use config::{
     CapacityConfig, Config, ConfigError, ConfigErrors, DeadlinesConfig, DemandSource, HealthConfig,
     HistoryImport, LimitsConfig, ListenMode, MarginConfig, Mode, ModelConfig, NeedsConfig, NodeConfig,
     ProbeConfig, ReplicasConfig, RetrainSchedule, RetrainSettings, ServerConfig, ShiftConfig, StandbyConfig,
-    Surroundings, TenantConfig, WorkloadConfig,
+    SessionTypeConfig, SessionsConfig, Surroundings, TenantConfig, WorkloadConfig,
 };
 pub use error::{DaemonError, chain};
 pub use launch::{BuildOptions, Daemon};

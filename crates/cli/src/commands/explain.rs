@@ -8,6 +8,7 @@ use clap::Args;
 use forecast::Timestamp;
 
 use super::remote::RemoteArgs;
+use super::sessions;
 use crate::failure::{Failure, OrFail};
 use crate::{output, values};
 
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
         serde_json::to_string_pretty(&plan).or_failed("cannot print the plan")? + "\n"
     } else {
         render(&plan)
-            + &detail.map_or(String::new(), |detail| render_sharing(&detail))
+            + &detail.map_or(String::new(), |detail| render_sharing(&detail) + &render_sessions(&detail))
             + &levels.map_or(String::new(), |levels| render_levels(&levels))
     };
     Ok(output::print(&text)?)
@@ -70,6 +71,13 @@ fn render_sharing(detail: &api::WorkloadDetail) -> String {
         sharing.refused,
         if on.is_empty() { "none runs".to_owned() } else { on.join(", ") }
     )
+}
+
+/// What sessions there are, and who waits for them.
+fn render_sessions(detail: &api::WorkloadDetail) -> String {
+    detail.summary.sessions.as_ref().map_or(String::new(), |summary| {
+        format!("\nsessions\n{}", sessions::types(summary))
+    })
 }
 
 /// When demand exceeds what so many instances serve.

@@ -8,8 +8,10 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::ControlLoop;
+use super::sessions::Answered;
 use crate::knowledge::Knowledge;
 use crate::recorder::{Record, clock};
+use crate::sessions::SessionRefusal;
 use crate::signals::PushRefusal;
 
 /// A question to the control loop, with where the answer goes. The caller may be gone by then.
@@ -28,6 +30,31 @@ pub(crate) enum Command {
         workload: String,
         samples: Vec<api::PushedSample>,
         reply: oneshot::Sender<Result<api::SamplesAccepted, CommandError>>,
+    },
+    OpenSession {
+        workload: String,
+        request: api::SessionRequest,
+        reply: oneshot::Sender<Result<Answered, CommandError>>,
+    },
+    RenewSession {
+        workload: String,
+        session: String,
+        reply: oneshot::Sender<Result<Answered, CommandError>>,
+    },
+    CloseSession {
+        workload: String,
+        session: String,
+        reply: oneshot::Sender<Result<(), CommandError>>,
+    },
+    LookAtSession {
+        workload: String,
+        session: String,
+        reply: oneshot::Sender<Result<api::Session, CommandError>>,
+    },
+    ListSessions {
+        workload: String,
+        limit: usize,
+        reply: oneshot::Sender<Result<api::Sessions, CommandError>>,
     },
     /// What is known beside the demand of some workloads has changed.
     Know {
@@ -52,6 +79,10 @@ pub(crate) enum CommandError {
     NotPushed(String),
     #[error(transparent)]
     Samples(#[from] PushRefusal),
+    #[error("workload {0} has no sessions")]
+    NoSessions(String),
+    #[error(transparent)]
+    Session(#[from] SessionRefusal),
 }
 
 impl ControlLoop {
@@ -85,11 +116,30 @@ impl ControlLoop {
                 self.publish();
                 let _ = reply.send(Ok(()));
             }
+            Command::OpenSession { workload, request, reply } => {
+                let answer = self.open_session(&workload, &request);
+                self.settle();
+                let _ = reply.send(answer);
+            }
+            Command::RenewSession { workload, session, reply } => {
+                let _ = reply.send(self.renew_session(&workload, &session));
+            }
+            Command::CloseSession { workload, session, reply } => {
+                let answer = self.close_session(&workload, &session);
+                self.settle();
+                let _ = reply.send(answer);
+            }
+            Command::LookAtSession { workload, session, reply } => {
+                let _ = reply.send(self.look_at_session(&workload, &session));
+            }
+            Command::ListSessions { workload, limit, reply } => {
+                let _ = reply.send(self.list_sessions(&workload, limit));
+            }
             Command::CalendarChanged(change) => self.calendar_changed(&change),
         }
     }
 
-    fn find(&self, workload: &str) -> Result<usize, CommandError> {
+    pub(super) fn find(&self, workload: &str) -> Result<usize, CommandError> {
         self.index_of(workload).ok_or_else(|| CommandError::UnknownWorkload(workload.to_owned()))
     }
 

@@ -5,6 +5,7 @@ mod inputs;
 mod knowledge;
 mod life;
 mod models;
+mod sessions;
 mod sizes;
 mod support;
 mod watch;

@@ -10,6 +10,7 @@
 
 mod checks;
 mod cut;
+mod extras;
 mod log;
 mod run;
 mod setup;
@@ -19,6 +20,7 @@ mod swarm;
 
 pub use checks::{Checks, IDLE_MAX, ROUTE_MAX, Truth};
 pub use cut::Cut;
+pub use extras::Sittings;
 pub use log::{LINES_MAX, Log};
 pub use setup::Setup;
 pub use shape::Shape;

@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 
 use forecast::Timestamp;
-use planner::{Action, ActionKind, Event, WorkloadPolicy, WorkloadView};
+use planner::{Action, ActionKind, WorkloadPolicy, WorkloadView};
 
 use super::Truth;
 use super::heard::Heard;
+use super::news::News;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Blind {
@@ -25,11 +26,11 @@ pub(super) struct Blind {
 }
 
 impl Blind {
-    pub(super) fn see_event(&mut self, event: &Event, now: Timestamp) {
-        match event {
-            Event::DemandObserved { step_start, demand, .. } => {
-                let in_order = self.last_step.is_none_or(|last| *step_start > last);
-                self.last_step = Some(*step_start);
+    pub(super) fn see(&mut self, news: News<'_>, now: Timestamp) {
+        match news {
+            News::Step { start, demand } => {
+                let in_order = self.last_step.is_none_or(|last| start > last);
+                self.last_step = Some(start);
                 match demand {
                     Some(_) if in_order => {
                         self.seen += 1;
@@ -43,29 +44,21 @@ impl Blind {
                     Some(_) | None => self.doubt(),
                 }
             }
-            Event::InstanceUnhealthy { .. }
-            | Event::InstanceExited { .. }
-            | Event::ActionFailed { .. }
-            | Event::OverrideSet { .. }
-            | Event::OverrideCleared { .. } => self.doubt(),
-            Event::InstancePromoted { instance, .. } => {
-                self.promoting.remove(&instance.get());
+            News::Unhealthy(_)
+            | News::Gone { by_itself: true, .. }
+            | News::Failed
+            | News::Pinned(_)
+            | News::Freed => self.doubt(),
+            News::Promoted { instance, .. } => {
+                self.promoting.remove(&instance);
             }
-            Event::LoadObserved { .. }
-            | Event::BackendObserved { .. }
-            | Event::InstanceReady { .. }
-            | Event::InstanceParked { .. }
-            | Event::UsageObserved { .. }
-            | Event::OutOfMemory { .. }
-            | Event::SessionsHeld { .. }
-            | Event::InstanceResized { .. }
-            | Event::WeightsApplied { .. }
-            | Event::InstanceDrained { .. }
-            | Event::InstanceStopped { .. }
-            | Event::InstanceHealthy { .. }
-            | Event::InstanceAdopted { .. }
-            | Event::NodeAppeared { .. }
-            | Event::NodeLost { .. } => {}
+            News::Load(_)
+            | News::Gone { by_itself: false, .. }
+            | News::Parked { .. }
+            | News::Failing(_)
+            | News::TableApplied
+            | News::Holds { .. }
+            | News::Adopted { .. } => {}
         }
     }
 

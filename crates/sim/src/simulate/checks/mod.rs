@@ -7,8 +7,10 @@
 mod counts;
 mod guard;
 mod heard;
+mod news;
 mod orders;
 mod routes;
+mod sessions;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,7 @@ pub struct Checks {
     counts: counts::Counts,
     blind: guard::Blind,
     orders: orders::Orders,
+    sessions: sessions::Sessions,
     broken: Vec<String>,
 }
 
@@ -65,31 +68,37 @@ impl Truth<'_> {
 
 impl Checks {
     /// The planner was replaced: what it was told is told anew.
-    pub fn restart(&mut self, agent: &Agent) {
+    pub fn restart(&mut self, agent: &Agent, now: Timestamp) {
         *self = Checks {
             routes: routes::Routes::restart(agent.table()),
             counts: counts::Counts::restart(agent.fleet().len() as usize),
             orders: self.orders.restart(),
+            sessions: sessions::Sessions::restart(agent, now),
             broken: std::mem::take(&mut self.broken),
             ..Checks::default()
         };
     }
 
     /// The clock jumped: time limits that the planner keeps are not what they seem.
-    pub fn clock_jumped(&mut self) {
+    pub fn clock_jumped(&mut self, now: Timestamp) {
         self.blind.doubt();
+        self.sessions.clock_jumped(now);
     }
 
     /// An event was delivered.
     pub fn see_event(&mut self, event: &Event, now: Timestamp) {
-        self.heard.see(event);
-        self.blind.see_event(event, now);
+        if let Some(news) = news::News::of(event) {
+            self.heard.see(news);
+            self.blind.see(news, now);
+            self.sessions.see(news);
+        }
     }
 
     /// An order is about to be carried out.
     pub fn see_action(&mut self, action: &Action, truth: &Truth<'_>, policy: &WorkloadPolicy) {
         self.forget_expired(truth);
-        let Checks { heard, routes, counts, blind, orders, broken } = self;
+        let Checks { heard, routes, counts, blind, orders, sessions, broken } = self;
+        broken.extend(sessions.see_order(action, truth, policy));
         orders.see_order(action, truth, heard, policy, broken);
         let replaced = routes.see_order(action, truth, heard, broken);
         broken.extend(counts.see_order(action, replaced.as_ref(), truth, heard, policy));

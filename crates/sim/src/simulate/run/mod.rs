@@ -3,6 +3,7 @@
 mod operator;
 mod service;
 mod settle;
+mod sittings;
 mod trouble;
 
 use std::collections::BTreeMap;
@@ -54,6 +55,8 @@ enum Cue {
     Recover(usize, u64),
     /// The health of an instance changes, and then as often again.
     Flap(usize, u64, u32),
+    /// A session on an instance ends.
+    Leave(usize, u64),
     /// Whatever strikes all workloads at once may strike now.
     World,
     /// A node is back.

@@ -10,6 +10,7 @@ use super::super::checks::{Checks, Truth};
 use super::super::setup::Setup;
 use super::super::shape::Shape;
 use super::START;
+use super::sittings::Sitting;
 use crate::faults::{Fault, Faults};
 use crate::world::{Agent, Lie, Stage};
 
@@ -33,6 +34,8 @@ pub(super) struct Service {
     shift: Option<(Timestamp, f64)>,
     steady: bool,
     noise: fastrand::Rng,
+    /// Set where it has sessions.
+    pub(super) sitting: Option<Sitting>,
 }
 
 impl Service {
@@ -76,6 +79,7 @@ impl Service {
             shift,
             steady,
             noise: fastrand::Rng::with_seed(setup.seed ^ NOISE_SALT),
+            sitting: setup.sittings.map(|sittings| Sitting::new(sittings, setup.seed)),
             setup,
         }
     }

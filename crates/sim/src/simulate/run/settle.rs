@@ -86,7 +86,7 @@ impl Simulation {
         let liars =
             agent.fleet().iter().filter(|(instance, _)| agent.lie(*instance) == Some(Lie::Deaf)).count();
         2 * (policy.start_deadline() + policy.retry.max)
-            + policy.deadlines.drain
+            + policy.drain_deadline()
             + (policy.promote_deadline() + policy.retry.max) * liars as u32
             + Duration::from_secs(300)
     }

@@ -23,6 +23,7 @@ impl Simulation {
                 }
             }
             Cue::Flap(service, instance, left) => self.flap(service, instance, left),
+            Cue::Leave(service, instance) => self.leave(service, instance),
             Cue::World => return self.strike_all(),
             Cue::NodeBack(node) => self.bring_back(node),
         }
@@ -89,6 +90,7 @@ impl Simulation {
         service.report_liars(now);
         self.cues.push(now + tick, Cue::Tick(at));
         if self.faulty {
+            self.seat(at, tick);
             self.hurt_instances(at, tick);
             self.meddle(at);
         }
@@ -144,7 +146,7 @@ impl Simulation {
             let size = Faults::JUMP_MAX.as_millis() as f64 * 10f64.powf(-4.0 * rng.f64());
             self.clock_error_ms += if rng.bool() { size as i64 } else { -(size as i64) };
             self.log.line(self.now, "clock", &self.clock_error_ms);
-            self.services.iter_mut().for_each(|service| service.checks.clock_jumped());
+            self.services.iter_mut().for_each(|service| service.checks.clock_jumped(self.now));
         }
         if !self.nodes.is_empty() {
             if self.dice.strikes_within(Fault::NodeLoss, tick) {
@@ -213,7 +215,7 @@ impl Simulation {
         self.restarting = true;
         for service in &mut self.services {
             service.agent.forget_control_plane();
-            service.checks.restart(&service.agent);
+            service.checks.restart(&service.agent, self.now);
             service.teach(&mut self.planner, now);
         }
         for at in 0..self.services.len() {
@@ -237,6 +239,9 @@ impl Simulation {
                 node: None,
             };
             self.deliver(at, event)?;
+            if let Some(held) = self.held(at, instance) {
+                self.deliver(at, held)?;
+            }
         }
         for instance in self.services[at].sick.clone() {
             self.services[at].report_health(self.now, instance);

@@ -312,8 +312,15 @@ impl Fleet {
     pub(crate) fn healthy(&mut self, id: InstanceId, desk: &Desk<'_>) -> bool {
         let Some(at) = self.find(id) else { return false };
         let instance = &mut self.instances[at];
-        if instance.unhealthy.take().is_some() && instance.role == Role::Active {
+        let Some(since) = instance.unhealthy.take() else { return true };
+        if instance.role == Role::Active {
             instance.begin_anew(desk.now(), &desk.policy.shift);
+            // It is waited for because of its sessions, and would keep a place from another until they have ended.
+            let long = since.saturating_add(desk.policy.deadlines.unhealthy) <= desk.now();
+            if instance.doomed && long && instance.held(desk.now()) {
+                instance.doomed = false;
+                instance.keep();
+            }
         }
         true
     }

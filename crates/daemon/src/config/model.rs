@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use forecast::models::Kind;
 
+use super::sessions::SessionsConfig;
+
 /// The whole file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {

@@ -20,7 +20,7 @@ mod swarm;
 
 pub use checks::{Checks, IDLE_MAX, ROUTE_MAX, Truth};
 pub use cut::Cut;
-pub use extras::Sittings;
+pub use extras::{Sittings, Uses};
 pub use log::{LINES_MAX, Log};
 pub use setup::Setup;
 pub use shape::Shape;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use planner::{CapacityPolicy, Deadlines, Margin, Objective, Prices, Retry, ShiftPolicy, WorkloadPolicy};
 
-use super::extras::Sittings;
+use super::extras::{Sittings, Uses};
 use super::shape::{Shape, between};
 use crate::world::{ColdStart, Times};
 
@@ -31,6 +31,8 @@ pub struct Setup {
     pub retained_steps: usize,
     /// Sessions on its instances, if it has some.
     pub sittings: Option<Sittings>,
+    /// What they use, if the planner sizes them.
+    pub uses: Option<Uses>,
 }
 
 impl Setup {
@@ -58,6 +60,7 @@ impl Setup {
         let strange = scale * 50f64.powf(between(rng, -1.0, 1.0));
         let mut policy = draw_policy(rng, number, step, capacity, &times);
         let sittings = Sittings::draw(seed, &mut policy);
+        let uses = Uses::draw(seed, capacity, &mut policy);
         Setup {
             seed: rng.u64(..),
             shape,
@@ -65,6 +68,7 @@ impl Setup {
             noise: if rng.bool() { 0.0 } else { between(rng, 0.0, 0.3) },
             policy,
             sittings,
+            uses,
             times,
             capacity,
             history_steps: draw_history(rng),

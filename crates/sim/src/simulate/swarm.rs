@@ -72,6 +72,8 @@ fn draw_faults(rng: &mut fastrand::Rng, length: Duration) -> Faults {
             Fault::Death | Fault::Sick => 2.0 / hours,
             Fault::Flapping => 1.0 / hours,
             Fault::ClockJump | Fault::Restart | Fault::NodeLoss | Fault::NodeCut => 3.0 / hours,
+            // Comes of the sizes alone.
+            Fault::OutOfMemory => 0.0,
             Fault::WrongHistory | Fault::FalseEvents | Fault::DemandShift | Fault::NodeFull => 1.0,
         };
         let rate = most * rng.f64();

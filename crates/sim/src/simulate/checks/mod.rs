@@ -11,6 +11,7 @@ mod news;
 mod orders;
 mod routes;
 mod sessions;
+mod sizes;
 
 #[cfg(test)]
 mod tests;
@@ -99,6 +100,7 @@ impl Checks {
         self.forget_expired(truth);
         let Checks { heard, routes, counts, blind, orders, sessions, broken } = self;
         broken.extend(sessions.see_order(action, truth, policy));
+        broken.extend(sizes::see_order(action, policy));
         orders.see_order(action, truth, heard, policy, broken);
         let replaced = routes.see_order(action, truth, heard, broken);
         broken.extend(counts.see_order(action, replaced.as_ref(), truth, heard, policy));

@@ -183,7 +183,7 @@ impl Simulation {
         self.events += 1;
         self.services[service].checks.see_event(&event, self.now);
         // What a backend did is only noted.
-        let noted = matches!(event, Event::BackendObserved { .. });
+        let noted = matches!(event, Event::BackendObserved { .. } | Event::UsageObserved { .. });
         let now = self.planner_time();
         self.planner.handle(now, event);
         let ordered = self.obey()?;

@@ -86,6 +86,7 @@ impl Simulation {
             };
             service.agent.report(now, event);
             service.report_backends(now);
+            service.report_use(now);
         }
         service.report_liars(now);
         self.cues.push(now + tick, Cue::Tick(at));

@@ -40,7 +40,8 @@ pub use plan::{Plan, PlanInputs, Plans, Reason, Size, Trust};
 pub use samples::{PushedSample, SamplesAccepted, SamplesRequest};
 pub use series::Series;
 pub use session::{
-    Session, SessionCounts, SessionHost, SessionProcess, SessionRequest, SessionState, SessionSummary, Sessions,
+    Session, SessionCounts, SessionHost, SessionProcess, SessionRequest, SessionState, SessionSummary,
+    Sessions,
 };
 pub use status::{HistoryState, HistoryStatus, Problem, ProxyStatus, Status};
 pub use workload::{

@@ -140,7 +140,8 @@ impl Sessions {
             Allotted::Placed(at) if !self.known.contains_key(session) => self.placed(session, kind, at),
             Allotted::Placed(_) | Allotted::Queued { .. } => {}
             Allotted::Refused(RefusedSession::UnknownType) => {
-                let known: Vec<&str> = self.allocator.policy().types.iter().map(|t| t.name.as_str()).collect();
+                let known: Vec<&str> =
+                    self.allocator.policy().types.iter().map(|t| t.name.as_str()).collect();
                 return Err(SessionRefusal::UnknownType { kind: kind.to_owned(), known: known.join(", ") });
             }
             Allotted::Refused(refused) => {

@@ -319,7 +319,9 @@ impl Fleet {
             let long = since.saturating_add(desk.policy.deadlines.unhealthy) <= desk.now();
             if instance.doomed && long && instance.held(desk.now()) {
                 instance.doomed = false;
-                instance.keep();
+                if instance.phase == Phase::Ready {
+                    instance.keep();
+                }
             }
         }
         true

@@ -75,9 +75,11 @@ fn render_sharing(detail: &api::WorkloadDetail) -> String {
 
 /// What sessions there are, and who waits for them.
 fn render_sessions(detail: &api::WorkloadDetail) -> String {
-    detail.summary.sessions.as_ref().map_or(String::new(), |summary| {
-        format!("\nsessions\n{}", sessions::types(summary))
-    })
+    detail
+        .summary
+        .sessions
+        .as_ref()
+        .map_or(String::new(), |summary| format!("\nsessions\n{}", sessions::types(summary)))
 }
 
 /// When demand exceeds what so many instances serve.

@@ -63,8 +63,8 @@ struct ListArgs {
     /// The workload
     workload: String,
     /// Sessions to show at most
-    #[arg(long, default_value_t = 20)]
-    limit: usize,
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
     /// Print the answer of the API as JSON
     #[arg(long)]
     json: bool,
@@ -88,8 +88,9 @@ pub(crate) fn run(args: &SessionsArgs) -> Result<(), Failure> {
             Ok(output::print(&format!("{}: ended\n", args.session))?)
         }
         What::List(args) => {
-            let found =
-                args.remote.ask(|client| async move { client.sessions(&args.workload, args.limit).await })?;
+            let found = args
+                .remote
+                .ask(|client| async move { client.sessions(&args.workload, args.limit as usize).await })?;
             answer(args.json, &found, render)
         }
     }

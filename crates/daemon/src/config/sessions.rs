@@ -157,10 +157,7 @@ pub(super) fn check(s: &mut Section<'_>, w: &WorkloadConfig) {
 /// The value as it is written in TOML.
 pub(super) fn write(sessions: &SessionsConfig) -> String {
     let kind = |t: &SessionTypeConfig| {
-        format!(
-            "{} = {{ weight = {:?}, class = {}, headroom = {} }}",
-            t.name, t.weight, t.class, t.headroom
-        )
+        format!("{} = {{ weight = {:?}, class = {}, headroom = {} }}", t.name, t.weight, t.class, t.headroom)
     };
     let types: Vec<String> = sessions.types.iter().map(kind).collect();
     format!(

@@ -8,10 +8,10 @@ use planner::{Instance, Phase, Role, Snapshot, WorkloadView};
 
 use super::workload::{PlanShape, Workload};
 use super::{ControlLoop, PUBLISH_EVERY_MIN};
-use crate::sessions::Sessions;
 use crate::convert;
 use crate::instances::name_of;
 use crate::recorder::Record;
+use crate::sessions::Sessions;
 use crate::view::{View, WorkloadState};
 
 impl ControlLoop {

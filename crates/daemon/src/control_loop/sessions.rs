@@ -36,7 +36,11 @@ impl ControlLoop {
                 let value = store.get(&key).ok().flatten().unwrap_or_default();
                 let known = serde_json::from_slice::<Seat>(&value)
                     .is_ok_and(|seat| sessions.found(now, &session, &seat));
-                if known { found += 1 } else { lost += 1 }
+                if known {
+                    found += 1
+                } else {
+                    lost += 1
+                }
                 if !known {
                     self.recorder.record(Record::Removed(key));
                 }
@@ -120,7 +124,8 @@ impl ControlLoop {
         request: &api::SessionRequest,
     ) -> Result<Answered, CommandError> {
         let now = self.steady();
-        let wait = request.wait_s.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+        let wait =
+            request.wait_s.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
         let session = SessionId::new(request.session.as_str());
         let (index, sessions) = self.sessions_of(workload)?;
         let standing = sessions.open(now, &session, &request.kind, wait)?;
@@ -156,7 +161,11 @@ impl ControlLoop {
         Ok(self.answer(index, &standing).0)
     }
 
-    pub(super) fn list_sessions(&mut self, workload: &str, limit: usize) -> Result<api::Sessions, CommandError> {
+    pub(super) fn list_sessions(
+        &mut self,
+        workload: &str,
+        limit: usize,
+    ) -> Result<api::Sessions, CommandError> {
         let index = self.sessions_of(workload)?.0;
         let telling = self.telling(index);
         let sessions = self.workloads[index].sessions.as_ref();

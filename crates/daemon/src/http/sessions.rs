@@ -138,7 +138,9 @@ async fn respond(api: &Api, (mut session, on_disk): Answered) -> Response {
     };
     match session.retry_after_s {
         None => Json(session).into_response(),
-        Some(after) => (StatusCode::ACCEPTED, [(RETRY_AFTER, after.to_string())], Json(session)).into_response(),
+        Some(after) => {
+            (StatusCode::ACCEPTED, [(RETRY_AFTER, after.to_string())], Json(session)).into_response()
+        }
     }
 }
 
@@ -163,10 +165,9 @@ fn check(request: &api::SessionRequest) -> Result<(), Failure> {
         ));
     }
     match request.wait_s {
-        Some(seconds) if !(seconds.is_finite() && seconds >= 0.0) => Err(Failure::bad(
-            format!("`wait_s` is {seconds}"),
-            "give seconds of at least 0, or leave it out",
-        )),
+        Some(seconds) if !(seconds.is_finite() && seconds >= 0.0) => {
+            Err(Failure::bad(format!("`wait_s` is {seconds}"), "give seconds of at least 0, or leave it out"))
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -183,7 +184,8 @@ mod tests {
 
     #[test]
     fn names_that_would_not_survive_an_address_or_a_key_are_refused() {
-        let request = |name: &str, wait_s| api::SessionRequest { session: name.into(), kind: "a".into(), wait_s };
+        let request =
+            |name: &str, wait_s| api::SessionRequest { session: name.into(), kind: "a".into(), wait_s };
         assert!(check(&request("player-1:match_2.x", Some(0.0))).is_ok());
         for name in ["", "a/b", "a b", "ü", &"x".repeat(101)] {
             assert!(check(&request(name, None)).is_err(), "{name}");

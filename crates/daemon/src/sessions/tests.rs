@@ -19,7 +19,8 @@ fn id(name: &str) -> SessionId {
 
 /// Instances of four slots in two processes; leases of ten seconds.
 fn sessions() -> Sessions {
-    let kind = |name: &str, weight, class| SessionTypeConfig { name: name.into(), weight, class, headroom: 0 };
+    let kind =
+        |name: &str, weight, class| SessionTypeConfig { name: name.into(), weight, class, headroom: 0 };
     let config = SessionsConfig {
         types: vec![kind("casual", 1.0, 1), kind("tournament", 2.0, 9)],
         processes: 2,
@@ -70,7 +71,11 @@ fn a_session_that_is_not_renewed_gives_its_slot_to_one_that_waits() {
     assert_eq!(s.renew(at(12), &id("a")), Err(SessionRefusal::Unknown(id("a"))));
     let c = s.renew(at(12), &id("c")).expect("still there");
     assert_eq!(c.place.map(|at| at.instance.get()), Ok(1));
-    assert_eq!(c.to_keep.map(|seat| seat.kind).as_deref(), Some("casual"), "whoever asks first waits for the disk");
+    assert_eq!(
+        c.to_keep.map(|seat| seat.kind).as_deref(),
+        Some("casual"),
+        "whoever asks first waits for the disk"
+    );
     assert_eq!(s.renew(at(12), &id("c")).map(|c| c.to_keep), Ok(None));
     assert_eq!(s.changes(), [Change::Gone(id("a"))]);
     assert_eq!(s.summary().expired, 1);
@@ -143,7 +148,11 @@ fn who_sat_where_is_known_after_a_restart() {
     assert_eq!(after.changes(), [Change::Gone(id("u"))]);
     let was = before.look(&id("t")).expect("known").place;
     assert_eq!(after.renew(at(105), &id("t")).map(|t| t.place), Ok(was), "with a lease that began anew");
-    assert_eq!(open(&mut after, 105, "v", "casual").map(|v| v.place), Ok(Err(0)), "nothing is routed there yet");
+    assert_eq!(
+        open(&mut after, 105, "v", "casual").map(|v| v.place),
+        Ok(Err(0)),
+        "nothing is routed there yet"
+    );
     follow(&mut after, 106, &[serving(1)]);
     assert!(after.renew(at(106), &id("v")).expect("placed meanwhile").place.is_ok());
 }
@@ -169,7 +178,11 @@ fn the_demand_of_a_step_is_the_most_that_was_asked_for_and_what_found_no_place_w
     assert_eq!(over.by_type, [("casual".to_owned(), 4, 0), ("tournament".to_owned(), 0, 1)]);
     assert_eq!(s.step_over(at(719), step), None);
     let next = s.step_over(at(720), step).expect("it is over");
-    assert_eq!((next.demand, next.missed), (Some(4.0), 0.0), "what was still there counts from the beginning");
+    assert_eq!(
+        (next.demand, next.missed),
+        (Some(4.0), 0.0),
+        "what was still there counts from the beginning"
+    );
 }
 
 #[test]

@@ -17,7 +17,8 @@ fn stage(more: &str) -> Stage {
 }
 
 fn config(stage: &Stage) -> std::path::PathBuf {
-    stage.config("web.toml", |text| text.replace("{port}", "{ports}").replace("capacity = 50", "capacity = 4"))
+    stage
+        .config("web.toml", |text| text.replace("{port}", "{ports}").replace("capacity = 50", "capacity = 4"))
 }
 
 fn start(stage: &Stage) -> crate::support::Running {
@@ -54,7 +55,8 @@ async fn sessions_survive_a_killed_control_plane_where_they_were_and_instances_w
     processes.dedup();
     assert!(processes.len() >= 3, "six slots are on two instances of two processes each: {before:?}");
     for address in &processes {
-        let (status, ..) = request(address.parse().expect("an address"), "GET", "/", &[], "").await.expect("answered");
+        let (status, ..) =
+            request(address.parse().expect("an address"), "GET", "/", &[], "").await.expect("answered");
         assert_eq!(status, 200, "every process listens at {address}");
     }
 
@@ -88,7 +90,8 @@ async fn sessions_survive_a_killed_control_plane_where_they_were_and_instances_w
     let _: &Vec<api::Session> = &others;
     tokio::time::sleep(Duration::from_secs(7)).await;
     for session in leaving.iter().chain(&others) {
-        let is = client.session("web", &session.session).await.expect("not cut after the usual time to drain");
+        let is =
+            client.session("web", &session.session).await.expect("not cut after the usual time to drain");
         assert_eq!(is.instance, session.instance);
     }
     let plan = client.plan("web", None).await.expect("a plan");
@@ -110,7 +113,9 @@ async fn sessions_survive_a_killed_control_plane_where_they_were_and_instances_w
 async fn whoever_is_not_renewed_loses_the_slot_and_whoever_finds_none_is_told_when_to_ask_again() {
     let stage = stage("lease = \"2s\", queue_max = 1");
     let config = stage.config("web.toml", |text| {
-        text.replace("{port}", "{ports}").replace("capacity = 50", "capacity = 4").replace("max = 6", "max = 1")
+        text.replace("{port}", "{ports}")
+            .replace("capacity = 50", "capacity = 4")
+            .replace("max = 6", "max = 1")
     });
     let _daemon = crate::support::Running::start(&config).expect("the daemon starts");
     let client = stage.client();

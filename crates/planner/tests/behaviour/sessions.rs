@@ -173,6 +173,23 @@ fn instances_that_recover_serve_again_when_they_hold_sessions() {
 }
 
 #[test]
+fn an_instance_that_recovers_while_it_drains_gets_no_more_time() {
+    let mut world = settled(policy(), &[5, 3]);
+    let began = world.now;
+    world.pin(1, 0);
+    let (workload, instance) = (planner::WorkloadId::from("game"), id(2));
+    world.tell(Event::InstanceUnhealthy {
+        workload: workload.clone(),
+        instance,
+        reason: "timeout".to_owned(),
+    });
+    world.sleep(secs(60));
+    world.tell(Event::InstanceHealthy { workload, instance });
+    world.sleep_until(began.saturating_add(DRAIN + secs(60)));
+    assert_eq!(phase(&world, 2), None);
+}
+
+#[test]
 fn without_a_policy_for_sessions_they_change_nothing() {
     let run = |sessions: &[u32]| {
         let mut world = settled(WorkloadPolicy { sessions: None, ..policy() }, sessions);

@@ -68,7 +68,8 @@ pub struct Settings {
 pub fn run(settings: &Settings, kind: PolicyKind, grace: Duration) -> Result<Outcome, ReplayError> {
     check(&settings.world)?;
     let policy = settings.world.workload_policy(settings.step);
-    let sessions = policy.sessions.ok_or(ReplayError::Option { option: "workload", rule: "must have sessions" })?;
+    let sessions =
+        policy.sessions.ok_or(ReplayError::Option { option: "workload", rule: "must have sessions" })?;
     let end = settings.offered.slot_start(settings.offered.len());
     let prepared = Prepared::new(&settings.offered, kind);
     let (plane, grace) = match rival(kind, &settings.offered, &settings.world, &prepared) {

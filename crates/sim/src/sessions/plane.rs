@@ -118,7 +118,12 @@ impl Plane {
     /// When something happens to sessions next.
     pub(super) fn next(&self) -> Timestamp {
         let arrival = self.arrivals.get(self.next).map(|arrival| arrival.at);
-        let all = [arrival, self.ends.next_at(), self.allocator.next_expiry(), self.leaving.values().min().copied()];
+        let all = [
+            arrival,
+            self.ends.next_at(),
+            self.allocator.next_expiry(),
+            self.leaving.values().min().copied(),
+        ];
         all.into_iter().flatten().min().unwrap_or(Timestamp::MAX)
     }
 
@@ -156,7 +161,8 @@ impl Plane {
 
     fn measure(&mut self) {
         let (wanted, _) = self.load();
-        let waiting = self.allocator.by_type().into_iter().enumerate().map(|(k, t)| t.waiting as f64 * self.weight(k));
+        let waiting =
+            self.allocator.by_type().into_iter().enumerate().map(|(k, t)| t.waiting as f64 * self.weight(k));
         let waiting: f64 = waiting.sum();
         self.peak = (self.peak.0.max(wanted), self.peak.1.max(waiting));
     }
@@ -176,7 +182,9 @@ impl Plane {
                 Stage::Draining | Stage::Active => {
                     self.allocator.instance_draining(self.now, instance);
                 }
-                Stage::Starting | Stage::Warm | Stage::Parked | Stage::Promoting | Stage::Stopping => continue,
+                Stage::Starting | Stage::Warm | Stage::Parked | Stage::Promoting | Stage::Stopping => {
+                    continue;
+                }
             }
             there.insert(number);
         }

@@ -47,13 +47,22 @@ impl Scene {
         let rate = |kind: usize, at: Timestamp| match kind {
             // On the average from 70 games in the night to 330 in the evening.
             0 => (70.0 + 260.0 * evening(at)) / (12.0 * 60.0),
-            _ if tournaments.iter().any(|begin| *begin <= at && at < *begin + RUSH) => PLAYERS / RUSH.as_secs_f64(),
+            _ if tournaments.iter().any(|begin| *begin <= at && at < *begin + RUSH) => {
+                PLAYERS / RUSH.as_secs_f64()
+            }
             _ => 0.05 / 60.0,
         };
         let arrivals = draw(&kinds, (MONDAY, end), RATE_MAX, rate, seed);
         let offered = offered(&kinds, &arrivals, (MONDAY, end), MINUTE);
         let begin = tournaments[6];
-        let settings = Settings { world: world(&offered, from, &tournaments, seed), arrivals, from, offered, step: MINUTE, reading: SECOND };
+        let settings = Settings {
+            world: world(&offered, from, &tournaments, seed),
+            arrivals,
+            from,
+            offered,
+            step: MINUTE,
+            reading: SECOND,
+        };
         Scene {
             name: Scene::NAME,
             about: "Games of 12 minutes in the mean, many in the evening and few in the night. At 19:00 a tournament begins: 90 games \
@@ -79,8 +88,11 @@ impl Scene {
 
     /// The policies of the comparison, with the grace of a rival's instances: that of Kubernetes by default, and one as long as
     /// the planner's.
-    pub const RUNS: [(PolicyKind, Duration); 3] =
-        [(PolicyKind::Foreshadow, DRAIN), (PolicyKind::Hpa, Duration::from_secs(30)), (PolicyKind::Hpa, DRAIN)];
+    pub const RUNS: [(PolicyKind, Duration); 3] = [
+        (PolicyKind::Foreshadow, DRAIN),
+        (PolicyKind::Hpa, Duration::from_secs(30)),
+        (PolicyKind::Hpa, DRAIN),
+    ];
 }
 
 fn world(offered: &crate::demand::Demand, from: Timestamp, tournaments: &[Timestamp], seed: u64) -> Options {
@@ -103,12 +115,8 @@ fn world(offered: &crate::demand::Demand, from: Timestamp, tournaments: &[Timest
     policy.tick = SECOND;
     let tournament = SessionType { headroom: 4, ..SessionType::new("tournament", 200, 2.0 / CAPACITY) };
     let types = vec![SessionType::new("casual", 100, 1.0 / CAPACITY), tournament];
-    policy.sessions = Some(SessionPolicy {
-        processes: 2,
-        drain: DRAIN,
-        wait_max: 5 * MINUTE,
-        ..SessionPolicy::new(types)
-    });
+    policy.sessions =
+        Some(SessionPolicy { processes: 2, drain: DRAIN, wait_max: 5 * MINUTE, ..SessionPolicy::new(types) });
     world.workload = Some(policy);
     world
 }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use planner::{Size, SizingMode, SizingPolicy, WorkloadPolicy};
 use planner::sessions::{SessionPolicy, SessionType};
+use planner::{Size, SizingMode, SizingPolicy, WorkloadPolicy};
 
 use super::shape::between;
 
@@ -74,12 +74,16 @@ impl Uses {
         let idle = memory * between(rng, 0.1, 0.8);
         // The largest size is enough.
         let busy = (idle * between(rng, 1.0, 2.5)).min(0.8 * memory * larger);
-        Some(Uses { cores: between(rng, 0.3, 1.0) * cores / capacity, memory: (idle, busy), initial, bound })
+        // What is bounded by something else leaves enough of it for that to be seen.
+        let spare = if bound { 1.0 } else { between(rng, 0.3, 0.6) };
+        Some(Uses { cores: spare * cores / capacity, memory: (idle, busy), initial, bound })
     }
 
-    /// What an instance of this size serves, in those of the first size.
-    pub(super) fn part(&self, size: Option<Size>) -> f64 {
-        size.filter(|_| self.bound).map_or(1.0, |size| size.cpu_cores / self.initial.cpu_cores)
+    /// What an instance of this size serves, where one of the first size serves `capacity`: as much as it has processor
+    /// time for, and not more unless that is what bounds it.
+    pub(super) fn capacity(&self, size: Option<Size>, capacity: f64) -> f64 {
+        let most = size.unwrap_or(self.initial).cpu_cores / self.cores;
+        if self.bound { most } else { most.min(capacity) }
     }
 
     /// Memory in use at this share of what it serves.

@@ -47,11 +47,16 @@ pub(super) fn add(page: &mut Page, played: &Played) {
         "What games take and ask for, in slots, and what the instances that may get some hold. What is on instances that are to go \
          is shown as room that nobody gets. The beginning of the tournament is shaded.",
     );
-    page.plot(&trouble(played), 260, "Games that wait for a place, and games that were cut in each minute (below zero).");
+    page.plot(
+        &trouble(played),
+        260,
+        "Games that wait for a place, and games that were cut in each minute (below zero).",
+    );
 }
 
 fn rows(played: &Played) -> Vec<[String; 8]> {
-    let each = played.outcomes.iter().flat_map(|outcome| outcome.fates.iter().map(move |fates| (outcome, fates)));
+    let each =
+        played.outcomes.iter().flat_map(|outcome| outcome.fates.iter().map(move |fates| (outcome, fates)));
     each.enumerate().map(|(n, (outcome, fates))| cells(played, outcome, fates, n)).collect()
 }
 
@@ -102,7 +107,8 @@ fn slots(played: &Played) -> Plot {
     }
     if let Some(hpa) = played.outcomes.iter().find(|outcome| outcome.kind == PolicyKind::Hpa) {
         plot.add_trace(
-            curve(&hpa.rows, &|row| f64::from(row.open) * capacity, "HPA, open").line(steps(2.0, colour::RIVAL)),
+            curve(&hpa.rows, &|row| f64::from(row.open) * capacity, "HPA, open")
+                .line(steps(2.0, colour::RIVAL)),
         );
     }
     let offered = &played.scene.settings.offered;
@@ -145,7 +151,10 @@ fn trouble(played: &Played) -> Plot {
             );
         }
     }
-    plot.set_layout(shaded(&played.scene.trouble, layout("Games that wait, games that are cut", "", "games")));
+    plot.set_layout(shaded(
+        &played.scene.trouble,
+        layout("Games that wait, games that are cut", "", "games"),
+    ));
     plot.set_configuration(configuration());
     plot
 }

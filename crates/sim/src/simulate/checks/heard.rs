@@ -60,10 +60,7 @@ impl Heard {
                 }
             }
             News::Step { demand: Some(demand), .. } | News::Load(demand) => self.demand_known = demand > 0.0,
-            News::Step { demand: None, .. }
-            | News::Failed
-            | News::TableApplied
-            | News::Holds { .. } => {}
+            News::Step { demand: None, .. } | News::Failed | News::TableApplied | News::Holds { .. } => {}
         }
     }
 

@@ -45,7 +45,9 @@ impl News<'_> {
             Event::BackendObserved { instance, requests, errors, .. } if errors * 2 > *requests => {
                 News::Failing(instance.get())
             }
-            Event::InstanceExited { instance, .. } => News::Gone { instance: instance.get(), by_itself: true },
+            Event::InstanceExited { instance, .. } => {
+                News::Gone { instance: instance.get(), by_itself: true }
+            }
             Event::InstanceStopped { instance, .. } => {
                 News::Gone { instance: instance.get(), by_itself: false }
             }

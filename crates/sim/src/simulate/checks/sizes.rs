@@ -15,7 +15,9 @@ pub(super) fn see_order(action: &Action, policy: &WorkloadPolicy) -> Option<Stri
     };
     match (size, &policy.sizing) {
         (None, None) => None,
-        (Some(size), None) => Some(format!("instance {instance} is to have {size:?}, which nobody asked for")),
+        (Some(size), None) => {
+            Some(format!("instance {instance} is to have {size:?}, which nobody asked for"))
+        }
         (None, Some(_)) => Some(format!("instance {instance} is to start without a size")),
         (Some(size), Some(sizing)) => {
             let (least, most) = (sizing.least, sizing.most);

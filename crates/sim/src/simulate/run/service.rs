@@ -125,8 +125,8 @@ impl Service {
 
     /// What an instance can serve.
     pub(super) fn capacity_of(&self, instance: u64) -> f64 {
-        let part = self.setup.uses.map_or(1.0, |uses| uses.part(self.agent.size(instance)));
-        self.setup.capacity * part
+        let capacity = self.setup.capacity;
+        self.setup.uses.map_or(capacity, |uses| uses.capacity(self.agent.size(instance), capacity))
     }
 
     /// What the instances use. One that needs more memory than it has is killed.

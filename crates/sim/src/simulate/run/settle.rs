@@ -108,7 +108,8 @@ impl Simulation {
         let fleet = service.agent.fleet();
         let active = fleet.count(Stage::Active);
         let standby = fleet.count(Stage::Warm) + fleet.count(Stage::Parked);
-        let serves = fleet.iter().filter(|(_, stage)| *stage == Stage::Active).map(|(id, _)| service.capacity_of(id));
+        let serves =
+            fleet.iter().filter(|(_, stage)| *stage == Stage::Active).map(|(id, _)| service.capacity_of(id));
         let enough = serves.sum::<f64>() >= service.demand * SERVED_SHARE
             || active + standby >= service.setup.policy.replicas_max
             || !matches!(service.setup.policy.capacity, CapacityPolicy::Pinned(_));

@@ -403,6 +403,8 @@ impl Fleet {
         if let Some((action, _)) = self.table.pending.filter(|(_, deadline)| *deadline <= now) {
             self.failed(action, None, false, desk);
         }
+        let kept = |i: &Instance| i.phase != Phase::Stopping && i.moving.is_none();
+        let mut kept = count(&self.instances, kept);
         for at in 0..self.instances.len() {
             let instance = &mut self.instances[at];
             if instance
@@ -411,7 +413,13 @@ impl Fleet {
             {
                 instance.doomed = true;
             }
-            instance.moving = instance.moving.take().filter(|moving| moving.until > now);
+            // A move that takes too long is given up, unless its replacement is there and there is no place for both.
+            let full = kept >= desk.policy.replicas_max;
+            if let Some(moving) = instance.moving.take() {
+                let goes_on = moving.until > now || (moving.started && full);
+                instance.moving = goes_on.then_some(moving);
+                kept += u32::from(!goes_on);
+            }
             let id = instance.id;
             if let Some(late) = instance.pending.filter(|p| p.deadline <= now) {
                 self.failed(late.action, Some(id), false, desk);

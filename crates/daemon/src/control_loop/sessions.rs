@@ -66,7 +66,7 @@ impl ControlLoop {
                 self.recorder.record(record(&workload.config.name, change));
             }
             notes.extend(sessions.news().into_iter().map(|message| (index, message)));
-            told.extend(sessions.to_tell().into_iter().map(|held| (index, held)));
+            told.extend(sessions.held_changes().into_iter().map(|held| (index, held)));
         }
         for (index, message) in notes {
             self.notes.push(api::Event {

@@ -107,7 +107,7 @@ impl Sessions {
     }
 
     /// What changed of what the planner is told, by instance.
-    pub(crate) fn to_tell(&mut self) -> Vec<(InstanceId, u32)> {
+    pub(crate) fn held_changes(&mut self) -> Vec<(InstanceId, u32)> {
         let now: Vec<(InstanceId, u32)> = self.allocator.held().collect();
         let changed = now.into_iter().filter(|(id, held)| self.told.get(id).copied().unwrap_or(0) != *held);
         let changed: Vec<_> = changed.collect();

@@ -102,13 +102,13 @@ fn the_planner_is_told_each_change_once_and_a_session_stays_on_an_instance_that_
     for name in ["a", "b", "c", "d"] {
         assert_eq!(placed(&mut s, 0, name, "casual"), 1);
     }
-    assert_eq!(s.to_tell(), [(InstanceId::new(1), 4)]);
-    assert_eq!(s.to_tell(), []);
+    assert_eq!(s.held_changes(), [(InstanceId::new(1), 4)]);
+    assert_eq!(s.held_changes(), []);
     follow(&mut s, 1, &[row(1, Phase::Draining, Role::Active, 0), serving(2)]);
     assert!(s.close(at(1), &id("a")) && !s.close(at(1), &id("a")));
     assert_eq!(placed(&mut s, 1, "e", "casual"), 2, "though there is room on the one that drains");
     assert_eq!(s.renew(at(1), &id("b")).map(|b| b.place.map(|at| at.instance.get())), Ok(Ok(1)));
-    assert_eq!(s.to_tell(), [(InstanceId::new(1), 3), (InstanceId::new(2), 1)]);
+    assert_eq!(s.held_changes(), [(InstanceId::new(1), 3), (InstanceId::new(2), 1)]);
     let summary = s.summary();
     assert_eq!((summary.instances_waiting, summary.types[0].draining, summary.types[0].held), (1, 3, 4));
 }
@@ -127,7 +127,7 @@ fn the_sessions_of_an_instance_that_is_gone_are_placed_anew_the_higher_class_fir
     assert_eq!(["t", "a", "b"].map(|name| place(&mut s, name)), [Ok(true), Ok(true), Ok(false)]);
     assert_eq!(s.news().len(), 1);
     assert_eq!(s.summary().lost, 3);
-    assert_eq!(s.to_tell(), [(InstanceId::new(2), 3)]);
+    assert_eq!(s.held_changes(), [(InstanceId::new(2), 3)]);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn who_sat_where_is_known_after_a_restart() {
     after.adopted(at(100), InstanceId::new(1));
     let found: Vec<bool> = kept.iter().map(|(session, seat)| after.found(at(100), session, seat)).collect();
     assert_eq!(found, [true, true, false]);
-    assert_eq!(after.to_tell(), [(InstanceId::new(1), 2)]);
+    assert_eq!(after.held_changes(), [(InstanceId::new(1), 2)]);
     assert_eq!(after.changes(), [Change::Gone(id("u"))]);
     let was = before.look(&id("t")).expect("known").place;
     assert_eq!(after.renew(at(105), &id("t")).map(|t| t.place), Ok(was), "with a lease that began anew");

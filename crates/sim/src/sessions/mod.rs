@@ -103,7 +103,7 @@ fn planned(settings: &Settings, plane: Plane, end: Timestamp) -> Result<Plane, R
     while now < end {
         now = shadow.account.next().min(read + settings.reading).min(end).max(now + MOMENT);
         shadow.run_until(now)?;
-        for (instance, sessions) in shadow.account.to_tell() {
+        for (instance, sessions) in shadow.account.held_changes() {
             let (workload, instance) = (shadow.workload.clone(), InstanceId::new(instance));
             shadow.tell(now, Event::SessionsHeld { workload, instance, sessions });
         }

@@ -128,7 +128,7 @@ impl Plane {
     }
 
     /// Sessions on each instance for which the number has changed.
-    pub(super) fn to_tell(&mut self) -> Vec<(u64, u32)> {
+    pub(super) fn held_changes(&mut self) -> Vec<(u64, u32)> {
         let held = self.allocator.held().map(|(id, held)| (id.get(), held));
         let changed: Vec<_> =
             held.filter(|(id, held)| self.told.get(id).copied().unwrap_or(0) != *held).collect();

@@ -15,6 +15,7 @@ mod log;
 mod run;
 mod setup;
 mod shape;
+mod sharing;
 mod shrink;
 mod swarm;
 
@@ -24,6 +25,7 @@ pub use extras::{Sittings, Uses};
 pub use log::{LINES_MAX, Log};
 pub use setup::Setup;
 pub use shape::Shape;
+pub use sharing::Sharing;
 pub use shrink::shrink;
 pub use swarm::Swarm;
 

@@ -8,7 +8,6 @@ use plotly::layout::{AxisType, Shape, ShapeLayer, ShapeLine, ShapeType};
 use plotly::{Layout, Plot, Scatter};
 use sim::replay::PolicyKind;
 use sim::requests::{Outcome, Row};
-use sim::scenarios::Scenario;
 
 use super::scenarios::{COLUMNS, HEADER, Played, cells};
 use crate::page::{Page, axis, colour, configuration, layout};

@@ -56,6 +56,8 @@ pub struct Truth<'a> {
     pub faults: u64,
     /// Demand is level, and nothing has been done to make the planner expect anything else.
     pub steady: bool,
+    /// Others may have what it needs: no number is certain.
+    pub scarce: bool,
 }
 
 impl Truth<'_> {
@@ -112,7 +114,8 @@ impl Checks {
         self.forget_expired(truth);
         let Checks { heard, routes, counts, blind, broken, .. } = self;
         routes.check(truth, heard, broken);
-        counts.check(truth, heard, view.policy, broken);
+        let moving = view.instances.iter().filter(|i| i.moving()).count();
+        counts.check(truth, heard, (view.policy, moving), broken);
         blind.check(truth, heard, view, broken);
         std::mem::take(broken)
     }

@@ -33,13 +33,14 @@ pub(super) struct Service {
     /// From when on the demand is so many times what its shape says.
     shift: Option<(Timestamp, f64)>,
     steady: bool,
+    scarce: bool,
     noise: fastrand::Rng,
     /// Set where it has sessions.
     pub(super) sitting: Option<Sitting>,
 }
 
 impl Service {
-    pub(super) fn new(setup: Setup, faults: Faults, safety: Duration) -> Service {
+    pub(super) fn new(setup: Setup, faults: Faults, safety: Duration, scarce: bool) -> Service {
         let workload = setup.policy.id.clone();
         let mut agent = Agent::new(workload.clone(), setup.times.clone(), setup.seed);
         agent.set_faults(faults);
@@ -60,6 +61,7 @@ impl Service {
             .map(|n| (START - step * (setup.history_steps - n), Some(shape.at(step * n))))
             .collect();
         let steady = matches!(setup.shape, Shape::Flat { .. })
+            && !scarce
             && !wrong
             && announced.is_empty()
             && shift.is_none()
@@ -78,6 +80,7 @@ impl Service {
             announced,
             shift,
             steady,
+            scarce,
             noise: fastrand::Rng::with_seed(setup.seed ^ NOISE_SALT),
             sitting: setup.sittings.map(|sittings| Sitting::new(sittings, setup.seed)),
             setup,
@@ -105,6 +108,7 @@ impl Service {
             demand: self.demand,
             faults: self.agent.tally().total() + others,
             steady: self.steady,
+            scarce: self.scarce,
         }
     }
 

@@ -469,6 +469,10 @@ impl Fleet {
                 i.ramp.filter(|_| i.serving()).map(|r| (r.next, Timer::ShiftStep)),
                 unhealthy.map(|at| (at, Timer::UnhealthyDeadline)),
                 i.held_until.filter(|_| i.held(now)).map(|until| (until, Timer::SessionsDeadline)),
+                i.moving
+                    .as_ref()
+                    .map(|moving| (moving.until, Timer::Sharing))
+                    .filter(|(until, _)| *until > now),
             ]
         });
         each.chain([table, table_retry, starts]).flatten().min()

@@ -23,7 +23,10 @@ impl Sharing {
             return None;
         }
         let tenants: Vec<TenantPolicy> = (0..rng.usize(0..3))
-            .map(|n| TenantPolicy { weight: between(rng, 0.5, 4.0), ..TenantPolicy::new(format!("team-{n}")) })
+            .map(|n| TenantPolicy {
+                weight: between(rng, 0.5, 4.0),
+                ..TenantPolicy::new(format!("team-{n}"))
+            })
             .collect();
         let mut most = Resources::NONE;
         let mut largest = Resources::NONE;

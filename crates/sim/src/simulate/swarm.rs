@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use super::setup::Setup;
-use super::sharing::Sharing;
 use super::shape::between;
+use super::sharing::Sharing;
 use crate::faults::{Fault, Faults};
 
 /// The parameters of one simulation.

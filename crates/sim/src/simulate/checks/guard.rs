@@ -21,8 +21,8 @@ pub(super) struct Blind {
     pub(super) wanted: Option<(u32, u32)>,
     /// Since when the demand is missing, and what was wanted then.
     missing: Option<(Timestamp, (u32, u32))>,
-    /// Instances whose promotion has not been answered: one that takes too long is replaced, known demand or not.
-    promoting: BTreeSet<u64>,
+    /// Instances whose start or promotion has not been answered: one that takes too long is replaced, known demand or not.
+    unanswered: BTreeSet<u64>,
 }
 
 impl Blind {
@@ -49,8 +49,8 @@ impl Blind {
             | News::Failed
             | News::Pinned(_)
             | News::Freed => self.doubt(),
-            News::Promoted { instance, .. } => {
-                self.promoting.remove(&instance);
+            News::Promoted { instance, .. } | News::Ready(instance) => {
+                self.unanswered.remove(&instance);
             }
             News::Load(_)
             | News::Gone { by_itself: false, .. }
@@ -76,8 +76,8 @@ impl Blind {
         heard: &Heard,
         policy: &WorkloadPolicy,
     ) -> Option<String> {
-        if let ActionKind::Promote { instance } = &action.kind {
-            self.promoting.insert(instance.get());
+        if let ActionKind::Promote { instance } | ActionKind::Start { instance, .. } = &action.kind {
+            self.unanswered.insert(instance.get());
         }
         let (active, standby) = self.blocked(truth, heard, policy)?;
         let ActionKind::Stop { instance } = &action.kind else { return None };
@@ -85,7 +85,7 @@ impl Blind {
             *other != instance.get() && heard.well(*other) && !truth.sick.contains(other)
         });
         let left = others.count();
-        let good = heard.well(instance.get()) && !self.promoting.contains(&instance.get());
+        let good = heard.well(instance.get()) && !self.unanswered.contains(&instance.get());
         (good && left < (active + standby) as usize).then(|| {
             format!(
                 "instance {instance} is to be stopped while demand is unknown; {left} of {active} + {standby} are left"

@@ -60,7 +60,11 @@ impl Heard {
                 }
             }
             News::Step { demand: Some(demand), .. } | News::Load(demand) => self.demand_known = demand > 0.0,
-            News::Step { demand: None, .. } | News::Failed | News::TableApplied | News::Holds { .. } => {}
+            News::Step { demand: None, .. }
+            | News::Failed
+            | News::TableApplied
+            | News::Ready(_)
+            | News::Holds { .. } => {}
         }
     }
 

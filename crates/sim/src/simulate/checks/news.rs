@@ -12,6 +12,8 @@ pub(super) enum News<'a> {
     Load(f64),
     /// An instance is gone: stopped, or by itself.
     Gone { instance: u64, by_itself: bool },
+    /// A start was completed.
+    Ready(u64),
     /// An order to freeze was carried out.
     Parked { order: u64, instance: u64 },
     /// An order to thaw was carried out.
@@ -57,6 +59,7 @@ impl News<'_> {
             Event::InstancePromoted { action, instance, .. } => {
                 News::Promoted { order: action.get(), instance: instance.get() }
             }
+            Event::InstanceReady { instance, .. } => News::Ready(instance.get()),
             Event::InstanceUnhealthy { instance, .. } => News::Unhealthy(instance.get()),
             Event::ActionFailed { .. } => News::Failed,
             Event::OverrideSet { decision, .. } => News::Pinned(decision),
@@ -69,7 +72,6 @@ impl News<'_> {
                 News::Holds { instance: instance.get(), sessions: *sessions }
             }
             Event::BackendObserved { .. }
-            | Event::InstanceReady { .. }
             | Event::UsageObserved { .. }
             | Event::OutOfMemory { .. }
             | Event::InstanceResized { .. }

@@ -50,6 +50,7 @@ impl Sessions {
             News::TableApplied => self.table = None,
             News::Step { .. }
             | News::Load(_)
+            | News::Ready(_)
             | News::Parked { .. }
             | News::Promoted { .. }
             | News::Unhealthy(_)

@@ -72,9 +72,10 @@ impl Simulation {
             let snapshot = self.planner.snapshot();
             let workloads = snapshot.workloads();
             let all = 0..workloads.len();
-            all.clone().flat_map(|high| all.clone().map(move |low| (high, low))).filter(|(high, low)| {
-                self.envies(&workloads[*high], *low)
-            }).collect()
+            all.clone()
+                .flat_map(|high| all.clone().map(move |low| (high, low)))
+                .filter(|(high, low)| self.envies(&workloads[*high], *low))
+                .collect()
         };
         self.envy.retain(|pair, _| pairs.contains(pair));
         for pair in pairs {
@@ -104,7 +105,8 @@ impl Simulation {
             })
         });
         let fleet = self.services[low].agent.fleet();
-        let has = [Stage::Active, Stage::Warm, Stage::Parked, Stage::Promoting].map(|stage| fleet.count(stage));
+        let has =
+            [Stage::Active, Stage::Warm, Stage::Parked, Stage::Promoting].map(|stage| fleet.count(stage));
         let beyond = has.iter().sum::<u32>().saturating_sub(lower.replicas_min);
         refused && high.policy.needs.fits(lower.needs.times(beyond))
     }

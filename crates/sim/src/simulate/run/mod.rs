@@ -215,7 +215,9 @@ impl Simulation {
             self.instances_max = self.instances_max.max(instance.get());
         }
         let (now, told, others) = (self.now, self.planner_time(), self.dice.tally().total());
-        let Some(service) = self.services.iter_mut().find(|s| s.workload == action.workload) else { return Ok(()) };
+        let Some(service) = self.services.iter_mut().find(|s| s.workload == action.workload) else {
+            return Ok(());
+        };
         let mut checks = std::mem::take(&mut service.checks);
         checks.see_action(&action, &service.truth(now, told, others), &service.setup.policy);
         service.checks = checks;

@@ -22,6 +22,7 @@ mod overrides;
 mod plan;
 mod samples;
 mod series;
+mod session;
 mod status;
 mod workload;
 
@@ -42,6 +43,10 @@ pub use overrides::{
 pub use plan::{Plan, PlanInputs, Plans, Reason, Size, Trust};
 pub use samples::{PushedSample, SamplesAccepted, SamplesRequest};
 pub use series::Series;
+pub use session::{
+    Session, SessionCounts, SessionHost, SessionProcess, SessionRequest, SessionState, SessionSummary,
+    Sessions,
+};
 pub use status::{HistoryState, HistoryStatus, Problem, ProxyStatus, Status};
 pub use workload::{
     Anomaly, Budget, Capacity, Counters, DemandSource, Instance, InstanceCounts, LeadTimes, Mode, Phase,

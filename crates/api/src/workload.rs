@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ForecastOverride, LatencySummary, Override, Plan, Sharing, Trust};
+use crate::{ForecastOverride, LatencySummary, Override, Plan, SessionSummary, Sharing, Trust};
 
 /// Whether plans are carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -23,6 +23,8 @@ pub enum DemandSource {
     Proxy,
     /// Pushed through the API.
     Push,
+    /// What sessions take.
+    Sessions,
 }
 
 /// Phase of an instance's life.
@@ -99,6 +101,9 @@ pub struct Instance {
     /// Where it runs; absent where no nodes are given.
     #[serde(default)]
     pub node: Option<String>,
+    /// Sessions on it; absent where the workload has none.
+    #[serde(default)]
+    pub sessions: Option<u32>,
 }
 
 /// How many instances are in which state.
@@ -146,6 +151,9 @@ pub struct WorkloadSummary {
     /// Its place among the others; absent where no nodes are given.
     #[serde(default)]
     pub sharing: Option<Sharing>,
+    /// Its sessions; absent where it has none.
+    #[serde(default)]
+    pub sessions: Option<SessionSummary>,
 }
 
 /// A value of demand of another kind than those before.

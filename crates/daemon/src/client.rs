@@ -173,6 +173,36 @@ impl Client {
         self.call("POST", &format!("/api/v1/workloads/{}/samples", escaped(name)), Some(request)).await
     }
 
+    /// Asks for a place for a session, or where it is.
+    pub async fn open_session(
+        &self,
+        name: &str,
+        request: &api::SessionRequest,
+    ) -> Result<api::Session, ClientError> {
+        self.call("POST", &format!("/api/v1/workloads/{}/sessions", escaped(name)), Some(request)).await
+    }
+
+    /// Renews the lease of a session.
+    pub async fn renew_session(&self, name: &str, session: &str) -> Result<api::Session, ClientError> {
+        self.call("PUT", &session_path(name, session), None::<&()>).await
+    }
+
+    /// Where a session is.
+    pub async fn session(&self, name: &str, session: &str) -> Result<api::Session, ClientError> {
+        self.call("GET", &session_path(name, session), None::<&()>).await
+    }
+
+    /// Ends a session.
+    pub async fn close_session(&self, name: &str, session: &str) -> Result<(), ClientError> {
+        self.exchange("DELETE", &session_path(name, session), None::<&()>).await.map(|_| ())
+    }
+
+    /// The sessions of a workload, at most `limit` by name, and the instances that hold them.
+    pub async fn sessions(&self, name: &str, limit: usize) -> Result<api::Sessions, ClientError> {
+        let path = format!("/api/v1/workloads/{}/sessions?limit={limit}", escaped(name));
+        self.call("GET", &path, None::<&()>).await
+    }
+
     /// Events in the calendar of a workload that touch a range of time; a missing end is the daemon's default.
     pub async fn calendar(
         &self,
@@ -381,6 +411,10 @@ impl Client {
             _ = &mut connection => exchange.await,
         }
     }
+}
+
+fn session_path(workload: &str, session: &str) -> String {
+    format!("/api/v1/workloads/{}/sessions/{}", escaped(workload), escaped(session))
 }
 
 /// A name as one segment of a path.

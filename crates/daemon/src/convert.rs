@@ -185,6 +185,7 @@ pub(crate) fn policy(w: &WorkloadConfig) -> api::PolicySummary {
         demand: match w.demand {
             config::DemandSource::Proxy => api::DemandSource::Proxy,
             config::DemandSource::Push => api::DemandSource::Push,
+            config::DemandSource::Sessions => api::DemandSource::Sessions,
         },
         command: w.command.clone(),
     }

@@ -18,6 +18,7 @@ mod openapi;
 mod query;
 mod read;
 mod server;
+mod sessions;
 mod write;
 
 use std::net::SocketAddr;
@@ -84,6 +85,11 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         )
         .route("/workloads/{id}/forecast-overrides/{override}", delete(forecast_overrides::clear))
         .route("/workloads/{id}/explain", get(explain::explain))
+        .route("/workloads/{id}/sessions", get(sessions::list).post(sessions::open))
+        .route(
+            "/workloads/{id}/sessions/{session}",
+            get(sessions::show).put(sessions::renew).delete(sessions::close),
+        )
         .route("/events", get(read::events))
         .route("/workloads/{id}/events", get(calendar::list).post(calendar::announce))
         .route("/workloads/{id}/events/{event}", delete(calendar::remove))

@@ -30,11 +30,14 @@ pub(crate) struct Place {
     pub(crate) name: InstanceName,
     pub(crate) pid: u32,
     pub(crate) address: SocketAddr,
+    /// Those of all its processes, that one first.
+    pub(crate) addresses: Vec<SocketAddr>,
 }
 
 impl From<&InstanceInfo> for Place {
     fn from(info: &InstanceInfo) -> Place {
-        Place { name: info.name.clone(), pid: info.pid, address: info.addr }
+        let addresses = std::iter::once(info.addr).chain(info.further.iter().copied()).collect();
+        Place { name: info.name.clone(), pid: info.pid, address: info.addr, addresses }
     }
 }
 
@@ -74,6 +77,7 @@ pub(crate) fn spec(
             ListenMode::Port => Listen::Port,
             ListenMode::Socket => Listen::PassedSocket,
         },
+        processes: workload.sessions.as_ref().map_or(1, |sessions| sessions.processes),
         log_limit: workload.log_limit,
         limits: ResourceLimits {
             pids: workload.limits.pids,

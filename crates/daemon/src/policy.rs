@@ -62,6 +62,7 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
             ..Deadlines::default()
         },
         sizing: w.sizing.clone(),
+        sessions: w.sessions.as_ref().map(|sessions| sessions.policy(capacity.initial())),
         mode: match w.mode {
             config::Mode::Observe => Mode::Observe,
             config::Mode::Act => Mode::Act,

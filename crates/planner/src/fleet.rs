@@ -312,8 +312,17 @@ impl Fleet {
     pub(crate) fn healthy(&mut self, id: InstanceId, desk: &Desk<'_>) -> bool {
         let Some(at) = self.find(id) else { return false };
         let instance = &mut self.instances[at];
-        if instance.unhealthy.take().is_some() && instance.role == Role::Active {
+        let Some(since) = instance.unhealthy.take() else { return true };
+        if instance.role == Role::Active {
             instance.begin_anew(desk.now(), &desk.policy.shift);
+            // It is waited for because of its sessions, and would keep a place from another until they have ended.
+            let long = since.saturating_add(desk.policy.deadlines.unhealthy) <= desk.now();
+            if instance.doomed && long && instance.held(desk.now()) {
+                instance.doomed = false;
+                if instance.phase == Phase::Ready {
+                    instance.keep();
+                }
+            }
         }
         true
     }
@@ -394,6 +403,8 @@ impl Fleet {
         if let Some((action, _)) = self.table.pending.filter(|(_, deadline)| *deadline <= now) {
             self.failed(action, None, false, desk);
         }
+        let kept = |i: &Instance| i.phase != Phase::Stopping && i.moving.is_none();
+        let mut kept = count(&self.instances, kept);
         for at in 0..self.instances.len() {
             let instance = &mut self.instances[at];
             if instance
@@ -402,7 +413,13 @@ impl Fleet {
             {
                 instance.doomed = true;
             }
-            instance.moving = instance.moving.take().filter(|moving| moving.until > now);
+            // A move that takes too long is given up, unless its replacement is there and there is no place for both.
+            let full = kept >= desk.policy.replicas_max;
+            if let Some(moving) = instance.moving.take() {
+                let goes_on = moving.until > now || (moving.started && full);
+                instance.moving = goes_on.then_some(moving);
+                kept += u32::from(!goes_on);
+            }
             let id = instance.id;
             if let Some(late) = instance.pending.filter(|p| p.deadline <= now) {
                 self.failed(late.action, Some(id), false, desk);
@@ -452,6 +469,10 @@ impl Fleet {
                 i.ramp.filter(|_| i.serving()).map(|r| (r.next, Timer::ShiftStep)),
                 unhealthy.map(|at| (at, Timer::UnhealthyDeadline)),
                 i.held_until.filter(|_| i.held(now)).map(|until| (until, Timer::SessionsDeadline)),
+                i.moving
+                    .as_ref()
+                    .map(|moving| (moving.until, Timer::Sharing))
+                    .filter(|(until, _)| *until > now),
             ]
         });
         each.chain([table, table_retry, starts]).flatten().min()

@@ -8,6 +8,7 @@ use clap::Args;
 use forecast::Timestamp;
 
 use super::remote::{RemoteArgs, answer};
+use super::sessions;
 use crate::failure::Failure;
 use crate::moment::{Moment, Towards, moment};
 use crate::output;
@@ -39,7 +40,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     // Levels, and where instances run, are of now; a daemon of an earlier version has none.
     if args.at.is_none() {
         let detail = args.remote.ask(|client| async move { client.workload(&args.workload).await });
-        text += &detail.map_or(String::new(), |detail| render_sharing(&detail));
+        text += &detail.map_or(String::new(), |detail| render_sharing(&detail) + &render_sessions(&detail));
         let levels =
             args.remote.ask(|client| async move { client.levels(&args.workload, LEVELS_AHEAD).await });
         text += &levels.map_or(String::new(), |levels| render_levels(&levels));
@@ -63,6 +64,15 @@ fn render_sharing(detail: &api::WorkloadDetail) -> String {
         sharing.refused,
         if on.is_empty() { "none runs".to_owned() } else { on.join(", ") }
     )
+}
+
+/// What sessions there are, and who waits for them.
+fn render_sessions(detail: &api::WorkloadDetail) -> String {
+    detail
+        .summary
+        .sessions
+        .as_ref()
+        .map_or(String::new(), |summary| format!("\nsessions\n{}", sessions::types(summary)))
 }
 
 /// When demand exceeds what so many instances serve.

@@ -118,6 +118,7 @@ mod tests {
             network_sent_bytes_per_s: None,
             instructions_per_s: None,
             node: None,
+            sessions: None,
         }
     }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use forecast::models::Kind;
 
+use super::sessions::SessionsConfig;
+
 /// The whole file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -201,6 +203,8 @@ pub struct WorkloadConfig {
     pub limits: LimitsConfig,
     /// `sizing`: instances get larger and smaller by what they use, from `limits` on. Default: they stay as `limits` says.
     pub sizing: Option<planner::SizingPolicy>,
+    /// `sessions`: instances hold sessions, which are put on them by the API and not cut short. Default none.
+    pub sessions: Option<SessionsConfig>,
     /// `priority`: from 0 to 255; where nodes are too small for all, the higher is served first. Default `100`.
     pub priority: u8,
     /// `tenant`: the name of a `[[tenant]]`. Default none.
@@ -256,6 +260,8 @@ pub enum DemandSource {
     Proxy,
     /// `"push"`: samples sent to the API.
     Push,
+    /// `"sessions"`: what the sessions take of `capacity`. The default where there are `sessions`.
+    Sessions,
 }
 
 /// `capacity`.
@@ -460,6 +466,7 @@ impl WorkloadConfig {
             log_limit: 1 << 20,
             limits: LimitsConfig::default(),
             sizing: None,
+            sessions: None,
             priority: 100,
             tenant: None,
             needs: None,

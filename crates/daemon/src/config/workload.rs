@@ -17,6 +17,7 @@ use super::model::{
 use super::quantity::parse_duration;
 use super::scope;
 use super::section::Section;
+use super::sessions::sessions;
 use super::sharing::needs;
 use super::sizing::sizing;
 use crate::recorder::is_own_metric;
@@ -60,8 +61,16 @@ pub(super) fn read_model(mut s: Section<'_>, base: &Path) -> Option<ModelConfig>
 }
 
 fn read_demand(s: &mut Section<'_>, w: &mut WorkloadConfig) {
+    s.read("sessions", &mut w.sessions, |e| sessions(e).map(Some));
+    if s.entry("sessions").is_some() {
+        (w.demand, w.unit) = (DemandSource::Sessions, "slots".to_owned());
+    }
     s.read("demand", &mut w.demand, |e| {
-        e.word(&[("proxy", DemandSource::Proxy), ("push", DemandSource::Push)])
+        e.word(&[
+            ("proxy", DemandSource::Proxy),
+            ("push", DemandSource::Push),
+            ("sessions", DemandSource::Sessions),
+        ])
     });
     s.read("listen", &mut w.listen, |e| e.address().map(Some));
     s.read("unit", &mut w.unit, |e| short_text(e, UNIT_LENGTH_MAX));

@@ -9,7 +9,7 @@ use super::model::{
     ProbeConfig, RetrainSchedule, RetrainSettings, WorkloadConfig,
 };
 use super::quantity::{format_bytes, format_duration};
-use super::{scope, sizing};
+use super::{scope, sessions, sizing};
 
 pub(super) fn config(config: &Config) -> String {
     let mut out = Lines(String::new());
@@ -75,6 +75,7 @@ fn workload(out: &mut Lines, w: &WorkloadConfig) {
         &match w.demand {
             DemandSource::Proxy => "proxy",
             DemandSource::Push => "push",
+            DemandSource::Sessions => "sessions",
         },
     );
     out.duration("step", w.step);
@@ -187,6 +188,9 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
     out.raw("limits", format_args!("{{ {} }}", limits.join(", ")));
     if let Some(policy) = &w.sizing {
         out.raw("sizing", sizing::write(policy));
+    }
+    if let Some(sessions) = &w.sessions {
+        out.raw("sessions", sessions::write(sessions));
     }
     out.raw("priority", w.priority);
     if let Some(tenant) = &w.tenant {

@@ -8,8 +8,10 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::ControlLoop;
+use super::sessions::Answered;
 use crate::knowledge::Knowledge;
 use crate::recorder::{Record, clock};
+use crate::sessions::SessionRefusal;
 use crate::signals::PushRefusal;
 
 /// A question to the control loop, with where the answer goes. The caller may be gone by then.
@@ -38,6 +40,31 @@ pub(crate) enum Command {
         workload: String,
         samples: Vec<api::PushedSample>,
         reply: oneshot::Sender<Result<api::SamplesAccepted, CommandError>>,
+    },
+    OpenSession {
+        workload: String,
+        request: api::SessionRequest,
+        reply: oneshot::Sender<Result<Answered, CommandError>>,
+    },
+    RenewSession {
+        workload: String,
+        session: String,
+        reply: oneshot::Sender<Result<Answered, CommandError>>,
+    },
+    CloseSession {
+        workload: String,
+        session: String,
+        reply: oneshot::Sender<Result<(), CommandError>>,
+    },
+    LookAtSession {
+        workload: String,
+        session: String,
+        reply: oneshot::Sender<Result<api::Session, CommandError>>,
+    },
+    ListSessions {
+        workload: String,
+        limit: usize,
+        reply: oneshot::Sender<Result<api::Sessions, CommandError>>,
     },
     /// What is known beside the demand of some workloads has changed.
     Know {
@@ -68,6 +95,10 @@ pub(crate) enum CommandError {
     NoTime,
     #[error(transparent)]
     Samples(#[from] PushRefusal),
+    #[error("workload {0} has no sessions")]
+    NoSessions(String),
+    #[error(transparent)]
+    Session(#[from] SessionRefusal),
 }
 
 impl ControlLoop {
@@ -112,6 +143,25 @@ impl ControlLoop {
                 self.settle();
                 self.publish();
                 let _ = reply.send(Ok(()));
+            }
+            Command::OpenSession { workload, request, reply } => {
+                let answer = self.open_session(&workload, &request);
+                self.settle();
+                let _ = reply.send(answer);
+            }
+            Command::RenewSession { workload, session, reply } => {
+                let _ = reply.send(self.renew_session(&workload, &session));
+            }
+            Command::CloseSession { workload, session, reply } => {
+                let answer = self.close_session(&workload, &session);
+                self.settle();
+                let _ = reply.send(answer);
+            }
+            Command::LookAtSession { workload, session, reply } => {
+                let _ = reply.send(self.look_at_session(&workload, &session));
+            }
+            Command::ListSessions { workload, limit, reply } => {
+                let _ = reply.send(self.list_sessions(&workload, limit));
             }
             Command::CalendarChanged(change) => self.calendar_changed(&change),
         }

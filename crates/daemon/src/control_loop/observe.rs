@@ -70,7 +70,7 @@ impl ControlLoop {
         let reading = Reading { at, proxy_started_at: stats.started_at, stats: counted, serving };
         let observed = workload.meter.read(reading);
         let id = workload.id.clone();
-        let pushed = workload.pushed.is_some();
+        let counted_here = workload.metered();
         for backend in &counted.backends {
             let now = workload.backends.entry(backend.id).or_default();
             (now.in_flight, now.healthy) = (backend.in_flight, backend.healthy);
@@ -81,7 +81,7 @@ impl ControlLoop {
                 workload.backends.entry(*id).or_default().latency = Some((p50, p99));
             }
         }
-        if let Some(load) = observed.load.filter(|_| !pushed) {
+        if let Some(load) = observed.load.filter(|_| counted_here) {
             self.workloads[index].load = Some(load);
             self.handle(index, load_observed(&id, load));
         }
@@ -140,11 +140,11 @@ impl ControlLoop {
             further.push((PROXIED_SENT, sent as f64 / seconds));
             further.extend(workload.load.map(|load| (SESSIONS, f64::from(load.in_flight))));
         }
-        let pushed = workload.pushed.is_some();
+        let elsewhere = !workload.metered();
         let mut values = [None; METRICS.len()];
         (values[9], values[10]) = (p50.map(ms), p99.map(ms));
         values[11] = step.demand.map(|_| step.errors);
-        if pushed {
+        if elsewhere {
             // Demand of this step comes, or came, by another way.
             self.record_step(index, step.start, values, &further);
             return;

@@ -11,6 +11,7 @@ use super::{ControlLoop, PUBLISH_EVERY_MIN};
 use crate::convert;
 use crate::instances::name_of;
 use crate::recorder::{Record, clock};
+use crate::sessions::Sessions;
 use crate::view::{View, WorkloadState};
 
 impl ControlLoop {
@@ -153,9 +154,10 @@ fn summary(
     view: &WorkloadView<'_>,
     counts: api::InstanceCounts,
 ) -> api::WorkloadSummary {
-    let demand_now = match workload.pushed {
-        Some(_) => workload.demand_last,
-        None => workload.load.map(|load| load.rate),
+    let demand_now = match (&workload.pushed, &workload.sessions) {
+        (_, Some(sessions)) => Some(sessions.wanted()),
+        (Some(_), None) => workload.demand_last,
+        (None, None) => workload.load.map(|load| load.rate),
     };
     api::WorkloadSummary {
         name: workload.name().to_owned(),
@@ -170,6 +172,7 @@ fn summary(
         overridden: view.pinned.is_some(),
         outage_since_ms: view.forecaster.outage_since().map(Timestamp::as_millis),
         sharing: convert::sharing(view),
+        sessions: workload.sessions.as_ref().map(Sessions::summary),
     }
 }
 
@@ -201,6 +204,7 @@ fn row(workload: &Workload, instance: &Instance) -> api::Instance {
         network_sent_bytes_per_s: usage.and_then(|usage| usage.rates.network_sent),
         instructions_per_s: usage.and_then(|usage| usage.rates.instructions),
         node: instance.node().map(ToString::to_string),
+        sessions: workload.sessions.as_ref().map(|sessions| sessions.on(id)),
     }
 }
 

@@ -9,7 +9,7 @@ use planner::{ActionId, InstanceId, Plan, WorkloadId};
 use provider::{Traffic, Usage};
 use proxy::control::WorkloadStats;
 
-use crate::config::{DemandSource, WorkloadConfig};
+use crate::config::{CapacityConfig, DemandSource, WorkloadConfig};
 use crate::control_loop::ForecastOverrides;
 use crate::convert;
 use crate::instances::Place;
@@ -19,6 +19,7 @@ use crate::recorder::{
     CPU_CORES, DISK_READ, DISK_WRITTEN, INSTRUCTIONS, MEMORY_BYTES, NETWORK_RECEIVED, NETWORK_SENT,
 };
 use crate::routes::Weights;
+use crate::sessions::Sessions;
 use crate::signals::{Load, Meter, Pushed};
 
 /// One workload.
@@ -29,6 +30,8 @@ pub(crate) struct Workload {
     pub(crate) meter: Meter,
     /// Set where demand is pushed.
     pub(crate) pushed: Option<Pushed>,
+    /// Set where it has sessions.
+    pub(crate) sessions: Option<Sessions>,
     pub(crate) places: BTreeMap<InstanceId, Place>,
     /// As ordered last.
     pub(crate) weights: Weights,
@@ -248,13 +251,17 @@ impl Workload {
         forecaster: Arc<Ensemble>,
         last_step: Option<Timestamp>,
     ) -> Workload {
+        let capacity = match config.capacity {
+            CapacityConfig::Pinned(units) | CapacityConfig::LearnFrom(units) => units,
+        };
         Workload {
             id: WorkloadId::from(config.name.as_str()),
             meter: Meter::new(config.step, config.tick, config.latency_bound),
             pushed: match config.demand {
-                DemandSource::Proxy => None,
+                DemandSource::Proxy | DemandSource::Sessions => None,
                 DemandSource::Push => Some(Pushed::new(config.step, last_step)),
             },
+            sessions: config.sessions.as_ref().map(|sessions| Sessions::new(sessions, capacity)),
             config,
             places: BTreeMap::new(),
             weights: Weights::new(),
@@ -282,6 +289,11 @@ impl Workload {
             plan_seen: None,
             plan_recorded: None,
         }
+    }
+
+    /// Whether the proxy counts its demand.
+    pub(crate) fn metered(&self) -> bool {
+        self.config.demand == DemandSource::Proxy
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -11,6 +11,8 @@ use planner::{
     lint,
 };
 
+use crate::world::Answers;
+
 pub(crate) const GIB: u64 = 1 << 30;
 
 /// A workload whose instances need a core and a gibibyte and serve 100, with quick starts.
@@ -48,8 +50,7 @@ pub(crate) struct Nodes {
     pub(crate) running: BTreeMap<InstanceId, (NodeId, String)>,
     /// Every move that a plan spoke of, by instance.
     pub(crate) moves: BTreeMap<InstanceId, MoveCause>,
-    answers: BTreeMap<(Timestamp, u64), Event>,
-    sequence: u64,
+    answers: Answers,
     /// The fewest that each workload has had in its table since this was cleared.
     pub(crate) served_least: BTreeMap<String, usize>,
 }
@@ -85,8 +86,7 @@ impl Nodes {
             policy,
             running: BTreeMap::new(),
             moves: BTreeMap::new(),
-            answers: BTreeMap::new(),
-            sequence: 0,
+            answers: Answers::default(),
             served_least: BTreeMap::new(),
         }
     }
@@ -98,20 +98,14 @@ impl Nodes {
 
     pub(crate) fn sleep(&mut self, secs: u64) {
         let until = self.now.saturating_add(Duration::from_secs(secs));
-        loop {
-            let answer = self.answers.keys().next().map(|key| key.0);
-            let timeout = self.planner.poll_timeout().map(|(at, _)| at);
-            let next = answer.into_iter().chain(timeout).min().unwrap_or(until).max(self.now);
-            if next > until {
-                break;
-            }
-            self.now = next;
-            if answer.is_some_and(|at| at <= next) {
-                let (_, event) = self.answers.pop_first().unwrap();
-                self.tell(event);
-            } else {
-                self.planner.handle_timeout(self.now);
-                self.carry_out();
+        while let Some((at, event)) = self.answers.next(&self.planner, self.now, until) {
+            self.now = at;
+            match event {
+                Some(event) => self.tell(event),
+                None => {
+                    self.planner.handle_timeout(at);
+                    self.carry_out();
+                }
             }
         }
         self.now = until;
@@ -155,9 +149,7 @@ impl Nodes {
         while let Some(action) = self.planner.poll_action() {
             self.log.push(Order { at: self.now, action: action.clone() });
             let (millis, event) = self.answer(&action);
-            self.sequence += 1;
-            let due = self.now.saturating_add(Duration::from_millis(millis));
-            self.answers.insert((due, self.sequence), event);
+            self.answers.push(self.now.saturating_add(Duration::from_millis(millis)), event);
         }
         self.check();
         let snapshot = self.planner.snapshot();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use planner::{CapacityPolicy, Deadlines, Margin, Objective, Prices, Retry, ShiftPolicy, WorkloadPolicy};
 
+use super::extras::{Sittings, Uses};
 use super::shape::{Shape, between};
 use crate::world::{ColdStart, Times};
 
@@ -28,6 +29,10 @@ pub struct Setup {
     pub history_steps: u32,
     /// Steps that a planner that is started again finds in the store.
     pub retained_steps: usize,
+    /// Sessions on its instances, if it has some.
+    pub sittings: Option<Sittings>,
+    /// What they use, if the planner sizes them.
+    pub uses: Option<Uses>,
 }
 
 impl Setup {
@@ -53,12 +58,17 @@ impl Setup {
             stop: Duration::from_secs_f64(between(rng, 0.0, 5.0)),
         };
         let strange = scale * 50f64.powf(between(rng, -1.0, 1.0));
+        let mut policy = draw_policy(rng, number, step, capacity, &times);
+        let sittings = Sittings::draw(seed, &mut policy);
+        let uses = Uses::draw(seed, capacity, &mut policy);
         Setup {
             seed: rng.u64(..),
             shape,
             history: Shape::draw(rng, strange),
             noise: if rng.bool() { 0.0 } else { between(rng, 0.0, 0.3) },
-            policy: draw_policy(rng, number, step, capacity, &times),
+            policy,
+            sittings,
+            uses,
             times,
             capacity,
             history_steps: draw_history(rng),

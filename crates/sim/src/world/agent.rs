@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use forecast::Timestamp;
-use planner::{Action, ActionId, ActionKind, Event, InstanceId, WorkloadId};
+use planner::{Action, ActionId, ActionKind, Event, InstanceId, Size, WorkloadId};
 
 use super::cold::ColdStart;
 use super::dice::Dice;
@@ -72,6 +72,8 @@ pub struct Agent {
     /// Thawed and verified, and not frozen since.
     pub(super) verified: BTreeSet<u64>,
     lies: BTreeMap<u64, Lie>,
+    /// How large instances are, where somebody said so.
+    pub(super) sizes: BTreeMap<u64, Size>,
     /// Instances that nobody can reach, with what would have been said of them.
     unreachable: BTreeMap<u64, Vec<Event>>,
 }
@@ -101,6 +103,7 @@ impl Agent {
             latest: BTreeMap::new(),
             verified: BTreeSet::new(),
             lies: BTreeMap::new(),
+            sizes: BTreeMap::new(),
             unreachable: BTreeMap::new(),
         }
     }
@@ -143,6 +146,11 @@ impl Agent {
     /// What is wrong with an instance that has said that it is ready.
     pub fn lie(&self, instance: u64) -> Option<Lie> {
         self.lies.get(&instance).copied().filter(|_| self.fleet.stage(instance) != Some(Stage::Starting))
+    }
+
+    /// How large an instance is, if somebody said so.
+    pub fn size(&self, instance: u64) -> Option<Size> {
+        self.sizes.get(&instance).copied()
     }
 
     /// Requests no longer fail on instances that answer health checks.
@@ -197,7 +205,10 @@ impl Agent {
             }
         }
         let (after, effect) = match action.kind {
-            ActionKind::Start { instance, .. } => self.begin_start(instance.get()),
+            ActionKind::Start { instance, size, .. } => {
+                self.sizes.extend(size.map(|size| (instance.get(), size)));
+                self.begin_start(instance.get())
+            }
             ActionKind::Promote { instance } => {
                 let slow = self.dice.strikes(Fault::PromoteSlow);
                 let took = if slow { self.times.promote * Faults::SLOW } else { self.times.promote };
@@ -206,8 +217,8 @@ impl Agent {
             ActionKind::Park { instance } => {
                 self.unless_failed(self.times.park, Effect::Parked { instance: instance.get() })
             }
-            ActionKind::Resize { instance, .. } => {
-                self.unless_failed(self.times.park, Effect::Resized { instance: instance.get() })
+            ActionKind::Resize { instance, size } => {
+                self.unless_failed(self.times.park, Effect::Resized { instance: instance.get(), size })
             }
             ActionKind::SetWeights { weights } => {
                 self.tables_ordered += 1;
@@ -297,6 +308,7 @@ impl Agent {
         self.latest.remove(&instance);
         self.verified.remove(&instance);
         self.lies.remove(&instance);
+        self.sizes.remove(&instance);
         self.fleet.remove(instance).is_some()
     }
 

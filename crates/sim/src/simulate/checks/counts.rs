@@ -48,7 +48,7 @@ impl Counts {
             before.iter().filter(|(_, weight)| **weight > 0).map(|(instance, _)| *instance).find(
                 |instance| !after.contains(instance) && truth.serves(*instance) && heard.well(*instance),
             )?;
-        (after.len() < policy.replicas_min as usize && heard.pinned.is_none()).then(|| {
+        (after.len() < policy.replicas_min as usize && heard.pinned.is_none() && !truth.scarce).then(|| {
             format!(
                 "healthy instance {dropped} is taken out of service, which leaves {} of at least {}",
                 after.len(),
@@ -61,7 +61,7 @@ impl Counts {
         &mut self,
         truth: &Truth<'_>,
         heard: &Heard,
-        policy: &WorkloadPolicy,
+        (policy, moving): (&WorkloadPolicy, usize),
         broken: &mut Vec<String>,
     ) {
         let present = truth
@@ -70,7 +70,8 @@ impl Counts {
             .iter()
             .filter(|(instance, stage)| *stage != Stage::Stopping && !self.stopped.contains(instance))
             .count();
-        let allowed = (policy.replicas_max as usize).max(self.found);
+        // One that moves to another node stays until its replacement serves.
+        let allowed = (policy.replicas_max as usize).max(self.found) + moving;
         if present > allowed {
             broken
                 .push(format!("{present} instances exist that were not told to stop; at most {allowed} may"));
@@ -87,8 +88,8 @@ impl Counts {
         broken: &mut Vec<String>,
     ) {
         let serving = truth.agent.fleet().iter().filter(|(instance, _)| truth.serves(*instance)).count();
-        if serving >= policy.replicas_min as usize || heard.pinned.is_some() || hidden(truth, serving, policy)
-        {
+        let enough = serving >= policy.replicas_min as usize || truth.scarce;
+        if enough || heard.pinned.is_some() || hidden(truth, serving, policy) {
             self.short_since = None;
             return;
         }

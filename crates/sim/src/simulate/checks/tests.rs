@@ -95,7 +95,7 @@ impl Scene {
 }
 
 fn truth<'a>(now: Timestamp, agent: &'a Agent, sick: &'a BTreeSet<u64>, faults: u64) -> Truth<'a> {
-    Truth { now, told: now, agent, sick, demand: 5.0, faults, steady: true }
+    Truth { now, told: now, agent, sick, demand: 5.0, faults, steady: true, scarce: false }
 }
 
 fn table(weights: &[(u64, u32)]) -> ActionKind {

@@ -7,7 +7,7 @@ use planner::CapacityPolicy;
 
 use super::super::FailureKind;
 use super::super::checks::leaks;
-use super::Simulation;
+use super::{Simulation, hosts};
 use crate::world::{Lie, Stage};
 
 /// How far a fleet is on its way to what is wanted.
@@ -81,12 +81,12 @@ impl Simulation {
 
     /// How long the fleet may differ from a plan that does not change: a hung start is given up and the longest pause
     /// passes before the next, twice; and each instance that is deaf is found out when it is needed.
-    fn patience(&self, at: usize) -> Duration {
+    pub(super) fn patience(&self, at: usize) -> Duration {
         let (policy, agent) = (&self.services[at].setup.policy, &self.services[at].agent);
         let liars =
             agent.fleet().iter().filter(|(instance, _)| agent.lie(*instance) == Some(Lie::Deaf)).count();
         2 * (policy.start_deadline() + policy.retry.max)
-            + policy.deadlines.drain
+            + policy.drain_deadline()
             + (policy.promote_deadline() + policy.retry.max) * liars as u32
             + Duration::from_secs(300)
     }
@@ -108,13 +108,25 @@ impl Simulation {
         let fleet = service.agent.fleet();
         let active = fleet.count(Stage::Active);
         let standby = fleet.count(Stage::Warm) + fleet.count(Stage::Parked);
-        let enough = f64::from(active) * service.setup.capacity >= service.demand * SERVED_SHARE
+        let serves =
+            fleet.iter().filter(|(_, stage)| *stage == Stage::Active).map(|(id, _)| service.capacity_of(id));
+        let enough = serves.sum::<f64>() >= service.demand * SERVED_SHARE
             || active + standby >= service.setup.policy.replicas_max
             || !matches!(service.setup.policy.capacity, CapacityPolicy::Pinned(_));
-        self.wanted(at) == Some((active, standby)) && fleet.len() == active + standby && enough
+        let snapshot = self.planner.snapshot();
+        let waits = snapshot.workloads().get(at).map_or(0, hosts::waiting);
+        if waits > 0 {
+            // There is room on all nodes together, and on none of them: for one that is missing, or that is to move.
+            let wanted = self.wanted(at).map_or(0, |(active, standby)| active + standby);
+            let enough = (wanted..=wanted + waits).contains(&(fleet.len() + waits));
+            return enough && fleet.len() == active + standby && self.left_over(at).is_none();
+        }
+        self.wanted(at) == Some((active, standby))
+            && fleet.len() == active + standby
+            && (enough || self.swarm.sharing.is_some())
     }
 
-    fn state(&self, at: usize) -> String {
+    pub(super) fn state(&self, at: usize) -> String {
         let service = &self.services[at];
         let counts: Vec<_> =
             Stage::ALL.iter().map(|stage| (stage, service.agent.fleet().count(*stage))).collect();

@@ -35,7 +35,10 @@ mod shift;
 mod size;
 mod snapshot;
 mod timer;
+mod warmth;
 mod workload;
+
+mod spare;
 
 pub mod lint;
 pub mod sessions;
@@ -63,3 +66,4 @@ pub use crate::size::Size;
 pub use crate::sizing::{SizingMode, SizingPolicy};
 pub use crate::snapshot::{Budget, Counters, Snapshot, WorkloadView};
 pub use crate::timer::Timer;
+pub use crate::warmth::{StoppedInputs, StoppedLevel, WarmthReason};

@@ -10,7 +10,7 @@ fn policy() -> WorkloadPolicy {
 }
 
 /// Forecast needs four active and six in all; three and four were wanted before.
-fn inputs(policy: &WorkloadPolicy) -> Inputs<'_> {
+pub(crate) fn inputs(policy: &WorkloadPolicy) -> Inputs<'_> {
     Inputs {
         policy,
         generation: 7,
@@ -34,10 +34,13 @@ fn inputs(policy: &WorkloadPolicy) -> Inputs<'_> {
             capacity: 100.0,
             lead_promote: Duration::from_millis(50),
             lead_cold: Duration::from_secs(30),
+            stopped: None,
             missed_share: 0.0,
         },
         active_before: 3,
         total_before: 4,
+        exist_before: 4,
+        exist_lately: 0,
         total_lately: 0,
         keep_all: false,
         guard: None,

@@ -7,4 +7,6 @@ mod random;
 mod scarcity;
 mod sessions;
 mod sizing;
+mod spares;
+mod warmth;
 mod world;

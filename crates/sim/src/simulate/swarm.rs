@@ -31,7 +31,8 @@ impl Swarm {
         let mut rng = fastrand::Rng::with_seed(seed);
         let rng = &mut rng;
         let workloads = [1, 1, 1, 1, 1, 2, 2, 3][rng.usize(0..8)];
-        let setups: Vec<Setup> = (1..=workloads).map(|number| Setup::draw(rng.u64(..), number)).collect();
+        let mut setups: Vec<Setup> = (1..=workloads).map(|number| Setup::draw(rng.u64(..), number)).collect();
+        share_template(seed, &mut setups);
         let safety = draw_length(rng, &setups);
         let faults = draw_faults(rng, safety);
         let nodes = if rng.bool() { 0 } else { rng.u32(2..7) };
@@ -40,6 +41,20 @@ impl Swarm {
         let share = if full { between(rng, 0.3, 0.9) } else { between(rng, 1.5, 3.0) };
         let room = if nodes == 0 { 0 } else { (f64::from(most) * share / f64::from(nodes)).ceil() as u32 };
         Swarm { faults, setups, nodes, room, safety }
+    }
+}
+
+/// The workloads of every other seed with several start the same thing, and share their spares. It is drawn apart, so that
+/// the other seeds are what they were.
+fn share_template(seed: u64, setups: &mut [Setup]) {
+    let step = setups[0].policy.step;
+    if setups.len() < 2 || !fastrand::Rng::with_seed(seed ^ TEMPLATE_SALT).bool() {
+        return;
+    }
+    for setup in setups {
+        (setup.policy.tick, setup.policy.step) =
+            (setup.policy.tick.mul_f64(step.div_duration_f64(setup.policy.step)), step);
+        setup.policy.template = Some("web".to_owned());
     }
 }
 
@@ -82,5 +97,7 @@ fn draw_faults(rng: &mut fastrand::Rng, length: Duration) -> Faults {
     faults
 }
 
+/// Keeps the draw of a shared template apart from the others.
+const TEMPLATE_SALT: u64 = 0x7E3_91A7E;
 /// No simulation is shorter than this, in seconds: instances must have had the time to start.
 const LENGTH_MIN: f64 = 300.0;

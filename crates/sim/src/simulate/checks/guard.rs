@@ -10,6 +10,7 @@ use planner::{Action, ActionKind, Event, WorkloadPolicy, WorkloadView};
 
 use super::Truth;
 use super::heard::Heard;
+use crate::world::Stage;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Blind {
@@ -61,6 +62,8 @@ impl Blind {
             | Event::InstanceResized { .. }
             | Event::WeightsApplied { .. }
             | Event::InstanceDrained { .. }
+            | Event::InstanceHalted { .. }
+            | Event::HaltedAdopted { .. }
             | Event::InstanceStopped { .. }
             | Event::InstanceHealthy { .. }
             | Event::InstanceAdopted { .. }
@@ -83,13 +86,21 @@ impl Blind {
         heard: &Heard,
         policy: &WorkloadPolicy,
     ) -> Option<String> {
-        if let ActionKind::Promote { instance } = &action.kind {
+        if let ActionKind::Promote { instance } | ActionKind::Claim { instance, .. } = &action.kind {
             self.promoting.insert(instance.get());
         }
         let (active, standby) = self.blocked(truth, heard, policy)?;
-        let ActionKind::Stop { instance } = &action.kind else { return None };
-        let others = truth.agent.fleet().iter().filter(|(other, _)| {
-            *other != instance.get() && heard.well(*other) && !truth.sick.contains(other)
+        let (ActionKind::Stop { instance } | ActionKind::Halt { instance }) = &action.kind else {
+            return None;
+        };
+        if truth.agent.fleet().stage(instance.get()) == Some(Stage::Halted) {
+            return None;
+        }
+        let others = truth.agent.fleet().iter().filter(|(other, stage)| {
+            *other != instance.get()
+                && *stage != Stage::Halted
+                && heard.well(*other)
+                && !truth.sick.contains(other)
         });
         let left = others.count();
         let good = heard.well(instance.get()) && !self.promoting.contains(&instance.get());

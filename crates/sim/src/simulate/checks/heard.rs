@@ -12,6 +12,8 @@ pub(super) struct Heard {
     pub(super) gone: BTreeSet<u64>,
     /// Instances that are frozen.
     pub(super) parked: BTreeSet<u64>,
+    /// Instances that are stopped with their disk kept.
+    pub(super) halted: BTreeSet<u64>,
     /// Instances that were unhealthy at some time, or failed most of their requests.
     pub(super) unhealthy: BTreeSet<u64>,
     /// Instances that it took over.
@@ -31,6 +33,15 @@ impl Heard {
         match event {
             Event::InstanceExited { instance, .. } | Event::InstanceStopped { instance, .. } => {
                 self.gone.insert(instance.get());
+                self.halted.remove(&instance.get());
+            }
+            Event::InstanceHalted { instance, .. } => {
+                self.parked.remove(&instance.get());
+                self.halted.insert(instance.get());
+            }
+            Event::HaltedAdopted { instance, .. } => {
+                self.adopted.insert(instance.get());
+                self.halted.insert(instance.get());
             }
             Event::InstanceParked { action, instance } => {
                 if self.promoted_by.get(&instance.get()).is_none_or(|promoted_by| action.get() > *promoted_by)

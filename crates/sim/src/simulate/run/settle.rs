@@ -13,8 +13,8 @@ use crate::world::{Lie, Stage};
 /// How far a fleet is on its way to what is wanted.
 #[derive(Debug, Clone, Copy)]
 struct Progress {
-    /// Active and standby instances wanted.
-    wanted: Option<(u32, u32)>,
+    /// Active, standby and stopped instances wanted.
+    wanted: Option<(u32, u32, u32)>,
     /// When that changed, or was there last.
     moved: Timestamp,
     /// Since when it has been there.
@@ -91,10 +91,10 @@ impl Simulation {
             + Duration::from_secs(300)
     }
 
-    fn wanted(&self, at: usize) -> Option<(u32, u32)> {
+    fn wanted(&self, at: usize) -> Option<(u32, u32, u32)> {
         let snapshot = self.planner.snapshot();
         let plan = snapshot.workloads().get(at)?.plan?;
-        Some((plan.active_wanted, plan.standby_wanted))
+        Some((plan.active_wanted, plan.standby_wanted, plan.stopped_wanted))
     }
 
     /// Patience, and time for guards to end and a forecast to calm down.
@@ -111,7 +111,9 @@ impl Simulation {
         let enough = f64::from(active) * service.setup.capacity >= service.demand * SERVED_SHARE
             || active + standby >= service.setup.policy.replicas_max
             || !matches!(service.setup.policy.capacity, CapacityPolicy::Pinned(_));
-        self.wanted(at) == Some((active, standby)) && fleet.len() == active + standby && enough
+        let stopped = fleet.count(Stage::Halted);
+        let all = fleet.len() == active + standby + stopped;
+        self.wanted(at) == Some((active, standby, stopped)) && all && enough
     }
 
     fn state(&self, at: usize) -> String {
@@ -120,14 +122,12 @@ impl Simulation {
             Stage::ALL.iter().map(|stage| (stage, service.agent.fleet().count(*stage))).collect();
         let snapshot = self.planner.snapshot();
         let view = snapshot.workloads().get(at);
-        let plan = view.and_then(|view| view.plan);
         format!(
-            "{}: demand {:.1} at {:.1} per instance, wanted {:?} active and {:?} standby, there are {counts:?}; the planner knows {:?}",
+            "{}: demand {:.1} at {:.1} per instance, wanted {:?} active, standby and stopped, there are {counts:?}; the planner knows {:?}",
             service.workload,
             service.demand,
             service.setup.capacity,
-            plan.map(|plan| plan.active_wanted),
-            plan.map(|plan| plan.standby_wanted),
+            self.wanted(at),
             view.map(|view| view.instances),
         )
     }

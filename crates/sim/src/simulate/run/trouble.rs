@@ -18,11 +18,12 @@ impl Simulation {
             Cue::Step(service) => self.begin_step(service),
             Cue::Tick(service) => self.tick(service),
             Cue::Recover(service, instance) => {
+                let service = self.holder(service, instance);
                 if self.services[service].sick.remove(&instance) {
                     self.services[service].report_health(self.now, instance);
                 }
             }
-            Cue::Flap(service, instance, left) => self.flap(service, instance, left),
+            Cue::Flap(service, instance, left) => self.flap(self.holder(service, instance), instance, left),
             Cue::World => return self.strike_all(),
             Cue::NodeBack(node) => self.bring_back(node),
         }
@@ -229,9 +230,14 @@ impl Simulation {
             let service = &self.services[at];
             // One that was draining counts as active, as the daemon counts it.
             let routed = service.agent.table().contains_key(&instance);
+            let (workload, instance) = (service.workload.clone(), InstanceId::new(instance));
+            if stage == Stage::Halted {
+                self.deliver(at, Event::HaltedAdopted { workload, instance, node: None })?;
+                continue;
+            }
             let event = Event::InstanceAdopted {
-                workload: service.workload.clone(),
-                instance: InstanceId::new(instance),
+                workload,
+                instance,
                 role: if routed { Role::Active } else { Role::Standby },
                 parked: stage == Stage::Parked,
                 node: None,

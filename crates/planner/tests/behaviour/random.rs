@@ -363,7 +363,10 @@ proptest! {
         prop_assert_eq!(routed, vec![1000; 3]);
         let parked = web.instances.iter().filter(|i| i.parked()).count();
         prop_assert_eq!(parked, 2);
-        prop_assert_eq!(web.instances.len(), 5);
+        let stopped = web.plan.map_or(0, |plan| plan.stopped_wanted);
+        // On nodes the level below parked is only filled by what is given up.
+        let least = if nodes == 0 { 5 + stopped as usize } else { 5 };
+        prop_assert!((least..=5 + stopped as usize).contains(&web.instances.len()));
         let size = web.plan.and_then(|plan| plan.size);
         prop_assert!(web.instances.iter().all(|i| size.is_none() || i.size() == size));
     }

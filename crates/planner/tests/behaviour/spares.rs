@@ -115,7 +115,7 @@ fn who_lacks_an_instance_takes_the_spare_of_another_before_it_starts_one() {
     two.free();
     two.demand(50.0, 50.0);
     two.work();
-    two.demand(50.0, 180.0);
+    two.demand(50.0, 130.0);
     let actions = two.work();
     assert_eq!(claims(&actions), [("b of a".to_owned(), 3)]);
     let starts =

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use forecast::Timestamp;
-use planner::CapacityPolicy;
+use planner::{CapacityPolicy, Phase};
 
 use super::super::FailureKind;
 use super::super::checks::leaks;
@@ -112,8 +112,15 @@ impl Simulation {
             || active + standby >= service.setup.policy.replicas_max
             || !matches!(service.setup.policy.capacity, CapacityPolicy::Pinned(_));
         let stopped = fleet.count(Stage::Halted);
-        let all = fleet.len() == active + standby + stopped;
+        let all = fleet.len() == active + standby + stopped && self.known_stopped(at) == stopped;
         self.wanted(at) == Some((active, standby, stopped)) && all && enough
+    }
+
+    /// Stopped instances that the planner knows of. While it waits for the answer to a restart that was lost, one more lies there.
+    fn known_stopped(&self, at: usize) -> u32 {
+        let snapshot = self.planner.snapshot();
+        let instances = snapshot.workloads().get(at).map_or(&[][..], |view| view.instances);
+        instances.iter().filter(|i| i.phase() == Phase::Halted).count() as u32
     }
 
     fn state(&self, at: usize) -> String {

@@ -37,6 +37,10 @@ pub enum Phase {
     Ready,
     /// Takes no new work, finishes the old.
     Draining,
+    /// Told to stop and to keep its disk.
+    Halting,
+    /// Stopped with its disk kept.
+    Halted,
     /// Told to stop.
     Stopping,
     /// Gone in an orderly way.

@@ -29,6 +29,8 @@ pub(crate) fn phase(phase: Phase) -> api::Phase {
         Phase::Starting => api::Phase::Starting,
         Phase::Ready => api::Phase::Ready,
         Phase::Draining => api::Phase::Draining,
+        Phase::Halting => api::Phase::Halting,
+        Phase::Halted => api::Phase::Halted,
         Phase::Stopping => api::Phase::Stopping,
         Phase::Stopped => api::Phase::Stopped,
         Phase::Failed => api::Phase::Failed,
@@ -110,6 +112,7 @@ pub(crate) fn rule(reason: &Reason) -> &'static str {
         Reason::StandbyShort { .. } => "standby_short",
         Reason::Sharing(reason) => sharing_rule(reason),
         Reason::Sessions(_) => "sessions",
+        Reason::Warmth(_) => "warmth",
     }
 }
 
@@ -421,6 +424,16 @@ pub(crate) fn event(at: Timestamp, workload: &str, event: &Event) -> Option<api:
         Event::InstanceStopped { instance, .. } => {
             of("instance_stopped", Some(*instance), format!("{} has stopped", name(instance)))
         }
+        Event::InstanceHalted { instance, .. } => of(
+            "instance_halted",
+            Some(*instance),
+            format!("{} has stopped and keeps its disk", name(instance)),
+        ),
+        Event::HaltedAdopted { instance, .. } => of(
+            "instance_adopted",
+            Some(*instance),
+            format!("{} was found stopped, with its disk", name(instance)),
+        ),
         Event::ActionFailed { instance, reason, .. } => of("action_failed", *instance, reason.clone()),
         Event::InstanceExited { instance, reason, .. } => {
             of("instance_exited", Some(*instance), format!("{} ended by itself: {reason}", name(instance)))

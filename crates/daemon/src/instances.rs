@@ -132,7 +132,16 @@ pub(crate) async fn execute(
             (ActionKind::Stop { .. }, _) => {
                 stop(&provider, &name, workload.deadlines.stop).await.map(|()| None)
             }
-            (ActionKind::Drain { .. } | ActionKind::SetWeights { .. } | ActionKind::Start { .. }, _) => {
+            (ActionKind::Halt { .. }, _) => {
+                stop(&provider, &name, workload.deadlines.stop).await.map(|()| None)
+            }
+            (ActionKind::Restart { .. }, Some(id)) => {
+                let info = provider.start(spec(&workload, id, None, time_left)).await?;
+                Ok(Some(info))
+            }
+            // The configuration refuses templates: processes of one workload cannot become those of another.
+            (ActionKind::Claim { .. } | ActionKind::Restart { .. }, _)
+            | (ActionKind::Drain { .. } | ActionKind::SetWeights { .. } | ActionKind::Start { .. }, _) => {
                 Err(ProviderError::Unknown(name.clone()))
             }
         }
@@ -157,9 +166,13 @@ fn succeeded(action: &Action, started: Option<InstanceInfo>, begun: Instant) -> 
     let id = action.id;
     let event = match action.kind {
         ActionKind::Start { instance, .. } => Event::InstanceReady { action: id, instance, took },
+        ActionKind::Restart { instance } => Event::InstanceReady { action: id, instance, took },
+        ActionKind::Halt { instance } => Event::InstanceHalted { action: id, instance },
         ActionKind::Resize { instance, .. } => Event::InstanceResized { action: id, instance },
         ActionKind::Park { instance } => Event::InstanceParked { action: id, instance },
-        ActionKind::Promote { instance } => Event::InstancePromoted { action: id, instance, took },
+        ActionKind::Promote { instance } | ActionKind::Claim { instance, .. } => {
+            Event::InstancePromoted { action: id, instance, took }
+        }
         ActionKind::Drain { instance } => Event::InstanceDrained { action: id, instance },
         ActionKind::Stop { instance } => Event::InstanceStopped { action: id, instance },
         ActionKind::SetWeights { .. } => {

@@ -36,6 +36,7 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
         standby_max: w.standby.max,
         objective: Objective { error_budget: w.error_budget, latency_bound: w.latency_bound },
         prices: Prices { active: 1.0, standby: w.standby.price, start: w.start_cost.unwrap_or(w.lead_cold) },
+        stopped: w.stopped,
         lead_cold: w.lead_cold,
         lead_promote: w.lead_promote,
         hold: w.hold,

@@ -79,7 +79,7 @@ pub enum Event {
         /// Sessions on it.
         sessions: u32,
     },
-    /// Answer to `Start`: the instance runs and its probe passes.
+    /// Answer to `Start` and `Restart`: the instance runs and its probe passes.
     InstanceReady {
         /// The order.
         action: ActionId,
@@ -120,6 +120,13 @@ pub enum Event {
     },
     /// Answer to `Drain`: nothing is in flight any more.
     InstanceDrained {
+        /// The order.
+        action: ActionId,
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// Answer to `Halt`: the instance is stopped, its disk is kept.
+    InstanceHalted {
         /// The order.
         action: ActionId,
         /// The instance.
@@ -177,6 +184,15 @@ pub enum Event {
         /// It is frozen.
         parked: bool,
         /// Where it was found, if nodes are given.
+        node: Option<NodeId>,
+    },
+    /// An instance that an earlier control plane stopped with its disk kept was found.
+    HaltedAdopted {
+        /// The workload.
+        workload: WorkloadId,
+        /// The instance.
+        instance: InstanceId,
+        /// Where its disk was found, if nodes are given.
         node: Option<NodeId>,
     },
     /// A node is there: a new one, or one that was lost before. What runs on it is told by `InstanceAdopted`.

@@ -129,7 +129,12 @@ impl Fleet {
     }
 
     /// The instance that waits for the answer to this order, with the order taken as answered.
-    fn answered(&mut self, id: InstanceId, action: ActionId, order: Order) -> Option<&mut Instance> {
+    pub(crate) fn answered(
+        &mut self,
+        id: InstanceId,
+        action: ActionId,
+        order: Order,
+    ) -> Option<&mut Instance> {
         let at = self.find(id)?;
         let instance = &mut self.instances[at];
         if !instance.awaits(action, order) {
@@ -137,10 +142,6 @@ impl Fleet {
         }
         instance.pending = None;
         Some(instance)
-    }
-
-    pub(crate) fn ready(&mut self, id: InstanceId, action: ActionId, wall: Timestamp) -> bool {
-        self.answered(id, action, Order::Start).is_some_and(|i| i.turn(Turn::BecameReady, wall))
     }
 
     pub(crate) fn parked(&mut self, id: InstanceId, action: ActionId) -> bool {
@@ -263,7 +264,7 @@ impl Fleet {
                 self.starts.fail(now, retry, &mut desk.shared.jitter);
                 self.remove(id, desk);
             }
-            Order::Start | Order::Promote => {
+            Order::Start | Order::Restart | Order::Promote => {
                 instance.doomed = true;
                 self.starts.fail(now, retry, &mut desk.shared.jitter);
             }
@@ -271,6 +272,8 @@ impl Fleet {
                 instance.retry.fail(now, retry, &mut desk.shared.jitter);
                 self.resizes.fail(now);
             }
+            // Nobody knows whether it still runs: it is removed.
+            Order::Halt => instance.doomed = true,
             Order::Park | Order::Stop => instance.retry.fail(now, retry, &mut desk.shared.jitter),
             Order::Drain => {
                 let id = instance.id;
@@ -291,7 +294,7 @@ impl Fleet {
             self.counters.stops += 1;
         } else {
             self.counters.exits += 1;
-            if was == Phase::Starting || age < EARLY_EXIT {
+            if was == Phase::Starting || (was != Phase::Halted && age < EARLY_EXIT) {
                 self.starts.fail(desk.now(), &desk.policy.retry, &mut desk.shared.jitter);
             }
         }
@@ -368,7 +371,7 @@ impl Fleet {
 
     /// All instances on a node are gone. It says nothing about starts.
     pub(crate) fn lost_node(&mut self, node: &NodeId, desk: &mut Desk<'_>) -> u32 {
-        let on = |i: &&mut Instance| i.node.as_ref() == Some(node);
+        let on = |i: &&mut Instance| [&i.node, &i.disk_on].into_iter().flatten().any(|on| on == node);
         let mut gone = Vec::new();
         for instance in self.instances.iter_mut().filter(on) {
             instance.turn(Turn::Lost, desk.wall());

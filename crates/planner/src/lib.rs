@@ -39,7 +39,10 @@ mod size;
 mod snapshot;
 mod threshold;
 mod timer;
+mod warmth;
 mod workload;
+
+mod spare;
 
 pub mod lint;
 pub mod sessions;
@@ -71,3 +74,4 @@ pub use crate::sizing::{SizingMode, SizingPolicy};
 pub use crate::snapshot::{Budget, Counters, Snapshot, WorkloadView};
 pub use crate::threshold::CloneThreshold;
 pub use crate::timer::Timer;
+pub use crate::warmth::{StoppedInputs, StoppedLevel, WarmthReason};

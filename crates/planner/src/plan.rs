@@ -16,6 +16,7 @@ use crate::reaction::Reaction;
 use crate::reason::{GuardCause, Reason, Tier, Trigger};
 use crate::scope::Bounds;
 use crate::size::Size;
+use crate::warmth::{self, StoppedInputs};
 
 /// A complete decision for one workload, with its reasons.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +29,8 @@ pub struct Plan {
     pub active_wanted: u32,
     /// Standby instances wanted, beside the active ones.
     pub standby_wanted: u32,
+    /// Instances wanted beside both that are stopped with their disk kept.
+    pub stopped_wanted: u32,
     /// How large each instance shall be; `None` where that is not the planner's business.
     pub size: Option<Size>,
     /// What made the planner make it.
@@ -89,8 +92,17 @@ pub struct PlanInputs {
     pub lead_promote: Duration,
     /// Cold lead time in use.
     pub lead_cold: Duration,
+    /// About stopped instances; `None` where there is no such level, or it does not pay.
+    pub stopped: Option<StoppedInputs>,
     /// Missed share of the demand so far.
     pub missed_share: f64,
+}
+
+impl PlanInputs {
+    /// How long one more instance takes that does not run yet: a restart where there is a stopped level, else a start.
+    pub fn lead_up(&self) -> Duration {
+        self.stopped.map_or(self.lead_cold, |stopped| stopped.lead)
+    }
 }
 
 /// Where the demand to be covered comes from.
@@ -133,6 +145,10 @@ pub struct Inputs<'a> {
     pub active_before: u32,
     /// Active and standby instances wanted by the plan before this one.
     pub total_before: u32,
+    /// The same with stopped ones.
+    pub exist_before: u32,
+    /// The most instances that had to exist, stopped or better, since a start would have been dearer than keeping them.
+    pub exist_lately: u32,
     /// The most active and standby instances that were needed within the last cold lead time or two. What was needed so
     /// lately is not stopped: its start would hardly be over.
     pub total_lately: u32,
@@ -154,21 +170,28 @@ pub fn standby_pays(policy: &WorkloadPolicy, lead_promote: Duration, lead_cold: 
     cheaper && quicker
 }
 
-/// After this time, waiting as a standby has cost as much as a start.
+/// After this time, waiting as a standby has cost as much as a start, or as a restart where there is a stopped level.
 pub fn break_even(policy: &WorkloadPolicy) -> Duration {
-    let ratio = policy.prices.active / policy.prices.standby.max(policy.prices.active * PRICE_RATIO_MIN);
-    policy.prices.start.mul_f64(ratio).min(BREAK_EVEN_MAX)
+    let of_start = || break_even_of(policy, policy.prices.start, policy.prices.standby);
+    warmth::break_even_restart(policy).unwrap_or_else(of_start)
+}
+
+/// After this time, waiting at a price has cost as much as `start` of an active instance.
+pub(crate) fn break_even_of(policy: &WorkloadPolicy, start: Duration, price: f64) -> Duration {
+    let ratio = policy.prices.active / price.max(policy.prices.active * PRICE_RATIO_MIN);
+    start.mul_f64(ratio).min(BREAK_EVEN_MAX)
 }
 
 /// Decides how many instances a workload shall have.
 pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let mut draft = Draft { inputs, reasons: Vec::with_capacity(REASONS_USUAL), trigger: inputs.trigger };
     draft.explain_basis();
-    let pays = standby_pays(inputs.policy, inputs.numbers.lead_promote, inputs.numbers.lead_cold);
+    let pays = standby_pays(inputs.policy, inputs.numbers.lead_promote, inputs.numbers.lead_up());
     let (active, total) = if pays { draft.two_tiers() } else { draft.one_tier() };
     let (active, total) = draft.guarded(active, total);
     let (active, standby) = draft.bounded(active, total);
     let (active, standby) = draft.overridden(active, standby);
+    let stopped_wanted = warmth::stopped_wanted(inputs, active + standby, &mut draft.reasons);
     if let Some((failures, until)) = inputs.starts_paused {
         draft.reasons.push(Reason::StartsPaused { failures, until });
     }
@@ -177,6 +200,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         at: inputs.now,
         active_wanted: active,
         standby_wanted: standby,
+        stopped_wanted,
         size: None,
         trigger: draft.trigger,
         trust: inputs.trust,
@@ -312,7 +336,7 @@ impl Draft<'_> {
         self.reasons.push(Reason::NoStandbyTier {
             price: self.inputs.policy.prices.standby / self.inputs.policy.prices.active,
             lead_promote: numbers.lead_promote,
-            lead_cold: numbers.lead_cold,
+            lead_cold: numbers.lead_up(),
         });
         let forecast_need = self.count(numbers.forecast_total);
         self.explain_need(
@@ -398,4 +422,4 @@ const ROUNDING: f64 = 1e-9;
 const REASONS_USUAL: usize = 8;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

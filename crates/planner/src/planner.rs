@@ -22,9 +22,12 @@ use crate::retry::Jitter;
 use crate::scarcity::{self, Cluster};
 use crate::sizing;
 use crate::snapshot::Snapshot;
+use crate::spare::{self, Pools};
 use crate::timer::Timer;
+use crate::warmth::{Came, break_even_stopped};
 use crate::workload::Workload;
 
+mod pools;
 mod sharing;
 
 /// The decision core for a set of workloads.
@@ -57,6 +60,7 @@ impl Planner {
         let mut errors: Vec<PolicyError> = Vec::new();
         let mut names = BTreeMap::new();
         scarcity::validate(&policy, &mut errors);
+        spare::validate(&policy, &mut errors);
         let tick = policy.workloads.iter().map(|w| w.tick).max().unwrap_or_default();
         let jump = tick.saturating_mul(JUMP_TICKS).max(JUMP_MIN);
         let shared = Shared {
@@ -68,6 +72,7 @@ impl Planner {
             next_instance: 1,
             owners: BTreeMap::new(),
             cluster: if errors.is_empty() { Cluster::new(&policy, now) } else { None },
+            pools: Pools::new(&policy),
         };
         let mut workloads = Vec::with_capacity(policy.workloads.len());
         for (index, workload) in policy.workloads.into_iter().enumerate() {
@@ -215,10 +220,18 @@ impl Planner {
             self.stale += 1;
             return;
         };
+        let step = match &event {
+            Event::DemandObserved { step_start, .. } => Some(*step_start),
+            _ => None,
+        };
         let (workload, shared) = (&mut self.workloads[index], &mut self.shared);
         workload.handle(shared, event);
         self.rewake(index);
         self.share_soon();
+        if let Some(step) = step {
+            self.size_pool(index, step);
+        }
+        self.serve_pools();
     }
 
     /// Takes in that time has passed.
@@ -233,6 +246,7 @@ impl Planner {
             self.rewake(index);
         }
         self.share();
+        self.serve_pools();
     }
 
     /// The next order; `None` when there is none for now.
@@ -287,6 +301,7 @@ impl Planner {
             | Event::InstanceUnhealthy { workload, .. }
             | Event::InstanceHealthy { workload, .. }
             | Event::InstanceAdopted { workload, .. }
+            | Event::HaltedAdopted { workload, .. }
             | Event::OverrideSet { workload, .. }
             | Event::OverrideCleared { workload }
             | Event::ForecastOverrideSet { workload, .. }
@@ -296,6 +311,7 @@ impl Planner {
             | Event::InstancePromoted { instance, .. }
             | Event::InstanceDrained { instance, .. }
             | Event::InstanceResized { instance, .. }
+            | Event::InstanceHalted { instance, .. }
             | Event::InstanceStopped { instance, .. }
             | Event::ActionFailed { instance: Some(instance), .. } => owner(instance),
             Event::ActionFailed { action, instance: None, .. } => self
@@ -378,11 +394,13 @@ impl Workload {
             Event::SessionsHeld { instance, sessions, .. } => known(self.fleet.holds(instance, sessions)),
             Event::InstanceResized { action, instance } => known(self.fleet.resized(instance, action)),
             Event::InstanceReady { action, instance, took } => {
-                let ready = self.fleet.ready(instance, action, wall);
-                if ready {
-                    self.outlook.lead_cold.observe(took);
+                let came = self.fleet.ready(instance, action, wall);
+                match (came, &mut self.outlook.shelf) {
+                    (Some(Came::New), _) => self.outlook.lead_cold.observe(took),
+                    (Some(Came::Again), Some(shelf)) => shelf.lead.observe(took),
+                    (Some(Came::Again), None) | (None, _) => {}
                 }
-                known(ready)
+                known(came.is_some())
             }
             Event::InstanceParked { action, instance } => known(self.fleet.parked(instance, action)),
             Event::InstancePromoted { action, instance, took } => {
@@ -395,6 +413,9 @@ impl Workload {
             Event::WeightsApplied { action, .. } => known(self.fleet.weights_applied(action)),
             Event::InstanceDrained { action, instance } => {
                 known(self.at_desk(shared, |fleet, desk| fleet.drained(instance, action, desk)))
+            }
+            Event::InstanceHalted { action, instance } => {
+                known(self.at_desk(shared, |fleet, desk| fleet.halted(instance, action, desk)))
             }
             Event::InstanceStopped { action, instance } => {
                 known(self.at_desk(shared, |fleet, desk| fleet.stopped(instance, action, desk)))
@@ -417,6 +438,12 @@ impl Workload {
             }
             Event::InstanceAdopted { instance, role, parked, node, .. } => {
                 match self.at_desk(shared, |fleet, desk| fleet.adopt(instance, role, parked, node, desk)) {
+                    true => Effect::Noted,
+                    false => Effect::Stale,
+                }
+            }
+            Event::HaltedAdopted { instance, node, .. } => {
+                match self.at_desk(shared, |fleet, desk| fleet.adopt_halted(instance, node, desk)) {
                     true => Effect::Noted,
                     false => Effect::Stale,
                 }
@@ -463,6 +490,7 @@ fn forecast_config(policy: &WorkloadPolicy) -> Config {
     config.time_zone = policy.time_zone.clone();
     let longest =
         policy.lead_cold.max(policy.lead_promote).saturating_add(policy.hold).max(break_even(policy));
+    let longest = longest.max(break_even_stopped(policy).unwrap_or_default());
     let most = policy.step.saturating_mul(HORIZON_STEPS_MAX as u32);
     config.horizon_max = config.horizon_max.max(longest.saturating_add(policy.step * 2)).min(most);
     config

@@ -17,6 +17,7 @@ use crate::scope::{Moment, Scope, Scopes};
 use crate::sessions::SessionPolicy;
 use crate::sizing::SizingPolicy;
 use crate::threshold::CloneThreshold;
+use crate::warmth::StoppedLevel;
 
 /// Everything a planner needs to know before it starts.
 #[derive(Debug, Clone, Default)]
@@ -85,6 +86,10 @@ pub struct WorkloadPolicy {
     pub objective: Objective,
     /// What instances and starts cost, relative to each other.
     pub prices: Prices,
+    /// A level between parked and cold: stopped with the disk kept. Default `None`: what is not parked is removed.
+    pub stopped: Option<StoppedLevel>,
+    /// Workloads that name the same template start the same thing, so they share their spare instances. Default `None`.
+    pub template: Option<String>,
     /// First guess of the time from a start order to ready; measured afterwards. Default 30 s.
     pub lead_cold: Duration,
     /// First guess of the time from a promote order to the first byte; measured afterwards. Default 50 ms.
@@ -140,6 +145,8 @@ impl WorkloadPolicy {
             capacity,
             objective: Objective { error_budget: 0.001, latency_bound: None },
             prices: Prices { active: 1.0, standby: 0.2, start: lead_cold },
+            stopped: None,
+            template: None,
             lead_cold,
             lead_promote: Duration::from_millis(50),
             hold: step,
@@ -261,6 +268,11 @@ impl WorkloadPolicy {
             require(ok, field, rule);
         }
         for (ok, field, rule) in self.sessions.iter().flat_map(SessionPolicy::rules) {
+            require(ok, field, rule);
+        }
+        let sized = self.stopped.is_some() && self.sizing.is_some();
+        require(!sized, "stopped", "cannot be used where instances are sized");
+        for (ok, field, rule) in self.stopped.iter().flat_map(StoppedLevel::rules) {
             require(ok, field, rule);
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }

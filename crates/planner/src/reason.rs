@@ -12,11 +12,11 @@ use crate::scarcity::SharingReason;
 use crate::scope::ScopeReason;
 use crate::sessions::SessionReason;
 use crate::sizing::SizeReason;
+use crate::warmth::WarmthReason;
 
 mod words;
 
-pub(crate) use words::{Amount, Count, Stays};
-use words::{Percent, RuleName, Span};
+pub(crate) use words::{Amount, Count, Percent, RuleName, Span, Stays};
 
 /// What made the planner make this plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -278,6 +278,8 @@ pub enum Reason {
     Sharing(SharingReason),
     /// Something that has to do with sessions.
     Sessions(SessionReason),
+    /// Something that has to do with instances colder than parked.
+    Warmth(WarmthReason),
 }
 
 impl fmt::Display for GuardCause {
@@ -438,6 +440,7 @@ impl fmt::Display for Reason {
             }
             Reason::Sharing(reason) => reason.fmt(f),
             Reason::Sessions(reason) => reason.fmt(f),
+            Reason::Warmth(reason) => reason.fmt(f),
         }
     }
 }

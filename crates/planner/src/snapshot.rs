@@ -92,6 +92,8 @@ pub struct WorkloadView<'a> {
     pub lead_cold: Duration,
     /// Promotion lead time in use.
     pub lead_promote: Duration,
+    /// Restart lead time in use; `None` where instances are not stopped with their disk kept.
+    pub lead_restart: Option<Duration>,
     /// The route table last ordered: every entry, draining ones with weight 0.
     pub table: &'a [(InstanceId, u32)],
     /// The error budget and what was spent of it.
@@ -144,10 +146,16 @@ pub struct Counters {
     pub starts: u64,
     /// Promotions completed.
     pub promotions: u64,
+    /// Spares of other workloads taken over.
+    pub claims: u64,
     /// Changes of size completed.
     pub resizes: u64,
     /// Demotions completed.
     pub demotions: u64,
+    /// Stops with the disk kept completed.
+    pub halts: u64,
+    /// Restarts from a kept disk ordered.
+    pub restarts: u64,
     /// Stops completed.
     pub stops: u64,
     /// Instances taken over from an earlier control plane.

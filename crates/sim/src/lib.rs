@@ -1,5 +1,6 @@
 //! The planner on virtual time: world model, rivals, scores, fault injection.
 //!
+//! - [`pool`] replays several workloads beside one another, which share their spares or do not.
 //! - [`replay`] runs a recorded demand through one world under the planner and under each rival, and scores them.
 //! - [`requests`] does the same with single requests that wait in line, so that latency and failures show.
 //! - [`rivals`] are other autoscalers, faithfully re-implemented as plain functions of time.
@@ -14,6 +15,7 @@
 
 pub mod demand;
 pub mod faults;
+pub mod pool;
 pub mod replay;
 pub mod requests;
 pub mod rivals;

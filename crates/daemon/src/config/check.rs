@@ -23,6 +23,26 @@ pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
         );
     }
     scopes(s, w);
+    if let Some(stopped) = w.stopped {
+        let dearer = stopped.price >= w.standby.price;
+        if dearer {
+            s.report(
+                "stopped",
+                format!("price {} is no less than that of a standby, {}", stopped.price, w.standby.price),
+                "make stopped.price less than standby.price",
+            );
+        }
+        if stopped.lead >= w.lead_cold {
+            s.report(
+                "stopped",
+                "lead is no less than lead_cold",
+                "make stopped.lead shorter than lead_cold, or leave `stopped` out",
+            );
+        }
+        if w.sizing.is_some() {
+            s.report("stopped", "cannot be used together with `sizing`", "leave one of them out");
+        }
+    }
     if !w.holidays.is_empty() && w.time_zone.is_none() && s.entry("time_zone").is_none() {
         s.report(
             "holidays",

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use forecast::models::Kind;
+use planner::StoppedLevel;
 
 use super::sessions::SessionsConfig;
 
@@ -147,6 +148,9 @@ pub struct WorkloadConfig {
     pub scopes: Vec<planner::Scope>,
     /// `standby`: bounds and price of the warm pool.
     pub standby: StandbyConfig,
+    /// `stopped = { price, lead }`: what is not worth its price as a standby may be stopped with its name kept, and restarted
+    /// under it. Default none: it is removed.
+    pub stopped: Option<StoppedLevel>,
     /// `start_cost`: one start costs as much as an active instance over this time. Default `lead_cold`.
     /// Longer keeps instances rather than restarting them.
     pub start_cost: Option<Duration>,
@@ -432,6 +436,7 @@ impl WorkloadConfig {
             replicas,
             scopes: Vec::new(),
             standby: StandbyConfig { min: 0, max: replicas.max, price: 0.2 },
+            stopped: None,
             start_cost: None,
             lead_cold: Duration::from_secs(10),
             lead_promote: Duration::from_millis(50),

@@ -254,6 +254,14 @@ fn sessions_that_cannot_be_are_refused_by_key() {
 }
 
 #[test]
+fn a_stopped_level_reaches_the_planner() {
+    let config = parse(&workload("stopped = { price = 0.04, lead = \"1500ms\" }")).expect("valid");
+    let level = planner::StoppedLevel { price: 0.04, lead: Duration::from_millis(1_500) };
+    assert_eq!(crate::workload_policy(&config.workloads[0]).stopped, Some(level));
+    assert_eq!(parse(&config.to_toml()), Ok(config));
+}
+
+#[test]
 fn one_node_is_shared_by_workloads_of_tenants() {
     let shared = "limits = { cpu = 0.5, memory = \"512MiB\" }\ntenant = \"team\"\npriority = 200\n\
                   [[tenant]]\nname = \"team\"\nweight = 2.5\nquota = { cpu = 3, memory = \"6GiB\" }\n\
@@ -346,6 +354,13 @@ fn contradictions_are_refused() {
     for (line, part) in [
         ("step = \"1s\"\ntick = \"2s\"", "workload.web.tick: is longer than step"),
         ("standby = { min = 3, max = 2 }", "3 is more than max, which is 2"),
+        (
+            "stopped = { price = 0.3, lead = \"1s\" }",
+            "workload.web.stopped: price 0.3 is no less than that of a standby, 0.2",
+        ),
+        ("stopped = { lead = \"1h\" }", "workload.web.stopped: lead is no less than lead_cold"),
+        ("stopped = { price = 0.1 }", "workload.web.stopped.lead: is missing"),
+        ("template = \"base\"", "workload.web.template: shares spares between workloads"),
         ("replicas = { max = 3 }\nstandby = { max = 5 }", "more than replicas max, which is 3"),
         ("listen_mode = \"socket\"", "a passed socket always answers"),
         ("mode = \"dream\"", "write \"act\" or \"observe\""),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use forecast::models::Kind;
+use planner::StoppedLevel;
 use toml::de::DeValue;
 
 use super::check;
@@ -127,6 +128,14 @@ fn read_shape(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("scope", &mut w.scopes, scope::scopes);
     let standby_default = w.standby;
     s.read("standby", &mut w.standby, |e| standby(e, standby_default));
+    s.read("stopped", &mut w.stopped, stopped);
+    // Known so that it can be refused in so many words.
+    s.read("template", &mut (), |e| {
+        e.refuse(
+            "shares spares between workloads, which processes cannot do: one that runs cannot become another's",
+            "leave it out; `standby` keeps spares of this workload alone",
+        )
+    });
     let shift_default = w.shift;
     s.read("shift", &mut w.shift, |e| shift(e, shift_default));
     let deadlines_default = w.deadlines;
@@ -364,6 +373,18 @@ fn replicas(e: &Entry<'_>, mut r: ReplicasConfig) -> Option<ReplicasConfig> {
     }
     s.finish();
     Some(r)
+}
+
+fn stopped(e: &Entry<'_>) -> Option<Option<StoppedLevel>> {
+    let mut s = e.section("{ price = 0.05, lead = \"2s\" }")?;
+    let mut level = StoppedLevel { price: 0.05, lead: Duration::ZERO };
+    s.read("price", &mut level.price, |e| e.number(0.0..=1.0));
+    s.read("lead", &mut level.lead, |e| e.duration(MOMENT..=DAY));
+    if level.lead.is_zero() && s.entry("lead").is_none() {
+        s.report("lead", "is missing", "add how long a restart takes, such as `lead = \"2s\"`");
+    }
+    s.finish();
+    Some(Some(level))
 }
 
 fn standby(e: &Entry<'_>, mut standby: StandbyConfig) -> Option<StandbyConfig> {

@@ -113,6 +113,10 @@ fn policy(out: &mut Lines, w: &WorkloadConfig) {
         "standby",
         format_args!("{{ min = {}, max = {}, price = {price} }}", w.standby.min, w.standby.max),
     );
+    if let Some(level) = w.stopped {
+        let lead = format_duration(level.lead);
+        out.raw("stopped", format_args!("{{ price = {}, lead = \"{lead}\" }}", number(level.price)));
+    }
     if let Some(cost) = w.start_cost {
         out.duration("start_cost", cost);
     }

@@ -85,8 +85,8 @@ fn counts(instances: &[Instance]) -> api::InstanceCounts {
                 counts.parked += u32::from(instance.parked());
             }
             (Phase::Draining, _) => counts.draining += 1,
-            (Phase::Stopping, _) => counts.stopping += 1,
-            (Phase::Stopped | Phase::Failed, _) => {}
+            (Phase::Halting | Phase::Stopping, _) => counts.stopping += 1,
+            (Phase::Halted | Phase::Stopped | Phase::Failed, _) => {}
         }
     }
     counts

@@ -41,7 +41,13 @@ impl Sessions {
                     self.allocator.instance_draining(now, id);
                 }
                 (
-                    Phase::Ready | Phase::Starting | Phase::Stopping | Phase::Stopped | Phase::Failed,
+                    Phase::Ready
+                    | Phase::Starting
+                    | Phase::Halting
+                    | Phase::Halted
+                    | Phase::Stopping
+                    | Phase::Stopped
+                    | Phase::Failed,
                     Role::Active | Role::Standby,
                 ) => continue,
             }

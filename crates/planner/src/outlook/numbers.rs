@@ -47,6 +47,7 @@ impl Outlook {
             capacity: self.capacity.estimate(),
             lead_promote: promote,
             lead_cold: cold,
+            stopped: self.shelf_numbers(policy, elapsed),
             missed_share: self.budget.missed_share(),
             ..PlanInputs::default()
         };
@@ -100,7 +101,7 @@ impl Outlook {
 
     fn controlled_numbers(&self, policy: &WorkloadPolicy, windows: Windows, numbers: &mut PlanInputs) {
         let Rules { active, total, .. } = self.rules;
-        let pays = standby_pays(policy, numbers.lead_promote, numbers.lead_cold);
+        let pays = standby_pays(policy, numbers.lead_promote, numbers.lead_up());
         numbers.q_active = quantile_of(active);
         numbers.q_standby = quantile_of(total);
         numbers.rule_active = Some(active.name(self.unit()));
@@ -119,7 +120,7 @@ impl Outlook {
         safety_margin: f64,
         numbers: &mut PlanInputs,
     ) {
-        let pays = standby_pays(policy, numbers.lead_promote, numbers.lead_cold);
+        let pays = standby_pays(policy, numbers.lead_promote, numbers.lead_up());
         let raised = |steps: usize| self.planned_window(steps).median() * (1.0 + safety_margin);
         numbers.forecast_active = raised(windows.active);
         numbers.forecast_total = raised(windows.total);
@@ -139,7 +140,7 @@ impl Outlook {
         numbers.forecast_active = self.persisting(numbers.floor, windows.active) * factor;
         numbers.forecast_hold = self.persisting(self.recent_max(windows.hold), windows.hold) * factor;
         let wide = self.persisting(self.recent_max(windows.total).max(numbers.floor), windows.total);
-        numbers.forecast_total = if standby_pays(policy, numbers.lead_promote, numbers.lead_cold) {
+        numbers.forecast_total = if standby_pays(policy, numbers.lead_promote, numbers.lead_up()) {
             (wide * factor * WIDER).max(wide * factor + numbers.capacity)
         } else {
             wide * factor
@@ -161,11 +162,8 @@ impl Outlook {
     }
 
     pub(super) fn windows(&self, policy: &WorkloadPolicy, elapsed: Duration) -> Windows {
-        let (promote, cold) = (self.lead_promote.estimate(), self.lead_cold.estimate());
-        let steps = |ahead: Duration| {
-            let exact = (elapsed + ahead).as_secs_f64() / policy.step.as_secs_f64();
-            ((exact - PART_STEP).ceil().max(1.0) as usize).min(WINDOW_STEPS_MAX)
-        };
+        let (promote, cold) = (self.lead_promote.estimate(), self.lead_up(policy));
+        let steps = |ahead: Duration| steps_of(policy, elapsed + ahead);
         let total = steps(cold + policy.tick);
         Windows {
             active: steps(promote + policy.tick),
@@ -201,7 +199,7 @@ impl Outlook {
         1.0 / self.rules.reactive.reactive_factor()
     }
 
-    fn unit(&self) -> f64 {
+    pub(super) fn unit(&self) -> f64 {
         self.capacity.estimate().max(UNIT * self.peak)
     }
 
@@ -232,6 +230,12 @@ impl Outlook {
     }
 }
 
+/// The steps that a window of this length touches.
+pub(super) fn steps_of(policy: &WorkloadPolicy, ahead: Duration) -> usize {
+    let exact = ahead.as_secs_f64() / policy.step.as_secs_f64();
+    ((exact - PART_STEP).ceil().max(1.0) as usize).min(WINDOW_STEPS_MAX)
+}
+
 /// While nobody sees the demand, at least this quantile of the forecast is covered.
 const QUANTILE_UNSEEN: f64 = 0.95;
 
@@ -239,7 +243,7 @@ const QUANTILE_UNSEEN: f64 = 0.95;
 const PART_INSTANCE: f64 = 0.01;
 
 /// The quantile of the forecast that a rule provides for, as far as it is one.
-fn quantile_of(rule: Rule) -> f64 {
+pub(super) fn quantile_of(rule: Rule) -> f64 {
     match rule.family {
         Family::Quantile => 1.0 - rule.quantile().0,
         Family::Offset | Family::Multiple | Family::Static | Family::Reactive => 0.5,

@@ -19,7 +19,8 @@ impl Outlook {
         let from = self.origin.unwrap_or(wall);
         let elapsed = self.elapsed(policy, wall);
         let Windows { active, hold, total, hold_cold, .. } = self.windows(policy, elapsed);
-        let steps = active.max(hold).max(total).max(hold_cold);
+        let shelf = self.shelf_windows(policy, elapsed).min().unwrap_or(0);
+        let steps = active.max(hold).max(total).max(hold_cold).max(shelf);
         let ahead = policy.step.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX));
         self.overrides.touching(from, from.saturating_add(ahead))
     }

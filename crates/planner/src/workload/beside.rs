@@ -45,7 +45,7 @@ impl Workload {
     /// Decides on paper, from the demand seen alone. The calendar and the operator's pin bind there, too.
     pub(super) fn react_on_paper(&mut self, now: Timestamp, numbers: &PlanInputs, bounds: Bounds) {
         if self.plan.is_none() {
-            let (active, total) = self.found();
+            let (active, total, _) = self.found();
             self.paper.begin(now, active, total - active);
         }
         let Some(demand) = numbers.demand_now else { return };

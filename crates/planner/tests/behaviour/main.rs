@@ -8,4 +8,6 @@ mod random;
 mod scarcity;
 mod sessions;
 mod sizing;
+mod spares;
+mod warmth;
 mod world;

@@ -48,6 +48,8 @@ pub(crate) struct Nodes {
     policy: Policy,
     /// What runs where, and whose it is.
     pub(crate) running: BTreeMap<InstanceId, (NodeId, String)>,
+    /// Where the disk of each instance is that is stopped with its disk kept, and whose it is.
+    pub(crate) disks: BTreeMap<InstanceId, (NodeId, String)>,
     /// Every move that a plan spoke of, by instance.
     pub(crate) moves: BTreeMap<InstanceId, MoveCause>,
     answers: Answers,
@@ -85,6 +87,7 @@ impl Nodes {
             log: Vec::new(),
             policy,
             running: BTreeMap::new(),
+            disks: BTreeMap::new(),
             moves: BTreeMap::new(),
             answers: Answers::default(),
             served_least: BTreeMap::new(),
@@ -141,6 +144,7 @@ impl Nodes {
     /// A node goes down, and with it all that runs on it.
     pub(crate) fn lose(&mut self, name: &str) {
         self.running.retain(|_, (node, _)| node.as_str() != name);
+        self.disks.retain(|_, (node, _)| node.as_str() != name);
         self.tell(Event::NodeLost { node: name.into() });
     }
 
@@ -170,6 +174,7 @@ impl Nodes {
                 let took = Duration::from_secs(20);
                 (20_000, Event::InstanceReady { action: id, instance: *instance, took })
             }
+            ActionKind::Claim { instance, .. } => panic!("spares are not shared on nodes: {instance}"),
             ActionKind::Resize { instance, .. } => panic!("nobody asked for another size of {instance}"),
             ActionKind::Promote { instance } => {
                 let took = Duration::from_millis(50);
@@ -186,7 +191,19 @@ impl Nodes {
             ActionKind::Drain { instance } => {
                 (1_000, Event::InstanceDrained { action: id, instance: *instance })
             }
+            ActionKind::Halt { instance } => {
+                self.disks.extend(self.running.remove(instance).map(|at| (*instance, at)));
+                (200, Event::InstanceHalted { action: id, instance: *instance })
+            }
+            ActionKind::Restart { instance } => {
+                let (node, workload) = self.disks.remove(instance).expect("a disk is kept");
+                self.running.insert(*instance, (node.clone(), workload));
+                self.must_hold(&node);
+                let took = Duration::from_secs(5);
+                (5_000, Event::InstanceReady { action: id, instance: *instance, took })
+            }
             ActionKind::Stop { instance } => {
+                self.disks.remove(instance);
                 self.running.remove(instance);
                 (200, Event::InstanceStopped { action: id, instance: *instance })
             }

@@ -7,7 +7,7 @@ use jiff::civil::time;
 use planner::{
     Action, ActionId, ActionKind, CapacityPolicy, CloneThreshold, Days, DecisionOverride, Event,
     ForecastOverride, InstanceId, Limits, NodePolicy, Planner, Policy, Resources, Role, Scope, SessionPolicy,
-    SessionType, Size, SizingMode, SizingPolicy, WorkloadId, WorkloadPolicy, lint,
+    SessionType, Size, SizingMode, SizingPolicy, StoppedLevel, WorkloadId, WorkloadPolicy, lint,
 };
 use proptest::prelude::*;
 
@@ -64,6 +64,7 @@ enum Deed {
         active: bool,
         parked: bool,
     },
+    AdoptHalted(u64),
     Pin {
         active: Option<u32>,
         standby: Option<u32>,
@@ -104,7 +105,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         6 => Just(Deed::Timeout),
         6 => (0u8..20).prop_map(Deed::Fetch),
         16 => (any::<usize>(), prop::bool::weighted(0.8)).prop_map(|(which, well)| Deed::Answer { which, well }),
-        2 => (0u64..200, 0u64..40, 0u8..8).prop_map(|(action, instance, kind)| Deed::Nonsense { action, instance, kind }),
+        2 => (0u64..200, 0u64..40, 0u8..9).prop_map(|(action, instance, kind)| Deed::Nonsense { action, instance, kind }),
         6 => (prop::option::weighted(0.9, odd_number()), -100_000i64..200_000, odd_number())
             .prop_map(|(value, ago, missed)| Deed::Demand { value, ago, missed }),
         4 => (odd_number(), odd_number()).prop_map(|(value, in_flight)| Deed::Load { value, in_flight }),
@@ -124,6 +125,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         2 => instance.clone().prop_map(Deed::Healthy),
         1 => (instance, any::<bool>(), any::<bool>())
             .prop_map(|(instance, active, parked)| Deed::Adopt { instance, active, parked }),
+        1 => (0u64..40).prop_map(Deed::AdoptHalted),
         1 => (prop::option::of(0u32..50), prop::option::of(0u32..50), prop::option::of(-1_000i64..1_000_000))
             .prop_map(|(active, standby, expires)| Deed::Pin { active, standby, expires }),
         1 => Just(Deed::Unpin),
@@ -147,12 +149,16 @@ fn answer(action: &Action, well: bool) -> Event {
     match &action.kind {
         ActionKind::Start { instance, .. } => Event::InstanceReady { action: id, instance: *instance, took },
         ActionKind::Park { instance } => Event::InstanceParked { action: id, instance: *instance },
-        ActionKind::Promote { instance } => Event::InstancePromoted { action: id, instance: *instance, took },
+        ActionKind::Promote { instance } | ActionKind::Claim { instance, .. } => {
+            Event::InstancePromoted { action: id, instance: *instance, took }
+        }
         ActionKind::Resize { instance, .. } => Event::InstanceResized { action: id, instance: *instance },
         ActionKind::SetWeights { .. } => {
             Event::WeightsApplied { action: id, workload: action.workload.clone() }
         }
         ActionKind::Drain { instance } => Event::InstanceDrained { action: id, instance: *instance },
+        ActionKind::Halt { instance } => Event::InstanceHalted { action: id, instance: *instance },
+        ActionKind::Restart { instance } => Event::InstanceReady { action: id, instance: *instance, took },
         ActionKind::Stop { instance } => Event::InstanceStopped { action: id, instance: *instance },
     }
 }
@@ -172,7 +178,8 @@ fn nonsense(action: u64, instance: u64, kind: u8) -> Event {
         3 => Event::InstanceDrained { action, instance },
         4 => Event::InstanceStopped { action, instance },
         5 => Event::WeightsApplied { action, workload: "web".into() },
-        6 => Event::ActionFailed { action, instance: None, reason: String::new() },
+        6 => Event::InstanceHalted { action, instance },
+        7 => Event::ActionFailed { action, instance: None, reason: String::new() },
         _ => Event::ActionFailed { action, instance: Some(instance), reason: String::new() },
     }
 }
@@ -213,6 +220,10 @@ impl Chaos {
             web.objective.latency_bound = Some(Duration::from_secs(1));
             web.sizing = Some(sizing);
         }
+        if web.sizing.is_none() || seed.is_multiple_of(2) {
+            web.sizing = None;
+            web.stopped = Some(StoppedLevel { price: 0.02, lead: Duration::from_secs(1) });
+        }
         if seed % 5 < 3 {
             let types = vec![SessionType::new("game", 1, 0.1)];
             let drain = Duration::from_secs(600);
@@ -230,6 +241,9 @@ impl Chaos {
         batch.priority = 150;
         let limits = Limits { starts_in_flight: 4, instances: 24, actions_queued: 16, history: 8 };
         let now = Timestamp::from_millis(1_700_000_000_000);
+        if nodes == 0 && web.sizing.is_none() && web.sessions.is_none() {
+            (web.template, batch.template) = (Some("base".to_owned()), Some("base".to_owned()));
+        }
         let nodes = (0..nodes).map(node).collect();
         let planner = Planner::new(
             Policy { workloads: vec![web, batch], limits, nodes, ..Policy::default() },
@@ -306,6 +320,10 @@ impl Chaos {
                 let role = if active { Role::Active } else { Role::Standby };
                 let (instance, node) = (InstanceId::new(instance), Some(node(instance as u8 % 5).id));
                 self.tell(Event::InstanceAdopted { workload: web(), instance, role, parked, node });
+            }
+            Deed::AdoptHalted(n) => {
+                let (instance, node) = (InstanceId::new(n), (n % 3 > 0).then(|| node(n as u8 % 5).id));
+                self.tell(Event::HaltedAdopted { workload: web(), instance, node });
             }
             Deed::Pin { active, standby, expires } => self.tell(Event::OverrideSet {
                 workload: web(),
@@ -396,7 +414,10 @@ proptest! {
         prop_assert_eq!(routed, vec![1000; 3], "{:?}", web.instances);
         let parked = web.instances.iter().filter(|i| i.parked()).count();
         prop_assert_eq!(parked, 2);
-        prop_assert_eq!(web.instances.len(), 5);
+        let stopped = web.plan.map_or(0, |plan| plan.stopped_wanted);
+        // On nodes the level below parked is only filled by what is given up.
+        let least = if nodes == 0 { 5 + stopped as usize } else { 5 };
+        prop_assert!((least..=5 + stopped as usize).contains(&web.instances.len()));
         let size = web.plan.and_then(|plan| plan.size);
         prop_assert!(web.instances.iter().all(|i| size.is_none() || i.size() == size));
     }

@@ -63,6 +63,7 @@ impl Answers {
 pub(crate) struct Faults {
     pub(crate) start_fails: BTreeSet<u64>,
     pub(crate) start_hangs: BTreeSet<u64>,
+    pub(crate) restart_fails: BTreeSet<u64>,
     pub(crate) promote_fails: BTreeSet<u64>,
     pub(crate) promote_hangs: BTreeSet<u64>,
     pub(crate) all_starts_fail: bool,
@@ -77,6 +78,7 @@ pub(crate) struct World {
     pub(crate) policy: WorkloadPolicy,
     pub(crate) cold: Duration,
     pub(crate) promote: Duration,
+    pub(crate) restart: Duration,
     pub(crate) faults: Faults,
     pub(crate) log: Vec<Entry>,
     /// Demand and its missed part over every step so far.
@@ -119,6 +121,7 @@ impl World {
             workload,
             cold: policy.lead_cold,
             promote: policy.lead_promote,
+            restart: policy.stopped.map_or(policy.lead_cold, |level| level.lead),
             policy,
             faults: Faults::default(),
             log: Vec::new(),
@@ -282,7 +285,7 @@ impl World {
                     )
                 }
             },
-            ActionKind::Promote { instance } => match instance.get() {
+            ActionKind::Promote { instance } | ActionKind::Claim { instance, .. } => match instance.get() {
                 n if self.faults.promote_fails.contains(&n) => (quick, failed(*instance)),
                 n if self.faults.promote_hangs.contains(&n) => (quick, None),
                 _ => (
@@ -309,6 +312,16 @@ impl World {
             ActionKind::Drain { instance } => {
                 (quick, Some(Event::InstanceDrained { action: id, instance: *instance }))
             }
+            ActionKind::Halt { instance } => {
+                (quick, Some(Event::InstanceHalted { action: id, instance: *instance }))
+            }
+            ActionKind::Restart { instance } => match instance.get() {
+                n if self.faults.restart_fails.contains(&n) => (quick, failed(*instance)),
+                _ => (
+                    self.restart,
+                    Some(Event::InstanceReady { action: id, instance: *instance, took: self.restart }),
+                ),
+            },
             ActionKind::Stop { instance } => {
                 (quick, Some(Event::InstanceStopped { action: id, instance: *instance }))
             }
@@ -357,7 +370,10 @@ impl World {
                 ActionKind::Resize { instance, .. } => format!("resize {instance}"),
                 ActionKind::Park { instance } => format!("park {instance}"),
                 ActionKind::Promote { instance } => format!("promote {instance}"),
+                ActionKind::Claim { instance, from } => format!("claim {instance} of {from}"),
                 ActionKind::Drain { instance } => format!("drain {instance}"),
+                ActionKind::Halt { instance } => format!("halt {instance}"),
+                ActionKind::Restart { instance } => format!("restart {instance}"),
                 ActionKind::Stop { instance } => format!("stop {instance}"),
                 ActionKind::SetWeights { weights } => {
                     let table: Vec<String> = weights.iter().map(|(id, w)| format!("{id}:{w}")).collect();

@@ -182,7 +182,12 @@ impl Plane {
                 Stage::Draining | Stage::Active => {
                     self.allocator.instance_draining(self.now, instance);
                 }
-                Stage::Starting | Stage::Warm | Stage::Parked | Stage::Promoting | Stage::Stopping => {
+                Stage::Starting
+                | Stage::Warm
+                | Stage::Parked
+                | Stage::Promoting
+                | Stage::Halted
+                | Stage::Stopping => {
                     continue;
                 }
             }

@@ -35,9 +35,12 @@ impl Swarm {
         let rng = &mut rng;
         let workloads = [1, 1, 1, 1, 1, 2, 2, 3][rng.usize(0..8)];
         let mut setups: Vec<Setup> = (1..=workloads).map(|number| Setup::draw(rng.u64(..), number)).collect();
+        let sharing = Sharing::draw(seed, &mut setups);
+        if sharing.is_none() {
+            share_template(seed, &mut setups);
+        }
         let safety = draw_length(rng, &setups);
         let faults = draw_faults(rng, safety);
-        let sharing = Sharing::draw(seed, &mut setups);
         let nodes = if rng.bool() { 0 } else { rng.u32(2..7) };
         let most: u32 = setups.iter().map(|setup| setup.policy.replicas_max).sum();
         let full = faults.rate(Fault::NodeFull) > 0.0;
@@ -47,6 +50,25 @@ impl Swarm {
         let (nodes, room) =
             sharing.as_ref().map_or((nodes, room), |sharing| (sharing.nodes.len() as u32, u32::MAX));
         Swarm { faults, setups, nodes, room, sharing, safety }
+    }
+}
+
+/// The workloads of every other seed with several start the same thing, and share their spares, unless some hold sessions or
+/// are sized. It is drawn apart, so that
+/// the other seeds are what they were.
+fn share_template(seed: u64, setups: &mut [Setup]) {
+    let step = setups[0].policy.step;
+    let special = |setup: &Setup| setup.sittings.is_some() || setup.uses.is_some();
+    if setups.len() < 2
+        || setups.iter().any(special)
+        || !fastrand::Rng::with_seed(seed ^ TEMPLATE_SALT).bool()
+    {
+        return;
+    }
+    for setup in setups {
+        (setup.policy.tick, setup.policy.step) =
+            (setup.policy.tick.mul_f64(step.div_duration_f64(setup.policy.step)), step);
+        setup.policy.template = Some("web".to_owned());
     }
 }
 
@@ -91,5 +113,7 @@ fn draw_faults(rng: &mut fastrand::Rng, length: Duration) -> Faults {
     faults
 }
 
+/// Keeps the draw of a shared template apart from the others.
+const TEMPLATE_SALT: u64 = 0x7E3_91A7E;
 /// No simulation is shorter than this, in seconds: instances must have had the time to start.
 const LENGTH_MIN: f64 = 300.0;

@@ -22,6 +22,8 @@ use crate::faults::{Fault, Faults};
 pub struct Times {
     /// Start until ready.
     pub cold: ColdStart,
+    /// Start again from a kept disk until ready.
+    pub restart: Duration,
     /// Thaw and verify.
     pub promote: Duration,
     /// Freeze.
@@ -38,7 +40,7 @@ impl Times {
     /// Starts and promotions take time, everything else is done at once.
     pub fn new(cold: ColdStart, promote: Duration) -> Times {
         let zero = Duration::ZERO;
-        Times { cold, promote, park: zero, table: zero, drain: zero, stop: zero }
+        Times { restart: cold.typical(), cold, promote, park: zero, table: zero, drain: zero, stop: zero }
     }
 }
 
@@ -207,9 +209,14 @@ impl Agent {
         let (after, effect) = match action.kind {
             ActionKind::Start { instance, size, .. } => {
                 self.sizes.extend(size.map(|size| (instance.get(), size)));
-                self.begin_start(instance.get())
+                let took = self.times.cold.draw(&mut self.rng);
+                self.begin_start(instance.get(), took)
             }
-            ActionKind::Promote { instance } => {
+            ActionKind::Restart { instance } => self.begin_restart(instance.get()),
+            ActionKind::Halt { instance } => {
+                self.unless_failed(self.times.stop, Effect::Halted { instance: instance.get() })
+            }
+            ActionKind::Promote { instance } | ActionKind::Claim { instance, .. } => {
                 let slow = self.dice.strikes(Fault::PromoteSlow);
                 let took = if slow { self.times.promote * Faults::SLOW } else { self.times.promote };
                 self.begin_promote(instance.get(), took)
@@ -297,7 +304,7 @@ impl Agent {
                     self.remove(instance);
                 }
                 Stage::Promoting => self.fleet.set(instance, Stage::Warm),
-                Stage::Warm | Stage::Parked | Stage::Active | Stage::Draining => {}
+                Stage::Warm | Stage::Parked | Stage::Active | Stage::Draining | Stage::Halted => {}
             }
         }
     }
@@ -312,9 +319,37 @@ impl Agent {
         self.fleet.remove(instance).is_some()
     }
 
-    fn begin_start(&mut self, instance: u64) -> (Option<Duration>, Effect) {
+    /// An instance goes to the agent of another workload, as it is.
+    pub fn hand_over(&mut self, instance: u64, to: &mut Agent) {
+        if let Some(stage) = self.fleet.remove(instance) {
+            to.fleet.set(instance, stage);
+        }
+        self.table.remove(&instance);
+        self.latest.remove(&instance);
+        if self.verified.remove(&instance) {
+            to.verified.insert(instance);
+        }
+        if let Some(size) = self.sizes.remove(&instance) {
+            to.sizes.insert(instance, size);
+        }
+        if let Some(lie) = self.lies.remove(&instance) {
+            to.lies.insert(instance, lie);
+        }
+        if let Some(events) = self.unreachable.remove(&instance) {
+            to.unreachable.insert(instance, events);
+        }
+    }
+
+    fn begin_restart(&mut self, instance: u64) -> (Option<Duration>, Effect) {
+        if self.fleet.stage(instance) != Some(Stage::Halted) {
+            let failed = Effect::Failed { instance: Some(instance), reason: "no disk was kept of it" };
+            return (Some(Duration::ZERO), failed);
+        }
+        self.begin_start(instance, self.times.restart)
+    }
+
+    fn begin_start(&mut self, instance: u64, took: Duration) -> (Option<Duration>, Effect) {
         self.fleet.set(instance, Stage::Starting);
-        let took = self.times.cold.draw(&mut self.rng);
         if self.dice.strikes(Fault::StartFails) {
             let part = self.dice.of(Fault::StartFails).f64();
             return (Some(took.mul_f64(part)), Effect::StartFailed { instance });
@@ -346,7 +381,7 @@ impl Agent {
                 (after, effect)
             }
             Some(Stage::Promoting | Stage::Active) => (Some(took), Effect::Promoted { instance, took }),
-            Some(Stage::Starting | Stage::Draining | Stage::Stopping) | None => {
+            Some(Stage::Starting | Stage::Draining | Stage::Halted | Stage::Stopping) | None => {
                 (Some(Duration::ZERO), Effect::Failed { instance: Some(instance), reason: "not a standby" })
             }
         }

@@ -15,6 +15,7 @@ pub(super) enum Effect {
     Resized { instance: u64, size: Size },
     Table { number: u64, weights: Vec<(InstanceId, u32)> },
     Drained { instance: u64 },
+    Halted { instance: u64 },
     Stopped { instance: u64 },
     Failed { instance: Option<u64>, reason: &'static str },
 }
@@ -29,6 +30,7 @@ impl Effect {
             | Effect::Parked { instance }
             | Effect::Resized { instance, .. }
             | Effect::Drained { instance }
+            | Effect::Halted { instance }
             | Effect::Stopped { instance } => Some(*instance),
             Effect::Table { .. } => None,
             Effect::Failed { instance, .. } => *instance,
@@ -76,6 +78,14 @@ impl Agent {
             }
             Effect::Drained { instance } => {
                 Some(Event::InstanceDrained { action, instance: InstanceId::new(instance) })
+            }
+            Effect::Halted { instance } => {
+                self.latest.get(&instance).filter(|latest| **latest == action)?;
+                let running = [Stage::Warm, Stage::Active, Stage::Draining, Stage::Parked];
+                self.move_on(instance, &running, Stage::Halted)?;
+                self.verified.remove(&instance);
+                self.table.remove(&instance);
+                Some(Event::InstanceHalted { action, instance: InstanceId::new(instance) })
             }
             Effect::Stopped { instance } => {
                 self.remove(instance);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use forecast::Timestamp;
-use planner::{Action, ActionKind, Role, WorkloadPolicy, WorkloadView};
+use planner::{Action, ActionKind, Phase, Role, WorkloadPolicy, WorkloadView};
 
 use super::Truth;
 use super::heard::Heard;
@@ -130,15 +130,22 @@ const REQUESTS_TO_JUDGE: f64 = 6.0;
 
 /// What is left over once everything has settled: what exists and what the planner knows must be the same.
 pub(crate) fn leaks(truth: &Truth<'_>, view: &WorkloadView<'_>) -> Option<String> {
-    let exist: Vec<(u64, bool, bool)> = truth
+    let exist: Vec<(u64, [bool; 3])> = truth
         .agent
         .fleet()
         .iter()
-        .map(|(instance, stage)| (instance, stage == Stage::Parked, stage == Stage::Active))
+        .map(|(instance, stage)| {
+            (instance, [Stage::Parked, Stage::Active, Stage::Halted].map(|s| s == stage))
+        })
         .collect();
-    let known: Vec<(u64, bool, bool)> =
-        view.instances.iter().map(|i| (i.id().get(), i.parked(), i.role() == Role::Active)).collect();
+    let known: Vec<(u64, [bool; 3])> = view
+        .instances
+        .iter()
+        .map(|i| (i.id().get(), [i.parked(), i.role() == Role::Active, i.phase() == Phase::Halted]))
+        .collect();
     (exist != known).then(|| {
-        format!("there are (instance, parked, active) {exist:?}, but the planner knows of {known:?}")
+        format!(
+            "there are (instance, [parked, active, halted]) {exist:?}, but the planner knows of {known:?}"
+        )
     })
 }

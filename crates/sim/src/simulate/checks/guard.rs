@@ -11,6 +11,7 @@ use planner::{Action, ActionKind, WorkloadPolicy, WorkloadView};
 use super::Truth;
 use super::heard::Heard;
 use super::news::News;
+use crate::world::Stage;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Blind {
@@ -56,10 +57,12 @@ impl Blind {
             News::Load(_)
             | News::Gone { by_itself: false, .. }
             | News::Parked { .. }
+            | News::Halted(_)
             | News::Failing(_)
             | News::TableApplied
             | News::Holds { .. }
-            | News::Adopted { .. } => {}
+            | News::Adopted { .. }
+            | News::HaltedFound(_) => {}
         }
     }
 
@@ -77,13 +80,25 @@ impl Blind {
         heard: &Heard,
         policy: &WorkloadPolicy,
     ) -> Option<String> {
-        if let ActionKind::Promote { instance } | ActionKind::Start { instance, .. } = &action.kind {
+        if let ActionKind::Promote { instance }
+        | ActionKind::Claim { instance, .. }
+        | ActionKind::Start { instance, .. }
+        | ActionKind::Restart { instance } = &action.kind
+        {
             self.unanswered.insert(instance.get());
         }
         let (active, standby) = self.blocked(truth, heard, policy)?;
-        let ActionKind::Stop { instance } = &action.kind else { return None };
-        let others = truth.agent.fleet().iter().filter(|(other, _)| {
-            *other != instance.get() && heard.well(*other) && !truth.sick.contains(other)
+        let (ActionKind::Stop { instance } | ActionKind::Halt { instance }) = &action.kind else {
+            return None;
+        };
+        if truth.agent.fleet().stage(instance.get()) == Some(Stage::Halted) {
+            return None;
+        }
+        let others = truth.agent.fleet().iter().filter(|(other, stage)| {
+            *other != instance.get()
+                && *stage != Stage::Halted
+                && heard.well(*other)
+                && !truth.sick.contains(other)
         });
         let left = others.count();
         let good = heard.well(instance.get()) && !self.unanswered.contains(&instance.get());

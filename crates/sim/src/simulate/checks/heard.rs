@@ -13,6 +13,8 @@ pub(super) struct Heard {
     pub(super) gone: BTreeSet<u64>,
     /// Instances that are frozen.
     pub(super) parked: BTreeSet<u64>,
+    /// Instances that are stopped with their disk kept.
+    pub(super) halted: BTreeSet<u64>,
     /// Instances that were unhealthy at some time, or failed most of their requests.
     pub(super) unhealthy: BTreeSet<u64>,
     /// Instances that it took over.
@@ -32,6 +34,15 @@ impl Heard {
         match news {
             News::Gone { instance, .. } => {
                 self.gone.insert(instance);
+                self.halted.remove(&instance);
+            }
+            News::Halted(instance) => {
+                self.parked.remove(&instance);
+                self.halted.insert(instance);
+            }
+            News::HaltedFound(instance) => {
+                self.adopted.insert(instance);
+                self.halted.insert(instance);
             }
             News::Parked { order, instance } => {
                 if self.promoted_by.get(&instance).is_none_or(|promoted_by| order > *promoted_by) {

@@ -109,6 +109,19 @@ impl Checks {
         broken.extend(blind.see_order(action, truth, heard, policy));
     }
 
+    /// An instance goes to another workload, with what was heard of it.
+    pub fn hand_over(&mut self, instance: u64, to: &mut Checks) {
+        for (from, to) in [
+            (&mut self.heard.gone, &mut to.heard.gone),
+            (&mut self.heard.parked, &mut to.heard.parked),
+            (&mut self.heard.unhealthy, &mut to.heard.unhealthy),
+        ] {
+            if from.remove(&instance) {
+                to.insert(instance);
+            }
+        }
+    }
+
     /// Checks every rule after the planner has taken an input and given its orders. Returns what is broken.
     pub fn check(&mut self, truth: &Truth<'_>, view: &WorkloadView<'_>) -> Vec<String> {
         self.forget_expired(truth);

@@ -16,6 +16,8 @@ pub(super) enum News<'a> {
     Ready(u64),
     /// An order to freeze was carried out.
     Parked { order: u64, instance: u64 },
+    /// An instance is stopped with its disk kept.
+    Halted(u64),
     /// An order to thaw was carried out.
     Promoted { order: u64, instance: u64 },
     /// Health checks say that an instance does not answer.
@@ -36,6 +38,8 @@ pub(super) enum News<'a> {
     Holds { instance: u64, sessions: u32 },
     /// An instance of an earlier control plane was found.
     Adopted { instance: u64, parked: bool },
+    /// One was found that is stopped with its disk kept.
+    HaltedFound(u64),
 }
 
 impl News<'_> {
@@ -58,6 +62,8 @@ impl News<'_> {
             Event::InstanceParked { action, instance } => {
                 News::Parked { order: action.get(), instance: instance.get() }
             }
+            Event::InstanceHalted { instance, .. } => News::Halted(instance.get()),
+            Event::HaltedAdopted { instance, .. } => News::HaltedFound(instance.get()),
             Event::InstancePromoted { action, instance, .. } => {
                 News::Promoted { order: action.get(), instance: instance.get() }
             }

@@ -59,7 +59,9 @@ impl Sessions {
             | News::Pinned(_)
             | News::Freed
             | News::Overridden
-            | News::Adopted { .. } => {}
+            | News::Halted(_)
+            | News::Adopted { .. }
+            | News::HaltedFound(_) => {}
         }
     }
 
@@ -82,7 +84,7 @@ impl Sessions {
                 self.given_up.retain(|instance| !routed.contains(instance));
                 None
             }
-            ActionKind::Park { instance } | ActionKind::Stop { instance } => {
+            ActionKind::Park { instance } | ActionKind::Halt { instance } | ActionKind::Stop { instance } => {
                 let held = self.told.remove(&instance.get()).unwrap_or(0);
                 let first = self.given_up.insert(instance.get());
                 let drain = policy.sessions.as_ref()?.drain;
@@ -94,7 +96,9 @@ impl Sessions {
                 })
             }
             ActionKind::Start { .. }
+            | ActionKind::Restart { .. }
             | ActionKind::Promote { .. }
+            | ActionKind::Claim { .. }
             | ActionKind::Resize { .. }
             | ActionKind::Drain { .. } => None,
         }

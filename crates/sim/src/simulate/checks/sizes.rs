@@ -8,6 +8,9 @@ pub(super) fn see_order(action: &Action, policy: &WorkloadPolicy) -> Option<Stri
         ActionKind::Start { instance, size, .. } => (instance, *size),
         ActionKind::Resize { instance, size } => (instance, Some(*size)),
         ActionKind::Promote { .. }
+        | ActionKind::Claim { .. }
+        | ActionKind::Halt { .. }
+        | ActionKind::Restart { .. }
         | ActionKind::Park { .. }
         | ActionKind::SetWeights { .. }
         | ActionKind::Drain { .. }

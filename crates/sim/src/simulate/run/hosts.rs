@@ -55,7 +55,12 @@ impl Simulation {
         }
         let mut used = Resources::NONE;
         for service in &self.services {
-            let here = service.agent.fleet().iter().filter(|(id, _)| self.nodes.home(*id) == Some(number));
+            // What is stopped with its disk kept takes no room.
+            let here = service
+                .agent
+                .fleet()
+                .iter()
+                .filter(|(id, stage)| self.nodes.home(*id) == Some(number) && *stage != Stage::Halted);
             used = used.plus(service.setup.policy.needs.times(here.count() as u32));
         }
         let room = sharing.nodes[number].room();

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use forecast::Timestamp;
-use planner::{Action, ActionKind, Event, Limits, Planner, Policy, PolicyErrors};
+use planner::{Action, ActionKind, Event, Limits, Planner, Policy, PolicyErrors, WorkloadId};
 
 use super::checks::Truth;
 use super::cut::Cut;
@@ -215,13 +215,17 @@ impl Simulation {
             self.instances_max = self.instances_max.max(instance.get());
         }
         let (now, told, others) = (self.now, self.planner_time(), self.dice.tally().total());
+        let claim = self.claimed(&action);
         let Some(service) = self.services.iter_mut().find(|s| s.workload == action.workload) else {
             return Ok(());
         };
         let mut checks = std::mem::take(&mut service.checks);
         checks.see_action(&action, &service.truth(now, told, others), &service.setup.policy);
         service.checks = checks;
-        if let ActionKind::Start { instance, node, .. } = &action.kind {
+        if let Some((from, to, instance)) = claim {
+            self.hand_over(from, to, instance);
+            self.services[to].agent.order(now, action);
+        } else if let ActionKind::Start { instance, node, .. } = &action.kind {
             let asked = self.swarm.sharing.as_ref().zip(node.as_ref());
             let asked = asked.and_then(|(sharing, node)| sharing.number(node));
             let instance = instance.get();
@@ -247,6 +251,29 @@ impl Simulation {
             service.agent.order(now, action);
         }
         Ok(())
+    }
+
+    /// Who holds an instance that is to be claimed, who is to have it, and which it is.
+    fn claimed(&self, action: &Action) -> Option<(usize, usize, u64)> {
+        let ActionKind::Claim { instance, from } = &action.kind else { return None };
+        let at = |id: &WorkloadId| self.services.iter().position(|service| service.workload == *id);
+        Some((at(from)?, at(&action.workload)?, instance.get()))
+    }
+
+    /// An instance goes to another workload, with all that is known of it.
+    fn hand_over(&mut self, from: usize, to: usize, instance: u64) {
+        let Ok([from, to]) = self.services.get_disjoint_mut([from, to]) else { return };
+        from.agent.hand_over(instance, &mut to.agent);
+        from.checks.hand_over(instance, &mut to.checks);
+        if from.sick.remove(&instance) {
+            to.sick.insert(instance);
+        }
+    }
+
+    /// The workload that has an instance now, which may be another than before.
+    fn holder(&self, before: usize, instance: u64) -> usize {
+        let has = |service: &Service| service.agent.fleet().stage(instance).is_some();
+        self.services.iter().position(has).unwrap_or(before)
     }
 
     fn check_all(&mut self) -> Result<(), FailureKind> {

@@ -190,7 +190,7 @@ impl Service {
 
     /// Health checks say how an instance is.
     pub(super) fn report_health(&mut self, now: Timestamp, instance: u64) {
-        if self.agent.fleet().stage(instance).is_none() {
+        if matches!(self.agent.fleet().stage(instance), None | Some(Stage::Halted)) {
             return;
         }
         let (workload, id) = (self.workload.clone(), InstanceId::new(instance));
@@ -221,7 +221,7 @@ impl Service {
     pub(super) fn ready(&self) -> Vec<u64> {
         let fleet = self.agent.fleet().iter();
         fleet
-            .filter(|(_, stage)| !matches!(stage, Stage::Starting | Stage::Stopping))
+            .filter(|(_, stage)| !matches!(stage, Stage::Starting | Stage::Halted | Stage::Stopping))
             .map(|(instance, _)| instance)
             .collect()
     }

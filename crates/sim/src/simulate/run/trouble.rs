@@ -18,12 +18,13 @@ impl Simulation {
             Cue::Step(service) => self.begin_step(service),
             Cue::Tick(service) => self.tick(service),
             Cue::Recover(service, instance) => {
+                let service = self.holder(service, instance);
                 if self.services[service].sick.remove(&instance) {
                     self.services[service].report_health(self.now, instance);
                 }
             }
-            Cue::Flap(service, instance, left) => self.flap(service, instance, left),
-            Cue::Leave(service, instance) => self.leave(service, instance),
+            Cue::Flap(service, instance, left) => self.flap(self.holder(service, instance), instance, left),
+            Cue::Leave(service, instance) => self.leave(self.holder(service, instance), instance),
             Cue::World => return self.strike_all(),
             Cue::NodeBack(node) => return self.bring_back(node),
         }
@@ -235,12 +236,18 @@ impl Simulation {
             let service = &self.services[at];
             // One that was draining counts as active, as the daemon counts it.
             let routed = service.agent.table().contains_key(&instance);
+            let (workload, id) = (service.workload.clone(), InstanceId::new(instance));
+            let node = self.node_of(instance);
+            if stage == Stage::Halted {
+                self.deliver(at, Event::HaltedAdopted { workload, instance: id, node })?;
+                continue;
+            }
             let event = Event::InstanceAdopted {
-                workload: service.workload.clone(),
-                instance: InstanceId::new(instance),
+                workload,
+                instance: id,
                 role: if routed { Role::Active } else { Role::Standby },
                 parked: stage == Stage::Parked,
-                node: self.node_of(instance),
+                node,
             };
             self.deliver(at, event)?;
             if let Some(held) = self.held(at, instance) {

@@ -247,6 +247,13 @@ impl Simulation {
                     service.agent.refuse(now, &action, reason);
                 }
             }
+        } else if let ActionKind::Restart { instance } = &action.kind {
+            let instance = instance.get();
+            service.agent.order(now, action);
+            let node = self.node_of(instance);
+            if let Some(rule) = self.check_start(instance, node.as_ref()) {
+                return Err(FailureKind::Unsafe { after: now.since(START), broken: vec![rule] });
+            }
         } else {
             service.agent.order(now, action);
         }

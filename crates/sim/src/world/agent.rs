@@ -389,7 +389,9 @@ impl Agent {
 
     fn begin_stop(&mut self, instance: u64) -> (Option<Duration>, Effect) {
         let (after, effect) = self.unless_failed(self.times.stop, Effect::Stopped { instance });
-        if matches!(effect, Effect::Stopped { .. }) && self.fleet.stage(instance).is_some() {
+        // One that is stopped already only loses its disk.
+        let runs = self.fleet.stage(instance).is_some_and(|stage| stage != Stage::Halted);
+        if matches!(effect, Effect::Stopped { .. }) && runs {
             self.fleet.set(instance, Stage::Stopping);
             self.table.remove(&instance);
         }

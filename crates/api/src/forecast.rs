@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::Trust;
+use crate::{ForecastOverride, Trust};
 
 /// Quantile paths of demand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -27,6 +27,9 @@ pub struct Forecast {
     pub quantiles: Vec<f64>,
     /// `columns[q][h]`: level `quantiles[q]` at `timestamps_ms[h]`.
     pub columns: Vec<Vec<f64>>,
+    /// The overrides that are in `columns`, in the order in which they are applied.
+    #[serde(default)]
+    pub overrides: Vec<ForecastOverride>,
 }
 
 /// Levels of demand and when they are crossed.
@@ -48,6 +51,9 @@ pub struct Levels {
     pub timestamps_ms: Vec<i64>,
     /// The levels, as asked for or ascending.
     pub levels: Vec<Level>,
+    /// The overrides of the forecast that the probabilities are of.
+    #[serde(default)]
+    pub overrides: Vec<ForecastOverride>,
 }
 
 /// A level of demand, by default one at which one more instance is needed.

@@ -12,6 +12,7 @@
 mod calendar;
 mod error;
 mod event;
+mod explain;
 mod forecast;
 mod latency;
 mod metric;
@@ -21,12 +22,14 @@ mod overrides;
 mod plan;
 mod samples;
 mod series;
+mod session;
 mod status;
 mod workload;
 
 pub use calendar::{CalendarAccepted, CalendarEvent, CalendarEvents, CalendarRequest, NewCalendarEvent};
 pub use error::ErrorBody;
 pub use event::{Event, Events};
+pub use explain::{Explanation, Reaction, ReactionCost, ReactionExplained, ReactionOrder, Seen, Sentence};
 pub use forecast::{Forecast, Level, Levels};
 pub use latency::LatencySummary;
 pub use metric::{
@@ -34,10 +37,16 @@ pub use metric::{
 };
 pub use model::{Model, ModelDetail, ModelState, ModelTrial, Models, PromoteRequest, RollbackRequest};
 pub use node::{Node, Sharing};
-pub use overrides::{Override, OverrideRequest};
+pub use overrides::{
+    ForecastOverride, ForecastOverrideRequest, ForecastOverrides, Override, OverrideRequest,
+};
 pub use plan::{Plan, PlanInputs, Plans, Reason, Size, Trust};
 pub use samples::{PushedSample, SamplesAccepted, SamplesRequest};
 pub use series::Series;
+pub use session::{
+    Session, SessionCounts, SessionHost, SessionProcess, SessionRequest, SessionState, SessionSummary,
+    Sessions,
+};
 pub use status::{HistoryState, HistoryStatus, Problem, ProxyStatus, Status};
 pub use workload::{
     Anomaly, Budget, Capacity, Counters, DemandSource, Instance, InstanceCounts, LeadTimes, Mode, Phase,

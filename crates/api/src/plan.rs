@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::Reaction;
+
 /// Whether the planner relies on the forecast.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Trust {
@@ -46,6 +48,9 @@ pub struct PlanInputs {
     pub forecast_total: Option<f64>,
     /// Demand one instance serves within the objective.
     pub capacity: f64,
+    /// Share of the active capacity from which on one more instance is wanted; absent without such a threshold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clone_threshold: Option<f64>,
 }
 
 /// What one instance may use at most.
@@ -81,6 +86,9 @@ pub struct Plan {
     pub inputs: PlanInputs,
     /// Why, most binding first.
     pub reasons: Vec<Reason>,
+    /// Where the workload would have been if it only reacted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_forecast: Option<Reaction>,
 }
 
 /// A page of plans.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{LatencySummary, Override, Plan, Sharing, Trust};
+use crate::{ForecastOverride, LatencySummary, Override, Plan, SessionSummary, Sharing, Trust};
 
 /// Whether plans are carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -23,6 +23,8 @@ pub enum DemandSource {
     Proxy,
     /// Pushed through the API.
     Push,
+    /// What sessions take.
+    Sessions,
 }
 
 /// Phase of an instance's life.
@@ -35,6 +37,10 @@ pub enum Phase {
     Ready,
     /// Takes no new work, finishes the old.
     Draining,
+    /// Told to stop and to keep its disk.
+    Halting,
+    /// Stopped with its disk kept.
+    Halted,
     /// Told to stop.
     Stopping,
     /// Gone in an orderly way.
@@ -99,6 +105,9 @@ pub struct Instance {
     /// Where it runs; absent where no nodes are given.
     #[serde(default)]
     pub node: Option<String>,
+    /// Sessions on it; absent where the workload has none.
+    #[serde(default)]
+    pub sessions: Option<u32>,
 }
 
 /// How many instances are in which state.
@@ -146,6 +155,9 @@ pub struct WorkloadSummary {
     /// Its place among the others; absent where no nodes are given.
     #[serde(default)]
     pub sharing: Option<Sharing>,
+    /// Its sessions; absent where it has none.
+    #[serde(default)]
+    pub sessions: Option<SessionSummary>,
 }
 
 /// A value of demand of another kind than those before.
@@ -190,6 +202,9 @@ pub struct PolicySummary {
     pub hold_ms: u64,
     /// `controlled`, or the fixed margin as a share, for example `0.2`.
     pub margin: String,
+    /// The place whose time of day and calendar count, as an IANA name; absent where none is given.
+    #[serde(default)]
+    pub time_zone: Option<String>,
     /// Where demand comes from.
     pub demand: DemandSource,
     /// The command of an instance.
@@ -290,6 +305,9 @@ pub struct WorkloadDetail {
     pub plan: Option<Plan>,
     /// The override in force.
     pub decision_override: Option<Override>,
+    /// The overrides of the forecast, in force and to come.
+    #[serde(default)]
+    pub forecast_overrides: Vec<ForecastOverride>,
     /// The latest anomalies of demand, newest first.
     #[serde(default)]
     pub anomalies: Vec<Anomaly>,

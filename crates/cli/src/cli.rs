@@ -5,7 +5,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
     evaluate, events, explain, forecast, load, models, overrides, proxy, replay, run, sample_service,
-    simulate, status,
+    sessions, simulate, status,
 };
 use crate::demo;
 use crate::failure::Failure;
@@ -34,12 +34,14 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     /// Show a running daemon at a glance
     Status(status::StatusArgs),
-    /// Show what was decided for a workload, from what, and why
+    /// Tell what was seen, forecast, decided and refused for a workload, and what reacting alone would do
     Explain(explain::ExplainArgs),
-    /// Pin the number of instances of a workload, or let the plan decide again
+    /// Know better than the plan or the forecast of a workload, for a time
     Override(overrides::OverrideArgs),
     /// Tell what moves demand: campaigns, matches, deploys, past and to come
     Events(events::EventsArgs),
+    /// Ask for places for sessions, end them, and see where they are
+    Sessions(sessions::SessionsArgs),
     /// Look at trained models, put one in charge, go back, or move one between machines
     Models(models::ModelsArgs),
     /// The data plane's process
@@ -78,6 +80,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Explain(args) => explain::run(&args),
         Command::Override(args) => overrides::run(&args, environment.user),
         Command::Events(args) => events::run(&args, environment.user),
+        Command::Sessions(args) => sessions::run(&args),
         Command::Models(args) => models::run(&args, environment.user),
         Command::Proxy(args) => proxy::run(&args),
         Command::SampleService(args) => sample_service::run(&args),
@@ -99,6 +102,7 @@ fn log_to_stderr(command: &Command, filter: Option<&str>) -> Result<(), Failure>
         | Command::Override(_)
         | Command::Events(_)
         | Command::Models(_)
+        | Command::Sessions(_)
         | Command::SampleService(_)
         | Command::Load(_) => "error",
     };

@@ -9,6 +9,7 @@ mod commands;
 mod demo;
 mod failure;
 mod loadgen;
+mod moment;
 mod output;
 mod page;
 mod trace_file;

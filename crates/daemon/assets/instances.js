@@ -9,7 +9,7 @@ const COLUMNS = ["name", "phase", "role", "weight", "for", "in-flight", "p50", "
 const NUMERIC = new Set(["for", "in-flight", "p50", "p99", "cpu", "memory"]);
 const WIDE = new Set(["cpu", "memory", "address"]);
 /** Those in traffic first, then those that may soon be, then the rest. */
-const ORDER = ["active", "draining", "standby", "parked", "starting", "stopping", "failed", "stopped"];
+const ORDER = ["active", "draining", "standby", "parked", "starting", "halting", "halted", "stopping", "failed", "stopped"];
 
 export function showInstances(parent, meta, instances, now) {
   const sorted = [...instances].sort((a, b) => ORDER.indexOf(state(a)) - ORDER.indexOf(state(b)) || a.id - b.id);

@@ -1,5 +1,5 @@
 //! Plays the parts that the integration tests need as processes of their own: `stage proxy --control-socket PATH`,
-//! `stage service PORT`, `stage daemon CONFIG`.
+//! `stage service PORT[,PORT]..`, `stage daemon CONFIG`.
 //!
 //! The service answers every path with its process id. Its environment may slow it down: `START_MS` before it
 //! listens, `SERVE_MS` for each request.
@@ -27,7 +27,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             options.workers = 2;
             Ok(proxy::run(options)?)
         }
-        ["service", port] => runtime()?.block_on(service(port.parse()?)),
+        ["service", ports] => {
+            let ports: Vec<u16> = ports.split(',').map(str::parse).collect::<Result<_, _>>()?;
+            runtime()?.block_on(async {
+                let mut services = tokio::task::JoinSet::new();
+                for port in ports {
+                    services.spawn(async move { service(port).await.map_err(|error| error.to_string()) });
+                }
+                Ok(services.join_next().await.ok_or("no port")???)
+            })
+        }
         ["daemon", config] => runtime()?.block_on(control_plane(Path::new(config))),
         other => Err(format!("no such part: {other:?}").into()),
     }

@@ -87,6 +87,34 @@ impl Client {
         self.call("GET", &format!("/api/v1/workloads/{}/plan{query}", escaped(name)), None::<&()>).await
     }
 
+    /// The decision of now, or of `at_ms`, explained.
+    pub async fn explain(&self, name: &str, at_ms: Option<i64>) -> Result<api::Explanation, ClientError> {
+        let query = at_ms.map(|at| format!("?at={at}")).unwrap_or_default();
+        self.call("GET", &format!("/api/v1/workloads/{}/explain{query}", escaped(name)), None::<&()>).await
+    }
+
+    /// The overrides of a forecast that are not over.
+    pub async fn forecast_overrides(&self, name: &str) -> Result<api::ForecastOverrides, ClientError> {
+        self.call("GET", &format!("/api/v1/workloads/{}/forecast-overrides", escaped(name)), None::<&()>)
+            .await
+    }
+
+    /// Overrides a forecast for a time.
+    pub async fn override_forecast(
+        &self,
+        name: &str,
+        request: &api::ForecastOverrideRequest,
+    ) -> Result<api::ForecastOverride, ClientError> {
+        self.call("POST", &format!("/api/v1/workloads/{}/forecast-overrides", escaped(name)), Some(request))
+            .await
+    }
+
+    /// Takes an override of a forecast back.
+    pub async fn remove_forecast_override(&self, name: &str, id: u64) -> Result<(), ClientError> {
+        let path = format!("/api/v1/workloads/{}/forecast-overrides/{id}", escaped(name));
+        self.exchange("DELETE", &path, None::<&()>).await.map(|_| ())
+    }
+
     /// Recent plans, newest first.
     pub async fn plans(&self, name: &str, limit: usize) -> Result<api::Plans, ClientError> {
         self.call("GET", &format!("/api/v1/workloads/{}/plans?limit={limit}", escaped(name)), None::<&()>)
@@ -143,6 +171,36 @@ impl Client {
         request: &api::SamplesRequest,
     ) -> Result<api::SamplesAccepted, ClientError> {
         self.call("POST", &format!("/api/v1/workloads/{}/samples", escaped(name)), Some(request)).await
+    }
+
+    /// Asks for a place for a session, or where it is.
+    pub async fn open_session(
+        &self,
+        name: &str,
+        request: &api::SessionRequest,
+    ) -> Result<api::Session, ClientError> {
+        self.call("POST", &format!("/api/v1/workloads/{}/sessions", escaped(name)), Some(request)).await
+    }
+
+    /// Renews the lease of a session.
+    pub async fn renew_session(&self, name: &str, session: &str) -> Result<api::Session, ClientError> {
+        self.call("PUT", &session_path(name, session), None::<&()>).await
+    }
+
+    /// Where a session is.
+    pub async fn session(&self, name: &str, session: &str) -> Result<api::Session, ClientError> {
+        self.call("GET", &session_path(name, session), None::<&()>).await
+    }
+
+    /// Ends a session.
+    pub async fn close_session(&self, name: &str, session: &str) -> Result<(), ClientError> {
+        self.exchange("DELETE", &session_path(name, session), None::<&()>).await.map(|_| ())
+    }
+
+    /// The sessions of a workload, at most `limit` by name, and the instances that hold them.
+    pub async fn sessions(&self, name: &str, limit: usize) -> Result<api::Sessions, ClientError> {
+        let path = format!("/api/v1/workloads/{}/sessions?limit={limit}", escaped(name));
+        self.call("GET", &path, None::<&()>).await
     }
 
     /// Events in the calendar of a workload that touch a range of time; a missing end is the daemon's default.
@@ -353,6 +411,10 @@ impl Client {
             _ = &mut connection => exchange.await,
         }
     }
+}
+
+fn session_path(workload: &str, session: &str) -> String {
+    format!("/api/v1/workloads/{}/sessions/{}", escaped(workload), escaped(session))
 }
 
 /// A name as one segment of a path.

@@ -12,7 +12,9 @@ mod error;
 mod model;
 mod quantity;
 mod read;
+mod scope;
 mod section;
+mod sessions;
 mod sharing;
 mod sizing;
 #[cfg(test)]
@@ -30,6 +32,7 @@ pub use model::{
     RetrainSchedule, RetrainSettings, ServerConfig, ShiftConfig, StandbyConfig, TenantConfig, WorkloadConfig,
 };
 pub(crate) use quantity::parse_duration;
+pub use sessions::{SessionTypeConfig, SessionsConfig};
 
 impl Config {
     /// Reads a configuration; `path` is the file it came from, named in errors and the base of relative paths in it.

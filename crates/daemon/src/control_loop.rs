@@ -7,10 +7,12 @@
 
 mod commands;
 mod deploys;
+mod forecast_overrides;
 mod knowing;
 mod observe;
 mod orders;
 mod publish;
+mod sessions;
 mod sizes;
 mod training;
 mod workload;
@@ -27,7 +29,9 @@ use tokio::task::JoinSet;
 
 pub(crate) use commands::{Command, CommandError, override_key};
 pub(crate) use deploys::Deploys;
+pub(crate) use forecast_overrides::ForecastOverrides;
 pub(crate) use orders::NEXT_INSTANCE_KEY;
+pub(crate) use sessions::Answered;
 pub(crate) use workload::Workload;
 
 use crate::convert;
@@ -65,6 +69,8 @@ pub(crate) struct ControlLoop {
     pub(crate) published: Published,
     /// What happened in this turn, written down when the orders are out.
     pub(crate) notes: Vec<api::Event>,
+    /// When the loop began, by both clocks.
+    pub(crate) began: (Timestamp, Instant),
     /// When the chores that no input causes were done last.
     pub(crate) tidied: Instant,
     /// Smallest number that no instance of this state folder has had.
@@ -190,9 +196,14 @@ impl ControlLoop {
     /// Hands out all orders the planner has, and notes its plans.
     pub(crate) fn settle(&mut self) {
         let mut orders = 0;
-        while let Some(action) = self.planner.poll_action() {
-            self.carry_out(action);
-            orders += 1;
+        for _ in 0..SETTLE_ROUNDS_MAX {
+            while let Some(action) = self.planner.poll_action() {
+                self.carry_out(action);
+                orders += 1;
+            }
+            if !self.settle_sessions() {
+                break;
+            }
         }
         for note in std::mem::take(&mut self.notes) {
             self.note(note);
@@ -222,6 +233,7 @@ impl ControlLoop {
         self.tidied = Instant::now();
         let now = clock();
         self.close_silent_steps(now);
+        self.watch_sessions(now);
         self.expire_drains(now);
         self.deploy_what_is_due(now);
         self.history_health();
@@ -301,6 +313,8 @@ impl ControlLoop {
 
 /// Time between two rounds of chores.
 const TIDY_EVERY: Duration = Duration::from_millis(200);
+/// How often sessions are looked at again after what they led to.
+const SETTLE_ROUNDS_MAX: usize = 8;
 /// Longest sleep without an input.
 const SLEEP_MAX: Duration = Duration::from_millis(250);
 /// Shortest time between two snapshots, so that a burst of inputs does not make a burst of them.

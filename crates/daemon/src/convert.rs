@@ -1,7 +1,7 @@
 //! From the daemon's and the planner's types to those of the wire. Nothing else in the daemon makes `api` types of plans,
 //! instances and events.
 
-use forecast::{Anomaly, Ensemble, Forecast, Notice, Timestamp, Trust};
+use forecast::{Adjusted, Anomaly, Ensemble, Forecast, Notice, Timestamp, Trust};
 use history::models::{ModelEvent, ModelId, ModelRecord, ModelState};
 use history::{CalendarChange, CalendarRecord};
 use planner::{
@@ -11,6 +11,9 @@ use provider::InstanceName;
 
 use crate::config::{self, MarginConfig, WorkloadConfig};
 use crate::instances::name_of;
+
+pub(crate) mod explain;
+pub(crate) mod overrides;
 
 pub(crate) fn trust(trust: &Trust) -> api::Trust {
     api::Trust {
@@ -26,6 +29,8 @@ pub(crate) fn phase(phase: Phase) -> api::Phase {
         Phase::Starting => api::Phase::Starting,
         Phase::Ready => api::Phase::Ready,
         Phase::Draining => api::Phase::Draining,
+        Phase::Halting => api::Phase::Halting,
+        Phase::Halted => api::Phase::Halted,
         Phase::Stopping => api::Phase::Stopping,
         Phase::Stopped => api::Phase::Stopped,
         Phase::Failed => api::Phase::Failed,
@@ -68,7 +73,9 @@ pub(crate) fn plan(workload: &str, plan: &Plan) -> api::Plan {
             forecast_active: known.then_some(inputs.forecast_active),
             forecast_total: known.then_some(inputs.forecast_total),
             capacity: inputs.capacity,
+            clone_threshold: inputs.clone_threshold,
         },
+        without_forecast: Some(explain::reaction(&plan.without_forecast)),
         reasons: plan
             .reasons
             .iter()
@@ -85,6 +92,9 @@ pub(crate) fn rule(reason: &Reason) -> &'static str {
         Reason::RuleNeeds { .. } => "rule_needs",
         Reason::ReactiveNeeds { .. } => "reactive_needs",
         Reason::DemandFloor { .. } => "demand_floor",
+        Reason::CloneThreshold { .. } => "clone_threshold",
+        Reason::ForecastOverridden(_) => "forecast_overridden",
+        Reason::Scope(_) => "scope",
         Reason::Untrusted { .. } => "untrusted",
         Reason::Doubted { .. } => "doubted",
         Reason::NoSignal => "no_signal",
@@ -103,6 +113,7 @@ pub(crate) fn rule(reason: &Reason) -> &'static str {
         Reason::StandbyShort { .. } => "standby_short",
         Reason::Sharing(reason) => sharing_rule(reason),
         Reason::Sessions(_) => "sessions",
+        Reason::Warmth(_) => "warmth",
     }
 }
 
@@ -174,9 +185,11 @@ pub(crate) fn policy(w: &WorkloadConfig) -> api::PolicySummary {
             MarginConfig::Controlled => "controlled".to_owned(),
             MarginConfig::Fixed(share) => share.to_string(),
         },
+        time_zone: w.time_zone.clone(),
         demand: match w.demand {
             config::DemandSource::Proxy => api::DemandSource::Proxy,
             config::DemandSource::Push => api::DemandSource::Push,
+            config::DemandSource::Sessions => api::DemandSource::Sessions,
         },
         command: w.command.clone(),
     }
@@ -188,10 +201,12 @@ pub(crate) fn forecast(
     forecaster: &Ensemble,
     steps: usize,
     levels: &[f64],
+    overrides: Vec<api::ForecastOverride>,
 ) -> api::Forecast {
     // Without any observation there is nothing to say about any time.
     let steps = if forecaster.observed() == 0 { 0 } else { steps };
-    let forecast: Forecast = forecaster.forecast(steps, levels);
+    let adjustments = overrides::adjustments(&overrides);
+    let forecast: Forecast = Adjusted::new(forecaster, &adjustments).forecast(steps, levels);
     api::Forecast {
         workload: workload.name.clone(),
         unit: workload.unit.clone(),
@@ -201,6 +216,7 @@ pub(crate) fn forecast(
         trust: trust(&forecaster.trust()),
         timestamps_ms: (0..forecast.steps()).map(|h| forecast.begins_at(h).as_millis()).collect(),
         columns: (0..levels.len()).map(|q| forecast.values.iter().map(|row| row[q]).collect()).collect(),
+        overrides: overrides::within(overrides, forecast.issued_at, forecast.begins_at(steps)),
         quantiles: forecast.quantiles,
     }
 }
@@ -212,10 +228,12 @@ pub(crate) fn levels(
     capacity: f64,
     steps: usize,
     levels: &[TriggerLevel],
+    overrides: Vec<api::ForecastOverride>,
 ) -> api::Levels {
     let steps = if forecaster.observed() == 0 { 0 } else { steps };
     let demands: Vec<f64> = levels.iter().map(|level| level.demand).collect();
-    let crossed = forecaster.crossings(&demands, steps);
+    let adjustments = overrides::adjustments(&overrides);
+    let crossed = Adjusted::new(forecaster, &adjustments).crossings(&demands, steps);
     let grid: Forecast = forecaster.forecast(steps, &[]);
     let starts: Vec<i64> = (0..steps).map(|h| grid.begins_at(h).as_millis()).collect();
     let first = |path: &[f64], p: f64| path.iter().position(|&crossed| crossed >= p).map(|h| starts[h]);
@@ -238,6 +256,7 @@ pub(crate) fn levels(
                 crossed,
             })
             .collect(),
+        overrides: overrides::within(overrides, grid.issued_at, grid.begins_at(steps)),
         timestamps_ms: starts,
     }
 }
@@ -406,6 +425,16 @@ pub(crate) fn event(at: Timestamp, workload: &str, event: &Event) -> Option<api:
         Event::InstanceStopped { instance, .. } => {
             of("instance_stopped", Some(*instance), format!("{} has stopped", name(instance)))
         }
+        Event::InstanceHalted { instance, .. } => of(
+            "instance_halted",
+            Some(*instance),
+            format!("{} has stopped and keeps its disk", name(instance)),
+        ),
+        Event::HaltedAdopted { instance, .. } => of(
+            "instance_adopted",
+            Some(*instance),
+            format!("{} was found stopped, with its disk", name(instance)),
+        ),
         Event::ActionFailed { instance, reason, .. } => of("action_failed", *instance, reason.clone()),
         Event::InstanceExited { instance, reason, .. } => {
             of("instance_exited", Some(*instance), format!("{} ended by itself: {reason}", name(instance)))
@@ -436,6 +465,12 @@ pub(crate) fn event(at: Timestamp, workload: &str, event: &Event) -> Option<api:
             of("override_set", None, message)
         }
         Event::OverrideCleared { .. } => of("override_cleared", None, "the override was removed".to_owned()),
+        Event::ForecastOverrideSet { forecast, .. } => {
+            of("forecast_override_set", None, format!("override {}: {forecast}", forecast.id))
+        }
+        Event::ForecastOverrideCleared { id, .. } => {
+            of("forecast_override_cleared", None, format!("override {id} of the forecast was removed"))
+        }
         Event::OutOfMemory { instance, .. } => {
             of("out_of_memory", Some(*instance), format!("{} ran out of memory", name(instance)))
         }

@@ -7,7 +7,9 @@
 mod assets;
 mod calendar;
 mod columns;
+mod explain;
 mod failure;
+mod forecast_overrides;
 mod guard;
 mod knowledge;
 mod metrics;
@@ -16,6 +18,7 @@ mod openapi;
 mod query;
 mod read;
 mod server;
+mod sessions;
 mod write;
 
 use std::net::SocketAddr;
@@ -76,6 +79,17 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/workloads/{id}/plans", get(read::plans))
         .route("/workloads/{id}/samples", post(write::push_samples))
         .route("/workloads/{id}/override", put(write::set_override).delete(write::clear_override))
+        .route(
+            "/workloads/{id}/forecast-overrides",
+            get(forecast_overrides::list).post(forecast_overrides::set),
+        )
+        .route("/workloads/{id}/forecast-overrides/{override}", delete(forecast_overrides::clear))
+        .route("/workloads/{id}/explain", get(explain::explain))
+        .route("/workloads/{id}/sessions", get(sessions::list).post(sessions::open))
+        .route(
+            "/workloads/{id}/sessions/{session}",
+            get(sessions::show).put(sessions::renew).delete(sessions::close),
+        )
         .route("/events", get(read::events))
         .route("/workloads/{id}/events", get(calendar::list).post(calendar::announce))
         .route("/workloads/{id}/events/{event}", delete(calendar::remove))

@@ -30,11 +30,14 @@ pub(crate) struct Place {
     pub(crate) name: InstanceName,
     pub(crate) pid: u32,
     pub(crate) address: SocketAddr,
+    /// Those of all its processes, that one first.
+    pub(crate) addresses: Vec<SocketAddr>,
 }
 
 impl From<&InstanceInfo> for Place {
     fn from(info: &InstanceInfo) -> Place {
-        Place { name: info.name.clone(), pid: info.pid, address: info.addr }
+        let addresses = std::iter::once(info.addr).chain(info.further.iter().copied()).collect();
+        Place { name: info.name.clone(), pid: info.pid, address: info.addr, addresses }
     }
 }
 
@@ -74,6 +77,7 @@ pub(crate) fn spec(
             ListenMode::Port => Listen::Port,
             ListenMode::Socket => Listen::PassedSocket,
         },
+        processes: workload.sessions.as_ref().map_or(1, |sessions| sessions.processes),
         log_limit: workload.log_limit,
         limits: ResourceLimits {
             pids: workload.limits.pids,
@@ -128,7 +132,16 @@ pub(crate) async fn execute(
             (ActionKind::Stop { .. }, _) => {
                 stop(&provider, &name, workload.deadlines.stop).await.map(|()| None)
             }
-            (ActionKind::Drain { .. } | ActionKind::SetWeights { .. } | ActionKind::Start { .. }, _) => {
+            (ActionKind::Halt { .. }, _) => {
+                stop(&provider, &name, workload.deadlines.stop).await.map(|()| None)
+            }
+            (ActionKind::Restart { .. }, Some(id)) => {
+                let info = provider.start(spec(&workload, id, None, time_left)).await?;
+                Ok(Some(info))
+            }
+            // The configuration refuses templates: processes of one workload cannot become those of another.
+            (ActionKind::Claim { .. } | ActionKind::Restart { .. }, _)
+            | (ActionKind::Drain { .. } | ActionKind::SetWeights { .. } | ActionKind::Start { .. }, _) => {
                 Err(ProviderError::Unknown(name.clone()))
             }
         }
@@ -153,9 +166,13 @@ fn succeeded(action: &Action, started: Option<InstanceInfo>, begun: Instant) -> 
     let id = action.id;
     let event = match action.kind {
         ActionKind::Start { instance, .. } => Event::InstanceReady { action: id, instance, took },
+        ActionKind::Restart { instance } => Event::InstanceReady { action: id, instance, took },
+        ActionKind::Halt { instance } => Event::InstanceHalted { action: id, instance },
         ActionKind::Resize { instance, .. } => Event::InstanceResized { action: id, instance },
         ActionKind::Park { instance } => Event::InstanceParked { action: id, instance },
-        ActionKind::Promote { instance } => Event::InstancePromoted { action: id, instance, took },
+        ActionKind::Promote { instance } | ActionKind::Claim { instance, .. } => {
+            Event::InstancePromoted { action: id, instance, took }
+        }
         ActionKind::Drain { instance } => Event::InstanceDrained { action: id, instance },
         ActionKind::Stop { instance } => Event::InstanceStopped { action: id, instance },
         ActionKind::SetWeights { .. } => {

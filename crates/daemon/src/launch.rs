@@ -214,6 +214,7 @@ impl Daemon {
             executions: JoinSet::new(),
             problems: BTreeMap::new(),
             notes: Vec::new(),
+            began: (clock(), Instant::now()),
             tidied: Instant::now(),
             published: Published { at: Instant::now(), stale: true },
             next_instance: self.next_instance,
@@ -221,7 +222,9 @@ impl Daemon {
         for (workload, event) in self.adopted {
             core.handle(workload, event);
         }
+        core.restore_sessions(&api.store);
         core.restore_overrides(&api.store);
+        core.restore_forecast_overrides(&api.store);
         core.find_deploys(&api.store);
         core.load_champions();
         core.publish();

@@ -30,6 +30,7 @@ mod recent;
 mod recorder;
 mod router;
 mod routes;
+mod sessions;
 mod signals;
 mod trainer;
 mod usage;
@@ -38,8 +39,8 @@ mod view;
 pub use config::{
     CapacityConfig, Config, ConfigError, ConfigErrors, DeadlinesConfig, DemandSource, HealthConfig,
     HistoryImport, LimitsConfig, ListenMode, MarginConfig, Mode, ModelConfig, NeedsConfig, NodeConfig,
-    ProbeConfig, ReplicasConfig, RetrainSchedule, RetrainSettings, ServerConfig, ShiftConfig, StandbyConfig,
-    Surroundings, TenantConfig, WorkloadConfig,
+    ProbeConfig, ReplicasConfig, RetrainSchedule, RetrainSettings, ServerConfig, SessionTypeConfig,
+    SessionsConfig, ShiftConfig, StandbyConfig, Surroundings, TenantConfig, WorkloadConfig,
 };
 pub use error::{DaemonError, chain};
 pub use launch::{BuildOptions, Daemon};

@@ -26,7 +26,7 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
         CapacityConfig::LearnFrom(initial) => CapacityPolicy::Learned { initial },
     };
     let base = WorkloadPolicy::new(w.name.as_str(), w.step, capacity);
-    WorkloadPolicy {
+    let policy = WorkloadPolicy {
         tick: w.tick,
         // The configuration was checked, so the zone exists.
         time_zone: w.time_zone.as_deref().and_then(|name| jiff::tz::TimeZone::get(name).ok()),
@@ -36,6 +36,7 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
         standby_max: w.standby.max,
         objective: Objective { error_budget: w.error_budget, latency_bound: w.latency_bound },
         prices: Prices { active: 1.0, standby: w.standby.price, start: w.start_cost.unwrap_or(w.lead_cold) },
+        stopped: w.stopped,
         lead_cold: w.lead_cold,
         lead_promote: w.lead_promote,
         hold: w.hold,
@@ -46,6 +47,7 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
             MarginConfig::Controlled => Margin::Controlled,
             MarginConfig::Fixed(safety_margin) => Margin::Fixed { safety_margin },
         },
+        clone_threshold: w.clone_threshold,
         shift: ShiftPolicy {
             first_share: w.shift.first_share,
             step_every: w.shift.step_every,
@@ -61,6 +63,7 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
             ..Deadlines::default()
         },
         sizing: w.sizing.clone(),
+        sessions: w.sessions.as_ref().map(|sessions| sessions.policy(capacity.initial())),
         mode: match w.mode {
             config::Mode::Observe => Mode::Observe,
             config::Mode::Act => Mode::Act,
@@ -69,7 +72,8 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
         tenant: w.tenant.clone(),
         needs: w.needs().map(NeedsConfig::size).unwrap_or_default(),
         ..base
-    }
+    };
+    policy.with_scopes(w.scopes.clone(), w.holidays.clone())
 }
 
 /// The settings over what suits the step.

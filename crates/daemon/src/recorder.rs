@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use forecast::Timestamp;
 use history::{Batch, EventRecord, HistoryError, PlanRecord, Retention, Sample, Store};
+use tokio::sync::oneshot;
 
 use crate::error::chain;
 use crate::recent::METRICS;
@@ -24,6 +25,10 @@ pub(crate) enum Record {
     Plan(PlanRecord),
     /// A small value under a key.
     Value(String, Vec<u8>),
+    /// The same at once; whoever waits is told whether it is on disk.
+    Durable(String, Vec<u8>, oneshot::Sender<bool>),
+    /// No value under this key any more.
+    Removed(String),
 }
 
 /// Where records are left; dropping it writes what is left and ends the thread.
@@ -63,8 +68,8 @@ impl Recorder {
     pub(crate) fn start(store: Arc<Store>) -> std::io::Result<Recorder> {
         let (sender, receiver) = sync_channel(QUEUE_MAX);
         let health = Arc::new(Health::default());
-        let writer =
-            Writer { store, health: health.clone(), pending: Batch::default(), next_upkeep: Instant::now() };
+        let (pending, waiting) = (Batch::default(), Vec::new());
+        let writer = Writer { store, health: health.clone(), pending, waiting, next_upkeep: Instant::now() };
         let thread =
             std::thread::Builder::new().name("history".into()).spawn(move || writer.run(&receiver))?;
         Ok(Recorder { sender: Some(sender), thread: Some(thread), health })
@@ -96,6 +101,8 @@ struct Writer {
     store: Arc<Store>,
     health: Arc<Health>,
     pending: Batch,
+    /// Those who want to know when what is pending is on disk.
+    waiting: Vec<oneshot::Sender<bool>>,
     next_upkeep: Instant,
 }
 
@@ -104,7 +111,18 @@ impl Writer {
         let mut next_write = Instant::now() + WRITE_EVERY;
         loop {
             match receiver.recv_timeout(next_write.saturating_duration_since(Instant::now())) {
-                Ok(record) => self.take(record),
+                Ok(record) => {
+                    self.take(record);
+                    if !self.waiting.is_empty() {
+                        // All that has come meanwhile shares one flush of the disk.
+                        while self.waiting.len() < WAITING_MAX
+                            && let Ok(record) = receiver.try_recv()
+                        {
+                            self.take(record);
+                        }
+                        self.write();
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     self.write();
                     self.upkeep();
@@ -127,6 +145,14 @@ impl Writer {
                 self.pending.values.retain(|(other, _)| *other != key);
                 self.pending.values.push((key, value));
             }
+            Record::Durable(key, value, told) => {
+                self.waiting.push(told);
+                self.take(Record::Value(key, value));
+            }
+            Record::Removed(key) => {
+                self.pending.values.retain(|(other, _)| *other != key);
+                self.pending.removed.push(key);
+            }
         }
         let mut dropped = trim(&mut self.pending.samples, SAMPLES_PENDING_MAX);
         dropped += trim(&mut self.pending.events, RECORDS_PENDING_MAX);
@@ -139,7 +165,11 @@ impl Writer {
             return;
         }
         let count = self.pending.len() as u64;
-        let failure = match self.store.write(&self.pending) {
+        let written = self.store.write(&self.pending);
+        for told in std::mem::take(&mut self.waiting) {
+            let _ = told.send(written.is_ok());
+        }
+        let failure = match written {
             Ok(()) => {
                 self.pending = Batch::default();
                 self.health.written.fetch_add(count, Ordering::Relaxed);
@@ -237,12 +267,34 @@ pub(crate) const PROXIED_SENT: &str = "proxied_sent_bytes_per_s";
 /// Requests open at the end of the step.
 pub(crate) const SESSIONS: &str = "sessions";
 
+/// What reacting alone would have done in a step, and what was missed in truth; see `planner::ReactionStep`.
+pub(crate) const REACTION_DEMAND: &str = "reaction_demand";
+pub(crate) const REACTION_MISSED: &str = "reaction_missed";
+pub(crate) const REACTION_MISSED_TRULY: &str = "reaction_missed_truly";
+pub(crate) const REACTION_READY: &str = "reaction_ready";
+/// Most sessions of a type (label `type`) in the step: those that had a place, and those that waited for one.
+pub(crate) const SESSIONS_HELD: &str = "sessions_held";
+pub(crate) const SESSIONS_WAITING: &str = "sessions_waiting";
+
 /// Whether the daemon writes series of this name itself.
 pub(crate) fn is_own_metric(metric: &str) -> bool {
     let usage = metric.strip_prefix(TOTAL_PREFIX).unwrap_or(metric);
-    let further =
-        [LATENCY_P90_MS, LATENCY_P95_MS, LATENCY_MAX_MS, REQUESTS, PROXIED_RECEIVED, PROXIED_SENT, SESSIONS];
-    METRICS.contains(&metric) || USAGE.contains(&usage) || further.contains(&metric)
+    let reaction = [REACTION_DEMAND, REACTION_MISSED, REACTION_MISSED_TRULY, REACTION_READY];
+    let further = [
+        LATENCY_P90_MS,
+        LATENCY_P95_MS,
+        LATENCY_MAX_MS,
+        REQUESTS,
+        PROXIED_RECEIVED,
+        PROXIED_SENT,
+        SESSIONS,
+        SESSIONS_HELD,
+        SESSIONS_WAITING,
+    ];
+    METRICS.contains(&metric)
+        || USAGE.contains(&usage)
+        || further.contains(&metric)
+        || reaction.contains(&metric)
 }
 
 const WRITE_EVERY: Duration = Duration::from_secs(1);
@@ -257,6 +309,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 const SAMPLES_KEPT: Duration = Duration::from_secs(400 * DAY.as_secs());
 const USAGE_KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
 const EVENTS_KEPT: Duration = Duration::from_secs(90 * DAY.as_secs());
+/// How many may wait for one flush of the disk.
+const WAITING_MAX: usize = 1_000;
 
 #[cfg(test)]
 mod tests {
@@ -296,6 +350,25 @@ mod tests {
         let status = health.status();
         assert_eq!((status.state, status.records_written), (api::HistoryState::Ok, 0));
         assert!(status.records_dropped > 0);
+    }
+
+    #[test]
+    fn whoever_waits_for_the_disk_is_told_and_a_removed_value_is_gone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Arc::new(Store::open(dir.path()).expect("a store"));
+        let recorder = Recorder::start(store.clone()).expect("a thread");
+        for (key, value) in [("a", b"1"), ("b", b"2")] {
+            let (told, on_disk) = oneshot::channel();
+            recorder.record(Record::Durable(key.into(), value.to_vec(), told));
+            assert_eq!(on_disk.blocking_recv(), Ok(true));
+            assert_eq!(store.get(key).expect("read"), Some(value.to_vec()));
+        }
+        recorder.record(Record::Removed("a".into()));
+        recorder.record(Record::Removed("b".into()));
+        recorder.record(Record::Value("b".into(), b"3".to_vec()));
+        drop(recorder);
+        assert_eq!(store.get("a").expect("read"), None);
+        assert_eq!(store.get("b").expect("read"), Some(b"3".to_vec()));
     }
 
     #[test]

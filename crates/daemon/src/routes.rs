@@ -68,7 +68,9 @@ pub(crate) fn adopted(
     config: &Config,
 ) -> Event {
     let routed = weights.iter().any(|(id, _)| *id == instance);
-    let role = if routed { Role::Active } else { Role::Standby };
+    // Without a route, nobody knows whether it served; what is not frozen may have had work on it.
+    let unrouted = config.workloads.iter().any(|w| w.name == workload.as_str() && w.listen.is_none());
+    let role = if routed || (unrouted && !parked) { Role::Active } else { Role::Standby };
     let node = config.nodes.first().map(|node| node.name.as_str().into());
     Event::InstanceAdopted { workload: workload.clone(), instance, role, parked, node }
 }
@@ -118,6 +120,7 @@ mod tests {
             name: name_of("web", InstanceId::new(n.into())),
             pid: n.into(),
             address: ([127, 0, 0, 1], 9000 + n).into(),
+            addresses: vec![([127, 0, 0, 1], 9000 + n).into()],
         };
         [1, 2].into_iter().map(|n| (InstanceId::new(n.into()), place(n))).collect()
     }
@@ -152,5 +155,12 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!((role(1), role(2)), (Role::Active, Role::Standby));
+        let mut config = config.clone();
+        config.workloads[0].listen = None;
+        let role = |parked| match adopted(&"web".into(), InstanceId::new(2), parked, &weights, &config) {
+            Event::InstanceAdopted { role, .. } => role,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((role(false), role(true)), (Role::Active, Role::Standby), "it may hold sessions");
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! Not here: storage of history and of models, threads.
 
+mod adjust;
 pub mod calendar;
 mod calibration;
 pub mod covariates;
@@ -28,6 +29,7 @@ pub mod trees;
 mod trust;
 pub mod watch;
 
+pub use adjust::{Adjusted, Adjustment, Change};
 pub use ensemble::{Anomaly, Contest, Ensemble, Job, Notice, Outcome, Rival, Trained};
 pub use online::{
     Config, ConfigError, FORECAST_STEPS_MAX, Forecaster, HORIZON_STEPS_MAX, ObserveError, PATH_VALUES_MAX,

@@ -23,6 +23,8 @@ pub struct Batch {
     pub plans: Vec<PlanRecord>,
     /// Small values to set, by key.
     pub values: Vec<(String, Vec<u8>)>,
+    /// Keys of small values to remove, before any is set.
+    pub removed: Vec<String>,
 }
 
 impl Batch {
@@ -33,7 +35,7 @@ impl Batch {
 
     /// Number of things to store.
     pub fn len(&self) -> usize {
-        self.samples.len() + self.events.len() + self.plans.len() + self.values.len()
+        self.samples.len() + self.events.len() + self.plans.len() + self.values.len() + self.removed.len()
     }
 
     /// Checks everything before anything is written.
@@ -50,6 +52,9 @@ impl Batch {
         let appended = samples::insert(tx, &self.samples)?;
         journal::insert_events(tx, &self.events)?;
         journal::insert_plans(tx, &self.plans)?;
+        for key in &self.removed {
+            keys::remove(tx, key)?;
+        }
         keys::insert(tx, &self.values)?;
         Ok(appended)
     }

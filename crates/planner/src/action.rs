@@ -58,6 +58,14 @@ pub enum ActionKind {
         /// The instance to thaw and verify.
         instance: InstanceId,
     },
+    /// Take a standby of another workload of the same template: from now on it belongs to this one. Then as `Promote`. Answer:
+    /// `InstancePromoted`.
+    Claim {
+        /// The instance to take over, thaw and verify.
+        instance: InstanceId,
+        /// The workload that held it.
+        from: WorkloadId,
+    },
     /// Replace the complete route table of the workload. Answer: `WeightsApplied`.
     SetWeights {
         /// In order of id. [`FULL_WEIGHT`] is a full share, 0 is draining; an absent instance is not routed to.
@@ -68,7 +76,19 @@ pub enum ActionKind {
         /// The instance to wait for.
         instance: InstanceId,
     },
-    /// Stop an instance and remove it. Answer: `InstanceStopped`, also when it was gone already.
+    /// Stop a standby but keep its disk, so that it can be restarted. Answer: `InstanceHalted`. One that fails is stopped for
+    /// good.
+    Halt {
+        /// The instance to stop.
+        instance: InstanceId,
+    },
+    /// Start a halted instance again from its disk and wait until it is ready. Answer: `InstanceReady`. One that fails is
+    /// stopped for good.
+    Restart {
+        /// The instance to start.
+        instance: InstanceId,
+    },
+    /// Stop an instance and remove it with all that it kept. Answer: `InstanceStopped`, also when it was gone already.
     Stop {
         /// The instance to stop.
         instance: InstanceId,
@@ -83,7 +103,10 @@ impl ActionKind {
             | ActionKind::Resize { instance, .. }
             | ActionKind::Park { instance }
             | ActionKind::Promote { instance }
+            | ActionKind::Claim { instance, .. }
             | ActionKind::Drain { instance }
+            | ActionKind::Halt { instance }
+            | ActionKind::Restart { instance }
             | ActionKind::Stop { instance } => Some(*instance),
             ActionKind::SetWeights { .. } => None,
         }

@@ -12,6 +12,7 @@ use crate::policy::{Limits, WorkloadPolicy};
 use crate::reason::Trigger;
 use crate::retry::Jitter;
 use crate::scarcity::Cluster;
+use crate::spare::Pools;
 
 /// What all workloads of a planner share.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) owners: BTreeMap<InstanceId, usize>,
     /// The nodes, if there are any.
     pub(crate) cluster: Option<Box<Cluster>>,
+    /// What workloads of one template share.
+    pub(crate) pools: Pools,
 }
 
 /// Gives orders on behalf of one workload.

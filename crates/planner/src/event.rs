@@ -6,6 +6,7 @@ use forecast::Timestamp;
 
 use crate::ids::{ActionId, InstanceId, NodeId, WorkloadId};
 use crate::instance::Role;
+use crate::overrides::ForecastOverride;
 use crate::scarcity::NodePolicy;
 
 /// A fact for the planner, in the past tense.
@@ -78,7 +79,7 @@ pub enum Event {
         /// Sessions on it.
         sessions: u32,
     },
-    /// Answer to `Start`: the instance runs and its probe passes.
+    /// Answer to `Start` and `Restart`: the instance runs and its probe passes.
     InstanceReady {
         /// The order.
         action: ActionId,
@@ -119,6 +120,13 @@ pub enum Event {
     },
     /// Answer to `Drain`: nothing is in flight any more.
     InstanceDrained {
+        /// The order.
+        action: ActionId,
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// Answer to `Halt`: the instance is stopped, its disk is kept.
+    InstanceHalted {
         /// The order.
         action: ActionId,
         /// The instance.
@@ -178,6 +186,15 @@ pub enum Event {
         /// Where it was found, if nodes are given.
         node: Option<NodeId>,
     },
+    /// An instance that an earlier control plane stopped with its disk kept was found.
+    HaltedAdopted {
+        /// The workload.
+        workload: WorkloadId,
+        /// The instance.
+        instance: InstanceId,
+        /// Where its disk was found, if nodes are given.
+        node: Option<NodeId>,
+    },
     /// A node is there: a new one, or one that was lost before. What runs on it is told by `InstanceAdopted`.
     NodeAppeared {
         /// The node.
@@ -200,6 +217,20 @@ pub enum Event {
     OverrideCleared {
         /// The workload.
         workload: WorkloadId,
+    },
+    /// An operator knows better than the forecast; in place of an earlier override of the same number.
+    ForecastOverrideSet {
+        /// The workload.
+        workload: WorkloadId,
+        /// What is known.
+        forecast: ForecastOverride,
+    },
+    /// An override of the forecast is taken back.
+    ForecastOverrideCleared {
+        /// The workload.
+        workload: WorkloadId,
+        /// The number of the override.
+        id: u64,
     },
 }
 

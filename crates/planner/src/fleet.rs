@@ -129,7 +129,12 @@ impl Fleet {
     }
 
     /// The instance that waits for the answer to this order, with the order taken as answered.
-    fn answered(&mut self, id: InstanceId, action: ActionId, order: Order) -> Option<&mut Instance> {
+    pub(crate) fn answered(
+        &mut self,
+        id: InstanceId,
+        action: ActionId,
+        order: Order,
+    ) -> Option<&mut Instance> {
         let at = self.find(id)?;
         let instance = &mut self.instances[at];
         if !instance.awaits(action, order) {
@@ -137,10 +142,6 @@ impl Fleet {
         }
         instance.pending = None;
         Some(instance)
-    }
-
-    pub(crate) fn ready(&mut self, id: InstanceId, action: ActionId, wall: Timestamp) -> bool {
-        self.answered(id, action, Order::Start).is_some_and(|i| i.turn(Turn::BecameReady, wall))
     }
 
     pub(crate) fn parked(&mut self, id: InstanceId, action: ActionId) -> bool {
@@ -263,7 +264,7 @@ impl Fleet {
                 self.starts.fail(now, retry, &mut desk.shared.jitter);
                 self.remove(id, desk);
             }
-            Order::Start | Order::Promote => {
+            Order::Start | Order::Restart | Order::Promote => {
                 instance.doomed = true;
                 self.starts.fail(now, retry, &mut desk.shared.jitter);
             }
@@ -271,6 +272,8 @@ impl Fleet {
                 instance.retry.fail(now, retry, &mut desk.shared.jitter);
                 self.resizes.fail(now);
             }
+            // Nobody knows whether it still runs: it is removed.
+            Order::Halt => instance.doomed = true,
             Order::Park | Order::Stop => instance.retry.fail(now, retry, &mut desk.shared.jitter),
             Order::Drain => {
                 let id = instance.id;
@@ -291,7 +294,7 @@ impl Fleet {
             self.counters.stops += 1;
         } else {
             self.counters.exits += 1;
-            if was == Phase::Starting || age < EARLY_EXIT {
+            if was == Phase::Starting || (was != Phase::Halted && age < EARLY_EXIT) {
                 self.starts.fail(desk.now(), &desk.policy.retry, &mut desk.shared.jitter);
             }
         }
@@ -312,8 +315,17 @@ impl Fleet {
     pub(crate) fn healthy(&mut self, id: InstanceId, desk: &Desk<'_>) -> bool {
         let Some(at) = self.find(id) else { return false };
         let instance = &mut self.instances[at];
-        if instance.unhealthy.take().is_some() && instance.role == Role::Active {
+        let Some(since) = instance.unhealthy.take() else { return true };
+        if instance.role == Role::Active {
             instance.begin_anew(desk.now(), &desk.policy.shift);
+            // It is waited for because of its sessions, and would keep a place from another until they have ended.
+            let long = since.saturating_add(desk.policy.deadlines.unhealthy) <= desk.now();
+            if instance.doomed && long && instance.held(desk.now()) {
+                instance.doomed = false;
+                if instance.phase == Phase::Ready {
+                    instance.keep();
+                }
+            }
         }
         true
     }
@@ -359,7 +371,7 @@ impl Fleet {
 
     /// All instances on a node are gone. It says nothing about starts.
     pub(crate) fn lost_node(&mut self, node: &NodeId, desk: &mut Desk<'_>) -> u32 {
-        let on = |i: &&mut Instance| i.node.as_ref() == Some(node);
+        let on = |i: &&mut Instance| [&i.node, &i.disk_on].into_iter().flatten().any(|on| on == node);
         let mut gone = Vec::new();
         for instance in self.instances.iter_mut().filter(on) {
             instance.turn(Turn::Lost, desk.wall());
@@ -394,6 +406,8 @@ impl Fleet {
         if let Some((action, _)) = self.table.pending.filter(|(_, deadline)| *deadline <= now) {
             self.failed(action, None, false, desk);
         }
+        let kept = |i: &Instance| i.phase != Phase::Stopping && i.moving.is_none();
+        let mut kept = count(&self.instances, kept);
         for at in 0..self.instances.len() {
             let instance = &mut self.instances[at];
             if instance
@@ -402,7 +416,13 @@ impl Fleet {
             {
                 instance.doomed = true;
             }
-            instance.moving = instance.moving.take().filter(|moving| moving.until > now);
+            // A move that takes too long is given up, unless its replacement is there and there is no place for both.
+            let full = kept >= desk.policy.replicas_max;
+            if let Some(moving) = instance.moving.take() {
+                let goes_on = moving.until > now || (moving.started && full);
+                instance.moving = goes_on.then_some(moving);
+                kept += u32::from(!goes_on);
+            }
             let id = instance.id;
             if let Some(late) = instance.pending.filter(|p| p.deadline <= now) {
                 self.failed(late.action, Some(id), false, desk);
@@ -452,6 +472,10 @@ impl Fleet {
                 i.ramp.filter(|_| i.serving()).map(|r| (r.next, Timer::ShiftStep)),
                 unhealthy.map(|at| (at, Timer::UnhealthyDeadline)),
                 i.held_until.filter(|_| i.held(now)).map(|until| (until, Timer::SessionsDeadline)),
+                i.moving
+                    .as_ref()
+                    .map(|moving| (moving.until, Timer::Sharing))
+                    .filter(|(until, _)| *until > now),
             ]
         });
         each.chain([table, table_retry, starts]).flatten().min()

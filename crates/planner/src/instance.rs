@@ -22,6 +22,10 @@ pub enum Phase {
     Ready,
     /// Its weight is 0 and it finishes what it has.
     Draining,
+    /// Told to stop and to keep its disk.
+    Halting,
+    /// Stopped with its disk kept; it can be restarted.
+    Halted,
     /// Told to stop.
     Stopping,
     /// Gone as ordered.
@@ -52,6 +56,12 @@ pub(crate) enum Turn {
     DrainUndone,
     /// It has nothing in flight any more, or its time is over.
     Drained,
+    /// It was told to stop and to keep its disk.
+    HaltOrdered,
+    /// It is stopped with its disk kept.
+    Halted,
+    /// It was told to come up again from its disk.
+    RestartOrdered,
     /// It was told to stop.
     StopOrdered,
     /// It is gone as ordered.
@@ -68,14 +78,18 @@ pub(crate) fn transition(phase: Phase, role: Role, turn: Turn) -> Option<(Phase,
         (Turn::DrainBegun, Phase::Ready, Role::Active) => Some((Phase::Draining, Role::Active)),
         (Turn::DrainUndone, Phase::Draining, Role::Active) => Some((Phase::Ready, Role::Active)),
         (Turn::Drained, Phase::Draining, Role::Active) => Some((Phase::Ready, Role::Standby)),
-        (Turn::StopOrdered, Phase::Starting | Phase::Ready | Phase::Draining | Phase::Stopping, role) => {
+        (Turn::HaltOrdered, Phase::Ready, Role::Standby) => Some((Phase::Halting, Role::Standby)),
+        (Turn::Halted, Phase::Halting, role) => Some((Phase::Halted, role)),
+        (Turn::RestartOrdered, Phase::Halted, role) => Some((Phase::Starting, role)),
+        (Turn::StopOrdered, phase, role) if !matches!(phase, Phase::Stopped | Phase::Failed) => {
             Some((Phase::Stopping, role))
         }
         (Turn::Stopped, Phase::Stopping, role) => Some((Phase::Stopped, role)),
-        (Turn::Lost, Phase::Starting | Phase::Ready | Phase::Draining | Phase::Stopping, role) => {
+        (Turn::Lost, phase, role) if !matches!(phase, Phase::Stopped | Phase::Failed) => {
             Some((Phase::Failed, role))
         }
         (Turn::BecameReady | Turn::Promoted | Turn::DrainBegun | Turn::DrainUndone | Turn::Drained, _, _)
+        | (Turn::HaltOrdered | Turn::Halted | Turn::RestartOrdered, _, _)
         | (Turn::StopOrdered | Turn::Stopped | Turn::Lost, _, _) => None,
     }
 }
@@ -88,6 +102,8 @@ pub(crate) enum Order {
     Promote,
     Drain,
     Resize,
+    Halt,
+    Restart,
     Stop,
 }
 
@@ -131,6 +147,8 @@ pub struct Instance {
     pub(crate) doomed: bool,
     /// Where it runs, if nodes are given.
     pub(crate) node: Option<NodeId>,
+    /// Where its disk is while it is stopped, if nodes are given: it takes no room there.
+    pub(crate) disk_on: Option<NodeId>,
     /// It serves until its replacement does.
     pub(crate) moving: Option<Moving>,
     pub(crate) ramp: Option<Ramp>,
@@ -163,6 +181,7 @@ impl Instance {
             failing: None,
             doomed: false,
             node: None,
+            disk_on: None,
             moving: None,
             ramp: None,
             stats: Stats::default(),
@@ -313,9 +332,20 @@ impl Instance {
 mod tests {
     use super::*;
 
-    const PHASES: [Phase; 6] =
-        [Phase::Starting, Phase::Ready, Phase::Draining, Phase::Stopping, Phase::Stopped, Phase::Failed];
-    const TURNS: [Turn; 8] = [
+    const PHASES: [Phase; 8] = [
+        Phase::Starting,
+        Phase::Ready,
+        Phase::Draining,
+        Phase::Halting,
+        Phase::Halted,
+        Phase::Stopping,
+        Phase::Stopped,
+        Phase::Failed,
+    ];
+    const TURNS: [Turn; 11] = [
+        Turn::HaltOrdered,
+        Turn::Halted,
+        Turn::RestartOrdered,
         Turn::BecameReady,
         Turn::Promoted,
         Turn::DrainBegun,
@@ -338,6 +368,10 @@ mod tests {
             (Turn::DrainUndone, Phase::Ready, Role::Active),
             (Turn::DrainBegun, Phase::Draining, Role::Active),
             (Turn::Drained, Phase::Ready, Role::Standby),
+            (Turn::HaltOrdered, Phase::Halting, Role::Standby),
+            (Turn::Halted, Phase::Halted, Role::Standby),
+            (Turn::RestartOrdered, Phase::Starting, Role::Standby),
+            (Turn::BecameReady, Phase::Ready, Role::Standby),
             (Turn::StopOrdered, Phase::Stopping, Role::Standby),
             (Turn::Stopped, Phase::Stopped, Role::Standby),
         ] {

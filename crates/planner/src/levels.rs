@@ -25,7 +25,8 @@ impl WorkloadView<'_> {
     /// the second and so on of the next `steps` steps.
     pub fn trigger_levels(&self, steps: usize) -> Vec<(TriggerLevel, Vec<f64>)> {
         let active = self.plan.map_or(self.policy.replicas_min, |plan| plan.active_wanted);
-        let levels = trigger_levels(active, self.capacity, self.policy.replicas_max);
+        let share = self.plan.and_then(|plan| plan.inputs.clone_threshold).unwrap_or(1.0);
+        let levels = trigger_levels(active, self.capacity * share, self.policy.replicas_max);
         let demands: Vec<f64> = levels.iter().map(|level| level.demand).collect();
         let crossed = self.forecaster.crossings(&demands, steps);
         levels.into_iter().zip(crossed).collect()

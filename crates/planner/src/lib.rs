@@ -24,18 +24,25 @@ mod lead;
 mod levels;
 mod margin;
 mod outlook;
+mod overrides;
 mod plan;
 mod planner;
 mod policy;
+mod reaction;
 mod reason;
 mod reconcile;
 mod retry;
 mod scarcity;
+mod scope;
 mod shift;
 mod size;
 mod snapshot;
+mod threshold;
 mod timer;
+mod warmth;
 mod workload;
+
+mod spare;
 
 pub mod lint;
 pub mod sessions;
@@ -47,19 +54,24 @@ pub use crate::ids::{ActionId, InstanceId, NodeId, WorkloadId};
 pub use crate::instance::{Instance, Phase, Role};
 pub use crate::levels::{TriggerLevel, trigger_levels};
 pub use crate::margin::MarginRule;
+pub use crate::overrides::{FORECAST_OVERRIDES_MAX, ForecastOverride};
 pub use crate::plan::{Basis, Inputs, Plan, PlanInputs, break_even, plan, standby_pays};
 pub use crate::planner::Planner;
 pub use crate::policy::{
     About, CapacityPolicy, Deadlines, Limits, Margin, Mode, Objective, Policy, PolicyError, PolicyErrors,
     Prices, Retry, ShiftPolicy, WorkloadPolicy,
 };
+pub use crate::reaction::{Ordered, Reaction, ReactionStep};
 pub use crate::reason::{GuardCause, Reason, Tier, Trigger};
 pub use crate::scarcity::{
     Cause, Claim, Grant, MoveCause, NodePolicy, NodeView, Refused, Resources, SharingReason, Supply, Tenant,
     TenantPolicy, grant,
 };
+pub use crate::scope::{Bounds, Days, Scope, ScopeReason, Scopes};
 pub use crate::sessions::{SessionPolicy, SessionReason, SessionType};
 pub use crate::size::Size;
 pub use crate::sizing::{SizingMode, SizingPolicy};
 pub use crate::snapshot::{Budget, Counters, Snapshot, WorkloadView};
+pub use crate::threshold::CloneThreshold;
 pub use crate::timer::Timer;
+pub use crate::warmth::{StoppedInputs, StoppedLevel, WarmthReason};

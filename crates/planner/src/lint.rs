@@ -153,6 +153,12 @@ impl Lint<'_, '_> {
                 });
             }
             let starting = i.phase == Phase::Starting;
+            let shelf = matches!(i.phase, Phase::Halting | Phase::Halted);
+            self.require(!(shelf && i.role == Role::Active), Some(i), || {
+                format!("instance {} is stopped with its disk kept but active", i.id)
+            });
+            let bare = i.phase != Phase::Halted || i.node.is_none();
+            self.require(bare, Some(i), || format!("instance {} is stopped but takes room", i.id));
             self.require(!(starting && i.parked), Some(i), || {
                 format!("instance {} is parked before it is ready", i.id)
             });
@@ -163,7 +169,7 @@ impl Lint<'_, '_> {
         let view = self.view;
         let Some(plan) = view.plan else { return };
         let policy = view.policy;
-        let total = plan.active_wanted + plan.standby_wanted;
+        let total = plan.total_wanted() + plan.stopped_wanted;
         self.require(total <= policy.replicas_max, None, || {
             format!("{total} wanted, more than replicas_max")
         });
@@ -292,9 +298,12 @@ mod tests {
             capacity: 1.0,
             lead_cold: step,
             lead_promote: step,
+            lead_restart: None,
             table: &table,
             budget: Budget::default(),
             pinned: None,
+            forecast_overrides: &[],
+            reaction: None,
             counters: Counters::default(),
             grant: cluster.map(|cluster| cluster.members[0].grant),
             group: None,

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 mod choice;
 mod family;
 
-pub(crate) use choice::{Aim, Share, choose_one, choose_two};
+pub(crate) use choice::{Aim, Share, choose_cheap, choose_one, choose_two};
 pub use family::MarginRule;
 pub(crate) use family::{FAMILIES, Family, LEVELS, Rule, Sight};
 

@@ -13,13 +13,20 @@ use crate::demand::LoadLevel;
 use crate::guard::{COLLAPSE_QUANTILE, COLLAPSE_SHARE, Guard};
 use crate::lead::LeadTime;
 use crate::margin::{Aim, Call, Family, MarginControl, Rule, Share, choose_one, choose_two};
+use crate::overrides::ForecastOverrides;
 use crate::plan::{instances_for, standby_pays};
 use crate::policy::WorkloadPolicy;
 use crate::reason::GuardCause;
 use crate::snapshot::Budget;
+use crate::warmth::Shelf;
 
 mod nowcast;
 mod numbers;
+mod overridden;
+mod pool;
+mod shelf;
+
+pub(crate) use pool::steps_ahead;
 
 /// Demand of one workload: past, present and expected.
 #[derive(Debug, Clone)]
@@ -29,10 +36,14 @@ pub(crate) struct Outlook {
     known_windows: Vec<WindowMax>,
     /// The same as if the step that has begun were over, once demand was read in it.
     nowcast: Vec<WindowMax>,
+    /// What operators know better.
+    pub(crate) overrides: ForecastOverrides,
     pub(crate) load: LoadLevel,
     pub(crate) capacity: Capacity,
     pub(crate) lead_cold: LeadTime,
     pub(crate) lead_promote: LeadTime,
+    /// Set where instances can be stopped with their disk kept.
+    pub(crate) shelf: Option<Box<Shelf>>,
     pub(crate) guard: Guard,
     pub(crate) budget: Budget,
     active: MarginControl,
@@ -67,6 +78,8 @@ pub(crate) struct Outlook {
     decided: VecDeque<u32>,
     /// The most active instances wanted since the last step.
     decided_max: u32,
+    /// Instances that the coming step was expected to need, where spares are shared.
+    expected: Option<u32>,
 }
 
 /// What became of a sample.
@@ -106,10 +119,12 @@ impl Outlook {
             forecaster,
             known_windows: Vec::new(),
             nowcast: Vec::new(),
+            overrides: ForecastOverrides::default(),
             load: LoadLevel::default(),
             capacity: Capacity::new(policy.capacity),
             lead_cold: LeadTime::new(policy.lead_cold, samples_max),
             lead_promote: LeadTime::new(policy.lead_promote, samples_max),
+            shelf: Shelf::of(policy, samples_max),
             guard: Guard::new(),
             budget: Budget { error_budget: budget, ..Budget::default() },
             active: MarginControl::forecasting(),
@@ -134,6 +149,7 @@ impl Outlook {
             high_expected: f64::INFINITY,
             decided: VecDeque::new(),
             decided_max: 0,
+            expected: None,
         };
         outlook.choose_rules(policy);
         outlook
@@ -153,9 +169,9 @@ impl Outlook {
     /// Asks once for every window that the next plans look at.
     fn look_ahead(&mut self, policy: &WorkloadPolicy) {
         let Windows { active, hold, total, hold_cold, keep } = self.windows(policy, Duration::ZERO);
-        let pays = standby_pays(policy, self.lead_promote.estimate(), self.lead_cold.estimate());
+        let pays = standby_pays(policy, self.lead_promote.estimate(), self.lead_up(policy));
         let all = if pays { [1, active, hold, total, keep] } else { [1, active, total, hold_cold, keep] };
-        for steps in all {
+        for steps in all.into_iter().chain(self.shelf_windows(policy, Duration::ZERO)) {
             if self.known_windows.iter().all(|window| window.steps() != steps) {
                 self.known_windows.push(self.forecaster.window_max(steps));
             }
@@ -282,7 +298,11 @@ impl Outlook {
         let ready = self.total.available(self.rules.total);
         if self.played {
             self.active.observe(demand, capacity, ready, exposure, memory);
-            self.total.observe(demand, capacity, u32::MAX, 1.0, memory);
+            let ready = self.shelf_in_use(policy).map_or(u32::MAX, Shelf::available);
+            self.total.observe(demand, capacity, ready, 1.0, memory);
+            if let Some(shelf) = &mut self.shelf {
+                shelf.observe(demand, capacity, memory);
+            }
         }
         self.reactive.observe(demand, capacity, u32::MAX, exposure, memory);
         self.choose_rules(policy);
@@ -294,8 +314,9 @@ impl Outlook {
         let capacity = self.capacity.estimate();
         let before = self.played.then_some(self.rules);
         self.rules.reactive = choose_one(&self.reactive, aim, capacity, Some(self.rules.reactive));
-        if standby_pays(policy, self.lead_promote.estimate(), self.lead_cold.estimate()) {
-            let share = Share { standby: policy.prices.standby / policy.prices.active };
+        let (below, spent) = self.choose_shelf(policy, aim);
+        if standby_pays(policy, self.lead_promote.estimate(), self.lead_up(policy)) {
+            let share = Share { standby: policy.prices.standby / policy.prices.active, below, spent };
             let before = before.map(|rules| (rules.active, rules.total));
             let controls = (&self.active, &self.total);
             (self.rules.active, self.rules.total) = choose_two(controls, aim, capacity, share, before);
@@ -370,7 +391,7 @@ impl Outlook {
         let max = policy.replicas_max;
         let capacity = self.capacity.estimate();
         let count = |demand: f64| instances_for(demand, capacity, max);
-        let (promote, cold) = (self.lead_promote.estimate(), self.lead_cold.estimate());
+        let (promote, cold) = (self.lead_promote.estimate(), self.lead_up(policy));
         let pays = standby_pays(policy, promote, cold);
         let windows = self.windows(policy, Duration::ZERO);
         // Rules are judged only where they are used, or may be.
@@ -389,6 +410,7 @@ impl Outlook {
             let hold = self.sight_to_keep(windows.hold_cold);
             self.total.decide(lag, |rule| Call { need: count(rule.of(&need)), keep: count(rule.of(&hold)) });
         }
+        self.play_shelf(policy);
         let lag = self.lag(policy, if pays { promote } else { cold });
         let floor = self.floor_of_steps(policy);
         let recent_hold = self.recent_max(windows.hold);
@@ -419,8 +441,8 @@ impl Outlook {
         ((exact - PART_STEP).ceil().max(0.0) as usize).min(WINDOW_STEPS_MAX)
     }
 
-    fn lead_of_active(&self, policy: &WorkloadPolicy) -> Duration {
-        let (promote, cold) = (self.lead_promote.estimate(), self.lead_cold.estimate());
+    pub(crate) fn lead_of_active(&self, policy: &WorkloadPolicy) -> Duration {
+        let (promote, cold) = (self.lead_promote.estimate(), self.lead_up(policy));
         if standby_pays(policy, promote, cold) { promote } else { cold }
     }
 

@@ -12,8 +12,11 @@ use forecast::{Timestamp, Trust};
 use crate::event::DecisionOverride;
 use crate::margin::{Call, MarginRule, settle};
 use crate::policy::WorkloadPolicy;
+use crate::reaction::Reaction;
 use crate::reason::{GuardCause, Reason, Tier, Trigger};
+use crate::scope::Bounds;
 use crate::size::Size;
+use crate::warmth::{self, StoppedInputs};
 
 /// A complete decision for one workload, with its reasons.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +29,8 @@ pub struct Plan {
     pub active_wanted: u32,
     /// Standby instances wanted, beside the active ones.
     pub standby_wanted: u32,
+    /// Instances wanted beside both that are stopped with their disk kept.
+    pub stopped_wanted: u32,
     /// How large each instance shall be; `None` where that is not the planner's business.
     pub size: Option<Size>,
     /// What made the planner make it.
@@ -36,6 +41,8 @@ pub struct Plan {
     pub inputs: PlanInputs,
     /// What bound, and what was not done and why.
     pub reasons: Vec<Reason>,
+    /// Where the workload would be if it only reacted.
+    pub without_forecast: Reaction,
 }
 
 impl Plan {
@@ -77,14 +84,25 @@ pub struct PlanInputs {
     pub forecast_hold: f64,
     /// Demand below which no standby is given up, because it would be needed again before the break-even time.
     pub forecast_keep: f64,
+    /// Share of the active capacity from which on one more instance is wanted, where the policy has such a threshold.
+    pub clone_threshold: Option<f64>,
     /// Demand units per instance in use.
     pub capacity: f64,
     /// Promotion lead time in use.
     pub lead_promote: Duration,
     /// Cold lead time in use.
     pub lead_cold: Duration,
+    /// About stopped instances; `None` where there is no such level, or it does not pay.
+    pub stopped: Option<StoppedInputs>,
     /// Missed share of the demand so far.
     pub missed_share: f64,
+}
+
+impl PlanInputs {
+    /// How long one more instance takes that does not run yet: a restart where there is a stopped level, else a start.
+    pub fn lead_up(&self) -> Duration {
+        self.stopped.map_or(self.lead_cold, |stopped| stopped.lead)
+    }
 }
 
 /// Where the demand to be covered comes from.
@@ -121,10 +139,16 @@ pub struct Inputs<'a> {
     pub basis: Basis,
     /// The numbers.
     pub numbers: PlanInputs,
+    /// How many instances there may and must be.
+    pub bounds: Bounds,
     /// Active instances wanted by the plan before this one.
     pub active_before: u32,
     /// Active and standby instances wanted by the plan before this one.
     pub total_before: u32,
+    /// The same with stopped ones.
+    pub exist_before: u32,
+    /// The most instances that had to exist, stopped or better, since a start would have been dearer than keeping them.
+    pub exist_lately: u32,
     /// The most active and standby instances that were needed within the last cold lead time or two. What was needed so
     /// lately is not stopped: its start would hardly be over.
     pub total_lately: u32,
@@ -146,21 +170,28 @@ pub fn standby_pays(policy: &WorkloadPolicy, lead_promote: Duration, lead_cold: 
     cheaper && quicker
 }
 
-/// After this time, waiting as a standby has cost as much as a start.
+/// After this time, waiting as a standby has cost as much as a start, or as a restart where there is a stopped level.
 pub fn break_even(policy: &WorkloadPolicy) -> Duration {
-    let ratio = policy.prices.active / policy.prices.standby.max(policy.prices.active * PRICE_RATIO_MIN);
-    policy.prices.start.mul_f64(ratio).min(BREAK_EVEN_MAX)
+    let of_start = || break_even_of(policy, policy.prices.start, policy.prices.standby);
+    warmth::break_even_restart(policy).unwrap_or_else(of_start)
+}
+
+/// After this time, waiting at a price has cost as much as `start` of an active instance.
+pub(crate) fn break_even_of(policy: &WorkloadPolicy, start: Duration, price: f64) -> Duration {
+    let ratio = policy.prices.active / price.max(policy.prices.active * PRICE_RATIO_MIN);
+    start.mul_f64(ratio).min(BREAK_EVEN_MAX)
 }
 
 /// Decides how many instances a workload shall have.
 pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let mut draft = Draft { inputs, reasons: Vec::with_capacity(REASONS_USUAL), trigger: inputs.trigger };
     draft.explain_basis();
-    let pays = standby_pays(inputs.policy, inputs.numbers.lead_promote, inputs.numbers.lead_cold);
+    let pays = standby_pays(inputs.policy, inputs.numbers.lead_promote, inputs.numbers.lead_up());
     let (active, total) = if pays { draft.two_tiers() } else { draft.one_tier() };
     let (active, total) = draft.guarded(active, total);
     let (active, standby) = draft.bounded(active, total);
     let (active, standby) = draft.overridden(active, standby);
+    let stopped_wanted = warmth::stopped_wanted(inputs, active + standby, &mut draft.reasons);
     if let Some((failures, until)) = inputs.starts_paused {
         draft.reasons.push(Reason::StartsPaused { failures, until });
     }
@@ -169,11 +200,13 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         at: inputs.now,
         active_wanted: active,
         standby_wanted: standby,
+        stopped_wanted,
         size: None,
         trigger: draft.trigger,
         trust: inputs.trust,
         inputs: inputs.numbers,
         reasons: draft.reasons,
+        without_forecast: Reaction::default(),
     }
 }
 
@@ -251,10 +284,15 @@ impl Draft<'_> {
         let numbers = &self.inputs.numbers;
         let floor = self.count(numbers.floor);
         if floor > forecast_need {
-            self.reasons.push(Reason::DemandFloor {
-                demand: numbers.floor,
-                instances: floor,
-                capacity: numbers.capacity,
+            self.reasons.push(match (numbers.clone_threshold, numbers.demand_now) {
+                (Some(share), Some(demand)) => {
+                    Reason::CloneThreshold { share, demand, instances: floor, capacity: numbers.capacity }
+                }
+                _ => Reason::DemandFloor {
+                    demand: numbers.floor,
+                    instances: floor,
+                    capacity: numbers.capacity,
+                },
             });
             if self.trigger == Trigger::Forecast {
                 self.trigger = Trigger::Demand;
@@ -304,7 +342,7 @@ impl Draft<'_> {
         self.reasons.push(Reason::NoStandbyTier {
             price: self.inputs.policy.prices.standby / self.inputs.policy.prices.active,
             lead_promote: numbers.lead_promote,
-            lead_cold: numbers.lead_cold,
+            lead_cold: numbers.lead_up(),
         });
         let forecast_need = self.count(numbers.forecast_total);
         self.explain_need(
@@ -340,30 +378,24 @@ impl Draft<'_> {
 
     /// Cuts to the bounds of the policy. Returns active and standby.
     fn bounded(&mut self, active: u32, total: u32) -> (u32, u32) {
-        let policy = self.inputs.policy;
-        let least = policy.replicas_min;
+        let (policy, bounds) = (self.inputs.policy, self.inputs.bounds);
+        let most = bounds.replicas_max;
+        // What is to be there soon and may not stand by is active before.
+        let least = bounds.active_min.max(bounds.total_min.saturating_sub(policy.standby_max));
         if active < least {
             self.reasons.push(Reason::AtMinimum { tier: Tier::Active, minimum: least, computed: active });
         }
-        if active > policy.replicas_max {
-            self.reasons.push(Reason::AtMaximum {
-                tier: Tier::Active,
-                maximum: policy.replicas_max,
-                computed: active,
-            });
+        if active > most {
+            self.reasons.push(Reason::AtMaximum { tier: Tier::Active, maximum: most, computed: active });
         }
-        let active = active.max(least).min(policy.replicas_max);
+        let active = active.max(least).min(most);
         let computed = total.max(active);
-        let mut total = computed.max(active.saturating_add(policy.standby_min));
-        if total > policy.replicas_max {
-            if computed > policy.replicas_max {
-                self.reasons.push(Reason::AtMaximum {
-                    tier: Tier::Total,
-                    maximum: policy.replicas_max,
-                    computed,
-                });
+        let mut total = computed.max(active.saturating_add(bounds.standby_min)).max(bounds.total_min);
+        if total > most {
+            if computed > most {
+                self.reasons.push(Reason::AtMaximum { tier: Tier::Total, maximum: most, computed });
             }
-            total = policy.replicas_max;
+            total = most;
         }
         (active, (total - active).min(policy.standby_max))
     }
@@ -396,4 +428,4 @@ const ROUNDING: f64 = 1e-9;
 const REASONS_USUAL: usize = 8;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

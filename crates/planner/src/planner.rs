@@ -14,17 +14,18 @@ use crate::clock::Clock;
 use crate::desk::Shared;
 use crate::event::Event;
 use crate::ids::{InstanceId, WorkloadId};
-use crate::outlook::Intake;
 use crate::plan::break_even;
-use crate::policy::{About, Mode, Policy, PolicyError, PolicyErrors, WorkloadPolicy};
-use crate::reason::{GuardCause, Trigger};
+use crate::policy::{About, Policy, PolicyError, PolicyErrors, WorkloadPolicy};
 use crate::retry::Jitter;
 use crate::scarcity::{self, Cluster};
-use crate::sizing;
 use crate::snapshot::Snapshot;
+use crate::spare::{self, Pools};
 use crate::timer::Timer;
+use crate::warmth::break_even_stopped;
 use crate::workload::Workload;
 
+mod facts;
+mod pools;
 mod sharing;
 
 /// The decision core for a set of workloads.
@@ -57,6 +58,7 @@ impl Planner {
         let mut errors: Vec<PolicyError> = Vec::new();
         let mut names = BTreeMap::new();
         scarcity::validate(&policy, &mut errors);
+        spare::validate(&policy, &mut errors);
         let tick = policy.workloads.iter().map(|w| w.tick).max().unwrap_or_default();
         let jump = tick.saturating_mul(JUMP_TICKS).max(JUMP_MIN);
         let shared = Shared {
@@ -68,6 +70,7 @@ impl Planner {
             next_instance: 1,
             owners: BTreeMap::new(),
             cluster: if errors.is_empty() { Cluster::new(&policy, now) } else { None },
+            pools: Pools::new(&policy),
         };
         let mut workloads = Vec::with_capacity(policy.workloads.len());
         for (index, workload) in policy.workloads.into_iter().enumerate() {
@@ -215,10 +218,18 @@ impl Planner {
             self.stale += 1;
             return;
         };
+        let step = match &event {
+            Event::DemandObserved { step_start, .. } => Some(*step_start),
+            _ => None,
+        };
         let (workload, shared) = (&mut self.workloads[index], &mut self.shared);
         workload.handle(shared, event);
         self.rewake(index);
         self.share_soon();
+        if let Some(step) = step {
+            self.size_pool(index, step);
+        }
+        self.serve_pools();
     }
 
     /// Takes in that time has passed.
@@ -233,6 +244,7 @@ impl Planner {
             self.rewake(index);
         }
         self.share();
+        self.serve_pools();
     }
 
     /// The next order; `None` when there is none for now.
@@ -287,13 +299,17 @@ impl Planner {
             | Event::InstanceUnhealthy { workload, .. }
             | Event::InstanceHealthy { workload, .. }
             | Event::InstanceAdopted { workload, .. }
+            | Event::HaltedAdopted { workload, .. }
             | Event::OverrideSet { workload, .. }
-            | Event::OverrideCleared { workload } => named(workload),
+            | Event::OverrideCleared { workload }
+            | Event::ForecastOverrideSet { workload, .. }
+            | Event::ForecastOverrideCleared { workload, .. } => named(workload),
             Event::InstanceReady { instance, .. }
             | Event::InstanceParked { instance, .. }
             | Event::InstancePromoted { instance, .. }
             | Event::InstanceDrained { instance, .. }
             | Event::InstanceResized { instance, .. }
+            | Event::InstanceHalted { instance, .. }
             | Event::InstanceStopped { instance, .. }
             | Event::ActionFailed { instance: Some(instance), .. } => owner(instance),
             Event::ActionFailed { action, instance: None, .. } => self
@@ -305,158 +321,13 @@ impl Planner {
     }
 }
 
-impl Workload {
-    /// Takes in a fact about this workload, plans again when it matters, and gives the orders that follow.
-    fn handle(&mut self, shared: &mut Shared, event: Event) {
-        let before = self.errors_everywhere();
-        match self.take_in(shared, event) {
-            Effect::Refused => self.fleet.counters.samples_refused += 1,
-            Effect::Stale => self.fleet.counters.events_stale += 1,
-            Effect::Noted => {}
-            Effect::Act if self.mode() == Mode::Observe => {}
-            Effect::Act => self.carry_out(shared),
-            Effect::Replan(trigger) => self.replan(shared, trigger),
-        }
-        if !before && self.errors_everywhere() {
-            let (now, guard) = (shared.clock.internal(), self.policy.guard);
-            self.outlook.guard.observe(now, Some(GuardCause::ErrorsEverywhere), guard);
-        }
-    }
-
-    fn mode(&self) -> Mode {
-        self.policy.mode
-    }
-
-    fn take_in(&mut self, shared: &mut Shared, event: Event) -> Effect {
-        let wall = shared.clock.wall();
-        let now = shared.clock.internal();
-        let known = |ok: bool| if ok { Effect::Act } else { Effect::Stale };
-        match event {
-            Event::DemandObserved { step_start, demand, missed, .. } => {
-                let errors = self.errors_everywhere();
-                self.outlook.guard.see(demand);
-                let learned =
-                    self.outlook.observe_step(&self.policy, now, step_start, demand, missed, errors);
-                match learned {
-                    Intake::Learned => Effect::Replan(Trigger::Forecast),
-                    Intake::Heard => {
-                        self.fleet.counters.samples_refused += 1;
-                        Effect::Replan(Trigger::Demand)
-                    }
-                    Intake::Refused => Effect::Refused,
-                }
-            }
-            Event::LoadObserved { demand_now, in_flight, .. } => {
-                let read = self.observe_load(shared, demand_now, in_flight);
-                if read { Effect::Replan(Trigger::Demand) } else { Effect::Refused }
-            }
-            Event::BackendObserved { instance, requests, errors, latency_p50, latency_p99, .. } => {
-                let bound = self.policy.objective.latency_bound;
-                let known = self.fleet.observe(instance, now, |stats| {
-                    stats.observe(requests, errors, latency_p50, latency_p99);
-                });
-                let sizing = self.sizing.as_mut().filter(|_| known);
-                match sizing.is_some_and(|sizing| sizing.latency(now, requests, latency_p99, bound)) {
-                    true => Effect::Replan(Trigger::Objective),
-                    false if known => Effect::Noted,
-                    false => Effect::Stale,
-                }
-            }
-            Event::UsageObserved { instance, cpu_cores: cpu, memory_bytes: memory, throttled, .. } => {
-                match self.observe_use(shared, instance, sizing::Reading { cpu, memory, throttled }) {
-                    Some(true) => Effect::Replan(Trigger::Demand),
-                    Some(false) => Effect::Noted,
-                    None => Effect::Stale,
-                }
-            }
-            Event::OutOfMemory { .. } => match &mut self.sizing {
-                Some(sizing) => {
-                    sizing.out_of_memory(now);
-                    Effect::Replan(Trigger::Failure)
-                }
-                None => Effect::Noted,
-            },
-            Event::SessionsHeld { .. } if self.policy.sessions.is_none() => Effect::Noted,
-            Event::SessionsHeld { instance, sessions, .. } => known(self.fleet.holds(instance, sessions)),
-            Event::InstanceResized { action, instance } => known(self.fleet.resized(instance, action)),
-            Event::InstanceReady { action, instance, took } => {
-                let ready = self.fleet.ready(instance, action, wall);
-                if ready {
-                    self.outlook.lead_cold.observe(took);
-                }
-                known(ready)
-            }
-            Event::InstanceParked { action, instance } => known(self.fleet.parked(instance, action)),
-            Event::InstancePromoted { action, instance, took } => {
-                let promoted = self.at_desk(shared, |fleet, desk| fleet.promoted(instance, action, desk));
-                if promoted {
-                    self.outlook.lead_promote.observe(took);
-                }
-                known(promoted)
-            }
-            Event::WeightsApplied { action, .. } => known(self.fleet.weights_applied(action)),
-            Event::InstanceDrained { action, instance } => {
-                known(self.at_desk(shared, |fleet, desk| fleet.drained(instance, action, desk)))
-            }
-            Event::InstanceStopped { action, instance } => {
-                known(self.at_desk(shared, |fleet, desk| fleet.stopped(instance, action, desk)))
-            }
-            Event::ActionFailed { action, instance, .. } => {
-                known(self.at_desk(shared, |fleet, desk| fleet.failed(action, instance, true, desk)))
-            }
-            Event::InstanceExited { instance, .. } => {
-                match self.at_desk(shared, |fleet, desk| fleet.exited(instance, desk)) {
-                    true => Effect::Replan(Trigger::Failure),
-                    false => Effect::Stale,
-                }
-            }
-            Event::InstanceUnhealthy { instance, .. } => match self.fleet.unhealthy(instance, now) {
-                true => Effect::Replan(Trigger::Failure),
-                false => Effect::Stale,
-            },
-            Event::InstanceHealthy { instance, .. } => {
-                known(self.at_desk(shared, |fleet, desk| fleet.healthy(instance, desk)))
-            }
-            Event::InstanceAdopted { instance, role, parked, node, .. } => {
-                match self.at_desk(shared, |fleet, desk| fleet.adopt(instance, role, parked, node, desk)) {
-                    true => Effect::Noted,
-                    false => Effect::Stale,
-                }
-            }
-            Event::OverrideSet { decision, .. } => {
-                self.pinned = Some(decision);
-                Effect::Replan(Trigger::Operator)
-            }
-            Event::OverrideCleared { .. } => {
-                self.pinned = None;
-                Effect::Replan(Trigger::Operator)
-            }
-            // Taken in by the planner itself.
-            Event::NodeAppeared { .. } | Event::NodeLost { .. } => Effect::Stale,
-        }
-    }
-}
-
-/// What follows from a fact.
-enum Effect {
-    /// A sample that cannot be used.
-    Refused,
-    /// A fact that came too late or twice.
-    Stale,
-    /// Nothing, for now.
-    Noted,
-    /// Orders may be due.
-    Act,
-    /// The plan may change.
-    Replan(Trigger),
-}
-
 /// Horizons beyond the forecaster's default are learned when a lead time or the break-even asks for them.
 fn forecast_config(policy: &WorkloadPolicy) -> Config {
     let mut config = Config::new(policy.step);
     config.time_zone = policy.time_zone.clone();
     let longest =
         policy.lead_cold.max(policy.lead_promote).saturating_add(policy.hold).max(break_even(policy));
+    let longest = longest.max(break_even_stopped(policy).unwrap_or_default());
     let most = policy.step.saturating_mul(HORIZON_STEPS_MAX as u32);
     config.horizon_max = config.horizon_max.max(longest.saturating_add(policy.step * 2)).min(most);
     config

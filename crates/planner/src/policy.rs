@@ -13,8 +13,11 @@ use jiff::tz::TimeZone;
 
 use crate::ids::{NodeId, WorkloadId};
 use crate::scarcity::{NodePolicy, Resources, TenantPolicy};
+use crate::scope::{Moment, Scope, Scopes};
 use crate::sessions::SessionPolicy;
 use crate::sizing::SizingPolicy;
+use crate::threshold::CloneThreshold;
+use crate::warmth::StoppedLevel;
 
 /// Everything a planner needs to know before it starts.
 #[derive(Debug, Clone, Default)]
@@ -75,12 +78,18 @@ pub struct WorkloadPolicy {
     pub standby_min: u32,
     /// Standby instances, at most. Default: `replicas_max`.
     pub standby_max: u32,
+    /// Bounds that hold at some times only; see [`with_scopes`](Self::with_scopes). Default `None`.
+    pub scopes: Option<Scopes>,
     /// Demand that one instance can serve within the objective.
     pub capacity: CapacityPolicy,
     /// What "served" means and how much may be missed.
     pub objective: Objective,
     /// What instances and starts cost, relative to each other.
     pub prices: Prices,
+    /// A level between parked and cold: stopped with the disk kept. Default `None`: what is not parked is removed.
+    pub stopped: Option<StoppedLevel>,
+    /// Workloads that name the same template start the same thing, so they share their spare instances. Default `None`.
+    pub template: Option<String>,
     /// First guess of the time from a start order to ready; measured afterwards. Default 30 s.
     pub lead_cold: Duration,
     /// First guess of the time from a promote order to the first byte; measured afterwards. Default 50 ms.
@@ -90,6 +99,8 @@ pub struct WorkloadPolicy {
     pub hold: Duration,
     /// How far above the forecast median to provision.
     pub margin: Margin,
+    /// When one more instance is started whatever is forecast. Default `None`: the forecast decides.
+    pub clone_threshold: Option<CloneThreshold>,
     /// How a promoted instance gets its traffic.
     pub shift: ShiftPolicy,
     /// How long each order may take.
@@ -130,13 +141,17 @@ impl WorkloadPolicy {
             replicas_max: 1_000,
             standby_min: 0,
             standby_max: 1_000,
+            scopes: None,
             capacity,
             objective: Objective { error_budget: 0.001, latency_bound: None },
             prices: Prices { active: 1.0, standby: 0.2, start: lead_cold },
+            stopped: None,
+            template: None,
             lead_cold,
             lead_promote: Duration::from_millis(50),
             hold: step,
             margin: Margin::Controlled,
+            clone_threshold: None,
             shift: ShiftPolicy::default(),
             deadlines: Deadlines::default(),
             retry: Retry::default(),
@@ -149,6 +164,27 @@ impl WorkloadPolicy {
             tenant: None,
             needs: Resources::NONE,
         }
+    }
+
+    /// The same with other bounds at some times. What the policy says so far holds outside of them; from then on its own
+    /// `replicas_min`, `replicas_max` and `standby_min` are the widest that hold at any time. `places` have the public
+    /// holidays that count, as ISO codes.
+    #[must_use]
+    pub fn with_scopes(mut self, scopes: Vec<Scope>, places: Vec<String>) -> Self {
+        if scopes.is_empty() {
+            return self;
+        }
+        let base = Moment {
+            replicas_min: self.replicas_min,
+            replicas_max: self.replicas_max,
+            standby_min: self.standby_min,
+        };
+        let scopes = Scopes::new(base, scopes, places);
+        let widest = scopes.widest();
+        self.replicas_min = widest.replicas_min;
+        (self.replicas_max, self.standby_min) = (widest.replicas_max, widest.standby_min);
+        self.scopes = Some(scopes);
+        self
     }
 
     /// How long a start may take: the deadline of the policy, or several times the expected lead time if that is longer.
@@ -224,10 +260,19 @@ impl WorkloadPolicy {
             "utilisation_untrusted",
             "must be above 0 and at most 1",
         );
+        let scopes = self.scopes.iter().flat_map(|scopes| scopes.rules(self.standby_max, self.replicas_max));
+        for (ok, field, rule) in scopes.chain(self.clone_threshold.iter().flat_map(|t| t.rules())) {
+            require(ok, field, rule);
+        }
         for (ok, field, rule) in self.sizing.iter().flat_map(|sizing| sizing.rules(&self.objective)) {
             require(ok, field, rule);
         }
         for (ok, field, rule) in self.sessions.iter().flat_map(SessionPolicy::rules) {
+            require(ok, field, rule);
+        }
+        let sized = self.stopped.is_some() && self.sizing.is_some();
+        require(!sized, "stopped", "cannot be used where instances are sized");
+        for (ok, field, rule) in self.stopped.iter().flat_map(StoppedLevel::rules) {
             require(ok, field, rule);
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }

@@ -7,14 +7,16 @@ use crate::margin::MarginRule;
 use forecast::{Timestamp, Trust};
 
 use crate::ids::InstanceId;
+use crate::overrides::ForecastOverride;
 use crate::scarcity::SharingReason;
+use crate::scope::ScopeReason;
 use crate::sessions::SessionReason;
 use crate::sizing::SizeReason;
+use crate::warmth::WarmthReason;
 
 mod words;
 
-pub(crate) use words::{Amount, Count, Stays};
-use words::{Percent, RuleName, Span};
+pub(crate) use words::{Amount, Count, Percent, RuleName, Span, Stays};
 
 /// What made the planner make this plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -147,6 +149,21 @@ pub enum Reason {
         /// Why, from the forecaster.
         trust: Trust,
     },
+    /// The demand seen exceeds the share of capacity at which one more instance is wanted.
+    CloneThreshold {
+        /// The share of capacity, in (0, 1].
+        share: f64,
+        /// Demand seen.
+        demand: f64,
+        /// Instances needed to be below it.
+        instances: u32,
+        /// Demand units per instance.
+        capacity: f64,
+    },
+    /// An operator knows better than the forecast.
+    ForecastOverridden(ForecastOverride),
+    /// A scope of the calendar is in force, or begins soon.
+    Scope(ScopeReason),
     /// The forecast is not trusted: plan from the demand of now.
     Untrusted {
         /// Why, from the forecaster.
@@ -266,6 +283,8 @@ pub enum Reason {
     Sharing(SharingReason),
     /// Something that has to do with sessions.
     Sessions(SessionReason),
+    /// Something that has to do with instances colder than parked.
+    Warmth(WarmthReason),
 }
 
 impl fmt::Display for GuardCause {
@@ -333,6 +352,16 @@ impl fmt::Display for Reason {
                     "The forecast is not relied upon ({trust}); planned by what was cheapest on paper of late."
                 )
             }
+            Reason::CloneThreshold { share, demand, instances, capacity } => write!(
+                f,
+                "Demand is {}; {} are needed to use no more than {} of {} each.",
+                Amount(*demand),
+                Count(*instances, Tier::Active),
+                Percent(*share),
+                Amount(*capacity)
+            ),
+            Reason::ForecastOverridden(forecast) => forecast.fmt(f),
+            Reason::Scope(scope) => scope.fmt(f),
             Reason::Untrusted { trust, utilisation } => write!(
                 f,
                 "The forecast is not used ({trust}); planned from the demand of now at {} utilisation with a wider pool.",
@@ -422,6 +451,7 @@ impl fmt::Display for Reason {
             }
             Reason::Sharing(reason) => reason.fmt(f),
             Reason::Sessions(reason) => reason.fmt(f),
+            Reason::Warmth(reason) => reason.fmt(f),
         }
     }
 }

@@ -21,6 +21,8 @@ use crate::size::Size;
 pub(crate) struct Want {
     pub(crate) active: u32,
     pub(crate) total: u32,
+    /// With those that are stopped and keep their disk.
+    pub(crate) exist: u32,
     /// Demand now, in the workload's unit.
     pub(crate) demand: f64,
     /// Demand units per instance.
@@ -208,7 +210,7 @@ impl Fleet {
             let i = &self.instances[at];
             let due = match (i.phase, i.role) {
                 (Phase::Stopping, _) => true,
-                (Phase::Starting, _) => i.doomed,
+                (Phase::Starting | Phase::Halting | Phase::Halted, _) => i.doomed,
                 (Phase::Ready, Role::Standby) => i.doomed && self.table.clear_of(i.id),
                 (Phase::Ready, Role::Active) | (Phase::Draining, _) => i.doomed && !i.healthy(),
                 (Phase::Stopped | Phase::Failed, _) => false,
@@ -223,21 +225,30 @@ impl Fleet {
     fn resize(&mut self, want: Want, desk: &mut Desk<'_>) {
         let counted = count(&self.instances, Instance::stays);
         self.unplaced = 0;
-        if counted < want.total {
-            self.start(want, want.total - counted, desk);
+        let restarted = self.restart(want.total.saturating_sub(counted), desk);
+        let missing = want.total.saturating_sub(counted + restarted);
+        let missing = missing.max(self.shelf_missing(want, counted + restarted, desk));
+        if missing > 0 {
+            self.start(want, missing, desk);
         }
-        let mut surplus = counted.saturating_sub(want.total);
+        let (mut halts, mut surplus) = self.given_up(want, counted.saturating_sub(want.total));
         for at in (0..self.instances.len()).rev() {
             let i = &self.instances[at];
-            let asked = surplus > 0 && i.moving.is_none();
-            if asked && i.promotable() && self.table.clear_of(i.id) && self.stop(at, desk) {
-                surplus -= 1;
+            let asked = surplus + halts > 0 && i.moving.is_none();
+            if !asked || !i.promotable() || !self.table.clear_of(i.id) {
+                continue;
+            }
+            if halts > 0 {
+                halts -= u32::from(self.halt(at, desk));
+            } else {
+                surplus -= u32::from(self.stop(at, desk));
             }
         }
         if want.refused {
             self.cancel_starts(surplus, desk);
         }
         self.stop_moved(want, desk);
+        self.clear_shelf(want, desk);
     }
 
     /// Stops instances that are not even ready yet. Usually they are waited for, as they may be wanted again by then.
@@ -269,8 +280,7 @@ impl Fleet {
         let starting = count(&self.instances, |i| i.phase == Phase::Starting);
         let occupied = count(&self.instances, |i| i.phase != Phase::Stopping && i.moving.is_none());
         let limits = desk.shared.limits;
-        // After failures fewer are tried at a time, in the end one.
-        let in_flight_max = (limits.starts_in_flight >> self.starts.failures().min(31)).max(1);
+        let in_flight_max = self.starts_at_once(desk);
         let room = desk.policy.replicas_max.saturating_sub(occupied);
         let rows = limits.instances.saturating_sub(self.instances.len() as u32);
         let starts = missing.min(in_flight_max.saturating_sub(starting)).min(room).min(rows);
@@ -317,6 +327,11 @@ impl Fleet {
             let at = self.instances.partition_point(|i| i.id < id);
             self.instances.insert(at, instance);
         }
+    }
+
+    /// After failures fewer are tried at a time, in the end one.
+    pub(crate) fn starts_at_once(&self, desk: &Desk<'_>) -> u32 {
+        (desk.shared.limits.starts_in_flight >> self.starts.failures().min(31)).max(1)
     }
 
     /// Parks standbys that nobody waits for.
@@ -366,7 +381,7 @@ impl Fleet {
     }
 
     /// An instance may be frozen or stopped. If it holds sessions, the time to wait for them begins, unless it runs already.
-    fn let_go(&mut self, at: usize, desk: &Desk<'_>) -> bool {
+    pub(crate) fn let_go(&mut self, at: usize, desk: &Desk<'_>) -> bool {
         let instance = &mut self.instances[at];
         if instance.sessions > 0 {
             instance.hold_for(desk.now(), desk.policy);
@@ -374,7 +389,7 @@ impl Fleet {
         !instance.held(desk.now())
     }
 
-    fn stop(&mut self, at: usize, desk: &mut Desk<'_>) -> bool {
+    pub(crate) fn stop(&mut self, at: usize, desk: &mut Desk<'_>) -> bool {
         if !self.let_go(at, desk) {
             return false;
         }
@@ -394,16 +409,16 @@ impl Fleet {
     }
 
     /// Gives an order about an instance that has none under way.
-    fn order(&mut self, at: usize, order: Order, kind: ActionKind, desk: &mut Desk<'_>) -> bool {
+    pub(crate) fn order(&mut self, at: usize, order: Order, kind: ActionKind, desk: &mut Desk<'_>) -> bool {
         let deadlines = &desk.policy.deadlines;
         let within = match order {
-            Order::Start => desk.policy.start_deadline(),
+            Order::Start | Order::Restart => desk.policy.start_deadline(),
             Order::Park | Order::Resize => deadlines.park,
             Order::Promote => desk.policy.promote_deadline(),
             Order::Drain => self.instances[at]
                 .held_until
                 .map_or(deadlines.drain, |until| deadlines.drain.max(until.since(desk.now()))),
-            Order::Stop => deadlines.stop,
+            Order::Halt | Order::Stop => deadlines.stop,
         };
         let Some((action, deadline)) = desk.issue(kind, within) else { return false };
         self.instances[at].pending = Some(Pending { action, order, deadline });

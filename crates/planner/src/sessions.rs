@@ -18,9 +18,10 @@ mod queue;
 mod reason;
 
 pub use allocator::{
-    Allocation, Allocator, Allotted, LostSession, Outcome, RefusedSession, Release, SessionId,
+    Allocation, Allocator, Allotted, HostView, LostSession, Outcome, RefusedSession, Release, SessionId,
 };
 pub use demand::TypeDemand;
+pub use host::HostState;
 pub use policy::{SessionPolicy, SessionType};
 pub use reason::SessionReason;
 

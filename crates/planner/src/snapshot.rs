@@ -7,8 +7,10 @@ use forecast::{Ensemble, Timestamp};
 use crate::event::DecisionOverride;
 use crate::ids::{InstanceId, WorkloadId};
 use crate::instance::Instance;
+use crate::overrides::ForecastOverride;
 use crate::plan::Plan;
 use crate::policy::{Limits, WorkloadPolicy};
+use crate::reaction::ReactionStep;
 use crate::scarcity::{Cluster, Grant, NodeView, Resources};
 
 /// The state of a planner at one moment.
@@ -90,12 +92,18 @@ pub struct WorkloadView<'a> {
     pub lead_cold: Duration,
     /// Promotion lead time in use.
     pub lead_promote: Duration,
+    /// Restart lead time in use; `None` where instances are not stopped with their disk kept.
+    pub lead_restart: Option<Duration>,
     /// The route table last ordered: every entry, draining ones with weight 0.
     pub table: &'a [(InstanceId, u32)],
     /// The error budget and what was spent of it.
     pub budget: Budget,
     /// The operator's override in force.
     pub pinned: Option<&'a DecisionOverride>,
+    /// The operators' overrides of the forecast, in force and to come.
+    pub forecast_overrides: &'a [ForecastOverride],
+    /// What reacting alone would have done in the last complete step.
+    pub reaction: Option<ReactionStep>,
     /// What was counted.
     pub counters: Counters,
     /// What it was granted; `None` where no nodes are given.
@@ -138,10 +146,16 @@ pub struct Counters {
     pub starts: u64,
     /// Promotions completed.
     pub promotions: u64,
+    /// Spares of other workloads taken over.
+    pub claims: u64,
     /// Changes of size completed.
     pub resizes: u64,
     /// Demotions completed.
     pub demotions: u64,
+    /// Stops with the disk kept completed.
+    pub halts: u64,
+    /// Restarts from a kept disk ordered.
+    pub restarts: u64,
     /// Stops completed.
     pub stops: u64,
     /// Instances taken over from an earlier control plane.

@@ -12,14 +12,19 @@ use crate::instance::{Instance, Role};
 use crate::outlook::Outlook;
 use crate::plan::{Inputs, Plan, instances_for, plan};
 use crate::policy::{Mode, WorkloadPolicy};
+use crate::reaction::Paper;
 use crate::reason::{Reason, Trigger};
 use crate::reconcile::Want;
 use crate::scarcity::SharingReason;
+use crate::scope::Agenda;
 use crate::sessions::SessionReason;
 use crate::shift::Stats;
 use crate::sizing::Sizing;
 use crate::snapshot::WorkloadView;
 use crate::timer::Timer;
+use crate::warmth::Lately;
+
+mod beside;
 
 /// Everything the planner keeps for one workload.
 #[derive(Debug, Clone)]
@@ -32,8 +37,14 @@ pub(crate) struct Workload {
     pub(crate) sizing: Option<Box<Sizing>>,
     pub(crate) plan: Option<Plan>,
     pub(crate) pinned: Option<DecisionOverride>,
+    pub(crate) agenda: Agenda,
+    /// Where it would be without a forecast.
+    pub(crate) paper: Paper,
+    /// Standbys that it would hold alone, where it shares them.
+    pub(crate) standby_alone: Option<u32>,
     /// The most instances needed in this stretch of one cold lead time and in the one before, and when this one began.
     needed: (u32, u32, Timestamp),
+    exist_lately: Lately,
     /// When the next regular plan is due, on the internal clock.
     pub(crate) tick_at: Timestamp,
 }
@@ -48,7 +59,11 @@ impl Workload {
             fleet: Fleet::default(),
             plan: None,
             pinned: None,
+            agenda: Agenda::default(),
+            paper: Paper::default(),
+            standby_alone: None,
             needed: (0, 0, shared.clock.internal()),
+            exist_lately: Lately::default(),
             tick_at: shared.clock.internal(),
         }
     }
@@ -74,10 +89,15 @@ impl Workload {
         if self.pinned.as_ref().and_then(|p| p.expires).is_some_and(|expires| expires <= wall) {
             self.pinned = None;
         }
+        self.outlook.overrides.expire(wall);
+        let (bounds, scopes) = self.bounds(wall);
         let size = self.decide_size(now);
         let (numbers, basis) = self.outlook.numbers(&self.policy, now, wall);
-        let (active_before, total_before) = match &self.plan {
-            Some(plan) => (plan.active_wanted, plan.active_wanted + plan.standby_wanted),
+        let (active_before, total_before, exist_before) = match &self.plan {
+            Some(plan) => {
+                let total = plan.active_wanted + self.standby_alone.unwrap_or(plan.standby_wanted);
+                (plan.active_wanted, total, plan.total_wanted() + plan.stopped_wanted)
+            }
             None => self.found(),
         };
         let blind = numbers.demand_now.is_none();
@@ -96,8 +116,11 @@ impl Workload {
             trust: self.outlook.forecaster().trust(),
             basis,
             numbers,
+            bounds,
             active_before,
             total_before,
+            exist_before,
+            exist_lately: self.exist_lately.most(),
             total_lately: self.needed.0.max(self.needed.1),
             keep_all: blind,
             guard,
@@ -108,9 +131,16 @@ impl Workload {
             plan.size = Some(size);
             plan.reasons.extend(reasons);
         }
+        let overrides = self.outlook.overrides_ahead(&self.policy, wall);
+        plan.reasons.extend(overrides.cloned().map(Reason::ForecastOverridden));
+        plan.reasons.extend(scopes.into_iter().map(Reason::Scope));
         plan.reasons.append(&mut self.fleet.notes);
+        self.react_on_paper(now, &numbers, bounds);
+        plan.without_forecast = self.paper.view(|at| shared.clock.to_wall(at));
         self.outlook.decided(plan.active_wanted);
         self.remember_need(now, &plan);
+        self.exist_lately.remember(now, &self.policy, &plan);
+        self.share_spares(shared, bounds, &mut plan);
         self.claim(shared, &mut plan);
         self.plan = Some(plan);
         self.tick_at = now.saturating_add(self.policy.tick);
@@ -119,7 +149,7 @@ impl Workload {
 
     fn remember_need(&mut self, now: Timestamp, plan: &Plan) {
         let (this, _, began) = self.needed;
-        if now.since(began) > self.outlook.lead_cold.estimate() {
+        if now.since(began) > self.outlook.lead_up(&self.policy) {
             self.needed = (0, this, now);
         }
         let max = self.policy.replicas_max;
@@ -134,6 +164,9 @@ impl Workload {
         if self.policy.mode == Mode::Observe {
             return;
         }
+        if shared.pools.defers(self.index) {
+            return;
+        }
         if let Some(cluster) = &mut shared.cluster {
             if cluster.batching {
                 cluster.deferred.insert(self.index);
@@ -143,7 +176,8 @@ impl Workload {
         }
         let want = Want {
             active: plan.active_wanted,
-            total: plan.active_wanted + plan.standby_wanted,
+            total: plan.total_wanted(),
+            exist: plan.total_wanted() + plan.stopped_wanted,
             demand: plan.inputs.demand_now.unwrap_or(0.0),
             capacity: self.outlook.capacity.estimate(),
             size: plan.size,
@@ -170,9 +204,10 @@ impl Workload {
     }
 
     /// What an earlier control plane left running.
-    fn found(&self) -> (u32, u32) {
+    fn found(&self) -> (u32, u32, u32) {
         let active = count(&self.fleet.instances, |i| i.role == Role::Active && i.counts());
-        (active, count(&self.fleet.instances, Instance::counts))
+        let total = count(&self.fleet.instances, Instance::counts);
+        (active, total, total + self.fleet.on_shelf())
     }
 
     /// Time has passed: takes the next step on failure for what is late, and plans again when it is time.
@@ -264,9 +299,12 @@ impl Workload {
             capacity: self.outlook.capacity.estimate(),
             lead_cold: self.outlook.lead_cold.estimate(),
             lead_promote: self.outlook.lead_promote.estimate(),
+            lead_restart: self.outlook.shelf.as_ref().map(|shelf| shelf.lead.estimate()),
             table: &self.fleet.table.sent,
             budget: self.outlook.budget,
             pinned: self.pinned.as_ref(),
+            forecast_overrides: self.outlook.overrides.all(),
+            reaction: self.paper.last_step(),
             counters: self.fleet.counters,
             grant: member.filter(|member| member.acts).map(|member| member.grant),
             group: member.and_then(|member| member.group),

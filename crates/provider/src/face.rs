@@ -109,6 +109,8 @@ pub struct InstanceInfo {
     pub pid: u32,
     /// Where it listens.
     pub addr: SocketAddr,
+    /// Where its further processes listen, see [`InstanceSpec::processes`](crate::InstanceSpec::processes).
+    pub further: Vec<SocketAddr>,
     /// Frozen.
     pub parked: bool,
     /// When it was spawned; whole milliseconds.

@@ -14,7 +14,7 @@ pub struct InstanceSpec {
     pub name: InstanceName,
     /// The workload it belongs to; kept and reported, not understood.
     pub workload: String,
-    /// The program and its arguments; no shell is involved. `{port}` and `{name}` are replaced in every part.
+    /// The program and its arguments; no shell is involved. `{port}`, `{ports}` and `{name}` are replaced in every part.
     pub command: Vec<String>,
     /// Environment added to the minimal one (PATH, HOME, LANG, TZ of the control plane, and PORT). `{port}` and
     /// `{name}` are replaced in the values. Nothing else of the control plane's own environment is passed on.
@@ -32,6 +32,10 @@ pub struct InstanceSpec {
     pub start_deadline: Duration,
     /// Where it listens.
     pub listen: Listen,
+    /// Processes that serve in it, each on a port of its own: the first on `{port}`, all on `{ports}` (with commas, also as the
+    /// environment variable PORTS). The command starts them; the instance is ready when each passes the probe, and ends
+    /// with its first process. Default 1; more need `Listen::Port`.
+    pub processes: u32,
     /// Bytes of output that are kept, the newest ones. Default 8 MiB. Checked every half second, so a loud instance may
     /// exceed it for that long.
     pub log_limit: u64,
@@ -54,6 +58,7 @@ impl InstanceSpec {
             probe_timeout: Duration::from_secs(1),
             start_deadline: Duration::from_secs(30),
             listen: Listen::Port,
+            processes: 1,
             log_limit: 8 << 20,
             limits: ResourceLimits::default(),
         }
@@ -96,6 +101,9 @@ impl InstanceSpec {
         }
         if let Some(problem) = self.limits.problem() {
             return Some(problem);
+        }
+        if self.processes > 1 && self.listen == Listen::PassedSocket {
+            return Some("a passed socket is one, and several processes need a port each".to_owned());
         }
         match (&self.probe, self.listen) {
             (Probe::Http { path }, _)

@@ -63,11 +63,13 @@ pub enum Fault {
     NodeCut,
     /// Probability that the nodes have no room for all that may exist.
     NodeFull,
+    /// Not drawn: an instance that the planner made too small needs more memory than it has, and is killed.
+    OutOfMemory,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 26] = [
+    pub const ALL: [Fault; 27] = [
         Fault::StartFails,
         Fault::StartHangs,
         Fault::StartLies,
@@ -94,6 +96,7 @@ impl Fault {
         Fault::NodeLoss,
         Fault::NodeCut,
         Fault::NodeFull,
+        Fault::OutOfMemory,
     ];
 
     /// Its name on the command line.
@@ -125,6 +128,7 @@ impl Fault {
             Fault::NodeLoss => "node-loss",
             Fault::NodeCut => "node-cut",
             Fault::NodeFull => "node-full",
+            Fault::OutOfMemory => "out-of-memory",
         }
     }
 }

@@ -36,6 +36,12 @@ impl Score {
         }
     }
 
+    /// The same score with stopped seconds at their price, too.
+    pub fn with_stopped(mut self, price: f64) -> Score {
+        self.cost += price * self.totals.stopped_seconds;
+        self
+    }
+
     /// The same score with its relation to the oracle's.
     pub fn beside(mut self, oracle: &Score) -> Score {
         self.cost_over_oracle = (oracle.cost > 0.0).then(|| self.cost / oracle.cost);

@@ -44,6 +44,26 @@ fn ten_thousand_seeds_of_faults_stay_safe_and_settle_and_every_fault_really_happ
     }
 }
 
+/// Each broke a promise of the planner before it was mended.
+#[test]
+fn days_that_once_went_wrong() {
+    for (seed, what) in [
+        (
+            9_632,
+            "instances that had recovered served nobody while their sessions lasted, and let nobody else start",
+        ),
+        (157, "an instance that recovered while it drained was waited for without end"),
+        (4_404, "a move that took too long left one instance more than replicas_max"),
+        (7_236, "the same"),
+        (12_364, "nobody woke the planner at the end of a move, and a standby too many stayed"),
+        (14_940, "the same"),
+    ] {
+        if let Err(failure) = simulate(seed) {
+            panic!("again: {what}\n{failure}");
+        }
+    }
+}
+
 /// What must be in a log besides what the planner is told: the world as it is.
 #[test]
 fn the_same_seed_gives_the_same_log_byte_for_byte_whether_or_not_it_is_kept() {

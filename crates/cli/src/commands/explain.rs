@@ -1,4 +1,4 @@
-//! `foreshadow explain`: what was decided for a workload, from what, and why.
+//! `foreshadow explain`: what was seen, forecast, decided and refused for a workload, and what reacting alone would do.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,18 +7,21 @@ use std::time::Duration;
 use clap::Args;
 use forecast::Timestamp;
 
-use super::remote::RemoteArgs;
-use crate::failure::{Failure, OrFail};
-use crate::{output, values};
+use super::remote::{RemoteArgs, answer};
+use super::sessions;
+use crate::failure::Failure;
+use crate::moment::{Moment, Towards, moment};
+use crate::output;
 
 /// Options of `explain`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ExplainArgs {
     /// The workload
     workload: String,
-    /// The plan in force at this moment instead of the last one
-    #[arg(long, value_name = "TIME", value_parser = values::timestamp)]
-    at: Option<Timestamp>,
+    /// Explain the decision in force at this moment instead of the last one: `10m ago`, `14:05` at the workload's place, or
+    /// `2026-11-22T05:30:00Z`
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    at: Option<Moment>,
     /// Print the answer of the API as JSON
     #[arg(long)]
     json: bool,
@@ -28,29 +31,20 @@ pub(crate) struct ExplainArgs {
 
 /// Asks and prints.
 pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
-    let at = args.at.map(Timestamp::as_millis);
-    let plan = args.remote.ask(|client| async move { client.plan(&args.workload, at).await })?;
-    // Levels are of now; a daemon of an earlier version has none.
-    let levels = match args.at {
-        None if !args.json => {
-            args.remote.ask(|client| async move { client.levels(&args.workload, LEVELS_AHEAD).await }).ok()
-        }
-        None | Some(_) => None,
-    };
-    // Where instances run is of now, too.
-    let detail = match args.at {
-        None if !args.json => {
-            args.remote.ask(|client| async move { client.workload(&args.workload).await }).ok()
-        }
-        None | Some(_) => None,
-    };
-    let text = if args.json {
-        serde_json::to_string_pretty(&plan).or_failed("cannot print the plan")? + "\n"
-    } else {
-        render(&plan)
-            + &detail.map_or(String::new(), |detail| render_sharing(&detail))
-            + &levels.map_or(String::new(), |levels| render_levels(&levels))
-    };
+    let at = args.remote.instant(&args.workload, args.at, Towards::Past)?.map(Timestamp::as_millis);
+    let explained = args.remote.ask(|client| async move { client.explain(&args.workload, at).await })?;
+    if args.json {
+        return answer(true, &explained, |_| String::new());
+    }
+    let mut text = render(&explained);
+    // Levels, and where instances run, are of now; a daemon of an earlier version has none.
+    if args.at.is_none() {
+        let detail = args.remote.ask(|client| async move { client.workload(&args.workload).await });
+        text += &detail.map_or(String::new(), |detail| render_sharing(&detail) + &render_sessions(&detail));
+        let levels =
+            args.remote.ask(|client| async move { client.levels(&args.workload, LEVELS_AHEAD).await });
+        text += &levels.map_or(String::new(), |levels| render_levels(&levels));
+    }
     Ok(output::print(&text)?)
 }
 
@@ -70,6 +64,15 @@ fn render_sharing(detail: &api::WorkloadDetail) -> String {
         sharing.refused,
         if on.is_empty() { "none runs".to_owned() } else { on.join(", ") }
     )
+}
+
+/// What sessions there are, and who waits for them.
+fn render_sessions(detail: &api::WorkloadDetail) -> String {
+    detail
+        .summary
+        .sessions
+        .as_ref()
+        .map_or(String::new(), |summary| format!("\nsessions\n{}", sessions::types(summary)))
 }
 
 /// When demand exceeds what so many instances serve.
@@ -100,12 +103,16 @@ fn render_levels(levels: &api::Levels) -> String {
     text
 }
 
-fn render(plan: &api::Plan) -> String {
+fn render(explained: &api::Explanation) -> String {
+    let plan = &explained.plan;
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "{}: {} active and {} standby wanted",
-        plan.workload, plan.active_wanted, plan.standby_wanted
+        "{}: {} active and {} standby wanted at {}",
+        plan.workload,
+        plan.active_wanted,
+        plan.standby_wanted,
+        Timestamp::from_millis(explained.explained_at_ms)
     );
     if let Some(size) = plan.size {
         let mib = size.memory_bytes as f64 / f64::from(1 << 20);
@@ -118,11 +125,15 @@ fn render(plan: &api::Plan) -> String {
         Timestamp::from_millis(plan.at_ms),
         plan.trigger
     );
-    let _ = writeln!(text, "\nwhy");
-    for reason in &plan.reasons {
-        let _ = writeln!(text, "  - {}", reason.sentence);
+    for (about, title) in PARTS {
+        let said: Vec<_> = explained.sentences.iter().filter(|sentence| sentence.about == about).collect();
+        if !said.is_empty() {
+            let _ = writeln!(text, "\n{title}");
+        }
+        for sentence in said {
+            let _ = writeln!(text, "  - {}", sentence.text);
+        }
     }
-    let _ = writeln!(text, "  - forecast {}", plan.trust.sentence);
     let inputs = &plan.inputs;
     let _ = writeln!(text, "\nfrom");
     let mut line = |name: &str, value: String| {
@@ -142,8 +153,19 @@ fn render(plan: &api::Plan) -> String {
     );
     line("quantile for active", format!("{:.4}", inputs.q_active));
     line("quantile with standby", format!("{:.4}", inputs.q_standby));
+    if let Some(share) = inputs.clone_threshold {
+        line("share of capacity for one more", format!("{share:.2}"));
+    }
     text
 }
 
+/// What sentences are about, and the title above them. What was decided is said above all.
+const PARTS: [(&str, &str); 5] = [
+    ("seen", "seen"),
+    ("forecast", "forecast"),
+    ("why", "why"),
+    ("refused", "refused"),
+    ("without_forecast", "without the forecast"),
+];
 /// How far ahead levels are told.
 const LEVELS_AHEAD: Duration = Duration::from_secs(3600);

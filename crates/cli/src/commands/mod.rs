@@ -12,6 +12,7 @@ pub(crate) mod proxy;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod sample_service;
+pub(crate) mod sessions;
 pub(crate) mod simulate;
 pub(crate) mod status;
 

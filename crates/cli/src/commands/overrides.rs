@@ -1,12 +1,14 @@
-//! `foreshadow override`: an operator's decision that wins over the plan, with author, reason and expiry.
+//! `foreshadow override`: an operator's decision that wins over the plan, or demand that an operator knows better than the
+//! forecast; with author, reason and expiry.
 
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use forecast::Timestamp;
 
-use super::remote::RemoteArgs;
+use super::remote::{ByArgs, RemoteArgs, answer};
 use crate::failure::Failure;
+use crate::moment::{Moment, Towards, clock, moment};
 use crate::{output, values};
 
 /// Options of `override`.
@@ -22,6 +24,12 @@ enum What {
     Set(SetArgs),
     /// Let the plan decide again
     Clear(ClearArgs),
+    /// Scale, raise or replace the demand that is forecast for a time
+    Forecast(ForecastArgs),
+    /// List the overrides of a workload
+    List(ListArgs),
+    /// Take an override of the forecast back
+    Remove(RemoveArgs),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -56,6 +64,56 @@ struct ClearArgs {
     remote: RemoteArgs,
 }
 
+#[derive(Args, Clone, Debug)]
+#[group(id = "change", required = true, multiple = false, args = ["scale", "add", "replace"])]
+struct ForecastArgs {
+    /// The workload
+    workload: String,
+    /// So many times the forecast
+    #[arg(long, value_name = "FACTOR")]
+    scale: Option<f64>,
+    /// So much more than the forecast; below zero, less
+    #[arg(long, value_name = "DEMAND", allow_negative_numbers = true)]
+    add: Option<f64>,
+    /// Exactly so much, whatever is forecast
+    #[arg(long, value_name = "DEMAND")]
+    replace: Option<f64>,
+    /// From when on: `in 2h`, `14:05` at the workload's place, or `2026-11-22T05:30:00Z`. Default: now
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    from: Option<Moment>,
+    /// Until when
+    #[arg(long, value_name = "TIME", value_parser = moment, required_unless_present = "lasting", conflicts_with = "lasting")]
+    to: Option<Moment>,
+    /// How long, such as `2h`
+    #[arg(long = "for", value_name = "DURATION", value_parser = values::duration)]
+    lasting: Option<Duration>,
+    #[command(flatten)]
+    by: ByArgs,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+struct ListArgs {
+    /// The workload
+    workload: String,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+struct RemoveArgs {
+    /// The workload
+    workload: String,
+    /// The override's number, as in `override list`
+    id: u64,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
 /// Sets or clears. `user` is the author when none is named.
 pub(crate) fn run(args: &OverrideArgs, user: Option<String>) -> Result<(), Failure> {
     match &args.what {
@@ -64,7 +122,63 @@ pub(crate) fn run(args: &OverrideArgs, user: Option<String>) -> Result<(), Failu
             args.remote.ask(|client| async move { client.clear_override(&args.workload).await })?;
             Ok(output::print(&format!("{}: the plan decides again\n", args.workload))?)
         }
+        What::Forecast(args) => forecast(args, user),
+        What::List(args) => list(args),
+        What::Remove(args) => {
+            args.remote.ask(|client| async move {
+                client.remove_forecast_override(&args.workload, args.id).await
+            })?;
+            Ok(output::print(&format!("{}: override {} is removed\n", args.workload, args.id))?)
+        }
     }
+}
+
+fn forecast(args: &ForecastArgs, user: Option<String>) -> Result<(), Failure> {
+    let instant = |moment| args.remote.instant(&args.workload, moment, Towards::Future);
+    let (from, to) = (instant(args.from)?, instant(args.to)?);
+    let end = to.unwrap_or_else(|| from.unwrap_or_else(clock) + args.lasting.unwrap_or_default());
+    let request = api::ForecastOverrideRequest {
+        scale: args.scale,
+        add: args.add,
+        replace: args.replace,
+        from_ms: from.map(Timestamp::as_millis),
+        to_ms: end.as_millis(),
+        author: args.by.author(user),
+        reason: args.by.reason(),
+    };
+    let set =
+        args.remote.ask(|client| async move { client.override_forecast(&args.workload, &request).await })?;
+    Ok(output::print(&format!("{}: override {}: {}\n", set.workload, set.id, set.sentence))?)
+}
+
+/// All overrides of a workload.
+#[derive(serde::Serialize)]
+struct Overrides {
+    decision: Option<api::Override>,
+    forecast: Vec<api::ForecastOverride>,
+}
+
+fn list(args: &ListArgs) -> Result<(), Failure> {
+    let detail = args.remote.ask(|client| async move { client.workload(&args.workload).await })?;
+    let overrides = Overrides { decision: detail.decision_override, forecast: detail.forecast_overrides };
+    answer(args.json, &overrides, |overrides| {
+        let mut text = String::new();
+        if let Some(of) = &overrides.decision {
+            text += &format!("{} by {} ({})\n", pinned(of), of.author, of.reason);
+        }
+        for of in &overrides.forecast {
+            text += &format!("override {}: {}\n", of.id, of.sentence);
+        }
+        if text.is_empty() { format!("{}: no overrides\n", args.workload) } else { text }
+    })
+}
+
+fn pinned(set: &api::Override) -> String {
+    let count = |count: Option<u32>| count.map_or("as planned".to_owned(), |count| count.to_string());
+    let until = set
+        .expires_at_ms
+        .map_or("until it is cleared".to_owned(), |at| format!("until {}", Timestamp::from_millis(at)));
+    format!("{}: active {}, standby {}, {until}", set.workload, count(set.active), count(set.standby))
 }
 
 fn set(args: &SetArgs, user: Option<String>) -> Result<(), Failure> {
@@ -76,14 +190,5 @@ fn set(args: &SetArgs, user: Option<String>) -> Result<(), Failure> {
         expires_in_s: args.lasting.map(|lasting| lasting.as_secs_f64()),
     };
     let set = args.remote.ask(|client| async move { client.set_override(&args.workload, &request).await })?;
-    let count = |count: Option<u32>| count.map_or("as planned".to_owned(), |count| count.to_string());
-    let until = set
-        .expires_at_ms
-        .map_or("until it is cleared".to_owned(), |at| format!("until {}", Timestamp::from_millis(at)));
-    Ok(output::print(&format!(
-        "{}: active {}, standby {}, {until}\n",
-        set.workload,
-        count(set.active),
-        count(set.standby)
-    ))?)
+    Ok(output::print(&format!("{}\n", pinned(&set)))?)
 }

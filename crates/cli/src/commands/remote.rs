@@ -9,8 +9,11 @@ use std::path::Path;
 
 use clap::Args;
 use daemon::client::{Client, ClientError};
+use forecast::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::failure::{Failure, OrFail};
+use crate::moment::{Moment, Towards, clock};
 use crate::output;
 
 /// Where the daemon answers.
@@ -32,6 +35,24 @@ impl RemoteArgs {
             .build()
             .or_failed("cannot start an async runtime")?;
         runtime.block_on(question(Client::new(self.api))).map_err(as_failure)
+    }
+}
+
+impl RemoteArgs {
+    /// The instant that is meant; a time of day is that of the workload's place.
+    pub(crate) fn instant(
+        self,
+        workload: &str,
+        moment: Option<Moment>,
+        towards: Towards,
+    ) -> Result<Option<Timestamp>, Failure> {
+        let Some(moment) = moment else { return Ok(None) };
+        let mut zone = TimeZone::UTC;
+        if moment.needs_zone() {
+            let detail = self.ask(|client| async move { client.workload(workload).await })?;
+            zone = detail.policy.time_zone.and_then(|name| TimeZone::get(&name).ok()).unwrap_or(zone);
+        }
+        moment.resolve(clock(), &zone, towards).map(Some).map_err(Failure::usage)
     }
 }
 

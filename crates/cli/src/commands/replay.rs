@@ -18,6 +18,7 @@ use forecast::Timestamp;
 use forecast::calendar::Event;
 use forecast::trace::{self, Series};
 use jiff::tz::TimeZone;
+use planner::StoppedLevel;
 use sim::Demand;
 use sim::replay::{Options, Outcome, PolicyKind};
 use sim::rivals::warm_pool::Pool;
@@ -69,6 +70,12 @@ pub(crate) struct ReplayArgs {
     /// Price of a standby instance, where an active one costs 1 [default: 0.2]
     #[arg(long, value_parser = values::share)]
     standby_price: Option<f64>,
+    /// Price of an instance that is stopped with its disk kept, where an active one costs 1. Without it there are none
+    #[arg(long, value_parser = values::share, requires = "stopped_lead")]
+    stopped_price: Option<f64>,
+    /// From the order to restart a stopped instance until it is ready
+    #[arg(long, value_parser = values::duration, requires = "stopped_price")]
+    stopped_lead: Option<Duration>,
     /// Least active instances [default: 1]
     #[arg(long)]
     replicas_min: Option<u32>,
@@ -260,6 +267,8 @@ fn replay_options(
     }
     options.budget = args.budget.unwrap_or(options.budget);
     options.standby_price = args.standby_price.unwrap_or(options.standby_price);
+    let given = args.stopped_price.zip(args.stopped_lead).map(|(price, lead)| StoppedLevel { price, lead });
+    options.stopped = given.or(configured.and_then(|workload| workload.stopped));
     options.replicas_min = args.replicas_min.unwrap_or(options.replicas_min);
     options.replicas_max = args.replicas_max.unwrap_or(options.replicas_max);
     options.initial = args.initial;
@@ -297,6 +306,9 @@ fn policy_of(workload: &WorkloadConfig, options: &Options, step: Duration) -> pl
     policy.lead_promote = options.promote;
     policy.objective.error_budget = options.budget;
     policy.prices.standby = options.standby_price;
+    // Bounds are those of the replay, for all policies alike.
+    policy.scopes = None;
+    policy.stopped = options.stopped;
     policy.replicas_min = options.replicas_min;
     policy.replicas_max = options.replicas_max;
     policy.standby_max = policy.standby_max.min(options.replicas_max);

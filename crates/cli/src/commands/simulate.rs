@@ -3,6 +3,7 @@
 
 mod page;
 mod scenarios;
+mod sessions;
 
 use std::collections::BTreeSet;
 use std::num::NonZero;
@@ -45,8 +46,8 @@ pub(crate) struct SimulateArgs {
     /// Print everything that happened
     #[arg(long)]
     log: bool,
-    /// Play a named scenario with single requests, beside Kubernetes HPA, in place of faults: spike, outage, level-shift,
-    /// holiday-announced, holiday-unannounced, silent-gap, slow-start or all (repeatable)
+    /// Play a named scenario with single requests (`sessions`: with games), beside Kubernetes HPA, in place of faults: spike, outage, level-shift,
+    /// holiday-announced, holiday-unannounced, silent-gap, slow-start, sessions or all (repeatable)
     #[arg(long = "scenario", value_name = "NAME", conflicts_with_all = ["seeds", "log"], value_parser = scenarios::name)]
     scenarios: Vec<scenarios::Names>,
     /// Write a self-contained HTML report of the scenarios, with plots

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::remote::RemoteArgs;
+use super::sessions;
 use crate::failure::{Failure, OrFail};
 use crate::output;
 
@@ -59,6 +60,10 @@ fn render(status: &api::Status) -> String {
         output::row(&mut table, &cells(workload));
     }
     let _ = writeln!(text, "{table}");
+    for (workload, sessions) in status.workloads.iter().filter_map(|w| Some((w, w.sessions.as_ref()?))) {
+        let _ = writeln!(text, "sessions of {}", workload.name);
+        text.push_str(&sessions::types(sessions));
+    }
     if !status.nodes.is_empty() {
         render_nodes(&mut text, status);
     }

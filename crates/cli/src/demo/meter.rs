@@ -81,7 +81,12 @@ fn look(at: Duration, instances: &[api::Instance]) -> Look {
             (api::Phase::Ready, api::Role::Standby, true) => &mut look.parked,
             (api::Phase::Ready, api::Role::Standby, false) => &mut look.other,
             (
-                api::Phase::Draining | api::Phase::Stopping | api::Phase::Stopped | api::Phase::Failed,
+                api::Phase::Draining
+                | api::Phase::Halting
+                | api::Phase::Halted
+                | api::Phase::Stopping
+                | api::Phase::Stopped
+                | api::Phase::Failed,
                 _,
                 _,
             ) => &mut look.other,
@@ -118,6 +123,7 @@ mod tests {
             network_sent_bytes_per_s: None,
             instructions_per_s: None,
             node: None,
+            sessions: None,
         }
     }
 

@@ -179,7 +179,8 @@ pub(crate) async fn pin(client: Client, active: u32, author: &str, reason: &str)
 pub(crate) fn is_live(instance: &api::Instance) -> bool {
     match instance.phase {
         api::Phase::Starting | api::Phase::Ready | api::Phase::Draining | api::Phase::Stopping => true,
-        api::Phase::Stopped | api::Phase::Failed => false,
+        api::Phase::Halting => true,
+        api::Phase::Halted | api::Phase::Stopped | api::Phase::Failed => false,
     }
 }
 

@@ -8,18 +8,40 @@ use planner::SizingMode;
 use super::model::{DemandSource, ListenMode, ProbeConfig, ServerConfig, WorkloadConfig};
 use super::read::{Models, Workloads};
 use super::section::{Context, Section};
+use super::sessions;
 
 /// Within one workload.
 pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
     if w.tick > w.step {
         s.report("tick", "is longer than step", "make tick at most step");
     }
-    if w.standby.max > w.replicas.max {
+    if w.standby.max > w.replicas_most() {
         s.report(
             "standby",
-            format!("max {} is more than replicas max, which is {}", w.standby.max, w.replicas.max),
+            format!("max {} is more than replicas max, which is {}", w.standby.max, w.replicas_most()),
             "make standby.max at most replicas.max",
         );
+    }
+    scopes(s, w);
+    if let Some(stopped) = w.stopped {
+        let dearer = stopped.price >= w.standby.price;
+        if dearer {
+            s.report(
+                "stopped",
+                format!("price {} is no less than that of a standby, {}", stopped.price, w.standby.price),
+                "make stopped.price less than standby.price",
+            );
+        }
+        if stopped.lead >= w.lead_cold {
+            s.report(
+                "stopped",
+                "lead is no less than lead_cold",
+                "make stopped.lead shorter than lead_cold, or leave `stopped` out",
+            );
+        }
+        if w.sizing.is_some() {
+            s.report("stopped", "cannot be used together with `sizing`", "leave one of them out");
+        }
     }
     if !w.holidays.is_empty() && w.time_zone.is_none() && s.entry("time_zone").is_none() {
         s.report(
@@ -35,8 +57,9 @@ pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
         (Some(listen), _) if listen.port() == 0 => {
             s.report("listen", "has port 0", "write the port that clients connect to");
         }
-        (None | Some(_), DemandSource::Proxy | DemandSource::Push) => {}
+        (None | Some(_), DemandSource::Proxy | DemandSource::Push | DemandSource::Sessions) => {}
     }
+    sessions::check(s, w);
     let bandit = w.sizing.as_ref().is_some_and(|sizing| sizing.mode == SizingMode::Bandit);
     if bandit && w.latency_bound.is_none() && s.entry("latency_bound").is_none() {
         s.report(
@@ -51,6 +74,31 @@ pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
             "is \"tcp\", which a passed socket always answers",
             "write an HTTP path such as \"/healthz\", or set `listen_mode = \"port\"`",
         );
+    }
+}
+
+/// Bounds of the calendar beside those that hold always.
+fn scopes(s: &mut Section<'_>, w: &WorkloadConfig) {
+    if !w.scopes.is_empty() && w.time_zone.is_none() && s.entry("time_zone").is_none() {
+        let hint = "add the place, such as `time_zone = \"Europe/Berlin\"`";
+        s.report("scope", "needs to know whose time of day is meant", hint);
+    }
+    for scope in &w.scopes {
+        let holidays = scope.days.holidays || scope.except.holidays;
+        if holidays && w.holidays.is_empty() {
+            let hint = "add the places, such as `holidays = [\"DE-BY\"]`";
+            s.report("scope", format!("{:?} needs to know the holidays", scope.name), hint);
+        }
+        let most = w.replicas.max;
+        if scope.replicas_max.is_none() && scope.replicas_min.is_some_and(|min| min > most) {
+            let problem = format!("{:?} has a replicas_min above the maximum, which is {most}", scope.name);
+            s.report("scope", problem, "give it a replicas_max, too");
+        }
+        if scope.standby_min.is_some_and(|min| min > w.standby.max) {
+            let problem =
+                format!("{:?} has a standby_min above standby.max, which is {}", scope.name, w.standby.max);
+            s.report("scope", problem, "raise standby.max");
+        }
     }
 }
 

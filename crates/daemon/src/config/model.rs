@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use forecast::models::Kind;
+use planner::StoppedLevel;
+
+use super::sessions::SessionsConfig;
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq)]
@@ -137,8 +140,17 @@ pub struct WorkloadConfig {
     pub latency_bound: Option<Duration>,
     /// `replicas`: bounds of the number of instances.
     pub replicas: ReplicasConfig,
+    /// `[[workload.scope]]`: `replicas_min`, `replicas_max` and `standby_min` for some times only, by `name`, `days`, `except`,
+    /// `from` and `to`; needs `time_zone`. `days` and `except` are lists of `"mon"`, `"mon-fri"`, `"holiday"` (see `holidays`),
+    /// `"2026-12-24"` or `"2026-12-24..2026-12-26"`; default every day, and none. A scope that ends at or before the time of day at
+    /// which it begins ends on the next day. Of several in force the last that names a bound decides it. A minimum is met
+    /// when it begins: instances are started a cold lead time before.
+    pub scopes: Vec<planner::Scope>,
     /// `standby`: bounds and price of the warm pool.
     pub standby: StandbyConfig,
+    /// `stopped = { price, lead }`: what is not worth its price as a standby may be stopped with its name kept, and restarted
+    /// under it. Default none: it is removed.
+    pub stopped: Option<StoppedLevel>,
     /// `start_cost`: one start costs as much as an active instance over this time. Default `lead_cold`.
     /// Longer keeps instances rather than restarting them.
     pub start_cost: Option<Duration>,
@@ -149,9 +161,13 @@ pub struct WorkloadConfig {
     pub lead_promote: Duration,
     /// `hold`: how long capacity is kept before it may shrink. Default `1m`. Longer is calmer and dearer.
     pub hold: Duration,
-    /// `margin`: `"controlled"` learns the headroom that meets `error_budget`; a number such as `0.2` adds a fixed
-    /// share to the forecast instead. Default `"controlled"`.
+    /// `margin`: `"controlled"` learns the headroom that meets `error_budget`; a number such as `0.2`, or `{ fixed = 0.2 }`, adds
+    /// a fixed share to the forecast instead. Default `"controlled"`.
     pub margin: MarginConfig,
+    /// `clone_threshold`: one more instance is wanted as soon as the demand seen exceeds this share of what the active ones
+    /// serve, such as `0.8`, whatever is forecast; `"learned"`: the highest share that would have kept `error_budget` so far. Default
+    /// none: the forecast decides. Lower keeps more instances.
+    pub clone_threshold: Option<planner::CloneThreshold>,
     /// `mode`: `"act"` carries plans out, `"observe"` only shows them. Default `"act"`.
     pub mode: Mode,
     /// `probe`: `"tcp"` (a connection succeeds) or an HTTP path such as `"/healthz"` (answers 2xx). Default `"tcp"`.
@@ -191,6 +207,8 @@ pub struct WorkloadConfig {
     pub limits: LimitsConfig,
     /// `sizing`: instances get larger and smaller by what they use, from `limits` on. Default: they stay as `limits` says.
     pub sizing: Option<planner::SizingPolicy>,
+    /// `sessions`: instances hold sessions, which are put on them by the API and not cut short. Default none.
+    pub sessions: Option<SessionsConfig>,
     /// `priority`: from 0 to 255; where nodes are too small for all, the higher is served first. Default `100`.
     pub priority: u8,
     /// `tenant`: the name of a `[[tenant]]`. Default none.
@@ -246,6 +264,8 @@ pub enum DemandSource {
     Proxy,
     /// `"push"`: samples sent to the API.
     Push,
+    /// `"sessions"`: what the sessions take of `capacity`. The default where there are `sessions`.
+    Sessions,
 }
 
 /// `capacity`.
@@ -414,12 +434,15 @@ impl WorkloadConfig {
             error_budget: 0.001,
             latency_bound: None,
             replicas,
+            scopes: Vec::new(),
             standby: StandbyConfig { min: 0, max: replicas.max, price: 0.2 },
+            stopped: None,
             start_cost: None,
             lead_cold: Duration::from_secs(10),
             lead_promote: Duration::from_millis(50),
             hold: Duration::from_secs(60),
             margin: MarginConfig::Controlled,
+            clone_threshold: None,
             mode: Mode::Act,
             probe: ProbeConfig::Tcp,
             probe_interval: Duration::from_millis(20),
@@ -448,10 +471,16 @@ impl WorkloadConfig {
             log_limit: 1 << 20,
             limits: LimitsConfig::default(),
             sizing: None,
+            sessions: None,
             priority: 100,
             tenant: None,
             needs: None,
         }
+    }
+
+    /// The most instances that there may be at any time.
+    pub(crate) fn replicas_most(&self) -> u32 {
+        self.scopes.iter().filter_map(|scope| scope.replicas_max).fold(self.replicas.max, u32::max)
     }
 
     /// What one instance takes of a node: `needs`, or else both `limits`.

@@ -8,6 +8,8 @@ use forecast::watch::{RefitSchedule, RetrainConfig};
 
 use super::{CapacityConfig, Config, ConfigErrors, MarginConfig, ProbeConfig, RetrainSchedule, Surroundings};
 
+mod sessions;
+
 fn surroundings() -> Surroundings {
     Surroundings { current_dir: "/etc/foreshadow".into(), search_path: "/usr/bin:/bin".into() }
 }
@@ -39,6 +41,82 @@ fn a_small_file_gets_sane_defaults() {
     assert_eq!((web.step, web.tick), (Duration::from_secs(60), Duration::from_secs(1)));
     assert_eq!(web.capacity, CapacityConfig::Pinned(50.0));
     assert_eq!((web.standby.max, web.replicas.max), (10, 10));
+}
+
+#[test]
+fn bounds_of_the_calendar_are_read_named_and_written() {
+    let text = workload(
+        r#"
+time_zone = "Europe/Berlin"
+holidays = ["DE"]
+replicas = { min = 1, max = 10 }
+standby = { max = 4 }
+[[workload.scope]]
+days = ["mon-fri", "2026-12-24..2026-12-26"]
+except = ["holiday"]
+from = "08:00"
+to = "18:00"
+replicas_min = 5
+replicas_max = 50
+standby_min = 2
+[[workload.scope]]
+name = "night"
+days = ["sat-mon"]
+from = "22:00"
+to = "24:00"
+replicas_min = 0
+"#,
+    );
+    let config = parse(&text).expect("valid");
+    let scopes = &config.workloads[0].scopes;
+    assert_eq!(scopes[0].name, "mon-fri,2026-12-24..2026-12-26 08:00-18:00");
+    assert_eq!(scopes[1].days.weekdays, [true, false, false, false, false, true, true]);
+    assert_eq!((scopes[1].from.hour(), scopes[1].to), (22, jiff::civil::Time::midnight()));
+    let policy = crate::workload_policy(&config.workloads[0]);
+    assert_eq!((policy.replicas_min, policy.replicas_max, policy.standby_min), (0, 50, 0), "the widest");
+    assert!(policy.validate().is_ok());
+    assert_eq!(parse(&config.to_toml()).expect("valid").workloads[0].scopes, *scopes);
+}
+
+#[test]
+fn bounds_of_the_calendar_that_make_no_sense_are_refused() {
+    let scope =
+        |more: &str| format!("time_zone = \"UTC\"\nstandby = {{ max = 4 }}\n[[workload.scope]]\n{more}");
+    for (more, part) in [
+        (scope("from = \"08:00\""), "so are all other bounds"),
+        (scope("replicas_min = 5\nreplicas_max = 4"), "more than replicas_max"),
+        (scope("replicas_min = 11"), "above the maximum, which is 10"),
+        (scope("standby_min = 5"), "above standby.max, which is 4"),
+        (scope("replicas_min = 2\ndays = [\"funday\"]"), "not a day"),
+        (scope("replicas_min = 2\ndays = [\"holiday\"]"), "needs to know the holidays"),
+        (scope("replicas_min = 2\ndays = [\"2026-12-26..2026-12-24\"]"), "not a day"),
+        (scope("replicas_min = 2\nto = \"25:00\""), "not a time of day"),
+        (scope("replicas_min = 2\nfro = \"08:00\""), "did you mean `from`?"),
+        ("[[workload.scope]]\nreplicas_min = 2".to_owned(), "whose time of day"),
+        ("scope = 5".to_owned(), "[[workload.scope]]"),
+    ] {
+        let said = mistake(&more);
+        assert!(said.contains(part), "{more}: {said}");
+    }
+}
+
+#[test]
+fn margins_and_thresholds_are_fixed_or_learned() {
+    let config = |more: &str| parse(&workload(more)).expect(more).workloads.remove(0);
+    assert_eq!(config("margin = { fixed = 0.2 }").margin, MarginConfig::Fixed(0.2));
+    let threshold = |more: &str| crate::workload_policy(&config(more)).clone_threshold;
+    assert_eq!(threshold("clone_threshold = 0.8"), Some(planner::CloneThreshold::Fixed(0.8)));
+    assert_eq!(threshold("clone_threshold = \"learned\""), Some(planner::CloneThreshold::Learned));
+    assert_eq!(threshold(""), None);
+    for (more, part) in [
+        ("margin = { fixed = -1 }", "out of range"),
+        ("margin = { learned = 1 }", "fixed"),
+        ("clone_threshold = 1.2", "out of range"),
+        ("clone_threshold = \"guessed\"", "learned"),
+    ] {
+        let said = parse(&workload(more)).expect_err(more).to_string();
+        assert!(said.contains(part), "{said}");
+    }
 }
 
 #[test]
@@ -119,6 +197,14 @@ working_dir = "/"
     assert_eq!(own.models["mine"].answer_within, Duration::from_secs(2));
     assert_eq!(crate::workload_policy(&own.workloads[0]).guests, ["external:mine"]);
     assert_eq!(parse(&own.to_toml()), Ok(own));
+}
+
+#[test]
+fn a_stopped_level_reaches_the_planner() {
+    let config = parse(&workload("stopped = { price = 0.04, lead = \"1500ms\" }")).expect("valid");
+    let level = planner::StoppedLevel { price: 0.04, lead: Duration::from_millis(1_500) };
+    assert_eq!(crate::workload_policy(&config.workloads[0]).stopped, Some(level));
+    assert_eq!(parse(&config.to_toml()), Ok(config));
 }
 
 #[test]
@@ -214,6 +300,13 @@ fn contradictions_are_refused() {
     for (line, part) in [
         ("step = \"1s\"\ntick = \"2s\"", "workload.web.tick: is longer than step"),
         ("standby = { min = 3, max = 2 }", "3 is more than max, which is 2"),
+        (
+            "stopped = { price = 0.3, lead = \"1s\" }",
+            "workload.web.stopped: price 0.3 is no less than that of a standby, 0.2",
+        ),
+        ("stopped = { lead = \"1h\" }", "workload.web.stopped: lead is no less than lead_cold"),
+        ("stopped = { price = 0.1 }", "workload.web.stopped.lead: is missing"),
+        ("template = \"base\"", "workload.web.template: shares spares between workloads"),
         ("replicas = { max = 3 }\nstandby = { max = 5 }", "more than replicas max, which is 3"),
         ("listen_mode = \"socket\"", "a passed socket always answers"),
         ("mode = \"dream\"", "write \"act\" or \"observe\""),
@@ -319,7 +412,7 @@ mod properties {
     /// Lines as a careless user might write them.
     fn line() -> impl Strategy<Value = String> {
         let key = prop_oneof![
-            "step|tick|hold|capacity|replicas|standby|margin|probe|env|limits|listen|name|command|workload|mode",
+            "step|tick|hold|scope|clone_threshold|capacity|replicas|standby|margin|probe|env|limits|listen|name|command|workload|mode",
             "[a-z_]{1,12}",
         ];
         let value = prop_oneof![
@@ -354,6 +447,8 @@ mod properties {
             step_s in 1_u64..86_400, tick_ms in 10_u64..1_000, capacity in 1e-6..1e9_f64, learned: bool,
             (min, more) in (0_u32..50, 1_u32..50), budget in 1e-6..0.5_f64, price in 0.0..1.0_f64,
             margin in proptest::option::of(0.0..10.0_f64), value in "\\PC*", hold_ns in 0_u64..1_000_000_000_000,
+            days in proptest::collection::vec("(mon|tue-thu|sat-sun|holiday|2026-12-2[1-5]|2026-01-01\\.\\.2026-02-03)", 0..4),
+            (hour, until) in (0_i8..24, 0_i8..24),
             models in proptest::sample::subsequence(vec![Kind::Boosted, Kind::Smoothing, Kind::Lstm], 0..=3),
         ) {
             let mut config = parse(&workload("")).expect("valid");
@@ -366,6 +461,13 @@ mod properties {
             web.env.insert("VALUE".into(), value);
             web.hold = Duration::from_nanos(hold_ns);
             web.models = models;
+            let scope = format!(
+                "time_zone = \"Europe/Berlin\"\nholidays = [\"DE\"]\nclone_threshold = 0.5\n[[workload.scope]]\ndays = {days:?}\n\
+                 except = {days:?}\nfrom = \"{hour:02}:30\"\nto = \"{until:02}:00\"\nreplicas_min = {}\nreplicas_max = 50", min % 9
+            );
+            let other = parse(&workload(&scope)).expect("valid").workloads.remove(0);
+            (web.scopes, web.clone_threshold, web.time_zone) = (other.scopes, other.clone_threshold, other.time_zone);
+            web.holidays = other.holidays;
             web.retrain.schedule = [None, Some(RetrainSchedule::Never), Some(RetrainSchedule::Every(web.step.max(Duration::from_secs(60))))][min as usize % 3];
             (web.retrain.gap, web.retrain.mae_max) = (Some(Duration::from_secs(step_s)), margin.map(|share| share + 0.1));
             let written = config.to_toml();

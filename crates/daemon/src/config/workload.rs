@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use forecast::models::Kind;
+use planner::StoppedLevel;
 use toml::de::DeValue;
 
 use super::check;
@@ -15,7 +16,9 @@ use super::model::{
     ShiftConfig, StandbyConfig, WorkloadConfig,
 };
 use super::quantity::parse_duration;
+use super::scope;
 use super::section::Section;
+use super::sessions::sessions;
 use super::sharing::needs;
 use super::sizing::sizing;
 use crate::recorder::is_own_metric;
@@ -59,8 +62,16 @@ pub(super) fn read_model(mut s: Section<'_>, base: &Path) -> Option<ModelConfig>
 }
 
 fn read_demand(s: &mut Section<'_>, w: &mut WorkloadConfig) {
+    s.read("sessions", &mut w.sessions, |e| sessions(e).map(Some));
+    if s.entry("sessions").is_some() {
+        (w.demand, w.unit) = (DemandSource::Sessions, "slots".to_owned());
+    }
     s.read("demand", &mut w.demand, |e| {
-        e.word(&[("proxy", DemandSource::Proxy), ("push", DemandSource::Push)])
+        e.word(&[
+            ("proxy", DemandSource::Proxy),
+            ("push", DemandSource::Push),
+            ("sessions", DemandSource::Sessions),
+        ])
     });
     s.read("listen", &mut w.listen, |e| e.address().map(Some));
     s.read("unit", &mut w.unit, |e| short_text(e, UNIT_LENGTH_MAX));
@@ -107,14 +118,24 @@ fn read_policy(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("lead_promote", &mut w.lead_promote, |e| e.duration(MOMENT..=HOUR));
     s.read("hold", &mut w.hold, |e| e.duration(Duration::ZERO..=DAY));
     s.read("margin", &mut w.margin, margin);
+    s.read("clone_threshold", &mut w.clone_threshold, |e| scope::clone_threshold(e).map(Some));
     s.read("mode", &mut w.mode, |e| e.word(&[("act", Mode::Act), ("observe", Mode::Observe)]));
 }
 
 fn read_shape(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("replicas", &mut w.replicas, |e| replicas(e, ReplicasConfig { min: 1, max: 10 }));
     w.standby.max = w.replicas.max;
+    s.read("scope", &mut w.scopes, scope::scopes);
     let standby_default = w.standby;
     s.read("standby", &mut w.standby, |e| standby(e, standby_default));
+    s.read("stopped", &mut w.stopped, stopped);
+    // Known so that it can be refused in so many words.
+    s.read("template", &mut (), |e| {
+        e.refuse(
+            "shares spares between workloads, which processes cannot do: one that runs cannot become another's",
+            "leave it out; `standby` keeps spares of this workload alone",
+        )
+    });
     let shift_default = w.shift;
     s.read("shift", &mut w.shift, |e| shift(e, shift_default));
     let deadlines_default = w.deadlines;
@@ -179,12 +200,17 @@ fn capacity(e: &Entry<'_>) -> Option<CapacityConfig> {
 fn margin(e: &Entry<'_>) -> Option<MarginConfig> {
     match e.value {
         DeValue::String(_) => e.word(&[("controlled", MarginConfig::Controlled)]),
+        DeValue::Table(table) => {
+            let mut s = Section::new(e.context, e.path.clone(), e.line, table);
+            let share = s.required("fixed", "0.2", |e| e.number(0.0..=10.0));
+            s.finish();
+            share.map(MarginConfig::Fixed)
+        }
         DeValue::Integer(_)
         | DeValue::Float(_)
         | DeValue::Boolean(_)
         | DeValue::Datetime(_)
-        | DeValue::Array(_)
-        | DeValue::Table(_) => e.number(0.0..=10.0).map(MarginConfig::Fixed),
+        | DeValue::Array(_) => e.number(0.0..=10.0).map(MarginConfig::Fixed),
     }
 }
 
@@ -347,6 +373,18 @@ fn replicas(e: &Entry<'_>, mut r: ReplicasConfig) -> Option<ReplicasConfig> {
     }
     s.finish();
     Some(r)
+}
+
+fn stopped(e: &Entry<'_>) -> Option<Option<StoppedLevel>> {
+    let mut s = e.section("{ price = 0.05, lead = \"2s\" }")?;
+    let mut level = StoppedLevel { price: 0.05, lead: Duration::ZERO };
+    s.read("price", &mut level.price, |e| e.number(0.0..=1.0));
+    s.read("lead", &mut level.lead, |e| e.duration(MOMENT..=DAY));
+    if level.lead.is_zero() && s.entry("lead").is_none() {
+        s.report("lead", "is missing", "add how long a restart takes, such as `lead = \"2s\"`");
+    }
+    s.finish();
+    Some(Some(level))
 }
 
 fn standby(e: &Entry<'_>, mut standby: StandbyConfig) -> Option<StandbyConfig> {

@@ -9,7 +9,7 @@ use super::model::{
     ProbeConfig, RetrainSchedule, RetrainSettings, WorkloadConfig,
 };
 use super::quantity::{format_bytes, format_duration};
-use super::sizing;
+use super::{scope, sessions, sizing};
 
 pub(super) fn config(config: &Config) -> String {
     let mut out = Lines(String::new());
@@ -75,6 +75,7 @@ fn workload(out: &mut Lines, w: &WorkloadConfig) {
         &match w.demand {
             DemandSource::Proxy => "proxy",
             DemandSource::Push => "push",
+            DemandSource::Sessions => "sessions",
         },
     );
     out.duration("step", w.step);
@@ -104,11 +105,18 @@ fn policy(out: &mut Lines, w: &WorkloadConfig) {
         out.duration("latency_bound", bound);
     }
     out.raw("replicas", format_args!("{{ min = {}, max = {} }}", w.replicas.min, w.replicas.max));
+    if !w.scopes.is_empty() {
+        out.raw("scope", scope::write(&w.scopes));
+    }
     let price = number(w.standby.price);
     out.raw(
         "standby",
         format_args!("{{ min = {}, max = {}, price = {price} }}", w.standby.min, w.standby.max),
     );
+    if let Some(level) = w.stopped {
+        let lead = format_duration(level.lead);
+        out.raw("stopped", format_args!("{{ price = {}, lead = \"{lead}\" }}", number(level.price)));
+    }
     if let Some(cost) = w.start_cost {
         out.duration("start_cost", cost);
     }
@@ -118,6 +126,9 @@ fn policy(out: &mut Lines, w: &WorkloadConfig) {
     match w.margin {
         MarginConfig::Controlled => out.text("margin", &"controlled"),
         MarginConfig::Fixed(share) => out.raw("margin", number(share)),
+    }
+    if let Some(threshold) = w.clone_threshold {
+        out.raw("clone_threshold", scope::write_threshold(threshold));
     }
     out.text(
         "mode",
@@ -181,6 +192,9 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
     out.raw("limits", format_args!("{{ {} }}", limits.join(", ")));
     if let Some(policy) = &w.sizing {
         out.raw("sizing", sizing::write(policy));
+    }
+    if let Some(sessions) = &w.sessions {
+        out.raw("sessions", sessions::write(sessions));
     }
     out.raw("priority", w.priority);
     if let Some(tenant) = &w.tenant {

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use history::CalendarChange;
-use planner::{DecisionOverride, Event};
+use planner::{DecisionOverride, Event, FORECAST_OVERRIDES_MAX};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::ControlLoop;
+use super::sessions::Answered;
 use crate::knowledge::Knowledge;
 use crate::recorder::{Record, clock};
+use crate::sessions::SessionRefusal;
 use crate::signals::PushRefusal;
 
 /// A question to the control loop, with where the answer goes. The caller may be gone by then.
@@ -24,10 +26,45 @@ pub(crate) enum Command {
         workload: String,
         reply: oneshot::Sender<Result<(), CommandError>>,
     },
+    SetForecastOverride {
+        workload: String,
+        request: api::ForecastOverrideRequest,
+        reply: oneshot::Sender<Result<api::ForecastOverride, CommandError>>,
+    },
+    ClearForecastOverride {
+        workload: String,
+        id: u64,
+        reply: oneshot::Sender<Result<(), CommandError>>,
+    },
     Push {
         workload: String,
         samples: Vec<api::PushedSample>,
         reply: oneshot::Sender<Result<api::SamplesAccepted, CommandError>>,
+    },
+    OpenSession {
+        workload: String,
+        request: api::SessionRequest,
+        reply: oneshot::Sender<Result<Answered, CommandError>>,
+    },
+    RenewSession {
+        workload: String,
+        session: String,
+        reply: oneshot::Sender<Result<Answered, CommandError>>,
+    },
+    CloseSession {
+        workload: String,
+        session: String,
+        reply: oneshot::Sender<Result<(), CommandError>>,
+    },
+    LookAtSession {
+        workload: String,
+        session: String,
+        reply: oneshot::Sender<Result<api::Session, CommandError>>,
+    },
+    ListSessions {
+        workload: String,
+        limit: usize,
+        reply: oneshot::Sender<Result<api::Sessions, CommandError>>,
     },
     /// What is known beside the demand of some workloads has changed.
     Know {
@@ -50,8 +87,18 @@ pub(crate) enum CommandError {
     UnknownWorkload(String),
     #[error("workload {0} counts its demand at the proxy and takes no samples")]
     NotPushed(String),
+    #[error("there are {FORECAST_OVERRIDES_MAX} overrides of this forecast already")]
+    TooManyOverrides,
+    #[error("there is no override {0} of this forecast")]
+    UnknownOverride(u64),
+    #[error("the override does not end after its beginning, within the next 366 days")]
+    NoTime,
     #[error(transparent)]
     Samples(#[from] PushRefusal),
+    #[error("workload {0} has no sessions")]
+    NoSessions(String),
+    #[error(transparent)]
+    Session(#[from] SessionRefusal),
 }
 
 impl ControlLoop {
@@ -65,6 +112,18 @@ impl ControlLoop {
             }
             Command::ClearOverride { workload, reply } => {
                 let answer = self.clear_override(&workload);
+                self.settle();
+                self.publish();
+                let _ = reply.send(answer);
+            }
+            Command::SetForecastOverride { workload, request, reply } => {
+                let answer = self.set_forecast_override(&workload, request);
+                self.settle();
+                self.publish();
+                let _ = reply.send(answer);
+            }
+            Command::ClearForecastOverride { workload, id, reply } => {
+                let answer = self.clear_forecast_override(&workload, id);
                 self.settle();
                 self.publish();
                 let _ = reply.send(answer);
@@ -85,11 +144,30 @@ impl ControlLoop {
                 self.publish();
                 let _ = reply.send(Ok(()));
             }
+            Command::OpenSession { workload, request, reply } => {
+                let answer = self.open_session(&workload, &request);
+                self.settle();
+                let _ = reply.send(answer);
+            }
+            Command::RenewSession { workload, session, reply } => {
+                let _ = reply.send(self.renew_session(&workload, &session));
+            }
+            Command::CloseSession { workload, session, reply } => {
+                let answer = self.close_session(&workload, &session);
+                self.settle();
+                let _ = reply.send(answer);
+            }
+            Command::LookAtSession { workload, session, reply } => {
+                let _ = reply.send(self.look_at_session(&workload, &session));
+            }
+            Command::ListSessions { workload, limit, reply } => {
+                let _ = reply.send(self.list_sessions(&workload, limit));
+            }
             Command::CalendarChanged(change) => self.calendar_changed(&change),
         }
     }
 
-    fn find(&self, workload: &str) -> Result<usize, CommandError> {
+    pub(super) fn find(&self, workload: &str) -> Result<usize, CommandError> {
         self.index_of(workload).ok_or_else(|| CommandError::UnknownWorkload(workload.to_owned()))
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use forecast::Timestamp;
 use history::{Sample, SeriesKey};
-use planner::{Event, Phase, Role};
+use planner::{Event, Phase, ReactionStep, Role};
 use proxy::control::Stats;
 
 use super::ControlLoop;
@@ -16,8 +16,8 @@ use crate::instances::id_of;
 use crate::proxy_process::ProxyNews;
 use crate::recent::{METRICS, StepRecord};
 use crate::recorder::{
-    LATENCY_MAX_MS, LATENCY_P90_MS, LATENCY_P95_MS, PROXIED_RECEIVED, PROXIED_SENT, REQUESTS, Record,
-    SESSIONS, TOTAL_PREFIX, clock,
+    LATENCY_MAX_MS, LATENCY_P90_MS, LATENCY_P95_MS, PROXIED_RECEIVED, PROXIED_SENT, REACTION_DEMAND,
+    REACTION_MISSED, REACTION_MISSED_TRULY, REACTION_READY, REQUESTS, Record, SESSIONS, TOTAL_PREFIX, clock,
 };
 use crate::routes::{backend_observed, health_changed, load_observed};
 use crate::signals::{BackendDelta, Reading, StepDone};
@@ -70,7 +70,7 @@ impl ControlLoop {
         let reading = Reading { at, proxy_started_at: stats.started_at, stats: counted, serving };
         let observed = workload.meter.read(reading);
         let id = workload.id.clone();
-        let pushed = workload.pushed.is_some();
+        let counted_here = workload.metered();
         for backend in &counted.backends {
             let now = workload.backends.entry(backend.id).or_default();
             (now.in_flight, now.healthy) = (backend.in_flight, backend.healthy);
@@ -81,7 +81,7 @@ impl ControlLoop {
                 workload.backends.entry(*id).or_default().latency = Some((p50, p99));
             }
         }
-        if let Some(load) = observed.load.filter(|_| !pushed) {
+        if let Some(load) = observed.load.filter(|_| counted_here) {
             self.workloads[index].load = Some(load);
             self.handle(index, load_observed(&id, load));
         }
@@ -140,11 +140,11 @@ impl ControlLoop {
             further.push((PROXIED_SENT, sent as f64 / seconds));
             further.extend(workload.load.map(|load| (SESSIONS, f64::from(load.in_flight))));
         }
-        let pushed = workload.pushed.is_some();
+        let elsewhere = !workload.metered();
         let mut values = [None; METRICS.len()];
         (values[9], values[10]) = (p50.map(ms), p99.map(ms));
         values[11] = step.demand.map(|_| step.errors);
-        if pushed {
+        if elsewhere {
             // Demand of this step comes, or came, by another way.
             self.record_step(index, step.start, values, &further);
             return;
@@ -185,6 +185,7 @@ impl ControlLoop {
         let snapshot = self.planner.snapshot();
         let Some(view) = snapshot.workload(&workload) else { return };
         let (forecaster, share) = (Arc::new(view.forecaster.clone()), view.budget.missed_share());
+        self.record_reaction(index, start, view.reaction);
         let lead = view.lead_cold;
         let workload = &mut self.workloads[index];
         let (name, unit, now) = (workload.id.to_string(), workload.config.unit.clone(), clock());
@@ -262,6 +263,20 @@ impl ControlLoop {
         );
         self.recent.push_step(name, StepRecord { at, values });
         self.recorder.record(Record::Samples(samples));
+    }
+
+    /// Keeps what reacting alone would have missed in a step, beside what was.
+    fn record_reaction(&self, index: usize, start: Timestamp, step: Option<ReactionStep>) {
+        let Some(step) = step.filter(|step| step.start == start) else { return };
+        let values = [
+            (REACTION_DEMAND, step.demand),
+            (REACTION_MISSED, step.missed),
+            (REACTION_MISSED_TRULY, step.missed_truly),
+            (REACTION_READY, f64::from(step.ready)),
+        ];
+        let name = self.workloads[index].name();
+        let samples = values.map(|(metric, value)| Sample::new(SeriesKey::new(name, metric), start, value));
+        self.recorder.record(Record::Samples(samples.to_vec()));
     }
 
     /// Takes in what the instances used.

@@ -49,9 +49,12 @@ impl ControlLoop {
                 }
                 self.execute(index, action);
             }
-            ActionKind::Resize { .. } | ActionKind::Park { .. } | ActionKind::Stop { .. } => {
-                self.execute(index, action)
-            }
+            ActionKind::Resize { .. }
+            | ActionKind::Park { .. }
+            | ActionKind::Halt { .. }
+            | ActionKind::Restart { .. }
+            | ActionKind::Claim { .. }
+            | ActionKind::Stop { .. } => self.execute(index, action),
         }
     }
 
@@ -147,7 +150,9 @@ impl ControlLoop {
                 let name = workload.name().to_owned();
                 self.metrics.started(&name, done.took);
             }
-            Event::InstanceStopped { instance, .. } => workload.forget(*instance),
+            Event::InstanceHalted { instance, .. } | Event::InstanceStopped { instance, .. } => {
+                workload.forget(*instance);
+            }
             Event::ActionFailed { instance: Some(instance), .. } => {
                 workload.promoting.remove(instance);
             }
@@ -155,6 +160,7 @@ impl ControlLoop {
             | Event::InstanceParked { .. }
             | Event::InstancePromoted { .. }
             | Event::InstanceDrained { .. }
+            | Event::HaltedAdopted { .. }
             | Event::WeightsApplied { .. }
             | Event::DemandObserved { .. }
             | Event::LoadObserved { .. }
@@ -169,6 +175,8 @@ impl ControlLoop {
             | Event::InstanceAdopted { .. }
             | Event::OverrideSet { .. }
             | Event::OverrideCleared { .. }
+            | Event::ForecastOverrideSet { .. }
+            | Event::ForecastOverrideCleared { .. }
             | Event::NodeAppeared { .. }
             | Event::NodeLost { .. } => {}
         }

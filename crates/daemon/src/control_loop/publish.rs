@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use forecast::Timestamp;
 use planner::{Instance, Phase, Role, Snapshot, WorkloadView};
 
-use super::workload::{PlanShape, Workload};
+use super::workload::Workload;
 use super::{ControlLoop, PUBLISH_EVERY_MIN};
 use crate::convert;
 use crate::instances::name_of;
-use crate::recorder::Record;
+use crate::recorder::{Record, clock};
+use crate::sessions::Sessions;
 use crate::view::{View, WorkloadState};
 
 impl ControlLoop {
@@ -56,16 +57,7 @@ impl ControlLoop {
         let snapshot: Snapshot<'_> = self.planner.snapshot();
         for workload in &mut self.workloads {
             let Some(plan) = snapshot.workload(&workload.id).and_then(|view| view.plan) else { continue };
-            if workload.plan_recorded.as_ref().is_some_and(|(generation, _)| *generation == plan.generation) {
-                continue;
-            }
-            let shape = PlanShape {
-                counts: (plan.active_wanted, plan.standby_wanted),
-                trusted: plan.trust.is_trusted(),
-                rules: plan.reasons.iter().map(convert::rule).collect(),
-            };
-            let before = workload.plan_recorded.replace((plan.generation, shape.clone()));
-            if before.is_some_and(|(_, before)| before == shape) {
+            if !workload.is_news(plan) {
                 continue;
             }
             let plan = convert::plan(workload.name(), plan);
@@ -93,8 +85,8 @@ fn counts(instances: &[Instance]) -> api::InstanceCounts {
                 counts.parked += u32::from(instance.parked());
             }
             (Phase::Draining, _) => counts.draining += 1,
-            (Phase::Stopping, _) => counts.stopping += 1,
-            (Phase::Stopped | Phase::Failed, _) => {}
+            (Phase::Halting | Phase::Stopping, _) => counts.stopping += 1,
+            (Phase::Halted | Phase::Stopped | Phase::Failed, _) => {}
         }
     }
     counts
@@ -138,6 +130,7 @@ fn detail(workload: &Workload, view: &WorkloadView<'_>, counts: api::InstanceCou
             set_at_ms: workload.override_set_at.unwrap_or_default().as_millis(),
             expires_at_ms: pinned.expires.map(Timestamp::as_millis),
         }),
+        forecast_overrides: workload.forecast_overrides.at(clock()),
         anomalies: convert::anomalies(view.forecaster, &workload.config.unit),
         counters: api::Counters {
             arrivals: workload.totals.arrivals,
@@ -161,9 +154,10 @@ fn summary(
     view: &WorkloadView<'_>,
     counts: api::InstanceCounts,
 ) -> api::WorkloadSummary {
-    let demand_now = match workload.pushed {
-        Some(_) => workload.demand_last,
-        None => workload.load.map(|load| load.rate),
+    let demand_now = match (&workload.pushed, &workload.sessions) {
+        (_, Some(sessions)) => Some(sessions.wanted()),
+        (Some(_), None) => workload.demand_last,
+        (None, None) => workload.load.map(|load| load.rate),
     };
     api::WorkloadSummary {
         name: workload.name().to_owned(),
@@ -178,6 +172,7 @@ fn summary(
         overridden: view.pinned.is_some(),
         outage_since_ms: view.forecaster.outage_since().map(Timestamp::as_millis),
         sharing: convert::sharing(view),
+        sessions: workload.sessions.as_ref().map(Sessions::summary),
     }
 }
 
@@ -209,6 +204,7 @@ fn row(workload: &Workload, instance: &Instance) -> api::Instance {
         network_sent_bytes_per_s: usage.and_then(|usage| usage.rates.network_sent),
         instructions_per_s: usage.and_then(|usage| usage.rates.instructions),
         node: instance.node().map(ToString::to_string),
+        sessions: workload.sessions.as_ref().map(|sessions| sessions.on(id)),
     }
 }
 

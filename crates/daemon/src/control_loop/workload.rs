@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forecast::{Ensemble, Timestamp};
-use planner::{ActionId, InstanceId, WorkloadId};
+use planner::{ActionId, InstanceId, Plan, WorkloadId};
 use provider::{Traffic, Usage};
 use proxy::control::WorkloadStats;
 
-use crate::config::{DemandSource, WorkloadConfig};
+use crate::config::{CapacityConfig, DemandSource, WorkloadConfig};
+use crate::control_loop::ForecastOverrides;
+use crate::convert;
 use crate::instances::Place;
 use crate::knowledge::Knowledge;
 use crate::measured::Measured;
@@ -17,6 +19,7 @@ use crate::recorder::{
     CPU_CORES, DISK_READ, DISK_WRITTEN, INSTRUCTIONS, MEMORY_BYTES, NETWORK_RECEIVED, NETWORK_SENT,
 };
 use crate::routes::Weights;
+use crate::sessions::Sessions;
 use crate::signals::{Load, Meter, Pushed};
 
 /// One workload.
@@ -27,6 +30,8 @@ pub(crate) struct Workload {
     pub(crate) meter: Meter,
     /// Set where demand is pushed.
     pub(crate) pushed: Option<Pushed>,
+    /// Set where it has sessions.
+    pub(crate) sessions: Option<Sessions>,
     pub(crate) places: BTreeMap<InstanceId, Place>,
     /// As ordered last.
     pub(crate) weights: Weights,
@@ -56,8 +61,11 @@ pub(crate) struct Workload {
     pub(crate) external: BTreeMap<String, bool>,
     pub(crate) missed_shares: VecDeque<(Timestamp, f64)>,
     pub(crate) override_set_at: Option<Timestamp>,
-    /// Generation of the plan looked at last, and the shape of the one recorded last.
-    pub(crate) plan_recorded: Option<(u64, PlanShape)>,
+    pub(crate) forecast_overrides: ForecastOverrides,
+    /// Generation of the plan looked at last.
+    pub(crate) plan_seen: Option<u64>,
+    /// When a plan was recorded last, and its shape.
+    pub(crate) plan_recorded: Option<(Timestamp, PlanShape)>,
 }
 
 /// An order to wait until nothing is in flight on an instance.
@@ -197,21 +205,63 @@ pub(crate) struct PlanShape {
     pub(crate) counts: (u32, u32),
     pub(crate) trusted: bool,
     pub(crate) rules: Vec<&'static str>,
+    /// Wanted and ready, had it only reacted.
+    pub(crate) reaction: (u32, u32),
+}
+
+impl PlanShape {
+    fn of(plan: &Plan) -> PlanShape {
+        let reaction = &plan.without_forecast;
+        PlanShape {
+            counts: (plan.active_wanted, plan.standby_wanted),
+            trusted: plan.trust.is_trusted(),
+            rules: plan.reasons.iter().map(convert::rule).collect(),
+            reaction: (reaction.wanted, reaction.ready),
+        }
+    }
+
+    /// Whether a plan like this is worth keeping so long after another.
+    fn is_news_after(&self, other: &PlanShape, elapsed: Duration) -> bool {
+        let counts =
+            (self.counts, self.trusted, self.reaction) != (other.counts, other.trusted, other.reaction);
+        counts || (self.rules != other.rules && elapsed >= REASONS_EVERY) || elapsed >= PLAN_EVERY
+    }
 }
 
 impl Workload {
+    /// Whether a plan that was looked at now is to be kept. One that says the same again is no news for a while.
+    pub(crate) fn is_news(&mut self, plan: &Plan) -> bool {
+        if self.plan_seen.replace(plan.generation) == Some(plan.generation) {
+            return false;
+        }
+        let shape = PlanShape::of(plan);
+        let news = self.plan_recorded.as_ref().is_none_or(|(at, before)| {
+            // A clock that was set back is news, too.
+            let elapsed = if plan.at < *at { PLAN_EVERY } else { plan.at.since(*at) };
+            shape.is_news_after(before, elapsed)
+        });
+        if news {
+            self.plan_recorded = Some((plan.at, shape));
+        }
+        news
+    }
+
     pub(crate) fn new(
         config: Arc<WorkloadConfig>,
         forecaster: Arc<Ensemble>,
         last_step: Option<Timestamp>,
     ) -> Workload {
+        let capacity = match config.capacity {
+            CapacityConfig::Pinned(units) | CapacityConfig::LearnFrom(units) => units,
+        };
         Workload {
             id: WorkloadId::from(config.name.as_str()),
             meter: Meter::new(config.step, config.tick, config.latency_bound),
             pushed: match config.demand {
-                DemandSource::Proxy => None,
+                DemandSource::Proxy | DemandSource::Sessions => None,
                 DemandSource::Push => Some(Pushed::new(config.step, last_step)),
             },
+            sessions: config.sessions.as_ref().map(|sessions| Sessions::new(sessions, capacity)),
             config,
             places: BTreeMap::new(),
             weights: Weights::new(),
@@ -235,8 +285,15 @@ impl Workload {
             external: BTreeMap::new(),
             missed_shares: VecDeque::new(),
             override_set_at: None,
+            forecast_overrides: ForecastOverrides::default(),
+            plan_seen: None,
             plan_recorded: None,
         }
+    }
+
+    /// Whether the proxy counts its demand.
+    pub(crate) fn metered(&self) -> bool {
+        self.config.demand == DemandSource::Proxy
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -259,5 +316,9 @@ impl Workload {
     }
 }
 
+/// Plans of which only the reasons differ are kept no more often than this, ...
+const REASONS_EVERY: Duration = Duration::from_secs(5);
+/// ... and one that says the same again this often, with its numbers.
+const PLAN_EVERY: Duration = Duration::from_secs(300);
 /// Steps of the missed share kept for display.
 const MISSED_SHARES_MAX: usize = 240;

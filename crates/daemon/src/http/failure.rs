@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 
 use history::HistoryError;
@@ -9,6 +10,7 @@ use history::models::ModelRefusal;
 
 use crate::control_loop::CommandError;
 use crate::error::chain;
+use crate::sessions::SessionRefusal;
 
 /// A refused or failed request.
 #[derive(Debug)]
@@ -16,11 +18,21 @@ pub(crate) struct Failure {
     status: StatusCode,
     error: String,
     hint: String,
+    /// Seconds after which it is worth asking again.
+    retry_after: Option<u64>,
 }
 
 impl Failure {
     pub(crate) fn new(status: StatusCode, error: impl Into<String>, hint: impl Into<String>) -> Failure {
-        Failure { status, error: error.into(), hint: hint.into() }
+        Failure { status, error: error.into(), hint: hint.into(), retry_after: None }
+    }
+
+    /// Says when it is worth asking again, where that is a question of time.
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Failure {
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            self.retry_after = Some(seconds);
+        }
+        self
     }
 
     /// The request makes no sense.
@@ -64,12 +76,47 @@ impl From<CommandError> for Failure {
                 error.to_string(),
                 "set `demand = \"push\"` to send samples",
             ),
+            CommandError::TooManyOverrides => Failure::new(
+                StatusCode::CONFLICT,
+                error.to_string(),
+                "remove one first: DELETE /api/v1/workloads/{id}/forecast-overrides/{override}",
+            ),
+            CommandError::UnknownOverride(_) => Failure::new(
+                StatusCode::NOT_FOUND,
+                error.to_string(),
+                "GET /api/v1/workloads/{id}/forecast-overrides lists the ones there are",
+            ),
+            CommandError::NoTime => {
+                Failure::bad(error.to_string(), "give `from_ms` before `to_ms`, and `to_ms` in the future")
+            }
+            CommandError::NoSessions(_) => Failure::new(
+                StatusCode::CONFLICT,
+                error.to_string(),
+                "set `sessions = { types = .. }` to have some",
+            ),
+            CommandError::Session(refusal) => session_refusal(refusal),
             CommandError::Samples(_) => Failure::bad(
                 error.to_string(),
                 "send samples with ascending `at_ms` (milliseconds since 1970, UTC), one for each step, each later than the last",
             ),
         }
     }
+}
+
+fn session_refusal(refusal: &SessionRefusal) -> Failure {
+    let (status, hint) = match refusal {
+        SessionRefusal::UnknownType { .. } => (StatusCode::BAD_REQUEST, "give one of the configured types"),
+        SessionRefusal::OtherType { .. } => {
+            (StatusCode::CONFLICT, "give each session a name of its own, or end that one first")
+        }
+        SessionRefusal::Unknown(_) => {
+            (StatusCode::NOT_FOUND, "it has ended, or was not renewed in time; ask for a place anew")
+        }
+        SessionRefusal::NoPlace(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "try again after the time in `Retry-After`")
+        }
+    };
+    Failure::new(status, refusal.to_string(), hint)
 }
 
 /// What the history answers to a change.
@@ -125,7 +172,12 @@ fn hint_for(refusal: &ModelRefusal) -> &'static str {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        (self.status, Json(api::ErrorBody { error: self.error, hint: self.hint })).into_response()
+        let retry = self.retry_after.map(|seconds| [(RETRY_AFTER, seconds.to_string())]);
+        let body = Json(api::ErrorBody { error: self.error, hint: self.hint });
+        match retry {
+            Some(retry) => (self.status, retry, body).into_response(),
+            None => (self.status, body).into_response(),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use utoipa::OpenApi;
 
-use super::{calendar, metrics, models, read, write};
+use super::{calendar, explain, forecast_overrides, metrics, models, read, sessions, write};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -29,6 +29,15 @@ use super::{calendar, metrics, models, read, write};
         write::push_samples,
         write::set_override,
         write::clear_override,
+        forecast_overrides::list,
+        forecast_overrides::set,
+        forecast_overrides::clear,
+        explain::explain,
+        sessions::list,
+        sessions::open,
+        sessions::show,
+        sessions::renew,
+        sessions::close,
         calendar::list,
         calendar::announce,
         calendar::remove,
@@ -65,11 +74,12 @@ mod tests {
             "/api/v1/workloads/{id}/override",
             "/api/v1/workloads/{id}/samples",
             "/api/v1/workloads/{id}/levels",
+            "/api/v1/workloads/{id}/sessions",
             "/metrics",
         ] {
             assert!(paths.contains_key(path), "{path}");
         }
-        assert_eq!(paths.len(), 22);
+        assert_eq!(paths.len(), 27);
         for schema in ["ErrorBody", "WorkloadDetail", "Plan", "Series", "Forecast", "Override"] {
             assert!(document["components"]["schemas"].get(schema).is_some(), "{schema}");
         }

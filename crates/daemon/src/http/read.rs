@@ -87,7 +87,8 @@ pub(crate) async fn forecast(
     let workload = view.workload(&name).ok_or_else(|| Failure::unknown_workload(&name))?;
     let steps = horizon_steps(&params, workload.config.step)?;
     let (config, forecaster) = (workload.config.clone(), workload.forecaster.clone());
-    let work = move || convert::forecast(&config, &forecaster, steps, &levels);
+    let overrides = workload.detail.forecast_overrides.clone();
+    let work = move || convert::forecast(&config, &forecaster, steps, &levels, overrides);
     tokio::task::spawn_blocking(work).await.map(Json).map_err(|_| Failure::busy())
 }
 
@@ -116,12 +117,15 @@ pub(crate) async fn levels(
     let levels = match asked {
         None => {
             let active = workload.detail.summary.active_wanted;
-            planner::trigger_levels(active, capacity, workload.config.replicas.max)
+            let share =
+                workload.detail.plan.as_ref().and_then(|plan| plan.inputs.clone_threshold).unwrap_or(1.0);
+            planner::trigger_levels(active, capacity * share, workload.config.replicas_most())
         }
         Some(demands) => demands.into_iter().map(|demand| TriggerLevel { instances: 0, demand }).collect(),
     };
     let (config, forecaster) = (workload.config.clone(), workload.forecaster.clone());
-    let work = move || convert::levels(&config, &forecaster, capacity, steps, &levels);
+    let overrides = workload.detail.forecast_overrides.clone();
+    let work = move || convert::levels(&config, &forecaster, capacity, steps, &levels, overrides);
     tokio::task::spawn_blocking(work).await.map(Json).map_err(|_| Failure::busy())
 }
 
@@ -153,12 +157,18 @@ pub(crate) async fn plan(
     let Some(at) = params.instant("at")? else {
         return workload.detail.plan.clone().map(Json).ok_or_else(missing);
     };
-    let recent = api.recent.plans(&name, i64::MIN, at.as_millis().saturating_add(1), 1).items.pop();
-    if let Some(plan) = recent {
-        return Ok(Json(plan));
+    plan_at(&api, &name, at).await?.map(Json).ok_or_else(missing)
+}
+
+/// The plan in force at a time, as far as it was recorded.
+pub(super) async fn plan_at(api: &Api, name: &str, at: Timestamp) -> Result<Option<api::Plan>, Failure> {
+    let recent = api.recent.plans(name, i64::MIN, at.as_millis().saturating_add(1), 1).items.pop();
+    if recent.is_some() {
+        return Ok(recent);
     }
-    let record = on_disk(&api, move |store| store.plan_at(&name, at)).await?.ok_or_else(missing)?;
-    decode(&record.body).map(Json).ok_or_else(missing)
+    let name = name.to_owned();
+    let record = on_disk(api, move |store| store.plan_at(&name, at)).await?;
+    Ok(record.and_then(|record| decode(&record.body)))
 }
 
 /// Plans that said something new, newest first.
@@ -183,14 +193,26 @@ pub(crate) async fn plans(
     view.workload(&name).ok_or_else(|| Failure::unknown_workload(&name))?;
     let (from, to) = params.range(soon(), DAY)?;
     let limit = params.limit(50, LIST_MAX)?;
-    let newest = api.recent.plans(&name, from.as_millis(), to.as_millis(), limit);
+    Ok(Json(api::Plans { plans: plans_between(&api, &name, from, to, limit).await? }))
+}
+
+/// The newest recorded plans in `[from, to)`, newest first.
+pub(super) async fn plans_between(
+    api: &Api,
+    name: &str,
+    from: Timestamp,
+    to: Timestamp,
+    limit: usize,
+) -> Result<Vec<api::Plan>, Failure> {
+    let newest = api.recent.plans(name, from.as_millis(), to.as_millis(), limit);
     let mut plans = newest.items;
     let (older_to, missing) = (to.min(newest.complete_since), limit - plans.len());
     if missing > 0 && from < older_to {
-        let records = on_disk(&api, move |store| store.plans(&name, from, older_to, missing)).await?;
+        let name = name.to_owned();
+        let records = on_disk(api, move |store| store.plans(&name, from, older_to, missing)).await?;
         plans.extend(records.iter().filter_map(|record| decode(&record.body)));
     }
-    Ok(Json(api::Plans { plans }))
+    Ok(plans)
 }
 
 /// What happened, newest first.

@@ -102,14 +102,7 @@ fn check_override(request: &api::OverrideRequest, replicas_max: u32) -> Result<(
             "pin fewer, or raise replicas.max in the configuration",
         ));
     }
-    for (key, text) in [("author", &request.author), ("reason", &request.reason)] {
-        if text.trim().is_empty() || text.len() > TEXT_BYTES_MAX {
-            return Err(Failure::bad(
-                format!("`{key}` is empty or longer than {TEXT_BYTES_MAX} bytes"),
-                "say who decided and why; it is kept in the journal",
-            ));
-        }
-    }
+    check_by(&request.author, &request.reason)?;
     match request.expires_in_s {
         Some(seconds) if !(seconds > 0.0 && seconds <= EXPIRY_S_MAX) => Err(Failure::bad(
             format!("`expires_in_s` is {seconds}"),
@@ -119,11 +112,24 @@ fn check_override(request: &api::OverrideRequest, replicas_max: u32) -> Result<(
     }
 }
 
+/// Who and why.
+pub(super) fn check_by(author: &str, reason: &str) -> Result<(), Failure> {
+    for (key, text) in [("author", author), ("reason", reason)] {
+        if text.trim().is_empty() || text.len() > TEXT_BYTES_MAX {
+            return Err(Failure::bad(
+                format!("`{key}` is empty or longer than {TEXT_BYTES_MAX} bytes"),
+                "say who decided and why; it is kept in the journal",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The workload's largest number of instances, if the workload is known.
 pub(crate) fn known(api: &Api, workload: &str) -> Result<u32, Failure> {
     let view = api.view();
     view.workload(workload)
-        .map(|state| state.config.replicas.max)
+        .map(|state| state.config.replicas_most())
         .ok_or_else(|| Failure::unknown_workload(workload))
 }
 

@@ -1,10 +1,12 @@
 //! The daemon with real instances and a real proxy, every one a process of its own.
 
 mod api;
+mod explain;
 mod inputs;
 mod knowledge;
 mod life;
 mod models;
+mod sessions;
 mod sizes;
 mod support;
 mod watch;

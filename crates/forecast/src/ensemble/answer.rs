@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::notice::Notice;
 use super::panel::{self, Row};
 use super::{CREST_STEPS_MAX, Ensemble};
-use crate::calibration::{GRID, crossed};
+use crate::calibration::{Curve, GRID, crossed};
 use crate::online::FORECAST_STEPS_MAX;
 use crate::paths::{Forecast, Values, WindowMax};
 use crate::season::Season;
@@ -100,6 +100,11 @@ impl Ensemble {
     /// Probabilities that levels are crossed by the end of each step; see [`Forecaster::crossings`](crate::Forecaster::crossings). Read from the windows
     /// that [`window_max`](Self::window_max) tells of.
     pub fn crossings(&self, levels: &[f64], steps: usize) -> Vec<Vec<f64>> {
+        crossed(&self.windows(steps), levels)
+    }
+
+    /// The largest value of the first step, of the first two and so on.
+    pub(crate) fn windows(&self, steps: usize) -> Vec<Curve> {
         let mut curves = self.online.window_curves(steps);
         if !self.members.is_empty() {
             let reach = curves.len();
@@ -111,7 +116,7 @@ impl Ensemble {
                 *curve = curve.shifted(crests[0] - crests[1], floor);
             }
         }
-        crossed(&curves, levels)
+        curves
     }
 
     /// The last observed value, if any.

@@ -34,6 +34,10 @@ impl Aim {
 pub(crate) struct Share {
     /// Price of a standby.
     pub(crate) standby: f64,
+    /// Price of what a standby is when it is given up: 0 where it is removed.
+    pub(crate) below: f64,
+    /// What colder levels are held to miss, in instance-steps.
+    pub(crate) spent: f64,
 }
 
 /// A rule with what it would have cost (instance-steps) and missed (instance-steps).
@@ -62,7 +66,7 @@ pub(crate) fn choose_two(
     before: Option<(Rule, Rule)>,
 ) -> (Rule, Rule) {
     let (active, total) = controls;
-    let allowed = aim.target * total.total() / capacity;
+    let allowed = (aim.target * total.total() / capacity - share.spent).max(0.0);
     let fronts = (
         pareto(active.entries(capacity, before.map(|rules| rules.0))),
         pareto(total.entries(capacity, before.map(|rules| rules.1))),
@@ -70,12 +74,27 @@ pub(crate) fn choose_two(
     let pairs = fronts.1.iter().flat_map(|t| fronts.0.iter().map(move |a| (*a, *t)));
     let price = |(a, t): &(Entry, Entry)| {
         (1.0 - share.standby) * a.cost
-            + share.standby * t.cost
+            + (share.standby - share.below) * t.cost
             + aim.worth * (a.missed + t.missed - allowed).max(0.0)
     };
     let Some((a, t)) = least(pairs, price) else { return (active.rule(LEVELS - 1), total.rule(LEVELS - 1)) };
     let left = (allowed - t.missed).max(0.0);
     (active.spend(a, left, capacity), total.rule(t.index))
+}
+
+/// The rule of a level that is cheap beside the others: each instance-step is worth keeping until it costs more than what is
+/// missed without it, whatever the budget would allow. Returns what the rule misses, in instance-steps, too.
+pub(crate) fn choose_cheap(
+    control: &MarginControl,
+    aim: Aim,
+    capacity: f64,
+    price: f64,
+    before: Option<Rule>,
+) -> (Rule, f64) {
+    let entries = control.entries(capacity, before);
+    let total = |entry: &Entry| price * entry.cost + aim.worth * entry.missed;
+    least(entries.iter().copied(), total)
+        .map_or((control.rule(LEVELS - 1), 0.0), |best| (control.rule(best.index), best.missed))
 }
 
 fn least<T: Copy>(all: impl Iterator<Item = T>, price: impl Fn(&T) -> f64) -> Option<T> {

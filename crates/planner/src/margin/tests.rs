@@ -160,7 +160,7 @@ fn the_price_of_a_standby_decides_how_lean_the_active_tier_is() {
             active.observe(demand, 1.0, u32::MAX, 0.1, 2_000.0);
             total.observe(demand, 1.0, u32::MAX, 1.0, 2_000.0);
         }
-        let share = Share { standby };
+        let share = Share { standby, below: 0.0, spent: 0.0 };
         let (a, t) = choose_two((&active, &total), Aim::new(0.01, 0.0), 1.0, share, None);
         (honest(a, 1.0).need, honest(t, 1.0).need)
     };

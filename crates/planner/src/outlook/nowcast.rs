@@ -10,7 +10,7 @@ use std::time::Duration;
 use forecast::{Timestamp, WindowMax};
 
 use super::{Outlook, Windows};
-use crate::margin::Call;
+use crate::margin::{Call, Sight};
 use crate::plan::{PlanInputs, instances_for, standby_pays};
 use crate::policy::WorkloadPolicy;
 
@@ -19,7 +19,7 @@ impl Outlook {
     pub(super) fn foresee_from_reading(&mut self, policy: &WorkloadPolicy, wall: Timestamp) {
         let (Some(origin), Some(level)) = (self.origin, self.heard) else { return };
         let elapsed = wall.since(origin);
-        let late = self.lead_cold.estimate() >= policy.step / 2;
+        let late = self.lead_up(policy) >= policy.step / 2;
         if !late || !self.played || !self.nowcast.is_empty() || wall < origin || elapsed >= policy.step {
             return;
         }
@@ -42,13 +42,13 @@ impl Outlook {
     fn play_levels_again(&mut self, policy: &WorkloadPolicy, windows: Windows, level: f64) {
         let (max, capacity) = (policy.replicas_max, self.capacity.estimate());
         let count = |demand: f64| instances_for(demand, capacity, max);
-        let need = self.sight_of(self.nowcast_window(windows.total), 1);
+        let need = self.sight_beyond(windows.total, 1);
         let kept = self.nowcast_window(self.kept_for(policy, windows));
-        if standby_pays(policy, self.lead_promote.estimate(), self.lead_cold.estimate()) {
+        if standby_pays(policy, self.lead_promote.estimate(), self.lead_up(policy)) {
             let keep = count(kept.median().max(level));
             self.total.decide_again(|rule| Call { need: count(rule.of(&need)), keep });
         } else {
-            let hold = self.sight_of(kept, windows.hold_cold);
+            let hold = self.sight_beyond(windows.hold_cold, windows.hold_cold);
             self.total.decide_again(|rule| Call {
                 need: count(rule.of(&need)),
                 keep: count(rule.of(&hold).max(level)),
@@ -71,11 +71,12 @@ impl Outlook {
         let level = self.heard.unwrap_or(0.0);
         let total = self.rules.total;
         numbers.window_standby_steps = windows.total;
-        numbers.forecast_total = total.of(&self.sight_of(self.nowcast_window(windows.total), 1));
-        if standby_pays(policy, numbers.lead_promote, numbers.lead_cold) {
+        numbers.forecast_total = total.of(&self.sight_beyond(windows.total, 1));
+        if standby_pays(policy, numbers.lead_promote, numbers.lead_up()) {
             numbers.forecast_keep = kept.median().max(level);
         } else {
-            numbers.forecast_hold = total.of(&self.sight_of(kept, windows.hold_cold)).max(level);
+            numbers.forecast_hold =
+                total.of(&self.sight_beyond(windows.hold_cold, windows.hold_cold)).max(level);
         }
     }
 
@@ -85,8 +86,14 @@ impl Outlook {
 
     /// For how many steps instances are kept.
     fn kept_for(&self, policy: &WorkloadPolicy, windows: Windows) -> usize {
-        let (promote, cold) = (self.lead_promote.estimate(), self.lead_cold.estimate());
+        let (promote, cold) = (self.lead_promote.estimate(), self.lead_up(policy));
         if standby_pays(policy, promote, cold) { windows.keep } else { windows.hold_cold }
+    }
+
+    /// What a rule looks at beyond the step that has begun.
+    fn sight_beyond(&self, steps: usize, recent_steps: usize) -> Sight {
+        let demand = self.heard.unwrap_or(0.0);
+        self.sight_of(self.nowcast_window(steps), demand, self.recent_max(recent_steps).max(demand))
     }
 
     fn nowcast_window(&self, steps: usize) -> WindowMax {

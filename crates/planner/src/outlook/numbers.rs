@@ -5,12 +5,12 @@ use std::time::Duration;
 use forecast::{Timestamp, Trust, UntrustedReason, WindowMax};
 
 use super::{
-    ELAPSED_STEPS_MAX, HOLD_COLD_LEADS, Outlook, PART_STEP, PEAK_FACTOR, Rules, UNIT, WIDER,
-    WINDOW_STEPS_MAX, Windows,
+    HOLD_COLD_LEADS, Outlook, PART_STEP, PEAK_FACTOR, Rules, UNIT, WIDER, WINDOW_STEPS_MAX, Windows,
 };
 use crate::margin::{Family, Rule, Sight};
 use crate::plan::{Basis, PlanInputs, break_even, standby_pays};
 use crate::policy::{Margin, WorkloadPolicy};
+use crate::threshold::CloneThreshold;
 
 impl Outlook {
     /// The numbers for a plan made now, and where they come from. `now` is monotone, `wall` the driver's time.
@@ -21,8 +21,7 @@ impl Outlook {
         wall: Timestamp,
     ) -> (PlanInputs, Basis) {
         let (promote, cold) = (self.lead_promote.estimate(), self.lead_cold.estimate());
-        let step_max = policy.step.saturating_mul(ELAPSED_STEPS_MAX);
-        let elapsed = self.origin.map_or(Duration::ZERO, |origin| wall.since(origin).min(step_max));
+        let elapsed = self.elapsed(policy, wall);
         let windows = self.windows(policy, elapsed);
         let live = self.live(policy, now, elapsed);
         let floor = match live {
@@ -30,7 +29,12 @@ impl Outlook {
                 level + self.load.rise(promote.saturating_add(policy.tick))
             }
             // Whether the demand of the last step is a floor is for the rule in force to say: it was tried on paper.
-            _ if policy.margin == Margin::Controlled && self.is_controlled() => self.least(),
+            _ if policy.margin == Margin::Controlled
+                && self.is_controlled()
+                && self.overrides_ahead(policy, wall).next().is_none() =>
+            {
+                self.least()
+            }
             _ => self.floor_of_steps(policy),
         };
         let mut numbers = PlanInputs {
@@ -43,29 +47,50 @@ impl Outlook {
             capacity: self.capacity.estimate(),
             lead_promote: promote,
             lead_cold: cold,
+            stopped: self.shelf_numbers(policy, elapsed),
             missed_share: self.budget.missed_share(),
             ..PlanInputs::default()
         };
+        let basis = self.expected(policy, windows, live, &mut numbers);
+        // What operators know of the coming steps was said of the forecast, not of what was read since.
+        if basis == Basis::Quantiles
+            && self.missing_in_row == 0
+            && self.overrides_ahead(policy, wall).next().is_none()
+        {
+            self.refine_by_nowcast(policy, elapsed, &mut numbers);
+        }
+        self.apply_clone_threshold(policy, windows.hold, &mut numbers);
+        (numbers, basis)
+    }
+
+    /// Fills in what is expected, and says from what.
+    fn expected(
+        &self,
+        policy: &WorkloadPolicy,
+        windows: Windows,
+        live: Option<f64>,
+        numbers: &mut PlanInputs,
+    ) -> Basis {
         let trust = self.forecaster.trust();
         let controlled = policy.margin == Margin::Controlled && self.is_controlled();
         if !trust.is_trusted() && !controlled {
-            let utilisation = self.reactive_numbers(policy, windows, &mut numbers);
+            let utilisation = self.reactive_numbers(policy, windows, numbers);
             if matches!(trust, Trust::Untrusted { reason: UntrustedReason::SignalMissing { .. } }) {
-                self.carry_on(windows, &mut numbers);
+                self.carry_on(windows, numbers);
             }
-            return (numbers, Basis::Reactive { utilisation });
+            return Basis::Reactive { utilisation };
         }
         match policy.margin {
             Margin::Controlled => {
-                self.controlled_numbers(policy, windows, elapsed, &mut numbers);
+                self.controlled_numbers(policy, windows, numbers);
                 if live.is_none() && self.missing_in_row > 0 {
-                    self.carry_on(windows, &mut numbers);
+                    self.carry_on(windows, numbers);
                 }
-                (numbers, Basis::Quantiles)
+                Basis::Quantiles
             }
             Margin::Fixed { safety_margin } => {
-                self.fixed_numbers(policy, windows, safety_margin, &mut numbers);
-                (numbers, Basis::FixedMargin { safety_margin })
+                self.fixed_numbers(policy, windows, safety_margin, numbers);
+                Basis::FixedMargin { safety_margin }
             }
         }
     }
@@ -74,7 +99,7 @@ impl Outlook {
     /// last; and as no reading will warn of more, the active tier covers what otherwise both tiers together would.
     fn carry_on(&self, windows: Windows, numbers: &mut PlanInputs) {
         let expected = |steps| {
-            let sight = self.sight(steps);
+            let sight = self.planned_sight(steps);
             self.rules.total.of(&sight).max(sight.quantile(QUANTILE_UNSEEN))
         };
         numbers.forecast_active = numbers.forecast_active.max(expected(windows.active));
@@ -82,25 +107,18 @@ impl Outlook {
         numbers.forecast_total = numbers.forecast_total.max(expected(windows.total));
     }
 
-    fn controlled_numbers(
-        &self,
-        policy: &WorkloadPolicy,
-        windows: Windows,
-        elapsed: Duration,
-        numbers: &mut PlanInputs,
-    ) {
+    fn controlled_numbers(&self, policy: &WorkloadPolicy, windows: Windows, numbers: &mut PlanInputs) {
         let Rules { active, total, .. } = self.rules;
-        let pays = standby_pays(policy, numbers.lead_promote, numbers.lead_cold);
+        let pays = standby_pays(policy, numbers.lead_promote, numbers.lead_up());
         numbers.q_active = quantile_of(active);
         numbers.q_standby = quantile_of(total);
         numbers.rule_active = Some(active.name(self.unit()));
         numbers.rule_total = Some(total.name(self.unit()));
-        numbers.forecast_active = active.of(&self.sight(windows.active));
-        numbers.forecast_total = total.of(&self.sight(windows.total));
+        numbers.forecast_active = active.of(&self.planned_sight(windows.active));
+        numbers.forecast_total = total.of(&self.planned_sight(windows.total));
         numbers.forecast_hold =
-            active.of(&self.sight_to_keep(if pays { windows.hold } else { windows.hold_cold }));
-        numbers.forecast_keep = self.window(windows.keep).median();
-        self.refine_by_nowcast(policy, elapsed, numbers);
+            active.of(&self.planned_sight_to_keep(if pays { windows.hold } else { windows.hold_cold }));
+        numbers.forecast_keep = self.planned_window(windows.keep).median();
     }
 
     fn fixed_numbers(
@@ -110,28 +128,32 @@ impl Outlook {
         safety_margin: f64,
         numbers: &mut PlanInputs,
     ) {
-        let pays = standby_pays(policy, numbers.lead_promote, numbers.lead_cold);
-        let raised = |steps: usize| self.window(steps).median() * (1.0 + safety_margin);
+        let pays = standby_pays(policy, numbers.lead_promote, numbers.lead_up());
+        let raised = |steps: usize| self.planned_window(steps).median() * (1.0 + safety_margin);
         numbers.forecast_active = raised(windows.active);
         numbers.forecast_total = raised(windows.total);
         numbers.forecast_hold = raised(if pays { windows.hold } else { windows.hold_cold });
-        numbers.forecast_keep = self.window(windows.keep).median();
+        numbers.forecast_keep = self.planned_window(windows.keep).median();
     }
 
     fn reactive_numbers(&self, policy: &WorkloadPolicy, windows: Windows, numbers: &mut PlanInputs) -> f64 {
-        let factor = match policy.margin {
-            Margin::Controlled => self.rules.reactive.reactive_factor(),
-            Margin::Fixed { safety_margin } => (1.0 + safety_margin).max(1.0 / policy.utilisation_untrusted),
+        let factor = match (policy.clone_threshold, policy.margin) {
+            (Some(CloneThreshold::Fixed(share)), _) => 1.0 / share,
+            (_, Margin::Controlled) => self.rules.reactive.reactive_factor(),
+            (_, Margin::Fixed { safety_margin }) => {
+                (1.0 + safety_margin).max(1.0 / policy.utilisation_untrusted)
+            }
         };
-        numbers.forecast_active = numbers.floor * factor;
-        numbers.forecast_hold = self.recent_max(windows.hold) * factor;
-        let wide = self.recent_max(windows.total).max(numbers.floor);
-        numbers.forecast_total = if standby_pays(policy, numbers.lead_promote, numbers.lead_cold) {
+        // Where nobody forecasts, an override is of the demand that goes on as it is.
+        numbers.forecast_active = self.persisting(numbers.floor, windows.active) * factor;
+        numbers.forecast_hold = self.persisting(self.recent_max(windows.hold), windows.hold) * factor;
+        let wide = self.persisting(self.recent_max(windows.total).max(numbers.floor), windows.total);
+        numbers.forecast_total = if standby_pays(policy, numbers.lead_promote, numbers.lead_up()) {
             (wide * factor * WIDER).max(wide * factor + numbers.capacity)
         } else {
             wide * factor
         };
-        numbers.forecast_keep = self.recent_max(windows.keep) * factor;
+        numbers.forecast_keep = self.persisting(self.recent_max(windows.keep), windows.keep) * factor;
         1.0 / factor
     }
 
@@ -143,7 +165,7 @@ impl Outlook {
         level + if rise.is_finite() { rise } else { 0.0 }
     }
 
-    pub(super) fn recent_max(&self, steps: usize) -> f64 {
+    pub(crate) fn recent_max(&self, steps: usize) -> f64 {
         self.recent.iter().rev().take(steps.max(1)).copied().fold(0.0, f64::max)
     }
 
@@ -151,13 +173,10 @@ impl Outlook {
         self.windows_from(policy, elapsed.as_secs_f64())
     }
 
-    /// The windows when the last step is taken to end `elapsed` seconds ago, or in the future.
+    /// The windows when the last step is taken to have ended `elapsed` seconds ago; in the future if that is negative.
     pub(super) fn windows_from(&self, policy: &WorkloadPolicy, elapsed: f64) -> Windows {
-        let (promote, cold) = (self.lead_promote.estimate(), self.lead_cold.estimate());
-        let steps = |ahead: Duration| {
-            let exact = (elapsed + ahead.as_secs_f64()) / policy.step.as_secs_f64();
-            ((exact - PART_STEP).ceil().max(1.0) as usize).min(WINDOW_STEPS_MAX)
-        };
+        let (promote, cold) = (self.lead_promote.estimate(), self.lead_up(policy));
+        let steps = |ahead: Duration| steps_of(policy, elapsed + ahead.as_secs_f64());
         let total = steps(cold + policy.tick);
         Windows {
             active: steps(promote + policy.tick),
@@ -178,19 +197,23 @@ impl Outlook {
         self.sight_with(steps, steps)
     }
 
-    fn sight_with(&self, steps: usize, recent_steps: usize) -> Sight {
-        self.sight_of(self.window(steps), recent_steps)
+    pub(super) fn sight_with(&self, steps: usize, recent_steps: usize) -> Sight {
+        let demand = self.heard.unwrap_or(0.0);
+        self.sight_of(self.window(steps), demand, self.recent_max(recent_steps).max(demand))
     }
 
-    pub(super) fn sight_of(&self, window: WindowMax, recent_steps: usize) -> Sight {
+    pub(super) fn sight_of(&self, window: WindowMax, demand: f64, recent: f64) -> Sight {
         let limit = PEAK_FACTOR * self.peak.max(window.median());
-        let demand = self.heard.unwrap_or(0.0);
-        let recent = self.recent_max(recent_steps).max(demand);
         let lasting = self.recent.iter().rev().take(LASTING_STEPS).copied().fold(demand, f64::min);
         Sight::new(window, limit, (demand, recent, lasting), self.unit())
     }
 
-    fn unit(&self) -> f64 {
+    /// The share of capacity at which reacting alone would have kept the error budget.
+    pub(crate) fn learned_clone_threshold(&self) -> f64 {
+        1.0 / self.rules.reactive.reactive_factor()
+    }
+
+    pub(super) fn unit(&self) -> f64 {
         self.capacity.estimate().max(UNIT * self.peak)
     }
 
@@ -221,6 +244,12 @@ impl Outlook {
     }
 }
 
+/// The steps that a window of this length touches.
+pub(super) fn steps_of(policy: &WorkloadPolicy, ahead_seconds: f64) -> usize {
+    let exact = ahead_seconds / policy.step.as_secs_f64();
+    ((exact - PART_STEP).ceil().max(1.0) as usize).min(WINDOW_STEPS_MAX)
+}
+
 /// While nobody sees the demand, at least this quantile of the forecast is covered.
 const QUANTILE_UNSEEN: f64 = 0.95;
 
@@ -231,7 +260,7 @@ const LASTING_STEPS: usize = 2;
 const PART_INSTANCE: f64 = 0.01;
 
 /// The quantile of the forecast that a rule provides for, as far as it is one.
-fn quantile_of(rule: Rule) -> f64 {
+pub(super) fn quantile_of(rule: Rule) -> f64 {
     match rule.family {
         Family::Quantile => 1.0 - rule.quantile().0,
         _ => 0.5,

@@ -10,7 +10,7 @@ fn policy() -> WorkloadPolicy {
 }
 
 /// Forecast needs four active and six in all; three and four were wanted before.
-fn inputs(policy: &WorkloadPolicy) -> Inputs<'_> {
+pub(crate) fn inputs(policy: &WorkloadPolicy) -> Inputs<'_> {
     Inputs {
         policy,
         generation: 7,
@@ -31,13 +31,18 @@ fn inputs(policy: &WorkloadPolicy) -> Inputs<'_> {
             forecast_total: 600.0,
             forecast_hold: 400.0,
             forecast_keep: 350.0,
+            clone_threshold: None,
             capacity: 100.0,
             lead_promote: Duration::from_millis(50),
             lead_cold: Duration::from_secs(30),
+            stopped: None,
             missed_share: 0.0,
         },
+        bounds: Bounds::fixed(policy.replicas_min, policy.replicas_max, policy.standby_min),
         active_before: 3,
         total_before: 4,
+        exist_before: 4,
+        exist_lately: 0,
         total_lately: 0,
         keep_all: false,
         guard: None,

@@ -114,10 +114,15 @@ impl Planner {
     /// A node is gone, with all that ran on it.
     pub(super) fn node_lost(&mut self, node: &NodeId) {
         let lost = self.shared.cluster.as_mut().and_then(|cluster| cluster.lost(node));
-        let Some(workloads) = lost else {
+        let Some(mut workloads) = lost else {
             self.stale += 1;
             return;
         };
+        // Those of whom it only held disks.
+        let kept = |w: &Workload| w.fleet.instances.iter().any(|i| i.disk_on.as_ref() == Some(node));
+        workloads.extend(self.workloads.iter().filter(|w| kept(w)).map(|w| w.index));
+        workloads.sort_unstable();
+        workloads.dedup();
         self.gather();
         for at in workloads {
             self.workloads[at].lose_node(node, &mut self.shared);

@@ -23,7 +23,7 @@ impl fmt::Display for Amount {
 
 /// A share in percent, with as many digits as it needs near its ends.
 /// A rule in words.
-pub(super) struct RuleName(pub(super) MarginRule);
+pub(crate) struct RuleName(pub(crate) MarginRule);
 
 impl fmt::Display for RuleName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,7 +47,7 @@ impl fmt::Display for RuleName {
     }
 }
 
-pub(super) struct Percent(pub(super) f64);
+pub(crate) struct Percent(pub(crate) f64);
 
 impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,7 +64,7 @@ impl fmt::Display for Percent {
 }
 
 /// A duration in its natural unit.
-pub(super) struct Span(pub(super) Duration);
+pub(crate) struct Span(pub(crate) Duration);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

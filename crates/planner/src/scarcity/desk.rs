@@ -44,6 +44,20 @@ impl Desk<'_> {
         Seated::On(id, Reason::Sharing(reason))
     }
 
+    /// Takes room for an instance that comes up again where its disk is; whether there was any.
+    pub(crate) fn seat_again(&mut self, node: Option<&NodeId>) -> bool {
+        let at = self.index;
+        let Some(cluster) = &mut self.shared.cluster else { return true };
+        if !cluster.sharing && cluster.yields(at) {
+            return false;
+        }
+        let seat =
+            node.and_then(|node| cluster.node(node)).and_then(|node| cluster.seat(at, Among::Only(node)));
+        let Some(seat) = seat else { return false };
+        cluster.take(at, seat.node, false);
+        true
+    }
+
     /// An instance was found on a node.
     pub(crate) fn found_on(&mut self, node: &NodeId) -> bool {
         let Some(cluster) = &mut self.shared.cluster else { return false };

@@ -5,13 +5,14 @@
 //! would otherwise wait for ever behind small ones. Same calls in the same order give the same answers.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use forecast::Timestamp;
 
-use super::host::{Host, State};
+use super::host::{Host, HostState};
 use super::policy::SessionPolicy;
 use super::queue::Queue;
 use crate::ids::InstanceId;
@@ -70,6 +71,9 @@ pub enum RefusedSession {
     /// There is no room, and as many wait as may.
     #[error("there is no room, and the queue is full")]
     QueueFull,
+    /// There is no room, and it does not want to wait.
+    #[error("there is no room now")]
+    NoRoom,
 }
 
 /// What became of a session that waited.
@@ -118,6 +122,21 @@ pub enum Release {
     },
 }
 
+/// An instance as a holder of sessions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostView<'a> {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Whether it may get some.
+    pub state: HostState,
+    /// The sessions on it.
+    pub sessions: &'a BTreeSet<SessionId>,
+    /// Share of each of its processes that is taken.
+    pub processes: Vec<f64>,
+    /// Sessions on it of each type, in the order of the policy.
+    pub by_type: Vec<u32>,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Held {
     kind: usize,
@@ -163,6 +182,17 @@ impl Allocator {
 
     /// Asks for a place for a session of a type. Asking again for one that is known only tells where it is.
     pub fn allocate(&mut self, now: Timestamp, session: &SessionId, kind: &str) -> Allotted {
+        self.allocate_within(now, session, kind, self.policy.wait_max)
+    }
+
+    /// The same for one that waits for at most so long, and no longer than the policy lets it. Zero: not at all.
+    pub fn allocate_within(
+        &mut self,
+        now: Timestamp,
+        session: &SessionId,
+        kind: &str,
+        wait: Duration,
+    ) -> Allotted {
         self.expire(now);
         if let Some(held) = self.held.get(session) {
             return Allotted::Placed(held.at);
@@ -180,13 +210,16 @@ impl Allocator {
             self.put(session.clone(), kind, at);
             return Allotted::Placed(at);
         }
+        if wait.is_zero() {
+            return Allotted::Refused(RefusedSession::NoRoom);
+        }
         if self.queue.len() >= self.policy.queue_max {
             let Some(displaced) = self.queue.displace(class) else {
                 return Allotted::Refused(RefusedSession::QueueFull);
             };
             self.outcomes.push_back(Outcome::Displaced(displaced));
         }
-        let until = now.saturating_add(self.policy.wait_max);
+        let until = now.saturating_add(wait.min(self.policy.wait_max));
         self.queue.push(session.clone(), kind, class, until);
         Allotted::Queued { position: self.queue.position(session).unwrap_or(0) }
     }
@@ -201,7 +234,7 @@ impl Allocator {
     /// An instance is ready and has this weight in the route table (see [`FULL_WEIGHT`](crate::FULL_WEIGHT)); with 0 it
     /// gets no sessions yet. Also for one that drains and is wanted again.
     pub fn instance_ready(&mut self, now: Timestamp, instance: InstanceId, weight: u32) {
-        let state = if weight > 0 { State::Open } else { State::Shut };
+        let state = if weight > 0 { HostState::Open } else { HostState::Shut };
         let (processes, size) = (self.policy.processes, self.policy.process_units());
         let host = self.hosts.entry(instance).or_insert_with(|| Host::new(state, now, processes, size));
         host.state = state;
@@ -213,8 +246,8 @@ impl Allocator {
     pub fn instance_draining(&mut self, now: Timestamp, instance: InstanceId) -> bool {
         let until = now.saturating_add(self.policy.drain);
         let Some(host) = self.hosts.get_mut(&instance) else { return false };
-        if !matches!(host.state, State::Draining(_)) {
-            host.state = State::Draining(until);
+        if !matches!(host.state, HostState::Draining(_)) {
+            host.state = HostState::Draining(until);
         }
         true
     }
@@ -225,9 +258,9 @@ impl Allocator {
         let sessions = host.sessions.len() as u32;
         Some(match host.state {
             _ if sessions == 0 => Release::Empty,
-            State::Draining(until) if until <= now => Release::Over { sessions },
-            State::Draining(until) => Release::Holds { sessions, until: Some(until) },
-            State::Open | State::Shut => Release::Holds { sessions, until: None },
+            HostState::Draining(until) if until <= now => Release::Over { sessions },
+            HostState::Draining(until) => Release::Holds { sessions, until: Some(until) },
+            HostState::Open | HostState::Shut => Release::Holds { sessions, until: None },
         })
     }
 
@@ -294,12 +327,43 @@ impl Allocator {
     /// then the youngest.
     pub fn drain_order(&self) -> Vec<InstanceId> {
         let class = |host: &Host| host.types().map(|kind| self.policy.types[kind].class).max();
-        let undrained = self.hosts.iter().filter(|(_, host)| !matches!(host.state, State::Draining(_)));
+        let undrained = self.hosts.iter().filter(|(_, host)| !matches!(host.state, HostState::Draining(_)));
         let mut order: Vec<_> = undrained
             .map(|(id, host)| (host.sessions.len(), class(host), Reverse((host.since, *id)), *id))
             .collect();
         order.sort_unstable();
         order.into_iter().map(|(.., id)| id).collect()
+    }
+
+    /// The name of a session's type; `None` for one that is not known.
+    pub fn kind_of(&self, session: &SessionId) -> Option<&str> {
+        let kind = self.held.get(session).map(|held| held.kind).or_else(|| self.queue.kind_of(session))?;
+        Some(&self.policy.types[kind].name)
+    }
+
+    /// Sessions before one that waits; `None` for one that does not.
+    pub fn position(&self, session: &SessionId) -> Option<usize> {
+        self.queue.position(session)
+    }
+
+    /// Whether an instance may get sessions; `None` for one that is not known.
+    pub fn state_of(&self, instance: InstanceId) -> Option<HostState> {
+        self.hosts.get(&instance).map(|host| host.state)
+    }
+
+    /// The instances, and how full each of their processes is.
+    pub fn hosts(&self) -> impl Iterator<Item = HostView<'_>> {
+        self.hosts.iter().map(|(id, host)| HostView {
+            instance: *id,
+            state: host.state,
+            sessions: &host.sessions,
+            processes: host.shares().collect(),
+            by_type: (0..self.policy.types.len()).map(|kind| host.of_type(kind)).collect(),
+        })
+    }
+
+    pub(super) fn open_hosts(&self) -> usize {
+        self.open().count()
     }
 
     pub(super) fn held_by_type(&self) -> &[u64] {
@@ -310,14 +374,14 @@ impl Allocator {
         self.queue.kinds()
     }
 
-    /// Room for so many sessions of a type, on all instances that may get some.
-    pub(super) fn room_for(&self, kind: usize) -> u64 {
+    /// Room for so many sessions of a type, by its place in the policy, on all instances that may get some.
+    pub fn room_for(&self, kind: usize) -> u64 {
         let units = self.policy.types[kind].units();
         self.open().map(|(_, host)| host.fits(units)).sum()
     }
 
     fn open(&self) -> impl Iterator<Item = (&InstanceId, &Host)> {
-        self.hosts.iter().filter(|(_, host)| host.state == State::Open)
+        self.hosts.iter().filter(|(_, host)| host.state == HostState::Open)
     }
 
     /// The fullest instance that has room, the oldest among equals, where what is kept for higher classes stays free.

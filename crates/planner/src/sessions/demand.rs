@@ -42,4 +42,15 @@ impl Allocator {
     pub fn demand(&self) -> f64 {
         self.by_type().iter().map(|t| t.demand).sum()
     }
+
+    /// What is to be served, in instances: all sessions, and the room that is kept free for higher classes. Where some
+    /// wait, what may get sessions is not enough, however it is filled: then it is so much more than that.
+    pub fn wanted(&self) -> f64 {
+        let each = self.by_type();
+        let all: f64 = each.iter().map(|t| t.demand).sum();
+        let types = self.policy().types.iter().zip(&each);
+        let waiting: f64 = types.map(|(t, now)| now.waiting as f64 * t.weight).sum();
+        let all = all + self.policy().reserve();
+        if waiting > 0.0 { all.max(self.open_hosts() as f64 + waiting) } else { all }
+    }
 }

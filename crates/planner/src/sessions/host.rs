@@ -8,7 +8,7 @@ use super::allocator::SessionId;
 
 /// Whether an instance may get sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub enum HostState {
     /// It may.
     Open,
     /// It is ready, but nothing is routed to it yet.
@@ -20,7 +20,7 @@ pub(super) enum State {
 /// An instance.
 #[derive(Debug, Clone)]
 pub(super) struct Host {
-    pub(super) state: State,
+    pub(super) state: HostState,
     /// When it became ready first.
     pub(super) since: Timestamp,
     pub(super) sessions: BTreeSet<SessionId>,
@@ -33,7 +33,7 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(state: State, since: Timestamp, processes: u32, size: u64) -> Self {
+    pub(super) fn new(state: HostState, since: Timestamp, processes: u32, size: u64) -> Self {
         let taken = vec![0; processes as usize];
         Host { state, since, sessions: BTreeSet::new(), taken, size, types: BTreeMap::new() }
     }
@@ -59,6 +59,16 @@ impl Host {
     /// What is taken of all processes.
     pub(super) fn taken(&self) -> u64 {
         self.taken.iter().sum()
+    }
+
+    /// Share of each process that is taken.
+    pub(super) fn shares(&self) -> impl Iterator<Item = f64> + '_ {
+        self.taken.iter().map(|taken| *taken as f64 / self.size.max(1) as f64)
+    }
+
+    /// Sessions of a type on it.
+    pub(super) fn of_type(&self, kind: usize) -> u32 {
+        self.types.get(&kind).copied().unwrap_or(0)
     }
 
     /// Types of the sessions on it.

@@ -37,6 +37,10 @@ impl Queue {
         self.ranks.get(session).map(|rank| self.line.range(..*rank).count())
     }
 
+    pub(super) fn kind_of(&self, session: &SessionId) -> Option<usize> {
+        self.ranks.get(session).and_then(|rank| self.line.get(rank)).map(|waiting| waiting.kind)
+    }
+
     /// Somebody waits whom a session of this class, coming now, would have to let go first.
     pub(super) fn before(&self, class: u8) -> bool {
         self.line.first_key_value().is_some_and(|((first, _), _)| first.0 >= class)

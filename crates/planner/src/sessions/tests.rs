@@ -126,6 +126,34 @@ fn the_sessions_of_a_lost_instance_are_told_those_of_a_high_class_first() {
 }
 
 #[test]
+fn whoever_does_not_want_to_wait_is_told_at_once_and_others_wait_as_long_as_they_want() {
+    let mut a = allocator(policy(), 0);
+    let ask = |a: &mut Allocator, n, wait| a.allocate_within(at(0), &session(n), "casual", wait);
+    assert_eq!(ask(&mut a, 1, Duration::ZERO), Allotted::Refused(RefusedSession::NoRoom));
+    assert_eq!(ask(&mut a, 2, Duration::from_secs(5)), Allotted::Queued { position: 0 });
+    assert_eq!(ask(&mut a, 3, Duration::from_secs(9_000)), Allotted::Queued { position: 1 });
+    assert_eq!((a.position(&session(3)), a.kind_of(&session(3))), (Some(1), Some("casual")));
+    a.expire(at(5));
+    assert_eq!(a.poll_outcome(), Some(Outcome::Expired(session(2))));
+    assert_eq!(a.next_expiry(), Some(at(30)), "no longer than the policy lets it");
+}
+
+#[test]
+fn what_waits_asks_for_more_than_all_that_may_get_sessions() {
+    let mut types = vec![SessionType::new("large", 1, 0.4)];
+    let mut a = allocator(SessionPolicy::new(types.clone()), 2);
+    for n in 0..5 {
+        a.allocate(at(5), &session(n), "large");
+    }
+    assert!((a.demand() - 2.0).abs() < 1e-9, "as much as two instances, of which each holds two");
+    assert!((a.wanted() - 2.4).abs() < 1e-9, "{}", a.wanted());
+    a.end(at(6), &session(4));
+    assert!((a.wanted() - 1.6).abs() < 1e-9);
+    types[0].headroom = 2;
+    assert!((allocator(SessionPolicy::new(types), 0).wanted() - 0.8).abs() < 1e-9, "room that is kept");
+}
+
+#[test]
 fn every_broken_rule_is_told() {
     let mut policy = policy();
     policy.types[0].weight = 0.7;

@@ -3,8 +3,11 @@
 mod day;
 mod lifecycle;
 mod nodes;
+mod operator;
 mod random;
 mod scarcity;
 mod sessions;
 mod sizing;
+mod spares;
+mod warmth;
 mod world;

@@ -11,6 +11,8 @@ use planner::{
     lint,
 };
 
+use crate::world::Answers;
+
 pub(crate) const GIB: u64 = 1 << 30;
 
 /// A workload whose instances need a core and a gibibyte and serve 100, with quick starts.
@@ -46,10 +48,11 @@ pub(crate) struct Nodes {
     policy: Policy,
     /// What runs where, and whose it is.
     pub(crate) running: BTreeMap<InstanceId, (NodeId, String)>,
+    /// Where the disk of each instance is that is stopped with its disk kept, and whose it is.
+    pub(crate) disks: BTreeMap<InstanceId, (NodeId, String)>,
     /// Every move that a plan spoke of, by instance.
     pub(crate) moves: BTreeMap<InstanceId, MoveCause>,
-    answers: BTreeMap<(Timestamp, u64), Event>,
-    sequence: u64,
+    answers: Answers,
     /// The fewest that each workload has had in its table since this was cleared.
     pub(crate) served_least: BTreeMap<String, usize>,
 }
@@ -84,9 +87,9 @@ impl Nodes {
             log: Vec::new(),
             policy,
             running: BTreeMap::new(),
+            disks: BTreeMap::new(),
             moves: BTreeMap::new(),
-            answers: BTreeMap::new(),
-            sequence: 0,
+            answers: Answers::default(),
             served_least: BTreeMap::new(),
         }
     }
@@ -98,20 +101,14 @@ impl Nodes {
 
     pub(crate) fn sleep(&mut self, secs: u64) {
         let until = self.now.saturating_add(Duration::from_secs(secs));
-        loop {
-            let answer = self.answers.keys().next().map(|key| key.0);
-            let timeout = self.planner.poll_timeout().map(|(at, _)| at);
-            let next = answer.into_iter().chain(timeout).min().unwrap_or(until).max(self.now);
-            if next > until {
-                break;
-            }
-            self.now = next;
-            if answer.is_some_and(|at| at <= next) {
-                let (_, event) = self.answers.pop_first().unwrap();
-                self.tell(event);
-            } else {
-                self.planner.handle_timeout(self.now);
-                self.carry_out();
+        while let Some((at, event)) = self.answers.next(&self.planner, self.now, until) {
+            self.now = at;
+            match event {
+                Some(event) => self.tell(event),
+                None => {
+                    self.planner.handle_timeout(at);
+                    self.carry_out();
+                }
             }
         }
         self.now = until;
@@ -147,6 +144,7 @@ impl Nodes {
     /// A node goes down, and with it all that runs on it.
     pub(crate) fn lose(&mut self, name: &str) {
         self.running.retain(|_, (node, _)| node.as_str() != name);
+        self.disks.retain(|_, (node, _)| node.as_str() != name);
         self.tell(Event::NodeLost { node: name.into() });
     }
 
@@ -155,9 +153,7 @@ impl Nodes {
         while let Some(action) = self.planner.poll_action() {
             self.log.push(Order { at: self.now, action: action.clone() });
             let (millis, event) = self.answer(&action);
-            self.sequence += 1;
-            let due = self.now.saturating_add(Duration::from_millis(millis));
-            self.answers.insert((due, self.sequence), event);
+            self.answers.push(self.now.saturating_add(Duration::from_millis(millis)), event);
         }
         self.check();
         let snapshot = self.planner.snapshot();
@@ -178,6 +174,7 @@ impl Nodes {
                 let took = Duration::from_secs(20);
                 (20_000, Event::InstanceReady { action: id, instance: *instance, took })
             }
+            ActionKind::Claim { instance, .. } => panic!("spares are not shared on nodes: {instance}"),
             ActionKind::Resize { instance, .. } => panic!("nobody asked for another size of {instance}"),
             ActionKind::Promote { instance } => {
                 let took = Duration::from_millis(50);
@@ -194,7 +191,19 @@ impl Nodes {
             ActionKind::Drain { instance } => {
                 (1_000, Event::InstanceDrained { action: id, instance: *instance })
             }
+            ActionKind::Halt { instance } => {
+                self.disks.extend(self.running.remove(instance).map(|at| (*instance, at)));
+                (200, Event::InstanceHalted { action: id, instance: *instance })
+            }
+            ActionKind::Restart { instance } => {
+                let (node, workload) = self.disks.remove(instance).expect("a disk is kept");
+                self.running.insert(*instance, (node.clone(), workload));
+                self.must_hold(&node);
+                let took = Duration::from_secs(5);
+                (5_000, Event::InstanceReady { action: id, instance: *instance, took })
+            }
             ActionKind::Stop { instance } => {
+                self.disks.remove(instance);
                 self.running.remove(instance);
                 (200, Event::InstanceStopped { action: id, instance: *instance })
             }

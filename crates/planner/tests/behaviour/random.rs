@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use forecast::Timestamp;
+use forecast::{Adjustment, Change, Timestamp};
+use jiff::civil::time;
 use planner::{
-    Action, ActionId, ActionKind, CapacityPolicy, DecisionOverride, Event, InstanceId, Limits, NodePolicy,
-    Planner, Policy, Resources, Role, SessionPolicy, SessionType, Size, SizingMode, SizingPolicy, WorkloadId,
-    WorkloadPolicy, lint,
+    Action, ActionId, ActionKind, CapacityPolicy, CloneThreshold, Days, DecisionOverride, Event,
+    ForecastOverride, InstanceId, Limits, NodePolicy, Planner, Policy, Resources, Role, Scope, SessionPolicy,
+    SessionType, Size, SizingMode, SizingPolicy, StoppedLevel, WorkloadId, WorkloadPolicy, lint,
 };
 use proptest::prelude::*;
 
@@ -63,12 +64,22 @@ enum Deed {
         active: bool,
         parked: bool,
     },
+    AdoptHalted(u64),
     Pin {
         active: Option<u32>,
         standby: Option<u32>,
         expires: Option<i64>,
     },
     Unpin,
+    /// Overrides the forecast from so many seconds ahead (or ago) on.
+    Know {
+        id: u64,
+        kind: u8,
+        size: f64,
+        from: i64,
+        length: i64,
+    },
+    Forget(u64),
     Node {
         which: u8,
         lost: bool,
@@ -94,7 +105,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         6 => Just(Deed::Timeout),
         6 => (0u8..20).prop_map(Deed::Fetch),
         16 => (any::<usize>(), prop::bool::weighted(0.8)).prop_map(|(which, well)| Deed::Answer { which, well }),
-        2 => (0u64..200, 0u64..40, 0u8..8).prop_map(|(action, instance, kind)| Deed::Nonsense { action, instance, kind }),
+        2 => (0u64..200, 0u64..40, 0u8..9).prop_map(|(action, instance, kind)| Deed::Nonsense { action, instance, kind }),
         6 => (prop::option::weighted(0.9, odd_number()), -100_000i64..200_000, odd_number())
             .prop_map(|(value, ago, missed)| Deed::Demand { value, ago, missed }),
         4 => (odd_number(), odd_number()).prop_map(|(value, in_flight)| Deed::Load { value, in_flight }),
@@ -114,9 +125,13 @@ fn deed() -> impl Strategy<Value = Deed> {
         2 => instance.clone().prop_map(Deed::Healthy),
         1 => (instance, any::<bool>(), any::<bool>())
             .prop_map(|(instance, active, parked)| Deed::Adopt { instance, active, parked }),
+        1 => (0u64..40).prop_map(Deed::AdoptHalted),
         1 => (prop::option::of(0u32..50), prop::option::of(0u32..50), prop::option::of(-1_000i64..1_000_000))
             .prop_map(|(active, standby, expires)| Deed::Pin { active, standby, expires }),
         1 => Just(Deed::Unpin),
+        2 => (0u64..40, 0u8..3, odd_number(), -600i64..3_600, -60i64..7_200)
+            .prop_map(|(id, kind, size, from, length)| Deed::Know { id, kind, size, from, length }),
+        1 => (0u64..40).prop_map(Deed::Forget),
         2 => (0u8..4, any::<bool>()).prop_map(|(which, lost)| Deed::Node { which, lost }),
     ]
 }
@@ -134,12 +149,16 @@ fn answer(action: &Action, well: bool) -> Event {
     match &action.kind {
         ActionKind::Start { instance, .. } => Event::InstanceReady { action: id, instance: *instance, took },
         ActionKind::Park { instance } => Event::InstanceParked { action: id, instance: *instance },
-        ActionKind::Promote { instance } => Event::InstancePromoted { action: id, instance: *instance, took },
+        ActionKind::Promote { instance } | ActionKind::Claim { instance, .. } => {
+            Event::InstancePromoted { action: id, instance: *instance, took }
+        }
         ActionKind::Resize { instance, .. } => Event::InstanceResized { action: id, instance: *instance },
         ActionKind::SetWeights { .. } => {
             Event::WeightsApplied { action: id, workload: action.workload.clone() }
         }
         ActionKind::Drain { instance } => Event::InstanceDrained { action: id, instance: *instance },
+        ActionKind::Halt { instance } => Event::InstanceHalted { action: id, instance: *instance },
+        ActionKind::Restart { instance } => Event::InstanceReady { action: id, instance: *instance, took },
         ActionKind::Stop { instance } => Event::InstanceStopped { action: id, instance: *instance },
     }
 }
@@ -159,8 +178,23 @@ fn nonsense(action: u64, instance: u64, kind: u8) -> Event {
         3 => Event::InstanceDrained { action, instance },
         4 => Event::InstanceStopped { action, instance },
         5 => Event::WeightsApplied { action, workload: "web".into() },
-        6 => Event::ActionFailed { action, instance: None, reason: String::new() },
+        6 => Event::InstanceHalted { action, instance },
+        7 => Event::ActionFailed { action, instance: None, reason: String::new() },
         _ => Event::ActionFailed { action, instance: Some(instance), reason: String::new() },
+    }
+}
+
+/// Other bounds for half of each day.
+fn morning() -> Scope {
+    Scope {
+        name: "morning".into(),
+        days: Days::all(),
+        except: Days { holidays: true, ..Days::NONE },
+        from: time(0, 0, 0, 0),
+        to: time(12, 0, 0, 0),
+        replicas_min: Some(4),
+        replicas_max: Some(9),
+        standby_min: Some(2),
     }
 }
 
@@ -186,10 +220,19 @@ impl Chaos {
             web.objective.latency_bound = Some(Duration::from_secs(1));
             web.sizing = Some(sizing);
         }
+        if web.sizing.is_none() || seed.is_multiple_of(2) {
+            web.sizing = None;
+            web.stopped = Some(StoppedLevel { price: 0.02, lead: Duration::from_secs(1) });
+        }
         if seed % 5 < 3 {
             let types = vec![SessionType::new("game", 1, 0.1)];
             let drain = Duration::from_secs(600);
             web.sessions = Some(SessionPolicy { drain, ..SessionPolicy::new(types) });
+        }
+        if seed % 11 < 5 {
+            web.clone_threshold =
+                Some([CloneThreshold::Learned, CloneThreshold::Fixed(0.6)][(seed % 2) as usize]);
+            web = web.with_scopes(vec![morning()], vec!["DE".into()]);
         }
         let mut batch = WorkloadPolicy::new("batch", Duration::from_secs(60), CapacityPolicy::Pinned(10.0));
         batch.replicas_min = 0;
@@ -198,6 +241,9 @@ impl Chaos {
         batch.priority = 150;
         let limits = Limits { starts_in_flight: 4, instances: 24, actions_queued: 16, history: 8 };
         let now = Timestamp::from_millis(1_700_000_000_000);
+        if nodes == 0 && web.sizing.is_none() && web.sessions.is_none() {
+            (web.template, batch.template) = (Some("base".to_owned()), Some("base".to_owned()));
+        }
         let nodes = (0..nodes).map(node).collect();
         let planner = Planner::new(
             Policy { workloads: vec![web, batch], limits, nodes, ..Policy::default() },
@@ -275,6 +321,10 @@ impl Chaos {
                 let (instance, node) = (InstanceId::new(instance), Some(node(instance as u8 % 5).id));
                 self.tell(Event::InstanceAdopted { workload: web(), instance, role, parked, node });
             }
+            Deed::AdoptHalted(n) => {
+                let (instance, node) = (InstanceId::new(n), (n % 3 > 0).then(|| node(n as u8 % 5).id));
+                self.tell(Event::HaltedAdopted { workload: web(), instance, node });
+            }
             Deed::Pin { active, standby, expires } => self.tell(Event::OverrideSet {
                 workload: web(),
                 decision: DecisionOverride {
@@ -289,12 +339,31 @@ impl Chaos {
                 self.tell(Event::NodeLost { node: node(which).id });
             }
             Deed::Node { which, lost: false } => self.tell(Event::NodeAppeared { node: node(which) }),
+            Deed::Know { id, kind, size, from, length } => {
+                let change = match kind {
+                    0 => Change::Scale(size / 100.0),
+                    1 => Change::Add(size - 500.0),
+                    _ => Change::Replace(size),
+                };
+                let at = |secs: i64| Timestamp::from_millis(self.now.as_millis() + secs * 1_000);
+                let adjustment = Adjustment { from: at(from), to: at(from + length), change };
+                let (author, reason) = ("chaos".to_owned(), "none".to_owned());
+                let forecast = ForecastOverride { id, adjustment, author, reason };
+                self.tell(Event::ForecastOverrideSet { workload: web(), forecast });
+            }
+            Deed::Forget(id) => self.tell(Event::ForecastOverrideCleared { workload: web(), id }),
             Deed::Unpin => self.tell(Event::OverrideCleared { workload: web() }),
         }
     }
 
-    /// From here on everything works: every order is answered well, time goes on.
+    /// From here on everything works: sessions end, every order is answered well, time goes on.
     fn calm_down(&mut self, rounds: usize) {
+        let snapshot = self.planner.snapshot();
+        let held = snapshot.workloads()[0].instances.iter().filter(|i| i.sessions() > 0);
+        let held: Vec<InstanceId> = held.map(planner::Instance::id).collect();
+        for instance in held {
+            self.tell(Event::SessionsHeld { workload: "web".into(), instance, sessions: 0 });
+        }
         for _ in 0..rounds {
             self.now = self.now.saturating_add(Duration::from_secs(5));
             self.planner.handle_timeout(self.now);
@@ -342,10 +411,13 @@ proptest! {
         let snapshot = chaos.planner.snapshot();
         let web = &snapshot.workloads()[0];
         let routed: Vec<u32> = web.table.iter().map(|entry| entry.1).collect();
-        prop_assert_eq!(routed, vec![1000; 3]);
+        prop_assert_eq!(routed, vec![1000; 3], "{:?}", web.instances);
         let parked = web.instances.iter().filter(|i| i.parked()).count();
         prop_assert_eq!(parked, 2);
-        prop_assert_eq!(web.instances.len(), 5);
+        let stopped = web.plan.map_or(0, |plan| plan.stopped_wanted);
+        // On nodes the level below parked is only filled by what is given up.
+        let least = if nodes == 0 { 5 + stopped as usize } else { 5 };
+        prop_assert!((least..=5 + stopped as usize).contains(&web.instances.len()));
         let size = web.plan.and_then(|plan| plan.size);
         prop_assert!(web.instances.iter().all(|i| size.is_none() || i.size() == size));
     }

@@ -401,3 +401,40 @@ fn without_nodes_nothing_is_said_about_them() {
     assert_eq!((starts, snapshot.nodes().len(), snapshot.supply()), (3, 0, None));
     assert_eq!((snapshot.workloads()[0].grant, snapshot.workloads()[0].group), (None, None));
 }
+
+/// Found by fault simulation: when the time for a move was over while its replacement was there but not good yet, both
+/// counted again, one more than `replicas_max`.
+#[test]
+fn a_move_that_takes_too_long_is_not_given_up_while_there_is_no_place_for_both() {
+    let wide =
+        |name: &str, priority| WorkloadPolicy { tick: Duration::from_secs(60), ..workload(name, priority) };
+    let nodes = [NodePolicy { overcommit: 2.0, ..node("a", 4.0) }, node("b", 4.0)];
+    let low = WorkloadPolicy { replicas_max: 3, ..wide("low", 50) };
+    let mut world = Nodes::new(&[low, wide("high", 200)], &nodes);
+    world.lose("b");
+    world.pin("low", 3, 0);
+    world.pin("high", 4, 0);
+    world.sleep(120);
+    world.tell(Event::NodeAppeared { node: nodes[1].clone() });
+    for _ in 0..90 {
+        world.step(|at, _| if at == 0 { 150.0 } else { 200.0 });
+        if world.on("b", "low") > 0 {
+            break;
+        }
+    }
+    assert!(world.on("b", "low") > 0, "a replacement was started");
+    // Every replacement turns out to be no good, for longer than the move may take. The linter watches.
+    let moving = |world: &Nodes| world.planner.snapshot().workloads()[0].instances.iter().any(|i| i.moving());
+    for _ in 0..120 {
+        let new = world.running.iter().filter(|(_, (node, whose))| node.as_str() == "b" && whose == "low");
+        for instance in new.map(|(id, _)| *id).collect::<Vec<_>>() {
+            let reason = "timeout".to_owned();
+            world.tell(Event::InstanceUnhealthy { workload: "low".into(), instance, reason });
+        }
+        world.sleep(5);
+    }
+    for _ in 0..20 {
+        world.step(|at, _| if at == 0 { 150.0 } else { 200.0 });
+    }
+    assert!(!moving(&world), "with good replacements the move ends");
+}

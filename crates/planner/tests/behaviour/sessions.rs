@@ -152,6 +152,43 @@ fn an_unhealthy_instance_is_replaced_at_once_but_stopped_after_its_sessions() {
     assert_eq!(phase(&world, 1), None);
 }
 
+/// Found by fault simulation: two instances that had been unhealthy and held sessions kept both places of a workload, served
+/// nobody any more, and let nobody else start until the time to wait for their sessions was over.
+#[test]
+fn instances_that_recover_serve_again_when_they_hold_sessions() {
+    let mut world = settled(WorkloadPolicy { replicas_max: 2, ..policy() }, &[5, 3]);
+    let health = |n| (planner::WorkloadId::from("game"), id(n));
+    for n in [1, 2] {
+        let (workload, instance) = health(n);
+        world.tell(Event::InstanceUnhealthy { workload, instance, reason: "timeout".to_owned() });
+    }
+    world.sleep(secs(60));
+    assert!(world.serving().is_empty());
+    for n in [1, 2] {
+        let (workload, instance) = health(n);
+        world.tell(Event::InstanceHealthy { workload, instance });
+    }
+    world.sleep(secs(60));
+    assert_eq!(world.serving(), [id(1), id(2)]);
+}
+
+#[test]
+fn an_instance_that_recovers_while_it_drains_gets_no_more_time() {
+    let mut world = settled(policy(), &[5, 3]);
+    let began = world.now;
+    world.pin(1, 0);
+    let (workload, instance) = (planner::WorkloadId::from("game"), id(2));
+    world.tell(Event::InstanceUnhealthy {
+        workload: workload.clone(),
+        instance,
+        reason: "timeout".to_owned(),
+    });
+    world.sleep(secs(60));
+    world.tell(Event::InstanceHealthy { workload, instance });
+    world.sleep_until(began.saturating_add(DRAIN + secs(60)));
+    assert_eq!(phase(&world, 2), None);
+}
+
 #[test]
 fn without_a_policy_for_sessions_they_change_nothing() {
     let run = |sessions: &[u32]| {

@@ -26,11 +26,44 @@ pub(crate) struct Uses {
     pub(crate) memory: u64,
 }
 
+/// Answers to orders that are on their way.
+#[derive(Default)]
+pub(crate) struct Answers {
+    due: BTreeMap<(Timestamp, u64), Event>,
+    sequence: u64,
+}
+
+impl Answers {
+    pub(crate) fn push(&mut self, due: Timestamp, event: Event) {
+        self.sequence += 1;
+        self.due.insert((due, self.sequence), event);
+    }
+
+    /// What happens next, at `until` at the latest: an answer, or the planner's timer.
+    pub(crate) fn next(
+        &mut self,
+        planner: &Planner,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Option<(Timestamp, Option<Event>)> {
+        let answer = self.due.keys().next().map(|key| key.0);
+        let timeout = planner.poll_timeout().map(|(at, _)| at);
+        let next = answer.into_iter().chain(timeout).min()?.max(now);
+        let due = answer.is_some_and(|at| at <= next);
+        if next > until {
+            return None;
+        }
+        let answered = if due { self.due.pop_first() } else { None };
+        Some((next, answered.map(|(_, event)| event)))
+    }
+}
+
 /// Faults that a test may switch on. Each is asked with the instance.
 #[derive(Default)]
 pub(crate) struct Faults {
     pub(crate) start_fails: BTreeSet<u64>,
     pub(crate) start_hangs: BTreeSet<u64>,
+    pub(crate) restart_fails: BTreeSet<u64>,
     pub(crate) promote_fails: BTreeSet<u64>,
     pub(crate) promote_hangs: BTreeSet<u64>,
     pub(crate) all_starts_fail: bool,
@@ -45,6 +78,7 @@ pub(crate) struct World {
     pub(crate) policy: WorkloadPolicy,
     pub(crate) cold: Duration,
     pub(crate) promote: Duration,
+    pub(crate) restart: Duration,
     pub(crate) faults: Faults,
     pub(crate) log: Vec<Entry>,
     /// Demand and its missed part over every step so far.
@@ -58,8 +92,7 @@ pub(crate) struct World {
     pub(crate) sizes: BTreeMap<InstanceId, Size>,
     /// Set where instances report what they use.
     pub(crate) uses: Option<Uses>,
-    answers: BTreeMap<(Timestamp, u64), Event>,
-    sequence: u64,
+    answers: Answers,
     start: Timestamp,
     missed_in_step: f64,
 }
@@ -88,6 +121,7 @@ impl World {
             workload,
             cold: policy.lead_cold,
             promote: policy.lead_promote,
+            restart: policy.stopped.map_or(policy.lead_cold, |level| level.lead),
             policy,
             faults: Faults::default(),
             log: Vec::new(),
@@ -99,8 +133,7 @@ impl World {
             loads: false,
             sizes: BTreeMap::new(),
             uses: None,
-            answers: BTreeMap::new(),
-            sequence: 0,
+            answers: Answers::default(),
             start,
             missed_in_step: 0.0,
         }
@@ -150,20 +183,14 @@ impl World {
 
     /// Lets time pass: delivers answers and timeouts in order.
     pub(crate) fn sleep_until(&mut self, until: Timestamp) {
-        loop {
-            let answer = self.answers.keys().next().map(|key| key.0);
-            let timeout = self.planner.poll_timeout().map(|(at, _)| at);
-            let next = answer.into_iter().chain(timeout).min().unwrap_or(until).max(self.now);
-            if next > until {
-                break;
-            }
-            self.now = next;
-            if answer.is_some_and(|at| at <= next) {
-                let (_, event) = self.answers.pop_first().unwrap();
-                self.tell(event);
-            } else {
-                self.planner.handle_timeout(self.now);
-                self.carry_out();
+        while let Some((at, event)) = self.answers.next(&self.planner, self.now, until) {
+            self.now = at;
+            match event {
+                Some(event) => self.tell(event),
+                None => {
+                    self.planner.handle_timeout(at);
+                    self.carry_out();
+                }
             }
         }
         self.now = self.now.max(until);
@@ -233,8 +260,7 @@ impl World {
             let (delay, event) = self.answer(&action);
             let Some(event) = event else { continue };
             if !self.faults.drops_answers {
-                self.sequence += 1;
-                self.answers.insert((self.now.saturating_add(delay), self.sequence), event);
+                self.answers.push(self.now.saturating_add(delay), event);
             }
         }
     }
@@ -259,7 +285,7 @@ impl World {
                     )
                 }
             },
-            ActionKind::Promote { instance } => match instance.get() {
+            ActionKind::Promote { instance } | ActionKind::Claim { instance, .. } => match instance.get() {
                 n if self.faults.promote_fails.contains(&n) => (quick, failed(*instance)),
                 n if self.faults.promote_hangs.contains(&n) => (quick, None),
                 _ => (
@@ -286,6 +312,16 @@ impl World {
             ActionKind::Drain { instance } => {
                 (quick, Some(Event::InstanceDrained { action: id, instance: *instance }))
             }
+            ActionKind::Halt { instance } => {
+                (quick, Some(Event::InstanceHalted { action: id, instance: *instance }))
+            }
+            ActionKind::Restart { instance } => match instance.get() {
+                n if self.faults.restart_fails.contains(&n) => (quick, failed(*instance)),
+                _ => (
+                    self.restart,
+                    Some(Event::InstanceReady { action: id, instance: *instance, took: self.restart }),
+                ),
+            },
             ActionKind::Stop { instance } => {
                 (quick, Some(Event::InstanceStopped { action: id, instance: *instance }))
             }
@@ -334,7 +370,10 @@ impl World {
                 ActionKind::Resize { instance, .. } => format!("resize {instance}"),
                 ActionKind::Park { instance } => format!("park {instance}"),
                 ActionKind::Promote { instance } => format!("promote {instance}"),
+                ActionKind::Claim { instance, from } => format!("claim {instance} of {from}"),
                 ActionKind::Drain { instance } => format!("drain {instance}"),
+                ActionKind::Halt { instance } => format!("halt {instance}"),
+                ActionKind::Restart { instance } => format!("restart {instance}"),
                 ActionKind::Stop { instance } => format!("stop {instance}"),
                 ActionKind::SetWeights { weights } => {
                     let table: Vec<String> = weights.iter().map(|(id, w)| format!("{id}:{w}")).collect();

@@ -85,7 +85,10 @@ async fn adopt_one(table: &Arc<Table>, path: PathBuf, record: Record) -> Option<
     };
     // A start that was not completed when the control plane ended: nobody waits for it any more. If it serves by now
     // it is as good as any; otherwise it is undone, as its start would have been.
-    let is_ready = record.ready || ask(&record.probe, record.addr, record.probe_timeout).await.is_ok();
+    let mut is_ready = true;
+    for addr in std::iter::once(&record.addr).chain(&record.further).filter(|_| !record.ready) {
+        is_ready &= ask(&record.probe, *addr, record.probe_timeout).await.is_ok();
+    }
     let instance = Instance::watched(table, Record { ready: is_ready, ..record }, exit, parked);
     if !is_ready {
         tracing::info!(instance = %name, "an instance that was still starting is undone");

@@ -63,8 +63,8 @@ fn candidates(spec: &InstanceSpec, base: &BTreeMap<String, String>, command: &st
 }
 
 /// The arguments, with the command as it was written first.
-pub(super) fn arguments(spec: &InstanceSpec, port: u16) -> Vec<String> {
-    spec.command.iter().map(|part| replaced(part, spec, port)).collect()
+pub(super) fn arguments(spec: &InstanceSpec, ports: &[u16]) -> Vec<String> {
+    spec.command.iter().map(|part| replaced(part, spec, ports)).collect()
 }
 
 /// The whole environment: the base, what we tell, and what the order adds, the later winning. LISTEN_FDS and LISTEN_PID
@@ -73,19 +73,27 @@ pub(super) fn environment(
     spec: &InstanceSpec,
     base: &BTreeMap<String, String>,
     mark: (&str, String),
-    port: u16,
+    ports: &[u16],
 ) -> BTreeMap<String, String> {
     let mut environment = base.clone();
     environment.entry("PATH".to_owned()).or_insert_with(|| PATH_DEFAULT.to_owned());
-    environment.insert("PORT".to_owned(), port.to_string());
-    environment.extend(spec.env.iter().map(|(key, value)| (key.clone(), replaced(value, spec, port))));
+    environment.insert("PORT".to_owned(), ports.first().map(u16::to_string).unwrap_or_default());
+    if ports.len() > 1 {
+        environment.insert("PORTS".to_owned(), list(ports));
+    }
+    environment.extend(spec.env.iter().map(|(key, value)| (key.clone(), replaced(value, spec, ports))));
     // Not to be overruled: without it orphans are not recognised.
     environment.insert(mark.0.to_owned(), mark.1);
     environment
 }
 
-fn replaced(text: &str, spec: &InstanceSpec, port: u16) -> String {
-    text.replace("{port}", &port.to_string()).replace("{name}", spec.name.as_str())
+fn replaced(text: &str, spec: &InstanceSpec, ports: &[u16]) -> String {
+    let first = ports.first().map(u16::to_string).unwrap_or_default();
+    text.replace("{port}", &first).replace("{ports}", &list(ports)).replace("{name}", spec.name.as_str())
+}
+
+fn list(ports: &[u16]) -> String {
+    ports.iter().map(u16::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// Where commands are looked for when there is no PATH.
@@ -129,10 +137,10 @@ mod tests {
         order.env = [("WHO", "{name}@{port}"), ("LANG", "C"), ("FORESHADOW_INSTANCE", "forged")]
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into();
-        assert_eq!(arguments(&order, 81), ["serve", "--listen=127.0.0.1:81", "web-7-web-7"]);
+        assert_eq!(arguments(&order, &[81]), ["serve", "--listen=127.0.0.1:81", "web-7-web-7"]);
         let base =
             [("LANG", "de"), ("TZ", "UTC")].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        let environment = environment(&order, &base, ("FORESHADOW_INSTANCE", "id/web-7".to_owned()), 81);
+        let environment = environment(&order, &base, ("FORESHADOW_INSTANCE", "id/web-7".to_owned()), &[81]);
         let pairs: Vec<String> = environment.iter().map(|(key, value)| format!("{key}={value}")).collect();
         assert_eq!(
             pairs,
@@ -145,5 +153,9 @@ mod tests {
                 "WHO=web-7@81"
             ]
         );
+        let several = spec(&["serve", "{port}", "{ports}"]);
+        assert_eq!(arguments(&several, &[81, 90]), ["serve", "81", "81,90"]);
+        let mark = ("FORESHADOW_INSTANCE", String::new());
+        assert_eq!(super::environment(&several, &base, mark, &[81, 90])["PORTS"], "81,90");
     }
 }

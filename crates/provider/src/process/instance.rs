@@ -76,6 +76,7 @@ impl Instance {
             workload: self.record.workload.clone(),
             pid: self.record.pid,
             addr: self.record.addr,
+            further: self.record.further.clone(),
             parked: self.parked.load(Ordering::Relaxed),
             started_at: self.record.started_at(),
             ready: self.is_ready(),

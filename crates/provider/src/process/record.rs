@@ -26,6 +26,8 @@ pub(super) struct Record {
     pub(super) start_ticks: u64,
     pub(super) boot_id: String,
     pub(super) addr: SocketAddr,
+    /// Addresses of its processes after the first.
+    pub(super) further: Vec<SocketAddr>,
     pub(super) started_at_millis: u64,
     /// Its start was completed.
     pub(super) ready: bool,
@@ -78,6 +80,7 @@ impl Record {
             format!("probe_timeout_millis={}", self.probe_timeout.as_millis()),
             format!("log_limit={}", self.log_limit),
         ];
+        lines.extend(self.further.iter().map(|addr| format!("further={addr}")));
         lines.extend(self.group.to_lines().iter().map(|line| format!("group={line}")));
         lines.push(String::new());
         lines.join("\n")
@@ -99,6 +102,11 @@ impl Record {
             start_ticks,
             boot_id: value("boot_id")?.to_owned(),
             addr: value("addr")?.parse().ok()?,
+            further: pairs
+                .iter()
+                .filter(|(key, _)| *key == "further")
+                .map(|(_, value)| value.parse().ok())
+                .collect::<Option<_>>()?,
             started_at_millis: value("started_at_millis")?.parse().ok()?,
             ready: value("ready")?.parse().ok()?,
             probe: match value("probe")?.split_once(' ') {
@@ -133,6 +141,7 @@ mod tests {
             start_ticks: 4711,
             boot_id: "b".to_owned(),
             addr: "127.0.0.1:8080".parse().expect("an address"),
+            further: Vec::new(),
             started_at_millis: 1_700_000_000_123,
             ready: true,
             probe: Probe::Http { path: "/health?a=b".to_owned() },
@@ -146,7 +155,9 @@ mod tests {
     fn a_record_is_read_back_as_it_was_written() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("web-1");
-        for record in [record(), Record { probe: Probe::Tcp, ready: false, ..record() }] {
+        let further = ["127.0.0.1:8081", "127.0.0.1:8082"].map(|addr| addr.parse().expect("an address"));
+        let several = Record { further: further.to_vec(), ..record() };
+        for record in [several, record(), Record { probe: Probe::Tcp, ready: false, ..record() }] {
             record.write(&path).expect("written");
             assert_eq!(Record::read(&path).expect("read"), record);
         }

@@ -89,7 +89,7 @@ async fn attempt_start(
             ProviderError::ExitedEarly { name: spec.name.clone(), reason: ended.reason, log: output::quote(&log) }
         }
         _ = called_off.wait_for(|called_off| *called_off) => ProviderError::CalledOff(spec.name.clone()),
-        ready = wait_until_ready(spec, instance.record.addr, deadline) => match ready {
+        ready = wait_until_all_ready(spec, &instance.record, deadline) => match ready {
             Ok(()) => match confirm(table, &instance) {
                 Ok(info) => return Ok(info),
                 Err(error) => error,
@@ -113,21 +113,22 @@ fn make(table: &Table, spec: &InstanceSpec, program: PathBuf) -> Result<(Record,
         let name = spec.name.clone();
         move |source| ProviderError::Spawn { name, step, source }
     };
-    let (addr, socket) = match spec.listen {
+    let (addresses, socket) = match spec.listen {
         Listen::Port => {
             let mut ports = table.ports.lock().unwrap_or_else(PoisonError::into_inner);
-            (ports.pick().map_err(failed("find a free port"))?, None)
+            let picked: Result<Vec<_>, _> = (0..spec.processes.max(1)).map(|_| ports.pick()).collect();
+            (picked.map_err(failed("find a free port"))?, None)
         }
         Listen::PassedSocket => {
             let (listener, addr) = ports::listen().map_err(failed("open a listening socket"))?;
-            (addr, Some(OwnedFd::from(listener)))
+            (vec![addr], Some(OwnedFd::from(listener)))
         }
     };
     let group = table
         .parent
         .make(&spec.name, &spec.limits)
         .map_err(|source| ProviderError::Cgroup { step: "make the group of the instance", source })?;
-    let made = make_in(table, spec, program, addr, socket, &group);
+    let made = make_in(table, spec, program, &addresses, socket, &group);
     if made.is_err()
         && let Err(error) = group.destroy()
     {
@@ -140,7 +141,7 @@ fn make_in(
     table: &Table,
     spec: &InstanceSpec,
     program: PathBuf,
-    addr: SocketAddr,
+    addresses: &[SocketAddr],
     socket: Option<OwnedFd>,
     group: &Group,
 ) -> Result<(Record, OwnedFd), ProviderError> {
@@ -154,10 +155,11 @@ fn make_in(
         .entrances()
         .map_err(|source| ProviderError::Cgroup { step: "open the group of the instance", source })?;
     let mark = table.parent.mark(&spec.name);
-    let environment = command::environment(spec, &table.environment, mark, addr.port());
+    let ports: Vec<u16> = addresses.iter().map(SocketAddr::port).collect();
+    let environment = command::environment(spec, &table.environment, mark, &ports);
     let launch = Launch {
         program,
-        arguments: command::arguments(spec, addr.port()),
+        arguments: command::arguments(spec, &ports),
         environment: environment.iter().map(|(key, value)| format!("{key}={value}")).collect(),
         working_dir: spec.working_dir.clone(),
         entrances,
@@ -178,7 +180,8 @@ fn make_in(
         pid: spawned.pid,
         start_ticks,
         boot_id: table.boot_id.clone(),
-        addr,
+        addr: addresses[0],
+        further: addresses[1..].to_vec(),
         started_at_millis: millis_now(),
         ready: false,
         probe: spec.probe.clone(),
@@ -192,6 +195,18 @@ fn make_in(
         return Err(ProviderError::State { step: "write the record", path, source });
     }
     Ok((record, spawned.pidfd))
+}
+
+/// Waits for each of its processes.
+async fn wait_until_all_ready(
+    spec: &InstanceSpec,
+    record: &Record,
+    deadline: Instant,
+) -> Result<(), ProbeError> {
+    for addr in std::iter::once(&record.addr).chain(&record.further) {
+        wait_until_ready(spec, *addr, deadline).await?;
+    }
+    Ok(())
 }
 
 /// Asks again and again, at first quickly: many services are ready within a few milliseconds.

@@ -110,7 +110,11 @@ fn replay_with(
         Some(mut rival) => follow::run(demand, options, rival.as_mut()),
         None => shadow::run(demand, options)?,
     };
-    Ok(Outcome { kind, decisions: run.decisions, score: Score::new(run.totals, options.standby_price) })
+    Ok(Outcome { kind, decisions: run.decisions, score: score(run.totals, options) })
+}
+
+fn score(totals: Totals, options: &Options) -> Score {
+    Score::new(totals, options.standby_price).with_stopped(options.stopped.map_or(0.0, |level| level.price))
 }
 
 /// The rule of a policy; none for ours, which is no rule but the planner.

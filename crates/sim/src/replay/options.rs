@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use forecast::Timestamp;
 use forecast::calendar::Event;
-use planner::{CapacityPolicy, Deadlines, Objective, Prices, ShiftPolicy, WorkloadPolicy};
+use planner::{CapacityPolicy, Deadlines, Objective, Prices, ShiftPolicy, StoppedLevel, WorkloadPolicy};
 
 use crate::rivals::hpa::HpaConfig;
 use crate::rivals::{Given, Tuning};
@@ -27,6 +27,9 @@ pub struct Options {
     pub budget: f64,
     /// Price of a standby second, where an active second costs 1. Default 0.2.
     pub standby_price: f64,
+    /// The planner may stop instances and keep their disk, at this price and with this time to restart; rivals know of no such
+    /// thing. Default `None`.
+    pub stopped: Option<StoppedLevel>,
     /// Least replicas. Default 1.
     pub replicas_min: u32,
     /// Most replicas. Default 1,000.
@@ -101,6 +104,7 @@ impl Options {
             promote,
             budget: 0.001,
             standby_price: 0.2,
+            stopped: None,
             replicas_min: 1,
             replicas_max: 1_000,
             initial: None,
@@ -133,6 +137,7 @@ impl Options {
         policy.objective = Objective { error_budget: self.budget, latency_bound: None };
         policy.prices = Prices { active: 1.0, standby: self.standby_price, start: lead_cold };
         policy.lead_cold = lead_cold;
+        policy.stopped = self.stopped;
         policy.lead_promote = self.promote;
         // In a fluid world every routed instance serves its full capacity: there is nothing to shift.
         policy.shift = ShiftPolicy { first_share: 1.0, ..ShiftPolicy::default() };

@@ -71,8 +71,9 @@ impl<A: Account> Shadow<A> {
         let mut planner = new_planner(policy, options.seed, start)?.with_first_instance(initial + 1);
         planner.announce(&workload, &options.events);
         planner.learn(&workload, history);
-        let mut agent =
-            Agent::new(workload.clone(), Times::new(options.cold.clone(), options.promote), options.seed);
+        let mut times = Times::new(options.cold.clone(), options.promote);
+        times.restart = options.stopped.map_or(times.restart, |level| level.lead);
+        let mut agent = Agent::new(workload.clone(), times, options.seed);
         let mut faults = Faults::NONE;
         faults.set(Fault::StartFails, options.start_failures);
         agent.set_faults(faults);
@@ -179,8 +180,9 @@ impl<A: Account> Shadow<A> {
 fn counted(kind: &planner::ActionKind) -> Option<Count> {
     match kind {
         planner::ActionKind::Start { .. } => Some(Count::Start),
-        planner::ActionKind::Stop { .. } => Some(Count::Stop),
-        planner::ActionKind::Promote { .. } => Some(Count::Promotion),
+        planner::ActionKind::Restart { .. } => Some(Count::Restart),
+        planner::ActionKind::Halt { .. } | planner::ActionKind::Stop { .. } => Some(Count::Stop),
+        planner::ActionKind::Promote { .. } | planner::ActionKind::Claim { .. } => Some(Count::Promotion),
         planner::ActionKind::Park { .. } => Some(Count::Demotion),
         planner::ActionKind::SetWeights { .. }
         | planner::ActionKind::Resize { .. }

@@ -28,7 +28,7 @@ impl ServiceTime {
         }
     }
 
-    pub(super) fn sampler(self) -> Sampler {
+    pub(crate) fn sampler(self) -> Sampler {
         let mean = self.mean().as_nanos() as f64;
         match self {
             ServiceTime::Constant(_) => Sampler::Constant { mean },
@@ -44,14 +44,14 @@ impl ServiceTime {
 
 /// Draws service times in nanoseconds.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Sampler {
+pub(crate) enum Sampler {
     Constant { mean: f64 },
     Exponential { mean: f64 },
     LogNormal { mu: f64, sigma: f64, spare: Option<f64> },
 }
 
 impl Sampler {
-    pub(super) fn draw(&mut self, rng: &mut fastrand::Rng) -> u64 {
+    pub(crate) fn draw(&mut self, rng: &mut fastrand::Rng) -> u64 {
         let nanos = match self {
             Sampler::Constant { mean } => *mean,
             Sampler::Exponential { mean } => *mean * exponential(rng),

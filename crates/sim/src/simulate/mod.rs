@@ -10,18 +10,22 @@
 
 mod checks;
 mod cut;
+mod extras;
 mod log;
 mod run;
 mod setup;
 mod shape;
+mod sharing;
 mod shrink;
 mod swarm;
 
 pub use checks::{Checks, IDLE_MAX, ROUTE_MAX, Truth};
 pub use cut::Cut;
+pub use extras::{Sittings, Uses};
 pub use log::{LINES_MAX, Log};
 pub use setup::Setup;
 pub use shape::Shape;
+pub use sharing::Sharing;
 pub use shrink::shrink;
 pub use swarm::Swarm;
 

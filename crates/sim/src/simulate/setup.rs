@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use planner::{CapacityPolicy, Deadlines, Margin, Objective, Prices, Retry, ShiftPolicy, WorkloadPolicy};
+use planner::{
+    CapacityPolicy, Deadlines, Margin, Objective, Prices, Retry, ShiftPolicy, StoppedLevel, WorkloadPolicy,
+};
 
+use super::extras::{Sittings, Uses};
 use super::shape::{Shape, between};
 use crate::world::{ColdStart, Times};
 
@@ -28,6 +31,10 @@ pub struct Setup {
     pub history_steps: u32,
     /// Steps that a planner that is started again finds in the store.
     pub retained_steps: usize,
+    /// Sessions on its instances, if it has some.
+    pub sittings: Option<Sittings>,
+    /// What they use, if the planner sizes them.
+    pub uses: Option<Uses>,
 }
 
 impl Setup {
@@ -40,31 +47,51 @@ impl Setup {
         let scale = capacity * between(rng, 0.5, 12.0);
         let shape = Shape::draw(rng, scale);
         let cold = Duration::from_secs_f64(between(rng, 2.0, 150.0));
-        let times = Times {
+        let mut times = Times {
             cold: if rng.bool() {
                 ColdStart::Constant(cold)
             } else {
                 ColdStart::LogNormal { median: cold, sigma: between(rng, 0.1, 0.5) }
             },
+            restart: cold,
             promote: Duration::from_secs_f64(between(rng, 0.005, 2.0)),
             park: Duration::from_secs_f64(between(rng, 0.0, 0.5)),
             table: Duration::from_secs_f64(between(rng, 0.0, 0.5)),
             drain: Duration::from_secs_f64(between(rng, 0.0, 20.0)),
             stop: Duration::from_secs_f64(between(rng, 0.0, 5.0)),
         };
+        let stopped = draw_stopped(seed, &mut times);
         let strange = scale * 50f64.powf(between(rng, -1.0, 1.0));
+        let mut policy = draw_policy(rng, number, step, capacity, &times);
+        let sittings = Sittings::draw(seed, &mut policy);
+        let uses = Uses::draw(seed, capacity, &mut policy);
+        // What is sized is not kept on a disk.
+        policy.stopped = stopped.filter(|_| policy.sizing.is_none());
         Setup {
             seed: rng.u64(..),
             shape,
             history: Shape::draw(rng, strange),
             noise: if rng.bool() { 0.0 } else { between(rng, 0.0, 0.3) },
-            policy: draw_policy(rng, number, step, capacity, &times),
+            policy,
+            sittings,
+            uses,
             times,
             capacity,
             history_steps: draw_history(rng),
             retained_steps: if rng.u32(0..16) == 0 { usize::MAX } else { rng.usize(0..40) },
         }
     }
+}
+
+/// Every third workload may stop instances and keep their disk. It is drawn apart, so that the others are what they were.
+fn draw_stopped(seed: u64, times: &mut Times) -> Option<StoppedLevel> {
+    let rng = &mut fastrand::Rng::with_seed(seed ^ STOPPED_SALT);
+    if rng.u32(0..3) > 0 {
+        return None;
+    }
+    times.restart = times.cold.typical().mul_f64(between(rng, 0.02, 0.9));
+    let lead = times.restart.mul_f64(between(rng, 0.5, 2.0)).max(Duration::from_millis(1));
+    Some(StoppedLevel { price: between(rng, 0.0, 0.3), lead })
 }
 
 /// Most have little history: learning costs more than the rest of a short simulation.
@@ -116,4 +143,6 @@ fn draw_policy(
     policy
 }
 
+/// Keeps the draws of the stopped level apart from the others.
+const STOPPED_SALT: u64 = 0x570_9BED;
 const LATENCY_BOUND: Duration = Duration::from_millis(250);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::setup::Setup;
 use super::shape::between;
+use super::sharing::Sharing;
 use crate::faults::{Fault, Faults};
 
 /// The parameters of one simulation.
@@ -21,6 +22,8 @@ pub struct Swarm {
     pub nodes: u32,
     /// Instances that fit on each node.
     pub room: u32,
+    /// Set where the planner shares out the nodes.
+    pub sharing: Option<Sharing>,
     /// How long faults go on.
     pub safety: Duration,
 }
@@ -31,7 +34,11 @@ impl Swarm {
         let mut rng = fastrand::Rng::with_seed(seed);
         let rng = &mut rng;
         let workloads = [1, 1, 1, 1, 1, 2, 2, 3][rng.usize(0..8)];
-        let setups: Vec<Setup> = (1..=workloads).map(|number| Setup::draw(rng.u64(..), number)).collect();
+        let mut setups: Vec<Setup> = (1..=workloads).map(|number| Setup::draw(rng.u64(..), number)).collect();
+        let sharing = Sharing::draw(seed, &mut setups);
+        if sharing.is_none() {
+            share_template(seed, &mut setups);
+        }
         let safety = draw_length(rng, &setups);
         let faults = draw_faults(rng, safety);
         let nodes = if rng.bool() { 0 } else { rng.u32(2..7) };
@@ -39,7 +46,29 @@ impl Swarm {
         let full = faults.rate(Fault::NodeFull) > 0.0;
         let share = if full { between(rng, 0.3, 0.9) } else { between(rng, 1.5, 3.0) };
         let room = if nodes == 0 { 0 } else { (f64::from(most) * share / f64::from(nodes)).ceil() as u32 };
-        Swarm { faults, setups, nodes, room, safety }
+        // Where the planner shares them out, it is told what they hold, and nobody else takes it.
+        let (nodes, room) =
+            sharing.as_ref().map_or((nodes, room), |sharing| (sharing.nodes.len() as u32, u32::MAX));
+        Swarm { faults, setups, nodes, room, sharing, safety }
+    }
+}
+
+/// The workloads of every other seed with several start the same thing, and share their spares, unless some hold sessions or
+/// are sized. It is drawn apart, so that
+/// the other seeds are what they were.
+fn share_template(seed: u64, setups: &mut [Setup]) {
+    let step = setups[0].policy.step;
+    let special = |setup: &Setup| setup.sittings.is_some() || setup.uses.is_some();
+    if setups.len() < 2
+        || setups.iter().any(special)
+        || !fastrand::Rng::with_seed(seed ^ TEMPLATE_SALT).bool()
+    {
+        return;
+    }
+    for setup in setups {
+        (setup.policy.tick, setup.policy.step) =
+            (setup.policy.tick.mul_f64(step.div_duration_f64(setup.policy.step)), step);
+        setup.policy.template = Some("web".to_owned());
     }
 }
 
@@ -72,6 +101,8 @@ fn draw_faults(rng: &mut fastrand::Rng, length: Duration) -> Faults {
             Fault::Death | Fault::Sick => 2.0 / hours,
             Fault::Flapping => 1.0 / hours,
             Fault::ClockJump | Fault::Restart | Fault::NodeLoss | Fault::NodeCut => 3.0 / hours,
+            // Comes of the sizes alone.
+            Fault::OutOfMemory => 0.0,
             Fault::WrongHistory | Fault::FalseEvents | Fault::DemandShift | Fault::NodeFull => 1.0,
         };
         let rate = most * rng.f64();
@@ -82,5 +113,7 @@ fn draw_faults(rng: &mut fastrand::Rng, length: Duration) -> Faults {
     faults
 }
 
+/// Keeps the draw of a shared template apart from the others.
+const TEMPLATE_SALT: u64 = 0x7E3_91A7E;
 /// No simulation is shorter than this, in seconds: instances must have had the time to start.
 const LENGTH_MIN: f64 = 300.0;

@@ -307,7 +307,10 @@ impl World {
                 ActionKind::Start { .. }
                 | ActionKind::Park { .. }
                 | ActionKind::Promote { .. }
+                | ActionKind::Claim { .. }
                 | ActionKind::Drain { .. }
+                | ActionKind::Halt { .. }
+                | ActionKind::Restart { .. }
                 | ActionKind::Stop { .. } => {}
             }
         }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use forecast::Timestamp;
-use planner::{Action, ActionId, ActionKind, Event, InstanceId, WorkloadId};
+use planner::{Action, ActionId, ActionKind, Event, InstanceId, Size, WorkloadId};
 
 use super::cold::ColdStart;
 use super::dice::Dice;
@@ -22,6 +22,8 @@ use crate::faults::{Fault, Faults};
 pub struct Times {
     /// Start until ready.
     pub cold: ColdStart,
+    /// Start again from a kept disk until ready.
+    pub restart: Duration,
     /// Thaw and verify.
     pub promote: Duration,
     /// Freeze.
@@ -38,7 +40,7 @@ impl Times {
     /// Starts and promotions take time, everything else is done at once.
     pub fn new(cold: ColdStart, promote: Duration) -> Times {
         let zero = Duration::ZERO;
-        Times { cold, promote, park: zero, table: zero, drain: zero, stop: zero }
+        Times { restart: cold.typical(), cold, promote, park: zero, table: zero, drain: zero, stop: zero }
     }
 }
 
@@ -72,6 +74,8 @@ pub struct Agent {
     /// Thawed and verified, and not frozen since.
     pub(super) verified: BTreeSet<u64>,
     lies: BTreeMap<u64, Lie>,
+    /// How large instances are, where somebody said so.
+    pub(super) sizes: BTreeMap<u64, Size>,
     /// Instances that nobody can reach, with what would have been said of them.
     unreachable: BTreeMap<u64, Vec<Event>>,
 }
@@ -101,6 +105,7 @@ impl Agent {
             latest: BTreeMap::new(),
             verified: BTreeSet::new(),
             lies: BTreeMap::new(),
+            sizes: BTreeMap::new(),
             unreachable: BTreeMap::new(),
         }
     }
@@ -143,6 +148,11 @@ impl Agent {
     /// What is wrong with an instance that has said that it is ready.
     pub fn lie(&self, instance: u64) -> Option<Lie> {
         self.lies.get(&instance).copied().filter(|_| self.fleet.stage(instance) != Some(Stage::Starting))
+    }
+
+    /// How large an instance is, if somebody said so.
+    pub fn size(&self, instance: u64) -> Option<Size> {
+        self.sizes.get(&instance).copied()
     }
 
     /// Requests no longer fail on instances that answer health checks.
@@ -197,8 +207,16 @@ impl Agent {
             }
         }
         let (after, effect) = match action.kind {
-            ActionKind::Start { instance, .. } => self.begin_start(instance.get()),
-            ActionKind::Promote { instance } => {
+            ActionKind::Start { instance, size, .. } => {
+                self.sizes.extend(size.map(|size| (instance.get(), size)));
+                let took = self.times.cold.draw(&mut self.rng);
+                self.begin_start(instance.get(), took)
+            }
+            ActionKind::Restart { instance } => self.begin_restart(instance.get()),
+            ActionKind::Halt { instance } => {
+                self.unless_failed(self.times.stop, Effect::Halted { instance: instance.get() })
+            }
+            ActionKind::Promote { instance } | ActionKind::Claim { instance, .. } => {
                 let slow = self.dice.strikes(Fault::PromoteSlow);
                 let took = if slow { self.times.promote * Faults::SLOW } else { self.times.promote };
                 self.begin_promote(instance.get(), took)
@@ -206,8 +224,8 @@ impl Agent {
             ActionKind::Park { instance } => {
                 self.unless_failed(self.times.park, Effect::Parked { instance: instance.get() })
             }
-            ActionKind::Resize { instance, .. } => {
-                self.unless_failed(self.times.park, Effect::Resized { instance: instance.get() })
+            ActionKind::Resize { instance, size } => {
+                self.unless_failed(self.times.park, Effect::Resized { instance: instance.get(), size })
             }
             ActionKind::SetWeights { weights } => {
                 self.tables_ordered += 1;
@@ -286,7 +304,7 @@ impl Agent {
                     self.remove(instance);
                 }
                 Stage::Promoting => self.fleet.set(instance, Stage::Warm),
-                Stage::Warm | Stage::Parked | Stage::Active | Stage::Draining => {}
+                Stage::Warm | Stage::Parked | Stage::Active | Stage::Draining | Stage::Halted => {}
             }
         }
     }
@@ -297,12 +315,41 @@ impl Agent {
         self.latest.remove(&instance);
         self.verified.remove(&instance);
         self.lies.remove(&instance);
+        self.sizes.remove(&instance);
         self.fleet.remove(instance).is_some()
     }
 
-    fn begin_start(&mut self, instance: u64) -> (Option<Duration>, Effect) {
+    /// An instance goes to the agent of another workload, as it is.
+    pub fn hand_over(&mut self, instance: u64, to: &mut Agent) {
+        if let Some(stage) = self.fleet.remove(instance) {
+            to.fleet.set(instance, stage);
+        }
+        self.table.remove(&instance);
+        self.latest.remove(&instance);
+        if self.verified.remove(&instance) {
+            to.verified.insert(instance);
+        }
+        if let Some(size) = self.sizes.remove(&instance) {
+            to.sizes.insert(instance, size);
+        }
+        if let Some(lie) = self.lies.remove(&instance) {
+            to.lies.insert(instance, lie);
+        }
+        if let Some(events) = self.unreachable.remove(&instance) {
+            to.unreachable.insert(instance, events);
+        }
+    }
+
+    fn begin_restart(&mut self, instance: u64) -> (Option<Duration>, Effect) {
+        if self.fleet.stage(instance) != Some(Stage::Halted) {
+            let failed = Effect::Failed { instance: Some(instance), reason: "no disk was kept of it" };
+            return (Some(Duration::ZERO), failed);
+        }
+        self.begin_start(instance, self.times.restart)
+    }
+
+    fn begin_start(&mut self, instance: u64, took: Duration) -> (Option<Duration>, Effect) {
         self.fleet.set(instance, Stage::Starting);
-        let took = self.times.cold.draw(&mut self.rng);
         if self.dice.strikes(Fault::StartFails) {
             let part = self.dice.of(Fault::StartFails).f64();
             return (Some(took.mul_f64(part)), Effect::StartFailed { instance });
@@ -334,7 +381,7 @@ impl Agent {
                 (after, effect)
             }
             Some(Stage::Promoting | Stage::Active) => (Some(took), Effect::Promoted { instance, took }),
-            Some(Stage::Starting | Stage::Draining | Stage::Stopping) | None => {
+            Some(Stage::Starting | Stage::Draining | Stage::Halted | Stage::Stopping) | None => {
                 (Some(Duration::ZERO), Effect::Failed { instance: Some(instance), reason: "not a standby" })
             }
         }
@@ -342,7 +389,9 @@ impl Agent {
 
     fn begin_stop(&mut self, instance: u64) -> (Option<Duration>, Effect) {
         let (after, effect) = self.unless_failed(self.times.stop, Effect::Stopped { instance });
-        if matches!(effect, Effect::Stopped { .. }) && self.fleet.stage(instance).is_some() {
+        // One that is stopped already only loses its disk.
+        let runs = self.fleet.stage(instance).is_some_and(|stage| stage != Stage::Halted);
+        if matches!(effect, Effect::Stopped { .. }) && runs {
             self.fleet.set(instance, Stage::Stopping);
             self.table.remove(&instance);
         }

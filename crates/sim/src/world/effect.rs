@@ -1,6 +1,6 @@
 //! What orders do to the world when their time has come, and what is said of it.
 
-use planner::{ActionId, Event, InstanceId};
+use planner::{ActionId, Event, InstanceId, Size};
 
 use super::agent::Agent;
 use super::fleet::Stage;
@@ -12,9 +12,10 @@ pub(super) enum Effect {
     StartFailed { instance: u64 },
     Promoted { instance: u64, took: std::time::Duration },
     Parked { instance: u64 },
-    Resized { instance: u64 },
+    Resized { instance: u64, size: Size },
     Table { number: u64, weights: Vec<(InstanceId, u32)> },
     Drained { instance: u64 },
+    Halted { instance: u64 },
     Stopped { instance: u64 },
     Failed { instance: Option<u64>, reason: &'static str },
 }
@@ -27,8 +28,9 @@ impl Effect {
             | Effect::StartFailed { instance }
             | Effect::Promoted { instance, .. }
             | Effect::Parked { instance }
-            | Effect::Resized { instance }
+            | Effect::Resized { instance, .. }
             | Effect::Drained { instance }
+            | Effect::Halted { instance }
             | Effect::Stopped { instance } => Some(*instance),
             Effect::Table { .. } => None,
             Effect::Failed { instance, .. } => *instance,
@@ -65,8 +67,9 @@ impl Agent {
                 self.verified.remove(&instance);
                 Some(Event::InstanceParked { action, instance: InstanceId::new(instance) })
             }
-            // Here an instance serves the same whatever its size.
-            Effect::Resized { instance } => {
+            Effect::Resized { instance, size } => {
+                self.fleet.stage(instance)?;
+                self.sizes.insert(instance, size);
                 Some(Event::InstanceResized { action, instance: InstanceId::new(instance) })
             }
             Effect::Table { number, weights } => {
@@ -75,6 +78,14 @@ impl Agent {
             }
             Effect::Drained { instance } => {
                 Some(Event::InstanceDrained { action, instance: InstanceId::new(instance) })
+            }
+            Effect::Halted { instance } => {
+                self.latest.get(&instance).filter(|latest| **latest == action)?;
+                let running = [Stage::Warm, Stage::Active, Stage::Draining, Stage::Parked];
+                self.move_on(instance, &running, Stage::Halted)?;
+                self.verified.remove(&instance);
+                self.table.remove(&instance);
+                Some(Event::InstanceHalted { action, instance: InstanceId::new(instance) })
             }
             Effect::Stopped { instance } => {
                 self.remove(instance);

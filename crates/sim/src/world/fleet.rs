@@ -24,19 +24,22 @@ pub enum Stage {
     Active,
     /// Finishing its last work.
     Draining,
+    /// Stopped with its disk kept.
+    Halted,
     /// Being stopped.
     Stopping,
 }
 
 impl Stage {
     /// Every stage.
-    pub const ALL: [Stage; 7] = [
+    pub const ALL: [Stage; 8] = [
         Stage::Starting,
         Stage::Warm,
         Stage::Parked,
         Stage::Promoting,
         Stage::Active,
         Stage::Draining,
+        Stage::Halted,
         Stage::Stopping,
     ];
 }

@@ -52,10 +52,14 @@ pub struct Totals {
     pub active_seconds: f64,
     /// Seconds of ready instances without traffic, parked or warm.
     pub standby_seconds: f64,
+    /// Seconds of instances that were stopped with their disk kept.
+    pub stopped_seconds: f64,
     /// Seconds of instances that were starting or stopping.
     pub starting_seconds: f64,
     /// Starts ordered.
     pub starts: u64,
+    /// Restarts from a kept disk ordered.
+    pub restarts: u64,
     /// Stops ordered.
     pub stops: u64,
     /// Standby instances made active.
@@ -71,6 +75,8 @@ pub struct Totals {
 pub enum Count {
     /// A start was ordered.
     Start,
+    /// A restart from a kept disk was ordered.
+    Restart,
     /// A stop was ordered.
     Stop,
     /// A standby became active.
@@ -109,6 +115,7 @@ impl Ledger {
         totals.active_seconds +=
             (count(Stage::Active) + count(Stage::Promoting) + count(Stage::Draining)) * seconds;
         totals.standby_seconds += (count(Stage::Warm) + count(Stage::Parked)) * seconds;
+        totals.stopped_seconds += count(Stage::Halted) * seconds;
         totals.starting_seconds += (count(Stage::Starting) + count(Stage::Stopping)) * seconds;
     }
 
@@ -133,6 +140,7 @@ impl Ledger {
         }
         let total = match what {
             Count::Start => &mut self.totals.starts,
+            Count::Restart => &mut self.totals.restarts,
             Count::Stop => &mut self.totals.stops,
             Count::Promotion => &mut self.totals.promotions,
             Count::Demotion => &mut self.totals.demotions,

@@ -62,6 +62,11 @@ impl Nodes {
         self.homes.iter().filter(|(_, home)| **home == node).map(|(instance, _)| *instance).collect()
     }
 
+    /// Where an instance lives.
+    pub fn home(&self, instance: u64) -> Option<usize> {
+        self.homes.get(&instance).copied()
+    }
+
     /// How many nodes there are.
     pub fn len(&self) -> usize {
         self.hosts.len()

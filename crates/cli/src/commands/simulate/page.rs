@@ -1,11 +1,13 @@
 //! The page of `foreshadow simulate --scenario --report`: for each scenario what was asked, what came of it, and two plots.
 
+use std::ops::Range;
+
+use forecast::Timestamp;
 use plotly::common::{DashType, Fill, Line, LineShape, Mode};
 use plotly::layout::{AxisType, Shape, ShapeLayer, ShapeLine, ShapeType};
 use plotly::{Layout, Plot, Scatter};
 use sim::replay::PolicyKind;
 use sim::requests::{Outcome, Row};
-use sim::scenarios::Scenario;
 
 use super::scenarios::{COLUMNS, HEADER, Played, cells};
 use crate::page::{Page, axis, colour, configuration, layout};
@@ -81,7 +83,7 @@ fn capacity(one: &Played) -> Plot {
                 .line(steps(1.2, colour::DEMAND)),
         );
     }
-    plot.set_layout(shaded(scenario, layout("Demand and capacity", "", "requests/s")));
+    plot.set_layout(shaded(&scenario.trouble, layout("Demand and capacity", "", "requests/s")));
     plot.set_configuration(configuration());
     plot
 }
@@ -116,21 +118,21 @@ fn latency(one: &Played) -> Plot {
         .type_(AxisType::Log)
         .tick_values(ticks.to_vec())
         .tick_text(ticks.map(|tick| tick.to_string()).to_vec());
-    plot.set_layout(shaded(scenario, layout("Latency", "", "").y_axis(log)));
+    plot.set_layout(shaded(&scenario.trouble, layout("Latency", "", "").y_axis(log)));
     plot.set_configuration(configuration());
     plot
 }
 
 /// The layout with the time that matters in the background.
-fn shaded(scenario: &Scenario, layout: Layout) -> Layout {
+pub(super) fn shaded(trouble: &Range<Timestamp>, layout: Layout) -> Layout {
     layout.shapes(vec![
         Shape::new()
             .shape_type(ShapeType::Rect)
             .layer(ShapeLayer::Below)
             .x_ref("x")
             .y_ref("paper")
-            .x0(scenario.trouble.start.to_string())
-            .x1(scenario.trouble.end.to_string())
+            .x0(trouble.start.to_string())
+            .x1(trouble.end.to_string())
             .y0(0.0)
             .y1(1.0)
             .fill_color("rgba(230,159,0,0.16)")

@@ -7,8 +7,9 @@ use comfy_table::Table;
 use sim::replay::PolicyKind;
 use sim::requests::{Outcome, Tally};
 use sim::scenarios::Scenario;
+use sim::sessions::Scene;
 
-use super::page;
+use super::{page, sessions};
 use crate::failure::Failure;
 use crate::output;
 
@@ -20,6 +21,7 @@ const KINDS: [PolicyKind; 3] = [PolicyKind::Foreshadow, PolicyKind::Hpa, PolicyK
 pub(crate) enum Names {
     All,
     One(&'static str),
+    Sessions,
 }
 
 /// A scenario, and how each policy lived through it.
@@ -32,8 +34,12 @@ pub(super) fn name(text: &str) -> Result<Names, String> {
     if text == "all" {
         return Ok(Names::All);
     }
+    if text == Scene::NAME {
+        return Ok(Names::Sessions);
+    }
     Scenario::NAMES.into_iter().find(|name| *name == text).map(Names::One).ok_or_else(|| {
-        format!("there is no scenario `{text}`; the scenarios are {}, all", Scenario::NAMES.join(", "))
+        let known = Scenario::NAMES.join(", ");
+        format!("there is no scenario `{text}`; the scenarios are {known}, {}, all", Scene::NAME)
     })
 }
 
@@ -55,9 +61,17 @@ pub(super) fn run(names: &[Names], seed: u64, report: Option<&Path>) -> Result<(
         played.push(one);
     }
     bar.finish_and_clear();
-    output::print(&format!("{COLUMNS}\n"))?;
+    if !played.is_empty() {
+        output::print(&format!("{COLUMNS}\n"))?;
+    }
+    let asked = names.iter().any(|one| matches!(one, Names::All | Names::Sessions));
+    let sessions = asked.then(|| sessions::play(seed)).transpose()?;
     if let Some(path) = report {
-        page::build(&played, seed).write(path).with_context(|| format!("cannot write {}", path.display()))?;
+        let mut page = page::build(&played, seed);
+        if let Some(sessions) = &sessions {
+            sessions::add(&mut page, sessions);
+        }
+        page.write(path).with_context(|| format!("cannot write {}", path.display()))?;
         output::say(&format!("report: {}", path.display()));
     }
     Ok(())

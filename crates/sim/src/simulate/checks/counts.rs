@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use forecast::Timestamp;
-use planner::{Action, ActionKind, Role, WorkloadPolicy, WorkloadView};
+use planner::{Action, ActionKind, Phase, Role, WorkloadPolicy, WorkloadView};
 
 use super::Truth;
 use super::heard::Heard;
@@ -48,7 +48,7 @@ impl Counts {
             before.iter().filter(|(_, weight)| **weight > 0).map(|(instance, _)| *instance).find(
                 |instance| !after.contains(instance) && truth.serves(*instance) && heard.well(*instance),
             )?;
-        (after.len() < policy.replicas_min as usize && heard.pinned.is_none()).then(|| {
+        (after.len() < policy.replicas_min as usize && heard.pinned.is_none() && !truth.scarce).then(|| {
             format!(
                 "healthy instance {dropped} is taken out of service, which leaves {} of at least {}",
                 after.len(),
@@ -61,7 +61,7 @@ impl Counts {
         &mut self,
         truth: &Truth<'_>,
         heard: &Heard,
-        policy: &WorkloadPolicy,
+        (policy, moving): (&WorkloadPolicy, usize),
         broken: &mut Vec<String>,
     ) {
         let present = truth
@@ -70,7 +70,8 @@ impl Counts {
             .iter()
             .filter(|(instance, stage)| *stage != Stage::Stopping && !self.stopped.contains(instance))
             .count();
-        let allowed = (policy.replicas_max as usize).max(self.found);
+        // One that moves to another node stays until its replacement serves.
+        let allowed = (policy.replicas_max as usize).max(self.found) + moving;
         if present > allowed {
             broken
                 .push(format!("{present} instances exist that were not told to stop; at most {allowed} may"));
@@ -87,8 +88,8 @@ impl Counts {
         broken: &mut Vec<String>,
     ) {
         let serving = truth.agent.fleet().iter().filter(|(instance, _)| truth.serves(*instance)).count();
-        if serving >= policy.replicas_min as usize || heard.pinned.is_some() || hidden(truth, serving, policy)
-        {
+        let enough = serving >= policy.replicas_min as usize || truth.scarce;
+        if enough || heard.pinned.is_some() || hidden(truth, serving, policy) {
             self.short_since = None;
             return;
         }
@@ -129,15 +130,22 @@ const REQUESTS_TO_JUDGE: f64 = 6.0;
 
 /// What is left over once everything has settled: what exists and what the planner knows must be the same.
 pub(crate) fn leaks(truth: &Truth<'_>, view: &WorkloadView<'_>) -> Option<String> {
-    let exist: Vec<(u64, bool, bool)> = truth
+    let exist: Vec<(u64, [bool; 3])> = truth
         .agent
         .fleet()
         .iter()
-        .map(|(instance, stage)| (instance, stage == Stage::Parked, stage == Stage::Active))
+        .map(|(instance, stage)| {
+            (instance, [Stage::Parked, Stage::Active, Stage::Halted].map(|s| s == stage))
+        })
         .collect();
-    let known: Vec<(u64, bool, bool)> =
-        view.instances.iter().map(|i| (i.id().get(), i.parked(), i.role() == Role::Active)).collect();
+    let known: Vec<(u64, [bool; 3])> = view
+        .instances
+        .iter()
+        .map(|i| (i.id().get(), [i.parked(), i.role() == Role::Active, i.phase() == Phase::Halted]))
+        .collect();
     (exist != known).then(|| {
-        format!("there are (instance, parked, active) {exist:?}, but the planner knows of {known:?}")
+        format!(
+            "there are (instance, [parked, active, halted]) {exist:?}, but the planner knows of {known:?}"
+        )
     })
 }

@@ -6,10 +6,12 @@
 use std::collections::BTreeSet;
 
 use forecast::Timestamp;
-use planner::{Action, ActionKind, Event, WorkloadPolicy, WorkloadView};
+use planner::{Action, ActionKind, WorkloadPolicy, WorkloadView};
 
 use super::Truth;
 use super::heard::Heard;
+use super::news::News;
+use crate::world::Stage;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Blind {
@@ -20,16 +22,16 @@ pub(super) struct Blind {
     pub(super) wanted: Option<(u32, u32)>,
     /// Since when the demand is missing, and what was wanted then.
     missing: Option<(Timestamp, (u32, u32))>,
-    /// Instances whose promotion has not been answered: one that takes too long is replaced, known demand or not.
-    promoting: BTreeSet<u64>,
+    /// Instances whose start or promotion has not been answered: one that takes too long is replaced, known demand or not.
+    unanswered: BTreeSet<u64>,
 }
 
 impl Blind {
-    pub(super) fn see_event(&mut self, event: &Event, now: Timestamp) {
-        match event {
-            Event::DemandObserved { step_start, demand, .. } => {
-                let in_order = self.last_step.is_none_or(|last| *step_start > last);
-                self.last_step = Some(*step_start);
+    pub(super) fn see(&mut self, news: News<'_>, now: Timestamp) {
+        match news {
+            News::Step { start, demand } => {
+                let in_order = self.last_step.is_none_or(|last| start > last);
+                self.last_step = Some(start);
                 match demand {
                     Some(_) if in_order => {
                         self.seen += 1;
@@ -43,29 +45,24 @@ impl Blind {
                     Some(_) | None => self.doubt(),
                 }
             }
-            Event::InstanceUnhealthy { .. }
-            | Event::InstanceExited { .. }
-            | Event::ActionFailed { .. }
-            | Event::OverrideSet { .. }
-            | Event::OverrideCleared { .. } => self.doubt(),
-            Event::InstancePromoted { instance, .. } => {
-                self.promoting.remove(&instance.get());
+            News::Unhealthy(_)
+            | News::Gone { by_itself: true, .. }
+            | News::Failed
+            | News::Pinned(_)
+            | News::Freed
+            | News::Overridden => self.doubt(),
+            News::Promoted { instance, .. } | News::Ready(instance) => {
+                self.unanswered.remove(&instance);
             }
-            Event::LoadObserved { .. }
-            | Event::BackendObserved { .. }
-            | Event::InstanceReady { .. }
-            | Event::InstanceParked { .. }
-            | Event::UsageObserved { .. }
-            | Event::OutOfMemory { .. }
-            | Event::SessionsHeld { .. }
-            | Event::InstanceResized { .. }
-            | Event::WeightsApplied { .. }
-            | Event::InstanceDrained { .. }
-            | Event::InstanceStopped { .. }
-            | Event::InstanceHealthy { .. }
-            | Event::InstanceAdopted { .. }
-            | Event::NodeAppeared { .. }
-            | Event::NodeLost { .. } => {}
+            News::Load(_)
+            | News::Gone { by_itself: false, .. }
+            | News::Parked { .. }
+            | News::Halted(_)
+            | News::Failing(_)
+            | News::TableApplied
+            | News::Holds { .. }
+            | News::Adopted { .. }
+            | News::HaltedFound(_) => {}
         }
     }
 
@@ -83,16 +80,28 @@ impl Blind {
         heard: &Heard,
         policy: &WorkloadPolicy,
     ) -> Option<String> {
-        if let ActionKind::Promote { instance } = &action.kind {
-            self.promoting.insert(instance.get());
+        if let ActionKind::Promote { instance }
+        | ActionKind::Claim { instance, .. }
+        | ActionKind::Start { instance, .. }
+        | ActionKind::Restart { instance } = &action.kind
+        {
+            self.unanswered.insert(instance.get());
         }
         let (active, standby) = self.blocked(truth, heard, policy)?;
-        let ActionKind::Stop { instance } = &action.kind else { return None };
-        let others = truth.agent.fleet().iter().filter(|(other, _)| {
-            *other != instance.get() && heard.well(*other) && !truth.sick.contains(other)
+        let (ActionKind::Stop { instance } | ActionKind::Halt { instance }) = &action.kind else {
+            return None;
+        };
+        if truth.agent.fleet().stage(instance.get()) == Some(Stage::Halted) {
+            return None;
+        }
+        let others = truth.agent.fleet().iter().filter(|(other, stage)| {
+            *other != instance.get()
+                && *stage != Stage::Halted
+                && heard.well(*other)
+                && !truth.sick.contains(other)
         });
         let left = others.count();
-        let good = heard.well(instance.get()) && !self.promoting.contains(&instance.get());
+        let good = heard.well(instance.get()) && !self.unanswered.contains(&instance.get());
         (good && left < (active + standby) as usize).then(|| {
             format!(
                 "instance {instance} is to be stopped while demand is unknown; {left} of {active} + {standby} are left"

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use forecast::Timestamp;
-use planner::Event;
+
+use super::news::News;
 
 /// What follows from the events that were delivered to the planner in force.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +13,8 @@ pub(super) struct Heard {
     pub(super) gone: BTreeSet<u64>,
     /// Instances that are frozen.
     pub(super) parked: BTreeSet<u64>,
+    /// Instances that are stopped with their disk kept.
+    pub(super) halted: BTreeSet<u64>,
     /// Instances that were unhealthy at some time, or failed most of their requests.
     pub(super) unhealthy: BTreeSet<u64>,
     /// Instances that it took over.
@@ -27,58 +30,53 @@ pub(super) struct Heard {
 }
 
 impl Heard {
-    pub(super) fn see(&mut self, event: &Event) {
-        match event {
-            Event::InstanceExited { instance, .. } | Event::InstanceStopped { instance, .. } => {
-                self.gone.insert(instance.get());
+    pub(super) fn see(&mut self, news: News<'_>) {
+        match news {
+            News::Gone { instance, .. } => {
+                self.gone.insert(instance);
+                self.halted.remove(&instance);
             }
-            Event::InstanceParked { action, instance } => {
-                if self.promoted_by.get(&instance.get()).is_none_or(|promoted_by| action.get() > *promoted_by)
-                {
-                    self.parked.insert(instance.get());
+            News::Halted(instance) => {
+                self.parked.remove(&instance);
+                self.halted.insert(instance);
+            }
+            News::HaltedFound(instance) => {
+                self.adopted.insert(instance);
+                self.halted.insert(instance);
+            }
+            News::Parked { order, instance } => {
+                if self.promoted_by.get(&instance).is_none_or(|promoted_by| order > *promoted_by) {
+                    self.parked.insert(instance);
                 }
             }
-            Event::InstancePromoted { action, instance, .. } => {
-                self.parked.remove(&instance.get());
-                self.promoted_by.insert(instance.get(), action.get());
+            News::Promoted { order, instance } => {
+                self.parked.remove(&instance);
+                self.promoted_by.insert(instance, order);
             }
-            Event::InstanceUnhealthy { instance, .. } => {
-                self.unhealthy.insert(instance.get());
+            News::Unhealthy(instance) | News::Failing(instance) => {
+                self.unhealthy.insert(instance);
             }
-            Event::BackendObserved { instance, requests, errors, .. } if errors * 2 > *requests => {
-                self.unhealthy.insert(instance.get());
-            }
-            Event::OverrideSet { decision, .. } => {
+            News::Pinned(decision) => {
                 self.pinned = Some(decision.expires);
                 self.switched_off = decision.active == Some(0);
             }
-            Event::OverrideCleared { .. } => {
+            News::Freed => {
                 self.pinned = None;
                 self.switched_off = false;
             }
-            Event::InstanceAdopted { instance, parked, .. } => {
-                self.adopted.insert(instance.get());
-                if *parked {
-                    self.parked.insert(instance.get());
+            News::Adopted { instance, parked } => {
+                self.adopted.insert(instance);
+                if parked {
+                    self.parked.insert(instance);
                 }
             }
-            Event::DemandObserved { demand: Some(demand), .. }
-            | Event::LoadObserved { demand_now: demand, .. } => {
-                self.demand_known = *demand > 0.0;
-            }
-            Event::InstanceReady { .. }
-            | Event::DemandObserved { demand: None, .. }
-            | Event::BackendObserved { .. }
-            | Event::UsageObserved { .. }
-            | Event::OutOfMemory { .. }
-            | Event::SessionsHeld { .. }
-            | Event::InstanceResized { .. }
-            | Event::WeightsApplied { .. }
-            | Event::InstanceDrained { .. }
-            | Event::ActionFailed { .. }
-            | Event::InstanceHealthy { .. }
-            | Event::NodeAppeared { .. }
-            | Event::NodeLost { .. } => {}
+            News::Step { demand: Some(demand), .. } | News::Load(demand) => self.demand_known = demand > 0.0,
+            News::Step { demand: None, .. }
+            | News::Failed
+            | News::Overridden
+            | News::TableApplied
+            | News::Ready(_)
+            | News::Holds { .. } => {}
         }
     }
 

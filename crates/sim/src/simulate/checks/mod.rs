@@ -7,8 +7,11 @@
 mod counts;
 mod guard;
 mod heard;
+mod news;
 mod orders;
 mod routes;
+mod sessions;
+mod sizes;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +35,7 @@ pub struct Checks {
     counts: counts::Counts,
     blind: guard::Blind,
     orders: orders::Orders,
+    sessions: sessions::Sessions,
     broken: Vec<String>,
 }
 
@@ -52,6 +56,8 @@ pub struct Truth<'a> {
     pub faults: u64,
     /// Demand is level, and nothing has been done to make the planner expect anything else.
     pub steady: bool,
+    /// Others may have what it needs: no number is certain.
+    pub scarce: bool,
 }
 
 impl Truth<'_> {
@@ -65,35 +71,55 @@ impl Truth<'_> {
 
 impl Checks {
     /// The planner was replaced: what it was told is told anew.
-    pub fn restart(&mut self, agent: &Agent) {
+    pub fn restart(&mut self, agent: &Agent, now: Timestamp) {
         *self = Checks {
             routes: routes::Routes::restart(agent.table()),
             counts: counts::Counts::restart(agent.fleet().len() as usize),
             orders: self.orders.restart(),
+            sessions: sessions::Sessions::restart(agent, now),
             broken: std::mem::take(&mut self.broken),
             ..Checks::default()
         };
     }
 
     /// The clock jumped: time limits that the planner keeps are not what they seem.
-    pub fn clock_jumped(&mut self) {
+    pub fn clock_jumped(&mut self, now: Timestamp) {
         self.blind.doubt();
+        self.sessions.clock_jumped(now);
     }
 
     /// An event was delivered.
     pub fn see_event(&mut self, event: &Event, now: Timestamp) {
-        self.heard.see(event);
-        self.blind.see_event(event, now);
+        if let Some(news) = news::News::of(event) {
+            self.heard.see(news);
+            self.blind.see(news, now);
+            self.sessions.see(news);
+        }
     }
 
     /// An order is about to be carried out.
     pub fn see_action(&mut self, action: &Action, truth: &Truth<'_>, policy: &WorkloadPolicy) {
         self.forget_expired(truth);
-        let Checks { heard, routes, counts, blind, orders, broken } = self;
+        let Checks { heard, routes, counts, blind, orders, sessions, broken } = self;
+        broken.extend(sessions.see_order(action, truth, policy));
+        broken.extend(sizes::see_order(action, policy));
         orders.see_order(action, truth, heard, policy, broken);
         let replaced = routes.see_order(action, truth, heard, broken);
         broken.extend(counts.see_order(action, replaced.as_ref(), truth, heard, policy));
         broken.extend(blind.see_order(action, truth, heard, policy));
+    }
+
+    /// An instance goes to another workload, with what was heard of it.
+    pub fn hand_over(&mut self, instance: u64, to: &mut Checks) {
+        for (from, to) in [
+            (&mut self.heard.gone, &mut to.heard.gone),
+            (&mut self.heard.parked, &mut to.heard.parked),
+            (&mut self.heard.unhealthy, &mut to.heard.unhealthy),
+        ] {
+            if from.remove(&instance) {
+                to.insert(instance);
+            }
+        }
     }
 
     /// Checks every rule after the planner has taken an input and given its orders. Returns what is broken.
@@ -101,7 +127,8 @@ impl Checks {
         self.forget_expired(truth);
         let Checks { heard, routes, counts, blind, broken, .. } = self;
         routes.check(truth, heard, broken);
-        counts.check(truth, heard, view.policy, broken);
+        let moving = view.instances.iter().filter(|i| i.moving()).count();
+        counts.check(truth, heard, (view.policy, moving), broken);
         blind.check(truth, heard, view, broken);
         std::mem::take(broken)
     }

@@ -73,10 +73,22 @@ impl Orders {
             ActionKind::Park { instance }
             | ActionKind::Promote { instance }
             | ActionKind::Resize { instance, .. }
+            | ActionKind::Halt { instance }
             | ActionKind::Drain { instance } => {
                 if !ours(instance.get()) || heard.gone.contains(&instance.get()) {
                     broken.push(format!("an order about unknown instance {instance}: {:?}", action.kind));
                 }
+            }
+            ActionKind::Restart { instance } => {
+                if !heard.halted.contains(&instance.get()) {
+                    broken.push(format!("instance {instance} is restarted, but no disk of it is known"));
+                }
+            }
+            ActionKind::Claim { instance, .. } => {
+                if truth.agent.fleet().stage(instance.get()).is_some() {
+                    broken.push(format!("instance {instance} is claimed although it is held already"));
+                }
+                self.started.insert(instance.get());
             }
             // One that is gone may be stopped again: the news may have been that of an order given up.
             ActionKind::Stop { instance } if !ours(instance.get()) => {
@@ -97,7 +109,8 @@ impl Orders {
         let new = Stretch { began: now, faults, orders: 0, starts: 0 };
         let mut stretch = self.stretch.filter(|s| now.since(s.began) < STRETCH).unwrap_or(new);
         stretch.orders += 1;
-        stretch.starts += u64::from(matches!(action.kind, ActionKind::Start { .. }));
+        let starts = matches!(action.kind, ActionKind::Start { .. } | ActionKind::Restart { .. });
+        stretch.starts += u64::from(starts);
         let (most, faults) = (u64::from(policy.replicas_max), faults - stretch.faults);
         for (what, count, allowed) in [
             ("orders", stretch.orders, ORDERS.allowed(most, faults)),

@@ -51,7 +51,7 @@ impl Routes {
                 }
                 Some(std::mem::replace(&mut self.table, table))
             }
-            ActionKind::Stop { instance } | ActionKind::Park { instance } => {
+            ActionKind::Stop { instance } | ActionKind::Park { instance } | ActionKind::Halt { instance } => {
                 if matches!(action.kind, ActionKind::Stop { .. }) {
                     self.given_up.insert(instance.get());
                 }
@@ -64,8 +64,10 @@ impl Routes {
                 None
             }
             ActionKind::Start { .. }
+            | ActionKind::Restart { .. }
             | ActionKind::Resize { .. }
             | ActionKind::Promote { .. }
+            | ActionKind::Claim { .. }
             | ActionKind::Drain { .. } => None,
         }
     }

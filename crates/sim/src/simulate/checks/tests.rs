@@ -95,7 +95,7 @@ impl Scene {
 }
 
 fn truth<'a>(now: Timestamp, agent: &'a Agent, sick: &'a BTreeSet<u64>, faults: u64) -> Truth<'a> {
-    Truth { now, told: now, agent, sick, demand: 5.0, faults, steady: true }
+    Truth { now, told: now, agent, sick, demand: 5.0, faults, steady: true, scarce: false }
 }
 
 fn table(weights: &[(u64, u32)]) -> ActionKind {
@@ -271,7 +271,10 @@ fn what_is_left_over_is_found() {
     let scene = Scene::with(Stage::Active, 1000);
     let snapshot = scene.planner.snapshot();
     let truth = truth(START, &scene.agent, &scene.sick, 0);
-    assert!(leaks(&truth, &snapshot.workloads()[0]).is_some_and(|state| state.contains("(1, false, true)")));
+    assert!(
+        leaks(&truth, &snapshot.workloads()[0])
+            .is_some_and(|state| state.contains("(1, [false, true, false])"))
+    );
     let nothing = Agent::new("web".into(), Times::new(ColdStart::Constant(SECOND), SECOND), 1);
     assert_eq!(leaks(&Truth { agent: &nothing, ..truth }, &snapshot.workloads()[0]), None);
 }

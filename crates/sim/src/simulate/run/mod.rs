@@ -1,15 +1,17 @@
 //! One simulation: the planner, its agents, the faults, and a clock that may lie.
 
+mod hosts;
 mod operator;
 mod service;
 mod settle;
+mod sittings;
 mod trouble;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use forecast::Timestamp;
-use planner::{Action, ActionKind, Event, Limits, Planner, Policy, PolicyErrors};
+use planner::{Action, ActionKind, Event, Limits, Planner, Policy, PolicyErrors, WorkloadId};
 
 use super::checks::Truth;
 use super::cut::Cut;
@@ -54,6 +56,8 @@ enum Cue {
     Recover(usize, u64),
     /// The health of an instance changes, and then as often again.
     Flap(usize, u64, u32),
+    /// A session on an instance ends.
+    Leave(usize, u64),
     /// Whatever strikes all workloads at once may strike now.
     World,
     /// A node is back.
@@ -66,6 +70,7 @@ struct Simulation {
     planner: Planner,
     services: Vec<Service>,
     nodes: Nodes,
+    envy: hosts::Envy,
     /// Instances that cannot be reached, by node.
     cut_off: BTreeMap<usize, Vec<u64>>,
     /// Of what strikes all workloads at once.
@@ -86,7 +91,9 @@ struct Simulation {
 
 impl Simulation {
     fn new(seed: u64, swarm: Swarm, rule: Option<Rule>, kept: bool) -> Result<Simulation, PolicyErrors> {
-        let service = |setup: &super::Setup| Service::new(setup.clone(), swarm.faults, swarm.safety);
+        let service = |setup: &super::Setup| {
+            Service::new(setup.clone(), swarm.faults, swarm.safety, swarm.sharing.is_some())
+        };
         let services: Vec<Service> = swarm.setups.iter().map(service).collect();
         let mut planner = Planner::new(policy(&swarm), seed, START)?;
         let mut cues = Queue::new();
@@ -101,6 +108,7 @@ impl Simulation {
             planner,
             services,
             nodes: Nodes::new(swarm.nodes, swarm.room),
+            envy: BTreeMap::new(),
             cut_off: BTreeMap::new(),
             dice: Dice::new(swarm.faults, seed ^ SEED_SALT),
             rule,
@@ -123,7 +131,7 @@ impl Simulation {
     /// Both phases. Returns how long the fleets took to settle.
     fn play(&mut self) -> Result<Duration, FailureKind> {
         self.run_until(START + self.swarm.safety)?;
-        self.end_faults();
+        self.end_faults()?;
         self.settle()
     }
 
@@ -180,7 +188,7 @@ impl Simulation {
         self.events += 1;
         self.services[service].checks.see_event(&event, self.now);
         // What a backend did is only noted.
-        let noted = matches!(event, Event::BackendObserved { .. });
+        let noted = matches!(event, Event::BackendObserved { .. } | Event::UsageObserved { .. });
         let now = self.planner_time();
         self.planner.handle(now, event);
         let ordered = self.obey()?;
@@ -194,7 +202,7 @@ impl Simulation {
             any = true;
             self.log.line(self.now, "action", &(action.id.get(), action.generation, &action.kind));
             self.actions += 1;
-            self.carry_out(action);
+            self.carry_out(action)?;
             if self.faulty && !self.restarting && self.dice.strikes(Fault::RestartMidOrder) {
                 self.restart()?;
             }
@@ -202,37 +210,82 @@ impl Simulation {
         Ok(any)
     }
 
-    fn carry_out(&mut self, action: Action) {
+    fn carry_out(&mut self, action: Action) -> Result<(), FailureKind> {
         if let Some(instance) = action.kind.instance() {
             self.instances_max = self.instances_max.max(instance.get());
         }
         let (now, told, others) = (self.now, self.planner_time(), self.dice.tally().total());
-        let Some(service) = self.services.iter_mut().find(|s| s.workload == action.workload) else { return };
+        let claim = self.claimed(&action);
+        let Some(service) = self.services.iter_mut().find(|s| s.workload == action.workload) else {
+            return Ok(());
+        };
         let mut checks = std::mem::take(&mut service.checks);
         checks.see_action(&action, &service.truth(now, told, others), &service.setup.policy);
         service.checks = checks;
-        if let ActionKind::Start { instance, .. } = &action.kind {
+        if let Some((from, to, instance)) = claim {
+            self.hand_over(from, to, instance);
+            self.services[to].agent.order(now, action);
+        } else if let ActionKind::Start { instance, node, .. } = &action.kind {
+            let asked = self.swarm.sharing.as_ref().zip(node.as_ref());
+            let asked = asked.and_then(|(sharing, node)| sharing.number(node));
             let instance = instance.get();
             let exists = |instance| self.services.iter().any(|s| s.agent.fleet().stage(instance).is_some());
-            // No planner names a node yet.
-            let placed = self.nodes.place(instance, None, exists);
+            let placed = self.nodes.place(instance, asked, exists);
+            let node = node.clone();
             let Some(service) = self.services.iter_mut().find(|s| s.workload == action.workload) else {
-                return;
+                return Ok(());
             };
             match placed {
-                Ok(()) => service.agent.order(now, action),
+                Ok(()) => {
+                    service.agent.order(now, action);
+                    if let Some(rule) = self.check_start(instance, node.as_ref()) {
+                        return Err(FailureKind::Unsafe { after: now.since(START), broken: vec![rule] });
+                    }
+                }
                 Err(reason) => {
                     service.agent.dice().note(Fault::NodeFull);
                     service.agent.refuse(now, &action, reason);
                 }
             }
+        } else if let ActionKind::Restart { instance } = &action.kind {
+            let instance = instance.get();
+            service.agent.order(now, action);
+            let node = self.node_of(instance);
+            if let Some(rule) = self.check_start(instance, node.as_ref()) {
+                return Err(FailureKind::Unsafe { after: now.since(START), broken: vec![rule] });
+            }
         } else {
             service.agent.order(now, action);
         }
+        Ok(())
+    }
+
+    /// Who holds an instance that is to be claimed, who is to have it, and which it is.
+    fn claimed(&self, action: &Action) -> Option<(usize, usize, u64)> {
+        let ActionKind::Claim { instance, from } = &action.kind else { return None };
+        let at = |id: &WorkloadId| self.services.iter().position(|service| service.workload == *id);
+        Some((at(from)?, at(&action.workload)?, instance.get()))
+    }
+
+    /// An instance goes to another workload, with all that is known of it.
+    fn hand_over(&mut self, from: usize, to: usize, instance: u64) {
+        let Ok([from, to]) = self.services.get_disjoint_mut([from, to]) else { return };
+        from.agent.hand_over(instance, &mut to.agent);
+        from.checks.hand_over(instance, &mut to.checks);
+        if from.sick.remove(&instance) {
+            to.sick.insert(instance);
+        }
+    }
+
+    /// The workload that has an instance now, which may be another than before.
+    fn holder(&self, before: usize, instance: u64) -> usize {
+        let has = |service: &Service| service.agent.fleet().stage(instance).is_some();
+        self.services.iter().position(has).unwrap_or(before)
     }
 
     fn check_all(&mut self) -> Result<(), FailureKind> {
-        (0..self.services.len()).try_for_each(|service| self.check(service))
+        (0..self.services.len()).try_for_each(|service| self.check(service))?;
+        self.check_classes()
     }
 
     /// Checks every rule about a workload.
@@ -278,7 +331,12 @@ impl Simulation {
 
 fn policy(swarm: &Swarm) -> Policy {
     let workloads = swarm.setups.iter().map(|setup| setup.policy.clone()).collect();
-    Policy { workloads, limits: Limits::default(), ..Policy::default() }
+    let (nodes, tenants) = swarm
+        .sharing
+        .as_ref()
+        .map(|sharing| (sharing.nodes.clone(), sharing.tenants.clone()))
+        .unwrap_or_default();
+    Policy { workloads, limits: Limits::default(), nodes, tenants }
 }
 
 /// How often something may strike all workloads at once.

@@ -10,6 +10,7 @@ use super::super::checks::{Checks, Truth};
 use super::super::setup::Setup;
 use super::super::shape::Shape;
 use super::START;
+use super::sittings::Sitting;
 use crate::faults::{Fault, Faults};
 use crate::world::{Agent, Lie, Stage};
 
@@ -32,11 +33,14 @@ pub(super) struct Service {
     /// From when on the demand is so many times what its shape says.
     shift: Option<(Timestamp, f64)>,
     steady: bool,
+    scarce: bool,
     noise: fastrand::Rng,
+    /// Set where it has sessions.
+    pub(super) sitting: Option<Sitting>,
 }
 
 impl Service {
-    pub(super) fn new(setup: Setup, faults: Faults, safety: Duration) -> Service {
+    pub(super) fn new(setup: Setup, faults: Faults, safety: Duration, scarce: bool) -> Service {
         let workload = setup.policy.id.clone();
         let mut agent = Agent::new(workload.clone(), setup.times.clone(), setup.seed);
         agent.set_faults(faults);
@@ -57,6 +61,7 @@ impl Service {
             .map(|n| (START - step * (setup.history_steps - n), Some(shape.at(step * n))))
             .collect();
         let steady = matches!(setup.shape, Shape::Flat { .. })
+            && !scarce
             && !wrong
             && announced.is_empty()
             && shift.is_none()
@@ -75,7 +80,9 @@ impl Service {
             announced,
             shift,
             steady,
+            scarce,
             noise: fastrand::Rng::with_seed(setup.seed ^ NOISE_SALT),
+            sitting: setup.sittings.map(|sittings| Sitting::new(sittings, setup.seed)),
             setup,
         }
     }
@@ -101,6 +108,7 @@ impl Service {
             demand: self.demand,
             faults: self.agent.tally().total() + others,
             steady: self.steady,
+            scarce: self.scarce,
         }
     }
 
@@ -116,7 +124,43 @@ impl Service {
     pub(super) fn serving(&self, now: Timestamp) -> f64 {
         let truth = self.truth(now, now, 0);
         let serving = self.agent.fleet().iter().filter(|(instance, _)| truth.serves(*instance));
-        self.setup.capacity * serving.count() as f64
+        serving.map(|(instance, _)| self.capacity_of(instance)).sum()
+    }
+
+    /// What an instance can serve.
+    pub(super) fn capacity_of(&self, instance: u64) -> f64 {
+        let capacity = self.setup.capacity;
+        self.setup.uses.map_or(capacity, |uses| uses.capacity(self.agent.size(instance), capacity))
+    }
+
+    /// What the instances use. One that needs more memory than it has is killed.
+    pub(super) fn report_use(&mut self, now: Timestamp) {
+        let Some(uses) = self.setup.uses else { return };
+        let routed: Vec<(u64, u32)> =
+            self.agent.table().iter().filter(|(_, w)| **w > 0).map(|(i, w)| (*i, *w)).collect();
+        let total: u32 = routed.iter().map(|(_, weight)| *weight).sum();
+        for (instance, weight) in routed {
+            let share = self.demand * f64::from(weight) / f64::from(total.max(1));
+            let load = share / self.capacity_of(instance);
+            let size = self.agent.size(instance).unwrap_or(uses.initial);
+            let (wanted, memory) = (share * uses.cores, uses.memory(load));
+            let (workload, id) = (self.workload.clone(), InstanceId::new(instance));
+            if memory > size.memory_bytes {
+                self.agent.report(now, Event::OutOfMemory { workload, instance: id });
+                self.agent.dice().note(Fault::OutOfMemory);
+                self.agent.kill(now, instance, "needed more memory than it may use");
+                continue;
+            }
+            let throttled = (1.0 - size.cpu_cores / wanted.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0);
+            let event = Event::UsageObserved {
+                workload,
+                instance: id,
+                cpu_cores: wanted.min(size.cpu_cores),
+                memory_bytes: memory,
+                throttled: Some(throttled),
+            };
+            self.agent.report(now, event);
+        }
     }
 
     /// What the proxy counted on each backend since the last reading.
@@ -129,7 +173,7 @@ impl Service {
             let share = self.demand * f64::from(weight) / f64::from(total.max(1));
             let requests = (share * tick).ceil() as u64;
             let fails = self.sick.contains(&instance) || self.agent.lie(instance) == Some(Lie::Errors);
-            let spare = (1.0 - share / self.setup.capacity).max(SPARE_MIN);
+            let spare = (1.0 - share / self.capacity_of(instance)).max(SPARE_MIN);
             let latency = LATENCY.div_f64(spare);
             let event = Event::BackendObserved {
                 workload: self.workload.clone(),
@@ -146,7 +190,7 @@ impl Service {
 
     /// Health checks say how an instance is.
     pub(super) fn report_health(&mut self, now: Timestamp, instance: u64) {
-        if self.agent.fleet().stage(instance).is_none() {
+        if matches!(self.agent.fleet().stage(instance), None | Some(Stage::Halted)) {
             return;
         }
         let (workload, id) = (self.workload.clone(), InstanceId::new(instance));
@@ -177,7 +221,7 @@ impl Service {
     pub(super) fn ready(&self) -> Vec<u64> {
         let fleet = self.agent.fleet().iter();
         fleet
-            .filter(|(_, stage)| !matches!(stage, Stage::Starting | Stage::Stopping))
+            .filter(|(_, stage)| !matches!(stage, Stage::Starting | Stage::Halted | Stage::Stopping))
             .map(|(instance, _)| instance)
             .collect()
     }

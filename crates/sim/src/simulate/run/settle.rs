@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use forecast::Timestamp;
-use planner::CapacityPolicy;
+use planner::{CapacityPolicy, Phase};
 
 use super::super::FailureKind;
 use super::super::checks::leaks;
-use super::Simulation;
+use super::{Simulation, hosts};
 use crate::world::{Lie, Stage};
 
 /// How far a fleet is on its way to what is wanted.
 #[derive(Debug, Clone, Copy)]
 struct Progress {
-    /// Active and standby instances wanted.
-    wanted: Option<(u32, u32)>,
+    /// Active, standby and stopped instances wanted.
+    wanted: Option<(u32, u32, u32)>,
     /// When that changed, or was there last.
     moved: Timestamp,
     /// Since when it has been there.
@@ -81,20 +81,20 @@ impl Simulation {
 
     /// How long the fleet may differ from a plan that does not change: a hung start is given up and the longest pause
     /// passes before the next, twice; and each instance that is deaf is found out when it is needed.
-    fn patience(&self, at: usize) -> Duration {
+    pub(super) fn patience(&self, at: usize) -> Duration {
         let (policy, agent) = (&self.services[at].setup.policy, &self.services[at].agent);
         let liars =
             agent.fleet().iter().filter(|(instance, _)| agent.lie(*instance) == Some(Lie::Deaf)).count();
         2 * (policy.start_deadline() + policy.retry.max)
-            + policy.deadlines.drain
+            + policy.drain_deadline()
             + (policy.promote_deadline() + policy.retry.max) * liars as u32
             + Duration::from_secs(300)
     }
 
-    fn wanted(&self, at: usize) -> Option<(u32, u32)> {
+    fn wanted(&self, at: usize) -> Option<(u32, u32, u32)> {
         let snapshot = self.planner.snapshot();
         let plan = snapshot.workloads().get(at)?.plan?;
-        Some((plan.active_wanted, plan.standby_wanted))
+        Some((plan.active_wanted, plan.standby_wanted, plan.stopped_wanted))
     }
 
     /// Patience, and time for guards to end and a forecast to calm down.
@@ -108,26 +108,49 @@ impl Simulation {
         let fleet = service.agent.fleet();
         let active = fleet.count(Stage::Active);
         let standby = fleet.count(Stage::Warm) + fleet.count(Stage::Parked);
-        let enough = f64::from(active) * service.setup.capacity >= service.demand * SERVED_SHARE
+        let serves =
+            fleet.iter().filter(|(_, stage)| *stage == Stage::Active).map(|(id, _)| service.capacity_of(id));
+        let enough = serves.sum::<f64>() >= service.demand * SERVED_SHARE
             || active + standby >= service.setup.policy.replicas_max
             || !matches!(service.setup.policy.capacity, CapacityPolicy::Pinned(_));
-        self.wanted(at) == Some((active, standby)) && fleet.len() == active + standby && enough
+        let stopped = fleet.count(Stage::Halted);
+        if self.known_stopped(at) != stopped || fleet.len() != active + standby + stopped {
+            return false;
+        }
+        let Some(wanted) = self.wanted(at) else { return false };
+        let snapshot = self.planner.snapshot();
+        let waits = snapshot.workloads().get(at).map_or(0, hosts::waiting);
+        if waits > 0 {
+            // There is room on all nodes together, and on none of them: for one that is missing, or that is to move.
+            let wanted = wanted.0 + wanted.1;
+            let enough = (wanted..=wanted + waits).contains(&(active + standby + waits));
+            return enough && self.left_over(at).is_none();
+        }
+        let shared = self.swarm.sharing.is_some();
+        // On nodes the level below parked is only filled by what is given up.
+        let shelf = if shared { stopped <= wanted.2 } else { stopped == wanted.2 };
+        (wanted.0, wanted.1) == (active, standby) && shelf && (enough || shared)
     }
 
-    fn state(&self, at: usize) -> String {
+    /// Stopped instances that the planner knows of. While it waits for the answer to a restart that was lost, one more lies there.
+    fn known_stopped(&self, at: usize) -> u32 {
+        let snapshot = self.planner.snapshot();
+        let instances = snapshot.workloads().get(at).map_or(&[][..], |view| view.instances);
+        instances.iter().filter(|i| i.phase() == Phase::Halted).count() as u32
+    }
+
+    pub(super) fn state(&self, at: usize) -> String {
         let service = &self.services[at];
         let counts: Vec<_> =
             Stage::ALL.iter().map(|stage| (stage, service.agent.fleet().count(*stage))).collect();
         let snapshot = self.planner.snapshot();
         let view = snapshot.workloads().get(at);
-        let plan = view.and_then(|view| view.plan);
         format!(
-            "{}: demand {:.1} at {:.1} per instance, wanted {:?} active and {:?} standby, there are {counts:?}; the planner knows {:?}",
+            "{}: demand {:.1} at {:.1} per instance, wanted {:?} active, standby and stopped, there are {counts:?}; the planner knows {:?}",
             service.workload,
             service.demand,
             service.setup.capacity,
-            plan.map(|plan| plan.active_wanted),
-            plan.map(|plan| plan.standby_wanted),
+            self.wanted(at),
             view.map(|view| view.instances),
         )
     }

@@ -18,13 +18,15 @@ impl Simulation {
             Cue::Step(service) => self.begin_step(service),
             Cue::Tick(service) => self.tick(service),
             Cue::Recover(service, instance) => {
+                let service = self.holder(service, instance);
                 if self.services[service].sick.remove(&instance) {
                     self.services[service].report_health(self.now, instance);
                 }
             }
-            Cue::Flap(service, instance, left) => self.flap(service, instance, left),
+            Cue::Flap(service, instance, left) => self.flap(self.holder(service, instance), instance, left),
+            Cue::Leave(service, instance) => self.leave(self.holder(service, instance), instance),
             Cue::World => return self.strike_all(),
-            Cue::NodeBack(node) => self.bring_back(node),
+            Cue::NodeBack(node) => return self.bring_back(node),
         }
         Ok(())
     }
@@ -85,10 +87,12 @@ impl Simulation {
             };
             service.agent.report(now, event);
             service.report_backends(now);
+            service.report_use(now);
         }
         service.report_liars(now);
         self.cues.push(now + tick, Cue::Tick(at));
         if self.faulty {
+            self.seat(at, tick);
             self.hurt_instances(at, tick);
             self.meddle(at);
         }
@@ -144,14 +148,14 @@ impl Simulation {
             let size = Faults::JUMP_MAX.as_millis() as f64 * 10f64.powf(-4.0 * rng.f64());
             self.clock_error_ms += if rng.bool() { size as i64 } else { -(size as i64) };
             self.log.line(self.now, "clock", &self.clock_error_ms);
-            self.services.iter_mut().for_each(|service| service.checks.clock_jumped());
+            self.services.iter_mut().for_each(|service| service.checks.clock_jumped(self.now));
         }
         if !self.nodes.is_empty() {
             if self.dice.strikes_within(Fault::NodeLoss, tick) {
-                self.take_away(Fault::NodeLoss, Away::Lost);
+                self.take_away(Fault::NodeLoss, Away::Lost)?;
             }
             if self.dice.strikes_within(Fault::NodeCut, tick) {
-                self.take_away(Fault::NodeCut, Away::Cut);
+                self.take_away(Fault::NodeCut, Away::Cut)?;
             }
         }
         if self.dice.strikes_within(Fault::Restart, tick) {
@@ -161,10 +165,10 @@ impl Simulation {
     }
 
     /// A node is lost or cut off.
-    fn take_away(&mut self, fault: Fault, why: Away) {
+    fn take_away(&mut self, fault: Fault, why: Away) -> Result<(), FailureKind> {
         let node = self.dice.of(fault).usize(0..self.nodes.len());
         if self.nodes.away(node).is_some() {
-            return;
+            return Ok(());
         }
         self.log.line(self.now, "node away", &(node, why));
         self.nodes.set_away(node, Some(why));
@@ -189,10 +193,11 @@ impl Simulation {
         }
         let spell = Faults::NODE_AWAY_MAX.mul_f64(self.dice.of(fault).f64());
         self.cues.push(self.now + spell, Cue::NodeBack(node));
+        if why == Away::Lost { self.tell_node(node, false) } else { Ok(()) }
     }
 
-    fn bring_back(&mut self, node: usize) {
-        self.nodes.set_away(node, None);
+    fn bring_back(&mut self, node: usize) -> Result<(), FailureKind> {
+        let was = self.nodes.set_away(node, None);
         for instance in self.cut_off.remove(&node).unwrap_or_default() {
             for service in &mut self.services {
                 service.agent.reach(self.now, instance);
@@ -201,6 +206,7 @@ impl Simulation {
                 }
             }
         }
+        if was == Some(Away::Lost) { self.tell_node(node, true) } else { Ok(()) }
     }
 
     /// The control plane dies and comes back: a new planner learns from history and adopts what it finds.
@@ -213,12 +219,13 @@ impl Simulation {
         self.restarting = true;
         for service in &mut self.services {
             service.agent.forget_control_plane();
-            service.checks.restart(&service.agent);
+            service.checks.restart(&service.agent, self.now);
             service.teach(&mut self.planner, now);
         }
         for at in 0..self.services.len() {
             self.adopt(at)?;
         }
+        self.tell_lost_nodes()?;
         self.restarting = false;
         Ok(())
     }
@@ -229,14 +236,23 @@ impl Simulation {
             let service = &self.services[at];
             // One that was draining counts as active, as the daemon counts it.
             let routed = service.agent.table().contains_key(&instance);
+            let (workload, id) = (service.workload.clone(), InstanceId::new(instance));
+            let node = self.node_of(instance);
+            if stage == Stage::Halted {
+                self.deliver(at, Event::HaltedAdopted { workload, instance: id, node })?;
+                continue;
+            }
             let event = Event::InstanceAdopted {
-                workload: service.workload.clone(),
-                instance: InstanceId::new(instance),
+                workload,
+                instance: id,
                 role: if routed { Role::Active } else { Role::Standby },
                 parked: stage == Stage::Parked,
-                node: None,
+                node,
             };
             self.deliver(at, event)?;
+            if let Some(held) = self.held(at, instance) {
+                self.deliver(at, held)?;
+            }
         }
         for instance in self.services[at].sick.clone() {
             self.services[at].report_health(self.now, instance);
@@ -245,12 +261,12 @@ impl Simulation {
     }
 
     /// Nothing goes wrong any more, and the demand stays as it is.
-    pub(super) fn end_faults(&mut self) {
+    pub(super) fn end_faults(&mut self) -> Result<(), FailureKind> {
         self.faulty = false;
         self.dice.set_faults(Faults::NONE);
         self.nodes.make_room();
         for node in 0..self.nodes.len() {
-            self.bring_back(node);
+            self.bring_back(node)?;
         }
         for service in &mut self.services {
             self.log.line(self.now, "faults end", &(service.workload.as_str(), service.demand));
@@ -266,6 +282,7 @@ impl Simulation {
             // After whatever the operator said last, however late that comes.
             service.agent.report(self.now + Faults::LATE_MAX, Event::OverrideCleared { workload });
         }
+        Ok(())
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use forecast::{Adjustment, Change, Timestamp};
 use jiff::civil::time;
 use planner::{
-    CapacityPolicy, CloneThreshold, Days, Event, ForecastOverride, Plan, Reason, Role, Scope, WorkloadPolicy,
+    CapacityPolicy, CloneThreshold, Days, Event, ForecastOverride, Plan, Reason, Role, Scope, StoppedLevel,
+    WorkloadPolicy,
 };
 
 use crate::world::World;
@@ -75,6 +76,21 @@ fn an_overridden_forecast_is_prepared_for_and_forgotten_when_it_is_over() {
     world.run(3 * HOUR_STEPS, calm);
     assert!(world.ready(Role::Active) <= 3, "{} active afterwards", world.ready(Role::Active));
     assert!(world.planner.snapshot().workloads()[0].forecast_overrides.is_empty());
+}
+
+#[test]
+fn an_overridden_forecast_is_prepared_for_on_the_coldest_level_first() {
+    let mut policy = policy();
+    policy.stopped = Some(StoppedLevel { price: 0.03, lead: Duration::from_secs(30) });
+    let mut world = World::with_history(policy, &history(calm));
+    world.run(2 * HOUR_STEPS + 6, calm);
+    let before = plan(&world);
+    world.tell(overridden(1, 3, 4, Change::Scale(4.0)));
+    world.run(4, calm);
+    let ahead = plan(&world);
+    let stopped = |plan: &Plan| plan.inputs.stopped.expect("a level that pays").forecast;
+    assert!(stopped(&before) < 200.0 && stopped(&ahead) >= 4.0 * 85.0, "{before:?}\n{ahead:?}");
+    assert!(ahead.total_wanted() + ahead.stopped_wanted >= 7, "{ahead:?}");
 }
 
 #[test]

@@ -225,8 +225,10 @@ impl Fleet {
     fn resize(&mut self, want: Want, desk: &mut Desk<'_>) {
         let counted = count(&self.instances, Instance::stays);
         self.unplaced = 0;
-        let restarted = self.restart(want.total.saturating_sub(counted), desk);
-        let missing = want.total.saturating_sub(counted + restarted);
+        let lacking = want.total.saturating_sub(counted);
+        let restarted = self.restart(lacking, desk);
+        let lacking = lacking - restarted;
+        let missing = lacking - self.coming_back().min(lacking);
         let missing = missing.max(self.shelf_missing(want, counted + restarted, desk));
         if missing > 0 {
             self.start(want, missing, desk);
@@ -248,7 +250,7 @@ impl Fleet {
             self.cancel_starts(surplus, desk);
         }
         self.stop_moved(want, desk);
-        self.clear_shelf(want, desk);
+        self.clear_shelf(want, lacking, desk);
     }
 
     /// Stops instances that are not even ready yet. Usually they are waited for, as they may be wanted again by then.

@@ -53,6 +53,12 @@ impl Fleet {
         restarted
     }
 
+    /// Instances that are about to be stopped with their disk kept: once they are, they can be restarted sooner than others
+    /// could start.
+    pub(crate) fn coming_back(&self) -> u32 {
+        count(&self.instances, |i| i.phase == Phase::Halting && i.pending.is_some() && !i.doomed)
+    }
+
     /// Instances to start only so that they exist: they are stopped once they are ready. Where nodes are scarce none are
     /// started for that; there the level is filled by what is given up.
     pub(crate) fn shelf_missing(&self, want: Want, counted: u32, desk: &Desk<'_>) -> u32 {
@@ -70,9 +76,11 @@ impl Fleet {
         (surplus.min(room).min(ready.saturating_sub(want.total)), surplus.saturating_sub(room))
     }
 
-    /// Removes stopped instances that are too many, the youngest first.
-    pub(crate) fn clear_shelf(&mut self, want: Want, desk: &mut Desk<'_>) {
-        let mut excess = self.on_shelf().saturating_sub(want.exist.saturating_sub(want.total));
+    /// Removes stopped instances that are too many, the youngest first; but not the `lacking` ones that are to be restarted as
+    /// soon as that is possible.
+    pub(crate) fn clear_shelf(&mut self, want: Want, lacking: u32, desk: &mut Desk<'_>) {
+        let kept = want.exist.saturating_sub(want.total).saturating_add(lacking);
+        let mut excess = self.on_shelf().saturating_sub(kept);
         for at in (0..self.instances.len()).rev() {
             let i = &self.instances[at];
             let idle =

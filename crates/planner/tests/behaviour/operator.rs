@@ -91,6 +91,10 @@ fn an_overridden_forecast_is_prepared_for_on_the_coldest_level_first() {
     let stopped = |plan: &Plan| plan.inputs.stopped.expect("a level that pays").forecast;
     assert!(stopped(&before) < 200.0 && stopped(&ahead) >= 4.0 * 85.0, "{before:?}\n{ahead:?}");
     assert!(ahead.total_wanted() + ahead.stopped_wanted >= 7, "{ahead:?}");
+    // What was about to be stopped comes back instead of being replaced by what starts cold.
+    world.run(2, calm);
+    world.sleep(Duration::from_secs(65));
+    assert!(world.ready(Role::Active) >= 7, "{} active when it begins", world.ready(Role::Active));
 }
 
 #[test]

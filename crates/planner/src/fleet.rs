@@ -385,7 +385,11 @@ impl Fleet {
         let before = self.table.sent.len();
         self.table.sent.retain(|entry| entry.0 != id);
         self.table.exposed.retain(|entry| entry.0 != id);
-        self.table.dirty |= self.table.sent.len() != before;
+        if self.table.sent.len() != before {
+            self.table.dirty = true;
+            // The router may be sending requests into the void.
+            self.table.retry.hurry();
+        }
     }
 
     /// Takes the next step on failure for everything whose time is over.

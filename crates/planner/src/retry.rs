@@ -47,6 +47,11 @@ impl Backoff {
         *self = Backoff::default();
     }
 
+    /// Something new is urgent: it is tried at once, and what has failed before is not forgotten.
+    pub(crate) fn hurry(&mut self) {
+        self.until = None;
+    }
+
     /// Forgets the failures once nothing failed for twice the last pause after it ended. For work whose success is not
     /// known at once: an instance may become ready and die a second later.
     pub(crate) fn forget_if_calm(&mut self, now: Timestamp) {

@@ -81,6 +81,23 @@ fn when_an_active_instance_dies_it_leaves_the_table_first_and_a_standby_takes_ov
 }
 
 #[test]
+fn a_dead_instance_leaves_the_table_at_once_though_tables_have_failed() {
+    let mut world = settled(policy(), 2, 0);
+    let workload = || "web".into();
+    world.faults.drops_answers = true;
+    world.tell(Event::InstanceUnhealthy { workload: workload(), instance: id(2), reason: "timeout".into() });
+    for _ in 0..6 {
+        let last = world.log.iter().rfind(|e| matches!(e.action.kind, ActionKind::SetWeights { .. }));
+        let action = last.unwrap().action.id;
+        world.tell(Event::ActionFailed { action, instance: None, reason: "refused".to_owned() });
+        world.sleep(secs(8));
+    }
+    let mark = world.log.len();
+    world.tell(Event::InstanceExited { workload: workload(), instance: id(1), reason: "killed".to_owned() });
+    assert_eq!(world.words(mark)[0].trim(), "table");
+}
+
+#[test]
 fn an_unhealthy_instance_leaves_the_table_and_comes_back_when_it_is_healthy() {
     let mut world = settled(policy(), 2, 1);
     let mark = world.log.len();

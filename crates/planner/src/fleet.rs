@@ -467,7 +467,7 @@ pub(crate) fn count(instances: &[Instance], which: impl Fn(&Instance) -> bool) -
 }
 
 /// An instance that ends within this time of becoming ready (or changing its role) counts as a failed start.
-const EARLY_EXIT: Duration = Duration::from_secs(30);
+pub(crate) const EARLY_EXIT: Duration = Duration::from_secs(30);
 /// After so many failures in a row, a provider is taken not to resize running instances, for so long.
 const RESIZE_FAILURES: u32 = 3;
 const RESIZE_PAUSE: Duration = Duration::from_secs(1_800);

@@ -60,6 +60,11 @@ impl Backoff {
         }
     }
 
+    /// This was begun after the last pause.
+    pub(crate) fn is_before(&self, begun: Timestamp) -> bool {
+        self.until.is_none_or(|(until, _)| until <= begun)
+    }
+
     /// Failures in a row.
     pub(crate) fn failures(&self) -> u32 {
         self.failures

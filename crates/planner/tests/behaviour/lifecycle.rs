@@ -151,6 +151,19 @@ fn a_failed_start_is_retried_after_growing_pauses_and_one_at_a_time() {
 }
 
 #[test]
+fn a_large_fleet_does_not_come_back_two_at_a_time_once_starts_succeed() {
+    let mut policy = policy();
+    (policy.lead_cold, policy.replicas_max) = (secs(100), 60);
+    let mut world = World::new(policy);
+    world.faults.all_starts_fail = true;
+    world.pin(60, 0);
+    world.sleep(secs(900));
+    world.faults.all_starts_fail = false;
+    world.sleep(secs(1_200));
+    assert_eq!(world.ready(Role::Active), 60);
+}
+
+#[test]
 fn a_start_that_never_becomes_ready_is_stopped_at_its_deadline_and_replaced() {
     let mut policy = policy();
     policy.deadlines.start = secs(40);

@@ -47,6 +47,8 @@ pub(crate) struct Outlook {
     origin: Option<Timestamp>,
     /// The same until the first reading after it.
     unread: Option<Timestamp>,
+    /// The clock was set back, and no step was learned since.
+    set_back: bool,
     /// How long after the beginning of a step its first reading comes, as a share of the step.
     reading_delay: f64,
     missing_in_row: u32,
@@ -121,6 +123,7 @@ impl Outlook {
             peak: 0.0,
             origin: None,
             unread: None,
+            set_back: false,
             reading_delay: 1.0,
             missing_in_row: 0,
             debt: 0.0,
@@ -177,6 +180,7 @@ impl Outlook {
             return if demand.is_some() { Intake::Heard } else { Intake::Refused };
         }
         self.origin = Some(step_start.saturating_add(policy.step));
+        self.set_back = false;
         self.unread = self.origin;
         if let Some(demand) = demand {
             self.settle_accounts(policy, now, demand, missed);
@@ -186,6 +190,23 @@ impl Outlook {
         self.expect_step();
         self.play_levels(policy);
         Intake::Learned
+    }
+
+    /// A step was not learned. After the clock was set back none is until it has caught up; the guard and what
+    /// is held go by them still.
+    pub(crate) fn watch_unlearned(
+        &mut self,
+        policy: &WorkloadPolicy,
+        now: Timestamp,
+        wall: Timestamp,
+        demand: Option<f64>,
+    ) {
+        if self.origin.is_some_and(|origin| origin > wall) {
+            self.set_back = true;
+            demand.into_iter().filter(|demand| demand.is_finite()).for_each(|demand| self.remember(demand));
+            let missing = demand.is_none().then_some(GuardCause::SignalMissing);
+            self.guard.observe(now, missing, policy.guard);
+        }
     }
 
     /// Takes in a reading between steps. `now` is monotone.

@@ -337,6 +337,9 @@ impl Workload {
                 self.outlook.guard.see(demand);
                 let learned =
                     self.outlook.observe_step(&self.policy, now, step_start, demand, missed, errors);
+                if learned != Intake::Learned {
+                    self.outlook.watch_unlearned(&self.policy, now, wall, demand);
+                }
                 match learned {
                     Intake::Learned => Effect::Replan(Trigger::Forecast),
                     Intake::Heard => {

@@ -30,7 +30,8 @@ impl Outlook {
                 level + self.load.rise(promote.saturating_add(policy.tick))
             }
             // Whether the demand of the last step is a floor is for the rule in force to say: it was tried on paper.
-            _ if policy.margin == Margin::Controlled && self.forecaster.trust().is_trusted() => self.least(),
+            // After the clock was set back it learns no steps, and knows nothing of demand as it is.
+            _ if self.controls(policy) && !self.set_back => self.least(),
             _ => self.floor_of_steps(policy),
         };
         let mut numbers = PlanInputs {
@@ -131,7 +132,8 @@ impl Outlook {
     pub(super) fn floor_of_steps(&self, policy: &WorkloadPolicy) -> f64 {
         let level = self.heard.unwrap_or(0.0);
         let lead = self.lead_promote.estimate().as_secs_f64() / policy.step.as_secs_f64();
-        let rise = (self.forecaster.slope_per_step() * lead).clamp(0.0, level);
+        let slope = if self.set_back { 0.0 } else { self.forecaster.slope_per_step() };
+        let rise = (slope * lead).clamp(0.0, level);
         level + if rise.is_finite() { rise } else { 0.0 }
     }
 
@@ -181,6 +183,11 @@ impl Outlook {
     pub(super) fn window(&self, steps: usize) -> WindowMax {
         let known = self.known_windows.iter().find(|window| window.steps() == steps);
         known.cloned().unwrap_or_else(|| self.forecaster.window_max(steps))
+    }
+
+    /// The rules in force were tried on what the forecast says.
+    fn controls(&self, policy: &WorkloadPolicy) -> bool {
+        policy.margin == Margin::Controlled && self.forecaster.trust().is_trusted()
     }
 
     /// With demand there is always one instance, whatever the forecast says.

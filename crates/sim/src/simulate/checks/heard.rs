@@ -16,8 +16,8 @@ pub(super) struct Heard {
     pub(super) unhealthy: BTreeSet<u64>,
     /// Instances that it took over.
     pub(super) adopted: BTreeSet<u64>,
-    /// The order that thawed an instance last: news of an earlier freeze is old.
-    promoted_by: BTreeMap<u64, u64>,
+    /// The last order that is known to have frozen or thawed an instance: news of an earlier one, told late or twice, is old.
+    turned_by: BTreeMap<u64, u64>,
     /// The last reading of the demand was above zero.
     pub(super) demand_known: bool,
     /// An operator decides; until then, if it ends by itself.
@@ -33,14 +33,14 @@ impl Heard {
                 self.gone.insert(instance.get());
             }
             Event::InstanceParked { action, instance } => {
-                if self.promoted_by.get(&instance.get()).is_none_or(|promoted_by| action.get() > *promoted_by)
-                {
+                if self.is_new(instance.get(), action.get()) {
                     self.parked.insert(instance.get());
                 }
             }
             Event::InstancePromoted { action, instance, .. } => {
-                self.parked.remove(&instance.get());
-                self.promoted_by.insert(instance.get(), action.get());
+                if self.is_new(instance.get(), action.get()) {
+                    self.parked.remove(&instance.get());
+                }
             }
             Event::InstanceUnhealthy { instance, .. } => {
                 self.unhealthy.insert(instance.get());
@@ -80,6 +80,14 @@ impl Heard {
             | Event::NodeAppeared { .. }
             | Event::NodeLost { .. } => {}
         }
+    }
+
+    /// Takes in that an order has frozen or thawed an instance; whether no later one is known to have.
+    fn is_new(&mut self, instance: u64, order: u64) -> bool {
+        let last = self.turned_by.entry(instance).or_default();
+        let new = order > *last;
+        *last = order.max(*last);
+        new
     }
 
     /// Nothing that was heard speaks against the instance.

@@ -129,6 +129,10 @@ fn traffic_to_a_parked_instance_is_broken_at_once_unless_the_news_is_old() {
     scene.see(Event::InstancePromoted { action, instance, took: Duration::ZERO });
     scene.see(parked(3));
     assert_eq!(scene.broken(START), Vec::<String>::new());
+    let (action, instance) = (ActionId::new(2), InstanceId::new(1));
+    scene.see(Event::InstancePromoted { action, instance, took: Duration::ZERO });
+    scene.see(parked(3));
+    assert_eq!(scene.broken(START), Vec::<String>::new(), "however late news of an earlier promotion comes");
     let mut frozen = Scene::with(Stage::Warm, 1000);
     frozen.agent.place(1, Stage::Parked, None);
     assert_eq!(frozen.broken(START).len(), 1, "physically frozen, still routed");

@@ -10,6 +10,7 @@ use planner::{Action, ActionKind, Event, WorkloadPolicy, WorkloadView};
 
 use super::Truth;
 use super::heard::Heard;
+use crate::world::Stage;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Blind {
@@ -88,8 +89,9 @@ impl Blind {
         }
         let (active, standby) = self.blocked(truth, heard, policy)?;
         let ActionKind::Stop { instance } = &action.kind else { return None };
-        let others = truth.agent.fleet().iter().filter(|(other, _)| {
-            *other != instance.get() && heard.well(*other) && !truth.sick.contains(other)
+        // One that was unhealthy some time ago and answers again is as good as any.
+        let others = truth.agent.fleet().iter().filter(|(other, stage)| {
+            *other != instance.get() && *stage != Stage::Stopping && !truth.sick.contains(other)
         });
         let left = others.count();
         let good = heard.well(instance.get()) && !self.promoting.contains(&instance.get());

@@ -271,6 +271,27 @@ fn stopping_a_healthy_standby_while_demand_is_unknown_is_broken() {
 }
 
 #[test]
+fn an_instance_that_was_unhealthy_once_may_be_what_is_left_while_demand_is_unknown() {
+    let stops_beside = |stage: Stage| {
+        let mut scene = Scene::with(Stage::Active, 1000);
+        for (instance, stage) in [(2, Stage::Warm), (3, stage)] {
+            scene.agent.place(instance, stage, None);
+            scene.adopt(instance, false);
+        }
+        let (workload, instance) = ("web".into(), InstanceId::new(3));
+        scene.see(Event::InstanceUnhealthy { workload, instance, reason: "timeout".to_owned() });
+        scene.see(Event::InstanceHealthy { workload: "web".into(), instance });
+        (0..8).for_each(|step| scene.see_demand(step, Some(5.0)));
+        scene.checks.blind.wanted = Some((1, 1));
+        scene.see_demand(8, None);
+        let now = START + Duration::from_secs(60) * 8 + SECOND;
+        scene.order_at(now, ActionKind::Stop { instance: InstanceId::new(2) }).len()
+    };
+    assert_eq!(stops_beside(Stage::Warm), 0);
+    assert_eq!(stops_beside(Stage::Stopping), 1, "what is told to stop is not left");
+}
+
+#[test]
 fn what_is_left_over_is_found() {
     let scene = Scene::with(Stage::Active, 1000);
     let snapshot = scene.planner.snapshot();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use forecast::Timestamp;
-use planner::{Action, ActionKind, Role, WorkloadPolicy, WorkloadView};
+use planner::{Action, ActionKind, Instance, Role, WorkloadPolicy, WorkloadView};
 
 use super::Truth;
 use super::heard::Heard;
@@ -135,8 +135,10 @@ pub(crate) fn leaks(truth: &Truth<'_>, view: &WorkloadView<'_>) -> Option<String
         .iter()
         .map(|(instance, stage)| (instance, stage == Stage::Parked, stage == Stage::Active))
         .collect();
+    // One that has just turned out to be unhealthy keeps its role until its time is over, but nothing is routed to it.
+    let active = |i: &Instance| i.role() == Role::Active && i.healthy();
     let known: Vec<(u64, bool, bool)> =
-        view.instances.iter().map(|i| (i.id().get(), i.parked(), i.role() == Role::Active)).collect();
+        view.instances.iter().map(|i| (i.id().get(), i.parked(), active(i))).collect();
     (exist != known).then(|| {
         format!("there are (instance, parked, active) {exist:?}, but the planner knows of {known:?}")
     })

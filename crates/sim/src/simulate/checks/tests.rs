@@ -292,6 +292,24 @@ fn an_instance_that_was_unhealthy_once_may_be_what_is_left_while_demand_is_unkno
 }
 
 #[test]
+fn an_instance_that_has_just_become_unhealthy_is_not_left_over() {
+    let mut scene = Scene::new();
+    scene.agent.place(1, Stage::Warm, None);
+    let (workload, instance, role) = ("web".into(), InstanceId::new(1), planner::Role::Active);
+    scene
+        .planner
+        .handle(START, Event::InstanceAdopted { workload, instance, role, parked: false, node: None });
+    let left = |scene: &Scene| {
+        let truth = truth(START, &scene.agent, &scene.sick, 0);
+        leaks(&truth, &scene.planner.snapshot().workloads()[0])
+    };
+    assert!(left(&scene).is_some(), "it should serve and is not routed to");
+    let reason = "timeout".to_owned();
+    scene.planner.handle(START, Event::InstanceUnhealthy { workload: "web".into(), instance, reason });
+    assert_eq!(left(&scene), None);
+}
+
+#[test]
 fn what_is_left_over_is_found() {
     let scene = Scene::with(Stage::Active, 1000);
     let snapshot = scene.planner.snapshot();

@@ -397,7 +397,11 @@ impl Fleet {
         let before = self.table.sent.len();
         self.table.sent.retain(|entry| entry.0 != id);
         self.table.exposed.retain(|entry| entry.0 != id);
-        self.table.dirty |= self.table.sent.len() != before;
+        if self.table.sent.len() != before {
+            self.table.dirty = true;
+            // The router may be sending requests into the void.
+            self.table.retry.hurry();
+        }
     }
 
     /// Takes the next step on failure for everything whose time is over.
@@ -487,7 +491,7 @@ pub(crate) fn count(instances: &[Instance], which: impl Fn(&Instance) -> bool) -
 }
 
 /// An instance that ends within this time of becoming ready (or changing its role) counts as a failed start.
-const EARLY_EXIT: Duration = Duration::from_secs(30);
+pub(crate) const EARLY_EXIT: Duration = Duration::from_secs(30);
 /// After so many failures in a row, a provider is taken not to resize running instances, for so long.
 const RESIZE_FAILURES: u32 = 3;
 const RESIZE_PAUSE: Duration = Duration::from_secs(1_800);

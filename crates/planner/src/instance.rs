@@ -153,6 +153,8 @@ pub struct Instance {
     pub(crate) moving: Option<Moving>,
     pub(crate) ramp: Option<Ramp>,
     pub(crate) stats: Stats,
+    /// When its start was ordered, on the internal clock; `None` for one that was found running.
+    pub(crate) started: Option<Timestamp>,
     /// Pauses between failed orders about this instance.
     pub(crate) retry: Backoff,
     /// How large it is; `None` while nobody said.
@@ -185,6 +187,7 @@ impl Instance {
             moving: None,
             ramp: None,
             stats: Stats::default(),
+            started: None,
             retry: Backoff::default(),
             size: None,
             size_ordered: None,

@@ -10,13 +10,12 @@ use forecast::{Ensemble, Timestamp, UntrustedReason, WindowMax};
 
 use crate::capacity::Capacity;
 use crate::demand::LoadLevel;
-use crate::guard::{COLLAPSE_QUANTILE, COLLAPSE_SHARE, Guard};
+use crate::guard::{COLLAPSE_QUANTILE, Guard};
 use crate::lead::LeadTime;
 use crate::margin::{Aim, Call, Family, MarginControl, Rule, Share, choose_one, choose_two};
 use crate::overrides::ForecastOverrides;
 use crate::plan::{instances_for, standby_pays};
 use crate::policy::WorkloadPolicy;
-use crate::reason::GuardCause;
 use crate::snapshot::Budget;
 use crate::warmth::Shelf;
 
@@ -25,6 +24,7 @@ mod numbers;
 mod overridden;
 mod pool;
 mod shelf;
+mod suspicion;
 
 pub(crate) use pool::steps_ahead;
 
@@ -61,6 +61,8 @@ pub(crate) struct Outlook {
     origin: Option<Timestamp>,
     /// The same until the first reading after it.
     unread: Option<Timestamp>,
+    /// The clock was set back, and no step was learned since.
+    set_back: bool,
     /// How long after the beginning of a step its first reading comes, as a share of the step.
     reading_delay: f64,
     missing_in_row: u32,
@@ -140,6 +142,7 @@ impl Outlook {
             peak: 0.0,
             origin: None,
             unread: None,
+            set_back: false,
             reading_delay: 1.0,
             missing_in_row: 0,
             debt: 0.0,
@@ -198,6 +201,7 @@ impl Outlook {
             return if demand.is_some() { Intake::Heard } else { Intake::Refused };
         }
         self.origin = Some(step_start.saturating_add(policy.step));
+        self.set_back = false;
         self.unread = self.origin;
         if let Some(demand) = demand {
             self.settle_accounts(policy, now, demand, missed);
@@ -352,40 +356,6 @@ impl Outlook {
         self.peak = (self.peak * PEAK_FADE).max(demand);
     }
 
-    /// Looks for signs of an outage in a step.
-    fn suspect(
-        &mut self,
-        policy: &WorkloadPolicy,
-        now: Timestamp,
-        demand: Option<f64>,
-        low_expected: f64,
-        errors: bool,
-    ) {
-        self.missing_in_row = if demand.is_some() { 0 } else { self.missing_in_row + 1 };
-        let busy = low_expected > 0.5 * self.capacity.estimate();
-        let cause = match demand {
-            None => Some(GuardCause::SignalMissing),
-            Some(_) if errors => Some(GuardCause::ErrorsEverywhere),
-            Some(seen) if busy && seen < COLLAPSE_SHARE * low_expected => {
-                Some(GuardCause::DemandCollapsed { seen, expected: low_expected })
-            }
-            Some(seen) if self.forecaster.outage_suspected() => {
-                Some(GuardCause::DemandCollapsed { seen, expected: low_expected.max(seen) })
-            }
-            Some(_) => None,
-        };
-        self.guard.observe(now, cause, policy.guard);
-    }
-
-    /// Looks for a signal that has stopped coming. For ticks on which no step was reported.
-    pub(crate) fn suspect_silence(&mut self, policy: &WorkloadPolicy, now: Timestamp, wall: Timestamp) {
-        let silent =
-            self.origin.is_some_and(|origin| wall.since(origin) > policy.step.saturating_mul(SILENT_STEPS));
-        if silent && self.load.level(now, self.load_age_max(policy)).is_none() {
-            self.guard.observe(now, Some(GuardCause::SignalMissing), policy.guard);
-        }
-    }
-
     /// Lets every rule of the margin controls decide on the coming step.
     fn play_levels(&mut self, policy: &WorkloadPolicy) {
         let max = policy.replicas_max;
@@ -478,8 +448,6 @@ const RECENT_STEPS_MAX: usize = 512;
 const MEAN_STEPS: usize = 100;
 /// However old the last step, no more than this is added to the windows.
 const ELAPSED_STEPS_MAX: u32 = 20;
-/// A demand signal is missing when the last step ended this many steps ago.
-const SILENT_STEPS: u32 = 3;
 const LOAD_AGE_TICKS: u32 = 3;
 /// Demand above this quantile of the forecast is a surprise: what else the forecast says is not relied upon.
 const SURPRISE_QUANTILE: f64 = 0.999;

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 
 use crate::action::{ActionKind, FULL_WEIGHT};
 use crate::desk::Desk;
-use crate::fleet::{Fleet, count};
+use crate::fleet::{EARLY_EXIT, Fleet, count};
 use crate::ids::InstanceId;
 use crate::instance::{Instance, Order, Pending, Phase, Role, Turn};
 use crate::reason::Reason;
@@ -36,7 +36,7 @@ pub(crate) struct Want {
 impl Fleet {
     /// Gives every order that is due. Returns how many active instances are missing with no standby to promote.
     pub(crate) fn reconcile(&mut self, want: Want, desk: &mut Desk<'_>) -> u32 {
-        if count(&self.instances, |i| i.phase == Phase::Starting) == 0 {
+        if count(&self.instances, |i| i.phase == Phase::Starting) == 0 || self.starts_work(desk) {
             self.starts.forget_if_calm(desk.now());
         }
         self.shift(want, desk);
@@ -49,6 +49,16 @@ impl Fleet {
         self.park(short, desk);
         self.fit(want, desk);
         short
+    }
+
+    /// An instance that was started after the last failed start is well and did not end early. A large fleet that comes back
+    /// has starts under way all the time, so it cannot be waited for that there is none.
+    fn starts_work(&self, desk: &Desk<'_>) -> bool {
+        self.instances.iter().any(|i| {
+            let good = i.phase == Phase::Ready && i.healthy() && !i.doomed;
+            let after = i.started.is_some_and(|started| self.starts.is_before(started));
+            good && after && desk.wall().since(i.since) >= EARLY_EXIT
+        })
     }
 
     /// Moves every traffic ramp that is due, or ends it when all capacity is needed at once.
@@ -325,6 +335,7 @@ impl Fleet {
             }
             instance.pending = Some(Pending { action, order: Order::Start, deadline });
             instance.size = want.size;
+            instance.started = Some(desk.now());
             self.counters.starts += 1;
             let at = self.instances.partition_point(|i| i.id < id);
             self.instances.insert(at, instance);

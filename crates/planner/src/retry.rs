@@ -47,12 +47,22 @@ impl Backoff {
         *self = Backoff::default();
     }
 
+    /// Something new is urgent: it is tried at once, and what has failed before is not forgotten.
+    pub(crate) fn hurry(&mut self) {
+        self.until = None;
+    }
+
     /// Forgets the failures once nothing failed for twice the last pause after it ended. For work whose success is not
     /// known at once: an instance may become ready and die a second later.
     pub(crate) fn forget_if_calm(&mut self, now: Timestamp) {
         if self.until.is_some_and(|(_, forget)| now >= forget) {
             self.succeed();
         }
+    }
+
+    /// This was begun after the last pause.
+    pub(crate) fn is_before(&self, begun: Timestamp) -> bool {
+        self.until.is_none_or(|(until, _)| until <= begun)
     }
 
     /// Failures in a row.

@@ -64,6 +64,31 @@ fn days_that_once_went_wrong() {
     }
 }
 
+/// Days that once went wrong, one line for each reason: starts two at a time long after they had failed; a clock that was
+/// set back, and demand that swung after it or went missing; a dead instance routed to because tables had failed; and
+/// rules that asked too much.
+const ONCE_WRONG: [&[u64]; 4] = [
+    &[
+        1_011_627, 1_030_689, 1_074_425, 1_183_511, 1_215_244, 1_320_838, 1_321_268, 1_368_305, 1_397_055,
+        1_484_010,
+    ],
+    &[
+        1_062_040, 1_118_165, 1_149_813, 1_181_860, 1_275_011, 1_310_227, 1_330_727, 1_332_390, 1_365_626,
+        1_499_832,
+    ],
+    &[1_517_726],
+    &[1_016_034, 1_138_218, 1_276_509, 1_306_885, 1_413_892, 1_454_163, 1_488_147, 1_493_804, 1_518_743],
+];
+
+#[test]
+fn days_that_once_went_wrong_go_well() {
+    for seed in ONCE_WRONG.into_iter().flatten() {
+        if let Err(failure) = simulate(*seed) {
+            panic!("{failure}");
+        }
+    }
+}
+
 /// What must be in a log besides what the planner is told: the world as it is.
 #[test]
 fn the_same_seed_gives_the_same_log_byte_for_byte_whether_or_not_it_is_kept() {

@@ -29,8 +29,10 @@ impl Outlook {
                 level + self.load.rise(promote.saturating_add(policy.tick))
             }
             // Whether the demand of the last step is a floor is for the rule in force to say: it was tried on paper.
+            // After the clock was set back it learns no steps, and knows nothing of demand as it is.
             _ if policy.margin == Margin::Controlled
                 && self.is_controlled()
+                && !self.set_back
                 && self.overrides_ahead(policy, wall).next().is_none() =>
             {
                 self.least()
@@ -161,7 +163,8 @@ impl Outlook {
     pub(super) fn floor_of_steps(&self, policy: &WorkloadPolicy) -> f64 {
         let level = self.heard.unwrap_or(0.0);
         let lead = self.lead_promote.estimate().as_secs_f64() / policy.step.as_secs_f64();
-        let rise = (self.forecaster.slope_per_step() * lead).clamp(0.0, level);
+        let slope = if self.set_back { 0.0 } else { self.forecaster.slope_per_step() };
+        let rise = (slope * lead).clamp(0.0, level);
         level + if rise.is_finite() { rise } else { 0.0 }
     }
 

@@ -37,7 +37,7 @@ impl Workload {
         let known = |ok: bool| if ok { Effect::Act } else { Effect::Stale };
         match event {
             Event::DemandObserved { step_start, demand, missed, .. } => {
-                match self.observe_step(now, step_start, demand, missed) {
+                match self.observe_step((now, wall), step_start, demand, missed) {
                     Intake::Learned => Effect::Replan(Trigger::Forecast),
                     Intake::Heard => {
                         self.fleet.counters.samples_refused += 1;

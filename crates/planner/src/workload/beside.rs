@@ -23,10 +23,10 @@ impl Workload {
         self.agenda.bounds(scopes, policy.time_zone.as_ref(), wall, (active, total))
     }
 
-    /// A step is over: learns from it, and settles it on paper.
+    /// A step is over: learns from it, and settles it on paper. `now` is monotone, `wall` the driver's time.
     pub(crate) fn observe_step(
         &mut self,
-        now: Timestamp,
+        (now, wall): (Timestamp, Timestamp),
         start: Timestamp,
         demand: Option<f64>,
         missed: f64,
@@ -35,6 +35,9 @@ impl Workload {
         self.outlook.guard.see(demand);
         let before = self.outlook.budget;
         let learned = self.outlook.observe_step(&self.policy, now, start, demand, missed, errors);
+        if learned != Intake::Learned {
+            self.outlook.watch_unlearned(&self.policy, now, wall, demand);
+        }
         if let (Intake::Learned, Some(demand)) = (learned, demand) {
             let missed = (self.outlook.budget.missed - before.missed).max(0.0);
             self.paper.settle(now, start, demand, missed, self.outlook.capacity.estimate());

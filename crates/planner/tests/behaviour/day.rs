@@ -237,3 +237,30 @@ fn the_same_inputs_give_the_same_orders() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn after_the_clock_was_set_back_demand_is_served_and_a_missing_signal_takes_nothing_away() {
+    let mut policy = policy();
+    policy.guard = Duration::from_secs(1_800);
+    let mut world = World::with_history(policy, &history(2, |_| 300.0));
+    world.settle(|_| 300.0);
+    let tell = |world: &mut World, demand: Option<f64>| {
+        world.sleep(STEP);
+        let step_start = Timestamp::from_millis(world.now.as_millis() - STEP.as_millis() as i64);
+        world.tell(Event::DemandObserved { workload: "web".into(), step_start, demand, missed: 0.0 });
+    };
+    world.now = Timestamp::from_millis(world.now.as_millis() - 36_000_000);
+    world.planner.handle_timeout(world.now);
+    (0..8).for_each(|_| tell(&mut world, Some(900.0)));
+    let serving = world.ready(Role::Active);
+    assert!(serving >= 18, "{serving} serve what 18 can");
+    tell(&mut world, None);
+    world.tell(Event::LoadObserved { workload: "web".into(), demand_now: 30.0, in_flight: 1.0 });
+    assert!(
+        reasons(&world).iter().any(|r| matches!(r, Reason::ScaleInBlocked { .. })),
+        "{:?}",
+        reasons(&world)
+    );
+    world.sleep(STEP);
+    assert!(world.ready(Role::Active) >= serving);
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::world::World;
+use crate::world::{Entry, World};
 use forecast::Timestamp;
 use planner::{ActionKind, CapacityPolicy, Event, InstanceId, Phase, Role, ShiftPolicy, WorkloadPolicy};
 
@@ -81,6 +81,28 @@ fn when_an_active_instance_dies_it_leaves_the_table_first_and_a_standby_takes_ov
 }
 
 #[test]
+fn a_dead_instance_leaves_the_table_at_once_though_tables_have_failed() {
+    let mut world = settled(policy(), 2, 0);
+    let workload = || "web".into();
+    world.faults.drops_answers = true;
+    world.tell(Event::InstanceUnhealthy { workload: workload(), instance: id(2), reason: "timeout".into() });
+    let mut failed = 0;
+    while failed < 4 {
+        let table = world.log.pop_if(|entry| matches!(entry.action.kind, ActionKind::SetWeights { .. }));
+        if let Some(Entry { action, .. }) = table {
+            failed += 1;
+            let (action, reason) = (action.id, "refused".to_owned());
+            world.tell(Event::ActionFailed { action, instance: None, reason });
+        } else {
+            world.sleep(secs(1));
+        }
+    }
+    let mark = world.log.len();
+    world.tell(Event::InstanceExited { workload: workload(), instance: id(1), reason: "killed".to_owned() });
+    assert_eq!(world.words(mark)[0].trim(), "table");
+}
+
+#[test]
 fn an_unhealthy_instance_leaves_the_table_and_comes_back_when_it_is_healthy() {
     let mut world = settled(policy(), 2, 1);
     let mark = world.log.len();
@@ -131,6 +153,19 @@ fn a_failed_start_is_retried_after_growing_pauses_and_one_at_a_time() {
     world.faults.all_starts_fail = false;
     world.sleep(secs(600));
     assert_eq!(world.ready(Role::Active), 3, "it recovers by itself");
+}
+
+#[test]
+fn a_large_fleet_does_not_come_back_two_at_a_time_once_starts_succeed() {
+    let mut policy = policy();
+    (policy.lead_cold, policy.replicas_max) = (secs(100), 60);
+    let mut world = World::new(policy);
+    world.faults.start_fails = (1..=5).collect();
+    world.pin(1, 0);
+    world.sleep(secs(60));
+    world.pin(60, 0);
+    world.sleep(secs(600));
+    assert_eq!(world.ready(Role::Active), 60);
 }
 
 #[test]

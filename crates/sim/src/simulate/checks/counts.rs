@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use forecast::Timestamp;
-use planner::{Action, ActionKind, Phase, Role, WorkloadPolicy, WorkloadView};
+use planner::{Action, ActionKind, Instance, Phase, Role, WorkloadPolicy, WorkloadView};
 
 use super::Truth;
 use super::heard::Heard;
@@ -138,10 +138,12 @@ pub(crate) fn leaks(truth: &Truth<'_>, view: &WorkloadView<'_>) -> Option<String
             (instance, [Stage::Parked, Stage::Active, Stage::Halted].map(|s| s == stage))
         })
         .collect();
+    // One that has just turned out to be unhealthy keeps its role until its time is over, but nothing is routed to it.
+    let active = |i: &Instance| i.role() == Role::Active && i.healthy();
     let known: Vec<(u64, [bool; 3])> = view
         .instances
         .iter()
-        .map(|i| (i.id().get(), [i.parked(), i.role() == Role::Active, i.phase() == Phase::Halted]))
+        .map(|i| (i.id().get(), [i.parked(), active(i), i.phase() == Phase::Halted]))
         .collect();
     (exist != known).then(|| {
         format!(

@@ -94,10 +94,10 @@ impl Blind {
         if truth.agent.fleet().stage(instance.get()) == Some(Stage::Halted) {
             return None;
         }
+        // One that was unhealthy some time ago and answers again is as good as any.
         let others = truth.agent.fleet().iter().filter(|(other, stage)| {
             *other != instance.get()
-                && *stage != Stage::Halted
-                && heard.well(*other)
+                && !matches!(*stage, Stage::Halted | Stage::Stopping)
                 && !truth.sick.contains(other)
         });
         let left = others.count();

@@ -19,8 +19,8 @@ pub(super) struct Heard {
     pub(super) unhealthy: BTreeSet<u64>,
     /// Instances that it took over.
     pub(super) adopted: BTreeSet<u64>,
-    /// The order that thawed an instance last: news of an earlier freeze is old.
-    promoted_by: BTreeMap<u64, u64>,
+    /// The last order that is known to have frozen or thawed an instance: news of an earlier one, told late or twice, is old.
+    turned_by: BTreeMap<u64, u64>,
     /// The last reading of the demand was above zero.
     pub(super) demand_known: bool,
     /// An operator decides; until then, if it ends by itself.
@@ -45,13 +45,14 @@ impl Heard {
                 self.halted.insert(instance);
             }
             News::Parked { order, instance } => {
-                if self.promoted_by.get(&instance).is_none_or(|promoted_by| order > *promoted_by) {
+                if self.is_new(instance, order) {
                     self.parked.insert(instance);
                 }
             }
             News::Promoted { order, instance } => {
-                self.parked.remove(&instance);
-                self.promoted_by.insert(instance, order);
+                if self.is_new(instance, order) {
+                    self.parked.remove(&instance);
+                }
             }
             News::Unhealthy(instance) | News::Failing(instance) => {
                 self.unhealthy.insert(instance);
@@ -78,6 +79,14 @@ impl Heard {
             | News::Ready(_)
             | News::Holds { .. } => {}
         }
+    }
+
+    /// Takes in that an order has frozen or thawed an instance; whether no later one is known to have.
+    fn is_new(&mut self, instance: u64, order: u64) -> bool {
+        let last = self.turned_by.entry(instance).or_default();
+        let new = order > *last;
+        *last = order.max(*last);
+        new
     }
 
     /// Nothing that was heard speaks against the instance.

@@ -129,6 +129,10 @@ fn traffic_to_a_parked_instance_is_broken_at_once_unless_the_news_is_old() {
     scene.see(Event::InstancePromoted { action, instance, took: Duration::ZERO });
     scene.see(parked(3));
     assert_eq!(scene.broken(START), Vec::<String>::new());
+    let (action, instance) = (ActionId::new(2), InstanceId::new(1));
+    scene.see(Event::InstancePromoted { action, instance, took: Duration::ZERO });
+    scene.see(parked(3));
+    assert_eq!(scene.broken(START), Vec::<String>::new(), "however late news of an earlier promotion comes");
     let mut frozen = Scene::with(Stage::Warm, 1000);
     frozen.agent.place(1, Stage::Parked, None);
     assert_eq!(frozen.broken(START).len(), 1, "physically frozen, still routed");
@@ -264,6 +268,45 @@ fn stopping_a_healthy_standby_while_demand_is_unknown_is_broken() {
     assert_eq!(blind(8, Some((1, 1))), 1);
     assert_eq!(blind(8, Some((1, 0))), 0, "it was not wanted before");
     assert_eq!(blind(3, Some((1, 1))), 0, "the planner's guard may not be ready");
+}
+
+#[test]
+fn an_instance_that_was_unhealthy_once_may_be_what_is_left_while_demand_is_unknown() {
+    let stops_beside = |stage: Stage| {
+        let mut scene = Scene::with(Stage::Active, 1000);
+        for (instance, stage) in [(2, Stage::Warm), (3, stage)] {
+            scene.agent.place(instance, stage, None);
+            scene.adopt(instance, false);
+        }
+        let (workload, instance) = ("web".into(), InstanceId::new(3));
+        scene.see(Event::InstanceUnhealthy { workload, instance, reason: "timeout".to_owned() });
+        scene.see(Event::InstanceHealthy { workload: "web".into(), instance });
+        (0..8).for_each(|step| scene.see_demand(step, Some(5.0)));
+        scene.checks.blind.wanted = Some((1, 1));
+        scene.see_demand(8, None);
+        let now = START + Duration::from_secs(60) * 8 + SECOND;
+        scene.order_at(now, ActionKind::Stop { instance: InstanceId::new(2) }).len()
+    };
+    assert_eq!(stops_beside(Stage::Warm), 0);
+    assert_eq!(stops_beside(Stage::Stopping), 1, "what is told to stop is not left");
+}
+
+#[test]
+fn an_instance_that_has_just_become_unhealthy_is_not_left_over() {
+    let mut scene = Scene::new();
+    scene.agent.place(1, Stage::Warm, None);
+    let (workload, instance, role) = ("web".into(), InstanceId::new(1), planner::Role::Active);
+    scene
+        .planner
+        .handle(START, Event::InstanceAdopted { workload, instance, role, parked: false, node: None });
+    let left = |scene: &Scene| {
+        let truth = truth(START, &scene.agent, &scene.sick, 0);
+        leaks(&truth, &scene.planner.snapshot().workloads()[0])
+    };
+    assert!(left(&scene).is_some(), "it should serve and is not routed to");
+    let reason = "timeout".to_owned();
+    scene.planner.handle(START, Event::InstanceUnhealthy { workload: "web".into(), instance, reason });
+    assert_eq!(left(&scene), None);
 }
 
 #[test]

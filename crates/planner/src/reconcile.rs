@@ -260,7 +260,8 @@ impl Fleet {
             self.cancel_starts(surplus, desk);
         }
         self.stop_moved(want, desk);
-        self.clear_shelf(want, lacking, desk);
+        let waiting = if self.starts_all_it_may(desk) { lacking } else { 0 };
+        self.clear_shelf(want, waiting, desk);
     }
 
     /// Stops instances that are not even ready yet. Usually they are waited for, as they may be wanted again by then.

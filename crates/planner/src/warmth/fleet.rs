@@ -76,10 +76,15 @@ impl Fleet {
         (surplus.min(room).min(ready.saturating_sub(want.total)), surplus.saturating_sub(room))
     }
 
-    /// Removes stopped instances that are too many, the youngest first; but not the `lacking` ones that are to be restarted as
-    /// soon as that is possible.
-    pub(crate) fn clear_shelf(&mut self, want: Want, lacking: u32, desk: &mut Desk<'_>) {
-        let kept = want.exist.saturating_sub(want.total).saturating_add(lacking);
+    /// Whether no more may be started before others are ready.
+    pub(crate) fn starts_all_it_may(&self, desk: &Desk<'_>) -> bool {
+        count(&self.instances, |i| i.phase == Phase::Starting) >= self.starts_at_once(desk)
+    }
+
+    /// Removes stopped instances that are too many, the youngest first; but not the `waiting` ones that are to be restarted as
+    /// soon as others are ready.
+    pub(crate) fn clear_shelf(&mut self, want: Want, waiting: u32, desk: &mut Desk<'_>) {
+        let kept = want.exist.saturating_sub(want.total).saturating_add(waiting);
         let mut excess = self.on_shelf().saturating_sub(kept);
         for at in (0..self.instances.len()).rev() {
             let i = &self.instances[at];

@@ -9,7 +9,7 @@ use sim::replay::Options;
 
 const STEP: Duration = Duration::from_secs(60);
 const WORKLOADS: u64 = 8;
-const DAYS: u64 = 4;
+const DAYS: u64 = 8;
 
 /// A low level, and bursts of a few minutes at random times; `seed` says when.
 fn bursts(seed: u64) -> Demand {
@@ -56,7 +56,7 @@ fn bursts_that_do_not_come_together_need_fewer_spares_at_equal_misses() {
     let demands: Vec<Demand> = (1..=WORKLOADS).map(bursts).collect();
     let shared = run(&demands, &options(), Some("web"));
     // A looser budget, so that those who keep spares of their own miss no less.
-    let alone = run(&demands, &Options { budget: 0.015, ..options() }, None);
+    let alone = run(&demands, &Options { budget: 0.02, ..options() }, None);
     assert_eq!(alone.claims, 0);
     assert!(shared.claims > 100, "{}", shared.claims);
     assert!(shared.totals.standby_seconds < 0.5 * alone.totals.standby_seconds);
@@ -68,7 +68,9 @@ fn bursts_that_do_not_come_together_need_fewer_spares_at_equal_misses() {
 fn bursts_that_come_together_are_not_pooled_away() {
     let demands: Vec<Demand> = (1..=WORKLOADS).map(|_| bursts(1)).collect();
     let (alone, shared) = (run(&demands, &options(), None), run(&demands, &options(), Some("web")));
-    assert!(shared.totals.missed < 1.1 * alone.totals.missed);
+    assert!(shared.totals.missed < options().budget * shared.totals.demand);
+    assert!(shared.totals.missed < 1.2 * alone.totals.missed);
+    assert!(shared.totals.standby_seconds > 0.9 * alone.totals.standby_seconds);
 }
 
 #[test]

@@ -42,8 +42,7 @@ impl Outlook {
         }
     }
 
-    /// A step was not learned. After the clock was set back none is until it has caught up; the guard and what
-    /// is held go by them still.
+    /// A step was not learned. After the clock was set back none is until it has caught up; the guard goes by them still.
     pub(crate) fn watch_unlearned(
         &mut self,
         policy: &WorkloadPolicy,
@@ -53,7 +52,6 @@ impl Outlook {
     ) {
         if self.origin.is_some_and(|origin| origin > wall) {
             self.set_back = true;
-            demand.into_iter().filter(|demand| demand.is_finite()).for_each(|demand| self.remember(demand));
             let missing = demand.is_none().then_some(GuardCause::SignalMissing);
             self.guard.observe(now, missing, policy.guard);
         }

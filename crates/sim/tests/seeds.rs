@@ -57,6 +57,8 @@ fn days_that_once_went_wrong() {
         (7_236, "the same"),
         (12_364, "nobody woke the planner at the end of a move, and a standby too many stayed"),
         (14_940, "the same"),
+        (12_074, "instances went back and forth for ever, for room that their moves could not make"),
+        (22_340, "the same, and more orders than there may be"),
     ] {
         if let Err(failure) = simulate(seed) {
             panic!("again: {what}\n{failure}");

@@ -342,6 +342,14 @@ impl Cluster {
     /// An instance is on its node no more.
     pub(crate) fn free(&mut self, at: usize, node: &NodeId, now: Timestamp) {
         let Some(node) = self.node(node) else { return };
+        self.release(at, node);
+        if !self.waiting.is_empty() {
+            self.wake(now);
+        }
+    }
+
+    /// Gives back what was taken of a node.
+    pub(crate) fn release(&mut self, at: usize, node: usize) {
         self.nodes[node].free(at, self.members[at].claim.needs);
         self.forget(at);
         if let Some(count) = self.members[at].on.get_mut(&node) {
@@ -349,9 +357,6 @@ impl Cluster {
             if *count == 0 {
                 self.members[at].on.remove(&node);
             }
-        }
-        if !self.waiting.is_empty() {
-            self.wake(now);
         }
     }
 

@@ -15,7 +15,6 @@ use super::group::group;
 use super::outline::{Sum, hour_of};
 use super::place::Among;
 use super::reason::MoveCause;
-use super::resources::Resources;
 
 /// What was seen, and when to look again.
 #[derive(Debug, Clone)]
@@ -180,47 +179,51 @@ impl Cluster {
             if !self.nodes[node].up || !needs.fits(self.nodes[node].policy.room()) {
                 continue;
             }
-            let Some((moves, first)) = self.clear(node, needs, waiter) else { continue };
-            if best.as_ref().is_none_or(|(fewest, _)| moves < *fewest) {
-                best = Some((moves, first?));
-            }
+            let fewest = best.as_ref().map_or(usize::MAX, |(fewest, _)| *fewest);
+            let Some((moves, first)) = self.clear(node, waiter, fewest) else { continue };
+            best = Some((moves, first?));
         }
         best.map(|(_, proposal)| proposal)
     }
 
-    /// How many instances must leave a node for one that needs so much, and the first of them; no first one when those
-    /// that are leaving already will do.
-    fn clear(&mut self, node: usize, needs: Resources, waiter: usize) -> Option<(usize, Option<Proposal>)> {
-        let class = self.members[waiter].claim.class;
-        let on: Vec<(usize, u32)> = self.nodes[node].on.iter().map(|(at, count)| (*at, *count)).collect();
+    /// How many instances must leave a node for one of the waiter, and the first of them; no first one when those that are
+    /// leaving already will do. `None` if that cannot be done with fewer than so many moves.
+    ///
+    /// Every one of them has a seat elsewhere beside the others before it. So each move leaves one less to be made, and
+    /// none is ever made back.
+    fn clear(&mut self, node: usize, waiter: usize, fewer: usize) -> Option<(usize, Option<Proposal>)> {
+        let (class, needs) = (self.members[waiter].claim.class, self.members[waiter].claim.needs);
         let mut left = self.nodes[node].left();
         let mut movable = Vec::new();
-        for (at, count) in on {
-            let leaving = self.foresight.leaving_from(at, node).min(count);
-            left = left.plus(self.members[at].claim.needs.times(leaving));
-            if at != waiter && self.members[at].claim.class <= class {
-                movable.push((self.members[at].claim.class, at, count - leaving));
+        for (at, count) in &self.nodes[node].on {
+            let (claim, leaving) =
+                (&self.members[*at].claim, self.foresight.leaving_from(*at, node).min(*count));
+            left = left.plus(claim.needs.times(leaving));
+            if *at != waiter && claim.class <= class {
+                movable.push((claim.class, *at, count - leaving));
             }
         }
         if needs.fits(left) {
             return Some((0, None));
         }
         movable.sort_unstable();
-        let (mut moves, mut first) = (0, None);
-        for (_, at, count) in movable {
-            let Some(seat) = self.seat(at, Among::But(node)) else { continue };
-            for _ in 0..count {
-                moves += 1;
-                left = left.plus(self.members[at].claim.needs);
-                let cause = || MoveCause::RoomFor(self.members[waiter].id.clone());
-                first = first
-                    .or_else(|| Some(Proposal { workload: at, from: node, to: seat.node, cause: cause() }));
-                if needs.fits(left) {
-                    return Some((moves, first));
-                }
+        let each = movable.into_iter().flat_map(|(_, at, count)| std::iter::repeat_n(at, count as usize));
+        let mut moved = Vec::new();
+        for at in each {
+            if needs.fits(left) || moved.len() + 1 >= fewer {
+                break;
             }
+            let Some(seat) = self.seat(at, Among::But(node)) else { continue };
+            self.take(at, seat.node, false);
+            moved.push((at, seat.node));
+            left = left.plus(self.members[at].claim.needs);
         }
-        None
+        for (at, to) in &moved {
+            self.release(*at, *to);
+        }
+        let (workload, to) = *moved.first().filter(|_| needs.fits(left))?;
+        let cause = MoveCause::RoomFor(self.members[waiter].id.clone());
+        Some((moved.len(), Some(Proposal { workload, from: node, to, cause })))
     }
 
     /// A node whose cores are promised more than once will peak above them.

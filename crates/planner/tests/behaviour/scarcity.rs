@@ -153,6 +153,32 @@ fn room_in_pieces_is_put_together_for_who_was_granted_it() {
     assert_eq!(world.served_least.get("small"), Some(&4), "nobody was taken away before its replacement");
 }
 
+/// Any one of the small instances could leave a node, but not as many as the big one needs to.
+#[test]
+fn nobody_moves_for_room_that_cannot_be_made() {
+    let needing = |name: &str, class, cores| WorkloadPolicy {
+        replicas_min: 0,
+        needs: Resources::new(cores, GIB),
+        ..workload(name, class)
+    };
+    let workloads = [needing("small", 50, 1.34), needing("big", 200, 2.67)];
+    let mut world = Nodes::new(&workloads, &[node("a", 3.95), node("b", 3.5)]);
+    world.pin("big", 0, 0);
+    world.pin("small", 3, 0);
+    world.sleep(60);
+    world.pin("big", 1, 0);
+    world.sleep(600);
+    assert!(world.says("big", |r| matches!(r, SharingReason::WaitsForRoom { instances: 1 })));
+    assert_eq!(world.moves, [].into(), "no move brings it any nearer");
+    world.pin("small", 2, 0);
+    world.sleep(180);
+    assert_eq!(
+        (world.ready("big").0, world.ready("small").0),
+        (1, 2),
+        "now there is room, or it can be made"
+    );
+}
+
 #[test]
 fn an_instance_too_large_for_what_is_left_waits_and_says_so() {
     let mut big = workload("big", 100);

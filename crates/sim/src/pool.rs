@@ -6,6 +6,7 @@ use forecast::Timestamp;
 use planner::{ActionKind, Event, InstanceId, Limits, Planner, Policy, Role, WorkloadId, WorkloadPolicy};
 
 use crate::demand::Demand;
+use crate::replay::drive::Driven;
 use crate::replay::{Options, ReplayError};
 use crate::world::{Agent, Count, Ledger, Times, Totals};
 
@@ -107,40 +108,30 @@ impl Side {
         self.names[at].clone()
     }
 
-    fn tell(&mut self, now: Timestamp, event: Event) {
-        self.planner.handle(now, event);
-        self.obey(now);
-    }
-
-    fn run_until(&mut self, until: Timestamp) -> Result<(), ReplayError> {
-        let mut moment = (until, 0u32);
-        loop {
-            let timer = self.planner.poll_timeout().map(|(at, _)| at).filter(|at| *at <= until);
-            let told = self.next_event(timer.unwrap_or(until));
-            let now = match (told, timer) {
-                (Some((at, event)), _) => {
-                    self.keep_accounts(at);
-                    self.planner.handle(at, event);
-                    at
-                }
-                (None, Some(at)) => {
-                    self.keep_accounts(at);
-                    self.planner.handle_timeout(at);
-                    at
-                }
-                (None, None) => break,
-            };
-            self.obey(now);
-            moment = if moment.0 == now { (now, moment.1 + 1) } else { (now, 0) };
-            if moment.1 > INPUTS_PER_MOMENT_MAX {
-                return Err(ReplayError::Restless { at: now });
-            }
+    fn outcome(&mut self, step: Duration) -> Outcome {
+        let mut totals = Totals::default();
+        for ledger in &mut self.ledgers {
+            ledger.begin_step(None, step);
+            let one = ledger.totals();
+            totals.seconds = totals.seconds.max(one.seconds);
+            totals.demand += one.demand;
+            totals.missed += one.missed;
+            totals.active_seconds += one.active_seconds;
+            totals.standby_seconds += one.standby_seconds;
+            totals.stopped_seconds += one.stopped_seconds;
+            totals.starting_seconds += one.starting_seconds;
+            totals.starts += one.starts;
         }
-        self.keep_accounts(until);
-        Ok(())
+        let snapshot = self.planner.snapshot();
+        Outcome { totals, claims: snapshot.workloads().iter().map(|view| view.counters.claims).sum() }
+    }
+}
+
+impl Driven for Side {
+    fn planner(&mut self) -> &mut Planner {
+        &mut self.planner
     }
 
-    /// The first event of any agent.
     fn next_event(&mut self, until: Timestamp) -> Option<(Timestamp, Event)> {
         loop {
             let next = |(at, agent): (usize, &Agent)| agent.next_at().map(|when| (when, at));
@@ -177,25 +168,4 @@ impl Side {
             self.agents[at].order(now, action);
         }
     }
-
-    fn outcome(&mut self, step: Duration) -> Outcome {
-        let mut totals = Totals::default();
-        for ledger in &mut self.ledgers {
-            ledger.begin_step(None, step);
-            let one = ledger.totals();
-            totals.seconds = totals.seconds.max(one.seconds);
-            totals.demand += one.demand;
-            totals.missed += one.missed;
-            totals.active_seconds += one.active_seconds;
-            totals.standby_seconds += one.standby_seconds;
-            totals.stopped_seconds += one.stopped_seconds;
-            totals.starting_seconds += one.starting_seconds;
-            totals.starts += one.starts;
-        }
-        let snapshot = self.planner.snapshot();
-        Outcome { totals, claims: snapshot.workloads().iter().map(|view| view.counters.claims).sum() }
-    }
 }
-
-/// As in a replay of one workload.
-const INPUTS_PER_MOMENT_MAX: u32 = 100_000;

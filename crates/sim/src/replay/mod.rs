@@ -6,6 +6,7 @@
 //!
 //! Steps without a value in the trace count for nothing, neither demand nor cost, as nobody knows what was needed.
 
+pub(crate) mod drive;
 pub(crate) mod follow;
 mod frontier;
 mod options;

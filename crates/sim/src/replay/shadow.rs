@@ -3,6 +3,7 @@
 use forecast::Timestamp;
 use planner::{Event, InstanceId, Limits, Planner, Policy, Role, WorkloadId, WorkloadPolicy};
 
+use super::drive::Driven;
 use super::{Decision, Options, ReplayError, Run};
 use crate::demand::Demand;
 use crate::faults::{Fault, Faults};
@@ -112,50 +113,22 @@ impl<A: Account> Shadow<A> {
         let workload = self.workload.clone();
         self.tell(now, Event::LoadObserved { workload, demand_now, in_flight });
     }
+}
 
-    /// The planner hears of something from outside.
-    pub(crate) fn tell(&mut self, now: Timestamp, event: Event) {
-        self.planner.handle(now, event);
-        self.obey(now);
+impl<A: Account> Driven for Shadow<A> {
+    fn planner(&mut self) -> &mut Planner {
+        &mut self.planner
     }
 
-    /// Lets everything happen up to `until`: what instances do, what the planner hears of it, and its timers.
-    pub(crate) fn run_until(&mut self, until: Timestamp) -> Result<(), ReplayError> {
-        let mut moment = (until, 0u32);
-        loop {
-            let timer = self.planner.poll_timeout().map(|(at, _)| at).filter(|at| *at <= until);
-            let account = &mut self.account;
-            let told = self.agent.next_event(timer.unwrap_or(until), |at, fleet, table| {
-                account.advance(at, fleet, Some(table))
-            });
-            let now = match (told, timer) {
-                (Some((at, event)), _) => {
-                    self.keep_account(at);
-                    self.planner.handle(at, event);
-                    at
-                }
-                (None, Some(at)) => {
-                    self.keep_account(at);
-                    self.planner.handle_timeout(at);
-                    at
-                }
-                (None, None) => break,
-            };
-            self.obey(now);
-            moment = if moment.0 == now { (now, moment.1 + 1) } else { (now, 0) };
-            if moment.1 > INPUTS_PER_MOMENT_MAX {
-                return Err(ReplayError::Restless { at: now });
-            }
-        }
-        self.keep_account(until);
-        Ok(())
+    fn next_event(&mut self, until: Timestamp) -> Option<(Timestamp, Event)> {
+        let account = &mut self.account;
+        self.agent.next_event(until, |at, fleet, table| account.advance(at, fleet, Some(table)))
     }
 
-    fn keep_account(&mut self, until: Timestamp) {
+    fn keep_accounts(&mut self, until: Timestamp) {
         self.account.advance(until, self.agent.fleet(), Some(self.agent.table()));
     }
 
-    /// Carries out every order that the planner has.
     fn obey(&mut self, now: Timestamp) {
         while let Some(action) = self.planner.poll_action() {
             if let Some(count) = counted(&action.kind) {
@@ -194,6 +167,3 @@ fn new_planner(policy: WorkloadPolicy, seed: u64, now: Timestamp) -> Result<Plan
     let policy = Policy { workloads: vec![policy], limits: Limits::default(), ..Policy::default() };
     Planner::new(policy, seed, now).map_err(ReplayError::Policy)
 }
-
-/// A planner that needs more inputs than this without time passing will never come to rest.
-const INPUTS_PER_MOMENT_MAX: u32 = 100_000;

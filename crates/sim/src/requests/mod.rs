@@ -34,6 +34,7 @@ use planner::{Event, InstanceId};
 use self::meter::Meter;
 use self::plane::Plane;
 use crate::demand::Demand;
+use crate::replay::drive::Driven;
 use crate::replay::follow::Follower;
 use crate::replay::shadow::Shadow;
 use crate::replay::{Options, PolicyKind, Prepared, ReplayError, check, rival};

@@ -23,6 +23,7 @@ pub use scene::Scene;
 
 use self::plane::Plane;
 use crate::demand::Demand;
+use crate::replay::drive::Driven;
 use crate::replay::follow::Follower;
 use crate::replay::shadow::Shadow;
 use crate::replay::{Options, PolicyKind, Prepared, ReplayError, check, rival};

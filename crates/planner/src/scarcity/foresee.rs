@@ -138,14 +138,16 @@ impl Cluster {
         if self.foresight.leaving() >= MOVES_MAX {
             return None;
         }
-        self.make_room(now)
-            .or_else(|| self.relieve_node(wall))
-            .or_else(|| self.move_aside(wall))
-            .or_else(|| self.move_back(now, wall))
+        // While room is being made nobody else moves, who might take it.
+        if let Some(step) = self.make_room(now) {
+            return step;
+        }
+        self.relieve_node(wall).or_else(|| self.move_aside(wall)).or_else(|| self.move_back(now, wall))
     }
 
-    /// For whom no node has room although all together have.
-    fn make_room(&mut self, now: Timestamp) -> Option<Proposal> {
+    /// For the first for whom no node has room although all together have: the next move, or none while those under way
+    /// will do.
+    fn make_room(&mut self, now: Timestamp) -> Option<Option<Proposal>> {
         let waiting = self.waiting.clone();
         self.foresight.waits_since.retain(|at, _| waiting.contains(at));
         for at in &waiting {
@@ -172,58 +174,80 @@ impl Cluster {
         member.on.values().sum::<u32>() > member.grant.total() + leaving
     }
 
-    fn make_room_for(&mut self, waiter: usize) -> Option<Proposal> {
-        let needs = self.members[waiter].claim.needs;
-        let mut best: Option<(usize, Proposal)> = None;
+    fn make_room_for(&mut self, waiter: usize) -> Option<Option<Proposal>> {
+        let mut best: Option<Vec<(usize, usize)>> = None;
+        let mut from = 0;
         for node in 0..self.nodes.len() {
-            if !self.nodes[node].up || !needs.fits(self.nodes[node].policy.room()) {
-                continue;
-            }
-            let fewest = best.as_ref().map_or(usize::MAX, |(fewest, _)| *fewest);
-            let Some((moves, first)) = self.clear(node, waiter, fewest) else { continue };
-            best = Some((moves, first?));
+            let fewer = best.as_ref().map_or(usize::MAX, Vec::len);
+            let Some(moves) = self.clear(node, waiter, fewer) else { continue };
+            (best, from) = (Some(moves), node);
         }
-        best.map(|(_, proposal)| proposal)
+        let cause = MoveCause::RoomFor(self.members[waiter].id.clone());
+        best.map(|moves| {
+            moves.first().map(|(workload, to)| Proposal { workload: *workload, from, to: *to, cause })
+        })
     }
 
-    /// How many instances must leave a node for one of the waiter, and the first of them; no first one when those that are
-    /// leaving already will do. `None` if that cannot be done with fewer than so many moves.
+    /// The workloads that must give up an instance on a node so that one of the waiter can be there, and where each goes.
+    /// `None` if that cannot be done with fewer than so many moves.
     ///
-    /// Every one of them has a seat elsewhere beside the others before it. So each move leaves one less to be made, and
-    /// none is ever made back.
-    fn clear(&mut self, node: usize, waiter: usize, fewer: usize) -> Option<(usize, Option<Proposal>)> {
+    /// Each has a seat beside those before it, and the waiter has one after the last. So with each move one less is to be
+    /// made, and none is ever made back.
+    fn clear(&mut self, node: usize, waiter: usize, fewer: usize) -> Option<Vec<(usize, usize)>> {
         let (class, needs) = (self.members[waiter].claim.class, self.members[waiter].claim.needs);
-        let mut left = self.nodes[node].left();
-        let mut movable = Vec::new();
+        let (mut gone, mut movable, mut left) = (Vec::new(), Vec::new(), self.nodes[node].left());
         for (at, count) in &self.nodes[node].on {
             let (claim, leaving) =
                 (&self.members[*at].claim, self.foresight.leaving_from(*at, node).min(*count));
-            left = left.plus(claim.needs.times(leaving));
-            if *at != waiter && claim.class <= class {
-                movable.push((claim.class, *at, count - leaving));
-            }
+            let may_go = *at != waiter && claim.class <= class;
+            left = left.plus(claim.needs.times(if may_go { *count } else { leaving }));
+            gone.extend(std::iter::repeat_n(*at, leaving as usize));
+            movable.push((claim.class, *at, if may_go { count - leaving } else { 0 }));
         }
-        if needs.fits(left) {
-            return Some((0, None));
+        if !self.nodes[node].up || !needs.fits(left) {
+            return None;
         }
         movable.sort_unstable();
-        let each = movable.into_iter().flat_map(|(_, at, count)| std::iter::repeat_n(at, count as usize));
-        let mut moved = Vec::new();
-        for at in each {
-            if needs.fits(left) || moved.len() + 1 >= fewer {
-                break;
+        let movable = movable.into_iter().flat_map(|(_, at, count)| std::iter::repeat_n(at, count as usize));
+        let adopted = self.nodes[node].adopted;
+        // As if those that leave were gone already, and each that must had moved.
+        gone.iter().for_each(|at| self.release(*at, node));
+        let moves = self.clear_by(node, waiter, movable, fewer);
+        for at in gone {
+            self.take(at, node, false);
+        }
+        self.nodes[node].adopted = adopted;
+        moves
+    }
+
+    /// Lets one after the other of the movable go until the waiter has a seat; all of them come back before it returns.
+    fn clear_by(
+        &mut self,
+        node: usize,
+        waiter: usize,
+        mut movable: impl Iterator<Item = usize>,
+        fewer: usize,
+    ) -> Option<Vec<(usize, usize)>> {
+        let mut moves = Vec::new();
+        let done = loop {
+            if moves.len() >= fewer {
+                break false;
             }
-            let Some(seat) = self.seat(at, Among::But(node)) else { continue };
-            self.take(at, seat.node, false);
-            moved.push((at, seat.node));
-            left = left.plus(self.members[at].claim.needs);
-        }
-        for (at, to) in &moved {
+            if self.seat(waiter, Among::Only(node)).is_some() {
+                break true;
+            }
+            let Some(at) = movable.next() else { break false };
+            if let Some(seat) = self.seat(at, Among::But(node)) {
+                self.take(at, seat.node, false);
+                self.release(at, node);
+                moves.push((at, seat.node));
+            }
+        };
+        for (at, to) in &moves {
             self.release(*at, *to);
+            self.take(*at, node, false);
         }
-        let (workload, to) = *moved.first().filter(|_| needs.fits(left))?;
-        let cause = MoveCause::RoomFor(self.members[waiter].id.clone());
-        Some((moved.len(), Some(Proposal { workload, from: node, to, cause })))
+        done.then_some(moves)
     }
 
     /// A node whose cores are promised more than once will peak above them.
@@ -299,6 +323,7 @@ impl Cluster {
     /// Nothing is foreseen for long enough: what stands on spare nodes comes back, the highest class first.
     fn move_back(&mut self, now: Timestamp, wall: Timestamp) -> Option<Proposal> {
         let calm = self.foresight.calm_since.is_some_and(|since| now.since(since) >= CALM_FOR);
+        let calm = calm && self.waiting.is_empty();
         if !calm || self.foresight.alarm.is_some() || self.foresight.leaving() > 0 {
             return None;
         }

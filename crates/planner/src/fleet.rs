@@ -318,13 +318,13 @@ impl Fleet {
         let Some(since) = instance.unhealthy.take() else { return true };
         if instance.role == Role::Active {
             instance.begin_anew(desk.now(), &desk.policy.shift);
-            // It is waited for because of its sessions, and would keep a place from another until they have ended.
-            let long = since.saturating_add(desk.policy.deadlines.unhealthy) <= desk.now();
-            if instance.doomed && long && instance.held(desk.now()) {
-                instance.doomed = false;
-                if instance.phase == Phase::Ready {
-                    instance.keep();
-                }
+        }
+        // It is waited for because of its sessions, and would keep a place from another until they have ended.
+        let long = since.saturating_add(desk.policy.deadlines.unhealthy) <= desk.now();
+        if instance.doomed && long && instance.held(desk.now()) {
+            instance.doomed = false;
+            if instance.phase == Phase::Ready {
+                instance.keep();
             }
         }
         true

@@ -172,6 +172,33 @@ fn instances_that_recover_serve_again_when_they_hold_sessions() {
     assert_eq!(world.serving(), [id(1), id(2)]);
 }
 
+/// Found by fault simulation: the same, where a restart found them without traffic because they were unhealthy.
+#[test]
+fn instances_found_unhealthy_serve_again_when_they_recover_and_hold_sessions() {
+    let mut world = World::new(WorkloadPolicy { replicas_max: 2, ..policy() });
+    let workload = planner::WorkloadId::from("game");
+    for (n, sessions) in [(101, 5), (102, 3)] {
+        let (workload, instance, role) = (workload.clone(), id(n), Role::Standby);
+        world.tell(Event::InstanceAdopted {
+            workload: workload.clone(),
+            instance,
+            role,
+            parked: false,
+            node: None,
+        });
+        hold(&mut world, n, sessions);
+        world.tell(Event::InstanceUnhealthy { workload, instance, reason: "timeout".to_owned() });
+    }
+    world.pin(2, 0);
+    world.sleep(secs(60));
+    assert!(world.serving().is_empty());
+    for n in [101, 102] {
+        world.tell(Event::InstanceHealthy { workload: workload.clone(), instance: id(n) });
+    }
+    world.sleep(secs(60));
+    assert_eq!(world.serving(), [id(101), id(102)]);
+}
+
 #[test]
 fn an_instance_that_recovers_while_it_drains_gets_no_more_time() {
     let mut world = settled(policy(), &[5, 3]);

@@ -97,10 +97,11 @@ impl Scopes {
         Scopes { base, scopes, places }
     }
 
-    /// The widest bounds that hold at any time.
+    /// The widest bounds that hold at any time. A maximum may be what cuts a minimum.
     pub(crate) fn widest(&self) -> Moment {
+        let least = |scope: &Scope| [scope.replicas_min, scope.replicas_max].into_iter().flatten().min();
         self.scopes.iter().fold(self.base, |widest, scope| Moment {
-            replicas_min: widest.replicas_min.min(scope.replicas_min.unwrap_or(u32::MAX)),
+            replicas_min: widest.replicas_min.min(least(scope).unwrap_or(u32::MAX)),
             replicas_max: widest.replicas_max.max(scope.replicas_max.unwrap_or(0)),
             standby_min: widest.standby_min.min(scope.standby_min.unwrap_or(u32::MAX)),
         })

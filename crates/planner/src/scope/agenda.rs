@@ -205,6 +205,15 @@ mod tests {
     }
 
     #[test]
+    fn the_widest_minimum_is_what_a_maximum_cuts_it_to() {
+        let night = Scope { replicas_min: None, replicas_max: Some(2), standby_min: None, ..office() };
+        let base = Moment { replicas_min: 4, replicas_max: 10, standby_min: 0 };
+        let scopes = Scopes::new(base, vec![office(), night], Vec::new());
+        assert_eq!(now(&scopes, "2026-03-27T10:00:00Z"), (2, 2));
+        assert_eq!(scopes.widest(), Moment { replicas_min: 2, replicas_max: 50, standby_min: 0 });
+    }
+
+    #[test]
     fn a_minimum_is_prepared_for_a_lead_time_before_and_a_maximum_falls_when_it_does() {
         let scopes = scopes(vec![office()]);
         let mut agenda = Agenda::default();

@@ -65,11 +65,13 @@ pub enum Fault {
     NodeFull,
     /// Not drawn: an instance that the planner made too small needs more memory than it has, and is killed.
     OutOfMemory,
+    /// Probability per step that an operator overrides the forecast, with sense or without, or takes that back.
+    ForecastOverride,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 27] = [
+    pub const ALL: [Fault; 28] = [
         Fault::StartFails,
         Fault::StartHangs,
         Fault::StartLies,
@@ -97,6 +99,7 @@ impl Fault {
         Fault::NodeCut,
         Fault::NodeFull,
         Fault::OutOfMemory,
+        Fault::ForecastOverride,
     ];
 
     /// Its name on the command line.
@@ -129,6 +132,7 @@ impl Fault {
             Fault::NodeCut => "node-cut",
             Fault::NodeFull => "node-full",
             Fault::OutOfMemory => "out-of-memory",
+            Fault::ForecastOverride => "forecast-override",
         }
     }
 }

@@ -59,6 +59,11 @@ fn days_that_once_went_wrong() {
         (14_940, "the same"),
         (12_074, "instances went back and forth for ever, for room that their moves could not make"),
         (22_340, "the same, and more orders than there may be"),
+        (44_813, "the same, between making room and easing a bottleneck"),
+        (
+            20_043,
+            "found by a restart while they were ill, instances that recovered with sessions served nobody",
+        ),
     ] {
         if let Err(failure) = simulate(seed) {
             panic!("again: {what}\n{failure}");

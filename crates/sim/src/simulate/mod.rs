@@ -8,6 +8,7 @@
 //! Promises: the same seed gives the same [`Log`], byte for byte. A failure names its seed and the command that repeats it;
 //! [`shrink`] makes it smaller first.
 
+mod calendar;
 mod checks;
 mod cut;
 mod extras;
@@ -19,6 +20,7 @@ mod sharing;
 mod shrink;
 mod swarm;
 
+pub use calendar::{Calendar, Within};
 pub use checks::{Checks, IDLE_MAX, ROUTE_MAX, Truth};
 pub use cut::Cut;
 pub use extras::{Sittings, Uses};

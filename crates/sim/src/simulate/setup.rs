@@ -6,6 +6,7 @@ use planner::{
     CapacityPolicy, Deadlines, Margin, Objective, Prices, Retry, ShiftPolicy, StoppedLevel, WorkloadPolicy,
 };
 
+use super::calendar::Calendar;
 use super::extras::{Sittings, Uses};
 use super::shape::{Shape, between};
 use crate::world::{ColdStart, Times};
@@ -25,6 +26,8 @@ pub struct Setup {
     pub times: Times,
     /// What the planner is asked to do.
     pub policy: WorkloadPolicy,
+    /// Bounds that hold at some hours only, if there are any.
+    pub calendar: Option<Calendar>,
     /// Demand units that an instance really serves.
     pub capacity: f64,
     /// Steps of demand that the planner has learned from before it starts.
@@ -73,6 +76,7 @@ impl Setup {
             history: Shape::draw(rng, strange),
             noise: if rng.bool() { 0.0 } else { between(rng, 0.0, 0.3) },
             policy,
+            calendar: None,
             sittings,
             uses,
             times,

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use super::calendar::Calendar;
+use super::run::START;
 use super::setup::Setup;
 use super::shape::between;
 use super::sharing::Sharing;
@@ -40,7 +42,11 @@ impl Swarm {
             share_template(seed, &mut setups);
         }
         let safety = draw_length(rng, &setups);
-        let faults = draw_faults(rng, safety);
+        let mut faults = draw_faults(rng, safety);
+        faults.set(Fault::ForecastOverride, draw_forecast_override(seed));
+        for setup in &mut setups {
+            setup.calendar = Calendar::draw(setup.seed, START, safety, &mut setup.policy);
+        }
         let nodes = if rng.bool() { 0 } else { rng.u32(2..7) };
         let most: u32 = setups.iter().map(|setup| setup.policy.replicas_max).sum();
         let full = faults.rate(Fault::NodeFull) > 0.0;
@@ -89,7 +95,7 @@ fn draw_faults(rng: &mut fastrand::Rng, length: Duration) -> Faults {
     let mut faults = Faults::NONE;
     // Some seeds are calm but for one or two kinds, some have most of them.
     let share = [0.1, 0.25, 0.5][rng.usize(0..3)];
-    for fault in Fault::ALL {
+    for fault in Fault::ALL.into_iter().filter(|fault| *fault != Fault::ForecastOverride) {
         let most = match fault {
             Fault::StartFails => 0.4,
             Fault::StartHangs | Fault::StepMissing | Fault::ReadingMissing | Fault::SampleLate => 0.2,
@@ -101,8 +107,8 @@ fn draw_faults(rng: &mut fastrand::Rng, length: Duration) -> Faults {
             Fault::Death | Fault::Sick => 2.0 / hours,
             Fault::Flapping => 1.0 / hours,
             Fault::ClockJump | Fault::Restart | Fault::NodeLoss | Fault::NodeCut => 3.0 / hours,
-            // Comes of the sizes alone.
-            Fault::OutOfMemory => 0.0,
+            // Comes of the sizes alone, or is drawn apart.
+            Fault::OutOfMemory | Fault::ForecastOverride => 0.0,
             Fault::WrongHistory | Fault::FalseEvents | Fault::DemandShift | Fault::NodeFull => 1.0,
         };
         let rate = most * rng.f64();
@@ -113,6 +119,13 @@ fn draw_faults(rng: &mut fastrand::Rng, length: Duration) -> Faults {
     faults
 }
 
+/// In every fourth seed; drawn apart, so that the others are what they were.
+fn draw_forecast_override(seed: u64) -> f64 {
+    let mut rng = fastrand::Rng::with_seed(seed ^ FORECAST_SALT);
+    if rng.u32(0..4) == 0 { 0.2 * rng.f64() } else { 0.0 }
+}
+
+const FORECAST_SALT: u64 = 0xF0_2ECA_57;
 /// Keeps the draw of a shared template apart from the others.
 const TEMPLATE_SALT: u64 = 0x7E3_91A7E;
 /// No simulation is shorter than this, in seconds: instances must have had the time to start.

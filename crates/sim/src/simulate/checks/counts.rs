@@ -17,8 +17,27 @@ pub(super) struct Counts {
     stopped: BTreeSet<u64>,
     /// More than allowed may be found by a new planner; it must not add to them.
     found: usize,
-    /// Since when too few serve, and how many faults had happened then.
-    short_since: Option<(Timestamp, u64)>,
+    /// Too few serve.
+    short: Spell,
+    /// There are more than the calendar allows.
+    over: Spell,
+}
+
+/// Something that must not last long.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spell {
+    /// Since when, and how many faults had happened then.
+    since: Option<(Timestamp, u64)>,
+}
+
+impl Spell {
+    /// Whether it has been so for longer than this, without a fault.
+    fn lasts(&mut self, is_so: bool, truth: &Truth<'_>, bound: Duration) -> bool {
+        let now = (truth.now, truth.faults);
+        self.since =
+            self.since.filter(|(_, faults)| is_so && *faults == truth.faults).or(is_so.then_some(now));
+        self.since.is_some_and(|(since, _)| truth.now.since(since) > bound)
+    }
 }
 
 impl Counts {
@@ -77,7 +96,28 @@ impl Counts {
                 .push(format!("{present} instances exist that were not told to stop; at most {allowed} may"));
         }
         self.found = self.found.min(present);
+        self.check_most(present.saturating_sub(moving), truth, heard, policy, broken);
         self.check_least(truth, heard, policy, broken);
+    }
+
+    /// When the calendar allows fewer than before, those too many are given up in a while.
+    fn check_most(
+        &mut self,
+        present: usize,
+        truth: &Truth<'_>,
+        heard: &Heard,
+        policy: &WorkloadPolicy,
+        broken: &mut Vec<String>,
+    ) {
+        let Some(within) = truth.within else { return };
+        let over = present > within.most as usize && heard.pinned.is_none();
+        if self.over.lasts(over, truth, most_bound(policy)) {
+            broken.push(format!(
+                "for {:?} without a fault {present} exist of at most {}",
+                most_bound(policy),
+                within.most
+            ));
+        }
     }
 
     fn check_least(
@@ -87,20 +127,14 @@ impl Counts {
         policy: &WorkloadPolicy,
         broken: &mut Vec<String>,
     ) {
+        let least = truth.within.map_or(policy.replicas_min, |within| within.least);
         let serving = truth.agent.fleet().iter().filter(|(instance, _)| truth.serves(*instance)).count();
-        let enough = serving >= policy.replicas_min as usize || truth.scarce;
-        if enough || heard.pinned.is_some() || hidden(truth, serving, policy) {
-            self.short_since = None;
-            return;
-        }
-        let (since, faults) = *self.short_since.get_or_insert((truth.now, truth.faults));
-        if faults != truth.faults {
-            self.short_since = Some((truth.now, truth.faults));
-        } else if truth.now.since(since) > least_bound(policy) {
+        let enough = serving >= least as usize || truth.scarce;
+        let short = !enough && heard.pinned.is_none() && !hidden(truth, serving, policy);
+        if self.short.lasts(short, truth, least_bound(policy)) {
             broken.push(format!(
-                "for {:?} without a fault {serving} serve of at least {}",
-                least_bound(policy),
-                policy.replicas_min
+                "for {:?} without a fault {serving} serve of at least {least}",
+                least_bound(policy)
             ));
         }
     }
@@ -123,6 +157,11 @@ fn least_bound(policy: &WorkloadPolicy) -> Duration {
         + policy.deadlines.drain
         + 3 * policy.tick
         + Duration::from_secs(60)
+}
+
+/// What is on its way is waited for, what serves is drained, and what fails is tried again.
+fn most_bound(policy: &WorkloadPolicy) -> Duration {
+    least_bound(policy) + policy.promote_deadline() + policy.drain_deadline()
 }
 
 /// Requests per reading on each instance.

@@ -22,6 +22,7 @@ use std::time::Duration;
 use forecast::Timestamp;
 use planner::{Action, Event, WorkloadPolicy, WorkloadView};
 
+use super::calendar::Within;
 use crate::world::{Agent, Lie, Stage};
 
 pub(super) use counts::leaks;
@@ -58,6 +59,9 @@ pub struct Truth<'a> {
     pub steady: bool,
     /// Others may have what it needs: no number is certain.
     pub scarce: bool,
+    /// Instances that must serve by the calendar now, and that may exist until more could be there; `None`: what the
+    /// policy says.
+    pub within: Option<Within>,
 }
 
 impl Truth<'_> {

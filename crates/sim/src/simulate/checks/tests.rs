@@ -20,6 +20,7 @@ struct Scene {
     checks: Checks,
     orders: u64,
     faults: u64,
+    within: Option<Within>,
 }
 
 impl Scene {
@@ -42,6 +43,7 @@ impl Scene {
             checks: Checks::default(),
             orders: 0,
             faults: 0,
+            within: None,
         }
     }
 
@@ -89,13 +91,14 @@ impl Scene {
     }
 
     fn broken(&mut self, now: Timestamp) -> Vec<String> {
-        let Scene { planner, agent, sick, checks, faults, .. } = self;
-        checks.check(&truth(now, agent, sick, *faults), &planner.snapshot().workloads()[0])
+        let Scene { planner, agent, sick, checks, faults, within, .. } = self;
+        let truth = Truth { within: *within, ..truth(now, agent, sick, *faults) };
+        checks.check(&truth, &planner.snapshot().workloads()[0])
     }
 }
 
 fn truth<'a>(now: Timestamp, agent: &'a Agent, sick: &'a BTreeSet<u64>, faults: u64) -> Truth<'a> {
-    Truth { now, told: now, agent, sick, demand: 5.0, faults, steady: true, scarce: false }
+    Truth { now, told: now, agent, sick, demand: 5.0, faults, steady: true, scarce: false, within: None }
 }
 
 fn table(weights: &[(u64, u32)]) -> ActionKind {
@@ -320,4 +323,23 @@ fn what_is_left_over_is_found() {
     );
     let nothing = Agent::new("web".into(), Times::new(ColdStart::Constant(SECOND), SECOND), 1);
     assert_eq!(leaks(&Truth { agent: &nothing, ..truth }, &snapshot.workloads()[0]), None);
+}
+
+#[test]
+fn fewer_or_more_than_the_calendar_asks_for_are_broken_after_a_time_without_faults() {
+    let long = START + Duration::from_secs(3_600);
+    for (least, most, broken) in [(1, 3, 0), (1, 2, 0), (1, 1, 1), (2, 3, 1), (0, 0, 1)] {
+        let mut scene = Scene::with(Stage::Active, 1000);
+        scene.agent.place(2, Stage::Warm, None);
+        scene.within = Some(Within { least, most });
+        assert_eq!(scene.broken(START), Vec::<String>::new());
+        assert_eq!(scene.broken(long).len(), broken, "from {least} to {most}");
+        scene.faults = 1;
+        assert_eq!(scene.broken(long), Vec::<String>::new(), "a fault begins it anew");
+    }
+    let mut hours = Scene::with(Stage::Active, 1000);
+    hours.within = Some(Within { least: 2, most: 2 });
+    assert_eq!(hours.broken(START), Vec::<String>::new());
+    hours.within = Some(Within { least: 1, most: 2 });
+    assert_eq!(hours.broken(long), Vec::<String>::new(), "the hours are over");
 }

@@ -345,7 +345,7 @@ fn world_tick(swarm: &Swarm) -> Duration {
 }
 
 /// When every simulation begins: the beginning of a step for every step that is drawn.
-const START: Timestamp = Timestamp::from_secs(1_699_999_800);
+pub(super) const START: Timestamp = Timestamp::from_secs(1_699_999_800);
 /// Keeps the draws of the course apart from the draws of the parameters.
 const SEED_SALT: u64 = 0x5EED_0F5A_17ED;
 /// A planner that needs more inputs than this without time passing will never come to rest.

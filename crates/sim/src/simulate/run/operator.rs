@@ -1,9 +1,10 @@
 //! An operator who pins counts now and then, and one who does so at bad moments.
 
-use planner::{DecisionOverride, Event};
+use forecast::{Adjustment, Change};
+use planner::{DecisionOverride, Event, ForecastOverride};
 
 use super::Simulation;
-use crate::faults::Fault;
+use crate::faults::{Fault, Faults};
 use crate::world::Stage;
 
 impl Simulation {
@@ -24,6 +25,55 @@ impl Simulation {
         }
         if self.services[at].agent.dice().strikes(Fault::BadOverride) {
             self.blunder(at);
+        }
+        if self.services[at].agent.dice().strikes(Fault::ForecastOverride) {
+            self.foretell(at);
+        }
+    }
+
+    /// Says what the demand will be, rightly or not, or nothing that makes sense; or takes that back.
+    fn foretell(&mut self, at: usize) {
+        let (told, service) = (self.planner_time(), &mut self.services[at]);
+        let (step, workload) = (service.setup.policy.step, service.workload.clone());
+        let usual = service.setup.capacity * f64::from(service.setup.policy.replicas_max);
+        let rng = service.agent.dice().of(Fault::ForecastOverride);
+        let id = rng.u64(1..=FORECASTS);
+        if rng.u32(0..4) == 0 {
+            service.agent.report(self.now, Event::ForecastOverrideCleared { workload, id });
+            return;
+        }
+        let change = match rng.u32(0..8) {
+            0..3 => Change::Scale(10f64.powf(4.0 * rng.f64() - 2.0)),
+            3 => Change::Add(usual * rng.f64()),
+            4 => Change::Add(-usual * rng.f64()),
+            5 => Change::Replace(usual * rng.f64()),
+            6 => Change::Replace(0.0),
+            _ => {
+                [Change::Scale(-1.0), Change::Replace(f64::NAN), Change::Add(f64::INFINITY)][rng.usize(0..3)]
+            }
+        };
+        let from = told - step * 5 + step.mul_f64(30.0 * rng.f64());
+        // One in twenty ends before it begins.
+        let to = from - step + step.mul_f64(20.0 * rng.f64());
+        let forecast = ForecastOverride {
+            id,
+            adjustment: Adjustment { from, to, change },
+            author: "operator".to_owned(),
+            reason: "drill".to_owned(),
+        };
+        service.agent.report(self.now, Event::ForecastOverrideSet { workload, forecast });
+    }
+
+    /// The operator goes home, and nothing of what was said holds any longer, however late that comes.
+    pub(super) fn leave_alone(&mut self, at: usize) {
+        let service = &mut self.services[at];
+        let (late, workload) = (self.now + Faults::LATE_MAX, &service.workload);
+        let foretold = if self.swarm.faults.rate(Fault::ForecastOverride) > 0.0 { FORECASTS } else { 0 };
+        let events = (1..=foretold)
+            .map(|id| Event::ForecastOverrideCleared { workload: workload.clone(), id })
+            .chain([Event::OverrideCleared { workload: workload.clone() }]);
+        for event in events.collect::<Vec<Event>>() {
+            service.agent.report(late, event);
         }
     }
 
@@ -77,3 +127,6 @@ fn drill() -> DecisionOverride {
         expires: None,
     }
 }
+
+/// Overrides of a forecast that there may be at one time.
+const FORECASTS: u64 = 4;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use forecast::{Timestamp, calendar};
 use planner::{Event, InstanceId, Planner, WorkloadId};
 
+use super::super::calendar::{Calendar, Within};
 use super::super::checks::{Checks, Truth};
 use super::super::setup::Setup;
 use super::super::shape::Shape;
@@ -63,6 +64,7 @@ impl Service {
         let steady = matches!(setup.shape, Shape::Flat { .. })
             && !scarce
             && !wrong
+            && setup.calendar.is_none()
             && announced.is_empty()
             && shift.is_none()
             && faults.rate(Fault::StartLies) == 0.0;
@@ -109,7 +111,15 @@ impl Service {
             faults: self.agent.tally().total() + others,
             steady: self.steady,
             scarce: self.scarce,
+            within: self.setup.calendar.as_ref().map(|calendar| self.within(calendar, told)),
         }
+    }
+
+    /// What the calendar says at a time. More may exist as early as it would have to be started to be there in time.
+    fn within(&self, calendar: &Calendar, told: Timestamp) -> Within {
+        let policy = &self.setup.policy;
+        let most = calendar.most_within(told, policy.start_deadline() + policy.tick);
+        Within { most, ..calendar.at(told) }
     }
 
     /// The demand at a moment.

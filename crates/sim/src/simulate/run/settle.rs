@@ -21,6 +21,8 @@ struct Progress {
     since: Option<Timestamp>,
     /// When it was there first.
     first: Option<Timestamp>,
+    /// How much longer it may take because sessions are waited for.
+    sessions: Duration,
     done: bool,
 }
 
@@ -28,8 +30,14 @@ impl Simulation {
     /// Lets time pass until each fleet is what the plan wants, and stays so for a while.
     pub(super) fn settle(&mut self) -> Result<Duration, FailureKind> {
         let began = self.now;
-        let start =
-            |at| Progress { wanted: self.wanted(at), moved: began, since: None, first: None, done: false };
+        let start = |at| Progress {
+            wanted: self.wanted(at),
+            moved: began,
+            since: None,
+            first: None,
+            sessions: Duration::ZERO,
+            done: false,
+        };
         let mut all: Vec<Progress> = (0..self.services.len()).map(start).collect();
         let bound = (0..self.services.len()).map(|at| self.liveness_bound(at)).max().unwrap_or_default();
         while self.now < began + bound && !all.iter().all(|progress| progress.done) {
@@ -49,13 +57,15 @@ impl Simulation {
     }
 
     fn look(&self, at: usize, progress: &mut Progress) -> Result<(), FailureKind> {
-        let (wanted, patience) = (self.wanted(at), self.patience(at));
+        let wanted = self.wanted(at);
         if progress.wanted != wanted {
-            progress.wanted = wanted;
-            progress.moved = self.now;
+            (progress.wanted, progress.moved) = (wanted, self.now);
+            progress.sessions = Duration::ZERO;
         }
+        progress.sessions = progress.sessions.max(self.time_for_sessions(at));
+        let patience = self.patience(at) + progress.sessions;
         if self.settled(at) {
-            progress.moved = self.now;
+            (progress.moved, progress.sessions) = (self.now, Duration::ZERO);
             progress.first.get_or_insert(self.now);
             let since = *progress.since.get_or_insert(self.now);
             progress.done = self.now.since(since) >= SETTLE_HOLD;
@@ -91,6 +101,17 @@ impl Simulation {
             + Duration::from_secs(300)
     }
 
+    /// An instance with sessions may be replaced on another node when others have just been waited for, and is waited for
+    /// as long once more.
+    fn time_for_sessions(&self, at: usize) -> Duration {
+        let policy = &self.services[at].setup.policy;
+        let snapshot = self.planner.snapshot();
+        let instances = snapshot.workloads().get(at).map_or(&[][..], |view| view.instances);
+        let waits = instances.iter().any(|i| i.phase() == Phase::Draining && i.sessions() > 0);
+        let time = policy.start_deadline() + policy.promote_deadline() + policy.drain_deadline();
+        if waits && self.swarm.sharing.is_some() { time } else { Duration::ZERO }
+    }
+
     fn wanted(&self, at: usize) -> Option<(u32, u32, u32)> {
         let snapshot = self.planner.snapshot();
         let plan = snapshot.workloads().get(at)?.plan?;
@@ -111,7 +132,7 @@ impl Simulation {
         let serves =
             fleet.iter().filter(|(_, stage)| *stage == Stage::Active).map(|(id, _)| service.capacity_of(id));
         let enough = serves.sum::<f64>() >= service.demand * SERVED_SHARE
-            || active + standby >= service.setup.policy.replicas_max
+            || active + standby >= self.most(at)
             || !matches!(service.setup.policy.capacity, CapacityPolicy::Pinned(_));
         let stopped = fleet.count(Stage::Halted);
         if self.known_stopped(at) != stopped || fleet.len() != active + standby + stopped {
@@ -130,6 +151,13 @@ impl Simulation {
         // On nodes the level below parked is only filled by what is given up.
         let shelf = if shared { stopped <= wanted.2 } else { stopped == wanted.2 };
         (wanted.0, wanted.1) == (active, standby) && shelf && (enough || shared)
+    }
+
+    /// Instances that may exist now.
+    fn most(&self, at: usize) -> u32 {
+        let setup = &self.services[at].setup;
+        let told = self.planner_time();
+        setup.calendar.as_ref().map_or(setup.policy.replicas_max, |calendar| calendar.at(told).most)
     }
 
     /// Stopped instances that the planner knows of. While it waits for the answer to a restart that was lost, one more lies there.

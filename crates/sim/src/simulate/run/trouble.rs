@@ -278,10 +278,8 @@ impl Simulation {
             for instance in std::mem::take(&mut service.sick) {
                 service.report_health(self.now, instance);
             }
-            let workload = service.workload.clone();
-            // After whatever the operator said last, however late that comes.
-            service.agent.report(self.now + Faults::LATE_MAX, Event::OverrideCleared { workload });
         }
+        (0..self.services.len()).for_each(|at| self.leave_alone(at));
         Ok(())
     }
 }

@@ -125,7 +125,7 @@ fn draw_forecast_override(seed: u64) -> f64 {
     if rng.u32(0..4) == 0 { 0.2 * rng.f64() } else { 0.0 }
 }
 
-const FORECAST_SALT: u64 = 0xF0_2ECA_57;
+const FORECAST_SALT: u64 = 0xF02E_CA57;
 /// Keeps the draw of a shared template apart from the others.
 const TEMPLATE_SALT: u64 = 0x7E3_91A7E;
 /// No simulation is shorter than this, in seconds: instances must have had the time to start.

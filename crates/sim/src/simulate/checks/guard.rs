@@ -58,6 +58,7 @@ impl Blind {
             | News::Gone { by_itself: false, .. }
             | News::Parked { .. }
             | News::Halted(_)
+            | News::Healthy(_)
             | News::Failing(_)
             | News::TableApplied
             | News::Holds { .. }

@@ -17,6 +17,8 @@ pub(super) struct Heard {
     pub(super) halted: BTreeSet<u64>,
     /// Instances that were unhealthy at some time, or failed most of their requests.
     pub(super) unhealthy: BTreeSet<u64>,
+    /// Instances of which it was last told that they are unhealthy, be it late and no longer true.
+    pub(super) ill: BTreeSet<u64>,
     /// Instances that it took over.
     pub(super) adopted: BTreeSet<u64>,
     /// The last order that is known to have frozen or thawed an instance: news of an earlier one, told late or twice, is old.
@@ -54,7 +56,14 @@ impl Heard {
                     self.parked.remove(&instance);
                 }
             }
-            News::Unhealthy(instance) | News::Failing(instance) => {
+            News::Unhealthy(instance) => {
+                self.unhealthy.insert(instance);
+                self.ill.insert(instance);
+            }
+            News::Healthy(instance) => {
+                self.ill.remove(&instance);
+            }
+            News::Failing(instance) => {
                 self.unhealthy.insert(instance);
             }
             News::Pinned(decision) => {

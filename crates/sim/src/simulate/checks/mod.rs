@@ -119,6 +119,7 @@ impl Checks {
             (&mut self.heard.gone, &mut to.heard.gone),
             (&mut self.heard.parked, &mut to.heard.parked),
             (&mut self.heard.unhealthy, &mut to.heard.unhealthy),
+            (&mut self.heard.ill, &mut to.heard.ill),
         ] {
             if from.remove(&instance) {
                 to.insert(instance);

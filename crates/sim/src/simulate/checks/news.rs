@@ -22,6 +22,8 @@ pub(super) enum News<'a> {
     Promoted { order: u64, instance: u64 },
     /// Health checks say that an instance does not answer.
     Unhealthy(u64),
+    /// They say that it does.
+    Healthy(u64),
     /// An instance failed most of its requests.
     Failing(u64),
     /// An order was not carried out.
@@ -69,6 +71,7 @@ impl News<'_> {
             }
             Event::InstanceReady { instance, .. } => News::Ready(instance.get()),
             Event::InstanceUnhealthy { instance, .. } => News::Unhealthy(instance.get()),
+            Event::InstanceHealthy { instance, .. } => News::Healthy(instance.get()),
             Event::ActionFailed { .. } => News::Failed,
             Event::OverrideSet { decision, .. } => News::Pinned(decision),
             Event::OverrideCleared { .. } => News::Freed,
@@ -85,7 +88,6 @@ impl News<'_> {
             | Event::OutOfMemory { .. }
             | Event::InstanceResized { .. }
             | Event::InstanceDrained { .. }
-            | Event::InstanceHealthy { .. }
             | Event::NodeAppeared { .. }
             | Event::NodeLost { .. } => return None,
         })

@@ -49,6 +49,7 @@ impl Sessions {
             }
             News::TableApplied => self.table = None,
             News::Step { .. }
+            | News::Healthy(_)
             | News::Load(_)
             | News::Ready(_)
             | News::Parked { .. }

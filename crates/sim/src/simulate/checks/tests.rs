@@ -171,6 +171,11 @@ fn known_demand_without_capacity_is_broken_after_a_bound() {
     assert_eq!((scene.broken(START).len(), scene.broken(later).len()), (0, 0), "nobody knows of demand");
     scene.see(Event::LoadObserved { workload: "web".into(), demand_now: 5.0, in_flight: 0.0 });
     assert_eq!((scene.broken(START).len(), scene.broken(later).len()), (0, 1));
+    let (workload, instance) = ("web".into(), InstanceId::new(1));
+    scene.see(Event::InstanceUnhealthy { workload, instance, reason: String::new() });
+    assert_eq!((scene.broken(START).len(), scene.broken(later).len()), (0, 0), "it is told otherwise");
+    scene.see(Event::InstanceHealthy { workload: "web".into(), instance });
+    assert_eq!((scene.broken(START).len(), scene.broken(later).len()), (0, 1));
 }
 
 #[test]

@@ -4,7 +4,6 @@
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
@@ -72,10 +71,7 @@ pub(crate) async fn attempt(
             },
         };
         let Some(request) = slot.take() else { return Attempt::Broken(lease) };
-        let upload = match request.body() {
-            RequestBody::Empty => None,
-            RequestBody::Stream(_, upload) => Some(Rc::clone(upload)),
-        };
+        let upload = request.body().upload().cloned();
         let sending = connection.try_send_request(request);
         let mut error = match in_time(sending, route.spec.timeouts.response_head, upload.as_deref()).await {
             Some(Ok(response)) => return answered(route, lease, connection, response),
@@ -134,6 +130,9 @@ fn answered(
     backend.state.answered();
     backend.counters().responses.add(1);
     backend.counters().latency.record(lease.elapsed(now));
+    if let Some(charge) = lease.charge() {
+        charge.told(response.headers());
+    }
     route.observe(backend, now, lease.latency(now), is_error);
     if is_error {
         lease.failed();

@@ -14,6 +14,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use crate::admission::ReadAhead;
 use crate::connection::ClientConnection;
 use crate::exchange::Delivery;
 use crate::view::ShardRoute;
@@ -25,6 +26,8 @@ pub(crate) enum RequestBody {
     Empty,
     /// Read from the client as the backend takes it.
     Stream(Quiet, Rc<Upload>),
+    /// Looked into before it is sent.
+    ReadAhead(Box<ReadAhead>),
 }
 
 impl RequestBody {
@@ -34,6 +37,17 @@ impl RequestBody {
         }
         let upload = Upload::new(Rc::clone(client), Rc::clone(route));
         Self::Stream(Quiet::new(body, route.spec.timeouts.body_idle), Rc::new(upload))
+    }
+}
+
+impl RequestBody {
+    /// The progress of what is still to come from the client.
+    pub(crate) fn upload(&self) -> Option<&Rc<Upload>> {
+        match self {
+            Self::Empty => None,
+            Self::Stream(_, upload) => Some(upload),
+            Self::ReadAhead(read) => read.rest().upload(),
+        }
     }
 }
 
@@ -89,6 +103,7 @@ impl Body for RequestBody {
                 upload.polled(&polled);
                 polled
             }
+            Self::ReadAhead(read) => read.poll_frame(cx),
         }
     }
 
@@ -96,6 +111,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Stream(quiet, _) => quiet.body.is_end_stream(),
+            Self::ReadAhead(read) => read.is_end_stream(),
         }
     }
 
@@ -103,6 +119,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Stream(quiet, _) => quiet.body.size_hint(),
+            Self::ReadAhead(read) => read.size_hint(),
         }
     }
 }
@@ -130,6 +147,9 @@ impl Body for ResponseBody {
                 let polled = quiet.poll_frame(cx);
                 if let Poll::Ready(Some(Ok(frame))) = &polled {
                     delivery.passed_on(0, length(frame));
+                    if let Some(trailers) = frame.trailers_ref() {
+                        delivery.trailed(trailers);
+                    }
                 }
                 match &polled {
                     Poll::Ready(None) => delivery.ended(),

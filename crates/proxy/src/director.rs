@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::control::{Refusal, Route, RouteTable, Stats};
+use crate::admission::RouteCosts;
+use crate::control::{Amount, Refusal, RequestSample, Route, RouteTable, Stats};
 use crate::health::HealthCheck;
 use crate::shard::Command;
 use crate::socket::open_listeners;
@@ -37,6 +38,7 @@ struct DirectedRoute {
     /// Out of the table, with requests still in flight.
     leaving: Vec<Arc<BackendState>>,
     checks: Vec<HealthCheck>,
+    costs: Option<Arc<RouteCosts>>,
 }
 
 impl Director {
@@ -76,6 +78,10 @@ impl Director {
         table.validate().map_err(|problems| Refusal::InvalidTable {
             problems: problems.iter().map(ToString::to_string).collect(),
         })?;
+        if table.routes.iter().any(|route| route.admission.is_some()) {
+            let started = self.process.start_learner();
+            started.map_err(|error| Refusal::Failed { reason: error.to_string() })?;
+        }
         let opened = self.open_new(&table)?;
         // Nothing can be refused from here on.
         let routes: Vec<_> = table.routes.iter().map(|route| self.direct(route)).collect();
@@ -116,6 +122,7 @@ impl Director {
             backends: Vec::new(),
             leaving: Vec::new(),
             checks: Vec::new(),
+            costs: None,
         });
         let mut known: BTreeMap<_, _> = route
             .backends
@@ -134,9 +141,11 @@ impl Director {
             route.leaving.push(backend);
         }
         route.forget_left();
+        route.renew_costs(spec);
         AppliedRoute {
             spec: Arc::new(spec.clone()),
             state: Arc::clone(&route.state),
+            costs: route.costs.clone(),
             backends: route.backends.clone(),
         }
     }
@@ -201,6 +210,11 @@ impl Director {
             let mut stats = route.state.stats();
             let backends = route.backends.iter().chain(&route.leaving);
             stats.backends = backends.map(|backend| backend.stats(elapsed)).collect();
+            stats.costs = route
+                .costs
+                .as_ref()
+                .map(|costs| costs.stats(|cost| route.reserved(cost)))
+                .unwrap_or_default();
             stats
         });
         Stats {
@@ -211,6 +225,21 @@ impl Director {
             workloads: workloads.collect(),
             connections: self.connections(),
         }
+    }
+
+    /// Request samples of a workload that are numbered above `after`.
+    pub(crate) fn samples(&self, workload: &str, after: u64) -> Vec<RequestSample> {
+        let costs = self.routes.get(workload).and_then(|route| route.costs.as_ref());
+        costs.map(|costs| costs.samples_after(after)).unwrap_or_default()
+    }
+
+    /// Has the cost models of a workload learn from what was measured before; returns how much that was.
+    pub(crate) fn teach(&self, workload: &str, samples: &[RequestSample]) -> usize {
+        let costs = self.routes.get(workload).and_then(|route| route.costs.as_ref());
+        costs.map_or(0, |costs| {
+            samples.iter().for_each(|sample| costs.recall(sample));
+            samples.len()
+        })
     }
 
     /// Open client connections.
@@ -229,6 +258,25 @@ impl Director {
 }
 
 impl DirectedRoute {
+    /// Keeps what is known of costs for as long as the table asks for the same.
+    fn renew_costs(&mut self, spec: &Route) {
+        let kept = self.costs.take();
+        self.costs = spec.admission.as_ref().map(|admission| match kept {
+            Some(costs) if costs.is_about(admission) => {
+                costs.renew(admission);
+                costs
+            }
+            Some(_) | None => Arc::new(RouteCosts::new(admission)),
+        });
+        self.state.waiting.set_by_cost(self.costs.is_some());
+    }
+
+    /// Reserved of one cost, over all backends.
+    fn reserved(&self, cost: usize) -> Amount {
+        let backends = self.backends.iter().chain(&self.leaving);
+        Amount::from_micros(backends.map(|backend| backend.ledger.reserved(cost).micros()).sum())
+    }
+
     fn forget_left(&mut self) {
         self.leaving.retain(|backend| backend.in_flight() > 0);
     }

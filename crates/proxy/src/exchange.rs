@@ -4,11 +4,11 @@
 //! its future or body is dropped; that is why this is written as guards.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
 use crate::body::ResponseBody;
@@ -58,10 +58,10 @@ impl Exchange {
         own_response(status, text)
     }
 
-    /// The answer for a request that found no capacity.
-    pub(crate) fn reject(self, text: &'static str) -> Response<ResponseBody> {
+    /// The answer for a request that found no capacity; `wait` is how long its turn would have taken, where that is known.
+    pub(crate) fn reject(self, text: &'static str, wait: Option<Duration>) -> Response<ResponseBody> {
         self.counters().rejected.add(1);
-        let seconds = self.route.spec.hold.as_secs().clamp(1, RETRY_AFTER_MAX_S);
+        let seconds = wait.unwrap_or(self.route.spec.hold).as_secs().clamp(1, RETRY_AFTER_MAX_S);
         let mut response = self.answer(StatusCode::SERVICE_UNAVAILABLE, text);
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         response
@@ -104,6 +104,10 @@ impl Delivery {
             self.is_ended = true;
             if self.exchange.outcome == Outcome::Cancelled {
                 self.exchange.outcome = Outcome::Completed;
+                // A failure's cost says nothing about that of a success.
+                if let Some(charge) = self.lease.charge() {
+                    charge.delivered(Instant::now());
+                }
             }
             self.lease.keep_connection();
         }
@@ -119,6 +123,16 @@ impl Delivery {
     pub(crate) fn passed_on(&self, bytes_in: u64, bytes_out: u64) {
         self.exchange.counters().bytes_in.add(bytes_in);
         self.exchange.counters().bytes_out.add(bytes_out);
+        if let Some(charge) = self.lease.charge() {
+            charge.passed(bytes_out);
+        }
+    }
+
+    /// Trailers came at the end of the response.
+    pub(crate) fn trailed(&self, trailers: &HeaderMap) {
+        if let Some(charge) = self.lease.charge() {
+            charge.told(trailers);
+        }
     }
 
     /// Something was taken, or asked for.

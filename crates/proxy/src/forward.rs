@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::UPGRADE;
 use http::{Request, Response, StatusCode};
@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout_at;
 
+use crate::admission::{Claim, Queued, claim};
 use crate::attempt::{Answer, Attempt, attempt};
 use crate::body::{Quiet, RequestBody, ResponseBody};
 use crate::connection::ClientConnection;
@@ -96,7 +97,8 @@ fn conclude(
             }
         }
         (Ok(answer), _) => deliver(exchange, answer),
-        (Err(Failure::NoCapacity(text)), _) => exchange.reject(text),
+        (Err(Failure::NoCapacity(text)), _) => exchange.reject(text, None),
+        (Err(Failure::TooLate(wait)), _) => exchange.reject(TOO_LATE, Some(wait)),
         (Err(Failure::Status(status, text)), _) => exchange.answer(status, text),
     }
 }
@@ -120,6 +122,8 @@ fn deliver(exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
 enum Failure {
     /// It found no capacity.
     NoCapacity(&'static str),
+    /// Its turn would come in so long, which is too late.
+    TooLate(Duration),
     /// Something else.
     Status(StatusCode, &'static str),
 }
@@ -130,17 +134,20 @@ struct Dispatch<'a> {
     /// Backends that failed it.
     avoid: Vec<u64>,
     hold: Option<Hold>,
+    /// What it needs, where the route admits requests by cost.
+    claim: Option<Box<Claim>>,
 }
 
 /// A request's place among the waiting.
 struct Hold {
     ticket: Ticket,
     began: Instant,
+    _queued: Option<Queued>,
 }
 
 impl<'a> Dispatch<'a> {
     fn new(exchange: &'a Exchange) -> Self {
-        Self { exchange, avoid: Vec::new(), hold: None }
+        Self { exchange, avoid: Vec::new(), hold: None, claim: None }
     }
 
     async fn run(
@@ -151,8 +158,11 @@ impl<'a> Dispatch<'a> {
         let shard = self.exchange.client().shard();
         let mut now = self.exchange.arrived();
         let mut is_repeated = false;
+        if route.costs.is_some() {
+            self.claim = Box::pin(claim(&route, request)).await.map_err(|_| CLIENT_FAULT)?;
+        }
         loop {
-            let choice = match route.choose(now, &self.avoid, || shard.random()) {
+            let choice = match self.choose(&route, now) {
                 Some(choice) => choice,
                 // Boxed, as everything rare is: every request's future is copied into its connection once, in full size.
                 None => match Box::pin(self.wait(&route)).await? {
@@ -166,6 +176,14 @@ impl<'a> Dispatch<'a> {
             if let Some(hold) = self.hold.take() {
                 now = Instant::now();
                 self.exchange.counters().hold.record(now.saturating_duration_since(hold.began));
+                if self.claim.is_some() {
+                    drop(hold);
+                    // There may be room for the next one, too.
+                    route.state.waiting.nudge();
+                }
+            }
+            if let Some(charge) = &choice.charge {
+                shard.watch(charge);
             }
             let lease = match attempt(shard, &route, choice, request, now).await {
                 Attempt::Answered(answer) => return Ok(answer),
@@ -189,6 +207,44 @@ impl<'a> Dispatch<'a> {
         }
     }
 
+    /// A backend for this request, unless it has to wait.
+    fn choose(&self, route: &ShardRoute, now: Instant) -> Option<Choice> {
+        let Some(claim) = self.claim.as_deref().filter(|_| route.costs.is_some()) else {
+            return route.choose(now, &self.avoid, || self.exchange.client().shard().random());
+        };
+        if self.hold.is_none() && route.must_queue(claim) {
+            return None;
+        }
+        let waited = now.saturating_duration_since(self.exchange.arrived());
+        route.place(now, &self.avoid, claim, waited)
+    }
+
+    /// How long it may wait.
+    fn patience(&self, route: &ShardRoute) -> Duration {
+        let class = self.claim.as_ref().and_then(|claim| claim.deadline(route));
+        class.unwrap_or(route.spec.hold)
+    }
+
+    /// A place among the waiting.
+    fn enter(&self, route: &Rc<ShardRoute>) -> Result<Hold, Failure> {
+        let patience = self.patience(route);
+        if patience.is_zero() {
+            return Err(Failure::NoCapacity("no backend is available\n"));
+        }
+        let class = self.claim.as_ref().map_or(0, |claim| claim.facts.class);
+        if let Some(claim) = &self.claim
+            && let Some(wait) = route.hopeless(claim, patience)
+        {
+            return Err(Failure::TooLate(wait));
+        }
+        let ticket = Ticket::enter(&route.state, route.spec.max_waiting, class);
+        let ticket = ticket.ok_or(Failure::NoCapacity("too many requests are waiting for a backend\n"))?;
+        self.exchange.counters().held.add(1);
+        let queued =
+            self.claim.as_ref().zip(route.costs.as_ref()).map(|(claim, costs)| Queued::join(costs, claim));
+        Ok(Hold { ticket, began: Instant::now(), _queued: queued })
+    }
+
     /// The route as the newest table has it.
     fn refresh(&self) -> Result<Rc<ShardRoute>, Failure> {
         self.exchange.client().route().ok_or(NO_ROUTE)
@@ -199,33 +255,25 @@ impl<'a> Dispatch<'a> {
         let hold = match self.hold.take() {
             // The address may have changed hands since; then this is a new wait in another room.
             Some(hold) if std::sync::Arc::ptr_eq(hold.ticket.route(), &route.state) => hold,
-            Some(_) | None => {
-                if route.spec.hold.is_zero() {
-                    return Err(Failure::NoCapacity("no backend is available\n"));
-                }
-                let ticket = Ticket::enter(&route.state, route.spec.max_waiting);
-                let ticket =
-                    ticket.ok_or(Failure::NoCapacity("too many requests are waiting for a backend\n"))?;
-                self.exchange.counters().held.add(1);
-                Hold { ticket, began: Instant::now() }
-            }
+            Some(_) | None => self.enter(route)?,
         };
-        let hold = self.hold.insert(hold);
-        let mut grant = hold.ticket.listen();
+        let (began, mut grant) = (hold.began, hold.ticket.listen());
+        let is_next = self.claim.is_none() || hold.ticket.is_first();
+        self.hold = Some(hold);
         // What became free before the ticket was in line was handed to nobody.
         let now = Instant::now();
-        if let Some(choice) = route.choose(now, &self.avoid, || self.exchange.client().shard().random()) {
+        if is_next && let Some(choice) = self.choose(route, now) {
             return Ok(Some(choice));
         }
-        let deadline = hold.began + route.spec.hold;
+        let deadline = began + self.patience(route);
         let until = route.first_readmission(now).map_or(deadline, |readmission| readmission.min(deadline));
         match timeout_at(until.into(), &mut grant).await {
             Ok(Ok(Grant::Slot(slot))) => Ok(self.redeem(slot)),
+            Ok(Ok(Grant::Leave)) => Err(Failure::NoCapacity("more important requests took its place\n")),
             Ok(Ok(Grant::Look) | Err(_)) => Ok(None),
             Err(_) if until < deadline => Ok(None),
             Err(_) => {
-                let waited = hold.began.elapsed();
-                self.exchange.counters().hold.record(waited);
+                self.exchange.counters().hold.record(began.elapsed());
                 Err(Failure::NoCapacity("no backend became available in time\n"))
             }
         }
@@ -236,10 +284,11 @@ impl<'a> Dispatch<'a> {
         let route = self.exchange.client().route()?;
         let backend = Rc::clone(route.backend_of(&slot.backend)?);
         let usable = backend.state.is_usable(route.process().elapsed(Instant::now()));
-        usable.then_some(Choice { backend, slot: Some(slot) })
+        usable.then_some(Choice { backend, slot: Some(slot), charge: None })
     }
 }
 
+const TOO_LATE: &str = "capacity would come too late\n";
 const NO_ROUTE: Failure = Failure::Status(StatusCode::SERVICE_UNAVAILABLE, "no route\n");
 const BROKEN: Failure = Failure::Status(StatusCode::BAD_GATEWAY, "the backend did not answer\n");
 const TIMED_OUT: Failure =

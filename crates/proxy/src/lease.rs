@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::SendRequest;
 
+use crate::admission::Charge;
 use crate::body::RequestBody;
 use crate::counters::BackendCounters;
 use crate::state::Slot;
@@ -20,12 +21,13 @@ pub(crate) struct Lease {
     /// The latest moment before the request was sent: differs from the beginning when it had to connect.
     sent: Instant,
     body_idle: Duration,
+    charge: Option<Rc<Charge>>,
     _slot: Option<Slot>,
 }
 
 impl Lease {
     pub(crate) fn begin(route: &ShardRoute, choice: Choice, began: Instant) -> Self {
-        let Choice { backend, slot } = choice;
+        let Choice { backend, slot, charge } = choice;
         backend.counters().requests.add(1);
         backend.counters().in_flight.add(1);
         Self {
@@ -34,6 +36,7 @@ impl Lease {
             began,
             sent: began,
             body_idle: route.spec.timeouts.body_idle,
+            charge,
             _slot: slot,
         }
     }
@@ -45,6 +48,11 @@ impl Lease {
 
     pub(crate) fn backend(&self) -> &Rc<ShardBackend> {
         &self.backend
+    }
+
+    /// What the request has reserved, where that counts.
+    pub(crate) fn charge(&self) -> Option<&Charge> {
+        self.charge.as_deref()
     }
 
     fn counters(&self) -> &BackendCounters {

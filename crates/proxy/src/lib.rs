@@ -13,6 +13,7 @@
 
 pub mod control;
 
+mod admission;
 mod attempt;
 mod body;
 mod connection;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::Limits;
+use crate::admission::Charge;
 use crate::listener::Listener;
 use crate::state::Process;
 use crate::view::{AppliedTable, ShardRoute};
@@ -69,6 +70,8 @@ pub(crate) struct Shard {
     connections: Cell<usize>,
     connections_max: usize,
     room: Notify,
+    /// Reservations of requests that run, looked through for those that need more.
+    charges: RefCell<Vec<Weak<Charge>>>,
 }
 
 impl Shard {
@@ -96,6 +99,7 @@ impl Shard {
             connections: Cell::new(0),
             connections_max,
             room: Notify::new(),
+            charges: RefCell::default(),
         }
     }
 
@@ -127,6 +131,21 @@ impl Shard {
     pub(crate) fn uncount_connection(&self) {
         self.connections.set(self.connections.get() - 1);
         self.room.notify_waiters();
+    }
+
+    /// Watches a reservation until its request is over.
+    pub(crate) fn watch(&self, charge: &Rc<Charge>) {
+        self.charges.borrow_mut().push(Rc::downgrade(charge));
+    }
+
+    /// Reserves more for requests that take more than was thought.
+    fn grow_charges(&self, now: Instant) {
+        self.charges.borrow_mut().retain(|charge| {
+            charge.upgrade().is_some_and(|charge| {
+                charge.grow(now);
+                true
+            })
+        });
     }
 
     /// Waits until another connection is allowed.
@@ -236,6 +255,7 @@ impl Keeper {
                 backend.pool.sweep(now, route.spec.timeouts.pool_idle);
             }
         }
+        self.shard.grow_charges(now);
         self.closing.retain(|listener| listener.has_connections());
         for listener in self.listeners.values().chain(&self.closing) {
             listener.sweep(now, self.shard.limits.client_idle);

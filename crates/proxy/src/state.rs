@@ -2,12 +2,13 @@
 //! its id and address together, a workload's to its name.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::admission::{Learner, Ledger};
 use crate::control::{BackendSpec, BackendStats, WorkloadStats};
 use crate::counters::{BackendCounters, WorkloadCounters, merged, total};
 use crate::hold::{Grant, WaitingRoom};
@@ -19,11 +20,28 @@ pub(crate) struct Process {
     epoch: Instant,
     /// Open client connections, all shards.
     pub(crate) connections: AtomicU32,
+    learner: OnceLock<Learner>,
 }
 
 impl Process {
     pub(crate) fn new() -> Self {
-        Self { epoch: Instant::now(), connections: AtomicU32::new(0) }
+        Self { epoch: Instant::now(), connections: AtomicU32::new(0), learner: OnceLock::new() }
+    }
+
+    /// Starts the thread that learns what requests cost, if it does not run yet.
+    ///
+    /// # Errors
+    /// When there can be none.
+    pub(crate) fn start_learner(&self) -> std::io::Result<()> {
+        if self.learner.get().is_none() {
+            let _ = self.learner.set(Learner::start()?);
+        }
+        Ok(())
+    }
+
+    /// Where costs are learned, once a route is admitted by them.
+    pub(crate) fn learner(&self) -> Option<&Learner> {
+        self.learner.get()
     }
 
     /// Time since the process started.
@@ -78,6 +96,7 @@ impl RouteState {
             in_flight: u32::try_from(arrivals.saturating_sub(ended)).unwrap_or(u32::MAX),
             latency: merged(shards, |shard| &shard.latency),
             hold: merged(shards, |shard| &shard.hold),
+            costs: Vec::new(),
             backends: Vec::new(),
         }
     }
@@ -103,6 +122,8 @@ pub(crate) struct BackendState {
     failures: AtomicU32,
     /// Requests admitted while the route limits them per backend.
     slots: AtomicU32,
+    /// What requests have reserved of it.
+    pub(crate) ledger: Ledger,
     /// One per shard.
     pub(crate) counters: Box<[BackendCounters]>,
     /// Rung when it is ejected, so that the active check looks at once.
@@ -122,6 +143,7 @@ impl BackendState {
             ejections: AtomicU32::new(0),
             failures: AtomicU32::new(0),
             slots: AtomicU32::new(0),
+            ledger: Ledger::default(),
             counters: (0..shards).map(|_| BackendCounters::default()).collect(),
             suspicion: Notify::new(),
         }
@@ -296,6 +318,10 @@ impl Drop for Slot {
         if self.is_unwanted || !self.backend.is_usable(self.process.elapsed(Instant::now())) {
             return;
         }
+        // Where requests are placed by cost, a free place is not all that one needs.
+        if self.route.waiting.is_by_cost() {
+            return self.route.waiting.nudge();
+        }
         while let Some(waiter) = self.route.waiting.pop_first() {
             let grant = match Self::take(&self.backend, &self.route, &self.process, self.limit) {
                 Some(slot) => Grant::Slot(slot),
@@ -305,7 +331,7 @@ impl Drop for Slot {
             match waiter.send(grant) {
                 Ok(()) => return,
                 Err(Grant::Slot(mut slot)) => slot.is_unwanted = true,
-                Err(Grant::Look) => {}
+                Err(Grant::Look | Grant::Leave) => {}
             }
         }
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use balance::{PeakEwma, RetryBudget, Weights, p2c};
 use hyper::client::conn::http1::SendRequest;
 
+use crate::admission::{Charge, RouteCosts};
 use crate::body::RequestBody;
 use crate::control::Route;
 use crate::counters::{BackendCounters, WorkloadCounters};
@@ -26,6 +27,8 @@ pub(crate) struct AppliedTable {
 pub(crate) struct AppliedRoute {
     pub(crate) spec: Arc<Route>,
     pub(crate) state: Arc<RouteState>,
+    /// Where requests are admitted by what they cost.
+    pub(crate) costs: Option<Arc<RouteCosts>>,
     /// In the order of the specification's backends.
     pub(crate) backends: Vec<Arc<BackendState>>,
 }
@@ -37,6 +40,7 @@ pub(crate) struct ShardRoute {
     process: Arc<Process>,
     pub(crate) spec: Arc<Route>,
     pub(crate) state: Arc<RouteState>,
+    pub(crate) costs: Option<Arc<RouteCosts>>,
     pub(crate) backends: Vec<Rc<ShardBackend>>,
     weights: Weights,
     relative: Vec<f64>,
@@ -56,6 +60,8 @@ struct RouteMemory {
 pub(crate) struct Choice {
     pub(crate) backend: Rc<ShardBackend>,
     pub(crate) slot: Option<Slot>,
+    /// What it has reserved, where the route admits requests by cost.
+    pub(crate) charge: Option<Rc<Charge>>,
 }
 
 impl ShardRoute {
@@ -84,6 +90,7 @@ impl ShardRoute {
             relative: (0..weights.len()).map(|index| weights.relative(index)).collect(),
             spec: applied.spec,
             state: applied.state,
+            costs: applied.costs,
             backends,
             weights,
             memory,
@@ -111,6 +118,11 @@ impl ShardRoute {
 
     pub(crate) fn process(&self) -> &Arc<Process> {
         &self.process
+    }
+
+    /// A backend's weight relative to the mean of those that have any.
+    pub(crate) fn relative_weight(&self, index: usize) -> f64 {
+        self.relative[index]
     }
 
     /// Picks a backend by weighted P2C and peak EWMA, those in `avoid` only when there is no other.
@@ -149,7 +161,7 @@ impl ShardRoute {
                     None => continue,
                 },
             };
-            return Some(Choice { backend: Rc::clone(backend), slot });
+            return Some(Choice { backend: Rc::clone(backend), slot, charge: None });
         }
         None
     }

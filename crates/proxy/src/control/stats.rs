@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
+use super::request_sample::CostStats;
 
 /// One reading of all counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +65,8 @@ pub struct WorkloadStats {
     pub latency: Histogram,
     /// How long held requests waited.
     pub hold: Histogram,
+    /// What requests cost, where the route admits them by that; in the order of the route's costs.
+    pub costs: Vec<CostStats>,
     /// In table order, then those that left the table with requests still in flight.
     pub backends: Vec<BackendStats>,
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::admission::{Admission, AdmissionProblem};
+
 /// Everything the proxy serves, replaced as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteTable {
@@ -38,6 +40,8 @@ pub struct Route {
     /// Requests at once per backend, over all shards; further ones wait like those without a backend.
     /// Default 0 = no limit.
     pub max_in_flight: u32,
+    /// Requests are admitted and placed by what they are predicted to cost. Default none: whatever comes is passed on.
+    pub admission: Option<Admission>,
 }
 
 impl Route {
@@ -52,6 +56,7 @@ impl Route {
             hold: HOLD_DEFAULT,
             max_waiting: WAITING_DEFAULT,
             max_in_flight: 0,
+            admission: None,
         }
     }
 }
@@ -200,6 +205,8 @@ impl Route {
                 problems.push(TableProblem::Timeout { workload: workload(), name });
             }
         }
+        let admission = self.admission.iter().flat_map(Admission::problems);
+        problems.extend(admission.map(|problem| TableProblem::Admission { workload: workload(), problem }));
         if self.hold > TIMEOUT_MAX {
             problems.push(TableProblem::Timeout { workload: workload(), name: "hold" });
         }
@@ -256,6 +263,14 @@ pub enum TableProblem {
     /// Zero probes decide nothing.
     #[error("workload {0}: health fall and rise must be at least 1")]
     HealthCounts(String),
+    /// Requests cannot be admitted like this.
+    #[error("workload {workload}: admission: {problem}")]
+    Admission {
+        /// The route's workload.
+        workload: String,
+        /// What is wrong.
+        problem: AdmissionProblem,
+    },
     /// A time limit out of range.
     #[error("workload {workload}: {name} must be above 0 and at most {TIMEOUT_MAX:?}")]
     Timeout {

@@ -35,7 +35,7 @@ use crate::recorder::{Recorder, clock};
 use crate::router::Router;
 use crate::trainer::Trainer;
 use crate::view::View;
-use crate::{learn, usage};
+use crate::{learn, request_samples, usage};
 
 /// What does not belong into a configuration file.
 #[derive(Clone, Debug)]
@@ -231,6 +231,7 @@ impl Daemon {
 
         let mut tasks = JoinSet::new();
         let (stop_api, api_stopped) = watch::channel(false);
+        let api_store = api.store.clone();
         let serving = http::serve(self.listener, http::router(api), stopped(api_stopped));
         let serving = tokio::spawn(serving);
         tasks.spawn(proxy_process::watch(
@@ -240,6 +241,10 @@ impl Daemon {
             poll_every(&self.config),
             news_in,
         ));
+        if let Some(inbox) = core.recorder.inbox() {
+            let workloads = self.config.workloads.clone();
+            tasks.spawn(request_samples::watch(workloads, reader.clone(), api_store, inbox));
+        }
         tasks.spawn(usage::watch(self.provider.clone(), readings_in));
         tasks.spawn(stop_unwanted(self.provider.clone(), self.unwanted));
         let result = core.run(&mut inlets, shutdown).await;

@@ -28,6 +28,7 @@ mod policy;
 mod proxy_process;
 mod recent;
 mod recorder;
+mod request_samples;
 mod router;
 mod routes;
 mod sessions;

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::admission::RouteCosts;
-use crate::control::{Amount, Refusal, RequestSample, Route, RouteTable, Stats};
+use crate::control::{Amount, Refusal, RequestSample, Response, Route, RouteTable, Stats};
 use crate::health::HealthCheck;
 use crate::shard::Command;
 use crate::socket::open_listeners;
@@ -228,9 +228,10 @@ impl Director {
     }
 
     /// Request samples of a workload that are numbered above `after`.
-    pub(crate) fn samples(&self, workload: &str, after: u64) -> Vec<RequestSample> {
+    pub(crate) fn samples(&self, workload: &str, after: u64) -> Response {
         let costs = self.routes.get(workload).and_then(|route| route.costs.as_ref());
-        costs.map(|costs| costs.samples_after(after)).unwrap_or_default()
+        let samples = costs.map(|costs| costs.samples_after(after)).unwrap_or_default();
+        Response::Samples { started_at: self.started_at, samples }
     }
 
     /// Has the cost models of a workload learn from what was measured before; returns how much that was.

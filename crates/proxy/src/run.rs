@@ -121,7 +121,7 @@ async fn answer(director: &mut Director, request: Request) -> (Response, Option<
         },
         Request::Table => (Response::Table(director.table().clone()), None),
         Request::Stats => (Response::Stats(Box::new(director.stats())), None),
-        Request::Samples { workload, after } => (Response::Samples(director.samples(&workload, after)), None),
+        Request::Samples { workload, after } => (director.samples(&workload, after), None),
         Request::Teach { workload, samples } => {
             (Response::Taught { samples: director.teach(&workload, &samples) }, None)
         }

@@ -74,11 +74,10 @@ async fn teach(proxy: &Proxy, gate: &Semaphore) {
     for i in 0..LESSONS {
         assert_eq!(http.get(&format!("/work?tokens={}", 10 + 3 * i)).await.status(), StatusCode::OK);
     }
-    let learned = proxy.client.samples("web", 0);
-    let mut samples = learned.await.expect("samples");
+    let mut samples = proxy.client.samples("web", 0).await.expect("samples").1;
     while samples.len() < LESSONS {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        samples = proxy.client.samples("web", 0).await.expect("samples");
+        samples = proxy.client.samples("web", 0).await.expect("samples").1;
     }
     assert_eq!(samples[5].numbers[0], 25.0);
     assert_eq!(samples[5].measured[0], 25.0);
@@ -240,7 +239,7 @@ async fn what_was_measured_before_a_restart_can_be_taught() {
     let backend = gated(1, &gate).await;
     proxy.set(1, route(&proxy, &[&backend])).await;
     teach(&proxy, &gate).await;
-    let samples = proxy.client.samples("web", 0).await.expect("samples");
+    let (_, samples) = proxy.client.samples("web", 0).await.expect("samples");
     let other = Proxy::start().await;
     other.set(1, route(&other, &[&backend])).await;
     assert_eq!(other.client.teach("web", samples).await.expect("taught"), 300);

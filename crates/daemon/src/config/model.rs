@@ -113,7 +113,8 @@ pub struct WorkloadConfig {
     pub listen: Option<SocketAddr>,
     /// `unit`: what demand is counted in, for display. Default `requests/s`.
     pub unit: String,
-    /// `demand`: `"proxy"` counts arrivals at the proxy, `"push"` takes samples from the API. Default `"proxy"`.
+    /// `demand`: `"proxy"` counts arrivals at the proxy, `"push"` takes samples from the API, `"cost"` counts
+    /// what the arrivals are expected to cost (see `admission`). Default `"proxy"`.
     pub demand: DemandSource,
     /// `step`: length of one demand sample. Default `1m`. Shorter reacts to faster patterns but sees more noise;
     /// longer sees further for the same work.
@@ -209,6 +210,11 @@ pub struct WorkloadConfig {
     pub sizing: Option<planner::SizingPolicy>,
     /// `sessions`: instances hold sessions, which are put on them by the API and not cut short. Default none.
     pub sessions: Option<SessionsConfig>,
+    /// `[workload.admission]`: requests are admitted and placed by what they are predicted to cost. `costs` lists what they take
+    /// of an instance, each `{ name, measure, per_instance, quantile, initial }`; `numbers` and `names` what of a request tells how
+    /// much; `endpoints` which are alike; `classes`, `class_header` and `class_default` who goes first. See `docs/admission.md`.
+    /// Default none.
+    pub admission: Option<proxy::control::Admission>,
     /// `priority`: from 0 to 255; where nodes are too small for all, the higher is served first. Default `100`.
     pub priority: u8,
     /// `tenant`: the name of a `[[tenant]]`. Default none.
@@ -264,6 +270,8 @@ pub enum DemandSource {
     Proxy,
     /// `"push"`: samples sent to the API.
     Push,
+    /// `"cost"`: what the requests that arrive are expected to cost, in the unit of the first of the `costs` of `admission`.
+    Cost,
     /// `"sessions"`: what the sessions take of `capacity`. The default where there are `sessions`.
     Sessions,
 }
@@ -472,6 +480,7 @@ impl WorkloadConfig {
             limits: LimitsConfig::default(),
             sizing: None,
             sessions: None,
+            admission: None,
             priority: 100,
             tenant: None,
             needs: None,

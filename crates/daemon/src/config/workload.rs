@@ -8,7 +8,6 @@ use forecast::models::Kind;
 use planner::StoppedLevel;
 use toml::de::DeValue;
 
-use super::check;
 use super::entry::Entry;
 use super::model::{
     CapacityConfig, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, LimitsConfig, ListenMode,
@@ -21,6 +20,7 @@ use super::section::Section;
 use super::sessions::sessions;
 use super::sharing::needs;
 use super::sizing::sizing;
+use super::{admission, check};
 use crate::recorder::is_own_metric;
 
 /// Reads it; `None` where a required key is missing or wrong.
@@ -70,9 +70,15 @@ fn read_demand(s: &mut Section<'_>, w: &mut WorkloadConfig) {
         e.word(&[
             ("proxy", DemandSource::Proxy),
             ("push", DemandSource::Push),
+            ("cost", DemandSource::Cost),
             ("sessions", DemandSource::Sessions),
         ])
     });
+    s.read("admission", &mut w.admission, |e| admission::admission(e).map(Some));
+    if let (DemandSource::Cost, Some(first)) = (w.demand, w.admission.as_ref().and_then(|a| a.costs.first()))
+    {
+        w.unit = format!("{}/s", first.name);
+    }
     s.read("listen", &mut w.listen, |e| e.address().map(Some));
     s.read("unit", &mut w.unit, |e| short_text(e, UNIT_LENGTH_MAX));
     s.read("step", &mut w.step, |e| e.duration(STEP_MIN..=DAY));

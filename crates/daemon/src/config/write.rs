@@ -9,7 +9,7 @@ use super::model::{
     ProbeConfig, RetrainSchedule, RetrainSettings, WorkloadConfig,
 };
 use super::quantity::{format_bytes, format_duration};
-use super::{scope, sessions, sizing};
+use super::{admission, scope, sessions, sizing};
 
 pub(super) fn config(config: &Config) -> String {
     let mut out = Lines(String::new());
@@ -75,6 +75,7 @@ fn workload(out: &mut Lines, w: &WorkloadConfig) {
         &match w.demand {
             DemandSource::Proxy => "proxy",
             DemandSource::Push => "push",
+            DemandSource::Cost => "cost",
             DemandSource::Sessions => "sessions",
         },
     );
@@ -195,6 +196,9 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
     }
     if let Some(sessions) = &w.sessions {
         out.raw("sessions", sessions::write(sessions));
+    }
+    if let Some(admission) = &w.admission {
+        out.raw("admission", admission::write(admission));
     }
     out.raw("priority", w.priority);
     if let Some(tenant) = &w.tenant {

@@ -69,14 +69,19 @@ impl Client {
     }
 
     /// Requests of a workload that are over, with what they cost: those numbered above `after`, oldest first. The proxy keeps some
-    /// thousand of the latest.
+    /// thousand of the latest. The first of the answer says when the proxy started, in milliseconds since the Unix epoch: another value
+    /// means that numbers began anew.
     ///
     /// # Errors
     /// When the proxy cannot be asked.
-    pub async fn samples(&self, workload: &str, after: u64) -> Result<Vec<RequestSample>, ControlError> {
+    pub async fn samples(
+        &self,
+        workload: &str,
+        after: u64,
+    ) -> Result<(u64, Vec<RequestSample>), ControlError> {
         let request = Request::Samples { workload: workload.to_owned(), after };
         match self.call("reading request samples", request, CALL_TIMEOUT).await? {
-            Response::Samples(samples) => Ok(samples),
+            Response::Samples { started_at, samples } => Ok((started_at, samples)),
             other => Err(unexpected(other)),
         }
     }

@@ -44,7 +44,7 @@ pub(crate) enum Response {
     /// A reading of all counters.
     Stats(Box<Stats>),
     /// Samples, oldest first; none where the workload has none.
-    Samples(Vec<RequestSample>),
+    Samples { started_at: u64, samples: Vec<RequestSample> },
     /// So many samples were learned from.
     Taught { samples: usize },
     /// The drain has begun.

@@ -9,13 +9,13 @@ pub struct OutlierPolicy {
     pub error_margin: f64,
     /// How many times its peers' mean latency is too slow. None: latency does not matter.
     pub latency_factor: Option<f64>,
-    /// Share of all targets that are left out at most, for whatever reason.
-    pub share_max: f64,
+    /// At most one in so many targets is left out, for whatever reason.
+    pub one_in: usize,
 }
 
 impl Default for OutlierPolicy {
     fn default() -> Self {
-        Self { requests_min: 20, error_margin: 0.2, latency_factor: None, share_max: 1.0 / 3.0 }
+        Self { requests_min: 20, error_margin: 0.2, latency_factor: None, one_in: 3 }
     }
 }
 
@@ -26,7 +26,9 @@ pub struct Window {
     pub requests: u64,
     /// The part of them that failed.
     pub errors: u64,
-    /// Sum of the latencies of those that did not fail, in seconds.
+    /// How many were answered, well or badly.
+    pub answers: u64,
+    /// Sum of the answers' latencies, in seconds.
     pub latency_sum_s: f64,
 }
 
@@ -36,7 +38,7 @@ pub struct Window {
 /// outlier, and a difference must be more than chance ([`DEVIATIONS`]) makes in so few requests.
 pub fn outliers(policy: &OutlierPolicy, windows: &[Option<Window>]) -> Vec<usize> {
     let out = windows.iter().filter(|window| window.is_none()).count();
-    let most = (policy.share_max.clamp(0.0, 1.0) * windows.len() as f64 + 1e-9) as usize;
+    let most = windows.len() / policy.one_in.max(1);
     let all = windows.iter().flatten().fold(Window::default(), |sum, window| sum.plus(window, 1.0));
     let mut found: Vec<(f64, usize)> = windows
         .iter()
@@ -74,6 +76,7 @@ impl Window {
         Window {
             requests: add(self.requests, other.requests),
             errors: add(self.errors, other.errors),
+            answers: add(self.answers, other.answers),
             latency_sum_s: self.latency_sum_s + sign * other.latency_sum_s,
         }
     }
@@ -83,8 +86,7 @@ impl Window {
     }
 
     fn latency_mean_s(&self) -> Option<f64> {
-        let good = self.requests.saturating_sub(self.errors);
-        (good > 0).then(|| self.latency_sum_s.max(0.0) / good as f64)
+        (self.answers > 0).then(|| self.latency_sum_s.max(0.0) / self.answers as f64)
     }
 }
 
@@ -98,7 +100,7 @@ mod tests {
     use super::*;
 
     fn window(requests: u64, errors: u64) -> Option<Window> {
-        Some(Window { requests, errors, latency_sum_s: 0.01 * (requests - errors) as f64 })
+        Some(Window { requests, errors, answers: requests, latency_sum_s: 0.01 * requests as f64 })
     }
 
     #[test]
@@ -132,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_slow_one_is_left_out_only_when_asked() {
-        let slow = Some(Window { requests: 100, errors: 0, latency_sum_s: 10.0 });
+        let slow = Some(Window { requests: 100, errors: 0, answers: 100, latency_sum_s: 10.0 });
         let windows = [window(100, 0), slow, window(100, 0)];
         assert_eq!(outliers(&OutlierPolicy::default(), &windows), []);
         let policy = OutlierPolicy { latency_factor: Some(3.0), ..OutlierPolicy::default() };

@@ -13,12 +13,14 @@ use tokio::time::timeout_at;
 
 use crate::attempt::{Answer, Attempt, attempt};
 use crate::body::{Quiet, RequestBody, ResponseBody};
+use crate::choice::Choice;
 use crate::connection::ClientConnection;
 use crate::exchange::{Exchange, own_response};
 use crate::headers::{Upgrade, prepare_request, prepare_response};
 use crate::hold::{Grant, Ticket};
 use crate::tunnel::tunnel;
-use crate::view::{Choice, ShardRoute};
+use crate::view::ShardRoute;
+use crate::wish::Wish;
 
 /// Serves one request of one client connection.
 ///
@@ -33,9 +35,14 @@ pub(crate) fn serve(
     async move {
         // Worked on in place: moving it out would keep a second copy in the future.
         let answer = match &mut prepared {
-            Some(Prepared { refused: None, exchange, route, request, .. }) => {
+            Some(Prepared { refused: None, exchange, route, request, wish, .. }) => {
                 route.deposit();
-                Dispatch::new(exchange).run(Rc::clone(route), request).await
+                let wish = wish.as_deref();
+                let mut answer = Dispatch::new(exchange, wish).run(Rc::clone(route), request).await;
+                if let (Some(wish), Ok(answer)) = (wish, &mut answer) {
+                    settle(wish, route, answer);
+                }
+                answer
             }
             Some(Prepared { refused: Some(status), .. }) => {
                 Err(Failure::Status(*status, "the request cannot be passed on\n"))
@@ -57,6 +64,8 @@ struct Prepared {
     refused: Option<StatusCode>,
     /// The client's end of the WebSocket that it asks for.
     client_side: Option<OnUpgrade>,
+    /// Where the request should go, if the route's balancing asks.
+    wish: Option<Box<Wish>>,
 }
 
 impl Prepared {
@@ -70,6 +79,7 @@ impl Prepared {
         let client_side = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
         let upgrade = prepare_request(&mut parts, client.names());
+        let wish = Wish::read(&route, &parts, client.names());
         let body = RequestBody::new(body, &route, client);
         Self {
             route,
@@ -77,7 +87,15 @@ impl Prepared {
             request: Some(Request::from_parts(parts, body)),
             refused: upgrade.err(),
             client_side: client_side.filter(|_| upgrade == Ok(Upgrade::WebSocket)),
+            wish,
         }
+    }
+}
+
+/// Tells a sticky client which backend answered.
+fn settle(wish: &Wish, route: &ShardRoute, answer: &mut Answer) {
+    if let Some(sticky) = &route.spec.balancing.sticky {
+        wish.settle(sticky, &answer.lease.backend().state, answer.response.headers_mut());
     }
 }
 
@@ -130,6 +148,7 @@ struct Dispatch<'a> {
     /// Backends that failed it.
     avoid: Vec<u64>,
     hold: Option<Hold>,
+    wish: Option<&'a Wish>,
 }
 
 /// A request's place among the waiting.
@@ -139,8 +158,8 @@ struct Hold {
 }
 
 impl<'a> Dispatch<'a> {
-    fn new(exchange: &'a Exchange) -> Self {
-        Self { exchange, avoid: Vec::new(), hold: None }
+    fn new(exchange: &'a Exchange, wish: Option<&'a Wish>) -> Self {
+        Self { exchange, avoid: Vec::new(), hold: None, wish }
     }
 
     async fn run(
@@ -152,7 +171,7 @@ impl<'a> Dispatch<'a> {
         let mut now = self.exchange.arrived();
         let mut is_repeated = false;
         loop {
-            let choice = match route.choose(now, &self.avoid, || shard.random()) {
+            let choice = match route.choose(now, &self.avoid, self.wish, || shard.random()) {
                 Some(choice) => choice,
                 // Boxed, as everything rare is: every request's future is copied into its connection once, in full size.
                 None => match Box::pin(self.wait(&route)).await? {
@@ -214,7 +233,8 @@ impl<'a> Dispatch<'a> {
         let mut grant = hold.ticket.listen();
         // What became free before the ticket was in line was handed to nobody.
         let now = Instant::now();
-        if let Some(choice) = route.choose(now, &self.avoid, || self.exchange.client().shard().random()) {
+        let random = || self.exchange.client().shard().random();
+        if let Some(choice) = route.choose(now, &self.avoid, self.wish, random) {
             return Ok(Some(choice));
         }
         let deadline = hold.began + route.spec.hold;
@@ -236,7 +256,8 @@ impl<'a> Dispatch<'a> {
         let route = self.exchange.client().route()?;
         let backend = Rc::clone(route.backend_of(&slot.backend)?);
         let usable = backend.state.is_usable(route.process().elapsed(Instant::now()));
-        usable.then_some(Choice { backend, slot: Some(slot) })
+        let work = self.wish.map_or(0, |wish| Choice::units(wish.ask.work));
+        usable.then_some(Choice { backend, slot: Some(slot), work })
     }
 }
 

@@ -15,6 +15,7 @@ pub mod control;
 
 mod attempt;
 mod body;
+mod choice;
 mod connection;
 mod counters;
 mod director;
@@ -26,6 +27,7 @@ mod hold;
 mod lease;
 mod listener;
 mod options;
+mod outliers;
 mod pool;
 mod run;
 mod server;
@@ -35,6 +37,7 @@ mod state;
 mod stream;
 mod tunnel;
 mod view;
+mod wish;
 
 pub use options::{Limits, ProxyOptions};
 pub use run::{RunError, run};

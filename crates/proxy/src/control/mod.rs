@@ -7,12 +7,14 @@
 //!
 //! Counters in [`Stats`] only ever grow while a proxy lives: the reader subtracts two readings.
 
+mod balancing;
 mod client;
 mod histogram;
 mod stats;
 mod table;
 mod wire;
 
+pub use balancing::{Balancing, KeySource, OutlierSpec, PolicySpec, RetrySpec, StickySpec};
 pub use client::{Client, ControlError};
 pub use histogram::{BUCKETS, Histogram, HistogramError, bucket_of};
 pub use stats::{BackendStats, Stats, WorkloadStats};

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::balancing::Balancing;
+
 /// Everything the proxy serves, replaced as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteTable {
@@ -38,6 +40,8 @@ pub struct Route {
     /// Requests at once per backend, over all shards; further ones wait like those without a backend.
     /// Default 0 = no limit.
     pub max_in_flight: u32,
+    /// Which backend a request goes to.
+    pub balancing: Balancing,
 }
 
 impl Route {
@@ -52,6 +56,7 @@ impl Route {
             hold: HOLD_DEFAULT,
             max_waiting: WAITING_DEFAULT,
             max_in_flight: 0,
+            balancing: Balancing::default(),
         }
     }
 }
@@ -203,6 +208,7 @@ impl Route {
         if self.hold > TIMEOUT_MAX {
             problems.push(TableProblem::Timeout { workload: workload(), name: "hold" });
         }
+        self.balancing.problems(&self.workload, problems);
     }
 }
 
@@ -263,6 +269,14 @@ pub enum TableProblem {
         workload: String,
         /// The field's name.
         name: &'static str,
+    },
+    /// Balancing that cannot work.
+    #[error("workload {workload}: {rule}")]
+    Balancing {
+        /// The route's workload.
+        workload: String,
+        /// What is not so.
+        rule: &'static str,
     },
 }
 

@@ -15,7 +15,7 @@ pub const FRAME_BYTES_MAX: usize = 32 << 20;
 
 /// Changes whenever a message's meaning or layout does; a proxy of another version answers with
 /// [`Refusal::Version`].
-pub const PROTOCOL_VERSION: u8 = 2;
+pub const PROTOCOL_VERSION: u8 = 3;
 
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

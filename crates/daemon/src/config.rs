@@ -5,6 +5,7 @@
 //! [`Config::parse`] promises that; it never panics on any text, and what it returns is valid: no other part of the
 //! daemon checks a setting again. [`Config::to_toml`] writes a configuration that parses to the same value.
 
+mod balancing;
 mod check;
 mod command;
 mod entry;

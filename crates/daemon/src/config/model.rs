@@ -209,6 +209,8 @@ pub struct WorkloadConfig {
     pub sizing: Option<planner::SizingPolicy>,
     /// `sessions`: instances hold sessions, which are put on them by the API and not cut short. Default none.
     pub sessions: Option<SessionsConfig>,
+    /// `balance`, `sticky`, `outliers`, `retries`: which instance a request goes to; see `config::balancing`.
+    pub balancing: proxy::control::Balancing,
     /// `priority`: from 0 to 255; where nodes are too small for all, the higher is served first. Default `100`.
     pub priority: u8,
     /// `tenant`: the name of a `[[tenant]]`. Default none.
@@ -472,6 +474,7 @@ impl WorkloadConfig {
             limits: LimitsConfig::default(),
             sizing: None,
             sessions: None,
+            balancing: proxy::control::Balancing::default(),
             priority: 100,
             tenant: None,
             needs: None,

@@ -8,6 +8,7 @@ use forecast::models::Kind;
 use planner::StoppedLevel;
 use toml::de::DeValue;
 
+use super::balancing;
 use super::check;
 use super::entry::Entry;
 use super::model::{
@@ -108,6 +109,7 @@ fn read_process(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("needs", &mut w.needs, |e| needs(e).map(Some));
     s.read("wait", &mut w.wait, |e| e.duration(Duration::ZERO..=HOUR));
     s.read("wait_max", &mut w.wait_max, |e| e.count(0..=WAIT_MAX));
+    balancing::read(s, &mut w.balancing);
 }
 
 fn read_policy(s: &mut Section<'_>, w: &mut WorkloadConfig) {

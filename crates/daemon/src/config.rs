@@ -6,6 +6,7 @@
 //! daemon checks a setting again. [`Config::to_toml`] writes a configuration that parses to the same value.
 
 mod admission;
+mod balancing;
 mod check;
 mod command;
 mod entry;

@@ -35,7 +35,7 @@ use crate::recorder::{Recorder, clock};
 use crate::router::Router;
 use crate::trainer::Trainer;
 use crate::view::View;
-use crate::{learn, request_samples, usage};
+use crate::{learn, request_samples, sticky, usage};
 
 /// What does not belong into a configuration file.
 #[derive(Clone, Debug)]
@@ -94,7 +94,8 @@ impl Daemon {
     pub async fn build(config: Config, options: BuildOptions) -> Result<Daemon, DaemonError> {
         let state_dir = prepare(&config.server.state_dir)?;
         let place = ProxyPlace::new(options.proxy_command, &state_dir)?;
-        let (config, store, learned, known) = open_history(config, state_dir.join("history")).await?;
+        let (mut config, store, learned, known) = open_history(config, state_dir.join("history")).await?;
+        sticky::fill_secrets(&mut config, &state_dir)?;
         let listen = config.server.listen;
         let refused = |source| DaemonError::Listen { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(refused)?;

@@ -33,6 +33,7 @@ mod router;
 mod routes;
 mod sessions;
 mod signals;
+mod sticky;
 mod trainer;
 mod usage;
 mod view;

@@ -39,6 +39,7 @@ pub(crate) fn route(
     route.hold = workload.wait;
     route.max_waiting = usize::try_from(workload.wait_max).unwrap_or(usize::MAX);
     route.admission.clone_from(&workload.admission);
+    route.balancing = workload.balancing.clone();
     Some(route)
 }
 

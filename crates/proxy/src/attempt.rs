@@ -13,11 +13,12 @@ use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
 use crate::body::{RequestBody, Upload};
+use crate::choice::Choice;
 use crate::headers::is_idempotent;
 use crate::lease::Lease;
 use crate::shard::Shard;
 use crate::stream::Stream;
-use crate::view::{Choice, ShardRoute};
+use crate::view::ShardRoute;
 
 /// A response head, the moment it came, and the use of the backend that its body is still to come from.
 #[derive(Debug)]

@@ -10,9 +10,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use balance::Ring;
+
 use crate::admission::RouteCosts;
-use crate::control::{Amount, Refusal, RequestSample, Response, Route, RouteTable, Stats};
+use crate::control::{Amount, PolicySpec, Refusal, RequestSample, Response, Route, RouteTable, Stats};
 use crate::health::HealthCheck;
+use crate::outliers::OutlierWatch;
 use crate::shard::Command;
 use crate::socket::open_listeners;
 use crate::state::{BackendState, Process, RouteState};
@@ -39,6 +42,9 @@ struct DirectedRoute {
     leaving: Vec<Arc<BackendState>>,
     checks: Vec<HealthCheck>,
     costs: Option<Arc<RouteCosts>>,
+    outliers: Option<OutlierWatch>,
+    /// What the ring was made of, and the ring.
+    ring: (Vec<(u64, u32)>, Arc<Ring>),
 }
 
 impl Director {
@@ -116,13 +122,17 @@ impl Director {
 
     /// Finds or makes the states that belong to a route and brings them up to date.
     fn direct(&mut self, spec: &Route) -> AppliedRoute {
-        let shards = self.shards.len();
+        let (shards, elapsed) = (self.shards.len(), self.process.elapsed(Instant::now()));
+        // Where all are new, nobody is newer than the others.
+        let is_known = self.routes.contains_key(&spec.workload);
         let route = self.routes.entry(spec.workload.clone()).or_insert_with(|| DirectedRoute {
             state: Arc::new(RouteState::new(&spec.workload, shards)),
             backends: Vec::new(),
             leaving: Vec::new(),
             checks: Vec::new(),
             costs: None,
+            outliers: None,
+            ring: Default::default(),
         });
         let mut known: BTreeMap<_, _> = route
             .backends
@@ -132,7 +142,11 @@ impl Director {
             .collect();
         for listed in &spec.backends {
             let backend = known.remove(&(listed.id, listed.addr));
+            let was_without_weight = backend.as_ref().is_none_or(|backend| backend.weight() == 0);
             let backend = backend.unwrap_or_else(|| Arc::new(BackendState::new(*listed, shards)));
+            if is_known && was_without_weight && listed.weight > 0 {
+                backend.start_slowly(elapsed);
+            }
             backend.route(listed.weight);
             route.backends.push(backend);
         }
@@ -142,11 +156,30 @@ impl Director {
         }
         route.forget_left();
         route.renew_costs(spec);
+        route.watch(spec, elapsed);
         AppliedRoute {
             spec: Arc::new(spec.clone()),
             state: Arc::clone(&route.state),
             costs: route.costs.clone(),
             backends: route.backends.clone(),
+            ring: route.ring(spec),
+        }
+    }
+
+    /// When backends are to be compared next, as time since the process started.
+    pub(crate) fn next_judgement(&self) -> Option<Instant> {
+        let watches = self.routes.values().filter_map(|route| route.outliers.as_ref());
+        watches.map(|watch| self.process.instant(watch.due())).min()
+    }
+
+    /// Compares backends where it is time.
+    pub(crate) fn judge(&mut self) {
+        let elapsed = self.process.elapsed(Instant::now());
+        for spec in &self.table.routes {
+            let Some(route) = self.routes.get_mut(&spec.workload) else { continue };
+            if let (Some(watch), Some(outliers)) = (&mut route.outliers, &spec.balancing.outliers) {
+                watch.judge(outliers, &route.backends, elapsed);
+            }
         }
     }
 
@@ -276,6 +309,25 @@ impl DirectedRoute {
     fn reserved(&self, cost: usize) -> Amount {
         let backends = self.backends.iter().chain(&self.leaving);
         Amount::from_micros(backends.map(|backend| backend.ledger.reserved(cost).micros()).sum())
+    }
+
+    /// Begins or ends the watch for outliers; one that goes on keeps what it has seen.
+    fn watch(&mut self, spec: &Route, elapsed: Duration) {
+        let begin = |outliers| OutlierWatch::new(outliers, &self.backends, elapsed);
+        let watch = self.outliers.take();
+        self.outliers =
+            spec.balancing.outliers.as_ref().map(|outliers| watch.unwrap_or_else(|| begin(outliers)));
+    }
+
+    /// The ring of a route that hashes, made anew when its backends or weights have changed.
+    fn ring(&mut self, spec: &Route) -> Arc<Ring> {
+        let hashes = matches!(spec.balancing.policy, PolicySpec::Hash { .. });
+        let listed = spec.backends.iter().filter(|_| hashes).map(|backend| (backend.id, backend.weight));
+        let listed: Vec<_> = listed.collect();
+        if self.ring.0 != listed {
+            self.ring = (listed.clone(), Arc::new(Ring::new(listed)));
+        }
+        Arc::clone(&self.ring.1)
     }
 
     fn forget_left(&mut self) {

@@ -14,12 +14,14 @@ use tokio::time::timeout_at;
 use crate::admission::{Claim, Queued, claim};
 use crate::attempt::{Answer, Attempt, attempt};
 use crate::body::{Quiet, RequestBody, ResponseBody};
+use crate::choice::Choice;
 use crate::connection::ClientConnection;
 use crate::exchange::{Exchange, own_response};
 use crate::headers::{Upgrade, prepare_request, prepare_response};
 use crate::hold::{Grant, Ticket};
 use crate::tunnel::tunnel;
-use crate::view::{Choice, ShardRoute};
+use crate::view::ShardRoute;
+use crate::wish::Wish;
 
 /// Serves one request of one client connection.
 ///
@@ -34,9 +36,14 @@ pub(crate) fn serve(
     async move {
         // Worked on in place: moving it out would keep a second copy in the future.
         let answer = match &mut prepared {
-            Some(Prepared { refused: None, exchange, route, request, .. }) => {
+            Some(Prepared { refused: None, exchange, route, request, wish, .. }) => {
                 route.deposit();
-                Dispatch::new(exchange).run(Rc::clone(route), request).await
+                let wish = wish.as_deref();
+                let mut answer = Dispatch::new(exchange, wish).run(Rc::clone(route), request).await;
+                if let (Some(wish), Ok(answer)) = (wish, &mut answer) {
+                    settle(wish, route, answer);
+                }
+                answer
             }
             Some(Prepared { refused: Some(status), .. }) => {
                 Err(Failure::Status(*status, "the request cannot be passed on\n"))
@@ -58,6 +65,8 @@ struct Prepared {
     refused: Option<StatusCode>,
     /// The client's end of the WebSocket that it asks for.
     client_side: Option<OnUpgrade>,
+    /// Where the request should go, if the route's balancing asks.
+    wish: Option<Box<Wish>>,
 }
 
 impl Prepared {
@@ -71,6 +80,7 @@ impl Prepared {
         let client_side = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
         let upgrade = prepare_request(&mut parts, client.names());
+        let wish = Wish::read(&route, &parts, client.names());
         let body = RequestBody::new(body, &route, client);
         Self {
             route,
@@ -78,7 +88,15 @@ impl Prepared {
             request: Some(Request::from_parts(parts, body)),
             refused: upgrade.err(),
             client_side: client_side.filter(|_| upgrade == Ok(Upgrade::WebSocket)),
+            wish,
         }
+    }
+}
+
+/// Tells a sticky client which backend answered.
+fn settle(wish: &Wish, route: &ShardRoute, answer: &mut Answer) {
+    if let Some(sticky) = &route.spec.balancing.sticky {
+        wish.settle(sticky, &answer.lease.backend().state, answer.response.headers_mut());
     }
 }
 
@@ -136,6 +154,7 @@ struct Dispatch<'a> {
     hold: Option<Hold>,
     /// What it needs, where the route admits requests by cost.
     claim: Option<Box<Claim>>,
+    wish: Option<&'a Wish>,
 }
 
 /// A request's place among the waiting.
@@ -146,8 +165,8 @@ struct Hold {
 }
 
 impl<'a> Dispatch<'a> {
-    fn new(exchange: &'a Exchange) -> Self {
-        Self { exchange, avoid: Vec::new(), hold: None, claim: None }
+    fn new(exchange: &'a Exchange, wish: Option<&'a Wish>) -> Self {
+        Self { exchange, avoid: Vec::new(), hold: None, wish, claim: None }
     }
 
     async fn run(
@@ -210,13 +229,13 @@ impl<'a> Dispatch<'a> {
     /// A backend for this request, unless it has to wait.
     fn choose(&self, route: &ShardRoute, now: Instant) -> Option<Choice> {
         let Some(claim) = self.claim.as_deref().filter(|_| route.costs.is_some()) else {
-            return route.choose(now, &self.avoid, || self.exchange.client().shard().random());
+            return route.choose(now, &self.avoid, self.wish, || self.exchange.client().shard().random());
         };
         if self.hold.is_none() && route.must_queue(claim) {
             return None;
         }
         let waited = now.saturating_duration_since(self.exchange.arrived());
-        route.place(now, &self.avoid, claim, waited)
+        route.place(now, (&self.avoid, self.wish), claim, waited)
     }
 
     /// How long it may wait.
@@ -284,7 +303,8 @@ impl<'a> Dispatch<'a> {
         let route = self.exchange.client().route()?;
         let backend = Rc::clone(route.backend_of(&slot.backend)?);
         let usable = backend.state.is_usable(route.process().elapsed(Instant::now()));
-        usable.then_some(Choice { backend, slot: Some(slot), charge: None })
+        let work = self.wish.map_or(0, |wish| Choice::units(wish.ask.work));
+        usable.then_some(Choice { backend, slot: Some(slot), work, charge: None })
     }
 }
 

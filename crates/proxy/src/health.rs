@@ -59,7 +59,7 @@ async fn check(backend: Arc<BackendState>, route: Arc<RouteState>, spec: HealthS
                 backend.refused(process.elapsed(Instant::now()));
             }
             if let Some(is_healthy) = streak.count(probe, is_answering, &spec) {
-                conclude(&backend, &route, is_healthy);
+                conclude(&backend, &route, is_healthy, process.elapsed(Instant::now()));
             }
         }
         let is_down = !backend.is_usable(process.elapsed(Instant::now())) && backend.weight() > 0;
@@ -70,13 +70,14 @@ async fn check(backend: Arc<BackendState>, route: Arc<RouteState>, spec: HealthS
     }
 }
 
-fn conclude(backend: &BackendState, route: &RouteState, is_healthy: bool) {
+fn conclude(backend: &BackendState, route: &RouteState, is_healthy: bool, elapsed: Duration) {
     let is_changed = backend.set_healthy(is_healthy);
     let is_readmitted = is_healthy && backend.readmit_refused();
     if is_changed {
         tracing::info!(workload = route.workload, backend = backend.id, addr = %backend.addr, is_healthy, "health changed");
     }
     if is_healthy && (is_changed || is_readmitted) {
+        backend.start_slowly(elapsed);
         route.waiting.release();
     }
 }

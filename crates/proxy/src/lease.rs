@@ -8,9 +8,10 @@ use hyper::client::conn::http1::SendRequest;
 
 use crate::admission::Charge;
 use crate::body::RequestBody;
+use crate::choice::Choice;
 use crate::counters::BackendCounters;
 use crate::state::Slot;
-use crate::view::{Choice, ShardBackend, ShardRoute};
+use crate::view::{ShardBackend, ShardRoute};
 
 /// The use of a backend by one request; ends when dropped.
 #[derive(Debug)]
@@ -20,22 +21,29 @@ pub(crate) struct Lease {
     began: Instant,
     /// The latest moment before the request was sent: differs from the beginning when it had to connect.
     sent: Instant,
-    body_idle: Duration,
+    /// In milliseconds: a lease is part of every response, and a response's size is copied often.
+    body_idle_ms: u32,
+    /// Predicted work that is counted on the backend until the end; 0: none is.
+    work: u64,
     charge: Option<Rc<Charge>>,
     _slot: Option<Slot>,
 }
 
 impl Lease {
     pub(crate) fn begin(route: &ShardRoute, choice: Choice, began: Instant) -> Self {
-        let Choice { backend, slot, charge } = choice;
+        let Choice { backend, slot, work, charge } = choice;
         backend.counters().requests.add(1);
         backend.counters().in_flight.add(1);
+        if work != 0 {
+            backend.counters().work.add(work);
+        }
         Self {
             backend,
             connection: None,
             began,
             sent: began,
-            body_idle: route.spec.timeouts.body_idle,
+            body_idle_ms: u32::try_from(route.spec.timeouts.body_idle.as_millis()).unwrap_or(u32::MAX).max(1),
+            work,
             charge,
             _slot: slot,
         }
@@ -43,7 +51,7 @@ impl Lease {
 
     /// How long the response body may be silent.
     pub(crate) fn body_idle(&self) -> Duration {
-        self.body_idle
+        Duration::from_millis(self.body_idle_ms.into())
     }
 
     pub(crate) fn backend(&self) -> &Rc<ShardBackend> {
@@ -100,5 +108,8 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.counters().in_flight.subtract(1);
+        if self.work != 0 {
+            self.counters().work.subtract(self.work);
+        }
     }
 }

@@ -108,7 +108,16 @@ async fn control(
             }
             _ = deaths.recv() => return Err(RunError::ShardDied),
             () = tokio::time::sleep(DRAIN_POLL), if drain.is_some() => {}
+            () = until(director.next_judgement()) => director.judge(),
         }
+    }
+}
+
+/// Waits for a moment, or for ever.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }
 

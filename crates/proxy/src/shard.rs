@@ -250,7 +250,7 @@ impl Keeper {
         let now = Instant::now();
         self.shard.coarse_now.set(now);
         for route in self.routes.values() {
-            route.refresh_baseline(now);
+            route.refresh(now);
             for backend in &route.backends {
                 backend.pool.sweep(now, route.spec.timeouts.pool_idle);
             }

@@ -73,6 +73,14 @@ impl RouteState {
         }
     }
 
+    /// Requests between their arrival and the end of their response.
+    pub(crate) fn in_flight(&self) -> u64 {
+        let ended = total(&self.counters, |shard| &shard.completed)
+            .wrapping_add(total(&self.counters, |shard| &shard.failed))
+            .wrapping_add(total(&self.counters, |shard| &shard.cancelled));
+        total(&self.counters, |shard| &shard.arrivals).saturating_sub(ended)
+    }
+
     /// A reading of the counters, with the backends' left to the caller.
     pub(crate) fn stats(&self) -> WorkloadStats {
         let shards = &self.counters;
@@ -120,6 +128,8 @@ pub(crate) struct BackendState {
     ejections: AtomicU32,
     /// Failures in a row.
     failures: AtomicU32,
+    /// When its slow start began, in milliseconds since the process started; 0: long ago.
+    since_ms: AtomicU64,
     /// Requests admitted while the route limits them per backend.
     slots: AtomicU32,
     /// What requests have reserved of it.
@@ -142,6 +152,7 @@ impl BackendState {
             is_refused: AtomicBool::new(false),
             ejections: AtomicU32::new(0),
             failures: AtomicU32::new(0),
+            since_ms: AtomicU64::new(0),
             slots: AtomicU32::new(0),
             ledger: Ledger::default(),
             counters: (0..shards).map(|_| BackendCounters::default()).collect(),
@@ -156,6 +167,19 @@ impl BackendState {
             self.readmit();
         }
         self.weight.store(weight, Ordering::SeqCst);
+    }
+
+    /// Its slow start begins.
+    pub(crate) fn start_slowly(&self, elapsed: Duration) {
+        let at = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        self.since_ms.store(at.max(1), Ordering::Relaxed);
+    }
+
+    /// When its slow start began, or will begin with the end of its ejection; None if it never had one.
+    pub(crate) fn since(&self) -> Option<Duration> {
+        let since = self.since_ms.load(Ordering::Relaxed);
+        let since = since.max(self.ejected_until_ms.load(Ordering::Relaxed));
+        (since > 0).then(|| Duration::from_millis(since))
     }
 
     /// It is not in the table any more.
@@ -239,7 +263,11 @@ impl BackendState {
 
     fn eject(&self, elapsed: Duration) {
         let before = self.ejections.fetch_add(1, Ordering::Relaxed);
-        let lasts = EJECTION.saturating_mul(1 << before.min(8)).min(EJECTION_MAX);
+        self.leave_out(elapsed, EJECTION.saturating_mul(1 << before.min(8)).min(EJECTION_MAX));
+    }
+
+    /// Gets no requests for a time.
+    pub(crate) fn leave_out(&self, elapsed: Duration, lasts: Duration) {
         let until = u64::try_from((elapsed + lasts).as_millis()).unwrap_or(u64::MAX);
         self.ejected_until_ms.store(until, Ordering::Relaxed);
         self.failures.store(0, Ordering::Relaxed);
@@ -252,6 +280,12 @@ impl BackendState {
         let sum = total(&self.counters, |shard| &shard.in_flight);
         // Shards are read one after another; a sum below zero is a request that moved on meanwhile.
         u32::try_from(sum as i64).unwrap_or(0)
+    }
+
+    /// Predicted work of these, all shards, in the units of [`Choice`](crate::choice::Choice).
+    pub(crate) fn work(&self) -> u64 {
+        let sum = total(&self.counters, |shard| &shard.work);
+        u64::try_from(sum as i64).unwrap_or(0)
     }
 
     /// Whether fewer than `limit` slots are taken.

@@ -215,6 +215,8 @@ pub struct WorkloadConfig {
     /// much; `endpoints` which are alike; `classes`, `class_header` and `class_default` who goes first. See `docs/admission.md`.
     /// Default none.
     pub admission: Option<proxy::control::Admission>,
+    /// `balance`, `sticky`, `outliers`, `retries`: which instance a request goes to; see `config::balancing`.
+    pub balancing: proxy::control::Balancing,
     /// `priority`: from 0 to 255; where nodes are too small for all, the higher is served first. Default `100`.
     pub priority: u8,
     /// `tenant`: the name of a `[[tenant]]`. Default none.
@@ -481,6 +483,7 @@ impl WorkloadConfig {
             sizing: None,
             sessions: None,
             admission: None,
+            balancing: proxy::control::Balancing::default(),
             priority: 100,
             tenant: None,
             needs: None,

@@ -8,6 +8,7 @@ use forecast::models::Kind;
 use planner::StoppedLevel;
 use toml::de::DeValue;
 
+use super::check;
 use super::entry::Entry;
 use super::model::{
     CapacityConfig, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, LimitsConfig, ListenMode,
@@ -20,6 +21,7 @@ use super::section::Section;
 use super::sessions::sessions;
 use super::sharing::needs;
 use super::sizing::sizing;
+use super::{admission, balancing};
 use super::{admission, check};
 use crate::recorder::is_own_metric;
 
@@ -114,6 +116,7 @@ fn read_process(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("needs", &mut w.needs, |e| needs(e).map(Some));
     s.read("wait", &mut w.wait, |e| e.duration(Duration::ZERO..=HOUR));
     s.read("wait_max", &mut w.wait_max, |e| e.count(0..=WAIT_MAX));
+    balancing::read(s, &mut w.balancing);
 }
 
 fn read_policy(s: &mut Section<'_>, w: &mut WorkloadConfig) {

@@ -8,6 +8,7 @@
 //! Counters in [`Stats`] only ever grow while a proxy lives: the reader subtracts two readings.
 
 mod admission;
+mod balancing;
 mod client;
 mod histogram;
 mod request_sample;
@@ -19,6 +20,7 @@ pub use admission::{
     Admission, AdmissionProblem, Amount, CLASSES_MAX, COSTS_MAX, Class, CostSpec, Endpoint, Measure,
     Priority, SOURCES_MAX, Source, SourceError, Template, TemplateError,
 };
+pub use balancing::{Balancing, KeySource, OutlierSpec, PolicySpec, RetrySpec, StickySpec};
 pub use client::{Client, ControlError};
 pub use histogram::{BUCKETS, Histogram, HistogramError, bucket_of};
 pub use request_sample::{CostStats, RequestSample};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::admission::{Admission, AdmissionProblem};
+use super::balancing::Balancing;
 
 /// Everything the proxy serves, replaced as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,8 @@ pub struct Route {
     pub max_in_flight: u32,
     /// Requests are admitted and placed by what they are predicted to cost. Default none: whatever comes is passed on.
     pub admission: Option<Admission>,
+    /// Which backend a request goes to.
+    pub balancing: Balancing,
 }
 
 impl Route {
@@ -57,6 +60,7 @@ impl Route {
             max_waiting: WAITING_DEFAULT,
             max_in_flight: 0,
             admission: None,
+            balancing: Balancing::default(),
         }
     }
 }
@@ -210,6 +214,7 @@ impl Route {
         if self.hold > TIMEOUT_MAX {
             problems.push(TableProblem::Timeout { workload: workload(), name: "hold" });
         }
+        self.balancing.problems(&self.workload, problems);
     }
 }
 
@@ -278,6 +283,14 @@ pub enum TableProblem {
         workload: String,
         /// The field's name.
         name: &'static str,
+    },
+    /// Balancing that cannot work.
+    #[error("workload {workload}: {rule}")]
+    Balancing {
+        /// The route's workload.
+        workload: String,
+        /// What is not so.
+        rule: &'static str,
     },
 }
 

@@ -28,6 +28,14 @@ pub(crate) enum RequestBody {
 }
 
 impl RequestBody {
+    /// Its progress, if there is anything to send.
+    pub(crate) fn upload(&self) -> Option<Rc<Upload>> {
+        match self {
+            Self::Empty => None,
+            Self::Stream(_, upload) => Some(Rc::clone(upload)),
+        }
+    }
+
     pub(crate) fn new(body: Incoming, route: &Rc<ShardRoute>, client: &Rc<ClientConnection>) -> Self {
         if body.is_end_stream() {
             return Self::Empty;

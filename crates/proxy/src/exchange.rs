@@ -24,6 +24,7 @@ pub(crate) struct Exchange {
     route: Rc<ShardRoute>,
     arrived: Instant,
     outcome: Outcome,
+    is_grpc: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,18 @@ impl Exchange {
     pub(crate) fn begin(client: &Rc<ClientConnection>, route: &Rc<ShardRoute>, arrived: Instant) -> Self {
         route.counters().arrivals.add(1);
         client.begin_request();
-        Self { client: Rc::clone(client), route: Rc::clone(route), arrived, outcome: Outcome::Cancelled }
+        Self {
+            client: Rc::clone(client),
+            route: Rc::clone(route),
+            arrived,
+            outcome: Outcome::Cancelled,
+            is_grpc: false,
+        }
+    }
+
+    /// The client reads the outcome from gRPC's own fields.
+    pub(crate) fn speaks_grpc(&mut self) {
+        self.is_grpc = true;
     }
 
     pub(crate) fn counters(&self) -> &WorkloadCounters {
@@ -55,7 +67,7 @@ impl Exchange {
     /// An answer of the proxy's own.
     pub(crate) fn answer(mut self, status: StatusCode, text: &'static str) -> Response<ResponseBody> {
         self.outcome = if status.is_server_error() { Outcome::Failed } else { Outcome::Completed };
-        own_response(status, text)
+        if self.is_grpc { grpc_response(status, text) } else { own_response(status, text) }
     }
 
     /// The answer for a request that found no capacity.
@@ -135,5 +147,26 @@ pub(crate) fn own_response(status: StatusCode, text: &'static str) -> Response<R
     response
 }
 
+/// The same to a call by gRPC: always 200, with the outcome in fields.
+fn grpc_response(status: StatusCode, text: &'static str) -> Response<ResponseBody> {
+    let code = match status {
+        StatusCode::BAD_REQUEST => GRPC_INTERNAL,
+        StatusCode::NOT_IMPLEMENTED => GRPC_UNIMPLEMENTED,
+        StatusCode::GATEWAY_TIMEOUT => GRPC_DEADLINE_EXCEEDED,
+        _ => GRPC_UNAVAILABLE,
+    };
+    let mut response = Response::new(ResponseBody::Own(Full::default()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static(code));
+    headers.insert("grpc-message", HeaderValue::from_static(text.trim_ascii_end()));
+    response
+}
+
+/// Codes of gRPC's own protocol over HTTP/2.
+const GRPC_DEADLINE_EXCEEDED: &str = "4";
+const GRPC_UNIMPLEMENTED: &str = "12";
+const GRPC_INTERNAL: &str = "13";
+const GRPC_UNAVAILABLE: &str = "14";
 /// However long requests are held, clients are not sent away for longer than this.
 const RETRY_AFTER_MAX_S: u64 = 30;

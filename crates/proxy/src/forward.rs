@@ -8,16 +8,16 @@ use std::time::Instant;
 use http::header::UPGRADE;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout_at;
 
-use crate::attempt::{Answer, Attempt, attempt};
+use crate::attempt::{Answer, Attempt, attempt, http2};
 use crate::body::{Quiet, RequestBody, ResponseBody};
 use crate::connection::ClientConnection;
+use crate::control::Upstream;
 use crate::exchange::{Exchange, own_response};
-use crate::headers::{Upgrade, prepare_request, prepare_response};
+use crate::headers::{announce_trailers, is_grpc, prepare_request, prepare_response};
 use crate::hold::{Grant, Ticket};
-use crate::tunnel::tunnel;
+use crate::tunnel::{Upgrade, tunnel};
 use crate::view::{Choice, ShardRoute};
 
 /// Serves one request of one client connection.
@@ -43,7 +43,7 @@ pub(crate) fn serve(
             None => Err(NO_ROUTE),
         };
         Ok(match (prepared, answer) {
-            (Some(prepared), answer) => conclude(prepared.exchange, answer, prepared.client_side),
+            (Some(prepared), answer) => conclude(prepared.exchange, answer, prepared.upgrade),
             (None, _) => own_response(StatusCode::SERVICE_UNAVAILABLE, "no route\n"),
         })
     }
@@ -55,8 +55,8 @@ struct Prepared {
     exchange: Exchange,
     request: Option<Request<RequestBody>>,
     refused: Option<StatusCode>,
-    /// The client's end of the WebSocket that it asks for.
-    client_side: Option<OnUpgrade>,
+    /// What the client asks its connection to become. Boxed because it is rare: see `serve`.
+    upgrade: Option<Box<Upgrade>>,
 }
 
 impl Prepared {
@@ -66,18 +66,23 @@ impl Prepared {
         mut request: Request<Incoming>,
         arrived: Instant,
     ) -> Self {
-        let exchange = Exchange::begin(client, &route, arrived);
+        let mut exchange = Exchange::begin(client, &route, arrived);
         let client_side = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
-        let upgrade = prepare_request(&mut parts, client.names());
-        let body = RequestBody::new(body, &route, client);
-        Self {
-            route,
-            exchange,
-            request: Some(Request::from_parts(parts, body)),
-            refused: upgrade.err(),
-            client_side: client_side.filter(|_| upgrade == Ok(Upgrade::WebSocket)),
+        let protocols = &route.spec.protocols;
+        if protocols.upstream == Upstream::Http2 && is_grpc(&parts.headers) {
+            exchange.speaks_grpc();
         }
+        let prepared = prepare_request(&mut parts, client.names(), protocols);
+        let (upgrade, refused) = match prepared {
+            Ok(None) => (None, None),
+            Ok(Some(protocol)) => {
+                (client_side.map(|client_side| Box::new(Upgrade { client_side, protocol })), None)
+            }
+            Err(status) => (None, Some(status)),
+        };
+        let body = RequestBody::new(body, &route, client);
+        Self { route, exchange, request: Some(Request::from_parts(parts, body)), refused, upgrade }
     }
 }
 
@@ -85,12 +90,12 @@ impl Prepared {
 fn conclude(
     exchange: Exchange,
     answer: Result<Answer, Failure>,
-    client_side: Option<OnUpgrade>,
+    upgrade: Option<Box<Upgrade>>,
 ) -> Response<ResponseBody> {
-    match (answer, client_side) {
-        (Ok(answer), client_side) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            match client_side {
-                Some(client_side) => tunnel(client_side, exchange, answer),
+    match (answer, upgrade) {
+        (Ok(answer), upgrade) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            match upgrade {
+                Some(upgrade) => tunnel(upgrade, exchange, answer),
                 // A backend must not switch protocols unasked: what follows would be read as something else.
                 None => exchange.answer(StatusCode::BAD_GATEWAY, "unexpected switch of protocols\n"),
             }
@@ -106,7 +111,10 @@ fn deliver(exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
     let Answer { response, headed, lease } = answer;
     let idle = lease.body_idle();
     let (mut parts, body) = response.into_parts();
-    prepare_response(parts.status, &mut parts.headers);
+    prepare_response(&mut parts.headers);
+    if parts.version == http::Version::HTTP_2 {
+        announce_trailers(&mut parts.headers);
+    }
     parts.version = http::Version::HTTP_11;
     let mut delivery = exchange.deliver(parts.status, headed, lease);
     if hyper::body::Body::is_end_stream(&body) {
@@ -167,7 +175,11 @@ impl<'a> Dispatch<'a> {
                 now = Instant::now();
                 self.exchange.counters().hold.record(now.saturating_duration_since(hold.began));
             }
-            let lease = match attempt(shard, &route, choice, request, now).await {
+            let attempted = match route.spec.protocols.upstream {
+                Upstream::Http1 => attempt(shard, &route, choice, request, now).await,
+                Upstream::Http2 => Box::pin(http2::attempt(shard, &route, choice, request, now)).await,
+            };
+            let lease = match attempted {
                 Attempt::Answered(answer) => return Ok(answer),
                 Attempt::NotSent(lease) => lease,
                 Attempt::Broken(lease) if request.is_some() && !is_repeated => {

@@ -8,6 +8,7 @@ use hyper::client::conn::http1::SendRequest;
 
 use crate::body::RequestBody;
 use crate::counters::BackendCounters;
+use crate::multiplex::Place;
 use crate::state::Slot;
 use crate::view::{Choice, ShardBackend, ShardRoute};
 
@@ -16,6 +17,8 @@ use crate::view::{Choice, ShardBackend, ShardRoute};
 pub(crate) struct Lease {
     backend: Rc<ShardBackend>,
     connection: Option<SendRequest<RequestBody>>,
+    /// On an HTTP/2 connection.
+    place: Option<Place>,
     began: Instant,
     /// The latest moment before the request was sent: differs from the beginning when it had to connect.
     sent: Instant,
@@ -31,6 +34,7 @@ impl Lease {
         Self {
             backend,
             connection: None,
+            place: None,
             began,
             sent: began,
             body_idle: route.spec.timeouts.body_idle,
@@ -71,8 +75,14 @@ impl Lease {
         self.connection = Some(connection);
     }
 
+    /// Keeps the place among the requests of the connection that the response is arriving on.
+    pub(crate) fn use_place(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
     /// The response has been read to its end: its connection may serve another request.
     pub(crate) fn keep_connection(&mut self) {
+        self.place = None;
         if let Some(connection) = self.connection.take() {
             self.backend.put_back(connection);
         }

@@ -10,13 +10,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http1;
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::Limits;
+use crate::attempt;
 use crate::listener::Listener;
 use crate::state::Process;
 use crate::view::{AppliedTable, ShardRoute};
@@ -64,6 +65,7 @@ pub(crate) struct Shard {
     process: Arc<Process>,
     server: auto::Builder<LocalExecutor>,
     client: http1::Builder,
+    http2_client: http2::Builder<LocalExecutor>,
     random: RefCell<fastrand::Rng>,
     coarse_now: Cell<Instant>,
     connections: Cell<usize>,
@@ -82,10 +84,13 @@ impl Shard {
             .max_concurrent_streams(limits.streams_max)
             .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
             .keep_alive_interval(Some(HTTP2_PING))
-            .keep_alive_timeout(HTTP2_PING);
+            .keep_alive_timeout(HTTP2_PING)
+            .max_pending_accept_reset_streams(Some(limits.pending_resets_max))
+            .max_local_error_reset_streams(Some(limits.resets_max));
         let mut client = http1::Builder::new();
         client.max_buf_size(head_bytes).max_headers(limits.headers_max);
         Self {
+            http2_client: attempt::http2::builder(&limits, head_bytes),
             index,
             limits,
             process,
@@ -109,6 +114,10 @@ impl Shard {
 
     pub(crate) fn client_builder(&self) -> &http1::Builder {
         &self.client
+    }
+
+    pub(crate) fn http2_client_builder(&self) -> &http2::Builder<LocalExecutor> {
+        &self.http2_client
     }
 
     pub(crate) fn random(&self) -> u64 {
@@ -234,11 +243,12 @@ impl Keeper {
             route.refresh_baseline(now);
             for backend in &route.backends {
                 backend.pool.sweep(now, route.spec.timeouts.pool_idle);
+                backend.multiplex.sweep(now, route.spec.timeouts.pool_idle);
             }
         }
         self.closing.retain(|listener| listener.has_connections());
         for listener in self.listeners.values().chain(&self.closing) {
-            listener.sweep(now, self.shard.limits.client_idle);
+            listener.sweep(now, &self.shard.limits);
         }
     }
 }
@@ -247,6 +257,7 @@ impl Keeper {
 fn close_unused(route: &ShardRoute) {
     for backend in route.backends.iter().filter(|backend| backend.state.weight() == 0) {
         backend.pool.clear();
+        backend.multiplex.clear();
     }
 }
 

@@ -12,8 +12,10 @@ use hyper::client::conn::http1::SendRequest;
 use crate::body::RequestBody;
 use crate::control::Route;
 use crate::counters::{BackendCounters, WorkloadCounters};
+use crate::multiplex::Multiplex;
 use crate::pool::Pool;
 use crate::state::{BackendState, Process, RouteState, Slot};
+use crate::tls::Tls;
 
 /// A table as the control thread hands it to the shards.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub(crate) struct AppliedRoute {
     pub(crate) state: Arc<RouteState>,
     /// In the order of the specification's backends.
     pub(crate) backends: Vec<Arc<BackendState>>,
+    pub(crate) tls: Option<Arc<Tls>>,
 }
 
 /// A route as one shard sees it; replaced as a whole when the table changes.
@@ -41,6 +44,7 @@ pub(crate) struct ShardRoute {
     weights: Weights,
     relative: Vec<f64>,
     memory: Rc<RouteMemory>,
+    pub(crate) tls: Option<Arc<Tls>>,
 }
 
 /// What outlives a table change.
@@ -87,6 +91,7 @@ impl ShardRoute {
             backends,
             weights,
             memory,
+            tls: applied.tls,
         };
         route.refresh_baseline(Instant::now());
         route
@@ -103,6 +108,11 @@ impl ShardRoute {
         if count > 0.0 {
             self.memory.baseline_s.set(sum / count);
         }
+    }
+
+    /// Whether its connections begin with a request.
+    pub(crate) fn is_plain_http(&self) -> bool {
+        self.spec.protocols.is_plain_http()
     }
 
     pub(crate) fn counters(&self) -> &WorkloadCounters {
@@ -215,11 +225,18 @@ pub(crate) struct ShardBackend {
     shard: usize,
     ewma: Cell<PeakEwma>,
     pub(crate) pool: Pool,
+    pub(crate) multiplex: Rc<Multiplex>,
 }
 
 impl ShardBackend {
     fn new(state: Arc<BackendState>, shard: usize, pool_max: usize) -> Self {
-        Self { state, shard, ewma: Cell::new(PeakEwma::new()), pool: Pool::new(pool_max) }
+        Self {
+            state,
+            shard,
+            ewma: Cell::new(PeakEwma::new()),
+            pool: Pool::new(pool_max),
+            multiplex: Rc::default(),
+        }
     }
 
     pub(crate) fn counters(&self) -> &BackendCounters {

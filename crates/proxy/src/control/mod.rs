@@ -9,12 +9,14 @@
 
 mod client;
 mod histogram;
+mod protocols;
 mod stats;
 mod table;
 mod wire;
 
 pub use client::{Client, ControlError};
 pub use histogram::{BUCKETS, Histogram, HistogramError, bucket_of};
+pub use protocols::{Forwarded, Protocol, Protocols, ProxyProtocol, ProxyVersion, TlsSpec, Upstream};
 pub use stats::{BackendStats, Stats, WorkloadStats};
 pub use table::{BackendSpec, HealthSpec, Route, RouteTable, TableProblem, Timeouts};
 pub use wire::{FRAME_BYTES_MAX, FrameError, PROTOCOL_VERSION, Refusal};

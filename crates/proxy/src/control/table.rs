@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::protocols::Protocols;
+
 /// Everything the proxy serves, replaced as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteTable {
@@ -38,6 +40,8 @@ pub struct Route {
     /// Requests at once per backend, over all shards; further ones wait like those without a backend.
     /// Default 0 = no limit.
     pub max_in_flight: u32,
+    /// What is spoken with clients and backends. Default HTTP without TLS.
+    pub protocols: Protocols,
 }
 
 impl Route {
@@ -52,6 +56,7 @@ impl Route {
             hold: HOLD_DEFAULT,
             max_waiting: WAITING_DEFAULT,
             max_in_flight: 0,
+            protocols: Protocols::default(),
         }
     }
 }
@@ -203,6 +208,8 @@ impl Route {
         if self.hold > TIMEOUT_MAX {
             problems.push(TableProblem::Timeout { workload: workload(), name: "hold" });
         }
+        let protocols = self.protocols.problems().into_iter();
+        problems.extend(protocols.map(|reason| TableProblem::Protocols { workload: workload(), reason }));
     }
 }
 
@@ -263,6 +270,14 @@ pub enum TableProblem {
         workload: String,
         /// The field's name.
         name: &'static str,
+    },
+    /// Protocols that do not fit together.
+    #[error("workload {workload}: {reason}")]
+    Protocols {
+        /// The route's workload.
+        workload: String,
+        /// The rest of the sentence.
+        reason: String,
     },
 }
 

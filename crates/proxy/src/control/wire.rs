@@ -15,7 +15,7 @@ pub const FRAME_BYTES_MAX: usize = 32 << 20;
 
 /// Changes whenever a message's meaning or layout does; a proxy of another version answers with
 /// [`Refusal::Version`].
-pub const PROTOCOL_VERSION: u8 = 2;
+pub const PROTOCOL_VERSION: u8 = 3;
 
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +76,16 @@ pub enum Refusal {
         /// The address.
         listen: std::net::SocketAddr,
         /// The operating system's words.
+        reason: String,
+    },
+    /// A certificate or its key cannot be used.
+    #[error("workload {workload}: {}: {reason}", file.display())]
+    Tls {
+        /// The route's workload.
+        workload: String,
+        /// The file that is wrong.
+        file: std::path::PathBuf,
+        /// What is wrong with it.
         reason: String,
     },
     /// The proxy is draining.

@@ -143,6 +143,16 @@ fn answered(
     Attempt::Answered(Answer { response, headed: now, lease })
 }
 
+/// Counts a connection that a backend has taken, where that is all that can be known of it.
+pub(crate) fn connected(route: &ShardRoute, lease: &Lease) {
+    let now = Instant::now();
+    let backend = lease.backend();
+    backend.state.answered();
+    backend.counters().responses.add(1);
+    backend.counters().latency.record(lease.elapsed(now));
+    route.observe(backend, now, lease.latency(now), false);
+}
+
 /// Counts a failure and draws the consequence for the backend.
 pub(crate) fn fail(route: &ShardRoute, lease: &Lease, kind: io::ErrorKind) {
     lease.failed();

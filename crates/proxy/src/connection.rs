@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use hyper::service::service_fn;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 use crate::forward::serve;
 use crate::forwarded::ClientNames;
@@ -25,6 +27,8 @@ use crate::view::ShardRoute;
 pub(crate) struct ClientConnection {
     listener: Rc<Listener>,
     peer: Cell<SocketAddr>,
+    /// What the client connected to, where a proxy in front has said so.
+    destination: Cell<Option<SocketAddr>>,
     names: OnceCell<ClientNames>,
     is_tls: Cell<bool>,
     /// Requests between head and end.
@@ -59,6 +63,7 @@ impl ClientConnection {
         Self {
             listener,
             peer: Cell::new(peer),
+            destination: Cell::new(None),
             names: OnceCell::new(),
             is_tls: Cell::new(false),
             requests: Cell::new(0),
@@ -81,13 +86,33 @@ impl ClientConnection {
     }
 
     pub(crate) fn names(&self) -> &ClientNames {
-        self.names
-            .get_or_init(|| ClientNames::new(self.peer.get(), self.listener.address(), self.is_tls.get()))
+        self.names.get_or_init(|| {
+            ClientNames::new(
+                self.peer.get(),
+                self.destination.get().unwrap_or(self.listener.address()),
+                self.is_tls.get(),
+            )
+        })
     }
 
     /// The client's address.
     pub(crate) fn peer(&self) -> SocketAddr {
         self.peer.get()
+    }
+
+    /// A proxy in front has made it for this client. Must be said before the first request.
+    pub(crate) fn is_made_for(&self, source: SocketAddr, destination: SocketAddr) {
+        self.peer.set(source);
+        self.destination.set(Some(destination));
+        self.moved();
+    }
+
+    /// The address that the client connected to.
+    ///
+    /// # Errors
+    /// When the connection has broken.
+    pub(crate) fn destination_of(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
+        self.destination.get().map_or_else(|| stream.local_addr(), Ok)
     }
 
     /// TLS is spoken on it. Must be said before the first request.

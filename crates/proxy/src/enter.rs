@@ -7,6 +7,8 @@ use tokio::net::TcpStream;
 
 use crate::connection::ClientConnection;
 use crate::control::Protocol;
+use crate::proxy_protocol::{self, Header};
+use crate::tcp;
 use crate::view::ShardRoute;
 
 /// Serves a connection of a route that does not speak plain HTTP from the first byte on.
@@ -16,7 +18,16 @@ pub(crate) async fn enter(client: Rc<ClientConnection>, route: Rc<ShardRoute>, s
     }
 }
 
-async fn begin(client: &Rc<ClientConnection>, route: Rc<ShardRoute>, stream: TcpStream) -> io::Result<()> {
+async fn begin(
+    client: &Rc<ClientConnection>,
+    route: Rc<ShardRoute>,
+    mut stream: TcpStream,
+) -> io::Result<()> {
+    if route.spec.protocols.proxy_protocol.accept
+        && let Header::Proxied { source, destination } = proxy_protocol::read(&mut stream).await?
+    {
+        client.is_made_for(source, destination);
+    }
     let client = Rc::clone(client);
     // Boxed: only one of them is made, and each is large.
     match (&route.tls, route.spec.protocols.protocol) {
@@ -26,7 +37,15 @@ async fn begin(client: &Rc<ClientConnection>, route: Rc<ShardRoute>, stream: Tcp
             client.is_encrypted();
             Box::pin(client.run(stream)).await;
         }
-        (_, Protocol::Tcp) => {}
+        (None, Protocol::Tcp) => {
+            let destination = client.destination_of(&stream)?;
+            Box::pin(tcp::serve(client, Rc::clone(&route), stream, destination)).await;
+        }
+        (Some(tls), Protocol::Tcp) => {
+            let destination = client.destination_of(&stream)?;
+            let stream = Box::pin(tls.accept(stream)).await?;
+            Box::pin(tcp::serve(client, Rc::clone(&route), stream, destination)).await;
+        }
     }
     Ok(())
 }

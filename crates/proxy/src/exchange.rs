@@ -4,7 +4,7 @@
 //! its future or body is dropped; that is why this is written as guards.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -77,6 +77,19 @@ impl Exchange {
         let mut response = self.answer(StatusCode::SERVICE_UNAVAILABLE, text);
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         response
+    }
+
+    /// There is no backend for a connection that cannot be answered.
+    pub(crate) fn refuse(mut self, found_no_capacity: bool) {
+        if found_no_capacity {
+            self.counters().rejected.add(1);
+        }
+        self.outcome = Outcome::Failed;
+    }
+
+    /// How long what it becomes by an upgrade may be silent.
+    pub(crate) fn tunnel_idle(&self) -> Duration {
+        self.route.spec.protocols.tunnel_idle
     }
 
     /// A backend's response head has come; the rest is counted by its body.

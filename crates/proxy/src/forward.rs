@@ -17,6 +17,7 @@ use crate::control::Upstream;
 use crate::exchange::{Exchange, own_response};
 use crate::headers::{announce_trailers, is_grpc, prepare_request, prepare_response};
 use crate::hold::{Grant, Ticket};
+use crate::lease::Lease;
 use crate::tunnel::{Upgrade, tunnel};
 use crate::view::{Choice, ShardRoute};
 
@@ -125,7 +126,7 @@ fn deliver(exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
 
 /// Why a request got no answer from a backend.
 #[derive(Debug)]
-enum Failure {
+pub(crate) enum Failure {
     /// It found no capacity.
     NoCapacity(&'static str),
     /// Something else.
@@ -133,7 +134,7 @@ enum Failure {
 }
 
 /// The search for an answer to one request.
-struct Dispatch<'a> {
+pub(crate) struct Dispatch<'a> {
     exchange: &'a Exchange,
     /// Backends that failed it.
     avoid: Vec<u64>,
@@ -147,7 +148,7 @@ struct Hold {
 }
 
 impl<'a> Dispatch<'a> {
-    fn new(exchange: &'a Exchange) -> Self {
+    pub(crate) fn new(exchange: &'a Exchange) -> Self {
         Self { exchange, avoid: Vec::new(), hold: None }
     }
 
@@ -160,7 +161,7 @@ impl<'a> Dispatch<'a> {
         let mut now = self.exchange.arrived();
         let mut is_repeated = false;
         loop {
-            let choice = match route.choose(now, &self.avoid, || shard.random()) {
+            let choice = match self.pick(&route, now) {
                 Some(choice) => choice,
                 // Boxed, as everything rare is: every request's future is copied into its connection once, in full size.
                 None => match Box::pin(self.wait(&route)).await? {
@@ -171,10 +172,7 @@ impl<'a> Dispatch<'a> {
                     }
                 },
             };
-            if let Some(hold) = self.hold.take() {
-                now = Instant::now();
-                self.exchange.counters().hold.record(now.saturating_duration_since(hold.began));
-            }
+            now = self.end_hold().unwrap_or(now);
             let attempted = match route.spec.protocols.upstream {
                 Upstream::Http1 => attempt(shard, &route, choice, request, now).await,
                 Upstream::Http2 => Box::pin(http2::attempt(shard, &route, choice, request, now)).await,
@@ -191,23 +189,49 @@ impl<'a> Dispatch<'a> {
                 Attempt::ClientFault => return Err(CLIENT_FAULT),
             };
             now = Instant::now();
-            if self.avoid.len() + 1 >= ATTEMPTS_MAX || !route.affords_retry(now) {
+            if !self.may_retry(&route, now) {
                 return Err(BROKEN);
             }
-            lease.retried();
-            self.avoid.push(lease.backend().state.id);
-            drop(lease);
+            self.retry(lease);
             route = self.refresh()?;
         }
     }
 
+    pub(crate) fn arrived(&self) -> Instant {
+        self.exchange.arrived()
+    }
+
+    /// A usable backend, those that failed it only when there is no other.
+    pub(crate) fn pick(&self, route: &ShardRoute, now: Instant) -> Option<Choice> {
+        route.choose(now, &self.avoid, || self.exchange.client().shard().random())
+    }
+
+    /// A backend was found; if it had to be waited for, that is over.
+    pub(crate) fn end_hold(&mut self) -> Option<Instant> {
+        let hold = self.hold.take()?;
+        let now = Instant::now();
+        self.exchange.counters().hold.record(now.saturating_duration_since(hold.began));
+        Some(now)
+    }
+
+    /// Whether it may be tried once more, after the attempt that has just failed.
+    pub(crate) fn may_retry(&self, route: &ShardRoute, now: Instant) -> bool {
+        self.avoid.len() + 1 < ATTEMPTS_MAX && route.affords_retry(now)
+    }
+
+    /// Gives an attempt up for another.
+    pub(crate) fn retry(&mut self, lease: Lease) {
+        lease.retried();
+        self.avoid.push(lease.backend().state.id);
+    }
+
     /// The route as the newest table has it.
-    fn refresh(&self) -> Result<Rc<ShardRoute>, Failure> {
+    pub(crate) fn refresh(&self) -> Result<Rc<ShardRoute>, Failure> {
         self.exchange.client().route().ok_or(NO_ROUTE)
     }
 
     /// Waits until something may have changed: then None; or until a backend is reserved for this request.
-    async fn wait(&mut self, route: &Rc<ShardRoute>) -> Result<Option<Choice>, Failure> {
+    pub(crate) async fn wait(&mut self, route: &Rc<ShardRoute>) -> Result<Option<Choice>, Failure> {
         let hold = match self.hold.take() {
             // The address may have changed hands since; then this is a new wait in another room.
             Some(hold) if std::sync::Arc::ptr_eq(hold.ticket.route(), &route.state) => hold,
@@ -253,7 +277,7 @@ impl<'a> Dispatch<'a> {
 }
 
 const NO_ROUTE: Failure = Failure::Status(StatusCode::SERVICE_UNAVAILABLE, "no route\n");
-const BROKEN: Failure = Failure::Status(StatusCode::BAD_GATEWAY, "the backend did not answer\n");
+pub(crate) const BROKEN: Failure = Failure::Status(StatusCode::BAD_GATEWAY, "the backend did not answer\n");
 const TIMED_OUT: Failure =
     Failure::Status(StatusCode::GATEWAY_TIMEOUT, "the backend did not answer in time\n");
 const CLIENT_FAULT: Failure = Failure::Status(StatusCode::BAD_REQUEST, "the request body did not arrive\n");

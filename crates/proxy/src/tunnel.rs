@@ -1,4 +1,4 @@
-//! Connections that have become something else: WebSockets and what else a route allows. Bytes are copied both ways until either side ends; the backend
+//! Connections that have become something else: WebSockets and what else a route allows. Bytes are copied both ways until both sides end; the backend
 //! counts it in flight for as long, so that a drain waits for its last session.
 
 use bytes::Bytes;
@@ -6,12 +6,12 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional;
 
 use crate::attempt::Answer;
 use crate::body::ResponseBody;
 use crate::exchange::Exchange;
 use crate::headers::prepare_switch;
+use crate::relay::relay;
 
 /// A request to upgrade the connection.
 #[derive(Debug)]
@@ -32,16 +32,15 @@ pub(crate) fn tunnel(upgrade: Box<Upgrade>, exchange: Exchange, answer: Answer) 
         lease.failed();
         return exchange.answer(StatusCode::BAD_GATEWAY, "unexpected switch of protocols\n");
     }
+    let idle = exchange.tunnel_idle();
     let mut delivery = exchange.deliver(parts.status, headed, lease);
     tokio::task::spawn_local(async move {
         let (Ok(client), Ok(backend)) = tokio::join!(client_side, backend_side) else {
             return delivery.broke();
         };
         // However it ends, a session has been served; how, only its two ends know.
-        let copied = copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(backend)).await;
-        match copied {
-            Ok((bytes_in, bytes_out)) => delivery.passed_on(bytes_in, bytes_out),
-            Err(error) => tracing::debug!(%error, "tunnel broke"),
+        if let Err(error) = relay(TokioIo::new(client), TokioIo::new(backend), idle, &delivery).await {
+            tracing::debug!(%error, "tunnel broke");
         }
         delivery.ended();
     });

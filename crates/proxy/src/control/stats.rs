@@ -51,7 +51,7 @@ pub struct WorkloadStats {
     pub cancelled: u64,
     /// Requests that had to wait for a backend, whatever became of them.
     pub held: u64,
-    /// Content of requests passed on, heads left out. That of a tunnel is counted when it ends in an orderly way.
+    /// Content of requests passed on, heads left out; and of tunnels and TCP connections.
     pub bytes_in: u64,
     /// Content of backends' responses passed on, heads left out; as above.
     pub bytes_out: u64,

@@ -38,6 +38,7 @@ pub(crate) fn route(
     };
     route.hold = workload.wait;
     route.max_waiting = usize::try_from(workload.wait_max).unwrap_or(usize::MAX);
+    workload.protocols.apply(&mut route);
     Some(route)
 }
 

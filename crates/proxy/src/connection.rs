@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -38,6 +38,8 @@ pub(crate) struct ClientConnection {
     /// When the first byte of a head came that is not complete yet; the shard's coarse time.
     head_since: Cell<Option<Instant>>,
     is_http2: Cell<bool>,
+    /// When something of each longer response by HTTP/2 was last asked for.
+    taken: RefCell<Vec<Weak<Cell<Instant>>>>,
     /// The shard's coarse time of the last request's end, or of the last progress of one.
     moved: Cell<Instant>,
     fate: Cell<Fate>,
@@ -70,6 +72,7 @@ impl ClientConnection {
             begun: Cell::new(0),
             head_since: Cell::new(None),
             is_http2: Cell::new(false),
+            taken: RefCell::default(),
             moved,
             fate: Cell::new(Fate::Open),
             waker: RefCell::default(),
@@ -138,6 +141,31 @@ impl ClientConnection {
     /// Something has happened on it.
     pub(crate) fn moved(&self) {
         self.moved.set(self.listener.shard().coarse_now());
+    }
+
+    /// The same for a response that takes longer. Other streams of an HTTP/2 connection say nothing about this one, so it has
+    /// a clock of its own, kept in `clock`.
+    pub(crate) fn taken(&self, clock: &mut Option<Rc<Cell<Instant>>>) {
+        self.moved();
+        if !self.is_http2.get() {
+            return;
+        }
+        match clock {
+            Some(clock) => clock.set(self.moved.get()),
+            None => {
+                let new = Rc::new(self.moved.clone());
+                self.taken.borrow_mut().push(Rc::downgrade(&new));
+                *clock = Some(new);
+            }
+        }
+    }
+
+    /// Whether the client leaves a stream alone for longer than `stalled`, to hold what is behind it.
+    pub(crate) fn has_stalled_stream(&self, now: Instant, stalled: Duration) -> bool {
+        let mut taken = self.taken.borrow_mut();
+        taken.retain(|clock| clock.strong_count() > 0);
+        let last = |clock: &Weak<Cell<Instant>>| clock.upgrade().map_or(now, |clock| clock.get());
+        taken.iter().any(|clock| now.saturating_duration_since(last(clock)) > stalled)
     }
 
     /// Ends it in this way, unless it is already ending in a quicker one.

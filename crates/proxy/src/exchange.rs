@@ -3,6 +3,7 @@
 //! Every request that was counted as an arrival ends as exactly one of completed, failed or cancelled, whichever way
 //! its future or body is dropped; that is why this is written as guards.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -98,7 +99,7 @@ impl Exchange {
         if status.is_server_error() {
             self.outcome = Outcome::Failed;
         }
-        Delivery { is_ended: false, exchange: self, lease }
+        Delivery { is_ended: false, exchange: self, lease, clock: None }
     }
 }
 
@@ -120,6 +121,8 @@ pub(crate) struct Delivery {
     is_ended: bool,
     exchange: Exchange,
     lease: Lease,
+    /// See [`ClientConnection::taken`].
+    clock: Option<Rc<Cell<Instant>>>,
 }
 
 impl Delivery {
@@ -147,8 +150,8 @@ impl Delivery {
     }
 
     /// Something was taken, or asked for.
-    pub(crate) fn moved(&self) {
-        self.exchange.client.moved();
+    pub(crate) fn moved(&mut self) {
+        self.exchange.client.taken(&mut self.clock);
     }
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::header::UPGRADE;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::timeout_at;
 
@@ -68,7 +68,9 @@ impl Prepared {
         arrived: Instant,
     ) -> Self {
         let mut exchange = Exchange::begin(client, &route, arrived);
-        let client_side = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
+        let is_connect = request.method() == Method::CONNECT;
+        let may_switch = is_connect || request.headers().contains_key(UPGRADE);
+        let client_side = may_switch.then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
         let protocols = &route.spec.protocols;
         if protocols.upstream == Upstream::Http2 && is_grpc(&parts.headers) {
@@ -78,7 +80,7 @@ impl Prepared {
         let (upgrade, refused) = match prepared {
             Ok(None) => (None, None),
             Ok(Some(protocol)) => {
-                (client_side.map(|client_side| Box::new(Upgrade { client_side, protocol })), None)
+                (client_side.map(|client_side| Box::new(Upgrade { client_side, protocol, is_connect })), None)
             }
             Err(status) => (None, Some(status)),
         };
@@ -100,6 +102,10 @@ fn conclude(
                 // A backend must not switch protocols unasked: what follows would be read as something else.
                 None => exchange.answer(StatusCode::BAD_GATEWAY, "unexpected switch of protocols\n"),
             }
+        }
+        // A client that has asked by CONNECT would take it for consent.
+        (Ok(answer), Some(upgrade)) if upgrade.is_connect && answer.response.status().is_success() => {
+            exchange.answer(StatusCode::BAD_GATEWAY, "the backend does not switch protocols\n")
         }
         (Ok(answer), _) => deliver(exchange, answer),
         (Err(Failure::NoCapacity(text)), _) => exchange.reject(text),

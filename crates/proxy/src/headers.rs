@@ -12,6 +12,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::control::{Protocols, Upstream};
+use crate::extended;
 use crate::forwarded::{self, ClientNames};
 
 /// Turns a request head as received into one for a backend. The protocol that the connection is asked to become, if that
@@ -25,7 +26,8 @@ pub(crate) fn prepare_request(
     protocols: &Protocols,
 ) -> Result<Option<HeaderValue>, StatusCode> {
     if parts.method == Method::CONNECT {
-        return Err(StatusCode::NOT_IMPLEMENTED);
+        join_cookies(&mut parts.headers);
+        extended::to_upgrade(parts, protocols)?;
     }
     normalise_target(parts, client)?;
     let found = HopByHop::find(&parts.headers);

@@ -20,6 +20,7 @@ mod counters;
 mod director;
 mod enter;
 mod exchange;
+mod extended;
 mod forward;
 mod forwarded;
 mod headers;

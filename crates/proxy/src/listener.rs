@@ -98,6 +98,9 @@ impl Listener {
         self.each_connection(|connection| {
             if connection.is_overdue(now, limits, idle, stalled) {
                 connection.end(Fate::Cut);
+            } else if connection.has_stalled_stream(now, stalled) {
+                // What else is on it may finish; then it stands still as a whole, and is cut.
+                connection.end(Fate::Closing);
             }
         });
     }

@@ -83,6 +83,7 @@ impl Shard {
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams_max)
             .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
+            .enable_connect_protocol()
             .keep_alive_interval(Some(HTTP2_PING))
             .keep_alive_timeout(HTTP2_PING)
             .max_pending_accept_reset_streams(Some(limits.pending_resets_max))

@@ -1,5 +1,5 @@
-//! Connections that have become something else: WebSockets and what else a route allows. Bytes are copied both ways until both sides end; the backend
-//! counts it in flight for as long, so that a drain waits for its last session.
+//! Connections that have become something else: WebSockets and what else a route allows. Bytes are copied both ways until both
+//! sides end; the backend counts it in flight for as long, so that a drain waits for its last session.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
@@ -10,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use crate::attempt::Answer;
 use crate::body::ResponseBody;
 use crate::exchange::Exchange;
+use crate::extended;
 use crate::headers::prepare_switch;
 use crate::relay::relay;
 
@@ -20,17 +21,22 @@ pub(crate) struct Upgrade {
     pub(crate) client_side: OnUpgrade,
     /// What it is to become.
     pub(crate) protocol: HeaderValue,
+    /// It was asked for by CONNECT: see [`extended`].
+    pub(crate) is_connect: bool,
 }
 
 /// Answers the client's upgrade, which the backend has agreed to, and connects both sides once the client has the answer.
 pub(crate) fn tunnel(upgrade: Box<Upgrade>, exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
-    let Upgrade { client_side, protocol } = *upgrade;
+    let Upgrade { client_side, protocol, is_connect } = *upgrade;
     let Answer { mut response, headed, lease } = answer;
     let backend_side = hyper::upgrade::on(&mut response);
     let (mut parts, _) = response.into_parts();
     if prepare_switch(&mut parts.headers, protocol).is_err() {
         lease.failed();
         return exchange.answer(StatusCode::BAD_GATEWAY, "unexpected switch of protocols\n");
+    }
+    if is_connect {
+        extended::consent(&mut parts.status, &mut parts.headers);
     }
     let idle = exchange.tunnel_idle();
     let mut delivery = exchange.deliver(parts.status, headed, lease);

@@ -270,3 +270,86 @@ async fn health_is_asked_by_http2_and_a_rapid_reset_ends_the_connection() {
     assert!(arrivals < 500, "{arrivals} of 1000 resets were served");
     assert_eq!(get(proxy.listen, "/").await.0, StatusCode::OK);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_websocket_over_http2_becomes_one_over_http1() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        for status in ["101 Switching Protocols", "200 OK", "403 Forbidden"] {
+            let (mut stream, _) = listener.accept().await.expect("accepted");
+            let mut buffer = [0; 1024];
+            let count = stream.read(&mut buffer).await.expect("a request");
+            let head = String::from_utf8_lossy(&buffer[..count]).to_lowercase();
+            assert!(head.starts_with("get /chat http/1.1") && head.contains("upgrade: websocket"), "{head}");
+            assert!(head.contains("sec-websocket-key: ") && head.contains("host: site"), "{head}");
+            let fields = if status.starts_with("101") {
+                "connection: upgrade\r\nupgrade: websocket"
+            } else {
+                "content-length: 0"
+            };
+            stream
+                .write_all(format!("HTTP/1.1 {status}\r\n{fields}\r\n\r\n").as_bytes())
+                .await
+                .expect("sent");
+            while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                stream.write_all(&buffer[..count].to_ascii_uppercase()).await.expect("sent");
+            }
+        }
+    });
+    let proxy = Proxy::start().await;
+    let route = proxy.route(&[proxy::control::BackendSpec { id: 1, addr, weight: 1000 }]);
+    proxy.set(1, route).await;
+    let mut client = connect(proxy.listen).await;
+    // The first answer brings the server's settings.
+    let plain = Request::builder().method("CONNECT").uri("site:443").body(full("")).expect("a request");
+    assert_eq!(client.send_request(plain).await.expect("an answer").status(), StatusCode::NOT_IMPLEMENTED);
+    let ask = || {
+        let mut asked =
+            Request::builder().method("CONNECT").uri("http://site/chat").body(full("")).expect("a request");
+        asked.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
+        asked
+    };
+    let mut answer = client.send_request(ask()).await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(!answer.headers().contains_key("upgrade"));
+    let upgraded = hyper::upgrade::on(&mut answer).await.expect("upgraded");
+    let mut stream = hyper_util::rt::TokioIo::new(upgraded);
+    stream.write_all(b"hello").await.expect("sent");
+    let mut buffer = [0; 64];
+    let count = stream.read(&mut buffer).await.expect("an echo");
+    assert_eq!(&buffer[..count], b"HELLO");
+    drop(stream);
+    until(&proxy, "ended", |stats| stats.workloads[0].in_flight == 0).await;
+    for status in [StatusCode::BAD_GATEWAY, StatusCode::FORBIDDEN] {
+        assert_eq!(client.send_request(ask()).await.expect("an answer").status(), status);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_never_read_does_not_hold_its_backend_however_busy_the_others_are() {
+    let backend = support::Backend::answering(1, |_, request| async move {
+        let length = if request.uri().path() == "/large" { 8 << 20 } else { 1 };
+        support::text("x".repeat(length))
+    })
+    .await;
+    let proxy = Proxy::start().await;
+    let mut route = proxy.route(&[backend.spec(1000)]);
+    let short = Duration::from_millis(200);
+    route.timeouts = proxy::control::Timeouts { response_head: short, body_idle: short, ..route.timeouts };
+    route.hold = Duration::ZERO;
+    proxy.set(1, route).await;
+    let mut client = connect(proxy.listen).await;
+    let ask = |path: &str| Request::get(format!("http://site{path}")).body(full("")).expect("a request");
+    let unread = client.send_request(ask("/large")).await.expect("a head");
+    let began = std::time::Instant::now();
+    // The connection is never idle; it is taken out of use nevertheless.
+    while let Ok(answer) = client.send_request(ask("/small")).await {
+        drop(answer);
+        assert!(began.elapsed() < Duration::from_secs(20), "still served");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    until(&proxy, "free", |stats| stats.workloads[0].backends[0].in_flight == 0).await;
+    drop(unread);
+}

@@ -345,3 +345,44 @@ async fn connections_beyond_the_limit_wait_until_one_ends() {
     drop(first);
     assert_eq!(third.await.expect("answered").0, StatusCode::OK);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_upgrades_that_the_route_allows_are_passed_on_and_only_the_one_asked_for_is_believed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("accepted");
+            tokio::spawn(async move {
+                let mut buffer = [0; 1024];
+                let count = stream.read(&mut buffer).await.expect("a request");
+                let head = String::from_utf8_lossy(&buffer[..count]).to_lowercase();
+                let becomes = if head.starts_with("get /liar") { "other" } else { "mqtt" };
+                let answer = if head.contains("\r\nupgrade: mqtt\r\n") {
+                    format!(
+                        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {becomes}\r\n\r\nhello"
+                    )
+                } else {
+                    "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nplain".to_owned()
+                };
+                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.read(&mut buffer).await;
+            });
+        }
+    });
+    let proxy = Proxy::start().await;
+    let mut route = proxy.route(&[proxy::control::BackendSpec { id: 1, addr, weight: 1000 }]);
+    route.protocols.upgrades = vec!["mqtt".to_owned()];
+    proxy.set(1, route).await;
+    let ask = async |path: &str, protocol: &str| {
+        let asked =
+            format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n");
+        raw(proxy.listen, asked.as_bytes()).await
+    };
+    let answer = ask("/", "MQTT").await;
+    assert!(answer.starts_with("HTTP/1.1 101") && answer.ends_with("hello"), "{answer}");
+    let answer = ask("/", "websocket").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("plain"), "{answer}");
+    let answer = ask("/liar", "mqtt").await;
+    assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+}

@@ -8,6 +8,7 @@ use forecast::watch::{RefitSchedule, RetrainConfig};
 
 use super::{CapacityConfig, Config, ConfigErrors, MarginConfig, ProbeConfig, RetrainSchedule, Surroundings};
 
+mod protocols;
 mod sessions;
 
 fn surroundings() -> Surroundings {

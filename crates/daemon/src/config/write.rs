@@ -9,7 +9,7 @@ use super::model::{
     ProbeConfig, RetrainSchedule, RetrainSettings, WorkloadConfig,
 };
 use super::quantity::{format_bytes, format_duration};
-use super::{scope, sessions, sizing};
+use super::{protocols, scope, sessions, sizing};
 
 pub(super) fn config(config: &Config) -> String {
     let mut out = Lines(String::new());
@@ -174,6 +174,9 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
     );
     out.duration("wait", w.wait);
     out.raw("wait_max", w.wait_max);
+    for (key, value) in protocols::write(&w.protocols, quoted) {
+        out.raw(key, value);
+    }
     if let Some(import) = &w.history {
         let mut parts = vec![format!("file = {}", quoted(&import.file.display().to_string()))];
         parts.extend(import.column.iter().map(|column| format!("column = {}", quoted(column))));

@@ -107,7 +107,7 @@ pub enum Forwarded {
 
 impl Protocols {
     /// Every reason why these cannot be applied, as the rest of a sentence about the workload.
-    pub(super) fn problems(&self) -> Vec<String> {
+    pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let is_tcp = self.protocol == Protocol::Tcp;
         if is_tcp && self.upstream == Upstream::Http2 {

@@ -105,6 +105,10 @@ impl Upload {
         }
     }
 
+    fn is_too_long(&self) -> bool {
+        self.route.spec.protocols.body_bytes_max.is_some_and(|max| self.bytes.get() > max)
+    }
+
     /// How long the next piece may be waited for: `idle`, and no longer than the slowest rate allows for all together.
     fn patience(&self, idle: Duration) -> Duration {
         let protocols = &self.route.spec.protocols;
@@ -130,6 +134,10 @@ impl Body for RequestBody {
             Self::Stream(quiet, upload) => {
                 let polled = quiet.poll_frame_within(cx, |idle| upload.patience(idle));
                 upload.polled(&polled);
+                if upload.is_too_long() {
+                    upload.is_broken.set(true);
+                    return Poll::Ready(Some(Err(BodyError::TooLong)));
+                }
                 polled
             }
         }
@@ -247,6 +255,9 @@ pub(crate) enum BodyError {
     /// Its sender's connection broke or sent nonsense.
     #[error("the body broke off")]
     Broken(#[source] hyper::Error),
+    /// Longer than the route allows.
+    #[error("it is too long")]
+    TooLong,
     /// Its sender went silent, or is too slow.
     #[error("it did not come in time")]
     Silent,

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::header::UPGRADE;
-use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http::{Method, Request, Response, StatusCode, Version};
+use hyper::body::{Body, Incoming};
 use tokio::time::timeout_at;
 
 use crate::attempt::{Answer, Attempt, attempt, http2};
@@ -72,6 +72,7 @@ impl Prepared {
         let may_switch = is_connect || request.headers().contains_key(UPGRADE);
         let client_side = may_switch.then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
+        let version = parts.version;
         let protocols = &route.spec.protocols;
         if protocols.upstream == Upstream::Http2 && is_grpc(&parts.headers) {
             exchange.speaks_grpc();
@@ -83,6 +84,14 @@ impl Prepared {
                 (client_side.map(|client_side| Box::new(Upgrade { client_side, protocol, is_connect })), None)
             }
             Err(status) => (None, Some(status)),
+        };
+        // hyper counts the fields of HTTP/1.1 itself.
+        let too_many = version == Version::HTTP_2 && parts.headers.len() > client.shard().headers_max();
+        let too_long = protocols.body_bytes_max.is_some_and(|max| body.size_hint().lower() > max);
+        let refused = match (too_many, too_long) {
+            (true, _) => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            (_, true) => Some(StatusCode::PAYLOAD_TOO_LARGE),
+            _ => refused,
         };
         let body = RequestBody::new(body, &route, client);
         Self { route, exchange, request: Some(Request::from_parts(parts, body)), refused, upgrade }
@@ -119,12 +128,12 @@ fn deliver(exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
     let idle = lease.body_idle();
     let (mut parts, body) = response.into_parts();
     prepare_response(&mut parts.headers);
-    if parts.version == http::Version::HTTP_2 {
+    if parts.version == Version::HTTP_2 {
         announce_trailers(&mut parts.headers);
     }
-    parts.version = http::Version::HTTP_11;
+    parts.version = Version::HTTP_11;
     let mut delivery = exchange.deliver(parts.status, headed, lease);
-    if hyper::body::Body::is_end_stream(&body) {
+    if body.is_end_stream() {
         delivery.ended();
     }
     Response::from_parts(parts, ResponseBody::Backend(Quiet::new(body, idle), delivery))

@@ -121,6 +121,11 @@ impl Shard {
         &self.http2_client
     }
 
+    /// Most fields of a head, those that the proxy adds included.
+    pub(crate) fn headers_max(&self) -> usize {
+        self.limits.headers_max + FIELDS_ADDED
+    }
+
     pub(crate) fn random(&self) -> u64 {
         self.random.borrow_mut().u64(..)
     }
@@ -276,6 +281,8 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
 
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_millis(500);
+/// Forwarding fields, and a host where there was an authority.
+const FIELDS_ADDED: usize = 5;
 /// hyper's own lower bound.
 const HEAD_BYTES_MIN: usize = 8 * 1024;
 /// HTTP/2 connections are asked for a sign of life this often, and given as long to answer.

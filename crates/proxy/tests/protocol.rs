@@ -386,3 +386,36 @@ async fn only_upgrades_that_the_route_allows_are_passed_on_and_only_the_one_aske
     let answer = ask("/liar", "mqtt").await;
     assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_longer_than_the_route_allows_are_refused() {
+    let backend = mirror().await;
+    let proxy = Proxy::start().await;
+    let mut route = proxy.route(&[backend.spec(1000)]);
+    route.protocols.body_bytes_max = Some(5);
+    proxy.set(1, route).await;
+    let post = async |framing: &str, body: &str| {
+        raw(proxy.listen, format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{body}").as_bytes()).await
+    };
+    assert!(post("Content-Length: 5", "hello").await.starts_with("HTTP/1.1 200"));
+    assert!(post("Content-Length: 6", "hello!").await.starts_with("HTTP/1.1 413"));
+    assert_eq!(backend.requests(), 1);
+    let chunked = "Transfer-Encoding: chunked";
+    assert!(post(chunked, "3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    assert!(post(chunked, "3\r\nhel\r\n3\r\nlo!\r\n0\r\n\r\n").await.starts_with("HTTP/1.1 400"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http2_heads_have_no_more_fields_than_others() {
+    let backend = mirror().await;
+    let proxy = proxy_over(&backend).await;
+    let stream = TcpStream::connect(proxy.listen).await.expect("connected");
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.expect("speaks HTTP/2");
+    tokio::spawn(connection);
+    for (fields, status) in [(80, StatusCode::OK), (200, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)] {
+        let request = (0..fields).fold(Request::get("http://site/"), |request, _| request.header("x", "1"));
+        let request = request.body(Full::<Bytes>::default()).expect("a request");
+        assert_eq!(sender.send_request(request).await.expect("an answer").status(), status);
+    }
+}

@@ -1,5 +1,5 @@
 //! What the proxy speaks with clients and instances: `protocol`, `tls`, `upstream`, `upgrades`, `proxy_protocol`, `forwarded`,
-//! and the limits `timeouts`, `tunnel_idle`, `body_rate_min` and `body_grace`.
+//! and the limits `timeouts`, `tunnel_idle`, `body_max`, `body_rate_min` and `body_grace`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use proxy::control::{
 
 use super::entry::Entry;
 use super::model::WorkloadConfig;
-use super::quantity::format_duration;
+use super::quantity::{format_bytes, format_duration};
 use super::section::Section;
 
 /// These keys of a workload.
@@ -36,6 +36,8 @@ pub struct ProtocolsConfig {
     ///
     /// `body_rate_min`: bytes per second that a request body must bring while it is waited for. Default 240; 0: any. Higher
     /// frees instances from slow clients sooner, and cuts poor connections. `body_grace`: allowed beyond that. Default `20s`.
+    ///
+    /// `body_max`: most bytes of a request body, such as `"10MiB"`; a longer one is answered 413. Default none.
     pub protocols: Protocols,
     /// `timeouts = { connect, response_head, body_idle, pool_idle }`: how long an instance may take to accept a connection
     /// (`1s`) and to answer (`1m`), how long a body may be silent (`1m`), and how long an unused connection to an instance is kept
@@ -68,6 +70,7 @@ pub(super) fn read(s: &mut Section<'_>, config: &mut ProtocolsConfig) {
     });
     s.read("tunnel_idle", &mut p.tunnel_idle, |e| e.duration(MOMENT..=WEEK));
     s.read("body_rate_min", &mut p.body_rate_min, |e| e.count(0..=RATE_MAX));
+    s.read("body_max", &mut p.body_bytes_max, |e| e.bytes(0..=1 << 50).map(Some));
     s.read("body_grace", &mut p.body_grace, |e| e.duration(Duration::ZERO..=WEEK));
     s.read("timeouts", &mut config.timeouts, timeouts);
 }
@@ -153,6 +156,9 @@ pub(super) fn write(
             ),
         ),
     ];
+    if let Some(bytes) = p.body_bytes_max {
+        lines.push(("body_max", quoted(&format_bytes(bytes))));
+    }
     if let Some(TlsSpec { certificate, key }) = &p.tls {
         let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
         let value = format!("{{ certificate = {}, key = {} }}", quoted(&certificate), quoted(&key));

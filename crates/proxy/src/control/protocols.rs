@@ -27,6 +27,8 @@ pub struct Protocols {
     /// Bytes per second that a request body to an HTTP/1.1 backend must bring on average while it is waited for. Default
     /// 240; 0: any. Those to HTTP/2 backends, which may be long conversations, are only bound by `body_idle`.
     pub body_rate_min: u32,
+    /// Bytes of a request body. Default none: any. A longer one is answered 413, or 400 where its length was not announced.
+    pub body_bytes_max: Option<u64>,
     /// How long a request body may be waited for beyond what `body_rate_min` allows. Default 20 s.
     pub body_grace: Duration,
 }
@@ -42,6 +44,7 @@ impl Default for Protocols {
             forwarded: Forwarded::Append,
             tunnel_idle: Duration::from_secs(3600),
             body_rate_min: 240,
+            body_bytes_max: None,
             body_grace: Duration::from_secs(20),
         }
     }

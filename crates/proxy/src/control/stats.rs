@@ -31,7 +31,8 @@ impl Stats {
     }
 }
 
-/// Counters of one workload, as its clients see it.
+/// Counters of one workload, as its clients see it. On a TCP route each connection counts as one request, answered when a
+/// backend has taken it.
 ///
 /// `arrivals = completed + failed + cancelled + in_flight` whenever nothing moves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -24,6 +24,7 @@ forwarded = "replace"
 tunnel_idle = "5m"
 body_rate_min = 0
 body_grace = "1s"
+body_max = "10MiB"
 timeouts = { response_head = "1h", body_idle = "2h" }
 "#,
     );
@@ -34,6 +35,7 @@ timeouts = { response_head = "1h", body_idle = "2h" }
     assert_eq!(p.tls.as_ref().map(|tls| tls.key.as_path()), Some(&*folder.path().join("site.key")));
     assert_eq!((p.upstream, p.forwarded, p.upgrades.len()), (Upstream::Http2, Forwarded::Replace, 2));
     assert_eq!((p.proxy_protocol.accept, p.body_rate_min), (true, 0));
+    assert_eq!(p.body_bytes_max, Some(10 << 20));
     assert_eq!(read.timeouts.body_idle, Duration::from_secs(7200));
     let again = Config::parse_in(&config.to_toml(), Path::new("web.toml"), &super::surroundings());
     assert_eq!(again.expect("valid").workloads[0].protocols, *read);

@@ -88,6 +88,11 @@ impl Exchange {
         self.outcome = Outcome::Failed;
     }
 
+    /// How long the response body may be silent.
+    pub(crate) fn body_idle(&self) -> Duration {
+        self.route.spec.timeouts.body_idle
+    }
+
     /// How long what it becomes by an upgrade may be silent.
     pub(crate) fn tunnel_idle(&self) -> Duration {
         self.route.spec.protocols.tunnel_idle

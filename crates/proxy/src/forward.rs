@@ -107,7 +107,7 @@ fn conclude(
     match (answer, upgrade) {
         (Ok(answer), upgrade) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             match upgrade {
-                Some(upgrade) => tunnel(upgrade, exchange, answer),
+                Some(upgrade) => tunnel(*upgrade, exchange, answer),
                 // A backend must not switch protocols unasked: what follows would be read as something else.
                 None => exchange.answer(StatusCode::BAD_GATEWAY, "unexpected switch of protocols\n"),
             }
@@ -125,7 +125,7 @@ fn conclude(
 /// Passes a backend's response on.
 fn deliver(exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
     let Answer { response, headed, lease } = answer;
-    let idle = lease.body_idle();
+    let idle = exchange.body_idle();
     let (mut parts, body) = response.into_parts();
     prepare_response(&mut parts.headers);
     if parts.version == Version::HTTP_2 {

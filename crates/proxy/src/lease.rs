@@ -10,7 +10,7 @@ use crate::body::RequestBody;
 use crate::counters::BackendCounters;
 use crate::multiplex::Place;
 use crate::state::Slot;
-use crate::view::{Choice, ShardBackend, ShardRoute};
+use crate::view::{Choice, ShardBackend};
 
 /// The use of a backend by one request; ends when dropped.
 #[derive(Debug)]
@@ -22,29 +22,15 @@ pub(crate) struct Lease {
     began: Instant,
     /// The latest moment before the request was sent: differs from the beginning when it had to connect.
     sent: Instant,
-    body_idle: Duration,
     _slot: Option<Slot>,
 }
 
 impl Lease {
-    pub(crate) fn begin(route: &ShardRoute, choice: Choice, began: Instant) -> Self {
+    pub(crate) fn begin(choice: Choice, began: Instant) -> Self {
         let Choice { backend, slot } = choice;
         backend.counters().requests.add(1);
         backend.counters().in_flight.add(1);
-        Self {
-            backend,
-            connection: None,
-            place: None,
-            began,
-            sent: began,
-            body_idle: route.spec.timeouts.body_idle,
-            _slot: slot,
-        }
-    }
-
-    /// How long the response body may be silent.
-    pub(crate) fn body_idle(&self) -> Duration {
-        self.body_idle
+        Self { backend, connection: None, place: None, began, sent: began, _slot: slot }
     }
 
     pub(crate) fn backend(&self) -> &Rc<ShardBackend> {

@@ -18,8 +18,11 @@ use crate::body::RequestBody;
 pub(crate) struct Multiplex {
     open: RefCell<Vec<Rc<Shared>>>,
     /// Who waits for the connection that is being made; empty while none is.
-    waiting: RefCell<Vec<oneshot::Sender<Result<Rc<Shared>, io::ErrorKind>>>>,
+    waiting: RefCell<Vec<oneshot::Sender<Made>>>,
 }
+
+/// What came of connecting, for everyone who waits for it.
+type Made = Result<Rc<Shared>, io::ErrorKind>;
 
 /// One of them.
 #[derive(Debug)]

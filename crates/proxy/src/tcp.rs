@@ -65,7 +65,7 @@ impl Dispatch<'_> {
                 },
             };
             self.end_hold();
-            let lease = Lease::begin(&route, choice, Instant::now());
+            let lease = Lease::begin(choice, Instant::now());
             match begin(&route, &lease, source, destination).await {
                 Ok(stream) => {
                     connected(&route, &lease);

@@ -25,7 +25,7 @@ pub(crate) async fn attempt(
     slot: &mut Option<Request<RequestBody>>,
     began: Instant,
 ) -> Attempt {
-    let mut lease = Lease::begin(route, choice, began);
+    let mut lease = Lease::begin(choice, began);
     let replay = slot.as_ref().and_then(Replay::of_any);
     let mut tries = 0;
     loop {

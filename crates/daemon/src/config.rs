@@ -12,6 +12,7 @@ mod command;
 mod entry;
 mod error;
 mod model;
+mod protocols;
 mod quantity;
 mod read;
 mod scope;
@@ -33,6 +34,7 @@ pub use model::{
     ListenMode, MarginConfig, Mode, ModelConfig, NeedsConfig, NodeConfig, ProbeConfig, ReplicasConfig,
     RetrainSchedule, RetrainSettings, ServerConfig, ShiftConfig, StandbyConfig, TenantConfig, WorkloadConfig,
 };
+pub use protocols::ProtocolsConfig;
 pub(crate) use quantity::parse_duration;
 pub use sessions::{SessionTypeConfig, SessionsConfig};
 

@@ -19,6 +19,7 @@ use crate::outliers::OutlierWatch;
 use crate::shard::Command;
 use crate::socket::open_listeners;
 use crate::state::{BackendState, Process, RouteState};
+use crate::tls::{BadFile, Tls};
 use crate::view::{AppliedRoute, AppliedTable};
 
 /// Owns the table in force.
@@ -45,6 +46,7 @@ struct DirectedRoute {
     outliers: Option<OutlierWatch>,
     /// What the ring was made of, and the ring.
     ring: (Vec<(u64, u32)>, Arc<Ring>),
+    tls: Option<Arc<Tls>>,
 }
 
 impl Director {
@@ -88,9 +90,14 @@ impl Director {
             let started = self.process.start_learner();
             started.map_err(|error| Refusal::Failed { reason: error.to_string() })?;
         }
+        let mut certificates = self.load_certificates(&table)?;
         let opened = self.open_new(&table)?;
         // Nothing can be refused from here on.
-        let routes: Vec<_> = table.routes.iter().map(|route| self.direct(route)).collect();
+        let routes: Vec<_> = table
+            .routes
+            .iter()
+            .map(|route| self.direct(route, certificates.remove(route.workload.as_str())))
+            .collect();
         let listed: BTreeSet<&str> = table.routes.iter().map(|route| route.workload.as_str()).collect();
         for (workload, route) in &mut self.routes {
             if !listed.contains(workload.as_str()) {
@@ -120,8 +127,35 @@ impl Director {
         .collect()
     }
 
+    /// The certificates of those routes that have one, by workload; those in use are kept.
+    fn load_certificates(&self, table: &RouteTable) -> Result<BTreeMap<String, Arc<Tls>>, Refusal> {
+        let mut loaded = BTreeMap::new();
+        for route in &table.routes {
+            let Some(spec) = &route.protocols.tls else { continue };
+            let protocol = route.protocols.protocol;
+            let before = self.routes.get(&route.workload).and_then(|before| before.tls.clone());
+            let tls = match before.filter(|tls| tls.is_of(spec, protocol)) {
+                Some(tls) => tls,
+                None => Arc::new(Tls::load(spec, protocol).map_err(|BadFile { file, reason }| {
+                    Refusal::Tls { workload: route.workload.clone(), file, reason }
+                })?),
+            };
+            loaded.insert(route.workload.clone(), tls);
+        }
+        Ok(loaded)
+    }
+
+    /// Reads certificates again whose files have changed.
+    pub(crate) fn refresh_certificates(&self) {
+        for (workload, route) in &self.routes {
+            if let Some(tls) = &route.tls {
+                tls.refresh(workload);
+            }
+        }
+    }
+
     /// Finds or makes the states that belong to a route and brings them up to date.
-    fn direct(&mut self, spec: &Route) -> AppliedRoute {
+    fn direct(&mut self, spec: &Route, tls: Option<Arc<Tls>>) -> AppliedRoute {
         let (shards, elapsed) = (self.shards.len(), self.process.elapsed(Instant::now()));
         // Where all are new, nobody is newer than the others.
         let is_known = self.routes.contains_key(&spec.workload);
@@ -133,7 +167,9 @@ impl Director {
             costs: None,
             outliers: None,
             ring: Default::default(),
+            tls: None,
         });
+        route.tls.clone_from(&tls);
         let mut known: BTreeMap<_, _> = route
             .backends
             .drain(..)
@@ -163,6 +199,7 @@ impl Director {
             costs: route.costs.clone(),
             backends: route.backends.clone(),
             ring: route.ring(spec),
+            tls,
         }
     }
 
@@ -217,7 +254,8 @@ impl Director {
         for spec in &self.table.routes {
             let Some(route) = self.routes.get_mut(&spec.workload) else { continue };
             let mut before = std::mem::take(&mut route.checks);
-            before.retain(|check| check.spec == spec.health);
+            let upstream = spec.protocols.upstream;
+            before.retain(|check| check.spec == spec.health && check.upstream == upstream);
             for backend in &route.backends {
                 let kept = before.iter().position(|check| Arc::ptr_eq(&check.backend, backend));
                 match kept {
@@ -226,6 +264,7 @@ impl Director {
                         Arc::clone(backend),
                         Arc::clone(&route.state),
                         spec.health.clone(),
+                        upstream,
                         Arc::clone(&self.process),
                     )),
                     // Nobody would ever find it healthy again.

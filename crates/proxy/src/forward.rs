@@ -6,20 +6,21 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::header::UPGRADE;
-use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
+use http::{Method, Request, Response, StatusCode, Version};
+use hyper::body::{Body, Incoming};
 use tokio::time::timeout_at;
 
 use crate::admission::{Claim, Queued, claim};
-use crate::attempt::{Answer, Attempt, attempt};
+use crate::attempt::{Answer, Attempt, attempt, http2};
 use crate::body::{Quiet, RequestBody, ResponseBody};
 use crate::choice::Choice;
 use crate::connection::ClientConnection;
+use crate::control::Upstream;
 use crate::exchange::{Exchange, own_response};
-use crate::headers::{Upgrade, prepare_request, prepare_response};
+use crate::headers::{announce_trailers, is_grpc, prepare_request, prepare_response};
 use crate::hold::{Grant, Ticket};
-use crate::tunnel::tunnel;
+use crate::lease::Lease;
+use crate::tunnel::{Upgrade, tunnel};
 use crate::view::ShardRoute;
 use crate::wish::Wish;
 
@@ -51,7 +52,7 @@ pub(crate) fn serve(
             None => Err(NO_ROUTE),
         };
         Ok(match (prepared, answer) {
-            (Some(prepared), answer) => conclude(prepared.exchange, answer, prepared.client_side),
+            (Some(prepared), answer) => conclude(prepared.exchange, answer, prepared.upgrade),
             (None, _) => own_response(StatusCode::SERVICE_UNAVAILABLE, "no route\n"),
         })
     }
@@ -63,8 +64,8 @@ struct Prepared {
     exchange: Exchange,
     request: Option<Request<RequestBody>>,
     refused: Option<StatusCode>,
-    /// The client's end of the WebSocket that it asks for.
-    client_side: Option<OnUpgrade>,
+    /// What the client asks its connection to become. Boxed because it is rare: see `serve`.
+    upgrade: Option<Box<Upgrade>>,
     /// Where the request should go, if the route's balancing asks.
     wish: Option<Box<Wish>>,
 }
@@ -76,20 +77,35 @@ impl Prepared {
         mut request: Request<Incoming>,
         arrived: Instant,
     ) -> Self {
-        let exchange = Exchange::begin(client, &route, arrived);
-        let client_side = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
+        let mut exchange = Exchange::begin(client, &route, arrived);
+        let is_connect = request.method() == Method::CONNECT;
+        let may_switch = is_connect || request.headers().contains_key(UPGRADE);
+        let client_side = may_switch.then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
-        let upgrade = prepare_request(&mut parts, client.names());
+        let version = parts.version;
+        let protocols = &route.spec.protocols;
+        if protocols.upstream == Upstream::Http2 && is_grpc(&parts.headers) {
+            exchange.speaks_grpc();
+        }
+        let prepared = prepare_request(&mut parts, client.names(), protocols);
+        let (upgrade, refused) = match prepared {
+            Ok(None) => (None, None),
+            Ok(Some(protocol)) => {
+                (client_side.map(|client_side| Box::new(Upgrade { client_side, protocol, is_connect })), None)
+            }
+            Err(status) => (None, Some(status)),
+        };
+        // hyper counts the fields of HTTP/1.1 itself.
+        let too_many = version == Version::HTTP_2 && parts.headers.len() > client.shard().headers_max();
+        let too_long = protocols.body_bytes_max.is_some_and(|max| body.size_hint().lower() > max);
+        let refused = match (too_many, too_long) {
+            (true, _) => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            (_, true) => Some(StatusCode::PAYLOAD_TOO_LARGE),
+            _ => refused,
+        };
         let wish = Wish::read(&route, &parts, client.names());
         let body = RequestBody::new(body, &route, client);
-        Self {
-            route,
-            exchange,
-            request: Some(Request::from_parts(parts, body)),
-            refused: upgrade.err(),
-            client_side: client_side.filter(|_| upgrade == Ok(Upgrade::WebSocket)),
-            wish,
-        }
+        Self { route, exchange, request: Some(Request::from_parts(parts, body)), refused, upgrade, wish }
     }
 }
 
@@ -104,15 +120,19 @@ fn settle(wish: &Wish, route: &ShardRoute, answer: &mut Answer) {
 fn conclude(
     exchange: Exchange,
     answer: Result<Answer, Failure>,
-    client_side: Option<OnUpgrade>,
+    upgrade: Option<Box<Upgrade>>,
 ) -> Response<ResponseBody> {
-    match (answer, client_side) {
-        (Ok(answer), client_side) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            match client_side {
-                Some(client_side) => tunnel(client_side, exchange, answer),
+    match (answer, upgrade) {
+        (Ok(answer), upgrade) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            match upgrade {
+                Some(upgrade) => tunnel(*upgrade, exchange, answer),
                 // A backend must not switch protocols unasked: what follows would be read as something else.
                 None => exchange.answer(StatusCode::BAD_GATEWAY, "unexpected switch of protocols\n"),
             }
+        }
+        // A client that has asked by CONNECT would take it for consent.
+        (Ok(answer), Some(upgrade)) if upgrade.is_connect && answer.response.status().is_success() => {
+            exchange.answer(StatusCode::BAD_GATEWAY, "the backend does not switch protocols\n")
         }
         (Ok(answer), _) => deliver(exchange, answer),
         (Err(Failure::NoCapacity(text)), _) => exchange.reject(text, None),
@@ -124,12 +144,15 @@ fn conclude(
 /// Passes a backend's response on.
 fn deliver(exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
     let Answer { response, headed, lease } = answer;
-    let idle = lease.body_idle();
+    let idle = exchange.body_idle();
     let (mut parts, body) = response.into_parts();
-    prepare_response(parts.status, &mut parts.headers);
-    parts.version = http::Version::HTTP_11;
+    prepare_response(&mut parts.headers);
+    if parts.version == Version::HTTP_2 {
+        announce_trailers(&mut parts.headers);
+    }
+    parts.version = Version::HTTP_11;
     let mut delivery = exchange.deliver(parts.status, headed, lease);
-    if hyper::body::Body::is_end_stream(&body) {
+    if body.is_end_stream() {
         delivery.ended();
     }
     Response::from_parts(parts, ResponseBody::Backend(Quiet::new(body, idle), delivery))
@@ -137,7 +160,7 @@ fn deliver(exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
 
 /// Why a request got no answer from a backend.
 #[derive(Debug)]
-enum Failure {
+pub(crate) enum Failure {
     /// It found no capacity.
     NoCapacity(&'static str),
     /// Its turn would come in so long, which is too late.
@@ -147,7 +170,7 @@ enum Failure {
 }
 
 /// The search for an answer to one request.
-struct Dispatch<'a> {
+pub(crate) struct Dispatch<'a> {
     exchange: &'a Exchange,
     /// Backends that failed it.
     avoid: Vec<u64>,
@@ -165,7 +188,7 @@ struct Hold {
 }
 
 impl<'a> Dispatch<'a> {
-    fn new(exchange: &'a Exchange, wish: Option<&'a Wish>) -> Self {
+    pub(crate) fn new(exchange: &'a Exchange, wish: Option<&'a Wish>) -> Self {
         Self { exchange, avoid: Vec::new(), hold: None, wish, claim: None }
     }
 
@@ -181,7 +204,7 @@ impl<'a> Dispatch<'a> {
             self.claim = Box::pin(claim(&route, request)).await.map_err(|_| CLIENT_FAULT)?;
         }
         loop {
-            let choice = match self.choose(&route, now) {
+            let choice = match self.pick(&route, now) {
                 Some(choice) => choice,
                 // Boxed, as everything rare is: every request's future is copied into its connection once, in full size.
                 None => match Box::pin(self.wait(&route)).await? {
@@ -192,19 +215,15 @@ impl<'a> Dispatch<'a> {
                     }
                 },
             };
-            if let Some(hold) = self.hold.take() {
-                now = Instant::now();
-                self.exchange.counters().hold.record(now.saturating_duration_since(hold.began));
-                if self.claim.is_some() {
-                    drop(hold);
-                    // There may be room for the next one, too.
-                    route.state.waiting.nudge();
-                }
-            }
+            now = self.end_hold(&route).unwrap_or(now);
             if let Some(charge) = &choice.charge {
                 shard.watch(charge);
             }
-            let lease = match attempt(shard, &route, choice, request, now).await {
+            let attempted = match route.spec.protocols.upstream {
+                Upstream::Http1 => attempt(shard, &route, choice, request, now).await,
+                Upstream::Http2 => Box::pin(http2::attempt(shard, &route, choice, request, now)).await,
+            };
+            let lease = match attempted {
                 Attempt::Answered(answer) => return Ok(answer),
                 Attempt::NotSent(lease) => lease,
                 Attempt::Broken(lease) if request.is_some() && !is_repeated => {
@@ -216,18 +235,16 @@ impl<'a> Dispatch<'a> {
                 Attempt::ClientFault => return Err(CLIENT_FAULT),
             };
             now = Instant::now();
-            if self.avoid.len() + 1 >= ATTEMPTS_MAX || !route.affords_retry(now) {
+            if !self.may_retry(&route, now) {
                 return Err(BROKEN);
             }
-            lease.retried();
-            self.avoid.push(lease.backend().state.id);
-            drop(lease);
+            self.retry(lease);
             route = self.refresh()?;
         }
     }
 
-    /// A backend for this request, unless it has to wait.
-    fn choose(&self, route: &ShardRoute, now: Instant) -> Option<Choice> {
+    /// A usable backend, those that failed it only when there is no other; none if it has to wait.
+    pub(crate) fn pick(&self, route: &ShardRoute, now: Instant) -> Option<Choice> {
         let Some(claim) = self.claim.as_deref().filter(|_| route.costs.is_some()) else {
             return route.choose(now, &self.avoid, self.wish, || self.exchange.client().shard().random());
         };
@@ -264,13 +281,41 @@ impl<'a> Dispatch<'a> {
         Ok(Hold { ticket, began: Instant::now(), _queued: queued })
     }
 
+    pub(crate) fn arrived(&self) -> Instant {
+        self.exchange.arrived()
+    }
+
+    /// A backend was found; if it had to be waited for, that is over.
+    pub(crate) fn end_hold(&mut self, route: &ShardRoute) -> Option<Instant> {
+        let hold = self.hold.take()?;
+        let now = Instant::now();
+        self.exchange.counters().hold.record(now.saturating_duration_since(hold.began));
+        if self.claim.is_some() {
+            drop(hold);
+            // There may be room for the next one, too.
+            route.state.waiting.nudge();
+        }
+        Some(now)
+    }
+
+    /// Whether it may be tried once more, after the attempt that has just failed.
+    pub(crate) fn may_retry(&self, route: &ShardRoute, now: Instant) -> bool {
+        self.avoid.len() + 1 < ATTEMPTS_MAX && route.affords_retry(now)
+    }
+
+    /// Gives an attempt up for another.
+    pub(crate) fn retry(&mut self, lease: Lease) {
+        lease.retried();
+        self.avoid.push(lease.backend().state.id);
+    }
+
     /// The route as the newest table has it.
-    fn refresh(&self) -> Result<Rc<ShardRoute>, Failure> {
+    pub(crate) fn refresh(&self) -> Result<Rc<ShardRoute>, Failure> {
         self.exchange.client().route().ok_or(NO_ROUTE)
     }
 
     /// Waits until something may have changed: then None; or until a backend is reserved for this request.
-    async fn wait(&mut self, route: &Rc<ShardRoute>) -> Result<Option<Choice>, Failure> {
+    pub(crate) async fn wait(&mut self, route: &Rc<ShardRoute>) -> Result<Option<Choice>, Failure> {
         let hold = match self.hold.take() {
             // The address may have changed hands since; then this is a new wait in another room.
             Some(hold) if std::sync::Arc::ptr_eq(hold.ticket.route(), &route.state) => hold,
@@ -281,7 +326,7 @@ impl<'a> Dispatch<'a> {
         self.hold = Some(hold);
         // What became free before the ticket was in line was handed to nobody.
         let now = Instant::now();
-        if is_next && let Some(choice) = self.choose(route, now) {
+        if is_next && let Some(choice) = self.pick(route, now) {
             return Ok(Some(choice));
         }
         let deadline = began + self.patience(route);
@@ -310,7 +355,7 @@ impl<'a> Dispatch<'a> {
 
 const TOO_LATE: &str = "capacity would come too late\n";
 const NO_ROUTE: Failure = Failure::Status(StatusCode::SERVICE_UNAVAILABLE, "no route\n");
-const BROKEN: Failure = Failure::Status(StatusCode::BAD_GATEWAY, "the backend did not answer\n");
+pub(crate) const BROKEN: Failure = Failure::Status(StatusCode::BAD_GATEWAY, "the backend did not answer\n");
 const TIMED_OUT: Failure =
     Failure::Status(StatusCode::GATEWAY_TIMEOUT, "the backend did not answer in time\n");
 const CLIENT_FAULT: Failure = Failure::Status(StatusCode::BAD_REQUEST, "the request body did not arrive\n");

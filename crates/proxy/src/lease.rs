@@ -10,19 +10,20 @@ use crate::admission::Charge;
 use crate::body::RequestBody;
 use crate::choice::Choice;
 use crate::counters::BackendCounters;
+use crate::multiplex::Place;
 use crate::state::Slot;
-use crate::view::{ShardBackend, ShardRoute};
+use crate::view::ShardBackend;
 
 /// The use of a backend by one request; ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Lease {
     backend: Rc<ShardBackend>,
     connection: Option<SendRequest<RequestBody>>,
+    /// On an HTTP/2 connection.
+    place: Option<Place>,
     began: Instant,
     /// The latest moment before the request was sent: differs from the beginning when it had to connect.
     sent: Instant,
-    /// In milliseconds: a lease is part of every response, and a response's size is copied often.
-    body_idle_ms: u32,
     /// Predicted work that is counted on the backend until the end; 0: none is.
     work: u64,
     charge: Option<Rc<Charge>>,
@@ -30,28 +31,14 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(crate) fn begin(route: &ShardRoute, choice: Choice, began: Instant) -> Self {
+    pub(crate) fn begin(choice: Choice, began: Instant) -> Self {
         let Choice { backend, slot, work, charge } = choice;
         backend.counters().requests.add(1);
         backend.counters().in_flight.add(1);
         if work != 0 {
             backend.counters().work.add(work);
         }
-        Self {
-            backend,
-            connection: None,
-            began,
-            sent: began,
-            body_idle_ms: u32::try_from(route.spec.timeouts.body_idle.as_millis()).unwrap_or(u32::MAX).max(1),
-            work,
-            charge,
-            _slot: slot,
-        }
-    }
-
-    /// How long the response body may be silent.
-    pub(crate) fn body_idle(&self) -> Duration {
-        Duration::from_millis(self.body_idle_ms.into())
+        Self { backend, connection: None, place: None, began, sent: began, work, charge, _slot: slot }
     }
 
     pub(crate) fn backend(&self) -> &Rc<ShardBackend> {
@@ -87,8 +74,14 @@ impl Lease {
         self.connection = Some(connection);
     }
 
+    /// Keeps the place among the requests of the connection that the response is arriving on.
+    pub(crate) fn use_place(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
     /// The response has been read to its end: its connection may serve another request.
     pub(crate) fn keep_connection(&mut self) {
+        self.place = None;
         if let Some(connection) = self.connection.take() {
             self.backend.put_back(connection);
         }

@@ -13,8 +13,10 @@ use crate::admission::RouteCosts;
 use crate::body::RequestBody;
 use crate::control::{PolicySpec, Route};
 use crate::counters::{BackendCounters, WorkloadCounters};
+use crate::multiplex::Multiplex;
 use crate::pool::Pool;
 use crate::state::{BackendState, Process, RouteState};
+use crate::tls::Tls;
 
 /// A table as the control thread hands it to the shards.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ pub(crate) struct AppliedRoute {
     pub(crate) backends: Vec<Arc<BackendState>>,
     /// Where keys are at home, if the route hashes; the same for all shards.
     pub(crate) ring: Arc<Ring>,
+    pub(crate) tls: Option<Arc<Tls>>,
 }
 
 /// A route as one shard sees it; replaced as a whole when the table changes.
@@ -51,6 +54,7 @@ pub(crate) struct ShardRoute {
     pub(crate) draining: Vec<usize>,
     usable_weight: Cell<f64>,
     memory: Rc<RouteMemory>,
+    pub(crate) tls: Option<Arc<Tls>>,
 }
 
 /// What outlives a table change.
@@ -110,6 +114,7 @@ impl ShardRoute {
             draining,
             usable_weight: Cell::new(0.0),
             memory,
+            tls: applied.tls,
         };
         route.refresh(Instant::now());
         route
@@ -133,6 +138,11 @@ impl ShardRoute {
         if count > 0.0 {
             self.memory.baseline_s.set(sum / count);
         }
+    }
+
+    /// Whether its connections begin with a request.
+    pub(crate) fn is_plain_http(&self) -> bool {
+        self.spec.protocols.is_plain_http()
     }
 
     pub(crate) fn counters(&self) -> &WorkloadCounters {
@@ -229,11 +239,18 @@ pub(crate) struct ShardBackend {
     shard: usize,
     ewma: Cell<PeakEwma>,
     pub(crate) pool: Pool,
+    pub(crate) multiplex: Rc<Multiplex>,
 }
 
 impl ShardBackend {
     fn new(state: Arc<BackendState>, shard: usize, pool_max: usize) -> Self {
-        Self { state, shard, ewma: Cell::new(PeakEwma::new()), pool: Pool::new(pool_max) }
+        Self {
+            state,
+            shard,
+            ewma: Cell::new(PeakEwma::new()),
+            pool: Pool::new(pool_max),
+            multiplex: Rc::default(),
+        }
     }
 
     /// Its estimated latency in seconds.

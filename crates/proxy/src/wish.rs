@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use balance::{Ask, hash};
 
 use crate::control::{KeySource, PolicySpec, StickySpec};
-use crate::headers::ClientNames;
+use crate::forwarded::ClientNames;
 use crate::state::BackendState;
 use crate::view::ShardRoute;
 
@@ -41,6 +41,14 @@ impl Wish {
         let is_secure = sticky.is_some()
             && parts.headers.get("x-forwarded-proto").is_some_and(|protocol| protocol.as_bytes() == b"https");
         Some(Box::new(Self { ask, home, is_secure }))
+    }
+
+    /// What a connection says that is passed on as bytes: its address, where that is the key.
+    pub(crate) fn of_connection(route: &ShardRoute, client: &ClientNames) -> Option<Self> {
+        let by_address =
+            matches!(&route.spec.balancing.policy, PolicySpec::Hash { key: KeySource::Address, .. });
+        let key = Some(hash(client.ip.as_bytes()));
+        by_address.then(|| Self { ask: Ask { key, work: 0.0 }, ..Self::default() })
     }
 
     /// Tells the client about its new home, if the answer is not from the one that it knows.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use forecast::models::Kind;
 use planner::StoppedLevel;
 
+use super::protocols::ProtocolsConfig;
 use super::sessions::SessionsConfig;
 
 /// The whole file.
@@ -191,6 +192,8 @@ pub struct WorkloadConfig {
     pub wait: Duration,
     /// `wait_max`: how many requests may wait at once; more are refused with 503. Default `1024`.
     pub wait_max: u32,
+    /// What the proxy speaks with clients and instances.
+    pub protocols: ProtocolsConfig,
     /// `history`: a CSV file with earlier demand to learn from on the first start. Default none.
     pub history: Option<HistoryImport>,
     /// `models`: models trained in the background and combined with the online core: a list such as
@@ -474,6 +477,7 @@ impl WorkloadConfig {
             },
             wait: Duration::from_secs(10),
             wait_max: 1024,
+            protocols: ProtocolsConfig::default(),
             history: None,
             models: Vec::new(),
             external: Vec::new(),

@@ -15,6 +15,7 @@ use super::model::{
     MarginConfig, Mode, ModelConfig, ProbeConfig, ReplicasConfig, RetrainSchedule, RetrainSettings,
     ShiftConfig, StandbyConfig, WorkloadConfig,
 };
+use super::protocols;
 use super::quantity::parse_duration;
 use super::scope;
 use super::section::Section;
@@ -117,6 +118,7 @@ fn read_process(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("wait", &mut w.wait, |e| e.duration(Duration::ZERO..=HOUR));
     s.read("wait_max", &mut w.wait_max, |e| e.count(0..=WAIT_MAX));
     balancing::read(s, &mut w.balancing);
+    protocols::read(s, &mut w.protocols);
 }
 
 fn read_policy(s: &mut Section<'_>, w: &mut WorkloadConfig) {

@@ -9,7 +9,7 @@ use super::model::{
     ProbeConfig, RetrainSchedule, RetrainSettings, WorkloadConfig,
 };
 use super::quantity::{format_bytes, format_duration};
-use super::{admission, balancing, scope, sessions, sizing};
+use super::{admission, balancing, protocols, scope, sessions, sizing};
 
 pub(super) fn config(config: &Config) -> String {
     let mut out = Lines(String::new());
@@ -175,7 +175,8 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
     );
     out.duration("wait", w.wait);
     out.raw("wait_max", w.wait_max);
-    for (key, value) in balancing::write(&w.balancing) {
+    let further = balancing::write(&w.balancing).into_iter().chain(protocols::write(&w.protocols, quoted));
+    for (key, value) in further {
         out.raw(key, value);
     }
     if let Some(import) = &w.history {

@@ -11,6 +11,7 @@ mod admission;
 mod balancing;
 mod client;
 mod histogram;
+mod protocols;
 mod request_sample;
 mod stats;
 mod table;
@@ -23,6 +24,7 @@ pub use admission::{
 pub use balancing::{Balancing, KeySource, OutlierSpec, PolicySpec, RetrySpec, StickySpec};
 pub use client::{Client, ControlError};
 pub use histogram::{BUCKETS, Histogram, HistogramError, bucket_of};
+pub use protocols::{Forwarded, Protocol, Protocols, ProxyProtocol, ProxyVersion, TlsSpec, Upstream};
 pub use request_sample::{CostStats, RequestSample};
 pub use stats::{BackendStats, Stats, WorkloadStats};
 pub use table::{BackendSpec, HealthSpec, Route, RouteTable, TableProblem, Timeouts};

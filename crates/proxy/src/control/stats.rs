@@ -32,7 +32,8 @@ impl Stats {
     }
 }
 
-/// Counters of one workload, as its clients see it.
+/// Counters of one workload, as its clients see it. On a TCP route each connection counts as one request, answered when a
+/// backend has taken it.
 ///
 /// `arrivals = completed + failed + cancelled + in_flight` whenever nothing moves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +53,7 @@ pub struct WorkloadStats {
     pub cancelled: u64,
     /// Requests that had to wait for a backend, whatever became of them.
     pub held: u64,
-    /// Content of requests passed on, heads left out. That of a tunnel is counted when it ends in an orderly way.
+    /// Content of requests passed on, heads left out; and of tunnels and TCP connections.
     pub bytes_in: u64,
     /// Content of backends' responses passed on, heads left out; as above.
     pub bytes_out: u64,

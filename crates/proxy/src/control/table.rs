@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::admission::{Admission, AdmissionProblem};
 use super::balancing::Balancing;
+use super::protocols::Protocols;
 
 /// Everything the proxy serves, replaced as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,8 @@ pub struct Route {
     pub admission: Option<Admission>,
     /// Which backend a request goes to.
     pub balancing: Balancing,
+    /// What is spoken with clients and backends. Default HTTP without TLS.
+    pub protocols: Protocols,
 }
 
 impl Route {
@@ -61,6 +64,7 @@ impl Route {
             max_in_flight: 0,
             admission: None,
             balancing: Balancing::default(),
+            protocols: Protocols::default(),
         }
     }
 }
@@ -215,6 +219,8 @@ impl Route {
             problems.push(TableProblem::Timeout { workload: workload(), name: "hold" });
         }
         self.balancing.problems(&self.workload, problems);
+        let protocols = self.protocols.problems().into_iter();
+        problems.extend(protocols.map(|reason| TableProblem::Protocols { workload: workload(), reason }));
     }
 }
 
@@ -291,6 +297,14 @@ pub enum TableProblem {
         workload: String,
         /// What is not so.
         rule: &'static str,
+    },
+    /// Protocols that do not fit together.
+    #[error("workload {workload}: {reason}")]
+    Protocols {
+        /// The route's workload.
+        workload: String,
+        /// The rest of the sentence.
+        reason: String,
     },
 }
 

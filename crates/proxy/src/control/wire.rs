@@ -86,6 +86,16 @@ pub enum Refusal {
         /// The operating system's words.
         reason: String,
     },
+    /// A certificate or its key cannot be used.
+    #[error("workload {workload}: {}: {reason}", file.display())]
+    Tls {
+        /// The route's workload.
+        workload: String,
+        /// The file that is wrong.
+        file: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The proxy is draining.
     #[error("the proxy is shutting down")]
     ShuttingDown,

@@ -20,6 +20,7 @@ mod model;
 mod node;
 mod overrides;
 mod plan;
+mod request;
 mod samples;
 mod series;
 mod session;
@@ -41,6 +42,7 @@ pub use overrides::{
     ForecastOverride, ForecastOverrideRequest, ForecastOverrides, Override, OverrideRequest,
 };
 pub use plan::{Plan, PlanInputs, Plans, Reason, Size, Trust};
+pub use request::{RequestCost, RequestSample, Requests};
 pub use samples::{PushedSample, SamplesAccepted, SamplesRequest};
 pub use series::Series;
 pub use session::{

@@ -23,6 +23,8 @@ pub enum DemandSource {
     Proxy,
     /// Pushed through the API.
     Push,
+    /// What the arrivals at the built-in proxy are expected to cost, per second.
+    Cost,
     /// What sessions take.
     Sessions,
 }

@@ -8,6 +8,7 @@
 //! weight allows: an instance at a tenth of a full share must not get a fifth of the traffic because it is idle.
 
 use crate::Weights;
+use crate::weights::below;
 
 /// Draws a target. `cost` is asked for at most a few indices and answers None for one that cannot be used now
 /// (unhealthy, full, already tried); see [`cost`]. None when no usable target has any weight.
@@ -69,11 +70,6 @@ fn draw_usable(
         }
     }
     chosen
-}
-
-/// A value below `bound` from a uniform `u64`.
-fn below(random: u64, bound: u64) -> u64 {
-    ((u128::from(random) * u128::from(bound)) >> 64) as u64
 }
 
 /// Draws until a usable, and then until a different target is found.

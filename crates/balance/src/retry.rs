@@ -20,6 +20,12 @@ impl RetryBudget {
         Self { share, per_second_min, tokens: per_second_min, at: now }
     }
 
+    /// Goes on under other terms; what was saved stays.
+    pub fn set_terms(&mut self, share: f64, per_second_min: f64) {
+        let Self { share, per_second_min, .. } = Self::new(share, per_second_min, self.at);
+        (self.share, self.per_second_min) = (share, per_second_min);
+    }
+
     /// Counts one request.
     pub fn deposit(&mut self) {
         self.tokens = (self.tokens + self.share).min(TOKENS_MAX);

@@ -48,15 +48,27 @@ impl Weights {
         self.weight(index) as f64 * weighted as f64 / total as f64
     }
 
+    /// [`Weights::relative`] of every index.
+    pub fn relatives(&self) -> Vec<f64> {
+        let weighted = (0..self.len()).filter(|&index| self.weight(index) > 0).count() as f64;
+        let mean = (self.total() as f64 / weighted).max(f64::MIN_POSITIVE);
+        (0..self.len()).map(|index| self.weight(index) as f64 / mean).collect()
+    }
+
     /// The index that `random`, uniform over all `u64`, falls on. None when every weight is 0.
     pub fn draw(&self, random: u64) -> Option<usize> {
         let total = self.total();
         if total == 0 {
             return None;
         }
-        let point = ((u128::from(random) * u128::from(total)) >> 64) as u64;
+        let point = below(random, total);
         Some(self.sums.partition_point(|&sum| sum <= point))
     }
+}
+
+/// A value below `bound` from a uniform `u64`.
+pub(crate) fn below(random: u64, bound: u64) -> u64 {
+    ((u128::from(random) * u128::from(bound)) >> 64) as u64
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use balance::{PeakEwma, SmoothRoundRobin, Weights, least_connections, p2c};
+use balance::{PeakEwma, SmoothRoundRobin, Weights, least, p2c};
 use proptest::prelude::*;
 
 /// A small generator of its own (splitmix64), so that a failing case replays from its seed alone.
@@ -132,8 +132,7 @@ proptest! {
         let picked = p2c::pick(&weights, || random.draw(), |index| targets[index].1.then_some(1.0));
         let mut rotation = SmoothRoundRobin::new(targets.iter().map(|&(weight, _)| weight));
         let turn = rotation.pick(|index| targets[index].1);
-        let loads: Vec<_> = targets.iter().map(|&(weight, usable)| usable.then_some((weight, 3))).collect();
-        let least = least_connections(&loads, seed);
+        let least = least(&weights, || random.draw(), |index| targets[index].1.then_some(3.0));
         let any_usable = targets.iter().any(|&(weight, usable)| weight > 0 && usable);
         for choice in [picked, turn, least] {
             prop_assert_eq!(choice.is_some(), any_usable);

@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
-    evaluate, events, explain, forecast, load, models, overrides, proxy, replay, run, sample_service,
-    sessions, simulate, status,
+    evaluate, events, explain, forecast, load, models, overrides, proxy, replay, requests, run,
+    sample_service, sessions, simulate, status,
 };
 use crate::demo;
 use crate::failure::Failure;
@@ -40,6 +40,8 @@ enum Command {
     Override(overrides::OverrideArgs),
     /// Tell what moves demand: campaigns, matches, deploys, past and to come
     Events(events::EventsArgs),
+    /// Show what single requests cost and what was predicted for them
+    Requests(requests::RequestsArgs),
     /// Ask for places for sessions, end them, and see where they are
     Sessions(sessions::SessionsArgs),
     /// Look at trained models, put one in charge, go back, or move one between machines
@@ -80,6 +82,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Explain(args) => explain::run(&args),
         Command::Override(args) => overrides::run(&args, environment.user),
         Command::Events(args) => events::run(&args, environment.user),
+        Command::Requests(args) => requests::run(&args),
         Command::Sessions(args) => sessions::run(&args),
         Command::Models(args) => models::run(&args, environment.user),
         Command::Proxy(args) => proxy::run(&args),
@@ -102,6 +105,7 @@ fn log_to_stderr(command: &Command, filter: Option<&str>) -> Result<(), Failure>
         | Command::Override(_)
         | Command::Events(_)
         | Command::Models(_)
+        | Command::Requests(_)
         | Command::Sessions(_)
         | Command::SampleService(_)
         | Command::Load(_) => "error",

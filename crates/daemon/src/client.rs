@@ -203,6 +203,12 @@ impl Client {
         self.call("GET", &path, None::<&()>).await
     }
 
+    /// What the requests of a workload cost, and the newest that were kept.
+    pub async fn requests(&self, name: &str, limit: usize) -> Result<api::Requests, ClientError> {
+        let path = format!("/api/v1/workloads/{}/requests?limit={limit}", escaped(name));
+        self.call("GET", &path, None::<&()>).await
+    }
+
     /// Events in the calendar of a workload that touch a range of time; a missing end is the daemon's default.
     pub async fn calendar(
         &self,

@@ -5,11 +5,14 @@
 //! [`Config::parse`] promises that; it never panics on any text, and what it returns is valid: no other part of the
 //! daemon checks a setting again. [`Config::to_toml`] writes a configuration that parses to the same value.
 
+mod admission;
+mod balancing;
 mod check;
 mod command;
 mod entry;
 mod error;
 mod model;
+mod protocols;
 mod quantity;
 mod read;
 mod scope;
@@ -31,6 +34,7 @@ pub use model::{
     ListenMode, MarginConfig, Mode, ModelConfig, NeedsConfig, NodeConfig, ProbeConfig, ReplicasConfig,
     RetrainSchedule, RetrainSettings, ServerConfig, ShiftConfig, StandbyConfig, TenantConfig, WorkloadConfig,
 };
+pub use protocols::ProtocolsConfig;
 pub(crate) use quantity::parse_duration;
 pub use sessions::{SessionTypeConfig, SessionsConfig};
 

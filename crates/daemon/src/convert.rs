@@ -189,6 +189,7 @@ pub(crate) fn policy(w: &WorkloadConfig) -> api::PolicySummary {
         demand: match w.demand {
             config::DemandSource::Proxy => api::DemandSource::Proxy,
             config::DemandSource::Push => api::DemandSource::Push,
+            config::DemandSource::Cost => api::DemandSource::Cost,
             config::DemandSource::Sessions => api::DemandSource::Sessions,
         },
         command: w.command.clone(),

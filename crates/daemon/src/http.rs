@@ -17,6 +17,7 @@ mod models;
 mod openapi;
 mod query;
 mod read;
+mod requests;
 mod server;
 mod sessions;
 mod write;
@@ -85,6 +86,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         )
         .route("/workloads/{id}/forecast-overrides/{override}", delete(forecast_overrides::clear))
         .route("/workloads/{id}/explain", get(explain::explain))
+        .route("/workloads/{id}/requests", get(requests::list))
         .route("/workloads/{id}/sessions", get(sessions::list).post(sessions::open))
         .route(
             "/workloads/{id}/sessions/{session}",

@@ -35,7 +35,7 @@ use crate::recorder::{Recorder, clock};
 use crate::router::Router;
 use crate::trainer::Trainer;
 use crate::view::View;
-use crate::{learn, usage};
+use crate::{learn, request_samples, sticky, usage};
 
 /// What does not belong into a configuration file.
 #[derive(Clone, Debug)]
@@ -94,7 +94,8 @@ impl Daemon {
     pub async fn build(config: Config, options: BuildOptions) -> Result<Daemon, DaemonError> {
         let state_dir = prepare(&config.server.state_dir)?;
         let place = ProxyPlace::new(options.proxy_command, &state_dir)?;
-        let (config, store, learned, known) = open_history(config, state_dir.join("history")).await?;
+        let (mut config, store, learned, known) = open_history(config, state_dir.join("history")).await?;
+        sticky::fill_secrets(&mut config, &state_dir)?;
         let listen = config.server.listen;
         let refused = |source| DaemonError::Listen { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(refused)?;
@@ -231,6 +232,7 @@ impl Daemon {
 
         let mut tasks = JoinSet::new();
         let (stop_api, api_stopped) = watch::channel(false);
+        let api_store = api.store.clone();
         let serving = http::serve(self.listener, http::router(api), stopped(api_stopped));
         let serving = tokio::spawn(serving);
         tasks.spawn(proxy_process::watch(
@@ -240,6 +242,10 @@ impl Daemon {
             poll_every(&self.config),
             news_in,
         ));
+        if let Some(inbox) = core.recorder.inbox() {
+            let workloads = self.config.workloads.clone();
+            tasks.spawn(request_samples::watch(workloads, reader.clone(), api_store, inbox));
+        }
         tasks.spawn(usage::watch(self.provider.clone(), readings_in));
         tasks.spawn(stop_unwanted(self.provider.clone(), self.unwanted));
         let result = core.run(&mut inlets, shutdown).await;

@@ -41,6 +41,12 @@ struct Quantile {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CostName {
+    workload: String,
+    cost: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct State {
     workload: String,
     state: &'static str,
@@ -132,6 +138,7 @@ impl Collector for Snapshots {
         }
         encode_instances(&mut encoder, &view)?;
         encode_forecast(&mut encoder, &view)?;
+        encode_costs(&mut encoder, &view)?;
         self.encode_own(&mut encoder, &view)
     }
 }
@@ -159,6 +166,39 @@ impl Snapshots {
         }
         Ok(())
     }
+}
+
+fn encode_costs(encoder: &mut DescriptorEncoder<'_>, view: &View) -> fmt::Result {
+    type Read = fn(&api::RequestCost) -> f64;
+    let gauges: [(&str, &str, Read); 3] = [
+        ("request_cost_per_instance", "How much of a cost one instance has", |cost| cost.per_instance),
+        ("request_cost_reserved", "Reserved for requests that run", |cost| cost.reserved),
+        ("request_cost_waiting", "Wanted by requests that wait", |cost| cost.waiting),
+    ];
+    let counters: [(&str, &str, Read); 3] = [
+        ("request_cost_arrived", "Expected of requests that arrived", |cost| cost.arrived),
+        ("request_cost_expected", "Expected of requests that were measured", |cost| cost.expected),
+        ("request_cost_measured", "Cost of requests that were measured", |cost| cost.measured),
+    ];
+    let labels = |workload: &WorkloadState, cost: &api::RequestCost| CostName {
+        workload: workload.config.name.clone(),
+        cost: cost.name.clone(),
+    };
+    let all = || view.workloads.iter().flat_map(|w| w.costs.iter().map(move |cost| (w, cost)));
+    for (name, help, read) in gauges {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (workload, cost) in all() {
+            metric.encode_family(&labels(workload, cost))?.encode_gauge(&read(cost))?;
+        }
+    }
+    for (name, help, read) in counters {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (workload, cost) in all() {
+            let family = labels(workload, cost);
+            metric.encode_family(&family)?.encode_counter::<NoLabelSet, f64, f64>(&read(cost), None)?;
+        }
+    }
+    Ok(())
 }
 
 fn encode_instances(encoder: &mut DescriptorEncoder<'_>, view: &View) -> fmt::Result {

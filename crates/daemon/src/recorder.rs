@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use forecast::Timestamp;
-use history::{Batch, EventRecord, HistoryError, PlanRecord, Retention, Sample, Store};
+use history::{Batch, EventRecord, HistoryError, PlanRecord, RequestRecord, Retention, Sample, Store};
 use tokio::sync::oneshot;
 
 use crate::error::chain;
@@ -23,6 +23,7 @@ pub(crate) enum Record {
     Samples(Vec<Sample>),
     Event(EventRecord),
     Plan(PlanRecord),
+    Requests(Vec<RequestRecord>),
     /// A small value under a key.
     Value(String, Vec<u8>),
     /// The same at once; whoever waits is told whether it is on disk.
@@ -63,6 +64,22 @@ impl Health {
     }
 }
 
+/// Another way to leave records. The thread ends only when all are gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbox {
+    sender: SyncSender<Record>,
+    health: Arc<Health>,
+}
+
+impl Inbox {
+    /// As [`Recorder::record`].
+    pub(crate) fn record(&self, record: Record) {
+        if self.sender.try_send(record).is_err() {
+            self.health.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Recorder {
     /// Starts the thread.
     pub(crate) fn start(store: Arc<Store>) -> std::io::Result<Recorder> {
@@ -75,15 +92,20 @@ impl Recorder {
         Ok(Recorder { sender: Some(sender), thread: Some(thread), health })
     }
 
+    /// A way of its own for another task, which must end before this does.
+    pub(crate) fn inbox(&self) -> Option<Inbox> {
+        let sender = self.sender.clone()?;
+        Some(Inbox { sender, health: self.health.clone() })
+    }
+
     pub(crate) fn health(&self) -> Arc<Health> {
         self.health.clone()
     }
 
     /// Hands a record over; it is dropped and counted when the queue is full.
     pub(crate) fn record(&self, record: Record) {
-        let Some(sender) = &self.sender else { return };
-        if sender.try_send(record).is_err() {
-            self.health.dropped.fetch_add(1, Ordering::Relaxed);
+        if let Some(inbox) = self.inbox() {
+            inbox.record(record);
         }
     }
 }
@@ -141,6 +163,7 @@ impl Writer {
             Record::Samples(samples) => self.pending.samples.extend(samples),
             Record::Event(event) => self.pending.events.push(event),
             Record::Plan(plan) => self.pending.plans.push(plan),
+            Record::Requests(requests) => self.pending.requests.extend(requests),
             Record::Value(key, value) => {
                 self.pending.values.retain(|(other, _)| *other != key);
                 self.pending.values.push((key, value));
@@ -157,6 +180,7 @@ impl Writer {
         let mut dropped = trim(&mut self.pending.samples, SAMPLES_PENDING_MAX);
         dropped += trim(&mut self.pending.events, RECORDS_PENDING_MAX);
         dropped += trim(&mut self.pending.plans, RECORDS_PENDING_MAX);
+        dropped += trim(&mut self.pending.requests, RECORDS_PENDING_MAX);
         self.health.dropped.fetch_add(dropped as u64, Ordering::Relaxed);
     }
 
@@ -234,6 +258,7 @@ fn retention() -> Retention {
         metrics: USAGE.iter().map(|metric| ((*metric).to_owned(), USAGE_KEPT)).collect(),
         events: Some(EVENTS_KEPT),
         plans: Some(EVENTS_KEPT),
+        requests: Some(USAGE_KEPT),
     }
 }
 

@@ -38,6 +38,9 @@ pub(crate) fn route(
     };
     route.hold = workload.wait;
     route.max_waiting = usize::try_from(workload.wait_max).unwrap_or(usize::MAX);
+    route.admission.clone_from(&workload.admission);
+    route.balancing = workload.balancing.clone();
+    workload.protocols.apply(&mut route);
     Some(route)
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct View {
 pub(crate) struct WorkloadState {
     pub(crate) config: Arc<WorkloadConfig>,
     pub(crate) detail: api::WorkloadDetail,
+    /// What its requests cost, where they are admitted by that.
+    pub(crate) costs: Vec<api::RequestCost>,
     /// As it was after the last step.
     pub(crate) forecaster: Arc<Ensemble>,
 }

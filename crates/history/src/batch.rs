@@ -9,6 +9,7 @@ use crate::error::{Fault, HistoryError};
 use crate::journal::{self, EventRecord, PlanRecord};
 use crate::keys;
 use crate::limit::Limit;
+use crate::requests::{self, RequestRecord};
 use crate::samples;
 use crate::series::Sample;
 
@@ -21,6 +22,8 @@ pub struct Batch {
     pub events: Vec<EventRecord>,
     /// Plans.
     pub plans: Vec<PlanRecord>,
+    /// Requests.
+    pub requests: Vec<RequestRecord>,
     /// Small values to set, by key.
     pub values: Vec<(String, Vec<u8>)>,
     /// Keys of small values to remove, before any is set.
@@ -35,7 +38,8 @@ impl Batch {
 
     /// Number of things to store.
     pub fn len(&self) -> usize {
-        self.samples.len() + self.events.len() + self.plans.len() + self.values.len() + self.removed.len()
+        let records = self.events.len() + self.plans.len() + self.requests.len();
+        self.samples.len() + records + self.values.len() + self.removed.len()
     }
 
     /// Checks everything before anything is written.
@@ -44,6 +48,7 @@ impl Batch {
         self.samples.iter().try_for_each(Sample::validate)?;
         self.events.iter().try_for_each(EventRecord::validate)?;
         self.plans.iter().try_for_each(PlanRecord::validate)?;
+        self.requests.iter().try_for_each(RequestRecord::validate)?;
         self.values.iter().try_for_each(|(key, value)| keys::validate(key, value))
     }
 
@@ -52,6 +57,7 @@ impl Batch {
         let appended = samples::insert(tx, &self.samples)?;
         journal::insert_events(tx, &self.events)?;
         journal::insert_plans(tx, &self.plans)?;
+        requests::insert(tx, &self.requests)?;
         for key in &self.removed {
             keys::remove(tx, key)?;
         }

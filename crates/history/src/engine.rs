@@ -327,6 +327,7 @@ fn create_tables(tx: &WriteTransaction, path: &Path) -> Result<(), Fault> {
     tx.open_table(table::EVENTS)?;
     tx.open_table(table::EVENTS_OF)?;
     tx.open_table(table::PLANS)?;
+    tx.open_table(table::REQUESTS)?;
     tx.open_table(table::KEYS)?;
     tx.open_table(table::CALENDAR)?;
     tx.open_table(table::MODELS)?;

@@ -36,6 +36,7 @@ mod model_tests;
 pub mod models;
 #[cfg(test)]
 mod power_loss_tests;
+mod requests;
 mod retain;
 mod samples;
 mod series;
@@ -48,6 +49,7 @@ pub use calendar::{Calendar, CalendarChange, CalendarChanged, CalendarRecord};
 pub use compact::Compaction;
 pub use error::HistoryError;
 pub use journal::{EventRecord, PlanRecord};
+pub use requests::RequestRecord;
 pub use retain::{Retained, Retention};
 pub use samples::Samples;
 pub use series::{Sample, SeriesKey};

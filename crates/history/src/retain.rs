@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use forecast::Timestamp;
-use redb::{ReadableTable, WriteTransaction};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::chunk::{self, Header};
 use crate::error::Fault;
@@ -23,6 +23,8 @@ pub struct Retention {
     pub events: Option<Duration>,
     /// Plans.
     pub plans: Option<Duration>,
+    /// Requests.
+    pub requests: Option<Duration>,
 }
 
 impl Retention {
@@ -43,6 +45,8 @@ pub struct Retained {
     pub events: u64,
     /// Plans removed.
     pub plans: u64,
+    /// Requests removed.
+    pub requests: u64,
     /// Whether a bound was reached: call again to go on.
     pub more: bool,
 }
@@ -52,7 +56,7 @@ pub struct Retained {
 pub(crate) struct Bounds {
     /// Most series looked at.
     pub(crate) series_max: usize,
-    /// Most rows (samples of the head, chunks, events, plans) removed or changed.
+    /// Most rows (samples of the head, chunks, events, plans, requests) removed or changed.
     pub(crate) rows_max: usize,
 }
 
@@ -76,7 +80,10 @@ pub(crate) fn run(
         done.events = expire_events(tx, (now - keep).as_millis(), &mut budget)?;
     }
     if let Some(keep) = policy.plans {
-        done.plans = expire_plans(tx, (now - keep).as_millis(), &mut budget)?;
+        done.plans = expire_records(tx, table::PLANS, (now - keep).as_millis(), &mut budget)?;
+    }
+    if let Some(keep) = policy.requests {
+        done.requests = expire_records(tx, table::REQUESTS, (now - keep).as_millis(), &mut budget)?;
     }
     let series = next_series(tx, cursor, bounds.series_max)?;
     let mut finished = series.len() < bounds.series_max;
@@ -172,8 +179,16 @@ fn expire_events(tx: &WriteTransaction, cutoff: i64, budget: &mut usize) -> Resu
     Ok(removed as u64)
 }
 
-fn expire_plans(tx: &WriteTransaction, cutoff: i64, budget: &mut usize) -> Result<u64, Fault> {
-    let mut table = tx.open_table(table::PLANS)?;
+/// A table by workload, time and number.
+type Records = TableDefinition<'static, (&'static str, i64, u64), &'static [u8]>;
+
+fn expire_records(
+    tx: &WriteTransaction,
+    records: Records,
+    cutoff: i64,
+    budget: &mut usize,
+) -> Result<u64, Fault> {
+    let mut table = tx.open_table(records)?;
     let mut removed = 0;
     let mut next = table.first()?.map(|(key, _)| key.value().0.to_owned());
     while let Some(workload) = next.take().filter(|_| *budget > 0) {

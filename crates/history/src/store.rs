@@ -16,6 +16,7 @@ use crate::error::{Fault, HistoryError};
 use crate::journal::{self, EventRecord, PlanRecord};
 use crate::keys;
 use crate::models::{self, Models};
+use crate::requests::{self, RequestRecord};
 use crate::retain::{self, Retained, Retention};
 use crate::samples::{self, Samples};
 use crate::series::{Sample, SeriesKey};
@@ -191,6 +192,18 @@ impl Store {
     /// The plan that was in force at a time: the newest at or before it.
     pub fn plan_at(&self, workload: &str, at: Timestamp) -> Result<Option<PlanRecord>, HistoryError> {
         self.engine.read("read a plan", |tx| journal::plan_at(tx, workload, at.as_millis()))
+    }
+
+    /// The newest `limit` requests of a workload in `[from, to)`, newest first.
+    pub fn requests(
+        &self,
+        workload: &str,
+        from: Timestamp,
+        to: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<RequestRecord>, HistoryError> {
+        let (from, to) = (from.as_millis(), to.as_millis());
+        self.engine.read("read requests", |tx| requests::read(tx, workload, from, to, limit))
     }
 
     /// Sets a small value, durably. Errors as for [`Store::write`].

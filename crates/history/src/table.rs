@@ -26,6 +26,8 @@ pub(crate) const EVENTS: TableDefinition<'_, (i64, u64), (&str, &str, &[u8])> =
 pub(crate) const EVENTS_OF: TableDefinition<'_, (&str, i64, u64), ()> = TableDefinition::new("events_of");
 /// (workload, milliseconds, generation) to body.
 pub(crate) const PLANS: TableDefinition<'_, (&str, i64, u64), &[u8]> = TableDefinition::new("plans");
+/// (workload, milliseconds, number) to body.
+pub(crate) const REQUESTS: TableDefinition<'_, (&str, i64, u64), &[u8]> = TableDefinition::new("requests");
 /// Small values of the daemon.
 pub(crate) const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("keys");
 

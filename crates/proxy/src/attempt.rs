@@ -1,10 +1,12 @@
 //! One attempt to have a request answered by one backend: over a pooled connection if there is one, over a fresh one if
 //! not or if the pooled one turns out to be closed.
 
+pub(crate) mod http2;
+
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
@@ -14,11 +16,12 @@ use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
 use crate::body::{RequestBody, Upload};
+use crate::choice::Choice;
 use crate::headers::is_idempotent;
 use crate::lease::Lease;
 use crate::shard::Shard;
 use crate::stream::Stream;
-use crate::view::{Choice, ShardRoute};
+use crate::view::ShardRoute;
 
 /// A response head, the moment it came, and the use of the backend that its body is still to come from.
 #[derive(Debug)]
@@ -51,7 +54,7 @@ pub(crate) async fn attempt(
     slot: &mut Option<Request<RequestBody>>,
     began: Instant,
 ) -> Attempt {
-    let mut lease = Lease::begin(route, choice, began);
+    let mut lease = Lease::begin(choice, began);
     let replay = slot.as_ref().and_then(Replay::of);
     let mut is_fresh_only = false;
     loop {
@@ -72,13 +75,10 @@ pub(crate) async fn attempt(
             },
         };
         let Some(request) = slot.take() else { return Attempt::Broken(lease) };
-        let upload = match request.body() {
-            RequestBody::Empty => None,
-            RequestBody::Stream(_, upload) => Some(Rc::clone(upload)),
-        };
+        let upload = request.body().upload();
         let sending = connection.try_send_request(request);
         let mut error = match in_time(sending, route.spec.timeouts.response_head, upload.as_deref()).await {
-            Some(Ok(response)) => return answered(route, lease, connection, response),
+            Some(Ok(response)) => return answered(route, lease, Some(connection), response),
             Some(Err(error)) => error,
             None => {
                 fail(route, &lease, io::ErrorKind::TimedOut);
@@ -125,7 +125,7 @@ async fn in_time<F: Future>(sending: F, limit: Duration, upload: Option<&Upload>
 fn answered(
     route: &ShardRoute,
     mut lease: Lease,
-    connection: SendRequest<RequestBody>,
+    connection: Option<SendRequest<RequestBody>>,
     response: Response<Incoming>,
 ) -> Attempt {
     let now = Instant::now();
@@ -134,18 +134,31 @@ fn answered(
     backend.state.answered();
     backend.counters().responses.add(1);
     backend.counters().latency.record(lease.elapsed(now));
+    if let Some(charge) = lease.charge() {
+        charge.told(response.headers());
+    }
     route.observe(backend, now, lease.latency(now), is_error);
     if is_error {
         lease.failed();
     }
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    if let Some(connection) = connection.filter(|_| response.status() != StatusCode::SWITCHING_PROTOCOLS) {
         lease.use_connection(connection);
     }
     Attempt::Answered(Answer { response, headed: now, lease })
 }
 
+/// Counts a connection that a backend has taken, where that is all that can be known of it.
+pub(crate) fn connected(route: &ShardRoute, lease: &Lease) {
+    let now = Instant::now();
+    let backend = lease.backend();
+    backend.state.answered();
+    backend.counters().responses.add(1);
+    backend.counters().latency.record(lease.elapsed(now));
+    route.observe(backend, now, lease.latency(now), false);
+}
+
 /// Counts a failure and draws the consequence for the backend.
-fn fail(route: &ShardRoute, lease: &Lease, kind: io::ErrorKind) {
+pub(crate) fn fail(route: &ShardRoute, lease: &Lease, kind: io::ErrorKind) {
     lease.failed();
     let backend = lease.backend();
     let elapsed = route.process().elapsed(Instant::now());
@@ -156,10 +169,16 @@ fn fail(route: &ShardRoute, lease: &Lease, kind: io::ErrorKind) {
     }
 }
 
-async fn connect(shard: &Shard, route: &ShardRoute, lease: &Lease) -> io::Result<SendRequest<RequestBody>> {
-    let opening = timeout(route.spec.timeouts.connect, TcpStream::connect(lease.backend().state.addr));
+/// A fresh connection to a backend.
+pub(crate) async fn open(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let opening = timeout(limit, TcpStream::connect(address));
     let stream = opening.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn connect(shard: &Shard, route: &ShardRoute, lease: &Lease) -> io::Result<SendRequest<RequestBody>> {
+    let stream = open(lease.backend().state.addr, route.spec.timeouts.connect).await?;
     let handshake = shard.client_builder().handshake(Stream::new(stream)).await;
     let (sender, connection): (_, http1::Connection<_, RequestBody>) = handshake.map_err(io::Error::other)?;
     tokio::task::spawn_local(async move {
@@ -180,16 +199,26 @@ fn is_closed(error: &hyper::Error) -> bool {
     source.is_some_and(|source| kinds.contains(&source.kind()))
 }
 
-/// The head of a request that may be sent again: idempotent and without a body.
+/// The head of a request without a body, to be sent again.
 #[derive(Debug)]
 struct Replay(Request<()>);
 
 impl Replay {
+    /// Of one that may be repeated even if it was processed.
     fn of(request: &Request<RequestBody>) -> Option<Self> {
         let repeatable = matches!(request.body(), RequestBody::Empty)
             && is_idempotent(request.method())
             && !request.headers().contains_key(http::header::UPGRADE);
         repeatable.then(|| Self(copy(request, ())))
+    }
+
+    /// Of one that may be repeated if it was not.
+    fn of_any(request: &Request<RequestBody>) -> Option<Self> {
+        matches!(request.body(), RequestBody::Empty).then(|| Self(copy(request, ())))
+    }
+
+    fn is_idempotent(&self) -> bool {
+        is_idempotent(self.0.method())
     }
 
     fn request(&self) -> Request<RequestBody> {

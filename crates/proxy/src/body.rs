@@ -14,7 +14,9 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use crate::admission::ReadAhead;
 use crate::connection::ClientConnection;
+use crate::control::Upstream;
 use crate::exchange::Delivery;
 use crate::view::ShardRoute;
 
@@ -25,9 +27,20 @@ pub(crate) enum RequestBody {
     Empty,
     /// Read from the client as the backend takes it.
     Stream(Quiet, Rc<Upload>),
+    /// Looked into before it is sent.
+    ReadAhead(Box<ReadAhead>),
 }
 
 impl RequestBody {
+    /// Its progress, if there is anything to send.
+    pub(crate) fn upload(&self) -> Option<Rc<Upload>> {
+        match self {
+            Self::Empty => None,
+            Self::Stream(_, upload) => Some(Rc::clone(upload)),
+            Self::ReadAhead(read) => read.rest().upload(),
+        }
+    }
+
     pub(crate) fn new(body: Incoming, route: &Rc<ShardRoute>, client: &Rc<ClientConnection>) -> Self {
         if body.is_end_stream() {
             return Self::Empty;
@@ -44,11 +57,24 @@ pub(crate) struct Upload {
     route: Rc<ShardRoute>,
     moved: Cell<Instant>,
     is_broken: Cell<bool>,
+    bytes: Cell<u64>,
+    /// Since when it is waited for.
+    waits_since: Cell<Option<Instant>>,
+    /// How long it was waited for before that.
+    waited: Cell<Duration>,
 }
 
 impl Upload {
     fn new(client: Rc<ClientConnection>, route: Rc<ShardRoute>) -> Self {
-        Self { client, route, moved: Cell::new(Instant::now()), is_broken: Cell::new(false) }
+        Self {
+            client,
+            route,
+            moved: Cell::new(Instant::now()),
+            is_broken: Cell::new(false),
+            bytes: Cell::new(0),
+            waits_since: Cell::new(None),
+            waited: Cell::new(Duration::ZERO),
+        }
     }
 
     /// When the last piece was passed on.
@@ -64,13 +90,38 @@ impl Upload {
     fn polled(&self, polled: &Poll<Option<Result<Frame<Bytes>, BodyError>>>) {
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
+                let now = Instant::now();
                 self.route.counters().bytes_in.add(length(frame));
-                self.moved.set(Instant::now());
+                self.bytes.set(self.bytes.get() + length(frame));
+                if let Some(since) = self.waits_since.take() {
+                    self.waited.set(self.waited.get() + now.saturating_duration_since(since));
+                }
+                self.moved.set(now);
                 self.client.moved();
             }
             Poll::Ready(Some(Err(_))) => self.is_broken.set(true),
-            Poll::Ready(None) | Poll::Pending => {}
+            Poll::Ready(None) => {}
+            Poll::Pending => {
+                if self.waits_since.get().is_none() {
+                    self.waits_since.set(Some(Instant::now()));
+                }
+            }
         }
+    }
+
+    fn is_too_long(&self) -> bool {
+        self.route.spec.protocols.body_bytes_max.is_some_and(|max| self.bytes.get() > max)
+    }
+
+    /// How long the next piece may be waited for: `idle`, and no longer than the slowest rate allows for all together.
+    fn patience(&self, idle: Duration) -> Duration {
+        let protocols = &self.route.spec.protocols;
+        if protocols.body_rate_min == 0 || protocols.upstream == Upstream::Http2 {
+            return idle;
+        }
+        let seconds = self.bytes.get() as f64 / f64::from(protocols.body_rate_min);
+        let earned = Duration::try_from_secs_f64(seconds).unwrap_or(idle);
+        idle.min((protocols.body_grace + earned).saturating_sub(self.waited.get()))
     }
 }
 
@@ -85,10 +136,15 @@ impl Body for RequestBody {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Stream(quiet, upload) => {
-                let polled = quiet.poll_frame(cx);
+                let polled = quiet.poll_frame_within(cx, |idle| upload.patience(idle));
                 upload.polled(&polled);
+                if upload.is_too_long() {
+                    upload.is_broken.set(true);
+                    return Poll::Ready(Some(Err(BodyError::TooLong)));
+                }
                 polled
             }
+            Self::ReadAhead(read) => read.poll_frame(cx),
         }
     }
 
@@ -96,6 +152,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Stream(quiet, _) => quiet.body.is_end_stream(),
+            Self::ReadAhead(read) => read.is_end_stream(),
         }
     }
 
@@ -103,6 +160,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Stream(quiet, _) => quiet.body.size_hint(),
+            Self::ReadAhead(read) => read.size_hint(),
         }
     }
 }
@@ -130,6 +188,9 @@ impl Body for ResponseBody {
                 let polled = quiet.poll_frame(cx);
                 if let Poll::Ready(Some(Ok(frame))) = &polled {
                     delivery.passed_on(0, length(frame));
+                    if let Some(trailers) = frame.trailers_ref() {
+                        delivery.trailed(trailers);
+                    }
                 }
                 match &polled {
                     Poll::Ready(None) => delivery.ended(),
@@ -172,17 +233,24 @@ impl Quiet {
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.poll_frame_within(cx, |idle| idle)
+    }
+
+    fn poll_frame_within(
+        &mut self,
+        cx: &mut Context<'_>,
+        patience: impl FnOnce(Duration) -> Duration,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.is_waiting = false;
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)));
         }
-        let until = || Instant::now() + self.idle;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until())));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.idle)));
         if !self.is_waiting {
             self.is_waiting = true;
-            timer.as_mut().reset(Instant::now() + self.idle);
+            timer.as_mut().reset(Instant::now() + patience(self.idle));
         }
-        timer.as_mut().poll(cx).map(|()| Some(Err(BodyError::Silent(self.idle))))
+        timer.as_mut().poll(cx).map(|()| Some(Err(BodyError::Silent)))
     }
 }
 
@@ -197,7 +265,10 @@ pub(crate) enum BodyError {
     /// Its sender's connection broke or sent nonsense.
     #[error("the body broke off")]
     Broken(#[source] hyper::Error),
-    /// Its sender went silent.
-    #[error("nothing came for {0:?}")]
-    Silent(Duration),
+    /// Longer than the route allows.
+    #[error("it is too long")]
+    TooLong,
+    /// Its sender went silent, or is too slow.
+    #[error("it did not come in time")]
+    Silent,
 }

@@ -43,6 +43,11 @@ impl Recorder {
         self.sum_us.add(u64::try_from(value.as_micros()).unwrap_or(u64::MAX));
     }
 
+    /// The sum of all durations in microseconds, from any thread.
+    pub(crate) fn sum_us(&self) -> u64 {
+        self.sum_us.get()
+    }
+
     /// Reads, from any thread.
     pub(crate) fn read(&self) -> Histogram {
         Histogram::from_counts(self.counts.iter().map(Counter::get), self.sum_us.get())
@@ -81,6 +86,8 @@ pub(crate) struct BackendCounters {
     /// Response heads received: the evidence that a backend is alive, whatever a probe says.
     pub(crate) responses: Counter,
     pub(crate) in_flight: Counter,
+    /// Predicted work of the requests in flight, in the units of [`Choice`](crate::choice::Choice).
+    pub(crate) work: Counter,
     pub(crate) latency: Recorder,
 }
 

@@ -10,11 +10,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::control::{Refusal, Route, RouteTable, Stats};
+use balance::Ring;
+
+use crate::admission::RouteCosts;
+use crate::control::{Amount, PolicySpec, Refusal, RequestSample, Response, Route, RouteTable, Stats};
 use crate::health::HealthCheck;
+use crate::outliers::OutlierWatch;
 use crate::shard::Command;
 use crate::socket::open_listeners;
 use crate::state::{BackendState, Process, RouteState};
+use crate::tls::{BadFile, Tls};
 use crate::view::{AppliedRoute, AppliedTable};
 
 /// Owns the table in force.
@@ -37,6 +42,11 @@ struct DirectedRoute {
     /// Out of the table, with requests still in flight.
     leaving: Vec<Arc<BackendState>>,
     checks: Vec<HealthCheck>,
+    costs: Option<Arc<RouteCosts>>,
+    outliers: Option<OutlierWatch>,
+    /// What the ring was made of, and the ring.
+    ring: (Vec<(u64, u32)>, Arc<Ring>),
+    tls: Option<Arc<Tls>>,
 }
 
 impl Director {
@@ -76,9 +86,18 @@ impl Director {
         table.validate().map_err(|problems| Refusal::InvalidTable {
             problems: problems.iter().map(ToString::to_string).collect(),
         })?;
+        if table.routes.iter().any(|route| route.admission.is_some()) {
+            let started = self.process.start_learner();
+            started.map_err(|error| Refusal::Failed { reason: error.to_string() })?;
+        }
+        let mut certificates = self.load_certificates(&table)?;
         let opened = self.open_new(&table)?;
         // Nothing can be refused from here on.
-        let routes: Vec<_> = table.routes.iter().map(|route| self.direct(route)).collect();
+        let routes: Vec<_> = table
+            .routes
+            .iter()
+            .map(|route| self.direct(route, certificates.remove(route.workload.as_str())))
+            .collect();
         let listed: BTreeSet<&str> = table.routes.iter().map(|route| route.workload.as_str()).collect();
         for (workload, route) in &mut self.routes {
             if !listed.contains(workload.as_str()) {
@@ -108,15 +127,49 @@ impl Director {
         .collect()
     }
 
+    /// The certificates of those routes that have one, by workload; those in use are kept.
+    fn load_certificates(&self, table: &RouteTable) -> Result<BTreeMap<String, Arc<Tls>>, Refusal> {
+        let mut loaded = BTreeMap::new();
+        for route in &table.routes {
+            let Some(spec) = &route.protocols.tls else { continue };
+            let protocol = route.protocols.protocol;
+            let before = self.routes.get(&route.workload).and_then(|before| before.tls.clone());
+            let tls = match before.filter(|tls| tls.is_of(spec, protocol)) {
+                Some(tls) => tls,
+                None => Arc::new(Tls::load(spec, protocol).map_err(|BadFile { file, reason }| {
+                    Refusal::Tls { workload: route.workload.clone(), file, reason }
+                })?),
+            };
+            loaded.insert(route.workload.clone(), tls);
+        }
+        Ok(loaded)
+    }
+
+    /// Reads certificates again whose files have changed.
+    pub(crate) fn refresh_certificates(&self) {
+        for (workload, route) in &self.routes {
+            if let Some(tls) = &route.tls {
+                tls.refresh(workload);
+            }
+        }
+    }
+
     /// Finds or makes the states that belong to a route and brings them up to date.
-    fn direct(&mut self, spec: &Route) -> AppliedRoute {
-        let shards = self.shards.len();
+    fn direct(&mut self, spec: &Route, tls: Option<Arc<Tls>>) -> AppliedRoute {
+        let (shards, elapsed) = (self.shards.len(), self.process.elapsed(Instant::now()));
+        // Where all are new, nobody is newer than the others.
+        let is_known = self.routes.contains_key(&spec.workload);
         let route = self.routes.entry(spec.workload.clone()).or_insert_with(|| DirectedRoute {
             state: Arc::new(RouteState::new(&spec.workload, shards)),
             backends: Vec::new(),
             leaving: Vec::new(),
             checks: Vec::new(),
+            costs: None,
+            outliers: None,
+            ring: Default::default(),
+            tls: None,
         });
+        route.tls.clone_from(&tls);
         let mut known: BTreeMap<_, _> = route
             .backends
             .drain(..)
@@ -125,7 +178,11 @@ impl Director {
             .collect();
         for listed in &spec.backends {
             let backend = known.remove(&(listed.id, listed.addr));
+            let was_without_weight = backend.as_ref().is_none_or(|backend| backend.weight() == 0);
             let backend = backend.unwrap_or_else(|| Arc::new(BackendState::new(*listed, shards)));
+            if is_known && was_without_weight && listed.weight > 0 {
+                backend.start_slowly(elapsed);
+            }
             backend.route(listed.weight);
             route.backends.push(backend);
         }
@@ -134,10 +191,32 @@ impl Director {
             route.leaving.push(backend);
         }
         route.forget_left();
+        route.renew_costs(spec);
+        route.watch(spec, elapsed);
         AppliedRoute {
             spec: Arc::new(spec.clone()),
             state: Arc::clone(&route.state),
+            costs: route.costs.clone(),
             backends: route.backends.clone(),
+            ring: route.ring(spec),
+            tls,
+        }
+    }
+
+    /// When backends are to be compared next, as time since the process started.
+    pub(crate) fn next_judgement(&self) -> Option<Instant> {
+        let watches = self.routes.values().filter_map(|route| route.outliers.as_ref());
+        watches.map(|watch| self.process.instant(watch.due())).min()
+    }
+
+    /// Compares backends where it is time.
+    pub(crate) fn judge(&mut self) {
+        let elapsed = self.process.elapsed(Instant::now());
+        for spec in &self.table.routes {
+            let Some(route) = self.routes.get_mut(&spec.workload) else { continue };
+            if let (Some(watch), Some(outliers)) = (&mut route.outliers, &spec.balancing.outliers) {
+                watch.judge(outliers, &route.backends, elapsed);
+            }
         }
     }
 
@@ -175,7 +254,8 @@ impl Director {
         for spec in &self.table.routes {
             let Some(route) = self.routes.get_mut(&spec.workload) else { continue };
             let mut before = std::mem::take(&mut route.checks);
-            before.retain(|check| check.spec == spec.health);
+            let upstream = spec.protocols.upstream;
+            before.retain(|check| check.spec == spec.health && check.upstream == upstream);
             for backend in &route.backends {
                 let kept = before.iter().position(|check| Arc::ptr_eq(&check.backend, backend));
                 match kept {
@@ -184,6 +264,7 @@ impl Director {
                         Arc::clone(backend),
                         Arc::clone(&route.state),
                         spec.health.clone(),
+                        upstream,
                         Arc::clone(&self.process),
                     )),
                     // Nobody would ever find it healthy again.
@@ -201,6 +282,11 @@ impl Director {
             let mut stats = route.state.stats();
             let backends = route.backends.iter().chain(&route.leaving);
             stats.backends = backends.map(|backend| backend.stats(elapsed)).collect();
+            stats.costs = route
+                .costs
+                .as_ref()
+                .map(|costs| costs.stats(|cost| route.reserved(cost)))
+                .unwrap_or_default();
             stats
         });
         Stats {
@@ -211,6 +297,22 @@ impl Director {
             workloads: workloads.collect(),
             connections: self.connections(),
         }
+    }
+
+    /// Request samples of a workload that are numbered above `after`.
+    pub(crate) fn samples(&self, workload: &str, after: u64) -> Response {
+        let costs = self.routes.get(workload).and_then(|route| route.costs.as_ref());
+        let samples = costs.map(|costs| costs.samples_after(after)).unwrap_or_default();
+        Response::Samples { started_at: self.started_at, samples }
+    }
+
+    /// Has the cost models of a workload learn from what was measured before; returns how much that was.
+    pub(crate) fn teach(&self, workload: &str, samples: &[RequestSample]) -> usize {
+        let costs = self.routes.get(workload).and_then(|route| route.costs.as_ref());
+        costs.map_or(0, |costs| {
+            samples.iter().for_each(|sample| costs.recall(sample));
+            samples.len()
+        })
     }
 
     /// Open client connections.
@@ -229,6 +331,44 @@ impl Director {
 }
 
 impl DirectedRoute {
+    /// Keeps what is known of costs for as long as the table asks for the same.
+    fn renew_costs(&mut self, spec: &Route) {
+        let kept = self.costs.take();
+        self.costs = spec.admission.as_ref().map(|admission| match kept {
+            Some(costs) if costs.is_about(admission) => {
+                costs.renew(admission);
+                costs
+            }
+            Some(_) | None => Arc::new(RouteCosts::new(admission)),
+        });
+        self.state.waiting.set_by_cost(self.costs.is_some());
+    }
+
+    /// Reserved of one cost, over all backends.
+    fn reserved(&self, cost: usize) -> Amount {
+        let backends = self.backends.iter().chain(&self.leaving);
+        Amount::from_micros(backends.map(|backend| backend.ledger.reserved(cost).micros()).sum())
+    }
+
+    /// Begins or ends the watch for outliers; one that goes on keeps what it has seen.
+    fn watch(&mut self, spec: &Route, elapsed: Duration) {
+        let begin = |outliers| OutlierWatch::new(outliers, &self.backends, elapsed);
+        let watch = self.outliers.take();
+        self.outliers =
+            spec.balancing.outliers.as_ref().map(|outliers| watch.unwrap_or_else(|| begin(outliers)));
+    }
+
+    /// The ring of a route that hashes, made anew when its backends or weights have changed.
+    fn ring(&mut self, spec: &Route) -> Arc<Ring> {
+        let hashes = matches!(spec.balancing.policy, PolicySpec::Hash { .. });
+        let listed = spec.backends.iter().filter(|_| hashes).map(|backend| (backend.id, backend.weight));
+        let listed: Vec<_> = listed.collect();
+        if self.ring.0 != listed {
+            self.ring = (listed.clone(), Arc::new(Ring::new(listed)));
+        }
+        Arc::clone(&self.ring.1)
+    }
+
     fn forget_left(&mut self) {
         self.leaving.retain(|backend| backend.in_flight() > 0);
     }

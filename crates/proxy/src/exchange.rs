@@ -3,12 +3,13 @@
 //! Every request that was counted as an arrival ends as exactly one of completed, failed or cancelled, whichever way
 //! its future or body is dropped; that is why this is written as guards.
 
+use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
 use crate::body::ResponseBody;
@@ -24,6 +25,7 @@ pub(crate) struct Exchange {
     route: Rc<ShardRoute>,
     arrived: Instant,
     outcome: Outcome,
+    is_grpc: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +39,18 @@ impl Exchange {
     pub(crate) fn begin(client: &Rc<ClientConnection>, route: &Rc<ShardRoute>, arrived: Instant) -> Self {
         route.counters().arrivals.add(1);
         client.begin_request();
-        Self { client: Rc::clone(client), route: Rc::clone(route), arrived, outcome: Outcome::Cancelled }
+        Self {
+            client: Rc::clone(client),
+            route: Rc::clone(route),
+            arrived,
+            outcome: Outcome::Cancelled,
+            is_grpc: false,
+        }
+    }
+
+    /// The client reads the outcome from gRPC's own fields.
+    pub(crate) fn speaks_grpc(&mut self) {
+        self.is_grpc = true;
     }
 
     pub(crate) fn counters(&self) -> &WorkloadCounters {
@@ -55,16 +68,34 @@ impl Exchange {
     /// An answer of the proxy's own.
     pub(crate) fn answer(mut self, status: StatusCode, text: &'static str) -> Response<ResponseBody> {
         self.outcome = if status.is_server_error() { Outcome::Failed } else { Outcome::Completed };
-        own_response(status, text)
+        if self.is_grpc { grpc_response(status, text) } else { own_response(status, text) }
     }
 
-    /// The answer for a request that found no capacity.
-    pub(crate) fn reject(self, text: &'static str) -> Response<ResponseBody> {
+    /// The answer for a request that found no capacity; `wait` is how long its turn would have taken, where that is known.
+    pub(crate) fn reject(self, text: &'static str, wait: Option<Duration>) -> Response<ResponseBody> {
         self.counters().rejected.add(1);
-        let seconds = self.route.spec.hold.as_secs().clamp(1, RETRY_AFTER_MAX_S);
+        let seconds = wait.unwrap_or(self.route.spec.hold).as_secs().clamp(1, RETRY_AFTER_MAX_S);
         let mut response = self.answer(StatusCode::SERVICE_UNAVAILABLE, text);
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         response
+    }
+
+    /// There is no backend for a connection that cannot be answered.
+    pub(crate) fn refuse(mut self, found_no_capacity: bool) {
+        if found_no_capacity {
+            self.counters().rejected.add(1);
+        }
+        self.outcome = Outcome::Failed;
+    }
+
+    /// How long the response body may be silent.
+    pub(crate) fn body_idle(&self) -> Duration {
+        self.route.spec.timeouts.body_idle
+    }
+
+    /// How long what it becomes by an upgrade may be silent.
+    pub(crate) fn tunnel_idle(&self) -> Duration {
+        self.route.spec.protocols.tunnel_idle
     }
 
     /// A backend's response head has come; the rest is counted by its body.
@@ -73,7 +104,7 @@ impl Exchange {
         if status.is_server_error() {
             self.outcome = Outcome::Failed;
         }
-        Delivery { is_ended: false, exchange: self, lease }
+        Delivery { is_ended: false, exchange: self, lease, clock: None }
     }
 }
 
@@ -95,6 +126,8 @@ pub(crate) struct Delivery {
     is_ended: bool,
     exchange: Exchange,
     lease: Lease,
+    /// See [`ClientConnection::taken`].
+    clock: Option<Rc<Cell<Instant>>>,
 }
 
 impl Delivery {
@@ -104,6 +137,10 @@ impl Delivery {
             self.is_ended = true;
             if self.exchange.outcome == Outcome::Cancelled {
                 self.exchange.outcome = Outcome::Completed;
+                // A failure's cost says nothing about that of a success.
+                if let Some(charge) = self.lease.charge() {
+                    charge.delivered(Instant::now());
+                }
             }
             self.lease.keep_connection();
         }
@@ -119,11 +156,21 @@ impl Delivery {
     pub(crate) fn passed_on(&self, bytes_in: u64, bytes_out: u64) {
         self.exchange.counters().bytes_in.add(bytes_in);
         self.exchange.counters().bytes_out.add(bytes_out);
+        if let Some(charge) = self.lease.charge() {
+            charge.passed(bytes_out);
+        }
+    }
+
+    /// Trailers came at the end of the response.
+    pub(crate) fn trailed(&self, trailers: &HeaderMap) {
+        if let Some(charge) = self.lease.charge() {
+            charge.told(trailers);
+        }
     }
 
     /// Something was taken, or asked for.
-    pub(crate) fn moved(&self) {
-        self.exchange.client.moved();
+    pub(crate) fn moved(&mut self) {
+        self.exchange.client.taken(&mut self.clock);
     }
 }
 
@@ -135,5 +182,26 @@ pub(crate) fn own_response(status: StatusCode, text: &'static str) -> Response<R
     response
 }
 
+/// The same to a call by gRPC: always 200, with the outcome in fields.
+fn grpc_response(status: StatusCode, text: &'static str) -> Response<ResponseBody> {
+    let code = match status {
+        StatusCode::BAD_REQUEST => GRPC_INTERNAL,
+        StatusCode::NOT_IMPLEMENTED => GRPC_UNIMPLEMENTED,
+        StatusCode::GATEWAY_TIMEOUT => GRPC_DEADLINE_EXCEEDED,
+        _ => GRPC_UNAVAILABLE,
+    };
+    let mut response = Response::new(ResponseBody::Own(Full::default()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static(code));
+    headers.insert("grpc-message", HeaderValue::from_static(text.trim_ascii_end()));
+    response
+}
+
+/// Codes of gRPC's own protocol over HTTP/2.
+const GRPC_DEADLINE_EXCEEDED: &str = "4";
+const GRPC_UNIMPLEMENTED: &str = "12";
+const GRPC_INTERNAL: &str = "13";
+const GRPC_UNAVAILABLE: &str = "14";
 /// However long requests are held, clients are not sent away for longer than this.
 const RETRY_AFTER_MAX_S: u64 = 30;

@@ -3,22 +3,26 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::UPGRADE;
-use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
+use http::{Method, Request, Response, StatusCode, Version};
+use hyper::body::{Body, Incoming};
 use tokio::time::timeout_at;
 
-use crate::attempt::{Answer, Attempt, attempt};
+use crate::admission::{Claim, Queued, claim};
+use crate::attempt::{Answer, Attempt, attempt, http2};
 use crate::body::{Quiet, RequestBody, ResponseBody};
+use crate::choice::Choice;
 use crate::connection::ClientConnection;
+use crate::control::Upstream;
 use crate::exchange::{Exchange, own_response};
-use crate::headers::{Upgrade, prepare_request, prepare_response};
+use crate::headers::{announce_trailers, is_grpc, prepare_request, prepare_response};
 use crate::hold::{Grant, Ticket};
-use crate::tunnel::tunnel;
-use crate::view::{Choice, ShardRoute};
+use crate::lease::Lease;
+use crate::tunnel::{Upgrade, tunnel};
+use crate::view::ShardRoute;
+use crate::wish::Wish;
 
 /// Serves one request of one client connection.
 ///
@@ -33,9 +37,14 @@ pub(crate) fn serve(
     async move {
         // Worked on in place: moving it out would keep a second copy in the future.
         let answer = match &mut prepared {
-            Some(Prepared { refused: None, exchange, route, request, .. }) => {
+            Some(Prepared { refused: None, exchange, route, request, wish, .. }) => {
                 route.deposit();
-                Dispatch::new(exchange).run(Rc::clone(route), request).await
+                let wish = wish.as_deref();
+                let mut answer = Dispatch::new(exchange, wish).run(Rc::clone(route), request).await;
+                if let (Some(wish), Ok(answer)) = (wish, &mut answer) {
+                    settle(wish, route, answer);
+                }
+                answer
             }
             Some(Prepared { refused: Some(status), .. }) => {
                 Err(Failure::Status(*status, "the request cannot be passed on\n"))
@@ -43,7 +52,7 @@ pub(crate) fn serve(
             None => Err(NO_ROUTE),
         };
         Ok(match (prepared, answer) {
-            (Some(prepared), answer) => conclude(prepared.exchange, answer, prepared.client_side),
+            (Some(prepared), answer) => conclude(prepared.exchange, answer, prepared.upgrade),
             (None, _) => own_response(StatusCode::SERVICE_UNAVAILABLE, "no route\n"),
         })
     }
@@ -55,8 +64,10 @@ struct Prepared {
     exchange: Exchange,
     request: Option<Request<RequestBody>>,
     refused: Option<StatusCode>,
-    /// The client's end of the WebSocket that it asks for.
-    client_side: Option<OnUpgrade>,
+    /// What the client asks its connection to become. Boxed because it is rare: see `serve`.
+    upgrade: Option<Box<Upgrade>>,
+    /// Where the request should go, if the route's balancing asks.
+    wish: Option<Box<Wish>>,
 }
 
 impl Prepared {
@@ -66,18 +77,42 @@ impl Prepared {
         mut request: Request<Incoming>,
         arrived: Instant,
     ) -> Self {
-        let exchange = Exchange::begin(client, &route, arrived);
-        let client_side = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
+        let mut exchange = Exchange::begin(client, &route, arrived);
+        let is_connect = request.method() == Method::CONNECT;
+        let may_switch = is_connect || request.headers().contains_key(UPGRADE);
+        let client_side = may_switch.then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
-        let upgrade = prepare_request(&mut parts, client.names());
-        let body = RequestBody::new(body, &route, client);
-        Self {
-            route,
-            exchange,
-            request: Some(Request::from_parts(parts, body)),
-            refused: upgrade.err(),
-            client_side: client_side.filter(|_| upgrade == Ok(Upgrade::WebSocket)),
+        let version = parts.version;
+        let protocols = &route.spec.protocols;
+        if protocols.upstream == Upstream::Http2 && is_grpc(&parts.headers) {
+            exchange.speaks_grpc();
         }
+        let prepared = prepare_request(&mut parts, client.names(), protocols);
+        let (upgrade, refused) = match prepared {
+            Ok(None) => (None, None),
+            Ok(Some(protocol)) => {
+                (client_side.map(|client_side| Box::new(Upgrade { client_side, protocol, is_connect })), None)
+            }
+            Err(status) => (None, Some(status)),
+        };
+        // hyper counts the fields of HTTP/1.1 itself.
+        let too_many = version == Version::HTTP_2 && parts.headers.len() > client.shard().headers_max();
+        let too_long = protocols.body_bytes_max.is_some_and(|max| body.size_hint().lower() > max);
+        let refused = match (too_many, too_long) {
+            (true, _) => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            (_, true) => Some(StatusCode::PAYLOAD_TOO_LARGE),
+            _ => refused,
+        };
+        let wish = Wish::read(&route, &parts, client.names());
+        let body = RequestBody::new(body, &route, client);
+        Self { route, exchange, request: Some(Request::from_parts(parts, body)), refused, upgrade, wish }
+    }
+}
+
+/// Tells a sticky client which backend answered.
+fn settle(wish: &Wish, route: &ShardRoute, answer: &mut Answer) {
+    if let Some(sticky) = &route.spec.balancing.sticky {
+        wish.settle(sticky, &answer.lease.backend().state, answer.response.headers_mut());
     }
 }
 
@@ -85,18 +120,23 @@ impl Prepared {
 fn conclude(
     exchange: Exchange,
     answer: Result<Answer, Failure>,
-    client_side: Option<OnUpgrade>,
+    upgrade: Option<Box<Upgrade>>,
 ) -> Response<ResponseBody> {
-    match (answer, client_side) {
-        (Ok(answer), client_side) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            match client_side {
-                Some(client_side) => tunnel(client_side, exchange, answer),
+    match (answer, upgrade) {
+        (Ok(answer), upgrade) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            match upgrade {
+                Some(upgrade) => tunnel(*upgrade, exchange, answer),
                 // A backend must not switch protocols unasked: what follows would be read as something else.
                 None => exchange.answer(StatusCode::BAD_GATEWAY, "unexpected switch of protocols\n"),
             }
         }
+        // A client that has asked by CONNECT would take it for consent.
+        (Ok(answer), Some(upgrade)) if upgrade.is_connect && answer.response.status().is_success() => {
+            exchange.answer(StatusCode::BAD_GATEWAY, "the backend does not switch protocols\n")
+        }
         (Ok(answer), _) => deliver(exchange, answer),
-        (Err(Failure::NoCapacity(text)), _) => exchange.reject(text),
+        (Err(Failure::NoCapacity(text)), _) => exchange.reject(text, None),
+        (Err(Failure::TooLate(wait)), _) => exchange.reject(TOO_LATE, Some(wait)),
         (Err(Failure::Status(status, text)), _) => exchange.answer(status, text),
     }
 }
@@ -104,12 +144,15 @@ fn conclude(
 /// Passes a backend's response on.
 fn deliver(exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
     let Answer { response, headed, lease } = answer;
-    let idle = lease.body_idle();
+    let idle = exchange.body_idle();
     let (mut parts, body) = response.into_parts();
-    prepare_response(parts.status, &mut parts.headers);
-    parts.version = http::Version::HTTP_11;
+    prepare_response(&mut parts.headers);
+    if parts.version == Version::HTTP_2 {
+        announce_trailers(&mut parts.headers);
+    }
+    parts.version = Version::HTTP_11;
     let mut delivery = exchange.deliver(parts.status, headed, lease);
-    if hyper::body::Body::is_end_stream(&body) {
+    if body.is_end_stream() {
         delivery.ended();
     }
     Response::from_parts(parts, ResponseBody::Backend(Quiet::new(body, idle), delivery))
@@ -117,30 +160,36 @@ fn deliver(exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
 
 /// Why a request got no answer from a backend.
 #[derive(Debug)]
-enum Failure {
+pub(crate) enum Failure {
     /// It found no capacity.
     NoCapacity(&'static str),
+    /// Its turn would come in so long, which is too late.
+    TooLate(Duration),
     /// Something else.
     Status(StatusCode, &'static str),
 }
 
 /// The search for an answer to one request.
-struct Dispatch<'a> {
+pub(crate) struct Dispatch<'a> {
     exchange: &'a Exchange,
     /// Backends that failed it.
     avoid: Vec<u64>,
     hold: Option<Hold>,
+    /// What it needs, where the route admits requests by cost.
+    claim: Option<Box<Claim>>,
+    wish: Option<&'a Wish>,
 }
 
 /// A request's place among the waiting.
 struct Hold {
     ticket: Ticket,
     began: Instant,
+    _queued: Option<Queued>,
 }
 
 impl<'a> Dispatch<'a> {
-    fn new(exchange: &'a Exchange) -> Self {
-        Self { exchange, avoid: Vec::new(), hold: None }
+    pub(crate) fn new(exchange: &'a Exchange, wish: Option<&'a Wish>) -> Self {
+        Self { exchange, avoid: Vec::new(), hold: None, wish, claim: None }
     }
 
     async fn run(
@@ -151,8 +200,11 @@ impl<'a> Dispatch<'a> {
         let shard = self.exchange.client().shard();
         let mut now = self.exchange.arrived();
         let mut is_repeated = false;
+        if route.costs.is_some() {
+            self.claim = Box::pin(claim(&route, request)).await.map_err(|_| CLIENT_FAULT)?;
+        }
         loop {
-            let choice = match route.choose(now, &self.avoid, || shard.random()) {
+            let choice = match self.pick(&route, now) {
                 Some(choice) => choice,
                 // Boxed, as everything rare is: every request's future is copied into its connection once, in full size.
                 None => match Box::pin(self.wait(&route)).await? {
@@ -163,11 +215,15 @@ impl<'a> Dispatch<'a> {
                     }
                 },
             };
-            if let Some(hold) = self.hold.take() {
-                now = Instant::now();
-                self.exchange.counters().hold.record(now.saturating_duration_since(hold.began));
+            now = self.end_hold(&route).unwrap_or(now);
+            if let Some(charge) = &choice.charge {
+                shard.watch(charge);
             }
-            let lease = match attempt(shard, &route, choice, request, now).await {
+            let attempted = match route.spec.protocols.upstream {
+                Upstream::Http1 => attempt(shard, &route, choice, request, now).await,
+                Upstream::Http2 => Box::pin(http2::attempt(shard, &route, choice, request, now)).await,
+            };
+            let lease = match attempted {
                 Attempt::Answered(answer) => return Ok(answer),
                 Attempt::NotSent(lease) => lease,
                 Attempt::Broken(lease) if request.is_some() && !is_repeated => {
@@ -179,53 +235,109 @@ impl<'a> Dispatch<'a> {
                 Attempt::ClientFault => return Err(CLIENT_FAULT),
             };
             now = Instant::now();
-            if self.avoid.len() + 1 >= ATTEMPTS_MAX || !route.affords_retry(now) {
+            if !self.may_retry(&route, now) {
                 return Err(BROKEN);
             }
-            lease.retried();
-            self.avoid.push(lease.backend().state.id);
-            drop(lease);
+            self.retry(lease);
             route = self.refresh()?;
         }
     }
 
+    /// A usable backend, those that failed it only when there is no other; none if it has to wait.
+    pub(crate) fn pick(&self, route: &ShardRoute, now: Instant) -> Option<Choice> {
+        let Some(claim) = self.claim.as_deref().filter(|_| route.costs.is_some()) else {
+            return route.choose(now, &self.avoid, self.wish, || self.exchange.client().shard().random());
+        };
+        if self.hold.is_none() && route.must_queue(claim) {
+            return None;
+        }
+        let waited = now.saturating_duration_since(self.exchange.arrived());
+        route.place(now, (&self.avoid, self.wish), claim, waited)
+    }
+
+    /// How long it may wait.
+    fn patience(&self, route: &ShardRoute) -> Duration {
+        let class = self.claim.as_ref().and_then(|claim| claim.deadline(route));
+        class.unwrap_or(route.spec.hold)
+    }
+
+    /// A place among the waiting.
+    fn enter(&self, route: &Rc<ShardRoute>) -> Result<Hold, Failure> {
+        let patience = self.patience(route);
+        if patience.is_zero() {
+            return Err(Failure::NoCapacity("no backend is available\n"));
+        }
+        let class = self.claim.as_ref().map_or(0, |claim| claim.facts.class);
+        if let Some(claim) = &self.claim
+            && let Some(wait) = route.hopeless(claim, patience)
+        {
+            return Err(Failure::TooLate(wait));
+        }
+        let ticket = Ticket::enter(&route.state, route.spec.max_waiting, class);
+        let ticket = ticket.ok_or(Failure::NoCapacity("too many requests are waiting for a backend\n"))?;
+        self.exchange.counters().held.add(1);
+        let queued =
+            self.claim.as_ref().zip(route.costs.as_ref()).map(|(claim, costs)| Queued::join(costs, claim));
+        Ok(Hold { ticket, began: Instant::now(), _queued: queued })
+    }
+
+    pub(crate) fn arrived(&self) -> Instant {
+        self.exchange.arrived()
+    }
+
+    /// A backend was found; if it had to be waited for, that is over.
+    pub(crate) fn end_hold(&mut self, route: &ShardRoute) -> Option<Instant> {
+        let hold = self.hold.take()?;
+        let now = Instant::now();
+        self.exchange.counters().hold.record(now.saturating_duration_since(hold.began));
+        if self.claim.is_some() {
+            drop(hold);
+            // There may be room for the next one, too.
+            route.state.waiting.nudge();
+        }
+        Some(now)
+    }
+
+    /// Whether it may be tried once more, after the attempt that has just failed.
+    pub(crate) fn may_retry(&self, route: &ShardRoute, now: Instant) -> bool {
+        self.avoid.len() + 1 < ATTEMPTS_MAX && route.affords_retry(now)
+    }
+
+    /// Gives an attempt up for another.
+    pub(crate) fn retry(&mut self, lease: Lease) {
+        lease.retried();
+        self.avoid.push(lease.backend().state.id);
+    }
+
     /// The route as the newest table has it.
-    fn refresh(&self) -> Result<Rc<ShardRoute>, Failure> {
+    pub(crate) fn refresh(&self) -> Result<Rc<ShardRoute>, Failure> {
         self.exchange.client().route().ok_or(NO_ROUTE)
     }
 
     /// Waits until something may have changed: then None; or until a backend is reserved for this request.
-    async fn wait(&mut self, route: &Rc<ShardRoute>) -> Result<Option<Choice>, Failure> {
+    pub(crate) async fn wait(&mut self, route: &Rc<ShardRoute>) -> Result<Option<Choice>, Failure> {
         let hold = match self.hold.take() {
             // The address may have changed hands since; then this is a new wait in another room.
             Some(hold) if std::sync::Arc::ptr_eq(hold.ticket.route(), &route.state) => hold,
-            Some(_) | None => {
-                if route.spec.hold.is_zero() {
-                    return Err(Failure::NoCapacity("no backend is available\n"));
-                }
-                let ticket = Ticket::enter(&route.state, route.spec.max_waiting);
-                let ticket =
-                    ticket.ok_or(Failure::NoCapacity("too many requests are waiting for a backend\n"))?;
-                self.exchange.counters().held.add(1);
-                Hold { ticket, began: Instant::now() }
-            }
+            Some(_) | None => self.enter(route)?,
         };
-        let hold = self.hold.insert(hold);
-        let mut grant = hold.ticket.listen();
+        let (began, mut grant) = (hold.began, hold.ticket.listen());
+        let is_next = self.claim.is_none() || hold.ticket.is_first();
+        self.hold = Some(hold);
         // What became free before the ticket was in line was handed to nobody.
         let now = Instant::now();
-        if let Some(choice) = route.choose(now, &self.avoid, || self.exchange.client().shard().random()) {
+        if is_next && let Some(choice) = self.pick(route, now) {
             return Ok(Some(choice));
         }
-        let deadline = hold.began + route.spec.hold;
+        let deadline = began + self.patience(route);
         let until = route.first_readmission(now).map_or(deadline, |readmission| readmission.min(deadline));
         match timeout_at(until.into(), &mut grant).await {
             Ok(Ok(Grant::Slot(slot))) => Ok(self.redeem(slot)),
+            Ok(Ok(Grant::Leave)) => Err(Failure::NoCapacity("more important requests took its place\n")),
             Ok(Ok(Grant::Look) | Err(_)) => Ok(None),
             Err(_) if until < deadline => Ok(None),
             Err(_) => {
-                let waited = hold.began.elapsed();
-                self.exchange.counters().hold.record(waited);
+                self.exchange.counters().hold.record(began.elapsed());
                 Err(Failure::NoCapacity("no backend became available in time\n"))
             }
         }
@@ -236,12 +348,14 @@ impl<'a> Dispatch<'a> {
         let route = self.exchange.client().route()?;
         let backend = Rc::clone(route.backend_of(&slot.backend)?);
         let usable = backend.state.is_usable(route.process().elapsed(Instant::now()));
-        usable.then_some(Choice { backend, slot: Some(slot) })
+        let work = self.wish.map_or(0, |wish| Choice::units(wish.ask.work));
+        usable.then_some(Choice { backend, slot: Some(slot), work, charge: None })
     }
 }
 
+const TOO_LATE: &str = "capacity would come too late\n";
 const NO_ROUTE: Failure = Failure::Status(StatusCode::SERVICE_UNAVAILABLE, "no route\n");
-const BROKEN: Failure = Failure::Status(StatusCode::BAD_GATEWAY, "the backend did not answer\n");
+pub(crate) const BROKEN: Failure = Failure::Status(StatusCode::BAD_GATEWAY, "the backend did not answer\n");
 const TIMED_OUT: Failure =
     Failure::Status(StatusCode::GATEWAY_TIMEOUT, "the backend did not answer in time\n");
 const CLIENT_FAULT: Failure = Failure::Status(StatusCode::BAD_REQUEST, "the request body did not arrive\n");

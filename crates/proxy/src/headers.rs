@@ -4,71 +4,114 @@
 //! is framed by hyper from the parsed body. So a backend never sees a length or coding that the proxy read differently.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
-/// Turns a request head as received into one for a backend.
+use crate::control::{Protocols, Upstream};
+use crate::extended;
+use crate::forwarded::{self, ClientNames};
+
+/// Turns a request head as received into one for a backend. The protocol that the connection is asked to become, if that
+/// is one of the route's.
 ///
 /// # Errors
 /// The status to answer a request with that must not be passed on.
-pub(crate) fn prepare_request(parts: &mut Parts, client: &ClientNames) -> Result<Upgrade, StatusCode> {
+pub(crate) fn prepare_request(
+    parts: &mut Parts,
+    client: &ClientNames,
+    protocols: &Protocols,
+) -> Result<Option<HeaderValue>, StatusCode> {
     if parts.method == Method::CONNECT {
-        return Err(StatusCode::NOT_IMPLEMENTED);
+        join_cookies(&mut parts.headers);
+        extended::to_upgrade(parts, protocols)?;
     }
     normalise_target(parts, client)?;
     let found = HopByHop::find(&parts.headers);
-    let upgrade = if found.upgrade && parts.version == Version::HTTP_11 && wants_websocket(&parts.headers) {
-        Upgrade::WebSocket
+    let upgrade = if found.upgrade && parts.version == Version::HTTP_11 {
+        wanted_upgrade(&parts.headers, &protocols.upgrades)
     } else {
-        Upgrade::None
+        None
     };
+    let is_http2 = protocols.upstream == Upstream::Http2;
+    let trailers = is_http2 && accepts_trailers(&parts.headers);
     found.remove(&mut parts.headers);
-    if upgrade == Upgrade::WebSocket {
+    if let Some(protocol) = &upgrade {
+        if is_http2 {
+            return Err(StatusCode::NOT_IMPLEMENTED);
+        }
         parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        parts.headers.insert(UPGRADE, protocol.clone());
     }
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut parts.headers);
     }
     parts.version = Version::HTTP_11;
-    forwarded(&mut parts.headers, client);
+    forwarded::tell(&mut parts.headers, client, protocols.forwarded);
+    if is_http2 {
+        to_http2(parts, trailers)?;
+    }
     Ok(upgrade)
 }
 
-/// Turns a response head as received into one for the client. A 101 keeps what makes it one.
-pub(crate) fn prepare_response(status: StatusCode, headers: &mut HeaderMap) {
+/// Names the trailers of a response by gRPC, which HTTP/1.1 passes on only when it has heard of them before.
+pub(crate) fn announce_trailers(headers: &mut HeaderMap) {
+    if is_grpc(headers) {
+        headers
+            .entry(TRAILER)
+            .or_insert(HeaderValue::from_static("grpc-status, grpc-message, grpc-status-details-bin"));
+    }
+}
+
+/// The form that HTTP/2 has: the target in full, no host beside it.
+fn to_http2(parts: &mut Parts, trailers: bool) -> Result<(), StatusCode> {
+    let host = parts.headers.remove(HOST).ok_or(StatusCode::BAD_REQUEST)?;
+    let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let uri = Uri::builder().scheme("http").authority(host.as_bytes()).path_and_query(path).build();
+    parts.uri = uri.map_err(|_| StatusCode::BAD_REQUEST)?;
+    parts.version = Version::HTTP_2;
+    if trailers {
+        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    Ok(())
+}
+
+fn accepts_trailers(headers: &HeaderMap) -> bool {
+    let is_trailers = |token: String| token == "trailers" || token.starts_with("trailers;");
+    headers.get_all(TE).iter().any(|value| tokens(value).any(is_trailers))
+}
+
+/// Whether it is a call by gRPC, which reads its outcome from fields of its own.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Turns a response head as received into one for the client.
+pub(crate) fn prepare_response(headers: &mut HeaderMap) {
     let found = HopByHop::find(headers);
     // A message with both was framed by its transfer coding; the length must not outlive it.
     if found.transfer_encoding {
         headers.remove(CONTENT_LENGTH);
     }
     found.remove(headers);
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+/// The same for a 101, which keeps what makes it one.
+///
+/// # Errors
+/// When the backend switches to another protocol than it was asked to.
+pub(crate) fn prepare_switch(headers: &mut HeaderMap, protocol: HeaderValue) -> Result<(), ()> {
+    let is_other = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(protocol.as_bytes());
+    if headers.get_all(UPGRADE).iter().any(is_other) {
+        return Err(());
     }
-}
-
-/// What a request asks its connection to become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Upgrade {
-    /// Nothing else.
-    None,
-    /// A WebSocket. The only protocol passed on: an upgrade to h2c would open a tunnel around the proxy.
-    WebSocket,
-}
-
-/// How a client connection is described to backends; made once per connection.
-#[derive(Clone, Debug)]
-pub(crate) struct ClientNames {
-    /// The client's address.
-    pub(crate) ip: HeaderValue,
-    /// The address it connected to, for requests without a host.
-    pub(crate) host: HeaderValue,
+    prepare_response(headers);
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, protocol);
+    Ok(())
 }
 
 /// Whether a failed attempt may be repeated: the method is idempotent (RFC 9110 section 9.2.2).
@@ -107,11 +150,14 @@ fn is_host(host: &[u8]) -> bool {
         .all(|&byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'\\' | b'@' | b',' | b'?' | b'#'))
 }
 
-fn wants_websocket(headers: &HeaderMap) -> bool {
-    let connection =
-        headers.get_all(CONNECTION).iter().any(|value| tokens(value).any(|token| token == "upgrade"));
-    connection
-        && headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+/// The protocol that the client wants on this connection, if it is one of `allowed`. Of several only the first is considered.
+fn wanted_upgrade(headers: &HeaderMap, allowed: &[String]) -> Option<HeaderValue> {
+    if !headers.get_all(CONNECTION).iter().any(|value| tokens(value).any(|token| token == "upgrade")) {
+        return None;
+    }
+    let wanted = headers.get(UPGRADE)?.as_bytes();
+    let wanted = allowed.iter().find(|allowed| wanted.eq_ignore_ascii_case(allowed.as_bytes()))?;
+    HeaderValue::from_str(wanted).ok()
 }
 
 /// The lower-case tokens of a comma-separated field.
@@ -132,27 +178,6 @@ fn join_cookies(headers: &mut HeaderMap) {
         if let Ok(joined) = HeaderValue::from_bytes(&joined) {
             headers.insert(COOKIE, joined);
         }
-    }
-}
-
-/// Appends the client to X-Forwarded-For, in one field so that no reader stops at a forged first one. The protocol is
-/// only set when nobody in front (a TLS terminator) has.
-fn forwarded(headers: &mut HeaderMap, client: &ClientNames) {
-    let mut names = headers.get_all(X_FORWARDED_FOR).iter();
-    let value = match names.next() {
-        None => client.ip.clone(),
-        Some(first) => {
-            let mut joined = first.as_bytes().to_vec();
-            for name in names.chain(std::iter::once(&client.ip)) {
-                joined.extend_from_slice(b", ");
-                joined.extend_from_slice(name.as_bytes());
-            }
-            HeaderValue::from_bytes(&joined).unwrap_or_else(|_| client.ip.clone())
-        }
-    };
-    headers.insert(X_FORWARDED_FOR, value);
-    if !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
 }
 
@@ -220,15 +245,18 @@ impl HopByHop {
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn client() -> ClientNames {
-        ClientNames { ip: HeaderValue::from_static("10.1.1.1"), host: HeaderValue::from_static("web.local") }
+        let address = |text: &str| text.parse().expect("a literal address");
+        ClientNames::new(address("10.1.1.1:9"), address("10.0.0.1:80"), false)
+    }
+
+    fn prepared(parts: &mut Parts) -> Result<Option<HeaderValue>, StatusCode> {
+        prepare_request(parts, &client(), &Protocols::default())
     }
 
     fn parts(request: http::request::Builder) -> Parts {
@@ -250,10 +278,20 @@ mod tests {
                 .header("http2-settings", "AA")
                 .header("x-kept", "1"),
         );
-        assert_eq!(prepare_request(&mut parts, &client()), Ok(Upgrade::None));
+        assert_eq!(prepared(&mut parts), Ok(None));
         let mut names: Vec<_> = parts.headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["host", "x-forwarded-for", "x-forwarded-proto", "x-kept"]);
+        assert_eq!(
+            names,
+            [
+                "host",
+                "x-forwarded-for",
+                "x-forwarded-host",
+                "x-forwarded-port",
+                "x-forwarded-proto",
+                "x-kept"
+            ]
+        );
     }
 
     #[test]
@@ -265,43 +303,30 @@ mod tests {
                     .header("connection", "Upgrade")
                     .header("upgrade", protocol),
             );
-            (prepare_request(&mut parts, &client()), parts.headers.contains_key(UPGRADE))
+            (prepared(&mut parts), parts.headers.contains_key(UPGRADE))
         };
-        assert_eq!(request("WebSocket"), (Ok(Upgrade::WebSocket), true));
-        assert_eq!(request("h2c"), (Ok(Upgrade::None), false));
+        assert_eq!(request("WebSocket"), (Ok(Some(HeaderValue::from_static("websocket"))), true));
+        assert_eq!(request("h2c"), (Ok(None), false));
     }
 
     #[test]
     fn an_absolute_target_becomes_origin_form_and_overrides_the_host() {
         let mut parts = parts(http::Request::get("http://user@real.example:81?q=1").header("host", "forged"));
-        assert_eq!(prepare_request(&mut parts, &client()), Ok(Upgrade::None));
+        assert_eq!(prepared(&mut parts), Ok(None));
         assert_eq!(parts.uri.to_string(), "/?q=1");
         assert_eq!(parts.headers[HOST], "real.example:81");
     }
 
     #[test]
     fn a_request_has_exactly_one_host() {
-        let check = |request: http::request::Builder| prepare_request(&mut parts(request), &client());
+        let check = |request: http::request::Builder| prepared(&mut parts(request));
         assert_eq!(check(http::Request::get("/")), Err(StatusCode::BAD_REQUEST));
         assert_eq!(
             check(http::Request::get("/").header("host", "a").header("host", "b")),
             Err(StatusCode::BAD_REQUEST)
         );
         assert_eq!(check(http::Request::get("/").header("host", "a, b")), Err(StatusCode::BAD_REQUEST));
-        assert_eq!(check(http::Request::get("/").version(Version::HTTP_10)), Ok(Upgrade::None));
-    }
-
-    #[test]
-    fn the_client_is_appended_to_forwarded_names_in_one_field() {
-        let mut parts = parts(
-            http::Request::get("/")
-                .header("host", "a")
-                .header("x-forwarded-for", "1.1.1.1")
-                .header("x-forwarded-for", "2.2.2.2"),
-        );
-        assert_eq!(prepare_request(&mut parts, &client()), Ok(Upgrade::None));
-        let names: Vec<_> = parts.headers.get_all("x-forwarded-for").iter().collect();
-        assert_eq!(names, ["1.1.1.1, 2.2.2.2, 10.1.1.1"]);
+        assert_eq!(check(http::Request::get("/").version(Version::HTTP_10)), Ok(None));
     }
 
     #[test]
@@ -312,7 +337,7 @@ mod tests {
                 .header("cookie", "a=1")
                 .header("cookie", "b=2"),
         );
-        assert_eq!(prepare_request(&mut parts, &client()), Ok(Upgrade::None));
+        assert_eq!(prepared(&mut parts), Ok(None));
         assert_eq!(parts.headers.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
     }
 
@@ -321,7 +346,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("5"));
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        prepare_response(StatusCode::OK, &mut headers);
+        prepare_response(&mut headers);
         assert!(headers.is_empty());
     }
 }

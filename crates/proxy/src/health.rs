@@ -16,8 +16,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::control::HealthSpec;
+use crate::control::{HealthSpec, Upstream};
 use crate::counters::total;
+use crate::shard::LocalExecutor;
 use crate::state::{BackendState, Process, RouteState};
 
 /// The checks of one backend; they end when this is dropped.
@@ -25,6 +26,7 @@ use crate::state::{BackendState, Process, RouteState};
 pub(crate) struct HealthCheck {
     pub(crate) spec: HealthSpec,
     pub(crate) backend: Arc<BackendState>,
+    pub(crate) upstream: Upstream,
     task: JoinHandle<()>,
 }
 
@@ -34,10 +36,12 @@ impl HealthCheck {
         backend: Arc<BackendState>,
         route: Arc<RouteState>,
         spec: HealthSpec,
+        upstream: Upstream,
         process: Arc<Process>,
     ) -> Self {
-        let task = tokio::task::spawn_local(check(Arc::clone(&backend), route, spec.clone(), process));
-        Self { spec, backend, task }
+        let checked = Arc::clone(&backend);
+        let task = tokio::task::spawn_local(check(checked, route, spec.clone(), upstream, process));
+        Self { spec, backend, upstream, task }
     }
 }
 
@@ -47,19 +51,25 @@ impl Drop for HealthCheck {
     }
 }
 
-async fn check(backend: Arc<BackendState>, route: Arc<RouteState>, spec: HealthSpec, process: Arc<Process>) {
+async fn check(
+    backend: Arc<BackendState>,
+    route: Arc<RouteState>,
+    spec: HealthSpec,
+    upstream: Upstream,
+    process: Arc<Process>,
+) {
     let mut streak = Streak::default();
     loop {
         // A draining backend may be parked at any moment and gets no requests anyway.
         if backend.weight() > 0 {
             let answered_before = total(&backend.counters, |shard| &shard.responses);
-            let probe = probe(&backend, &spec).await;
+            let probe = probe(&backend, &spec, upstream).await;
             let is_answering = answered_before != total(&backend.counters, |shard| &shard.responses);
             if probe == Probe::Refused {
                 backend.refused(process.elapsed(Instant::now()));
             }
             if let Some(is_healthy) = streak.count(probe, is_answering, &spec) {
-                conclude(&backend, &route, is_healthy);
+                conclude(&backend, &route, is_healthy, process.elapsed(Instant::now()));
             }
         }
         let is_down = !backend.is_usable(process.elapsed(Instant::now())) && backend.weight() > 0;
@@ -70,13 +80,14 @@ async fn check(backend: Arc<BackendState>, route: Arc<RouteState>, spec: HealthS
     }
 }
 
-fn conclude(backend: &BackendState, route: &RouteState, is_healthy: bool) {
+fn conclude(backend: &BackendState, route: &RouteState, is_healthy: bool, elapsed: Duration) {
     let is_changed = backend.set_healthy(is_healthy);
     let is_readmitted = is_healthy && backend.readmit_refused();
     if is_changed {
         tracing::info!(workload = route.workload, backend = backend.id, addr = %backend.addr, is_healthy, "health changed");
     }
     if is_healthy && (is_changed || is_readmitted) {
+        backend.start_slowly(elapsed);
         route.waiting.release();
     }
 }
@@ -120,8 +131,8 @@ impl Streak {
     }
 }
 
-async fn probe(backend: &BackendState, spec: &HealthSpec) -> Probe {
-    match timeout(spec.timeout, exchange(backend, spec)).await {
+async fn probe(backend: &BackendState, spec: &HealthSpec, upstream: Upstream) -> Probe {
+    match timeout(spec.timeout, exchange(backend, spec, upstream)).await {
         Ok(Ok(true)) => Probe::Good,
         Ok(Ok(false)) => Probe::Bad,
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => Probe::Refused,
@@ -130,9 +141,40 @@ async fn probe(backend: &BackendState, spec: &HealthSpec) -> Probe {
     }
 }
 
-async fn exchange(backend: &BackendState, spec: &HealthSpec) -> std::io::Result<bool> {
-    let stream = TcpStream::connect(backend.addr).await?;
-    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+async fn exchange(backend: &BackendState, spec: &HealthSpec, upstream: Upstream) -> std::io::Result<bool> {
+    let stream = TokioIo::new(TcpStream::connect(backend.addr).await?);
+    match upstream {
+        Upstream::Http1 => exchange_http1(stream, backend, spec).await,
+        Upstream::Http2 => exchange_http2(stream, backend, spec).await,
+    }
+}
+
+async fn exchange_http2(
+    stream: TokioIo<TcpStream>,
+    backend: &BackendState,
+    spec: &HealthSpec,
+) -> std::io::Result<bool> {
+    let handshake = hyper::client::conn::http2::handshake(LocalExecutor, stream).await;
+    let (mut sender, connection) = handshake.map_err(std::io::Error::other)?;
+    let request = Request::get(format!("http://{}{}", backend.addr, spec.path))
+        .header(USER_AGENT, "foreshadow-health")
+        .body(Empty::<Bytes>::new())
+        .map_err(std::io::Error::other)?;
+    let sending = sender.send_request(request);
+    tokio::pin!(sending, connection);
+    let response = tokio::select! {
+        response = &mut sending => response,
+        _ = &mut connection => sending.await,
+    };
+    Ok(response.map_err(std::io::Error::other)?.status().is_success())
+}
+
+async fn exchange_http1(
+    stream: TokioIo<TcpStream>,
+    backend: &BackendState,
+    spec: &HealthSpec,
+) -> std::io::Result<bool> {
+    let handshake = hyper::client::conn::http1::handshake(stream).await;
     let (mut sender, connection) = handshake.map_err(std::io::Error::other)?;
     let mut request = Request::new(Empty::<Bytes>::new());
     *request.uri_mut() = spec.path.parse().map_err(std::io::Error::other)?;

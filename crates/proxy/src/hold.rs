@@ -5,7 +5,7 @@
 //! to the first in line, or a change (new table, backend healthy again) makes everyone look again in their order.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
@@ -19,16 +19,26 @@ pub(crate) enum Grant {
     Look,
     /// This backend has room, reserved for the receiver.
     Slot(Slot),
+    /// Its place was needed for one of a higher class.
+    Leave,
 }
 
 /// The waiting requests of one workload.
 #[derive(Debug, Default)]
 pub(crate) struct WaitingRoom {
-    queue: Mutex<BTreeMap<u64, oneshot::Sender<Grant>>>,
+    queue: Mutex<Queue>,
     /// Tickets given out, a moment more than the queue holds while someone looks again.
     occupied: AtomicUsize,
     next: AtomicU64,
+    /// Those in it wait for more than a free place: see [`WaitingRoom::set_by_cost`].
+    is_by_cost: AtomicBool,
 }
+
+/// Who waits, by class and then by arrival.
+type Queue = BTreeMap<Place, oneshot::Sender<Grant>>;
+
+/// A class, 0 goes first, and a number that grows.
+type Place = (u8, u64);
 
 impl WaitingRoom {
     /// How many requests wait.
@@ -44,6 +54,35 @@ impl WaitingRoom {
         self.lock().pop_first().map(|(_, waiter)| waiter)
     }
 
+    /// Makes the first in line look again: something has become free, and only its own need says whether it is enough.
+    pub(crate) fn nudge(&self) {
+        if let Some(waiter) = self.pop_first() {
+            let _ = waiter.send(Grant::Look);
+        }
+    }
+
+    /// Requests of this route are placed by their cost, or are not.
+    pub(crate) fn set_by_cost(&self, is_by_cost: bool) {
+        self.is_by_cost.store(is_by_cost, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_by_cost(&self) -> bool {
+        self.is_by_cost.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody waits whose turn is before that of a newcomer of this class.
+    pub(crate) fn is_before(&self, class: u8) -> bool {
+        self.occupied() > 0 && self.lock().first_key_value().is_some_and(|(first, _)| first.0 <= class)
+    }
+
+    /// Sends the last one away if its class is lower than this.
+    fn make_room(&self, class: u8) -> bool {
+        let mut queue = self.lock();
+        let Some(last) = queue.last_entry().filter(|last| last.key().0 > class) else { return false };
+        let _ = last.remove().send(Grant::Leave);
+        true
+    }
+
     /// Makes everyone look again, first come first.
     pub(crate) fn release(&self) {
         if self.occupied() == 0 {
@@ -55,7 +94,7 @@ impl WaitingRoom {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, oneshot::Sender<Grant>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -64,24 +103,35 @@ impl WaitingRoom {
 #[derive(Debug)]
 pub(crate) struct Ticket {
     route: Arc<RouteState>,
-    number: u64,
+    place: Place,
 }
 
 impl Ticket {
-    /// A place at the end of the queue, unless `max` are taken.
-    pub(crate) fn enter(route: &Arc<RouteState>, max: usize) -> Option<Self> {
+    /// A place behind those of the same class, unless `max` are taken and nobody of a lower class can be sent away.
+    pub(crate) fn enter(route: &Arc<RouteState>, max: usize, class: u8) -> Option<Self> {
         let room = &route.waiting;
         let free = |occupied| (occupied < max).then_some(occupied + 1);
-        room.occupied.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).ok()?;
+        if room.occupied.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).is_err() {
+            if !room.make_room(class) {
+                return None;
+            }
+            // One too many until the one that was sent away has noticed.
+            room.occupied.fetch_add(1, Ordering::SeqCst);
+        }
         let number = room.next.fetch_add(1, Ordering::Relaxed);
-        Some(Self { route: Arc::clone(route), number })
+        Some(Self { route: Arc::clone(route), place: (class, number) })
+    }
+
+    /// Whether nobody's turn is before it.
+    pub(crate) fn is_first(&self) -> bool {
+        self.route.waiting.lock().first_key_value().is_none_or(|(first, _)| *first >= self.place)
     }
 
     /// Waits in line for a grant. The caller must look once more after this call and before awaiting: a slot
     /// freed before it was handed to nobody.
     pub(crate) fn listen(&self) -> oneshot::Receiver<Grant> {
         let (sender, receiver) = oneshot::channel();
-        self.route.waiting.lock().insert(self.number, sender);
+        self.route.waiting.lock().insert(self.place, sender);
         receiver
     }
 
@@ -93,8 +143,12 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.route.waiting.lock().remove(&self.number);
+        self.route.waiting.lock().remove(&self.place);
         self.route.waiting.occupied.fetch_sub(1, Ordering::SeqCst);
+        // It may have been made to look and not have done so.
+        if self.route.waiting.is_by_cost() {
+            self.route.waiting.nudge();
+        }
     }
 }
 
@@ -111,10 +165,27 @@ mod tests {
     #[test]
     fn the_room_has_a_last_place() {
         let route = route();
-        let first = Ticket::enter(&route, 1);
-        assert!(first.is_some() && Ticket::enter(&route, 1).is_none());
+        let first = Ticket::enter(&route, 1, 0);
+        assert!(first.is_some() && Ticket::enter(&route, 1, 0).is_none());
         drop(first);
-        assert!(Ticket::enter(&route, 1).is_some());
+        assert!(Ticket::enter(&route, 1, 0).is_some());
+    }
+
+    #[test]
+    fn a_higher_class_goes_first_and_takes_the_place_of_a_lower_one() {
+        let route = route();
+        let low = Ticket::enter(&route, 2, 2).expect("room");
+        let later = Ticket::enter(&route, 2, 2).expect("room");
+        let mut waits = [low.listen(), later.listen()];
+        assert!(route.waiting.is_before(2) && !route.waiting.is_before(1));
+        let high = Ticket::enter(&route, 2, 0).expect("the last one of a lower class leaves");
+        assert!(matches!(waits[1].try_recv(), Ok(Grant::Leave)) && waits[0].try_recv().is_err());
+        assert!(Ticket::enter(&route, 2, 2).is_none());
+        drop(later);
+        let mut wait = high.listen();
+        assert!(high.is_first() && !low.is_first());
+        route.waiting.nudge();
+        assert!(matches!(wait.try_recv(), Ok(Grant::Look)) && waits[0].try_recv().is_err());
     }
 
     #[test]
@@ -125,7 +196,7 @@ mod tests {
         let backend = Arc::new(BackendState::new(spec, 1));
         let slot = Slot::take(&backend, &route, &process, 1).expect("free");
         assert!(Slot::take(&backend, &route, &process, 1).is_none());
-        let tickets: Vec<_> = (0..3).map(|_| Ticket::enter(&route, 9).expect("room")).collect();
+        let tickets: Vec<_> = (0..3).map(|_| Ticket::enter(&route, 9, 0).expect("room")).collect();
         let mut waits: Vec<_> = tickets.iter().map(Ticket::listen).collect();
         // The first has gone without giving up its ticket yet.
         drop(waits.remove(0));

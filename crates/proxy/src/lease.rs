@@ -6,45 +6,48 @@ use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::SendRequest;
 
+use crate::admission::Charge;
 use crate::body::RequestBody;
+use crate::choice::Choice;
 use crate::counters::BackendCounters;
+use crate::multiplex::Place;
 use crate::state::Slot;
-use crate::view::{Choice, ShardBackend, ShardRoute};
+use crate::view::ShardBackend;
 
 /// The use of a backend by one request; ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Lease {
     backend: Rc<ShardBackend>,
     connection: Option<SendRequest<RequestBody>>,
+    /// On an HTTP/2 connection.
+    place: Option<Place>,
     began: Instant,
     /// The latest moment before the request was sent: differs from the beginning when it had to connect.
     sent: Instant,
-    body_idle: Duration,
+    /// Predicted work that is counted on the backend until the end; 0: none is.
+    work: u64,
+    charge: Option<Rc<Charge>>,
     _slot: Option<Slot>,
 }
 
 impl Lease {
-    pub(crate) fn begin(route: &ShardRoute, choice: Choice, began: Instant) -> Self {
-        let Choice { backend, slot } = choice;
+    pub(crate) fn begin(choice: Choice, began: Instant) -> Self {
+        let Choice { backend, slot, work, charge } = choice;
         backend.counters().requests.add(1);
         backend.counters().in_flight.add(1);
-        Self {
-            backend,
-            connection: None,
-            began,
-            sent: began,
-            body_idle: route.spec.timeouts.body_idle,
-            _slot: slot,
+        if work != 0 {
+            backend.counters().work.add(work);
         }
-    }
-
-    /// How long the response body may be silent.
-    pub(crate) fn body_idle(&self) -> Duration {
-        self.body_idle
+        Self { backend, connection: None, place: None, began, sent: began, work, charge, _slot: slot }
     }
 
     pub(crate) fn backend(&self) -> &Rc<ShardBackend> {
         &self.backend
+    }
+
+    /// What the request has reserved, where that counts.
+    pub(crate) fn charge(&self) -> Option<&Charge> {
+        self.charge.as_deref()
     }
 
     fn counters(&self) -> &BackendCounters {
@@ -71,8 +74,14 @@ impl Lease {
         self.connection = Some(connection);
     }
 
+    /// Keeps the place among the requests of the connection that the response is arriving on.
+    pub(crate) fn use_place(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
     /// The response has been read to its end: its connection may serve another request.
     pub(crate) fn keep_connection(&mut self) {
+        self.place = None;
         if let Some(connection) = self.connection.take() {
             self.backend.put_back(connection);
         }
@@ -92,5 +101,8 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.counters().in_flight.subtract(1);
+        if self.work != 0 {
+            self.counters().work.subtract(self.work);
+        }
     }
 }

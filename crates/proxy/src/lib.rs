@@ -13,28 +13,40 @@
 
 pub mod control;
 
+mod admission;
 mod attempt;
 mod body;
+mod choice;
 mod connection;
 mod counters;
 mod director;
+mod enter;
 mod exchange;
+mod extended;
 mod forward;
+mod forwarded;
 mod headers;
 mod health;
 mod hold;
 mod lease;
 mod listener;
+mod multiplex;
 mod options;
+mod outliers;
 mod pool;
+mod proxy_protocol;
+mod relay;
 mod run;
 mod server;
 mod shard;
 mod socket;
 mod state;
 mod stream;
+mod tcp;
+mod tls;
 mod tunnel;
 mod view;
+mod wish;
 
 pub use options::{Limits, ProxyOptions};
 pub use run::{RunError, run};

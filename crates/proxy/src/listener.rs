@@ -12,6 +12,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::connection::{ClientConnection, Fate};
+use crate::enter::enter;
+use crate::options::Limits;
 use crate::shard::Shard;
 use crate::view::ShardRoute;
 
@@ -85,7 +87,8 @@ impl Listener {
     }
 
     /// Cuts what has been idle or stalled for too long.
-    pub(crate) fn sweep(&self, now: Instant, idle: Duration) {
+    pub(crate) fn sweep(&self, now: Instant, limits: &Limits) {
+        let idle = limits.client_idle;
         let idle = if self.is_closed() { idle.min(IDLE_WHEN_CLOSED) } else { idle };
         let stalled = self.route().map_or(idle, |route| {
             let timeouts = &route.spec.timeouts;
@@ -93,8 +96,11 @@ impl Listener {
             (timeouts.response_head.max(timeouts.body_idle) + route.spec.hold + timeouts.connect) * 2
         });
         self.each_connection(|connection| {
-            if connection.is_overdue(now, idle, stalled) {
+            if connection.is_overdue(now, limits, idle, stalled) {
                 connection.end(Fate::Cut);
+            } else if connection.has_stalled_stream(now, stalled) {
+                // What else is on it may finish; then it stands still as a whole, and is cut.
+                connection.end(Fate::Closing);
             }
         });
     }
@@ -141,10 +147,21 @@ impl Listener {
         self.next.set(number + 1);
         self.connections.borrow_mut().insert(number, Rc::downgrade(&connection));
         let listener = Rc::clone(self);
-        tokio::task::spawn_local(async move {
-            connection.run(stream).await;
-            listener.connections.borrow_mut().remove(&number);
-        });
+        // Two tasks rather than one: it would be as large as the larger of both.
+        match self.route().filter(|route| !route.is_plain_http()) {
+            None => drop(tokio::task::spawn_local(async move {
+                connection.run(stream).await;
+                listener.forget(number);
+            })),
+            Some(route) => drop(tokio::task::spawn_local(async move {
+                enter(connection, route, stream).await;
+                listener.forget(number);
+            })),
+        }
+    }
+
+    fn forget(&self, number: u64) {
+        self.connections.borrow_mut().remove(&number);
     }
 }
 

@@ -18,6 +18,8 @@ pub struct ProxyOptions {
     /// True (the default): SIGINT and SIGHUP, which a terminal sends to all its processes, are ignored, since the
     /// proxy outlives the command that started it. False: SIGINT drains as SIGTERM does.
     pub detached: bool,
+    /// How often it is looked whether certificate files have changed. Default 5 s.
+    pub certificates_every: Duration,
 }
 
 impl ProxyOptions {
@@ -29,6 +31,7 @@ impl ProxyOptions {
             limits: Limits::default(),
             drain_deadline: Duration::from_secs(30),
             detached: true,
+            certificates_every: Duration::from_secs(5),
         }
     }
 }
@@ -52,6 +55,14 @@ pub struct Limits {
     pub pool_connections_max: usize,
     /// Concurrent HTTP/2 streams per client connection. Default 200.
     pub streams_max: u32,
+    /// How long an HTTP/1.1 request head may take from its first byte to its last. Default 15 s; checked twice a second.
+    pub head_time: Duration,
+    /// HTTP/2 streams of one client that were reset before the proxy has looked at them. Default 20; one more ends the
+    /// connection, as a rapid reset attack deserves.
+    pub pending_resets_max: usize,
+    /// HTTP/2 streams of one connection that the proxy itself may reset for errors of the other side. Default 256; one more
+    /// ends the connection.
+    pub resets_max: usize,
 }
 
 impl Default for Limits {
@@ -63,6 +74,9 @@ impl Default for Limits {
             client_idle: Duration::from_secs(60),
             pool_connections_max: 256,
             streams_max: 200,
+            head_time: Duration::from_secs(15),
+            pending_resets_max: 20,
+            resets_max: 256,
         }
     }
 }

@@ -78,6 +78,8 @@ async fn control(
     let mut signals = Signals::new(options.detached)?;
     let mut drain: Option<Drain> = None;
     let epoch = Instant::now();
+    let mut certificates = tokio::time::interval(options.certificates_every.max(CERTIFICATES_EVERY_MIN));
+    certificates.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     tracing::info!(socket = %options.control_socket.display(), "proxy started");
     loop {
         if let Some(drain) = &drain {
@@ -106,9 +108,19 @@ async fn control(
                 director.drain().await;
                 drain = Some(Drain::begin(epoch.elapsed(), limit));
             }
+            _ = certificates.tick() => director.refresh_certificates(),
             _ = deaths.recv() => return Err(RunError::ShardDied),
             () = tokio::time::sleep(DRAIN_POLL), if drain.is_some() => {}
+            () = until(director.next_judgement()) => director.judge(),
         }
+    }
+}
+
+/// Waits for a moment, or for ever.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -121,6 +133,10 @@ async fn answer(director: &mut Director, request: Request) -> (Response, Option<
         },
         Request::Table => (Response::Table(director.table().clone()), None),
         Request::Stats => (Response::Stats(Box::new(director.stats())), None),
+        Request::Samples { workload, after } => (director.samples(&workload, after), None),
+        Request::Teach { workload, samples } => {
+            (Response::Taught { samples: director.teach(&workload, &samples) }, None)
+        }
         Request::Shutdown { deadline } => (Response::ShuttingDown, Some(deadline)),
     }
 }
@@ -219,4 +235,5 @@ const CALLS_MAX: usize = 64;
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// How often a drain looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
+const CERTIFICATES_EVERY_MIN: Duration = Duration::from_millis(10);
 const DESCRIPTORS_MAX: u64 = 1 << 20;

@@ -6,17 +6,19 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http1;
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::Limits;
+use crate::admission::Charge;
+use crate::attempt;
 use crate::listener::Listener;
 use crate::state::Process;
 use crate::view::{AppliedTable, ShardRoute};
@@ -64,11 +66,14 @@ pub(crate) struct Shard {
     process: Arc<Process>,
     server: auto::Builder<LocalExecutor>,
     client: http1::Builder,
+    http2_client: http2::Builder<LocalExecutor>,
     random: RefCell<fastrand::Rng>,
     coarse_now: Cell<Instant>,
     connections: Cell<usize>,
     connections_max: usize,
     room: Notify,
+    /// Reservations of requests that run, looked through for those that need more.
+    charges: RefCell<Vec<Weak<Charge>>>,
 }
 
 impl Shard {
@@ -81,11 +86,15 @@ impl Shard {
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams_max)
             .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
+            .enable_connect_protocol()
             .keep_alive_interval(Some(HTTP2_PING))
-            .keep_alive_timeout(HTTP2_PING);
+            .keep_alive_timeout(HTTP2_PING)
+            .max_pending_accept_reset_streams(Some(limits.pending_resets_max))
+            .max_local_error_reset_streams(Some(limits.resets_max));
         let mut client = http1::Builder::new();
         client.max_buf_size(head_bytes).max_headers(limits.headers_max);
         Self {
+            http2_client: attempt::http2::builder(&limits, head_bytes),
             index,
             limits,
             process,
@@ -96,6 +105,7 @@ impl Shard {
             connections: Cell::new(0),
             connections_max,
             room: Notify::new(),
+            charges: RefCell::default(),
         }
     }
 
@@ -109,6 +119,15 @@ impl Shard {
 
     pub(crate) fn client_builder(&self) -> &http1::Builder {
         &self.client
+    }
+
+    pub(crate) fn http2_client_builder(&self) -> &http2::Builder<LocalExecutor> {
+        &self.http2_client
+    }
+
+    /// Most fields of a head, those that the proxy adds included.
+    pub(crate) fn headers_max(&self) -> usize {
+        self.limits.headers_max + FIELDS_ADDED
     }
 
     pub(crate) fn random(&self) -> u64 {
@@ -127,6 +146,21 @@ impl Shard {
     pub(crate) fn uncount_connection(&self) {
         self.connections.set(self.connections.get() - 1);
         self.room.notify_waiters();
+    }
+
+    /// Watches a reservation until its request is over.
+    pub(crate) fn watch(&self, charge: &Rc<Charge>) {
+        self.charges.borrow_mut().push(Rc::downgrade(charge));
+    }
+
+    /// Reserves more for requests that take more than was thought.
+    fn grow_charges(&self, now: Instant) {
+        self.charges.borrow_mut().retain(|charge| {
+            charge.upgrade().is_some_and(|charge| {
+                charge.grow(now);
+                true
+            })
+        });
     }
 
     /// Waits until another connection is allowed.
@@ -231,14 +265,16 @@ impl Keeper {
         let now = Instant::now();
         self.shard.coarse_now.set(now);
         for route in self.routes.values() {
-            route.refresh_baseline(now);
+            route.refresh(now);
             for backend in &route.backends {
                 backend.pool.sweep(now, route.spec.timeouts.pool_idle);
+                backend.multiplex.sweep(now, route.spec.timeouts.pool_idle);
             }
         }
+        self.shard.grow_charges(now);
         self.closing.retain(|listener| listener.has_connections());
         for listener in self.listeners.values().chain(&self.closing) {
-            listener.sweep(now, self.shard.limits.client_idle);
+            listener.sweep(now, &self.shard.limits);
         }
     }
 }
@@ -247,6 +283,7 @@ impl Keeper {
 fn close_unused(route: &ShardRoute) {
     for backend in route.backends.iter().filter(|backend| backend.state.weight() == 0) {
         backend.pool.clear();
+        backend.multiplex.clear();
     }
 }
 
@@ -264,6 +301,8 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
 
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_millis(500);
+/// Forwarding fields, and a host where there was an authority.
+const FIELDS_ADDED: usize = 5;
 /// hyper's own lower bound.
 const HEAD_BYTES_MIN: usize = 8 * 1024;
 /// HTTP/2 connections are asked for a sign of life this often, and given as long to answer.

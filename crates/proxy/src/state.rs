@@ -2,12 +2,13 @@
 //! its id and address together, a workload's to its name.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::admission::{Learner, Ledger};
 use crate::control::{BackendSpec, BackendStats, WorkloadStats};
 use crate::counters::{BackendCounters, WorkloadCounters, merged, total};
 use crate::hold::{Grant, WaitingRoom};
@@ -19,11 +20,28 @@ pub(crate) struct Process {
     epoch: Instant,
     /// Open client connections, all shards.
     pub(crate) connections: AtomicU32,
+    learner: OnceLock<Learner>,
 }
 
 impl Process {
     pub(crate) fn new() -> Self {
-        Self { epoch: Instant::now(), connections: AtomicU32::new(0) }
+        Self { epoch: Instant::now(), connections: AtomicU32::new(0), learner: OnceLock::new() }
+    }
+
+    /// Starts the thread that learns what requests cost, if it does not run yet.
+    ///
+    /// # Errors
+    /// When there can be none.
+    pub(crate) fn start_learner(&self) -> std::io::Result<()> {
+        if self.learner.get().is_none() {
+            let _ = self.learner.set(Learner::start()?);
+        }
+        Ok(())
+    }
+
+    /// Where costs are learned, once a route is admitted by them.
+    pub(crate) fn learner(&self) -> Option<&Learner> {
+        self.learner.get()
     }
 
     /// Time since the process started.
@@ -55,6 +73,14 @@ impl RouteState {
         }
     }
 
+    /// Requests between their arrival and the end of their response.
+    pub(crate) fn in_flight(&self) -> u64 {
+        let ended = total(&self.counters, |shard| &shard.completed)
+            .wrapping_add(total(&self.counters, |shard| &shard.failed))
+            .wrapping_add(total(&self.counters, |shard| &shard.cancelled));
+        total(&self.counters, |shard| &shard.arrivals).saturating_sub(ended)
+    }
+
     /// A reading of the counters, with the backends' left to the caller.
     pub(crate) fn stats(&self) -> WorkloadStats {
         let shards = &self.counters;
@@ -78,6 +104,7 @@ impl RouteState {
             in_flight: u32::try_from(arrivals.saturating_sub(ended)).unwrap_or(u32::MAX),
             latency: merged(shards, |shard| &shard.latency),
             hold: merged(shards, |shard| &shard.hold),
+            costs: Vec::new(),
             backends: Vec::new(),
         }
     }
@@ -101,8 +128,12 @@ pub(crate) struct BackendState {
     ejections: AtomicU32,
     /// Failures in a row.
     failures: AtomicU32,
+    /// When its slow start began, in milliseconds since the process started; 0: long ago.
+    since_ms: AtomicU64,
     /// Requests admitted while the route limits them per backend.
     slots: AtomicU32,
+    /// What requests have reserved of it.
+    pub(crate) ledger: Ledger,
     /// One per shard.
     pub(crate) counters: Box<[BackendCounters]>,
     /// Rung when it is ejected, so that the active check looks at once.
@@ -121,7 +152,9 @@ impl BackendState {
             is_refused: AtomicBool::new(false),
             ejections: AtomicU32::new(0),
             failures: AtomicU32::new(0),
+            since_ms: AtomicU64::new(0),
             slots: AtomicU32::new(0),
+            ledger: Ledger::default(),
             counters: (0..shards).map(|_| BackendCounters::default()).collect(),
             suspicion: Notify::new(),
         }
@@ -134,6 +167,19 @@ impl BackendState {
             self.readmit();
         }
         self.weight.store(weight, Ordering::SeqCst);
+    }
+
+    /// Its slow start begins.
+    pub(crate) fn start_slowly(&self, elapsed: Duration) {
+        let at = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        self.since_ms.store(at.max(1), Ordering::Relaxed);
+    }
+
+    /// When its slow start began, or will begin with the end of its ejection; None if it never had one.
+    pub(crate) fn since(&self) -> Option<Duration> {
+        let since = self.since_ms.load(Ordering::Relaxed);
+        let since = since.max(self.ejected_until_ms.load(Ordering::Relaxed));
+        (since > 0).then(|| Duration::from_millis(since))
     }
 
     /// It is not in the table any more.
@@ -217,7 +263,11 @@ impl BackendState {
 
     fn eject(&self, elapsed: Duration) {
         let before = self.ejections.fetch_add(1, Ordering::Relaxed);
-        let lasts = EJECTION.saturating_mul(1 << before.min(8)).min(EJECTION_MAX);
+        self.leave_out(elapsed, EJECTION.saturating_mul(1 << before.min(8)).min(EJECTION_MAX));
+    }
+
+    /// Gets no requests for a time.
+    pub(crate) fn leave_out(&self, elapsed: Duration, lasts: Duration) {
         let until = u64::try_from((elapsed + lasts).as_millis()).unwrap_or(u64::MAX);
         self.ejected_until_ms.store(until, Ordering::Relaxed);
         self.failures.store(0, Ordering::Relaxed);
@@ -230,6 +280,12 @@ impl BackendState {
         let sum = total(&self.counters, |shard| &shard.in_flight);
         // Shards are read one after another; a sum below zero is a request that moved on meanwhile.
         u32::try_from(sum as i64).unwrap_or(0)
+    }
+
+    /// Predicted work of these, all shards, in the units of [`Choice`](crate::choice::Choice).
+    pub(crate) fn work(&self) -> u64 {
+        let sum = total(&self.counters, |shard| &shard.work);
+        u64::try_from(sum as i64).unwrap_or(0)
     }
 
     /// Whether fewer than `limit` slots are taken.
@@ -296,6 +352,10 @@ impl Drop for Slot {
         if self.is_unwanted || !self.backend.is_usable(self.process.elapsed(Instant::now())) {
             return;
         }
+        // Where requests are placed by cost, a free place is not all that one needs.
+        if self.route.waiting.is_by_cost() {
+            return self.route.waiting.nudge();
+        }
         while let Some(waiter) = self.route.waiting.pop_first() {
             let grant = match Self::take(&self.backend, &self.route, &self.process, self.limit) {
                 Some(slot) => Grant::Slot(slot),
@@ -305,7 +365,7 @@ impl Drop for Slot {
             match waiter.send(grant) {
                 Ok(()) => return,
                 Err(Grant::Slot(mut slot)) => slot.is_unwanted = true,
-                Err(Grant::Look) => {}
+                Err(Grant::Look | Grant::Leave) => {}
             }
         }
     }

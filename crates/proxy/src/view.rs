@@ -6,14 +6,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance::{PeakEwma, RetryBudget, Weights, p2c};
+use balance::{Dispatcher, PeakEwma, RetryBudget, Ring, SCAN_MAX};
 use hyper::client::conn::http1::SendRequest;
 
+use crate::admission::RouteCosts;
 use crate::body::RequestBody;
-use crate::control::Route;
+use crate::control::{PolicySpec, Route};
 use crate::counters::{BackendCounters, WorkloadCounters};
+use crate::multiplex::Multiplex;
 use crate::pool::Pool;
-use crate::state::{BackendState, Process, RouteState, Slot};
+use crate::state::{BackendState, Process, RouteState};
+use crate::tls::Tls;
 
 /// A table as the control thread hands it to the shards.
 #[derive(Debug)]
@@ -26,8 +29,13 @@ pub(crate) struct AppliedTable {
 pub(crate) struct AppliedRoute {
     pub(crate) spec: Arc<Route>,
     pub(crate) state: Arc<RouteState>,
+    /// Where requests are admitted by what they cost.
+    pub(crate) costs: Option<Arc<RouteCosts>>,
     /// In the order of the specification's backends.
     pub(crate) backends: Vec<Arc<BackendState>>,
+    /// Where keys are at home, if the route hashes; the same for all shards.
+    pub(crate) ring: Arc<Ring>,
+    pub(crate) tls: Option<Arc<Tls>>,
 }
 
 /// A route as one shard sees it; replaced as a whole when the table changes.
@@ -37,10 +45,16 @@ pub(crate) struct ShardRoute {
     process: Arc<Process>,
     pub(crate) spec: Arc<Route>,
     pub(crate) state: Arc<RouteState>,
+    pub(crate) costs: Option<Arc<RouteCosts>>,
     pub(crate) backends: Vec<Rc<ShardBackend>>,
-    weights: Weights,
-    relative: Vec<f64>,
+    pub(crate) dispatcher: Dispatcher,
+    /// Tokens of sticky cookies in their order, with the backends' places.
+    pub(crate) homes: Vec<(u64, usize)>,
+    /// Places of the backends without weight.
+    pub(crate) draining: Vec<usize>,
+    usable_weight: Cell<f64>,
     memory: Rc<RouteMemory>,
+    pub(crate) tls: Option<Arc<Tls>>,
 }
 
 /// What outlives a table change.
@@ -48,14 +62,9 @@ pub(crate) struct ShardRoute {
 struct RouteMemory {
     /// The backends' mean latency estimate in seconds: what an unknown one is assumed to have.
     baseline_s: Cell<f64>,
+    /// The usual work in a request, by what requests said; 0 before the first.
+    work: Cell<f32>,
     budget: RefCell<RetryBudget>,
-}
-
-/// A chosen backend.
-#[derive(Debug)]
-pub(crate) struct Choice {
-    pub(crate) backend: Rc<ShardBackend>,
-    pub(crate) slot: Option<Slot>,
 }
 
 impl ShardRoute {
@@ -75,25 +84,51 @@ impl ShardRoute {
             .into_iter()
             .map(|state| known(&state).unwrap_or_else(|| Rc::new(ShardBackend::new(state, shard, pool_max))));
         let backends: Vec<_> = backends.collect();
-        let weights = Weights::new(applied.spec.backends.iter().map(|spec| spec.weight));
-        let memory =
-            before.map_or_else(|| Rc::new(RouteMemory::new(process)), |before| Rc::clone(&before.memory));
+        let (listed, balancing) = (&applied.spec.backends, &applied.spec.balancing);
+        let weights = listed.iter().map(|spec| spec.weight);
+        let dispatcher = Dispatcher::with_ring(balancing.policy.policy(), weights, applied.ring);
+        let tokens = balancing.sticky.iter().flat_map(|sticky| {
+            listed.iter().enumerate().map(|(index, spec)| (sticky.token(spec.id, spec.addr), index))
+        });
+        let mut homes: Vec<_> = tokens.collect();
+        homes.sort_unstable();
+        let draining = (0..listed.len()).filter(|&index| listed[index].weight == 0).collect();
+        let retries = balancing.retries;
+        let terms = (f64::from(retries.percent) / 100.0, f64::from(retries.per_second_min));
+        let memory = match before {
+            None => Rc::new(RouteMemory::new(process, terms)),
+            Some(before) => {
+                before.memory.budget.borrow_mut().set_terms(terms.0, terms.1);
+                Rc::clone(&before.memory)
+            }
+        };
         let route = Self {
             shard,
             process: Arc::clone(process),
-            relative: (0..weights.len()).map(|index| weights.relative(index)).collect(),
             spec: applied.spec,
             state: applied.state,
+            costs: applied.costs,
             backends,
-            weights,
+            dispatcher,
+            homes,
+            draining,
+            usable_weight: Cell::new(0.0),
             memory,
+            tls: applied.tls,
         };
-        route.refresh_baseline(Instant::now());
+        route.refresh(Instant::now());
         route
     }
 
-    /// Brings what is assumed of unknown backends up to date; called now and then.
-    pub(crate) fn refresh_baseline(&self, now: Instant) {
+    /// Brings what is kept about the backends as a whole up to date; called now and then.
+    pub(crate) fn refresh(&self, now: Instant) {
+        self.refresh_baseline(now);
+        if matches!(self.spec.balancing.policy, PolicySpec::Hash { .. }) && self.backends.len() > SCAN_MAX {
+            self.usable_weight.set(self.totals(now).weight);
+        }
+    }
+
+    fn refresh_baseline(&self, now: Instant) {
         let elapsed = self.process.elapsed(now);
         let known = self.backends.iter().map(|backend| backend.ewma.get()).filter(|ewma| !ewma.is_fresh());
         let before = self.memory.baseline_s.get();
@@ -105,6 +140,11 @@ impl ShardRoute {
         }
     }
 
+    /// Whether its connections begin with a request.
+    pub(crate) fn is_plain_http(&self) -> bool {
+        self.spec.protocols.is_plain_http()
+    }
+
     pub(crate) fn counters(&self) -> &WorkloadCounters {
         &self.state.counters[self.shard]
     }
@@ -113,45 +153,29 @@ impl ShardRoute {
         &self.process
     }
 
-    /// Picks a backend by weighted P2C and peak EWMA, those in `avoid` only when there is no other.
-    pub(crate) fn choose(
-        &self,
-        now: Instant,
-        avoid: &[u64],
-        mut random: impl FnMut() -> u64,
-    ) -> Option<Choice> {
-        let choice = self.choose_among(now, avoid, &mut random);
-        if choice.is_none() && !avoid.is_empty() { self.choose_among(now, &[], &mut random) } else { choice }
+    /// What an unknown backend's latency is assumed to be, in seconds.
+    pub(crate) fn baseline_s(&self) -> f64 {
+        self.memory.baseline_s.get()
     }
 
-    fn choose_among(&self, now: Instant, avoid: &[u64], random: &mut impl FnMut() -> u64) -> Option<Choice> {
-        let elapsed = self.process.elapsed(now);
-        let baseline = self.memory.baseline_s.get();
-        let limit = self.spec.max_in_flight;
-        // Another shard may take the last slot between choosing and taking; then there is one backend less to look at.
-        for _ in 0..=self.backends.len() {
-            let index = p2c::pick(&self.weights, &mut *random, |index| {
-                let backend = &self.backends[index];
-                let state = &backend.state;
-                let usable = state.is_usable(elapsed)
-                    && (limit == 0 || state.has_slot(limit))
-                    && !avoid.contains(&state.id);
-                usable.then(|| {
-                    let latency = backend.ewma.get().estimate(elapsed, baseline, DECAY);
-                    p2c::cost(latency, baseline, state.in_flight(), self.relative[index])
-                })
-            })?;
-            let backend = &self.backends[index];
-            let slot = match limit {
-                0 => None,
-                limit => match Slot::take(&backend.state, &self.state, &self.process, limit) {
-                    Some(slot) => Some(slot),
-                    None => continue,
-                },
-            };
-            return Some(Choice { backend: Rc::clone(backend), slot });
+    /// The weight of the usable backends at the last sweep.
+    pub(crate) fn usable_weight(&self) -> f64 {
+        self.usable_weight.get()
+    }
+
+    /// The work to expect of a request: what it names itself, or the usual. `named` is None where requests name none.
+    pub(crate) fn expected_work(&self, named: Option<Option<f32>>) -> f32 {
+        let usual = &self.memory.work;
+        match named {
+            // All cost the same then, in whatever unit.
+            None => self.baseline_s().max(WORK_MIN) as f32,
+            Some(None) => usual.get().max(WORK_MIN as f32),
+            Some(Some(work)) => {
+                let before = usual.get();
+                usual.set(if before == 0.0 { work } else { before + (work - before) * WORK_NEWS });
+                work
+            }
         }
-        None
     }
 
     /// This shard's part of a backend that another shard has handed a slot of.
@@ -202,9 +226,9 @@ impl ShardRoute {
 }
 
 impl RouteMemory {
-    fn new(process: &Process) -> Self {
-        let budget = RetryBudget::new(RETRY_SHARE, RETRIES_PER_SECOND_MIN, process.elapsed(Instant::now()));
-        Self { baseline_s: Cell::new(0.0), budget: RefCell::new(budget) }
+    fn new(process: &Process, (share, per_second_min): (f64, f64)) -> Self {
+        let budget = RetryBudget::new(share, per_second_min, process.elapsed(Instant::now()));
+        Self { baseline_s: Cell::new(0.0), work: Cell::new(0.0), budget: RefCell::new(budget) }
     }
 }
 
@@ -215,11 +239,23 @@ pub(crate) struct ShardBackend {
     shard: usize,
     ewma: Cell<PeakEwma>,
     pub(crate) pool: Pool,
+    pub(crate) multiplex: Rc<Multiplex>,
 }
 
 impl ShardBackend {
     fn new(state: Arc<BackendState>, shard: usize, pool_max: usize) -> Self {
-        Self { state, shard, ewma: Cell::new(PeakEwma::new()), pool: Pool::new(pool_max) }
+        Self {
+            state,
+            shard,
+            ewma: Cell::new(PeakEwma::new()),
+            pool: Pool::new(pool_max),
+            multiplex: Rc::default(),
+        }
+    }
+
+    /// Its estimated latency in seconds.
+    pub(crate) fn latency_s(&self, elapsed: Duration, baseline_s: f64, decay: Duration) -> f64 {
+        self.ewma.get().estimate(elapsed, baseline_s, decay)
     }
 
     pub(crate) fn counters(&self) -> &BackendCounters {
@@ -247,10 +283,10 @@ impl ShardBackend {
 }
 
 /// The time constant of latency estimates.
-const DECAY: Duration = Duration::from_secs(5);
-/// Retries per request.
-const RETRY_SHARE: f64 = 0.2;
-/// Retries that even an idle route affords, per shard.
-const RETRIES_PER_SECOND_MIN: f64 = 10.0;
+pub(crate) const DECAY: Duration = Duration::from_secs(5);
+/// No request is expected to be less work.
+const WORK_MIN: f64 = 1e-3;
+/// What one request's word changes of the usual work.
+const WORK_NEWS: f32 = 0.01;
 /// How long a connection may take to finish sending a request that is already answered.
 const LATE_REQUEST: Duration = Duration::from_secs(1);

@@ -58,6 +58,8 @@ async fn hop_by_hop_fields_end_here_and_the_client_is_named() {
             "body ",
             "host: site",
             "x-forwarded-for: 9.9.9.9, 127.0.0.1",
+            "x-forwarded-host: site",
+            &format!("x-forwarded-port: {}", proxy.listen.port()),
             "x-forwarded-proto: http",
             "x-public: 2"
         ]
@@ -195,7 +197,8 @@ async fn bodies_stream_both_ways() {
     assert!(body.contains("transfer-encoding: chunked"), "{}", &body[..200]);
     assert_eq!(
         body.matches('x').count(),
-        1024 * 1000 + "x-forwarded-for".matches('x').count() + "x-forwarded-proto".matches('x').count()
+        // One in the name of each of the four forwarding fields.
+        1024 * 1000 + 4
     );
 }
 
@@ -341,4 +344,78 @@ async fn connections_beyond_the_limit_wait_until_one_ends() {
     assert!(!third.is_finished());
     drop(first);
     assert_eq!(third.await.expect("answered").0, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_upgrades_that_the_route_allows_are_passed_on_and_only_the_one_asked_for_is_believed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("accepted");
+            tokio::spawn(async move {
+                let mut buffer = [0; 1024];
+                let count = stream.read(&mut buffer).await.expect("a request");
+                let head = String::from_utf8_lossy(&buffer[..count]).to_lowercase();
+                let becomes = if head.starts_with("get /liar") { "other" } else { "mqtt" };
+                let answer = if head.contains("\r\nupgrade: mqtt\r\n") {
+                    format!(
+                        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {becomes}\r\n\r\nhello"
+                    )
+                } else {
+                    "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nplain".to_owned()
+                };
+                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.read(&mut buffer).await;
+            });
+        }
+    });
+    let proxy = Proxy::start().await;
+    let mut route = proxy.route(&[proxy::control::BackendSpec { id: 1, addr, weight: 1000 }]);
+    route.protocols.upgrades = vec!["mqtt".to_owned()];
+    proxy.set(1, route).await;
+    let ask = async |path: &str, protocol: &str| {
+        let asked =
+            format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n");
+        raw(proxy.listen, asked.as_bytes()).await
+    };
+    let answer = ask("/", "MQTT").await;
+    assert!(answer.starts_with("HTTP/1.1 101") && answer.ends_with("hello"), "{answer}");
+    let answer = ask("/", "websocket").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("plain"), "{answer}");
+    let answer = ask("/liar", "mqtt").await;
+    assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_longer_than_the_route_allows_are_refused() {
+    let backend = mirror().await;
+    let proxy = Proxy::start().await;
+    let mut route = proxy.route(&[backend.spec(1000)]);
+    route.protocols.body_bytes_max = Some(5);
+    proxy.set(1, route).await;
+    let post = async |framing: &str, body: &str| {
+        raw(proxy.listen, format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{body}").as_bytes()).await
+    };
+    assert!(post("Content-Length: 5", "hello").await.starts_with("HTTP/1.1 200"));
+    assert!(post("Content-Length: 6", "hello!").await.starts_with("HTTP/1.1 413"));
+    assert_eq!(backend.requests(), 1);
+    let chunked = "Transfer-Encoding: chunked";
+    assert!(post(chunked, "3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    assert!(post(chunked, "3\r\nhel\r\n3\r\nlo!\r\n0\r\n\r\n").await.starts_with("HTTP/1.1 400"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http2_heads_have_no_more_fields_than_others() {
+    let backend = mirror().await;
+    let proxy = proxy_over(&backend).await;
+    let stream = TcpStream::connect(proxy.listen).await.expect("connected");
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.expect("speaks HTTP/2");
+    tokio::spawn(connection);
+    for (fields, status) in [(80, StatusCode::OK), (200, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)] {
+        let request = (0..fields).fold(Request::get("http://site/"), |request, _| request.header("x", "1"));
+        let request = request.body(Full::<Bytes>::default()).expect("a request");
+        assert_eq!(sender.send_request(request).await.expect("an answer").status(), status);
+    }
 }

@@ -1,5 +1,6 @@
 //! The planner on virtual time: world model, rivals, scores, fault injection.
 //!
+//! - [`dispatch`] shows what the choice of an instance does to latency, by itself.
 //! - [`pool`] replays several workloads beside one another, which share their spares or do not.
 //! - [`replay`] runs a recorded demand through one world under the planner and under each rival, and scores them.
 //! - [`requests`] does the same with single requests that wait in line, so that latency and failures show.
@@ -14,6 +15,7 @@
 //! Not here: reading files, real time.
 
 pub mod demand;
+pub mod dispatch;
 pub mod faults;
 pub mod pool;
 pub mod replay;

@@ -13,7 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sim", &["planner", "balance", "forecast"]),
     ("history", &["forecast"]),
     ("provider", &[]),
-    ("proxy", &["balance"]),
+    ("proxy", &["balance", "forecast"]),
     ("api", &[]),
     ("daemon", &["api", "forecast", "history", "planner", "provider", "proxy"]),
     ("cli", &["api", "daemon", "forecast", "history", "planner", "provider", "proxy", "sim"]),

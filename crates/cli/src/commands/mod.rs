@@ -10,6 +10,7 @@ pub(crate) mod overrides;
 mod own_model;
 pub(crate) mod proxy;
 pub(crate) mod replay;
+pub(crate) mod requests;
 pub(crate) mod run;
 pub(crate) mod sample_service;
 pub(crate) mod sessions;

@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use planner::SizingMode;
 
 use super::model::{DemandSource, ListenMode, ProbeConfig, ServerConfig, WorkloadConfig};
+use super::protocols;
 use super::read::{Models, Workloads};
 use super::section::{Context, Section};
-use super::sessions;
+use super::{admission, sessions};
 
 /// Within one workload.
 pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
@@ -57,9 +58,14 @@ pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
         (Some(listen), _) if listen.port() == 0 => {
             s.report("listen", "has port 0", "write the port that clients connect to");
         }
-        (None | Some(_), DemandSource::Proxy | DemandSource::Push | DemandSource::Sessions) => {}
+        (
+            None | Some(_),
+            DemandSource::Proxy | DemandSource::Push | DemandSource::Cost | DemandSource::Sessions,
+        ) => {}
     }
+    admission::check(s, w);
     sessions::check(s, w);
+    protocols::check(s, w);
     let bandit = w.sizing.as_ref().is_some_and(|sizing| sizing.mode == SizingMode::Bandit);
     if bandit && w.latency_bound.is_none() && s.entry("latency_bound").is_none() {
         s.report(

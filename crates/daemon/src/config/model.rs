@@ -8,6 +8,7 @@ use std::time::Duration;
 use forecast::models::Kind;
 use planner::StoppedLevel;
 
+use super::protocols::ProtocolsConfig;
 use super::sessions::SessionsConfig;
 
 /// The whole file.
@@ -113,7 +114,8 @@ pub struct WorkloadConfig {
     pub listen: Option<SocketAddr>,
     /// `unit`: what demand is counted in, for display. Default `requests/s`.
     pub unit: String,
-    /// `demand`: `"proxy"` counts arrivals at the proxy, `"push"` takes samples from the API. Default `"proxy"`.
+    /// `demand`: `"proxy"` counts arrivals at the proxy, `"push"` takes samples from the API, `"cost"` counts
+    /// what the arrivals are expected to cost (see `admission`). Default `"proxy"`.
     pub demand: DemandSource,
     /// `step`: length of one demand sample. Default `1m`. Shorter reacts to faster patterns but sees more noise;
     /// longer sees further for the same work.
@@ -190,6 +192,8 @@ pub struct WorkloadConfig {
     pub wait: Duration,
     /// `wait_max`: how many requests may wait at once; more are refused with 503. Default `1024`.
     pub wait_max: u32,
+    /// What the proxy speaks with clients and instances.
+    pub protocols: ProtocolsConfig,
     /// `history`: a CSV file with earlier demand to learn from on the first start. Default none.
     pub history: Option<HistoryImport>,
     /// `models`: models trained in the background and combined with the online core: a list such as
@@ -209,6 +213,13 @@ pub struct WorkloadConfig {
     pub sizing: Option<planner::SizingPolicy>,
     /// `sessions`: instances hold sessions, which are put on them by the API and not cut short. Default none.
     pub sessions: Option<SessionsConfig>,
+    /// `[workload.admission]`: requests are admitted and placed by what they are predicted to cost. `costs` lists what they take
+    /// of an instance, each `{ name, measure, per_instance, quantile, initial }`; `numbers` and `names` what of a request tells how
+    /// much; `endpoints` which are alike; `classes`, `class_header` and `class_default` who goes first. See `docs/admission.md`.
+    /// Default none.
+    pub admission: Option<proxy::control::Admission>,
+    /// `balance`, `sticky`, `outliers`, `retries`: which instance a request goes to; see `config::balancing`.
+    pub balancing: proxy::control::Balancing,
     /// `priority`: from 0 to 255; where nodes are too small for all, the higher is served first. Default `100`.
     pub priority: u8,
     /// `tenant`: the name of a `[[tenant]]`. Default none.
@@ -264,6 +275,8 @@ pub enum DemandSource {
     Proxy,
     /// `"push"`: samples sent to the API.
     Push,
+    /// `"cost"`: what the requests that arrive are expected to cost, in the unit of the first of the `costs` of `admission`.
+    Cost,
     /// `"sessions"`: what the sessions take of `capacity`. The default where there are `sessions`.
     Sessions,
 }
@@ -464,6 +477,7 @@ impl WorkloadConfig {
             },
             wait: Duration::from_secs(10),
             wait_max: 1024,
+            protocols: ProtocolsConfig::default(),
             history: None,
             models: Vec::new(),
             external: Vec::new(),
@@ -472,6 +486,8 @@ impl WorkloadConfig {
             limits: LimitsConfig::default(),
             sizing: None,
             sessions: None,
+            admission: None,
+            balancing: proxy::control::Balancing::default(),
             priority: 100,
             tenant: None,
             needs: None,

@@ -8,6 +8,8 @@ use forecast::watch::{RefitSchedule, RetrainConfig};
 
 use super::{CapacityConfig, Config, ConfigErrors, MarginConfig, ProbeConfig, RetrainSchedule, Surroundings};
 
+mod admission;
+mod protocols;
 mod sessions;
 
 fn surroundings() -> Surroundings {

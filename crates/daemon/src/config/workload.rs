@@ -15,12 +15,15 @@ use super::model::{
     MarginConfig, Mode, ModelConfig, ProbeConfig, ReplicasConfig, RetrainSchedule, RetrainSettings,
     ShiftConfig, StandbyConfig, WorkloadConfig,
 };
+use super::protocols;
 use super::quantity::parse_duration;
 use super::scope;
 use super::section::Section;
 use super::sessions::sessions;
 use super::sharing::needs;
 use super::sizing::sizing;
+use super::{admission, balancing};
+use super::{admission, check};
 use crate::recorder::is_own_metric;
 
 /// Reads it; `None` where a required key is missing or wrong.
@@ -70,9 +73,15 @@ fn read_demand(s: &mut Section<'_>, w: &mut WorkloadConfig) {
         e.word(&[
             ("proxy", DemandSource::Proxy),
             ("push", DemandSource::Push),
+            ("cost", DemandSource::Cost),
             ("sessions", DemandSource::Sessions),
         ])
     });
+    s.read("admission", &mut w.admission, |e| admission::admission(e).map(Some));
+    if let (DemandSource::Cost, Some(first)) = (w.demand, w.admission.as_ref().and_then(|a| a.costs.first()))
+    {
+        w.unit = format!("{}/s", first.name);
+    }
     s.read("listen", &mut w.listen, |e| e.address().map(Some));
     s.read("unit", &mut w.unit, |e| short_text(e, UNIT_LENGTH_MAX));
     s.read("step", &mut w.step, |e| e.duration(STEP_MIN..=DAY));
@@ -108,6 +117,8 @@ fn read_process(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("needs", &mut w.needs, |e| needs(e).map(Some));
     s.read("wait", &mut w.wait, |e| e.duration(Duration::ZERO..=HOUR));
     s.read("wait_max", &mut w.wait_max, |e| e.count(0..=WAIT_MAX));
+    balancing::read(s, &mut w.balancing);
+    protocols::read(s, &mut w.protocols);
 }
 
 fn read_policy(s: &mut Section<'_>, w: &mut WorkloadConfig) {

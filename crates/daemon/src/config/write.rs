@@ -9,7 +9,7 @@ use super::model::{
     ProbeConfig, RetrainSchedule, RetrainSettings, WorkloadConfig,
 };
 use super::quantity::{format_bytes, format_duration};
-use super::{scope, sessions, sizing};
+use super::{admission, balancing, protocols, scope, sessions, sizing};
 
 pub(super) fn config(config: &Config) -> String {
     let mut out = Lines(String::new());
@@ -75,6 +75,7 @@ fn workload(out: &mut Lines, w: &WorkloadConfig) {
         &match w.demand {
             DemandSource::Proxy => "proxy",
             DemandSource::Push => "push",
+            DemandSource::Cost => "cost",
             DemandSource::Sessions => "sessions",
         },
     );
@@ -174,6 +175,10 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
     );
     out.duration("wait", w.wait);
     out.raw("wait_max", w.wait_max);
+    let further = balancing::write(&w.balancing).into_iter().chain(protocols::write(&w.protocols, quoted));
+    for (key, value) in further {
+        out.raw(key, value);
+    }
     if let Some(import) = &w.history {
         let mut parts = vec![format!("file = {}", quoted(&import.file.display().to_string()))];
         parts.extend(import.column.iter().map(|column| format!("column = {}", quoted(column))));
@@ -195,6 +200,9 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
     }
     if let Some(sessions) = &w.sessions {
         out.raw("sessions", sessions::write(sessions));
+    }
+    if let Some(admission) = &w.admission {
+        out.raw("admission", admission::write(admission));
     }
     out.raw("priority", w.priority);
     if let Some(tenant) = &w.tenant {

@@ -19,6 +19,7 @@ use crate::recorder::{
     LATENCY_MAX_MS, LATENCY_P90_MS, LATENCY_P95_MS, PROXIED_RECEIVED, PROXIED_SENT, REACTION_DEMAND,
     REACTION_MISSED, REACTION_MISSED_TRULY, REACTION_READY, REQUESTS, Record, SESSIONS, TOTAL_PREFIX, clock,
 };
+use crate::request_samples;
 use crate::routes::{backend_observed, health_changed, load_observed};
 use crate::signals::{BackendDelta, Reading, StepDone};
 use crate::usage::UsageReading;
@@ -67,6 +68,7 @@ impl ControlLoop {
         let workload = &mut self.workloads[index];
         let Some(counted) = stats.workload(&workload.config.name) else { return };
         workload.totals.read(stats.started_at, counted);
+        workload.costs = counted.costs.iter().map(request_samples::cost).collect();
         let reading = Reading { at, proxy_started_at: stats.started_at, stats: counted, serving };
         let observed = workload.meter.read(reading);
         let id = workload.id.clone();

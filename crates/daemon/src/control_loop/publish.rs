@@ -35,6 +35,7 @@ impl ControlLoop {
             states.push(WorkloadState {
                 config: workload.config.clone(),
                 detail: detail(workload, view, counts),
+                costs: workload.costs.clone(),
                 forecaster: workload.forecaster.clone(),
             });
         }

@@ -48,6 +48,8 @@ pub(crate) struct Workload {
     pub(crate) usage: BTreeMap<InstanceId, UsageNow>,
     pub(crate) totals: Totals,
     pub(crate) latency_step: api::LatencySummary,
+    /// What requests cost, as the proxy told last.
+    pub(crate) costs: Vec<api::RequestCost>,
     /// What was forecast for coming steps: low, median, high.
     pub(crate) ahead: BTreeMap<Timestamp, [f64; 3]>,
     pub(crate) forecaster: Arc<Ensemble>,
@@ -256,9 +258,10 @@ impl Workload {
         };
         Workload {
             id: WorkloadId::from(config.name.as_str()),
-            meter: Meter::new(config.step, config.tick, config.latency_bound),
+            meter: Meter::new(config.step, config.tick, config.latency_bound)
+                .by_cost(config.demand == DemandSource::Cost),
             pushed: match config.demand {
-                DemandSource::Proxy | DemandSource::Sessions => None,
+                DemandSource::Proxy | DemandSource::Cost | DemandSource::Sessions => None,
                 DemandSource::Push => Some(Pushed::new(config.step, last_step)),
             },
             sessions: config.sessions.as_ref().map(|sessions| Sessions::new(sessions, capacity)),
@@ -276,6 +279,7 @@ impl Workload {
             usage: BTreeMap::new(),
             totals: Totals::default(),
             latency_step: api::LatencySummary::default(),
+            costs: Vec::new(),
             ahead: BTreeMap::new(),
             // What it noticed while it learned the past is not news.
             noticed: forecaster.noticed(),
@@ -293,7 +297,7 @@ impl Workload {
 
     /// Whether the proxy counts its demand.
     pub(crate) fn metered(&self) -> bool {
-        self.config.demand == DemandSource::Proxy
+        matches!(self.config.demand, DemandSource::Proxy | DemandSource::Cost)
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -6,7 +6,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use utoipa::OpenApi;
 
-use super::{calendar, explain, forecast_overrides, metrics, models, read, sessions, write};
+use super::{calendar, explain, forecast_overrides, metrics, models, read, requests, sessions, write};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -33,6 +33,7 @@ use super::{calendar, explain, forecast_overrides, metrics, models, read, sessio
         forecast_overrides::set,
         forecast_overrides::clear,
         explain::explain,
+        requests::list,
         sessions::list,
         sessions::open,
         sessions::show,

@@ -34,7 +34,7 @@ pub(crate) struct Observed {
 /// Demand now.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Load {
-    /// Requests per second.
+    /// Requests per second, or what they are expected to cost per second.
     pub(crate) rate: f64,
     pub(crate) in_flight: u32,
 }
@@ -75,9 +75,11 @@ pub(crate) struct Meter {
     step: Duration,
     tick: Duration,
     latency_bound: Option<Duration>,
+    /// Demand is what requests are expected to cost, not their number.
+    by_cost: bool,
     last: Option<Last>,
-    /// Arrivals at recent readings, for the rate.
-    recent: VecDeque<(Timestamp, u64)>,
+    /// Arrivals, and the demand that has come with them, at recent readings, for the rate.
+    recent: VecDeque<(Timestamp, u64, f64)>,
     backends: BTreeMap<u64, BackendLast>,
     current: Option<Accumulator>,
 }
@@ -87,6 +89,10 @@ struct Last {
     at: Timestamp,
     proxy_started_at: u64,
     arrivals: u64,
+    /// Expected of all arrivals, as far as they were predicted: see [`Meter::came`].
+    expected: f64,
+    /// Demand that has come, all in all.
+    came: f64,
     failed: u64,
     latency: Histogram,
 }
@@ -154,10 +160,35 @@ impl Meter {
             step,
             tick,
             latency_bound,
+            by_cost: false,
             last: None,
             recent: VecDeque::new(),
             backends: BTreeMap::new(),
             current: None,
+        }
+    }
+
+    /// Counts what requests are expected to cost, in the unit of the first cost, instead of requests.
+    pub(crate) fn by_cost(mut self, by_cost: bool) -> Meter {
+        self.by_cost = by_cost;
+        self
+    }
+
+    /// What is expected of all arrivals so far, and the demand that has come since the reading before. Expectations are put
+    /// right by what requests have cost in truth: few large ones are easily expected too small.
+    fn came(&self, stats: &WorkloadStats) -> (f64, f64) {
+        let last = self.last.as_ref();
+        let arrivals =
+            stats.arrivals.saturating_sub(last.map_or(stats.arrivals, |last| last.arrivals)) as f64;
+        match stats.costs.first().filter(|_| self.by_cost) {
+            None => (0.0, arrivals),
+            Some(cost) => {
+                let expected = cost.arrived.as_f64();
+                let (said, true_cost) = (cost.expected.as_f64(), cost.measured.as_f64());
+                let bias = if said > 0.0 { (true_cost / said).clamp(1.0 / BIAS_MAX, BIAS_MAX) } else { 1.0 };
+                let before = last.map_or(expected, |last| last.expected);
+                (expected, (expected - before).max(0.0) * bias)
+            }
         }
     }
 
@@ -173,17 +204,23 @@ impl Meter {
             // Nothing to compare with: this reading is where counting begins.
             self.recent.clear();
             self.backends.clear();
-        } else if let Some(last) = self.last.take() {
-            self.accumulate(&last, reading, &mut observed.steps);
+            self.last = None;
+        }
+        let (expected, came) = self.came(reading.stats);
+        let before = self.last.as_ref().map_or(0.0, |last| last.came);
+        if let Some(last) = self.last.take() {
+            self.accumulate(&last, reading, came, &mut observed.steps);
         }
         self.last = Some(Last {
             at: reading.at,
             proxy_started_at: reading.proxy_started_at,
             arrivals: reading.stats.arrivals,
+            expected,
+            came: before + came,
             failed: reading.stats.failed,
             latency: reading.stats.latency.clone(),
         });
-        observed.load = self.load(reading);
+        observed.load = self.load(reading, before + came);
         self.read_backends(reading.stats, &mut observed);
         observed
     }
@@ -196,23 +233,25 @@ impl Meter {
         done
     }
 
-    fn accumulate(&mut self, last: &Last, reading: Reading<'_>, done: &mut Vec<StepDone>) {
+    fn accumulate(&mut self, last: &Last, reading: Reading<'_>, came: f64, done: &mut Vec<StepDone>) {
         let span = reading.at.since(last.at);
         let arrivals = (reading.stats.arrivals - last.arrivals) as f64;
+        // Demand for each request, on average: what failed or was late is counted in requests.
+        let each = if arrivals > 0.0 { came / arrivals } else { 0.0 };
         let latency = reading.stats.latency.subtract(&last.latency);
         let mut from = last.at;
         self.close_until(from, done);
         // Failures and latencies are not spread: nearly all of them belong to the step in which the span begins.
         let first = self.current.get_or_insert_with(|| Accumulator::new(from.align_down(self.step)));
-        first.failed += reading.stats.failed.saturating_sub(last.failed) as f64;
-        first.late += self.latency_bound.map_or(0, |bound| latency.count_above(bound)) as f64;
+        first.failed += reading.stats.failed.saturating_sub(last.failed) as f64 * each;
+        first.late += self.latency_bound.map_or(0, |bound| latency.count_above(bound)) as f64 * each;
         first.latency.merge(&latency);
         while from < reading.at {
             let current = self.current.get_or_insert_with(|| Accumulator::new(from.align_down(self.step)));
             let until = (current.start + self.step).min(reading.at);
             let part = until.since(from);
             current.watched += part;
-            current.arrivals += arrivals * part.as_secs_f64() / span.as_secs_f64();
+            current.arrivals += came * part.as_secs_f64() / span.as_secs_f64();
             current.served |= reading.serving;
             if until == current.start + self.step {
                 done.extend(self.current.take().map(|step| step.done(self.step)));
@@ -235,11 +274,11 @@ impl Meter {
         self.current = Some(Accumulator::new(until.align_down(self.step)));
     }
 
-    fn load(&mut self, reading: Reading<'_>) -> Option<Load> {
-        self.recent.push_back((reading.at, reading.stats.arrivals));
+    fn load(&mut self, reading: Reading<'_>, came: f64) -> Option<Load> {
+        self.recent.push_back((reading.at, reading.stats.arrivals, came));
         // The rate is taken over the shortest time, from a tick to a step, in which enough arrived to tell it from chance:
         // a surge shows as fast as it is large, and a trickle is not mistaken for one.
-        while let Some(&(at, arrivals)) = self.recent.get(1) {
+        while let Some(&(at, arrivals, _)) = self.recent.get(1) {
             let age = reading.at.since(at);
             let enough = reading.stats.arrivals.saturating_sub(arrivals) >= RATE_ARRIVALS;
             if !(age >= self.step || age >= self.tick && enough) {
@@ -250,10 +289,9 @@ impl Meter {
         if self.recent.len() > READINGS_MAX {
             self.recent.pop_front();
         }
-        let (at, arrivals) = *self.recent.front()?;
+        let (at, _, before) = *self.recent.front()?;
         let seconds = reading.at.since(at).as_secs_f64();
-        let rate =
-            (seconds > 0.0).then(|| reading.stats.arrivals.saturating_sub(arrivals) as f64 / seconds)?;
+        let rate = (seconds > 0.0).then(|| (came - before).max(0.0) / seconds)?;
         Some(Load { rate, in_flight: reading.stats.in_flight })
     }
 
@@ -293,6 +331,8 @@ const PATIENCE_MIN: Duration = Duration::from_secs(1);
 const STEPS_CLOSED_MAX: usize = 64;
 /// Arrivals that make a rate: its standard deviation is then a tenth of it.
 const RATE_ARRIVALS: u64 = 100;
+/// Expectations that are wrong by more than this, as a ratio, are not believed to be.
+const BIAS_MAX: f64 = 8.0;
 /// Readings kept for the rate.
 const READINGS_MAX: usize = 4096;
 

@@ -9,7 +9,8 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::{
-    FrameError, Refusal, Request, Response, RouteTable, Stats, decode, encode, read_frame, write_frame,
+    FrameError, Refusal, Request, RequestSample, Response, RouteTable, Stats, decode, encode, read_frame,
+    write_frame,
 };
 
 /// A connection to a running proxy. Calls may be made from several tasks; they are answered one after another. A
@@ -63,6 +64,37 @@ impl Client {
     pub async fn stats(&self) -> Result<Stats, ControlError> {
         match self.call("reading statistics", Request::Stats, CALL_TIMEOUT).await? {
             Response::Stats(stats) => Ok(*stats),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Requests of a workload that are over, with what they cost: those numbered above `after`, oldest first. The proxy keeps some
+    /// thousand of the latest. The first of the answer says when the proxy started, in milliseconds since the Unix epoch: another value
+    /// means that numbers began anew.
+    ///
+    /// # Errors
+    /// When the proxy cannot be asked.
+    pub async fn samples(
+        &self,
+        workload: &str,
+        after: u64,
+    ) -> Result<(u64, Vec<RequestSample>), ControlError> {
+        let request = Request::Samples { workload: workload.to_owned(), after };
+        match self.call("reading request samples", request, CALL_TIMEOUT).await? {
+            Response::Samples { started_at, samples } => Ok((started_at, samples)),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Has a workload's cost models learn from requests that were measured before, as after a restart of the proxy. Returns how
+    /// many they learned from: none where the workload is not admitted by cost.
+    ///
+    /// # Errors
+    /// When the proxy cannot be asked.
+    pub async fn teach(&self, workload: &str, samples: Vec<RequestSample>) -> Result<usize, ControlError> {
+        let request = Request::Teach { workload: workload.to_owned(), samples };
+        match self.call("teaching request costs", request, CALL_TIMEOUT).await? {
+            Response::Taught { samples } => Ok(samples),
             other => Err(unexpected(other)),
         }
     }

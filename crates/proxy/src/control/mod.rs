@@ -7,14 +7,25 @@
 //!
 //! Counters in [`Stats`] only ever grow while a proxy lives: the reader subtracts two readings.
 
+mod admission;
+mod balancing;
 mod client;
 mod histogram;
+mod protocols;
+mod request_sample;
 mod stats;
 mod table;
 mod wire;
 
+pub use admission::{
+    Admission, AdmissionProblem, Amount, CLASSES_MAX, COSTS_MAX, Class, CostSpec, Endpoint, Measure,
+    Priority, SOURCES_MAX, Source, SourceError, Template, TemplateError,
+};
+pub use balancing::{Balancing, KeySource, OutlierSpec, PolicySpec, RetrySpec, StickySpec};
 pub use client::{Client, ControlError};
 pub use histogram::{BUCKETS, Histogram, HistogramError, bucket_of};
+pub use protocols::{Forwarded, Protocol, Protocols, ProxyProtocol, ProxyVersion, TlsSpec, Upstream};
+pub use request_sample::{CostStats, RequestSample};
 pub use stats::{BackendStats, Stats, WorkloadStats};
 pub use table::{BackendSpec, HealthSpec, Route, RouteTable, TableProblem, Timeouts};
 pub use wire::{FRAME_BYTES_MAX, FrameError, PROTOCOL_VERSION, Refusal};

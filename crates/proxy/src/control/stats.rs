@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
+use super::request_sample::CostStats;
 
 /// One reading of all counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +32,8 @@ impl Stats {
     }
 }
 
-/// Counters of one workload, as its clients see it.
+/// Counters of one workload, as its clients see it. On a TCP route each connection counts as one request, answered when a
+/// backend has taken it.
 ///
 /// `arrivals = completed + failed + cancelled + in_flight` whenever nothing moves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +53,7 @@ pub struct WorkloadStats {
     pub cancelled: u64,
     /// Requests that had to wait for a backend, whatever became of them.
     pub held: u64,
-    /// Content of requests passed on, heads left out. That of a tunnel is counted when it ends in an orderly way.
+    /// Content of requests passed on, heads left out; and of tunnels and TCP connections.
     pub bytes_in: u64,
     /// Content of backends' responses passed on, heads left out; as above.
     pub bytes_out: u64,
@@ -64,6 +66,8 @@ pub struct WorkloadStats {
     pub latency: Histogram,
     /// How long held requests waited.
     pub hold: Histogram,
+    /// What requests cost, where the route admits them by that; in the order of the route's costs.
+    pub costs: Vec<CostStats>,
     /// In table order, then those that left the table with requests still in flight.
     pub backends: Vec<BackendStats>,
 }

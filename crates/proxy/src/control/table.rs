@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::admission::{Admission, AdmissionProblem};
+use super::balancing::Balancing;
+use super::protocols::Protocols;
+
 /// Everything the proxy serves, replaced as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteTable {
@@ -38,6 +42,12 @@ pub struct Route {
     /// Requests at once per backend, over all shards; further ones wait like those without a backend.
     /// Default 0 = no limit.
     pub max_in_flight: u32,
+    /// Requests are admitted and placed by what they are predicted to cost. Default none: whatever comes is passed on.
+    pub admission: Option<Admission>,
+    /// Which backend a request goes to.
+    pub balancing: Balancing,
+    /// What is spoken with clients and backends. Default HTTP without TLS.
+    pub protocols: Protocols,
 }
 
 impl Route {
@@ -52,6 +62,9 @@ impl Route {
             hold: HOLD_DEFAULT,
             max_waiting: WAITING_DEFAULT,
             max_in_flight: 0,
+            admission: None,
+            balancing: Balancing::default(),
+            protocols: Protocols::default(),
         }
     }
 }
@@ -200,9 +213,14 @@ impl Route {
                 problems.push(TableProblem::Timeout { workload: workload(), name });
             }
         }
+        let admission = self.admission.iter().flat_map(Admission::problems);
+        problems.extend(admission.map(|problem| TableProblem::Admission { workload: workload(), problem }));
         if self.hold > TIMEOUT_MAX {
             problems.push(TableProblem::Timeout { workload: workload(), name: "hold" });
         }
+        self.balancing.problems(&self.workload, problems);
+        let protocols = self.protocols.problems().into_iter();
+        problems.extend(protocols.map(|reason| TableProblem::Protocols { workload: workload(), reason }));
     }
 }
 
@@ -256,6 +274,14 @@ pub enum TableProblem {
     /// Zero probes decide nothing.
     #[error("workload {0}: health fall and rise must be at least 1")]
     HealthCounts(String),
+    /// Requests cannot be admitted like this.
+    #[error("workload {workload}: admission: {problem}")]
+    Admission {
+        /// The route's workload.
+        workload: String,
+        /// What is wrong.
+        problem: AdmissionProblem,
+    },
     /// A time limit out of range.
     #[error("workload {workload}: {name} must be above 0 and at most {TIMEOUT_MAX:?}")]
     Timeout {
@@ -263,6 +289,22 @@ pub enum TableProblem {
         workload: String,
         /// The field's name.
         name: &'static str,
+    },
+    /// Balancing that cannot work.
+    #[error("workload {workload}: {rule}")]
+    Balancing {
+        /// The route's workload.
+        workload: String,
+        /// What is not so.
+        rule: &'static str,
+    },
+    /// Protocols that do not fit together.
+    #[error("workload {workload}: {reason}")]
+    Protocols {
+        /// The route's workload.
+        workload: String,
+        /// The rest of the sentence.
+        reason: String,
     },
 }
 

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{RouteTable, Stats};
+use super::{RequestSample, RouteTable, Stats};
 
 /// Longest message in either direction. Statistics of the most backends and routes a table may have fit, with every bucket
 /// of every histogram in use.
@@ -15,10 +15,10 @@ pub const FRAME_BYTES_MAX: usize = 32 << 20;
 
 /// Changes whenever a message's meaning or layout does; a proxy of another version answers with
 /// [`Refusal::Version`].
-pub const PROTOCOL_VERSION: u8 = 2;
+pub const PROTOCOL_VERSION: u8 = 3;
 
 /// What a client asks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Replace the route table.
     SetTable(RouteTable),
@@ -26,12 +26,16 @@ pub(crate) enum Request {
     Table,
     /// Read all counters.
     Stats,
+    /// Read a workload's request samples with a higher number.
+    Samples { workload: String, after: u64 },
+    /// Learn from requests of a workload that were measured before, as after a restart.
+    Teach { workload: String, samples: Vec<RequestSample> },
     /// Drain, then exit; whatever is unfinished after `deadline` is cut.
     Shutdown { deadline: Duration },
 }
 
 /// What the proxy answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Response {
     /// The table of this generation is in force.
     Applied { generation: u64 },
@@ -39,6 +43,10 @@ pub(crate) enum Response {
     Table(RouteTable),
     /// A reading of all counters.
     Stats(Box<Stats>),
+    /// Samples, oldest first; none where the workload has none.
+    Samples { started_at: u64, samples: Vec<RequestSample> },
+    /// So many samples were learned from.
+    Taught { samples: usize },
     /// The drain has begun.
     ShuttingDown,
     /// Nothing was done.
@@ -76,6 +84,16 @@ pub enum Refusal {
         /// The address.
         listen: std::net::SocketAddr,
         /// The operating system's words.
+        reason: String,
+    },
+    /// A certificate or its key cannot be used.
+    #[error("workload {workload}: {}: {reason}", file.display())]
+    Tls {
+        /// The route's workload.
+        workload: String,
+        /// The file that is wrong.
+        file: std::path::PathBuf,
+        /// What is wrong with it.
         reason: String,
     },
     /// The proxy is draining.

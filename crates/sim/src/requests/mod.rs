@@ -23,6 +23,7 @@ mod tally;
 
 pub use histogram::Histogram;
 pub use service::ServiceTime;
+pub(crate) use service::exponential;
 pub use tally::{Row, Tally};
 
 use std::ops::Range;

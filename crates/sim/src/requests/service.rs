@@ -74,7 +74,7 @@ impl Sampler {
 }
 
 /// Exponential with mean 1.
-pub(super) fn exponential(rng: &mut fastrand::Rng) -> f64 {
+pub(crate) fn exponential(rng: &mut fastrand::Rng) -> f64 {
     -(1.0 - rng.f64()).ln()
 }
 

@@ -41,8 +41,9 @@ mod view;
 pub use config::{
     CapacityConfig, Config, ConfigError, ConfigErrors, DeadlinesConfig, DemandSource, HealthConfig,
     HistoryImport, LimitsConfig, ListenMode, MarginConfig, Mode, ModelConfig, NeedsConfig, NodeConfig,
-    ProbeConfig, ReplicasConfig, RetrainSchedule, RetrainSettings, ServerConfig, SessionTypeConfig,
-    SessionsConfig, ShiftConfig, StandbyConfig, Surroundings, TenantConfig, WorkloadConfig,
+    ProbeConfig, ProtocolsConfig, ReplicasConfig, RetrainSchedule, RetrainSettings, ServerConfig,
+    SessionTypeConfig, SessionsConfig, ShiftConfig, StandbyConfig, Surroundings, TenantConfig,
+    WorkloadConfig,
 };
 pub use error::{DaemonError, chain};
 pub use launch::{BuildOptions, Daemon};

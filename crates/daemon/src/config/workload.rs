@@ -23,7 +23,6 @@ use super::sessions::sessions;
 use super::sharing::needs;
 use super::sizing::sizing;
 use super::{admission, balancing};
-use super::{admission, check};
 use crate::recorder::is_own_metric;
 
 /// Reads it; `None` where a required key is missing or wrong.

@@ -10,6 +10,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::rows::Rows;
 
+mod admission;
 mod corpus;
 mod decisions;
 mod forecasting;
@@ -49,6 +50,7 @@ enum Subject {
     Forecast,
     Decisions,
     Proxy,
+    Admission,
     Promotion,
     Scale,
     All,
@@ -71,6 +73,7 @@ const SUBJECTS: &[(Subject, Measure)] = &[
     (Subject::Scale, scale::measure),
     (Subject::Promotion, promotion::measure),
     (Subject::Proxy, proxying::measure),
+    (Subject::Admission, admission::measure),
 ];
 
 fn main() -> Result<()> {

@@ -15,6 +15,7 @@ mod model;
 mod protocols;
 mod quantity;
 mod read;
+mod retrain;
 mod scope;
 mod section;
 mod sessions;
@@ -32,10 +33,11 @@ pub use error::{ConfigError, ConfigErrors};
 pub use model::{
     CapacityConfig, Config, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, LimitsConfig,
     ListenMode, MarginConfig, Mode, ModelConfig, NeedsConfig, NodeConfig, ProbeConfig, ReplicasConfig,
-    RetrainSchedule, RetrainSettings, ServerConfig, ShiftConfig, StandbyConfig, TenantConfig, WorkloadConfig,
+    ServerConfig, ShiftConfig, StandbyConfig, TenantConfig, WorkloadConfig,
 };
 pub use protocols::ProtocolsConfig;
 pub(crate) use quantity::parse_duration;
+pub use retrain::{RetrainSchedule, RetrainSettings};
 pub use sessions::{SessionTypeConfig, SessionsConfig};
 
 impl Config {

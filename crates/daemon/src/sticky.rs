@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use balance::SecretKey;
+use proxy::control::SecretKey;
 
 use crate::config::Config;
 use crate::error::DaemonError;

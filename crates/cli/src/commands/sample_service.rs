@@ -5,6 +5,8 @@
 //! two cores with the load generator and the proxy without disturbing what is measured. Requests beyond the slots wait in a
 //! bounded queue; beyond that the answer is 503 at once, as a server that protects itself does.
 //!
+//! Requests may be of unlike size: `?work=3.5` takes 3.5 service times, and the answer says so in `x-work`.
+//!
 //! Starting takes `startup` (an image pulled, a model loaded, a cache filled): the port is open, but `/healthz` and everything
 //! else answers 503 until it is over.
 
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
+use hyper::header::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -29,6 +32,10 @@ use crate::values;
 
 /// A connection whose request head takes longer than this is closed.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Work that one request may ask for.
+const WORK_MAX: f64 = 1e6;
+/// The field of a response that says how many service times it took, rounded up.
+const WORK_DONE: &str = "x-work";
 /// The most concurrent slots one sample service offers.
 const CONCURRENCY_MAX: u32 = 10_000;
 
@@ -140,9 +147,12 @@ impl Service {
                 }
             }
         };
-        tokio::time::sleep(self.next_service_time()).await;
+        let work = work_of(&request);
+        tokio::time::sleep(self.next_service_time().mul_f64(work)).await;
         drop(permit);
-        response(StatusCode::OK, format!("served by {}\n", self.port))
+        let mut response = response(StatusCode::OK, format!("served by {}\n", self.port));
+        response.headers_mut().insert(WORK_DONE, HeaderValue::from(work.ceil() as u64));
+        response
     }
 
     fn next_service_time(&self) -> Duration {
@@ -173,6 +183,13 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// `?work=3.5`: this request takes 3.5 service times.
+fn work_of(request: &Request<Incoming>) -> f64 {
+    let pairs = request.uri().query().unwrap_or_default().split('&');
+    let asked = pairs.filter_map(|pair| pair.strip_prefix("work=")).find_map(|work| work.parse().ok());
+    asked.filter(|work: &f64| (0.0..=WORK_MAX).contains(work)).unwrap_or(1.0)
 }
 
 fn response(status: StatusCode, body: String) -> Response<Full<Bytes>> {

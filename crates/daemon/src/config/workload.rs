@@ -12,11 +12,11 @@ use super::check;
 use super::entry::Entry;
 use super::model::{
     CapacityConfig, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, LimitsConfig, ListenMode,
-    MarginConfig, Mode, ModelConfig, ProbeConfig, ReplicasConfig, RetrainSchedule, RetrainSettings,
-    ShiftConfig, StandbyConfig, WorkloadConfig,
+    MarginConfig, Mode, ModelConfig, ProbeConfig, ReplicasConfig, ShiftConfig, StandbyConfig, WorkloadConfig,
 };
 use super::protocols;
 use super::quantity::parse_duration;
+use super::retrain::{RetrainSchedule, RetrainSettings};
 use super::scope;
 use super::section::Section;
 use super::sessions::sessions;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::model::{
     CapacityConfig, Config, DemandSource, ListenMode, MarginConfig, Mode, NeedsConfig, NodeConfig,
-    ProbeConfig, RetrainSchedule, RetrainSettings, WorkloadConfig,
+    ProbeConfig, WorkloadConfig,
 };
 use super::quantity::{format_bytes, format_duration};
+use super::retrain::{RetrainSchedule, RetrainSettings};
 use super::{admission, balancing, protocols, scope, sessions, sizing};
 
 pub(super) fn config(config: &Config) -> String {

@@ -21,6 +21,7 @@ pub use admission::{
     Admission, AdmissionProblem, Amount, CLASSES_MAX, COSTS_MAX, Class, CostSpec, Endpoint, Measure,
     Priority, SOURCES_MAX, Source, SourceError, Template, TemplateError,
 };
+pub use balance::SecretKey;
 pub use balancing::{Balancing, KeySource, OutlierSpec, PolicySpec, RetrySpec, StickySpec};
 pub use client::{Client, ControlError};
 pub use histogram::{BUCKETS, Histogram, HistogramError, bucket_of};

@@ -154,6 +154,14 @@ impl Dispatcher {
 
     fn two_choices(&self, targets: &mut impl Targets, random: &mut impl FnMut() -> u64) -> Option<usize> {
         let baseline = targets.baseline_s();
+        if !targets.is_ramping() {
+            return p2c::pick(&self.weights, random, |index| {
+                targets.is_usable(index).then(|| {
+                    let (latency, in_flight) = (targets.latency_s(index), targets.in_flight(index));
+                    p2c::cost(latency, baseline, in_flight, self.relative[index])
+                })
+            });
+        }
         with_turns(targets.is_ramping(), random, |turns, random| {
             p2c::pick(&self.weights, random, |index| {
                 turns.has(index, targets).then(|| {

@@ -3,6 +3,11 @@
 //! A warm-looking instance may still be broken in a way that its probe does not see. The shift finds out with little
 //! traffic: before each step its errors and latency are compared with those of its peers over the same time. The first bad
 //! comparison halts it, the second takes the traffic back.
+//!
+//! It is looked at again and again, mostly with few requests to go by. So its errors are weighed by an e-value, which a sound
+//! newcomer exceeds in at most one of [`EVIDENCE`] shifts however often it is looked at (Ville's inequality; counts fade, so as not to
+//! hold a bad moment of all against it, and the bound is that of what has not faded), and the latency that is let pass is wider by
+//! the inverse root of the number of requests.
 
 use std::time::Duration;
 
@@ -59,6 +64,15 @@ impl Stats {
         if self.requests > 0.0 { self.errors / self.requests } else { 0.0 }
     }
 
+    /// What the share of failing requests is at most, given how few there were to tell it from.
+    fn error_rate_at_most(&self) -> f64 {
+        let (requests, errors) = (self.requests + 2.0, self.errors + 1.0);
+        let rate = errors / requests;
+        // Without a peer's request nothing is known of the usual rate; then it is taken to be low.
+        let doubt = if self.requests > 0.0 { 2.0 * (rate * (1.0 - rate) / requests).sqrt() } else { -rate };
+        (rate + doubt).clamp(0.0, 1.0)
+    }
+
     /// Most of the requests lately failed.
     pub(crate) fn mostly_fails(&self) -> bool {
         self.requests >= REQUESTS_MIN && self.error_rate() > FAILING
@@ -90,13 +104,17 @@ impl Stats {
         if self.requests < REQUESTS_MIN {
             return true;
         }
-        if self.error_rate() > peers.error_rate() + policy.error_excess {
+        let usual = peers.error_rate_at_most() + policy.error_excess;
+        if evidence(self.errors, self.requests, usual) >= EVIDENCE {
             return false;
         }
         let (own, theirs) =
             if self.requests >= REQUESTS_FOR_P99 { (self.p99, peers.p99) } else { (self.p50, peers.p50) };
         match (own, theirs) {
-            (Some(own), Some(theirs)) => own <= theirs.mul_f64(1.0 + policy.latency_excess) + LATENCY_SLACK,
+            (Some(own), Some(theirs)) => {
+                let few = SPREAD / self.requests.sqrt();
+                own <= theirs.mul_f64(1.0 + policy.latency_excess + few) + LATENCY_SLACK
+            }
             (Some(_) | None, _) => true,
         }
     }
@@ -148,6 +166,24 @@ impl Ramp {
     }
 }
 
+/// The e-value of `errors` among `requests` against a rate of at most `usual`: how many times as likely they are under a rate
+/// above it (each taken to be as likely as any other) than under it. Its mean under `usual` is 1, whenever it is looked at
+/// (Robbins's mixture; Ramdas et al., Game-theoretic statistics and safe anytime-valid inference, 2023).
+fn evidence(errors: f64, requests: f64, usual: f64) -> f64 {
+    let usual = usual.clamp(RATE_MIN, 1.0 - RATE_MIN);
+    let good = (requests - errors).max(0.0);
+    let ratio = |rate: f64| errors * (rate / usual).ln() + good * ((1.0 - rate) / (1.0 - usual)).ln();
+    let rate = |i: u32| usual + (1.0 - usual) * (f64::from(i) + 0.5) / f64::from(RATES);
+    (0..RATES).map(|i| ratio(rate(i)).exp()).sum::<f64>() / f64::from(RATES)
+}
+
+/// An e-value from which a newcomer counts as worse.
+const EVIDENCE: f64 = 20.0;
+/// Rates of errors that are looked at.
+const RATES: u32 = 200;
+const RATE_MIN: f64 = 1e-4;
+/// How much wider, times the inverse root of the requests, latencies may differ.
+const SPREAD: f64 = 2.0;
 const STRIKES_MAX: u32 = 2;
 /// Below this many requests nothing is concluded.
 const REQUESTS_MIN: f64 = 5.0;
@@ -198,6 +234,37 @@ mod tests {
             assert_eq!(ramp.weight, 100, "halted");
             assert_eq!(ramp.advance(at(4), &bad, &stats(1000, 0, 20), &policy), ShiftStep::RollBack);
         }
+    }
+
+    #[test]
+    fn a_single_error_among_few_requests_proves_nothing_and_several_do() {
+        let policy = ShiftPolicy::default();
+        let peers = stats(1000, 10, 20);
+        assert!(stats(6, 1, 20).keeps_up_with(&peers, &policy));
+        assert!(!stats(6, 4, 20).keeps_up_with(&peers, &policy));
+        assert!(!stats(300, 40, 20).keeps_up_with(&peers, &policy));
+    }
+
+    #[test]
+    fn a_sound_newcomer_is_seldom_halted_however_often_it_is_looked_at() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let usual = 0.05;
+        let halted = (0..2_000).filter(|_| {
+            let mut errors = 0.0;
+            (1..=300).any(|requests| {
+                errors += f64::from(u8::from(random.f64() < usual));
+                evidence(errors, f64::from(requests), usual) >= EVIDENCE
+            })
+        });
+        assert!(halted.count() <= 100, "at most one of twenty");
+        let found = (0..200).filter(|_| {
+            let mut errors = 0.0;
+            (1..=100).any(|requests| {
+                errors += f64::from(u8::from(random.f64() < 0.3));
+                evidence(errors, f64::from(requests), usual) >= EVIDENCE
+            })
+        });
+        assert!(found.count() >= 195, "a bad one is found within a hundred requests");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use proxy::control::{
-    Admission, Amount, CLASSES_MAX, COSTS_MAX, Class, CostSpec, Endpoint, Measure, SOURCES_MAX, Source,
-    Template,
+    Admission, Amount, CLASSES_MAX, COSTS_MAX, Class, CostSpec, Endpoint, Measure, Protocol, SOURCES_MAX,
+    Source, Template,
 };
 use toml::de::DeValue;
 
@@ -196,6 +196,9 @@ pub(super) fn check(s: &mut Section<'_>, w: &WorkloadConfig) {
     };
     if w.listen.is_none() {
         s.report("admission", "needs `listen`: requests are admitted by the proxy", "add `listen`");
+    }
+    if w.protocols.protocols.protocol == Protocol::Tcp {
+        s.report("admission", "needs requests, and the protocol is \"tcp\"", "remove one of both");
     }
     let names: Vec<_> = admission.costs.iter().map(|cost| cost.name.as_str()).collect();
     if let Some(twice) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {

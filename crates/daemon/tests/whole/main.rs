@@ -1,5 +1,6 @@
 //! The daemon with real instances and a real proxy, every one a process of its own.
 
+mod admission;
 mod api;
 mod explain;
 mod inputs;

@@ -39,7 +39,10 @@ fn admission_that_cannot_be_is_refused_by_key() {
         ),
         ("admission = {}".to_owned(), "workload.web.admission.costs: is missing"),
         ("admission = { costs = [] }".to_owned(), "admission.costs: has 0 entries"),
-        ("admission = { costs = [{ name = \"a\" }] }".to_owned(), "admission.costs[0].measure: is missing"),
+        (
+            "admission = { costs = [{ name = \"a\", per_instance = 1 }] }".to_owned(),
+            "admission.costs[0].measure: is missing",
+        ),
         (
             "admission = { costs = [{ name = \"a\", measure = \"joules\", per_instance = 1 }] }".to_owned(),
             "\"joules\" is no way to measure a cost",
@@ -64,6 +67,10 @@ fn admission_that_cannot_be_is_refused_by_key() {
         (
             format!("admission = {{ {cost}, sampels = 3 }}"),
             "admission.sampels: is not a known key; did you mean `samples`?",
+        ),
+        (
+            format!("protocol = \"tcp\"\nadmission = {{ {cost} }}"),
+            "admission: needs requests, and the protocol is",
         ),
         (
             format!("demand = \"cost\"\ncapacity = {{ learn_from = 5 }}\nadmission = {{ {cost} }}"),

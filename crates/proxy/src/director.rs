@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -18,7 +18,7 @@ use crate::health::HealthCheck;
 use crate::outliers::OutlierWatch;
 use crate::shard::Command;
 use crate::socket::open_listeners;
-use crate::state::{BackendState, Process, RouteState};
+use crate::state::{BackendState, Process, RouteState, unix_ms};
 use crate::tls::{BadFile, Tls};
 use crate::view::{AppliedRoute, AppliedTable};
 
@@ -376,12 +376,6 @@ impl DirectedRoute {
 
 fn shard_failed() -> Refusal {
     Refusal::Failed { reason: "a shard does not answer".to_owned() }
-}
-
-/// Milliseconds since the Unix epoch.
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A shard applies a table within microseconds unless it has died.

@@ -27,7 +27,8 @@ pub(crate) struct Lease {
     /// Predicted work that is counted on the backend until the end; 0: none is.
     work: u64,
     charge: Option<Rc<Charge>>,
-    _slot: Option<Slot>,
+    /// Boxed: few routes have slots, and a lease is part of every response, whose size is copied often.
+    _slot: Option<Box<Slot>>,
 }
 
 impl Lease {
@@ -38,7 +39,16 @@ impl Lease {
         if work != 0 {
             backend.counters().work.add(work);
         }
-        Self { backend, connection: None, place: None, began, sent: began, work, charge, _slot: slot }
+        Self {
+            backend,
+            connection: None,
+            place: None,
+            began,
+            sent: began,
+            work,
+            charge,
+            _slot: slot.map(Box::new),
+        }
     }
 
     pub(crate) fn backend(&self) -> &Rc<ShardBackend> {

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::costs::RouteCosts;
 use super::facts::Facts;
 use super::ledger::Need;
 use crate::control::{Amount, COSTS_MAX, RequestSample};
+use crate::state::unix_ms;
 
 /// A request that is over.
 #[derive(Debug)]
@@ -109,12 +110,6 @@ impl Class {
             }
         }
     }
-}
-
-/// Milliseconds since the Unix epoch.
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Requests that may wait to be learned from.

@@ -34,8 +34,8 @@ impl Ledger {
                 has_room(reserved, need[cost], capacity[cost]).then(|| reserved + need[cost])
             });
             if taken.is_err() {
-                for taken in 0..cost {
-                    self.0[taken].fetch_sub(need[taken], Ordering::SeqCst);
+                for (reserved, amount) in self.0.iter().zip(need).take(cost) {
+                    reserved.fetch_sub(*amount, Ordering::SeqCst);
                 }
                 return false;
             }

@@ -1,8 +1,10 @@
 //! Requests of heavy-tailed size through the proxy: whom balancing and admission let wait.
 //!
-//! The instances are sample services that serve a few requests at a time. Requests come by an open-loop Poisson process, in
-//! sizes of a Pareto distribution; how large each is stands in its query. All policies get the very same requests.
+//! The instances are sample services that serve a few requests at a time. Requests come by an open-loop Poisson process; how
+//! large each is stands in its query. Sizes are those of a recorded inference service in tokens of its answers, where the trace is at
+//! hand (`--traces`), else of a Pareto distribution. All policies get the very same requests.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -20,19 +22,29 @@ use crate::Setting;
 use crate::rows::{Better, Rows, quantile};
 use crate::running::{Running, free_address, wait_until_listening};
 
-/// Instances, and what each serves at a time.
-const INSTANCES: usize = 4;
-const SLOTS: usize = 4;
-/// A request of size 1 takes this long.
-const UNIT: Duration = Duration::from_millis(10);
-/// Shape and bounds of the sizes: few make up most of the work.
+/// For balancing: many instances that serve one request at a time.
+const SINGLE: Scene = Scene { instances: 8, slots: 1 };
+/// For overload.
+const SHARED: Scene = Scene { instances: 4, slots: 4 };
+/// A request of the mean size takes this long.
+const UNIT: Duration = Duration::from_millis(25);
+/// Shape and bound of the sizes that are made up: few make up most of the work.
 const SHAPE: f64 = 1.3;
 const SIZE_MAX: f64 = 60.0;
+const TRACE: &str = "llm_azure_2023/azure_llm_2023_code_requests.csv.gz";
 /// Every fifth request is of the high class.
 const HIGH_EVERY: usize = 5;
 /// What a request of the high class is promised.
 const BOUND: Duration = Duration::from_millis(1500);
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What serves.
+#[derive(Clone, Copy, Debug)]
+struct Scene {
+    instances: usize,
+    /// Requests that each serves at a time.
+    slots: usize,
+}
 
 /// A request to be sent.
 #[derive(Clone, Copy, Debug)]
@@ -48,59 +60,70 @@ struct Done {
     is_high: bool,
     /// None: refused or failed.
     latency: Option<Duration>,
+    /// How long serving it took.
+    service: Duration,
 }
 
 pub(crate) fn measure(setting: &Setting, rows: &mut Rows) -> Result<()> {
     let seconds = if setting.quick { 8 } else { 40 };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        balancing(setting, rows, seconds).await?;
-        overload(setting, rows, seconds).await
+        let (sizes, of) = sizes(setting)?;
+        balancing(setting, rows, (&sizes, of), seconds).await?;
+        overload(setting, rows, &sizes, seconds).await
     })
 }
 
-/// At 80 % load: the slowest hundredth under each policy.
-async fn balancing(setting: &Setting, rows: &mut Rows, seconds: u64) -> Result<()> {
-    let planned = plan(0.8, seconds, 1);
-    let mut p99 = Vec::new();
+/// At 80 % load: the slowest hundredth under each policy, as a whole and without the time that serving it takes.
+async fn balancing(
+    setting: &Setting,
+    rows: &mut Rows,
+    (sizes, of): (&[f64], &str),
+    seconds: u64,
+) -> Result<()> {
+    let planned = plan(SINGLE, sizes, 0.8, seconds, 1);
     let policies = [
-        ("round robin", PolicySpec::RoundRobin),
-        ("least connections", PolicySpec::LeastConnections),
-        ("least predicted work", PolicySpec::LeastWork { header: Some("x-work".into()) }),
+        ("least connections", 0.6, PolicySpec::LeastConnections),
+        ("round robin", 0.4, PolicySpec::RoundRobin),
+        ("least predicted work", 1.0, PolicySpec::LeastWork { header: Some("x-work".into()) }),
     ];
-    for (_, policy) in &policies {
+    let mut slowest = Vec::new();
+    for (_, _, policy) in &policies {
         let policy = policy.clone();
-        let done = run(&setting.foreshadow, &planned, |route| route.balancing.policy = policy).await?;
-        p99.push(p99_ms(&done, |_| true));
+        let done =
+            run(&setting.foreshadow, SINGLE, &planned, |route| route.balancing.policy = policy).await?;
+        let waited = |done: &Done| done.latency.map(|latency| latency.saturating_sub(done.service));
+        slowest.push([p99_ms(&done, |_| true, |done| done.latency), p99_ms(&done, |_| true, waited)]);
     }
-    for (place, (name, _)) in policies.iter().enumerate().take(2) {
-        let bar = [0.4, 0.6][place];
-        let peer = Some(format!("{name}: {:.0} ms", p99[place]));
-        rows.at_most(
-            &format!("admission: p99 of least predicted work at 80 % load, beside {name}"),
-            p99[2] / p99[place],
-            "ratio",
-            bar,
-            peer,
-        );
+    let ours = slowest[2];
+    for (place, (name, bar, _)) in policies.iter().enumerate().take(2) {
+        for (kind, what) in ["p99", "p99 of waiting alone"].iter().enumerate() {
+            let row =
+                format!("admission: {what} of least predicted work at 80 % load of {of}, beside {name}");
+            let peer = Some(format!("{:.0} ms, ours {:.0} ms", slowest[place][kind], ours[kind]));
+            rows.at_most(&row, ours[kind] / slowest[place][kind], "ratio", *bar, peer);
+        }
     }
     Ok(())
 }
 
 /// At 150 % load: what becomes of the requests of the high class, with a plain queue and with admission.
-async fn overload(setting: &Setting, rows: &mut Rows, seconds: u64) -> Result<()> {
-    let planned = plan(1.5, seconds, 2);
-    let queue = run(&setting.foreshadow, &planned, |route| {
-        (route.max_in_flight, route.hold, route.max_waiting) = (SLOTS as u32, PATIENCE, 100_000);
+async fn overload(setting: &Setting, rows: &mut Rows, sizes: &[f64], seconds: u64) -> Result<()> {
+    let planned = plan(SHARED, sizes, 1.5, seconds, 2);
+    let queue = run(&setting.foreshadow, SHARED, &planned, |route| {
+        (route.max_in_flight, route.hold, route.max_waiting) = (SHARED.slots as u32, PATIENCE, 100_000);
     })
     .await?;
-    let admitted = run(&setting.foreshadow, &planned, |route| {
+    let admitted = run(&setting.foreshadow, SHARED, &planned, |route| {
         route.hold = PATIENCE;
         route.max_waiting = 1_000;
         route.admission = Some(admission());
     })
     .await?;
-    let (plain, ours) = (p99_ms(&queue, |done| done.is_high), p99_ms(&admitted, |done| done.is_high));
+    let (plain, ours) = (
+        p99_ms(&queue, |done| done.is_high, |done| done.latency),
+        p99_ms(&admitted, |done| done.is_high, |done| done.latency),
+    );
     let peer = Some(format!("plain queue: {plain:.0} ms"));
     rows.at_most(
         "admission: p99 of the high class at 150 % load",
@@ -140,7 +163,10 @@ fn admission() -> Admission {
     let class = |name: &str, deadline| Class { name: name.into(), deadline };
     Admission {
         numbers: vec!["query:work".parse().expect("a place in a request")],
-        costs: vec![cost("at_once", Measure::One, SLOTS as f64), cost("seconds", Measure::Duration, 1e6)],
+        costs: vec![
+            cost("at_once", Measure::One, SHARED.slots as f64),
+            cost("seconds", Measure::Duration, 1e6),
+        ],
         priority: Priority {
             header: "x-priority".into(),
             classes: vec![class("high", None), class("low", Some(Duration::from_secs(1)))],
@@ -150,12 +176,33 @@ fn admission() -> Admission {
     }
 }
 
+/// Sizes to draw from, with a mean of 1, and what they are.
+fn sizes(setting: &Setting) -> Result<(Vec<f64>, &'static str)> {
+    let trace = setting.traces.as_ref().map(|folder| folder.join(TRACE)).filter(|file| file.exists());
+    let (mut sizes, of): (Vec<f64>, _) = match trace {
+        Some(file) => {
+            let mut rows = csv::Reader::from_reader(flate2::read::GzDecoder::new(File::open(&file)?));
+            let tokens = rows.records().map(|row| -> Result<f64> {
+                row?.get(2)
+                    .and_then(|text| text.parse().ok())
+                    .with_context(|| format!("{}: no tokens", file.display()))
+            });
+            (tokens.collect::<Result<_>>()?, "recorded token counts")
+        }
+        None => {
+            let size = |i: u32| (1.0 - (f64::from(i) + 0.5) / 1e4).powf(-1.0 / SHAPE).min(SIZE_MAX);
+            ((0..10_000).map(size).collect(), "Pareto sizes")
+        }
+    };
+    let mean = sizes.iter().sum::<f64>() / sizes.len() as f64;
+    sizes.iter_mut().for_each(|size| *size /= mean);
+    Ok((sizes, of))
+}
+
 /// Requests that offer `load` of what the instances can do.
-fn plan(load: f64, seconds: u64, seed: u64) -> Vec<Planned> {
+fn plan(scene: Scene, sizes: &[f64], load: f64, seconds: u64, seed: u64) -> Vec<Planned> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let size = |u: f64| (1.0 - u).powf(-1.0 / SHAPE).min(SIZE_MAX);
-    let mean: f64 = (0..100_000).map(|i| size((f64::from(i) + 0.5) / 1e5)).sum::<f64>() / 1e5;
-    let rate = load * (INSTANCES * SLOTS) as f64 / (mean * UNIT.as_secs_f64());
+    let rate = load * (scene.instances * scene.slots) as f64 / UNIT.as_secs_f64();
     let mut at = 0.0;
     let mut planned = Vec::new();
     loop {
@@ -164,26 +211,32 @@ fn plan(load: f64, seconds: u64, seed: u64) -> Vec<Planned> {
             return planned;
         }
         let is_high = planned.len() % HIGH_EVERY == 0;
-        planned.push(Planned { at: Duration::from_secs_f64(at), size: size(random.f64()), is_high });
+        let size = sizes[random.usize(..sizes.len())];
+        planned.push(Planned { at: Duration::from_secs_f64(at), size, is_high });
     }
 }
 
-/// The 99th percentile over those that were asked about; one that was refused took for ever.
-fn p99_ms(done: &[Done], counts: impl Fn(&Done) -> bool) -> f64 {
-    let waited = |done: &Done| done.latency.map_or(f64::INFINITY, |latency| latency.as_secs_f64() * 1e3);
-    quantile(&done.iter().filter(|done| counts(done)).map(waited).collect::<Vec<_>>(), 0.99)
+/// The 99th percentile over those that count; one that was refused took for ever.
+fn p99_ms(done: &[Done], counts: impl Fn(&Done) -> bool, took: impl Fn(&Done) -> Option<Duration>) -> f64 {
+    let ms = |done: &Done| took(done).map_or(f64::INFINITY, |took| took.as_secs_f64() * 1e3);
+    quantile(&done.iter().filter(|done| counts(done)).map(ms).collect::<Vec<_>>(), 0.99)
 }
 
 /// Sends all of it through a fresh proxy to fresh instances.
-async fn run(foreshadow: &Path, planned: &[Planned], change: impl FnOnce(&mut Route)) -> Result<Vec<Done>> {
+async fn run(
+    foreshadow: &Path,
+    scene: Scene,
+    planned: &[Planned],
+    change: impl FnOnce(&mut Route),
+) -> Result<Vec<Done>> {
     let folder = tempfile::tempdir()?;
     let socket = folder.path().join("control");
     let mut services = Vec::new();
     let mut backends = Vec::new();
-    for id in 1..=INSTANCES as u64 {
+    for id in 1..=scene.instances as u64 {
         let address = free_address()?;
         let arguments = ["sample-service", "--port", &address.port().to_string(), "--queue", "100000"];
-        let (slots, unit) = (SLOTS.to_string(), format!("{}ms", UNIT.as_millis()));
+        let (slots, unit) = (scene.slots.to_string(), format!("{}ms", UNIT.as_millis()));
         let mut command = Command::new(foreshadow);
         command.args(arguments).args(["--concurrency", &slots, "--service-time", &unit]);
         services.push(Running::start(&mut command)?);
@@ -210,7 +263,8 @@ async fn run(foreshadow: &Path, planned: &[Planned], change: impl FnOnce(&mut Ro
             sleep_until(due).await;
             let answered = timeout(PATIENCE * 2, ask(listen, planned)).await;
             let is_served = matches!(answered, Ok(Ok(true)));
-            Done { is_high: planned.is_high, latency: is_served.then(|| due.elapsed()) }
+            let service = UNIT.mul_f64(planned.size);
+            Done { is_high: planned.is_high, latency: is_served.then(|| due.elapsed()), service }
         })
     });
     let sent: Vec<_> = sent.collect();

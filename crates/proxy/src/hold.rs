@@ -4,6 +4,7 @@
 //! came in on. This is the slow path; only here requests meet a lock. Two things end a wait: a freed slot is handed
 //! to the first in line, or a change (new table, backend healthy again) makes everyone look again in their order.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -75,12 +76,9 @@ impl WaitingRoom {
         self.occupied() > 0 && self.lock().first_key_value().is_some_and(|(first, _)| first.0 <= class)
     }
 
-    /// Sends the last one away if its class is lower than this.
-    fn make_room(&self, class: u8) -> bool {
-        let mut queue = self.lock();
-        let Some(last) = queue.last_entry().filter(|last| last.key().0 > class) else { return false };
-        let _ = last.remove().send(Grant::Leave);
-        true
+    /// Whether the last in line is of a lower class than this.
+    fn could_make_room(&self, class: u8) -> bool {
+        self.lock().last_key_value().is_some_and(|(last, _)| last.0 > class)
     }
 
     /// Makes everyone look again, first come first.
@@ -104,6 +102,8 @@ impl WaitingRoom {
 pub(crate) struct Ticket {
     route: Arc<RouteState>,
     place: Place,
+    /// Somebody of a lower class has to go for it.
+    must_push: Cell<bool>,
 }
 
 impl Ticket {
@@ -111,15 +111,17 @@ impl Ticket {
     pub(crate) fn enter(route: &Arc<RouteState>, max: usize, class: u8) -> Option<Self> {
         let room = &route.waiting;
         let free = |occupied| (occupied < max).then_some(occupied + 1);
+        let mut must_push = false;
         if room.occupied.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free).is_err() {
-            if !room.make_room(class) {
+            if !room.could_make_room(class) {
                 return None;
             }
-            // One too many until the one that was sent away has noticed.
+            // One too many until the one that is sent away has noticed.
             room.occupied.fetch_add(1, Ordering::SeqCst);
+            must_push = true;
         }
         let number = room.next.fetch_add(1, Ordering::Relaxed);
-        Some(Self { route: Arc::clone(route), place: (class, number) })
+        Some(Self { route: Arc::clone(route), place: (class, number), must_push: Cell::new(must_push) })
     }
 
     /// Whether nobody's turn is before it.
@@ -131,7 +133,14 @@ impl Ticket {
     /// freed before it was handed to nobody.
     pub(crate) fn listen(&self) -> oneshot::Receiver<Grant> {
         let (sender, receiver) = oneshot::channel();
-        self.route.waiting.lock().insert(self.place, sender);
+        let mut queue = self.route.waiting.lock();
+        queue.insert(self.place, sender);
+        // At one moment with its own entry, so that nobody behind it is let in between.
+        if self.must_push.take()
+            && let Some(last) = queue.last_entry().filter(|last| last.key().0 > self.place.0)
+        {
+            let _ = last.remove().send(Grant::Leave);
+        }
         receiver
     }
 
@@ -179,10 +188,10 @@ mod tests {
         let mut waits = [low.listen(), later.listen()];
         assert!(route.waiting.is_before(2) && !route.waiting.is_before(1));
         let high = Ticket::enter(&route, 2, 0).expect("the last one of a lower class leaves");
+        let mut wait = high.listen();
         assert!(matches!(waits[1].try_recv(), Ok(Grant::Leave)) && waits[0].try_recv().is_err());
         assert!(Ticket::enter(&route, 2, 2).is_none());
         drop(later);
-        let mut wait = high.listen();
         assert!(high.is_first() && !low.is_first());
         route.waiting.nudge();
         assert!(matches!(wait.try_recv(), Ok(Grant::Look)) && waits[0].try_recv().is_err());

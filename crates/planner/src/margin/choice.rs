@@ -109,9 +109,11 @@ fn least<T: Copy>(all: impl Iterator<Item = T>, price: impl Fn(&T) -> f64) -> Op
     best.map(|best| best.1)
 }
 
-/// Without those that cost more and miss no less than another.
+/// Without those that cost more and miss no less than another, the one that misses least first.
 fn pareto(mut entries: Vec<Entry>) -> Vec<Entry> {
-    entries.sort_by(|a, b| a.missed.total_cmp(&b.missed).then(a.cost.total_cmp(&b.cost)));
+    leave_beaten(&mut entries);
+    let order = |a: &Entry, b: &Entry| a.missed.total_cmp(&b.missed).then(a.cost.total_cmp(&b.cost));
+    entries.sort_unstable_by(|a, b| order(a, b).then(a.index.cmp(&b.index)));
     let mut cheapest = f64::INFINITY;
     entries.retain(|entry| {
         let keeps = entry.cost < cheapest;
@@ -119,6 +121,18 @@ fn pareto(mut entries: Vec<Entry>) -> Vec<Entry> {
         keeps
     });
     entries
+}
+
+/// Takes out most of those that cannot be on the front, so that few are left to sort: whatever is no better in either way
+/// than the best compromise, or equal to it and later.
+fn leave_beaten(entries: &mut Vec<Entry>) {
+    let most = |of: fn(&Entry) -> f64| entries.iter().map(of).fold(f64::MIN_POSITIVE, f64::max);
+    let (cost, missed) = (most(|entry| entry.cost), most(|entry| entry.missed));
+    let sum = |entry: &Entry| entry.cost / cost + entry.missed / missed;
+    let Some(best) = entries.iter().copied().reduce(|a, b| if sum(&b) < sum(&a) { b } else { a }) else {
+        return;
+    };
+    entries.retain(|entry| entry.index == best.index || entry.cost < best.cost || entry.missed < best.missed);
 }
 
 impl MarginControl {

@@ -52,9 +52,11 @@ pub(crate) fn measure(setting: &Setting, rows: &mut Rows) -> Result<()> {
     run(10, STEPS_LEARNED_BY_MANY, None, 0.0)?;
     let before = resident_bytes()?;
     let run = |workloads, learned, nodes| run(workloads, learned, nodes, before);
-    let one = run(SAMPLE, if setting.quick { STEPS_LEARNED_BY_MANY } else { STEPS_LEARNED }, None)?;
-    let name = "scale: planner, one workload and tick with its forecast, two days of 15 s learned";
-    rows.at_most(name, one.microseconds, "us", BAR_MICROSECONDS, None);
+    let (learned, said) =
+        if setting.quick { (STEPS_LEARNED_BY_MANY, "half an hour") } else { (STEPS_LEARNED, "two days") };
+    let one = run(SAMPLE, learned, None)?;
+    let name = format!("scale: planner, one workload and tick with its forecast, {said} of 15 s learned");
+    rows.at_most(&name, one.microseconds, "us", BAR_MICROSECONDS, None);
     let name = "scale: planner, memory of 100,000 such workloads";
     rows.at_most(name, one.bytes * 1e5 / 1e9, "GB", BAR_GIGABYTES, Some(one.parts()));
     for &workloads in if setting.quick { FLEETS_QUICK } else { FLEETS } {

@@ -74,31 +74,36 @@ impl MarginControl {
         }
     }
 
-    /// Lets every rule decide on the coming step. `lag` is the lead time of the tier in steps: capacity counts only once
-    /// it has been wanted for that long.
-    pub(crate) fn decide(&mut self, lag: usize, mut call: impl FnMut(Rule) -> Call) {
-        let keep = lag.min(LAG_MAX) + 1;
+    /// Lets every rule decide on the coming step, by what it needs and what it keeps. `lag` is the lead time of the tier in
+    /// steps: capacity counts only once it has been wanted for that long.
+    pub(crate) fn decide(&mut self, lag: usize, need: impl Fn(Rule) -> u32, keep: impl Fn(Rule) -> u32) {
+        let rows = lag.min(LAG_MAX) + 1;
         let mut decided = Vec::new();
-        while self.decisions.len() >= keep {
+        while self.decisions.len() >= rows {
             decided = self.decisions.pop_front().unwrap_or_default();
         }
-        self.settle_all(decided, &mut call);
+        self.settle_all(decided, need, keep);
     }
 
     /// Lets every rule decide once more on the step that it decided on last, as more is known by now.
-    pub(crate) fn decide_again(&mut self, mut call: impl FnMut(Rule) -> Call) {
+    pub(crate) fn decide_again(&mut self, need: impl Fn(Rule) -> u32, keep: impl Fn(Rule) -> u32) {
         if let Some(decided) = self.decisions.pop_back() {
-            self.settle_all(decided, &mut call);
+            self.settle_all(decided, need, keep);
         }
     }
 
-    fn settle_all(&mut self, mut decided: Vec<u32>, call: &mut impl FnMut(Rule) -> Call) {
+    fn settle_all(&mut self, mut decided: Vec<u32>, need: impl Fn(Rule) -> u32, keep: impl Fn(Rule) -> u32) {
         decided.clear();
+        decided.reserve_exact(self.books.len());
         let before = self.decisions.back();
         for (f, &family) in self.families.iter().enumerate() {
             for k in 0..LEVELS {
                 let before = before.map_or(0, |before| before[f * LEVELS + k]);
-                decided.push(settle(before, call(Rule { family, at: k as f64 })));
+                let rule = Rule { family, at: k as f64 };
+                let need = need(rule);
+                // What is kept matters only where less is needed than there was.
+                let keep = if need < before { keep(rule) } else { need };
+                decided.push(settle(before, Call { need, keep }));
             }
         }
         self.decisions.push_back(decided);
@@ -120,10 +125,16 @@ impl MarginControl {
         self.prior_weight *= fade;
         self.steps = (self.steps + 1.0).min(memory_steps.max(2.0));
         self.demand_mean += (demand - self.demand_mean) / self.steps;
-        for (k, (book, &newest)) in self.books.iter_mut().zip(newest).enumerate() {
-            let available = self.decisions.iter().map(|decided| decided[k]).min().unwrap_or(0);
-            let served = f64::from(available.min(limit)) * capacity;
-            let demand = demand.min(f64::from(limit) * capacity);
+        // Row by row, for the rows of a long lead time are many.
+        let mut available = [limit; FAMILIES.len() * LEVELS];
+        for decided in &self.decisions {
+            for (available, decided) in available.iter_mut().zip(decided) {
+                *available = (*available).min(*decided);
+            }
+        }
+        let demand = demand.min(f64::from(limit) * capacity);
+        for ((book, &newest), &available) in self.books.iter_mut().zip(newest).zip(&available) {
+            let served = f64::from(available) * capacity;
             book.missed = book.missed * fade + (demand - served).max(0.0) * exposure;
             book.cost = book.cost * fade + f64::from(newest);
         }

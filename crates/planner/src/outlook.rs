@@ -12,7 +12,7 @@ use crate::capacity::Capacity;
 use crate::demand::LoadLevel;
 use crate::guard::{COLLAPSE_QUANTILE, Guard};
 use crate::lead::LeadTime;
-use crate::margin::{Aim, Call, Family, MarginControl, Rule, Share, choose_one, choose_two};
+use crate::margin::{Aim, Family, MarginControl, Rule, Share, choose_one, choose_two};
 use crate::overrides::ForecastOverrides;
 use crate::plan::{instances_for, standby_pays};
 use crate::policy::WorkloadPolicy;
@@ -174,6 +174,7 @@ impl Outlook {
         let Windows { active, hold, total, hold_cold, keep } = self.windows(policy, Duration::ZERO);
         let pays = standby_pays(policy, self.lead_promote.estimate(), self.lead_up(policy));
         let all = if pays { [1, active, hold, total, keep] } else { [1, active, total, hold_cold, keep] };
+        self.known_windows.reserve_exact(all.len());
         for steps in all.into_iter().chain(self.shelf_windows(policy, Duration::ZERO)) {
             if self.known_windows.iter().all(|window| window.steps() != steps) {
                 self.known_windows.push(self.forecaster.window_max(steps));
@@ -249,7 +250,7 @@ impl Outlook {
             if play {
                 self.settle_levels(policy, demand, 1.0);
             }
-            self.remember(demand);
+            self.remember(policy, demand);
             self.heard = Some(demand);
         }
         if play {
@@ -286,7 +287,7 @@ impl Outlook {
         }
         let exposure = if live { self.exposure(policy) } else { 1.0 };
         self.settle_levels(policy, demand, exposure);
-        self.remember(demand);
+        self.remember(policy, demand);
         let keep = self.lag(policy, self.lead_of_active(policy)) + 1;
         let newest = self.decided.back().copied();
         self.decided.extend(newest);
@@ -348,9 +349,14 @@ impl Outlook {
         self.high_expected = window.quantile(SURPRISE_QUANTILE);
     }
 
-    fn remember(&mut self, demand: f64) {
-        if self.recent.len() == RECENT_STEPS_MAX {
+    fn remember(&mut self, policy: &WorkloadPolicy, demand: f64) {
+        // No window is longer than the longest that a plan looks at, or than instances are held.
+        let held = (policy.hold.as_secs_f64() / policy.step.as_secs_f64()).ceil() as usize;
+        let most = held.clamp(WINDOW_STEPS_MAX, RECENT_STEPS_MAX);
+        if self.recent.len() == most {
             self.recent.pop_front();
+        } else if self.recent.len() == self.recent.capacity() {
+            self.recent.reserve_exact(self.recent.len().max(4).min(most - self.recent.len()));
         }
         self.recent.push_back(demand);
         self.peak = (self.peak * PEAK_FADE).max(demand);
@@ -369,25 +375,23 @@ impl Outlook {
         if pays {
             let (need, hold) = (self.sight(windows.active), self.sight_to_keep(windows.hold));
             let lag = self.lag(policy, promote);
-            self.active.decide(lag, |rule| Call { need: count(rule.of(&need)), keep: count(rule.of(&hold)) });
+            self.active.decide(lag, |rule| count(rule.of(&need)), |rule| count(rule.of(&hold)));
         }
         let need = self.sight(windows.total);
         let lag = self.lag(policy, cold);
         if pays {
             let keep = count(self.window(windows.keep).median());
-            self.total.decide(lag, |rule| Call { need: count(rule.of(&need)), keep });
+            self.total.decide(lag, |rule| count(rule.of(&need)), |_| keep);
         } else {
             let hold = self.sight_to_keep(windows.hold_cold);
-            self.total.decide(lag, |rule| Call { need: count(rule.of(&need)), keep: count(rule.of(&hold)) });
+            self.total.decide(lag, |rule| count(rule.of(&need)), |rule| count(rule.of(&hold)));
         }
         self.play_shelf(policy);
         let lag = self.lag(policy, if pays { promote } else { cold });
         let floor = self.floor_of_steps(policy);
         let recent_hold = self.recent_max(windows.hold);
-        self.reactive.decide(lag, |rule| Call {
-            need: count(floor * rule.reactive_factor()),
-            keep: count(recent_hold * rule.reactive_factor()),
-        });
+        let at = |level: f64| move |rule: Rule| count(level * rule.reactive_factor());
+        self.reactive.decide(lag, at(floor), at(recent_hold));
     }
 
     /// What the rules are steered to.

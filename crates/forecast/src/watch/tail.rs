@@ -144,6 +144,10 @@ impl Tail {
             return;
         }
         let Some(threshold) = self.threshold else {
+            let held = self.waiting.len();
+            if held == self.waiting.capacity() {
+                self.waiting.reserve_exact(held.max(GROWS_BY).min(self.config.calibration - held));
+            }
             self.waiting.push(value);
             if self.waiting.len() == self.config.calibration {
                 self.calibrate();
@@ -155,6 +159,9 @@ impl Tail {
             self.over += 1.0;
             if self.peaks.len() == self.config.peaks {
                 self.peaks.pop_front();
+            } else if self.peaks.len() == self.peaks.capacity() {
+                let held = self.peaks.len();
+                self.peaks.reserve_exact(held.max(GROWS_BY).min(self.config.peaks - held));
             }
             self.peaks.push_back(value - threshold);
             self.fresh += 1;
@@ -204,6 +211,8 @@ impl Tail {
     }
 }
 
+/// Lists double until they are as long as they may be, and are never longer.
+const GROWS_BY: usize = 16;
 /// The law is fitted again when one peak in so many is new.
 const FRESH_PART: usize = 16;
 /// Fewer peaks say nothing about a tail.

@@ -109,9 +109,11 @@ fn least<T: Copy>(all: impl Iterator<Item = T>, price: impl Fn(&T) -> f64) -> Op
     best.map(|best| best.1)
 }
 
-/// Without those that cost more and miss no less than another.
+/// Without those that cost more and miss no less than another, the one that misses least first.
 fn pareto(mut entries: Vec<Entry>) -> Vec<Entry> {
-    entries.sort_by(|a, b| a.missed.total_cmp(&b.missed).then(a.cost.total_cmp(&b.cost)));
+    leave_beaten(&mut entries);
+    let order = |a: &Entry, b: &Entry| a.missed.total_cmp(&b.missed).then(a.cost.total_cmp(&b.cost));
+    entries.sort_unstable_by(|a, b| order(a, b).then(a.index.cmp(&b.index)));
     let mut cheapest = f64::INFINITY;
     entries.retain(|entry| {
         let keeps = entry.cost < cheapest;
@@ -119,6 +121,30 @@ fn pareto(mut entries: Vec<Entry>) -> Vec<Entry> {
         keeps
     });
     entries
+}
+
+/// Takes out most of those that cannot be on the front, so that few are left to sort: whatever is no better in either way
+/// than a good compromise, or equal to it and later.
+fn leave_beaten(entries: &mut Vec<Entry>) {
+    let (cost, missed) = entries.iter().fold((0.0f64, 0.0f64), |most, entry| {
+        (
+            if entry.cost > most.0 { entry.cost } else { most.0 },
+            if entry.missed > most.1 { entry.missed } else { most.1 },
+        )
+    });
+    for weight in COMPROMISES {
+        let weight = weight * cost / missed.max(f64::MIN_POSITIVE);
+        let mut best: Option<(f64, Entry)> = None;
+        for entry in entries.iter() {
+            let sum = entry.cost + weight * entry.missed;
+            // The first among equals, as for the front itself.
+            if best.is_none_or(|best| sum < best.0) {
+                best = Some((sum, *entry));
+            }
+        }
+        let Some((_, best)) = best else { return };
+        entries.retain(|e| e.index == best.index || e.cost < best.cost || e.missed < best.missed);
+    }
 }
 
 impl MarginControl {
@@ -139,14 +165,18 @@ impl MarginControl {
     fn entries(&self, capacity: f64, before: Option<Rule>) -> Vec<Entry> {
         // What is believed beforehand about misses costs as much per step as what was seen.
         let scale = 1.0 + self.prior_weight / self.steps.max(1.0);
-        let proven = if self.is_proven() { self.books.len() } else { LEVELS };
-        let entry = |(index, book): (usize, &super::Book)| {
-            let newcomer =
-                index >= LEVELS && before.is_none_or(|rule| rule.family != self.rule(index).family);
-            let cost = book.cost * scale * if newcomer { NEWCOMER } else { 1.0 };
-            Entry { index, cost, missed: self.missed(index) / capacity }
-        };
-        self.books[..proven].iter().enumerate().map(entry).collect()
+        let proven = if self.is_proven() { self.families.len() } else { 1 };
+        let mut entries = Vec::with_capacity(proven * LEVELS);
+        for (place, &family) in self.families[..proven].iter().enumerate() {
+            let newcomer = place > 0 && before.is_none_or(|rule| rule.family != family);
+            let dearer = if newcomer { NEWCOMER } else { 1.0 };
+            entries.extend((place * LEVELS..(place + 1) * LEVELS).map(|index| Entry {
+                index,
+                cost: self.books[index].cost * scale * dearer,
+                missed: self.missed(index) / capacity,
+            }));
+        }
+        entries
     }
 
     /// Goes down from a level towards the one below it until what may be missed is missed. Misses fall ever more slowly along
@@ -171,5 +201,7 @@ const WORTH_MAX: f64 = 2.0;
 const AIM: f64 = 0.95;
 const TARGET_MIN: f64 = 0.02;
 const TARGET_MAX: f64 = 1.5;
+/// What missing the most weighs beside costing the most, where most of the rules are ruled out before the rest is sorted.
+const COMPROMISES: [f64; 3] = [1.0, 30.0, 0.03];
 /// Other families than the first are used when they cost less by this factor.
 const NEWCOMER: f64 = 1.01;

@@ -195,7 +195,8 @@ impl Family {
 /// A power whose exponent lies on the grid or between two of its levels.
 fn raised(powers: &[f64; LEVELS], at: f64) -> f64 {
     let at = at.clamp(0.0, (LEVELS - 1) as f64);
-    let (k, part) = (at as usize, at.fract());
+    let k = at as usize;
+    let part = at - k as f64;
     if part == 0.0 { powers[k] } else { powers[k] * (powers[k + 1] / powers[k]).powf(part) }
 }
 

@@ -18,6 +18,10 @@ fn honest(rule: Rule, widen: f64) -> Call {
     Call { need, keep: need }
 }
 
+fn decide(control: &mut MarginControl, lag: usize, call: impl Fn(Rule) -> Call) {
+    control.decide(lag, |rule| call(rule).need, |rule| call(rule).keep);
+}
+
 fn chosen(control: &MarginControl, before: Option<Rule>) -> Rule {
     choose_one(control, Aim::new(0.01, 0.0), 1.0, before)
 }
@@ -29,7 +33,7 @@ fn play(control: &mut MarginControl, steps: usize, widen: f64, seed: u64) -> (f6
     for _ in 0..steps {
         rule = chosen(control, Some(rule));
         let decided = f64::from(honest(rule, widen).need);
-        control.decide(0, |rule| honest(rule, widen));
+        decide(control, 0, |rule| honest(rule, widen));
         let demand = 100.0 * jitter.next();
         missed += (demand - decided).max(0.0);
         total += demand;
@@ -68,7 +72,7 @@ fn a_spike_that_no_rule_could_serve_does_not_drive_it_up() {
     let mut control = MarginControl::forecasting();
     play(&mut control, 2_000, 1.0, 4);
     let before = chosen(&control, None);
-    control.decide(0, |rule| honest(rule, 1.0));
+    decide(&mut control, 0, |rule| honest(rule, 1.0));
     control.observe(10_000.0, 1.0, 120, 1.0, 2_000.0);
     let after = chosen(&control, Some(before));
     let need = |rule| honest(rule, 1.0).need;
@@ -81,10 +85,10 @@ fn capacity_counts_only_after_the_lead_time() {
     let mut control = MarginControl::forecasting();
     let rule = Rule { family: Family::Quantile, at: 3.0 };
     for need in [1, 5, 5, 5] {
-        control.decide(2, |_| Call { need, keep: need });
+        decide(&mut control, 2, |_| Call { need, keep: need });
     }
     assert_eq!(control.available(rule), 5);
-    control.decide(2, |_| Call { need: 9, keep: 9 });
+    decide(&mut control, 2, |_| Call { need: 9, keep: 9 });
     assert_eq!(control.available(rule), 5);
 }
 
@@ -112,7 +116,7 @@ fn the_family_that_costs_least_within_the_budget_is_found() {
     };
     let mut rule = chosen(&control, None);
     for step in 0..1_000 {
-        control.decide(0, wild);
+        decide(&mut control, 0, wild);
         control.observe(if step % 10 == 0 { 60.0 } else { 20.0 }, 1.0, u32::MAX, 1.0, 1_000.0);
         rule = chosen(&control, Some(rule));
     }
@@ -139,7 +143,7 @@ fn bursts_that_end_before_a_start_are_not_followed() {
     let demand = |step: usize| if step % 7 == 3 { 40.0 } else { 1.0 };
     let mut rule = chosen(&control, None);
     for step in 1..1_000 {
-        control.decide(1, seen(demand(step - 1)));
+        decide(&mut control, 1, seen(demand(step - 1)));
         control.observe(demand(step), 1.0, u32::MAX, 1.0, 1_000.0);
         rule = chosen(&control, Some(rule));
     }
@@ -154,8 +158,8 @@ fn the_price_of_a_standby_decides_how_lean_the_active_tier_is() {
         let (mut active, mut total) = (MarginControl::forecasting(), MarginControl::forecasting());
         let mut jitter = crate::retry::Jitter::new(5);
         for _ in 0..3_000 {
-            active.decide(0, |rule| honest(rule, 1.0));
-            total.decide(0, |rule| honest(rule, 1.0));
+            decide(&mut active, 0, |rule| honest(rule, 1.0));
+            decide(&mut total, 0, |rule| honest(rule, 1.0));
             let demand = 100.0 * jitter.next();
             active.observe(demand, 1.0, u32::MAX, 0.1, 2_000.0);
             total.observe(demand, 1.0, u32::MAX, 1.0, 2_000.0);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use forecast::{Timestamp, WindowMax};
 
 use super::{Outlook, Windows};
-use crate::margin::{Call, Sight};
+use crate::margin::Sight;
 use crate::plan::{PlanInputs, instances_for, standby_pays};
 use crate::policy::WorkloadPolicy;
 
@@ -46,13 +46,10 @@ impl Outlook {
         let kept = self.nowcast_window(self.kept_for(policy, windows));
         if standby_pays(policy, self.lead_promote.estimate(), self.lead_up(policy)) {
             let keep = count(kept.median().max(level));
-            self.total.decide_again(|rule| Call { need: count(rule.of(&need)), keep });
+            self.total.decide_again(|rule| count(rule.of(&need)), |_| keep);
         } else {
             let hold = self.sight_beyond(windows.hold_cold, windows.hold_cold);
-            self.total.decide_again(|rule| Call {
-                need: count(rule.of(&need)),
-                keep: count(rule.of(&hold).max(level)),
-            });
+            self.total.decide_again(|rule| count(rule.of(&need)), |rule| count(rule.of(&hold).max(level)));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::lead::LeadTime;
-use crate::margin::{Aim, Call, Family, MarginControl, Rule, choose_cheap};
+use crate::margin::{Aim, Family, MarginControl, Rule, choose_cheap};
 use crate::policy::WorkloadPolicy;
 
 /// What the outlook of a workload keeps for its stopped level.
@@ -34,8 +34,8 @@ impl Shelf {
     }
 
     /// Lets every rule decide on the coming step; a new instance takes `lag` steps.
-    pub(crate) fn play(&mut self, lag: usize, call: impl FnMut(Rule) -> Call) {
-        self.control.decide(lag, call);
+    pub(crate) fn play(&mut self, lag: usize, need: impl Fn(Rule) -> u32, keep: impl Fn(Rule) -> u32) {
+        self.control.decide(lag, need, keep);
     }
 
     /// The demand of the step that was decided on last.

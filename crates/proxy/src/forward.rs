@@ -120,7 +120,15 @@ impl Prepared {
             None if route.cache.is_some() => Lookup::new(&route, &parts, &body, may_switch),
             None | Some(_) => None,
         };
-        Self { route, exchange, request: Some(Request::from_parts(parts, body)), refused, upgrade, wish, lookup }
+        Self {
+            route,
+            exchange,
+            request: Some(Request::from_parts(parts, body)),
+            refused,
+            upgrade,
+            wish,
+            lookup,
+        }
     }
 }
 

@@ -36,6 +36,7 @@ impl ControlLoop {
                 config: workload.config.clone(),
                 detail: detail(workload, view, counts),
                 costs: workload.costs.clone(),
+                cache: workload.cache.filter(|_| workload.config.cache.is_some()),
                 forecaster: workload.forecaster.clone(),
             });
         }

@@ -194,7 +194,8 @@ mod tests {
             path: "/".into(),
             is_http2: false,
         };
-        let keys = [("http", "a"), ("https", "a"), ("http", "b")].map(|(s, h)| question(s, h).key().expect("one"));
+        let keys =
+            [("http", "a"), ("https", "a"), ("http", "b")].map(|(s, h)| question(s, h).key().expect("one"));
         assert!(keys[0] != keys[1] && keys[0] != keys[2] && keys[1] != keys[2]);
     }
 

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_LOCATION, ETAG, HOST, HeaderName, IF_MATCH, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, LOCATION, RANGE, TRANSFER_ENCODING,
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_LOCATION, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, IF_UNMODIFIED_SINCE, LOCATION, RANGE,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 
 use super::CacheCounters;
 use super::body::{Filling, KeepingBody};
 use super::directives::Directives;
 use super::flight::{Leader, Part, Waited};
+use super::heads::{authority, has_an_end, updated, validate};
 use super::key::{Key, key, rewrites_itself, secondary};
 use super::policy::terms;
 use super::reply::Reply;
@@ -321,7 +322,8 @@ impl Lookup {
         let leader = self.leader.take();
         let status = response.status();
         let percent = self.cache.spec.heuristic_percent;
-        let length = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let length =
+            response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let is_too_long = length.is_some_and(|length: u64| length > self.cache.spec.object_bytes_max);
         let mut headers = response.headers().clone();
         prepare_response(&mut headers);
@@ -362,7 +364,8 @@ impl Lookup {
         let now = Instant::now();
         self.cache.invalidate(&self.key, now);
         for name in [LOCATION, CONTENT_LOCATION] {
-            let Some(target) = response.headers().get(name).and_then(|value| Uri::try_from(value.as_bytes()).ok())
+            let Some(target) =
+                response.headers().get(name).and_then(|value| Uri::try_from(value.as_bytes()).ok())
             else {
                 continue;
             };
@@ -423,7 +426,10 @@ impl Lookup {
     }
 
     /// The last that happens to a response.
-    pub(crate) fn finish(mut self: Box<Self>, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    pub(crate) fn finish(
+        mut self: Box<Self>,
+        mut response: Response<ResponseBody>,
+    ) -> Response<ResponseBody> {
         if !self.is_told {
             self.passed.tell(response.headers_mut());
         }
@@ -443,50 +449,6 @@ impl Leader {
             cache.leave_alone(key, Instant::now());
         }
         self.alone();
-    }
-}
-
-/// Asks for the response only if it is not the one that is kept.
-fn validate(headers: &mut HeaderMap, stored: &Stored) {
-    let mut own = |name: HeaderName, validator: Option<&HeaderValue>| match validator {
-        Some(validator) => drop(headers.insert(name, validator.clone())),
-        None => drop(headers.remove(name)),
-    };
-    own(IF_NONE_MATCH, stored.headers.get(ETAG));
-    own(IF_MODIFIED_SINCE, stored.headers.get(LAST_MODIFIED));
-}
-
-/// The fields of a kept response with those that a 304 brings anew; what describes the content stays (RFC 9111 section 3.2).
-fn updated(kept: &HeaderMap, brought: &HeaderMap) -> HeaderMap {
-    let mut brought = brought.clone();
-    prepare_response(&mut brought);
-    let mut headers = kept.clone();
-    // How old the kept one was says nothing about the new word.
-    headers.remove(http::header::AGE);
-    headers.remove(http::header::DATE);
-    let is_about_content = |name: &HeaderName| name.as_str().starts_with("content-") && *name != CONTENT_LOCATION;
-    for name in brought.keys().filter(|name| !is_about_content(name)) {
-        headers.remove(name);
-        for value in brought.get_all(name) {
-            headers.append(name.clone(), value.clone());
-        }
-    }
-    with_date(headers)
-}
-
-/// Whether a body that breaks off can be told from one that ends: not where only the connection's end ends it.
-fn has_an_end<B>(response: &Response<B>) -> bool {
-    let headers = response.headers();
-    response.version() == Version::HTTP_2
-        || headers.contains_key(CONTENT_LENGTH)
-        || headers.contains_key(TRANSFER_ENCODING)
-        || response.status() == StatusCode::NO_CONTENT
-}
-
-fn authority(uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
-    match uri.authority() {
-        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
-        None => headers.get(HOST).cloned(),
     }
 }
 

@@ -9,6 +9,7 @@ mod body;
 mod counts;
 mod directives;
 mod flight;
+mod heads;
 mod key;
 mod lookup;
 mod policy;

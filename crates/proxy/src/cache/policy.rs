@@ -195,17 +195,18 @@ mod tests {
         assert_eq!(fresh_s(&[("cache-control", "max-age=60"), ("age", "50")]), Some(10));
         assert_eq!(fresh_s(&[("cache-control", "max-age=60"), ("date", &at(-20))]), Some(40));
         assert_eq!(fresh_s(&[("cache-control", "max-age=60"), ("age", "90"), ("etag", "\"a\"")]), Some(0));
-        assert_eq!(fresh_s(&[("cache-control", "max-age=60"), ("age", "90")]), None, "stale, and no validator");
+        assert_eq!(
+            fresh_s(&[("cache-control", "max-age=60"), ("age", "90")]),
+            None,
+            "stale, and no validator"
+        );
     }
 
     #[test]
     fn what_is_not_for_all_is_not_kept() {
-        for kept_out in [
-            "no-store, max-age=60",
-            "private, max-age=60",
-            "No-Store",
-            "max-age=60, private=\"set-cookie\"",
-        ] {
+        for kept_out in
+            ["no-store, max-age=60", "private, max-age=60", "No-Store", "max-age=60, private=\"set-cookie\""]
+        {
             assert_eq!(of(&[("cache-control", kept_out), ("etag", "\"a\"")]), None, "{kept_out}");
         }
         assert_eq!(of(&[("cache-control", "max-age=60"), ("set-cookie", "a=1")]), None);

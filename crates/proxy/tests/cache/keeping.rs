@@ -39,7 +39,8 @@ async fn over(spec: BackendSpec) -> Proxy {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_miss_streams_through_while_it_is_kept() {
     let (spec, go) =
-        speaking("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 10\r\n\r\nfirst", "-last").await;
+        speaking("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 10\r\n\r\nfirst", "-last")
+            .await;
     let proxy = over(spec).await;
     let mut client = TcpStream::connect(proxy.listen).await.expect("connected");
     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
@@ -141,8 +142,11 @@ async fn a_large_answer_from_memory_comes_whole() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cache_outlives_tables_and_goes_with_its_route() {
     let backend =
-        Backend::answering(1, |count, _| async move { respond("cache-control: max-age=60", format!("{count}")) })
-            .await;
+        Backend::answering(
+            1,
+            |count, _| async move { respond("cache-control: max-age=60", format!("{count}")) },
+        )
+        .await;
     let proxy = caching_with(&backend, CacheSpec::default()).await;
     let route = |cache| Route { cache, ..proxy.route(&[backend.spec(500)]) };
     get(&proxy, "/", "").await;

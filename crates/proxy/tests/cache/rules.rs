@@ -86,7 +86,13 @@ const CASES: &[Case] = &[
     case("a public answer to none", "cache-control: max-age=60", "", "authorization: a", false),
     case("credentials, public", "cache-control: public, max-age=60", "authorization: a", "", true),
     case("credentials, s-maxage", "cache-control: s-maxage=60", "authorization: a", "authorization: b", true),
-    case("credentials, must-revalidate", "cache-control: must-revalidate, max-age=60", "authorization: a", "", true),
+    case(
+        "credentials, must-revalidate",
+        "cache-control: must-revalidate, max-age=60",
+        "authorization: a",
+        "",
+        true,
+    ),
     // Section 4.1: Vary.
     case("Vary, same", "cache-control: max-age=60|vary: accept", "accept: a", "accept: a", true),
     case("Vary, other", "cache-control: max-age=60|vary: accept", "accept: a", "accept: b", false),
@@ -105,17 +111,41 @@ const CASES: &[Case] = &[
     case("min-fresh", "cache-control: max-age=60", "", "cache-control: min-fresh=90", false),
     case("no-store of a request", "cache-control: max-age=60", "cache-control: no-store", "", false),
     case("max-stale", "cache-control: max-age=1|age: 9|etag: \"a\"", "", "cache-control: max-stale=20", true),
-    case("max-stale too small", "cache-control: max-age=60|age: 70|etag: \"a\"", "", "cache-control: max-age=5, max-stale=60", false),
-    case("max-stale, must-revalidate", "cache-control: must-revalidate, max-age=1|age: 9|etag: \"a\"", "", "cache-control: max-stale", false),
+    case(
+        "max-stale too small",
+        "cache-control: max-age=60|age: 70|etag: \"a\"",
+        "",
+        "cache-control: max-age=5, max-stale=60",
+        false,
+    ),
+    case(
+        "max-stale, must-revalidate",
+        "cache-control: must-revalidate, max-age=1|age: 9|etag: \"a\"",
+        "",
+        "cache-control: max-stale",
+        false,
+    ),
     case("max-stale, no-cache", "cache-control: no-cache|etag: \"a\"", "", "cache-control: max-stale", false),
-    case("max-stale, s-maxage", "cache-control: s-maxage=1|age: 9|etag: \"a\"", "", "cache-control: max-stale", false),
+    case(
+        "max-stale, s-maxage",
+        "cache-control: s-maxage=1|age: 9|etag: \"a\"",
+        "",
+        "cache-control: max-stale",
+        false,
+    ),
     // The question itself.
     case("another host", "cache-control: max-age=60", "", "host: other", false),
     case("another scheme", "cache-control: max-age=60", "", "x-forwarded-proto: https", false),
     case("a forwarded host", "cache-control: max-age=60", "x-forwarded-host: evil", "", false),
     case("a rewritten target", "cache-control: max-age=60", "x-original-url: /evil", "", false),
     case("an overridden method", "cache-control: max-age=60", "x-http-method-override: DELETE", "", false),
-    case("a condition for the backend", "cache-control: max-age=60|etag: \"a\"", "", "if-match: \"a\"", false),
+    case(
+        "a condition for the backend",
+        "cache-control: max-age=60|etag: \"a\"",
+        "",
+        "if-match: \"a\"",
+        false,
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,7 +167,12 @@ async fn what_is_kept_and_used_again_is_what_the_rfc_allows() {
         let is_hit = backend.requests() == before;
         let told = field(&second, "cache-status");
         assert_eq!(is_hit, case.is_hit, "{}: {} ({told})", case.name, case.response);
-        assert_eq!(is_hit, second.body() == first.body() && !second.headers()["age"].is_empty() && told.contains("hit"), "{}", case.name);
+        assert_eq!(
+            is_hit,
+            second.body() == first.body() && !second.headers()["age"].is_empty() && told.contains("hit"),
+            "{}",
+            case.name
+        );
     }
     let counts = counted(&proxy).await;
     let hits = CASES.iter().filter(|case| case.is_hit).count() as u64;
@@ -252,8 +287,7 @@ async fn parts_of_what_is_kept_are_cut_from_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_is_answered_from_a_get_and_never_the_other_way_round() {
-    let backend =
-        Backend::answering(1, |_, _| async { respond("cache-control: max-age=60", "hello") }).await;
+    let backend = Backend::answering(1, |_, _| async { respond("cache-control: max-age=60", "hello") }).await;
     let proxy = caching(&backend).await;
     send(&proxy, Method::HEAD, "/", "").await;
     assert_eq!(body(&get(&proxy, "/", "").await), "hello");
@@ -307,8 +341,7 @@ async fn what_changes_something_forgets_what_was_kept_of_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_what_is_kept_can_be_asked_for() {
-    let backend =
-        Backend::answering(1, |_, _| async { respond("cache-control: max-age=60", "hello") }).await;
+    let backend = Backend::answering(1, |_, _| async { respond("cache-control: max-age=60", "hello") }).await;
     let proxy = caching(&backend).await;
     let only = "cache-control: only-if-cached";
     assert_eq!(get(&proxy, "/", only).await.status(), StatusCode::GATEWAY_TIMEOUT);
@@ -330,8 +363,10 @@ async fn stale_answers_are_given_while_newer_ones_are_fetched() {
     assert_eq!(body(&stale), "1");
     assert!(field(&stale, "cache-status").starts_with("foreshadow; hit; ttl=-"), "{stale:?}");
     asked(&backend, 2).await;
-    super::support::until(&proxy, "renewed", |stats| stats.workload("web").is_some_and(|web| web.in_flight == 0))
-        .await;
+    super::support::until(&proxy, "renewed", |stats| {
+        stats.workload("web").is_some_and(|web| web.in_flight == 0)
+    })
+    .await;
     assert_eq!(body(&get(&proxy, "/", "").await), "2");
     let stats = proxy.stats().await;
     let web = stats.workload("web").expect("the route");

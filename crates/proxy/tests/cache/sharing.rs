@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::support::{Backend, Http, Proxy, until};
-use super::{asked, ask, body, caching, caching_with, counted, get, respond};
+use super::{ask, asked, body, caching, caching_with, counted, get, respond};
 
 /// A backend that answers when it is allowed to.
 async fn gated(fields: &'static str) -> (Backend, Arc<Semaphore>) {

@@ -9,6 +9,7 @@
 //! workload's own unit (`unit`); a share lies between 0 and 1; `null` in a column means not known. Columns of one
 //! answer have the same length. Numbers are always finite. Within `v1` fields are added, never renamed or removed.
 
+mod cache;
 mod calendar;
 mod error;
 mod event;
@@ -27,6 +28,7 @@ mod session;
 mod status;
 mod workload;
 
+pub use cache::CacheSummary;
 pub use calendar::{CalendarAccepted, CalendarEvent, CalendarEvents, CalendarRequest, NewCalendarEvent};
 pub use error::ErrorBody;
 pub use event::{Event, Events};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::cache::CacheSummary;
 use crate::{ForecastOverride, LatencySummary, Override, Plan, SessionSummary, Sharing, Trust};
 
 /// Whether plans are carried out.
@@ -160,6 +161,9 @@ pub struct WorkloadSummary {
     /// Its sessions; absent where it has none.
     #[serde(default)]
     pub sessions: Option<SessionSummary>,
+    /// What its cache does; absent where it has none.
+    #[serde(default)]
+    pub cache: Option<CacheSummary>,
 }
 
 /// A value of demand of another kind than those before.

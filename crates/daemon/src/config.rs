@@ -7,6 +7,7 @@
 
 mod admission;
 mod balancing;
+mod cache;
 mod check;
 mod command;
 mod entry;

@@ -41,6 +41,7 @@ pub(crate) fn route(
     route.admission.clone_from(&workload.admission);
     route.balancing = workload.balancing.clone();
     workload.protocols.apply(&mut route);
+    route.cache.clone_from(&workload.cache);
     Some(route)
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct WorkloadState {
     pub(crate) detail: api::WorkloadDetail,
     /// What its requests cost, where they are admitted by that.
     pub(crate) costs: Vec<api::RequestCost>,
+    /// What its cache did, if it has one.
+    pub(crate) cache: Option<proxy::control::CacheStats>,
     /// As it was after the last step.
     pub(crate) forecaster: Arc<Ensemble>,
 }

@@ -15,6 +15,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use crate::admission::ReadAhead;
+use crate::cache::{KeepingBody, StoredBody};
 use crate::connection::ClientConnection;
 use crate::control::Upstream;
 use crate::exchange::Delivery;
@@ -173,6 +174,10 @@ pub(crate) enum ResponseBody {
     Own(Full<Bytes>),
     /// Read from the backend as the client takes it; accounts for the request when it ends.
     Backend(Quiet, Delivery),
+    /// The same, kept as it passes.
+    Keeping(Box<KeepingBody>),
+    /// From the cache.
+    Stored(Box<StoredBody>),
 }
 
 impl Body for ResponseBody {
@@ -201,6 +206,8 @@ impl Body for ResponseBody {
                 }
                 polled
             }
+            Self::Keeping(body) => body.poll_frame(cx),
+            Self::Stored(body) => body.poll_frame(),
         }
     }
 
@@ -208,6 +215,8 @@ impl Body for ResponseBody {
         match self {
             Self::Own(full) => full.is_end_stream(),
             Self::Backend(quiet, _) => quiet.body.is_end_stream(),
+            Self::Keeping(body) => body.is_end_stream(),
+            Self::Stored(body) => body.is_end_stream(),
         }
     }
 
@@ -215,6 +224,8 @@ impl Body for ResponseBody {
         match self {
             Self::Own(full) => full.size_hint(),
             Self::Backend(quiet, _) => quiet.body.size_hint(),
+            Self::Keeping(body) => body.size_hint(),
+            Self::Stored(body) => body.size_hint(),
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::cache::CacheCounters;
 use crate::control::{BUCKETS, Histogram, bucket_of};
 
 /// A number with a single writer.
@@ -74,6 +75,7 @@ pub(crate) struct WorkloadCounters {
     pub(crate) bytes_out: Counter,
     pub(crate) latency: Recorder,
     pub(crate) hold: Recorder,
+    pub(crate) cache: CacheCounters,
 }
 
 /// One shard's counters of one backend. Aligned so that two shards never share a cache line.

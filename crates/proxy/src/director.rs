@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use balance::Ring;
 
 use crate::admission::RouteCosts;
+use crate::cache::RouteCache;
 use crate::control::{Amount, PolicySpec, Refusal, RequestSample, Response, Route, RouteTable, Stats};
 use crate::health::HealthCheck;
 use crate::outliers::OutlierWatch;
@@ -43,6 +44,7 @@ struct DirectedRoute {
     leaving: Vec<Arc<BackendState>>,
     checks: Vec<HealthCheck>,
     costs: Option<Arc<RouteCosts>>,
+    cache: Option<Arc<RouteCache>>,
     outliers: Option<OutlierWatch>,
     /// What the ring was made of, and the ring.
     ring: (Vec<(u64, u32)>, Arc<Ring>),
@@ -165,6 +167,7 @@ impl Director {
             leaving: Vec::new(),
             checks: Vec::new(),
             costs: None,
+            cache: None,
             outliers: None,
             ring: Default::default(),
             tls: None,
@@ -192,11 +195,13 @@ impl Director {
         }
         route.forget_left();
         route.renew_costs(spec);
+        route.cache = RouteCache::renewed(route.cache.take(), spec.cache.as_ref(), shards);
         route.watch(spec, elapsed);
         AppliedRoute {
             spec: Arc::new(spec.clone()),
             state: Arc::clone(&route.state),
             costs: route.costs.clone(),
+            cache: route.cache.clone(),
             backends: route.backends.clone(),
             ring: route.ring(spec),
             tls,
@@ -282,6 +287,9 @@ impl Director {
             let mut stats = route.state.stats();
             let backends = route.backends.iter().chain(&route.leaving);
             stats.backends = backends.map(|backend| backend.stats(elapsed)).collect();
+            if let Some(cache) = &route.cache {
+                cache.tell(&mut stats.cache);
+            }
             stats.costs = route
                 .costs
                 .as_ref()

@@ -61,6 +61,16 @@ impl Exchange {
         &self.client
     }
 
+    /// It was answered from what is kept here, to the end.
+    pub(crate) fn completed(&mut self) {
+        self.outcome = Outcome::Completed;
+    }
+
+    /// A request of the proxy's own, made because of this one and accounted for like it.
+    pub(crate) fn another(&self) -> Self {
+        Self::begin(&self.client, &self.route, Instant::now())
+    }
+
     pub(crate) fn arrived(&self) -> Instant {
         self.arrived
     }

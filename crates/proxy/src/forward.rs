@@ -13,6 +13,7 @@ use tokio::time::timeout_at;
 use crate::admission::{Claim, Queued, claim};
 use crate::attempt::{Answer, Attempt, attempt, http2};
 use crate::body::{Quiet, RequestBody, ResponseBody};
+use crate::cache::{Lookup, Reply};
 use crate::choice::Choice;
 use crate::connection::ClientConnection;
 use crate::control::Upstream;
@@ -37,10 +38,12 @@ pub(crate) fn serve(
     async move {
         // Worked on in place: moving it out would keep a second copy in the future.
         let answer = match &mut prepared {
-            Some(Prepared { refused: None, exchange, route, request, wish, .. }) => {
-                route.deposit();
+            Some(Prepared { refused: None, exchange, route, request, wish, lookup, .. }) => {
                 let wish = wish.as_deref();
-                let mut answer = Dispatch::new(exchange, wish).run(Rc::clone(route), request).await;
+                let mut answer = match lookup {
+                    None => search(exchange, wish, route, request).await,
+                    Some(lookup) => Box::pin(lookup.answer(exchange, wish, route, request)).await,
+                };
                 if let (Some(wish), Ok(answer)) = (wish, &mut answer) {
                     settle(wish, route, answer);
                 }
@@ -50,7 +53,13 @@ pub(crate) fn serve(
             None => Err(NO_ROUTE),
         };
         Ok(match (prepared, answer) {
-            (Some(prepared), answer) => conclude(prepared.exchange, answer, prepared.upgrade),
+            (Some(prepared), answer) => {
+                let response = conclude(prepared.exchange, answer, prepared.upgrade);
+                match prepared.lookup {
+                    None => response,
+                    Some(lookup) => lookup.finish(response),
+                }
+            }
             (None, _) => own_response(StatusCode::SERVICE_UNAVAILABLE, "no route\n"),
         })
     }
@@ -66,6 +75,8 @@ struct Prepared {
     upgrade: Option<Box<Upgrade>>,
     /// Where the request should go, if the route's balancing asks.
     wish: Option<Box<Wish>>,
+    /// Its way through the route's cache.
+    lookup: Option<Box<Lookup>>,
 }
 
 /// Why a request is not passed on, and whether its connection has to end: what follows on it may be an attack's second half.
@@ -119,8 +130,31 @@ impl Prepared {
             // Else hyper would send a GET without its body.
             parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        Self { route, exchange, request: Some(Request::from_parts(parts, body)), refused, upgrade, wish }
+        let lookup = match refused {
+            None if route.cache.is_some() => Lookup::new(&route, &parts, &body, may_switch),
+            None | Some(_) => None,
+        };
+        Self {
+            route,
+            exchange,
+            request: Some(Request::from_parts(parts, body)),
+            refused,
+            upgrade,
+            wish,
+            lookup,
+        }
     }
+}
+
+/// Has a backend answer a request.
+pub(crate) async fn search(
+    exchange: &Exchange,
+    wish: Option<&Wish>,
+    route: &Rc<ShardRoute>,
+    request: &mut Option<Request<RequestBody>>,
+) -> Result<Answer, Failure> {
+    route.deposit();
+    Dispatch::new(exchange, wish).run(Rc::clone(route), request).await
 }
 
 /// Tells a sticky client which backend answered.
@@ -131,7 +165,7 @@ fn settle(wish: &Wish, route: &ShardRoute, answer: &mut Answer) {
 }
 
 /// Turns what came of the search into a response.
-fn conclude(
+pub(crate) fn conclude(
     exchange: Exchange,
     answer: Result<Answer, Failure>,
     upgrade: Option<Box<Upgrade>>,
@@ -159,6 +193,7 @@ fn conclude(
             }
             response
         }
+        (Err(Failure::Kept(reply)), _) => reply.deliver(exchange),
     }
 }
 
@@ -190,6 +225,19 @@ pub(crate) enum Failure {
     Refused(Refusal),
     /// Something else.
     Status(StatusCode, &'static str),
+    /// It needs none: this was kept.
+    Kept(Box<Reply>),
+}
+
+impl Failure {
+    /// What the client would be told, where it is a failure.
+    pub(crate) fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::NoCapacity(_) | Self::TooLate(_) => Some(StatusCode::SERVICE_UNAVAILABLE),
+            Self::Status(status, _) | Self::Refused(Refusal { status, .. }) => Some(*status),
+            Self::Kept(_) => None,
+        }
+    }
 }
 
 /// The search for an answer to one request.

@@ -16,6 +16,7 @@ pub mod control;
 mod admission;
 mod attempt;
 mod body;
+mod cache;
 mod choice;
 mod connection;
 mod counters;

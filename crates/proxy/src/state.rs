@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 
 use crate::admission::{Learner, Ledger};
+use crate::cache::CacheCounters;
 use crate::control::{BackendSpec, BackendStats, WorkloadStats};
 use crate::counters::{BackendCounters, WorkloadCounters, merged, total};
 use crate::hold::{Grant, WaitingRoom};
@@ -110,6 +111,7 @@ impl RouteState {
             in_flight: u32::try_from(arrivals.saturating_sub(ended)).unwrap_or(u32::MAX),
             latency: merged(shards, |shard| &shard.latency),
             hold: merged(shards, |shard| &shard.hold),
+            cache: CacheCounters::stats(shards),
             costs: Vec::new(),
             backends: Vec::new(),
         }

@@ -11,6 +11,7 @@ use hyper::client::conn::http1::SendRequest;
 
 use crate::admission::RouteCosts;
 use crate::body::RequestBody;
+use crate::cache::RouteCache;
 use crate::control::{PolicySpec, Route};
 use crate::counters::{BackendCounters, WorkloadCounters};
 use crate::multiplex::Multiplex;
@@ -31,6 +32,8 @@ pub(crate) struct AppliedRoute {
     pub(crate) state: Arc<RouteState>,
     /// Where requests are admitted by what they cost.
     pub(crate) costs: Option<Arc<RouteCosts>>,
+    /// Where responses are kept.
+    pub(crate) cache: Option<Arc<RouteCache>>,
     /// In the order of the specification's backends.
     pub(crate) backends: Vec<Arc<BackendState>>,
     /// Where keys are at home, if the route hashes; the same for all shards.
@@ -46,6 +49,8 @@ pub(crate) struct ShardRoute {
     pub(crate) spec: Arc<Route>,
     pub(crate) state: Arc<RouteState>,
     pub(crate) costs: Option<Arc<RouteCosts>>,
+    /// Where responses are kept.
+    pub(crate) cache: Option<Arc<RouteCache>>,
     pub(crate) backends: Vec<Rc<ShardBackend>>,
     pub(crate) dispatcher: Dispatcher,
     /// Tokens of sticky cookies in their order, with the backends' places.
@@ -108,6 +113,7 @@ impl ShardRoute {
             spec: applied.spec,
             state: applied.state,
             costs: applied.costs,
+            cache: applied.cache,
             backends,
             dispatcher,
             homes,

@@ -64,6 +64,18 @@ fn render(status: &api::Status) -> String {
         let _ = writeln!(text, "sessions of {}", workload.name);
         text.push_str(&sessions::types(sessions));
     }
+    for (workload, cache) in status.workloads.iter().filter_map(|w| Some((w, w.cache?))) {
+        let answered =
+            cache.hit_rate.map_or_else(|| "nothing yet".to_owned(), |rate| format!("{:.1} %", rate * 100.0));
+        let _ = writeln!(
+            text,
+            "cache of {}: answered {answered} of what it was asked for, {} of {} bytes taken by {} entries",
+            workload.name,
+            output::grouped(cache.bytes),
+            output::grouped(cache.bytes_max),
+            output::grouped(cache.entries),
+        );
+    }
     if !status.nodes.is_empty() {
         render_nodes(&mut text, status);
     }

@@ -221,6 +221,9 @@ pub struct WorkloadConfig {
     pub admission: Option<proxy::control::Admission>,
     /// `balance`, `sticky`, `outliers`, `retries`: which instance a request goes to; see `config::balancing`.
     pub balancing: proxy::control::Balancing,
+    /// `cache = { size, object_max, heuristic, ignore_requests, wait }`: responses are kept in memory, in `size` bytes, as far as
+    /// they allow it. Demand is then what is left for the instances. See `docs/cache.md`. Default none.
+    pub cache: Option<proxy::control::CacheSpec>,
     /// `priority`: from 0 to 255; where nodes are too small for all, the higher is served first. Default `100`.
     pub priority: u8,
     /// `tenant`: the name of a `[[tenant]]`. Default none.
@@ -450,6 +453,7 @@ impl WorkloadConfig {
             sessions: None,
             admission: None,
             balancing: proxy::control::Balancing::default(),
+            cache: None,
             priority: 100,
             tenant: None,
             needs: None,

@@ -22,7 +22,7 @@ use super::section::Section;
 use super::sessions::sessions;
 use super::sharing::needs;
 use super::sizing::sizing;
-use super::{admission, balancing};
+use super::{admission, balancing, cache};
 use crate::recorder::is_own_metric;
 
 /// Reads it; `None` where a required key is missing or wrong.
@@ -117,6 +117,7 @@ fn read_process(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("wait", &mut w.wait, |e| e.duration(Duration::ZERO..=HOUR));
     s.read("wait_max", &mut w.wait_max, |e| e.count(0..=WAIT_MAX));
     balancing::read(s, &mut w.balancing);
+    s.read("cache", &mut w.cache, |e| cache::cache(e).map(Some));
     protocols::read(s, &mut w.protocols);
 }
 

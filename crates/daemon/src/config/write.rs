@@ -10,7 +10,7 @@ use super::model::{
 };
 use super::quantity::{format_bytes, format_duration};
 use super::retrain::{RetrainSchedule, RetrainSettings};
-use super::{admission, balancing, protocols, scope, sessions, sizing};
+use super::{admission, balancing, cache, protocols, scope, sessions, sizing};
 
 pub(super) fn config(config: &Config) -> String {
     let mut out = Lines(String::new());
@@ -179,6 +179,9 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
     let further = balancing::write(&w.balancing).into_iter().chain(protocols::write(&w.protocols, quoted));
     for (key, value) in further {
         out.raw(key, value);
+    }
+    if let Some(spec) = &w.cache {
+        out.raw("cache", cache::write(spec, quoted));
     }
     if let Some(import) = &w.history {
         let mut parts = vec![format!("file = {}", quoted(&import.file.display().to_string()))];

@@ -69,6 +69,7 @@ impl ControlLoop {
         let Some(counted) = stats.workload(&workload.config.name) else { return };
         workload.totals.read(stats.started_at, counted);
         workload.costs = counted.costs.iter().map(request_samples::cost).collect();
+        workload.cache = Some(counted.cache);
         let reading = Reading { at, proxy_started_at: stats.started_at, stats: counted, serving };
         let observed = workload.meter.read(reading);
         let id = workload.id.clone();

@@ -36,6 +36,7 @@ impl ControlLoop {
                 config: workload.config.clone(),
                 detail: detail(workload, view, counts),
                 costs: workload.costs.clone(),
+                cache: workload.cache.filter(|_| workload.config.cache.is_some()),
                 forecaster: workload.forecaster.clone(),
             });
         }
@@ -174,7 +175,20 @@ fn summary(
         outage_since_ms: view.forecaster.outage_since().map(Timestamp::as_millis),
         sharing: convert::sharing(view),
         sessions: workload.sessions.as_ref().map(Sessions::summary),
+        cache: cache(workload),
     }
+}
+
+fn cache(workload: &Workload) -> Option<api::CacheSummary> {
+    let (spec, stats) = (workload.config.cache.as_ref()?, workload.cache?);
+    Some(api::CacheSummary {
+        hit_rate: stats.hit_rate(),
+        spared: stats.spared(),
+        entries: stats.entries,
+        bytes: stats.bytes,
+        bytes_max: spec.bytes_max,
+        evictions: stats.evictions,
+    })
 }
 
 fn row(workload: &Workload, instance: &Instance) -> api::Instance {

@@ -1,5 +1,7 @@
 //! Demand counted at the proxy.
 //!
+//! What a cache answered is no demand: no instance has to be there for it.
+//!
 //! The proxy's counters only grow, and begin anew with another proxy. A reading is compared with the one before; what
 //! arrived between two readings is spread evenly over the time between them, so that a step's demand does not depend on
 //! when exactly the proxy was asked. A step that was watched for less than half of its length is missing, not small; so
@@ -89,6 +91,8 @@ struct Last {
     at: Timestamp,
     proxy_started_at: u64,
     arrivals: u64,
+    /// Requests that were left for the instances: see [`Meter::asked`].
+    asked: u64,
     /// Expected of all arrivals, as far as they were predicted: see [`Meter::came`].
     expected: f64,
     /// Demand that has come, all in all.
@@ -174,12 +178,18 @@ impl Meter {
         self
     }
 
+    /// Arrivals that no cache answered. A request that waits for another's response arrives before it turns out to be answered;
+    /// what has been counted stays counted, and makes up for later ones.
+    fn asked(&self, stats: &WorkloadStats) -> u64 {
+        let asked = stats.arrivals.saturating_sub(stats.cache.spared());
+        self.last.as_ref().map_or(asked, |last| asked.max(last.asked))
+    }
+
     /// What is expected of all arrivals so far, and the demand that has come since the reading before. Expectations are put
     /// right by what requests have cost in truth: few large ones are easily expected too small.
     fn came(&self, stats: &WorkloadStats) -> (f64, f64) {
         let last = self.last.as_ref();
-        let arrivals =
-            stats.arrivals.saturating_sub(last.map_or(stats.arrivals, |last| last.arrivals)) as f64;
+        let arrivals = last.map_or(0, |last| self.asked(stats) - last.asked) as f64;
         match stats.costs.first().filter(|_| self.by_cost) {
             None => (0.0, arrivals),
             Some(cost) => {
@@ -207,20 +217,22 @@ impl Meter {
             self.last = None;
         }
         let (expected, came) = self.came(reading.stats);
+        let asked = self.asked(reading.stats);
         let before = self.last.as_ref().map_or(0.0, |last| last.came);
         if let Some(last) = self.last.take() {
-            self.accumulate(&last, reading, came, &mut observed.steps);
+            self.accumulate(&last, reading, (asked, came), &mut observed.steps);
         }
         self.last = Some(Last {
             at: reading.at,
             proxy_started_at: reading.proxy_started_at,
             arrivals: reading.stats.arrivals,
+            asked,
             expected,
             came: before + came,
             failed: reading.stats.failed,
             latency: reading.stats.latency.clone(),
         });
-        observed.load = self.load(reading, before + came);
+        observed.load = self.load(reading, asked, before + came);
         self.read_backends(reading.stats, &mut observed);
         observed
     }
@@ -233,9 +245,15 @@ impl Meter {
         done
     }
 
-    fn accumulate(&mut self, last: &Last, reading: Reading<'_>, came: f64, done: &mut Vec<StepDone>) {
+    fn accumulate(
+        &mut self,
+        last: &Last,
+        reading: Reading<'_>,
+        (asked, came): (u64, f64),
+        done: &mut Vec<StepDone>,
+    ) {
         let span = reading.at.since(last.at);
-        let arrivals = (reading.stats.arrivals - last.arrivals) as f64;
+        let arrivals = (asked - last.asked) as f64;
         // Demand for each request, on average: what failed or was late is counted in requests.
         let each = if arrivals > 0.0 { came / arrivals } else { 0.0 };
         let latency = reading.stats.latency.subtract(&last.latency);
@@ -274,13 +292,13 @@ impl Meter {
         self.current = Some(Accumulator::new(until.align_down(self.step)));
     }
 
-    fn load(&mut self, reading: Reading<'_>, came: f64) -> Option<Load> {
-        self.recent.push_back((reading.at, reading.stats.arrivals, came));
+    fn load(&mut self, reading: Reading<'_>, asked: u64, came: f64) -> Option<Load> {
+        self.recent.push_back((reading.at, asked, came));
         // The rate is taken over the shortest time, from a tick to a step, in which enough arrived to tell it from chance:
         // a surge shows as fast as it is large, and a trickle is not mistaken for one.
         while let Some(&(at, arrivals, _)) = self.recent.get(1) {
             let age = reading.at.since(at);
-            let enough = reading.stats.arrivals.saturating_sub(arrivals) >= RATE_ARRIVALS;
+            let enough = asked.saturating_sub(arrivals) >= RATE_ARRIVALS;
             if !(age >= self.step || age >= self.tick && enough) {
                 break;
             }
@@ -337,125 +355,4 @@ const BIAS_MAX: f64 = 8.0;
 const READINGS_MAX: usize = 4096;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn meter() -> Meter {
-        Meter::new(Duration::from_secs(1), Duration::from_millis(500), Some(Duration::from_millis(100)))
-    }
-
-    fn stats(arrivals: u64, failed: u64) -> WorkloadStats {
-        WorkloadStats { workload: "web".into(), arrivals, failed, in_flight: 3, ..WorkloadStats::default() }
-    }
-
-    fn read(meter: &mut Meter, at_ms: i64, stats: &WorkloadStats) -> Observed {
-        meter.read(Reading { at: Timestamp::from_millis(at_ms), proxy_started_at: 1, stats, serving: true })
-    }
-
-    #[test]
-    fn a_steps_demand_is_its_arrivals_per_second() {
-        let mut meter = meter();
-        for (at, arrivals) in [(10_000, 0), (10_250, 10), (10_500, 20), (10_750, 30)] {
-            assert!(read(&mut meter, at, &stats(arrivals, 0)).steps.is_empty());
-        }
-        let steps = read(&mut meter, 11_000, &stats(40, 4)).steps;
-        assert_eq!(steps.len(), 1);
-        assert_eq!((steps[0].start, steps[0].demand), (Timestamp::from_millis(10_000), Some(40.0)));
-        assert_eq!((steps[0].missed, steps[0].errors), (4.0, 4.0));
-    }
-
-    #[test]
-    fn arrivals_across_a_boundary_are_shared_by_time() {
-        let mut meter = meter();
-        read(&mut meter, 10_000, &stats(0, 0));
-        read(&mut meter, 10_900, &stats(90, 0));
-        let step = &read(&mut meter, 11_100, &stats(110, 0)).steps[0];
-        assert!((step.demand.expect("watched") - 100.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn a_step_watched_for_less_than_half_is_missing() {
-        let mut meter = meter();
-        read(&mut meter, 10_700, &stats(0, 0));
-        let steps = read(&mut meter, 11_000, &stats(50, 0)).steps;
-        assert_eq!(steps[0].demand, None);
-    }
-
-    #[test]
-    fn a_step_in_which_nothing_could_be_served_is_missing_unless_something_arrived() {
-        let mut meter = meter();
-        let mut down = |at, arrivals| {
-            let stats = stats(arrivals, 0);
-            meter
-                .read(Reading {
-                    at: Timestamp::from_millis(at),
-                    proxy_started_at: 1,
-                    stats: &stats,
-                    serving: false,
-                })
-                .steps
-        };
-        down(10_000, 0);
-        assert_eq!(down(11_000, 0)[0].demand, None);
-        assert_eq!(down(12_000, 5)[0].demand, Some(5.0));
-    }
-
-    #[test]
-    fn another_proxy_begins_a_new_count_instead_of_a_negative_one() {
-        let mut meter = meter();
-        read(&mut meter, 10_000, &stats(1000, 0));
-        let stats = stats(5, 0);
-        let reading =
-            Reading { at: Timestamp::from_millis(10_250), proxy_started_at: 2, stats: &stats, serving: true };
-        assert_eq!(meter.read(reading).load, None);
-    }
-
-    #[test]
-    fn steps_without_any_reading_are_reported_as_missing() {
-        let mut meter = meter();
-        read(&mut meter, 10_000, &stats(0, 0));
-        read(&mut meter, 10_100, &stats(1, 0));
-        let steps = meter.advance(Timestamp::from_millis(14_050));
-        assert_eq!(steps.iter().map(|step| step.demand).collect::<Vec<_>>(), [None, None, None]);
-        assert!(meter.advance(Timestamp::from_millis(14_060)).is_empty());
-    }
-
-    #[test]
-    fn a_gap_of_years_costs_bounded_work() {
-        let mut meter = meter();
-        read(&mut meter, 10_000, &stats(0, 0));
-        read(&mut meter, 10_100, &stats(1, 0));
-        assert_eq!(meter.advance(Timestamp::from_secs(1_000_000_000)).len(), STEPS_CLOSED_MAX);
-        assert!(meter.advance(Timestamp::from_secs(1_000_000_000)).is_empty());
-    }
-
-    #[test]
-    fn the_rate_covers_the_last_tick_when_enough_arrived_in_it() {
-        let mut meter = meter();
-        for i in 0..8 {
-            read(&mut meter, 10_000 + i * 250, &stats(10 * i as u64, 0));
-        }
-        let load = read(&mut meter, 12_000, &stats(170, 0)).load.expect("a rate");
-        // 60 at 11 500, 170 at 12 000: more than a hundred in a tick.
-        assert_eq!(load, Load { rate: 220.0, in_flight: 3 });
-    }
-
-    #[test]
-    fn the_rate_of_a_trickle_covers_a_step() {
-        let mut meter = meter();
-        for i in 0..8 {
-            read(&mut meter, 10_000 + i * 250, &stats(10 * i as u64, 0));
-        }
-        assert_eq!(read(&mut meter, 12_000, &stats(90, 0)).load.map(|load| load.rate), Some(50.0));
-    }
-
-    #[test]
-    fn late_answers_count_as_missed() {
-        let mut meter = meter();
-        read(&mut meter, 10_000, &stats(0, 0));
-        let mut late = stats(10, 0);
-        late.latency.record(Duration::from_millis(500));
-        late.latency.record(Duration::from_millis(5));
-        assert_eq!(read(&mut meter, 11_000, &late).steps[0].missed, 1.0);
-    }
-}
+mod tests;

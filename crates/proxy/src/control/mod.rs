@@ -9,6 +9,7 @@
 
 mod admission;
 mod balancing;
+mod cache;
 mod client;
 mod histogram;
 mod protocols;
@@ -23,11 +24,12 @@ pub use admission::{
 };
 pub use balance::SecretKey;
 pub use balancing::{Balancing, KeySource, OutlierSpec, PolicySpec, RetrySpec, StickySpec};
+pub use cache::{CACHE_BYTES_MIN, CacheSpec};
 pub use client::{Client, ControlError};
 pub use histogram::{BUCKETS, Histogram, HistogramError, bucket_of};
 pub use protocols::{Forwarded, Protocol, Protocols, ProxyProtocol, ProxyVersion, TlsSpec, Upstream};
 pub use request_sample::{CostStats, RequestSample};
-pub use stats::{BackendStats, Stats, WorkloadStats};
+pub use stats::{BackendStats, CacheStats, Stats, WorkloadStats};
 pub use table::{BackendSpec, HealthSpec, Route, RouteTable, TableProblem, Timeouts};
 pub use wire::{FRAME_BYTES_MAX, FrameError, PROTOCOL_VERSION, Refusal};
 

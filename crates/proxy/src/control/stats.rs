@@ -40,7 +40,7 @@ impl Stats {
 pub struct WorkloadStats {
     /// The workload's name.
     pub workload: String,
-    /// Requests whose head was received.
+    /// Requests whose head was received, and those of a cache's own.
     pub arrivals: u64,
     /// Answered below status 500 and delivered to the end: by a backend, or by the proxy itself where a request may not be
     /// passed on (4xx).
@@ -66,6 +66,8 @@ pub struct WorkloadStats {
     pub latency: Histogram,
     /// How long held requests waited.
     pub hold: Histogram,
+    /// What the route's cache did; all zero without one.
+    pub cache: CacheStats,
     /// What requests cost, where the route admits them by that; in the order of the route's costs.
     pub costs: Vec<CostStats>,
     /// In table order, then those that left the table with requests still in flight.
@@ -76,6 +78,47 @@ impl WorkloadStats {
     /// The counters of one backend.
     pub fn backend(&self, id: u64) -> Option<&BackendStats> {
         self.backends.iter().find(|stats| stats.id == id)
+    }
+}
+
+/// Counters of a route's cache. Each of the requests that the cache may answer counts once, as one of `hits`, `stale`,
+/// `collapsed`, `misses`, `revalidated`, `rescued`; those of its own, besides, as `refreshes`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheStats {
+    /// Answered with a fresh response; no backend was asked.
+    pub hits: u64,
+    /// Answered with a stale one while another was fetched (`stale-while-revalidate`, or the client allowed it).
+    pub stale: u64,
+    /// Answered with what another request had just asked for.
+    pub collapsed: u64,
+    /// Passed on; the backend answered in full.
+    pub misses: u64,
+    /// Passed on with validators; the backend confirmed what was kept (304).
+    pub revalidated: u64,
+    /// Passed on; the backend failed, and the client got what was kept (`stale-if-error`).
+    pub rescued: u64,
+    /// Passed on because a cache has no part in them: other methods, requests that say so.
+    pub bypassed: u64,
+    /// Requests of the cache's own, to renew what is stale. They are among the route's arrivals.
+    pub refreshes: u64,
+    /// Responses (addresses; each with all its variants) kept now.
+    pub entries: u64,
+    /// Bytes they take now.
+    pub bytes: u64,
+    /// Responses that had to make room for others.
+    pub evictions: u64,
+}
+
+impl CacheStats {
+    /// Requests that no backend saw.
+    pub fn spared(&self) -> u64 {
+        self.hits + self.stale + self.collapsed
+    }
+
+    /// The share of the requests that a cache has a part in which no backend saw; none before the first.
+    pub fn hit_rate(&self) -> Option<f64> {
+        let all = self.spared() + self.misses + self.revalidated + self.rescued;
+        (all > 0).then(|| self.spared() as f64 / all as f64)
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::admission::{Admission, AdmissionProblem};
 use super::balancing::Balancing;
+use super::cache::CacheSpec;
 use super::protocols::Protocols;
 
 /// Everything the proxy serves, replaced as a whole.
@@ -48,6 +49,8 @@ pub struct Route {
     pub balancing: Balancing,
     /// What is spoken with clients and backends. Default HTTP without TLS.
     pub protocols: Protocols,
+    /// Responses are kept for requests that ask the same. Default none.
+    pub cache: Option<CacheSpec>,
 }
 
 impl Route {
@@ -65,6 +68,7 @@ impl Route {
             admission: None,
             balancing: Balancing::default(),
             protocols: Protocols::default(),
+            cache: None,
         }
     }
 }
@@ -221,6 +225,8 @@ impl Route {
         self.balancing.problems(&self.workload, problems);
         let protocols = self.protocols.problems().into_iter();
         problems.extend(protocols.map(|reason| TableProblem::Protocols { workload: workload(), reason }));
+        let cache = self.cache.as_ref().and_then(CacheSpec::problem).into_iter();
+        problems.extend(cache.map(|rule| TableProblem::Cache { workload: workload(), rule }));
     }
 }
 
@@ -293,6 +299,14 @@ pub enum TableProblem {
     /// Balancing that cannot work.
     #[error("workload {workload}: {rule}")]
     Balancing {
+        /// The route's workload.
+        workload: String,
+        /// What is not so.
+        rule: &'static str,
+    },
+    /// A cache that cannot work.
+    #[error("workload {workload}: {rule}")]
+    Cache {
         /// The route's workload.
         workload: String,
         /// What is not so.

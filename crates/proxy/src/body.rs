@@ -18,6 +18,7 @@ use crate::admission::ReadAhead;
 use crate::connection::ClientConnection;
 use crate::control::Upstream;
 use crate::exchange::Delivery;
+use crate::headers::prepare_trailers;
 use crate::view::ShardRoute;
 
 /// A request body on its way to a backend.
@@ -241,8 +242,13 @@ impl Quiet {
         cx: &mut Context<'_>,
         patience: impl FnOnce(Duration) -> Duration,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+        if let Poll::Ready(mut frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.is_waiting = false;
+            if let Some(Ok(frame)) = &mut frame
+                && let Some(trailers) = frame.trailers_mut()
+            {
+                prepare_trailers(trailers);
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)));
         }
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.idle)));

@@ -5,8 +5,8 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::header::UPGRADE;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::header::{CONNECTION, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use tokio::time::timeout_at;
 
@@ -46,9 +46,7 @@ pub(crate) fn serve(
                 }
                 answer
             }
-            Some(Prepared { refused: Some(status), .. }) => {
-                Err(Failure::Status(*status, "the request cannot be passed on\n"))
-            }
+            Some(Prepared { refused: Some(refusal), .. }) => Err(Failure::Refused(*refusal)),
             None => Err(NO_ROUTE),
         };
         Ok(match (prepared, answer) {
@@ -63,11 +61,18 @@ struct Prepared {
     route: Rc<ShardRoute>,
     exchange: Exchange,
     request: Option<Request<RequestBody>>,
-    refused: Option<StatusCode>,
+    refused: Option<Refusal>,
     /// What the client asks its connection to become. Boxed because it is rare: see `serve`.
     upgrade: Option<Box<Upgrade>>,
     /// Where the request should go, if the route's balancing asks.
     wish: Option<Box<Wish>>,
+}
+
+/// Why a request is not passed on, and whether its connection has to end: what follows on it may be an attack's second half.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    closes: bool,
 }
 
 impl Prepared {
@@ -103,8 +108,17 @@ impl Prepared {
             (_, true) => Some(StatusCode::PAYLOAD_TOO_LARGE),
             _ => refused,
         };
+        // The requests of HTTP/2 lie in frames of their own.
+        let refused = refused.map(|status| Refusal { status, closes: version != Version::HTTP_2 });
         let wish = Wish::read(&route, &parts, client.names());
         let body = RequestBody::new(body, &route, client);
+        if !body.is_end_stream()
+            && protocols.upstream == Upstream::Http1
+            && body.size_hint().exact().is_none()
+        {
+            // Else hyper would send a GET without its body.
+            parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         Self { route, exchange, request: Some(Request::from_parts(parts, body)), refused, upgrade, wish }
     }
 }
@@ -138,6 +152,13 @@ fn conclude(
         (Err(Failure::NoCapacity(text)), _) => exchange.reject(text, None),
         (Err(Failure::TooLate(wait)), _) => exchange.reject(TOO_LATE, Some(wait)),
         (Err(Failure::Status(status, text)), _) => exchange.answer(status, text),
+        (Err(Failure::Refused(Refusal { status, closes })), _) => {
+            let mut response = exchange.answer(status, "the request cannot be passed on\n");
+            if closes {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
     }
 }
 
@@ -165,6 +186,8 @@ pub(crate) enum Failure {
     NoCapacity(&'static str),
     /// Its turn would come in so long, which is too late.
     TooLate(Duration),
+    /// It must not be passed on.
+    Refused(Refusal),
     /// Something else.
     Status(StatusCode, &'static str),
 }

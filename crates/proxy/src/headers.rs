@@ -4,11 +4,12 @@
 //! is framed by hyper from the parsed body. So a backend never sees a length or coding that the proxy read differently.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    COOKIE, EXPECT, FORWARDED, HOST, HeaderName, LOCATION, MAX_FORWARDS, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, RANGE, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use http::request::Parts;
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::control::{Protocols, Upstream};
@@ -31,6 +32,9 @@ pub(crate) fn prepare_request(
     }
     normalise_target(parts, client)?;
     let found = HopByHop::find(&parts.headers);
+    if found.transfer_encoding && !is_only_chunked(&parts.headers) {
+        return Err(StatusCode::NOT_IMPLEMENTED);
+    }
     let upgrade = if found.upgrade && parts.version == Version::HTTP_11 {
         wanted_upgrade(&parts.headers, &protocols.upgrades)
     } else {
@@ -55,6 +59,15 @@ pub(crate) fn prepare_request(
         to_http2(parts, trailers)?;
     }
     Ok(upgrade)
+}
+
+/// Takes out of trailers what would change how the message is read, for whom it is or who sent it: whoever merges trailers into the
+/// head would believe it (RFC 9110 section 6.5.1). To HTTP/1.1, hyper sends only announced ones, and few of these.
+pub(crate) fn prepare_trailers(trailers: &mut HeaderMap) {
+    for name in NO_TRAILERS {
+        trailers.remove(name);
+    }
+    HopByHop { connection: true, upgrade: true, transfer_encoding: true, others: true }.remove(trailers);
 }
 
 /// Names the trailers of a response by gRPC, which HTTP/1.1 passes on only when it has heard of them before.
@@ -125,6 +138,7 @@ pub(crate) fn is_idempotent(method: &Method) -> bool {
 /// Origin form and exactly one host.
 fn normalise_target(parts: &mut Parts, client: &ClientNames) -> Result<(), StatusCode> {
     if let Some(authority) = parts.uri.authority() {
+        is_request_for(authority.as_str(), parts)?;
         // An absolute target overrides the Host field (RFC 9112 section 3.2.2).
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
         let host = HeaderValue::from_str(host).map_err(|_| StatusCode::BAD_REQUEST)?;
@@ -132,6 +146,9 @@ fn normalise_target(parts: &mut Parts, client: &ClientNames) -> Result<(), Statu
         let path = parts.uri.path_and_query().filter(|path| !path.as_str().is_empty()).cloned();
         parts.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
         return Ok(());
+    }
+    if !parts.uri.path().starts_with('/') && parts.method != Method::OPTIONS {
+        return Err(StatusCode::BAD_REQUEST);
     }
     let mut hosts = parts.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -142,6 +159,32 @@ fn normalise_target(parts: &mut Parts, client: &ClientNames) -> Result<(), Statu
         }
         (Some(_), _) | (None, _) => Err(StatusCode::BAD_REQUEST),
     }
+}
+
+/// Whether a request may name its authority like this: in a URI of HTTP, without a second opinion on whom it is for.
+fn is_request_for(authority: &str, parts: &Parts) -> Result<(), StatusCode> {
+    let is_http =
+        parts.uri.scheme().is_some_and(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS);
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    let is_one = match parts.version {
+        // RFC 9113 section 8.3.1: no user, and a Host field that says the same.
+        Version::HTTP_2 => {
+            let is_same = |host: &HeaderValue| host.as_bytes().eq_ignore_ascii_case(authority.as_bytes());
+            second.is_none() && host.is_none_or(is_same) && !authority.contains('@')
+        }
+        // RFC 9112 section 3.2: there must be one, even where it is overridden.
+        Version::HTTP_11 => host.is_some() && second.is_none(),
+        _ => second.is_none(),
+    };
+    if is_http && is_one { Ok(()) } else { Err(StatusCode::BAD_REQUEST) }
+}
+
+/// Whether the body has no other coding than the one that the parser undoes: any other would be passed on without its name.
+fn is_only_chunked(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    codings.next().is_some_and(is_chunked) && codings.next().is_none()
 }
 
 /// Whether the bytes could be a host and port; an empty host is allowed by the RFC.
@@ -242,6 +285,27 @@ impl HopByHop {
     }
 }
 
+const NO_TRAILERS: [HeaderName; 19] = [
+    AUTHORIZATION,
+    CACHE_CONTROL,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    COOKIE,
+    FORWARDED,
+    HOST,
+    LOCATION,
+    MAX_FORWARDS,
+    RANGE,
+    SET_COOKIE,
+    TRAILER,
+    VARY,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-proto"),
+];
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -318,6 +382,21 @@ mod tests {
     }
 
     #[test]
+    fn a_target_is_a_path_or_a_uri_of_http() {
+        let check = |uri: &str| prepared(&mut parts(http::Request::get(uri).header("host", "a")));
+        for refused in ["a", "a:80", "*", "ftp://a/b"] {
+            assert_eq!(check(refused), Err(StatusCode::BAD_REQUEST), "{refused}");
+        }
+        assert_eq!(check("https://b/"), Ok(None));
+        let over_http2 = |uri: &str| {
+            prepared(&mut parts(http::Request::get(uri).version(Version::HTTP_2).header("host", "a")))
+        };
+        assert_eq!(over_http2("http://b/"), Err(StatusCode::BAD_REQUEST));
+        assert_eq!(over_http2("http://u@a/"), Err(StatusCode::BAD_REQUEST));
+        assert_eq!(over_http2("http://A/"), Ok(None));
+    }
+
+    #[test]
     fn a_request_has_exactly_one_host() {
         let check = |request: http::request::Builder| prepared(&mut parts(request));
         assert_eq!(check(http::Request::get("/")), Err(StatusCode::BAD_REQUEST));
@@ -339,6 +418,16 @@ mod tests {
         );
         assert_eq!(prepared(&mut parts), Ok(None));
         assert_eq!(parts.headers.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+    }
+
+    #[test]
+    fn trailers_neither_frame_nor_route_nor_authorise() {
+        let mut trailers = HeaderMap::new();
+        for name in ["content-length", "host", "authorization", "x-forwarded-for", "te", "grpc-status"] {
+            trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        prepare_trailers(&mut trailers);
+        assert_eq!(trailers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["grpc-status"]);
     }
 
     #[test]

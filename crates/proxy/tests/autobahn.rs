@@ -1,0 +1,92 @@
+//! WebSockets through the proxy, by the Autobahn test suite: its fuzzing client on one side, its echo server on the other.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use proxy::control::BackendSpec;
+use serde::Deserialize;
+use support::{Proxy, eventually, free_address};
+
+/// Where `cargo xtask test` has put the suite.
+const SUITE_VARIABLE: &str = "FORESHADOW_AUTOBAHN";
+/// Where parts that cannot run are named.
+const SKIPS_VARIABLE: &str = "FORESHADOW_SKIPS";
+
+/// What the suite says of one case.
+#[derive(Debug, Deserialize)]
+struct Verdict {
+    behavior: String,
+    #[serde(rename = "behaviorClose")]
+    close: String,
+}
+
+impl Verdict {
+    fn is_good(&self) -> bool {
+        let good = ["OK", "NON-STRICT", "INFORMATIONAL"];
+        good.contains(&self.behavior.as_str()) && good.contains(&self.close.as_str())
+    }
+}
+
+/// A process that ends with the test.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_case_is_passed_through_the_proxy() {
+    let Some(suite) = std::env::var_os(SUITE_VARIABLE) else { return skip() };
+    let suite = Path::new(&suite);
+    let folder = tempfile::tempdir().expect("a folder");
+    let echo = free_address();
+    let wstest = |arguments: &[&str]| {
+        let mut command = Command::new(suite.join("bin/wstest"));
+        command.args(arguments).env("PYTHONUSERBASE", suite).current_dir(folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let url = format!("ws://{echo}");
+    let _server =
+        Server(wstest(&["-m", "echoserver", "-w", &url]).spawn().expect("the suite's server starts"));
+    eventually(|| tokio::net::TcpStream::connect(echo)).await;
+    let proxy = Proxy::start().await;
+    proxy.set(1, proxy.route(&[BackendSpec { id: 1, addr: echo, weight: 1000 }])).await;
+    let specification = format!(
+        r#"{{"outdir": "reports", "servers": [{{"agent": "proxy", "url": "ws://{}"}}], "cases": {CASES},
+            "exclude-cases": {LEFT_OUT}, "exclude-agent-cases": {{}}}}"#,
+        proxy.listen
+    );
+    std::fs::write(folder.path().join("cases.json"), specification).expect("written");
+    let mut client = wstest(&["-m", "fuzzingclient", "-s", "cases.json"]).spawn().expect("the client starts");
+    let ended = tokio::task::spawn_blocking(move || client.wait());
+    let ended = tokio::time::timeout(Duration::from_secs(120), ended).await.expect("within two minutes");
+    assert!(ended.expect("no panic").expect("waited for").success());
+    let index = std::fs::read(folder.path().join("reports/index.json")).expect("a report");
+    let verdicts: BTreeMap<String, BTreeMap<String, Verdict>> = serde_json::from_slice(&index).expect("JSON");
+    let verdicts = &verdicts["proxy"];
+    assert!(verdicts.len() > 200, "only {} cases ran", verdicts.len());
+    let bad: Vec<_> = verdicts.iter().filter(|(_, verdict)| !verdict.is_good()).collect();
+    assert!(bad.is_empty(), "{} of {} cases: {bad:?}", bad.len(), verdicts.len());
+}
+
+fn skip() {
+    let part = "WebSockets by the Autobahn suite (needs Python 2.7; `cargo xtask test` installs the suite)";
+    eprintln!("could not run: {part}");
+    let Some(file) = std::env::var_os(SKIPS_VARIABLE) else { return };
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
+    opened.and_then(|mut file| writeln!(file, "{part}")).expect("the list can be written");
+}
+
+/// All but limits and compression, which are between the two ends.
+const CASES: &str = r#"["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*"]"#;
+/// They measure how soon a server notices, by waiting.
+const LEFT_OUT: &str = r#"["6.4.*"]"#;

@@ -26,11 +26,12 @@ pub(crate) fn prepare_request(
     client: &ClientNames,
     protocols: &Protocols,
 ) -> Result<Option<HeaderValue>, StatusCode> {
+    let version = parts.version;
     if parts.method == Method::CONNECT {
         join_cookies(&mut parts.headers);
         extended::to_upgrade(parts, protocols)?;
     }
-    normalise_target(parts, client)?;
+    normalise_target(parts, client, version)?;
     let found = HopByHop::find(&parts.headers);
     if found.transfer_encoding && !is_only_chunked(&parts.headers) {
         return Err(StatusCode::NOT_IMPLEMENTED);
@@ -136,9 +137,9 @@ pub(crate) fn is_idempotent(method: &Method) -> bool {
 }
 
 /// Origin form and exactly one host.
-fn normalise_target(parts: &mut Parts, client: &ClientNames) -> Result<(), StatusCode> {
+fn normalise_target(parts: &mut Parts, client: &ClientNames, version: Version) -> Result<(), StatusCode> {
     if let Some(authority) = parts.uri.authority() {
-        is_request_for(authority.as_str(), parts)?;
+        is_request_for(authority.as_str(), parts, version)?;
         // An absolute target overrides the Host field (RFC 9112 section 3.2.2).
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
         let host = HeaderValue::from_str(host).map_err(|_| StatusCode::BAD_REQUEST)?;
@@ -162,12 +163,12 @@ fn normalise_target(parts: &mut Parts, client: &ClientNames) -> Result<(), Statu
 }
 
 /// Whether a request may name its authority like this: in a URI of HTTP, without a second opinion on whom it is for.
-fn is_request_for(authority: &str, parts: &Parts) -> Result<(), StatusCode> {
+fn is_request_for(authority: &str, parts: &Parts, version: Version) -> Result<(), StatusCode> {
     let is_http =
         parts.uri.scheme().is_some_and(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS);
     let mut hosts = parts.headers.get_all(HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());
-    let is_one = match parts.version {
+    let is_one = match version {
         // RFC 9113 section 8.3.1: no user, and a Host field that says the same.
         Version::HTTP_2 => {
             let is_same = |host: &HeaderValue| host.as_bytes().eq_ignore_ascii_case(authority.as_bytes());

@@ -1,4 +1,4 @@
-//! WebSockets through the proxy, by the Autobahn test suite: its fuzzing client on one side, its echo server on the other.
+//! WebSockets through the proxy, by the Autobahn test suite: its fuzzing client on one side, a server by its library on the other.
 
 mod support;
 
@@ -48,17 +48,19 @@ async fn every_case_is_passed_through_the_proxy() {
     let suite = Path::new(&suite);
     let folder = tempfile::tempdir().expect("a folder");
     let echo = free_address();
-    let wstest = |arguments: &[&str]| {
-        let mut command = Command::new(suite.join("bin/wstest"));
+    let proxy = Proxy::start().await;
+    let script = std::fs::read_to_string(suite.join("bin/wstest")).expect("the suite's script");
+    let python = script.lines().next().and_then(|line| line.strip_prefix("#!")).expect("its interpreter");
+    let python = |arguments: &[&str]| {
+        let mut command = Command::new(python);
         command.args(arguments).env("PYTHONUSERBASE", suite).current_dir(folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     };
-    let url = format!("ws://{echo}");
+    let ports = [echo.port().to_string(), proxy.listen.port().to_string()];
     let _server =
-        Server(wstest(&["-m", "echoserver", "-w", &url]).spawn().expect("the suite's server starts"));
+        Server(python(&["-c", SERVER, &ports[0], &ports[1]]).spawn().expect("the suite's server starts"));
     eventually(|| tokio::net::TcpStream::connect(echo)).await;
-    let proxy = Proxy::start().await;
     proxy.set(1, proxy.route(&[BackendSpec { id: 1, addr: echo, weight: 1000 }])).await;
     let specification = format!(
         r#"{{"outdir": "reports", "servers": [{{"agent": "proxy", "url": "ws://{}"}}], "cases": {CASES},
@@ -66,7 +68,10 @@ async fn every_case_is_passed_through_the_proxy() {
         proxy.listen
     );
     std::fs::write(folder.path().join("cases.json"), specification).expect("written");
-    let mut client = wstest(&["-m", "fuzzingclient", "-s", "cases.json"]).spawn().expect("the client starts");
+    let wstest = suite.join("bin/wstest");
+    let wstest = wstest.to_str().expect("a path in UTF-8");
+    let client = python(&[wstest, "-m", "fuzzingclient", "-s", "cases.json"]).spawn();
+    let mut client = client.expect("the client starts");
     let ended = tokio::task::spawn_blocking(move || client.wait());
     let ended = tokio::time::timeout(Duration::from_secs(120), ended).await.expect("within two minutes");
     assert!(ended.expect("no panic").expect("waited for").success());
@@ -86,6 +91,19 @@ fn skip() {
     opened.and_then(|mut file| writeln!(file, "{part}")).expect("the list can be written");
 }
 
+/// Echoes. The suite's own echo server refuses requests whose Host names another port than its own, which is the proxy's here.
+const SERVER: &str = "
+import sys
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from twisted.internet import reactor
+class Echo(WebSocketServerProtocol):
+    def onMessage(self, payload, isBinary):
+        self.sendMessage(payload, isBinary)
+factory = WebSocketServerFactory('ws://127.0.0.1:' + sys.argv[1], externalPort=int(sys.argv[2]))
+factory.protocol = Echo
+reactor.listenTCP(int(sys.argv[1]), factory)
+reactor.run()
+";
 /// All but limits and compression, which are between the two ends.
 const CASES: &str = r#"["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*"]"#;
 /// They measure how soon a server notices, by waiting.

@@ -6,6 +6,7 @@
 
 use clap::{Parser, Subcommand};
 
+mod autobahn;
 mod bench;
 mod packages;
 mod steps;

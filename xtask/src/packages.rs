@@ -11,14 +11,27 @@ pub(crate) struct Package {
 }
 
 /// Needed by `cargo xtask test`.
-pub(crate) const FOR_TESTS: &[Package] =
-    &[Package { name: "chromium", program: "chromium", purpose: "looks at the dashboard in a real browser" }];
-
-/// Needed by `cargo xtask bench proxy`: the peer and the load.
-pub(crate) const FOR_PROXY_BENCH: &[Package] = &[
-    Package { name: "haproxy", program: "haproxy", purpose: "the proxy that ours is measured beside" },
-    Package { name: "wrk", program: "wrk", purpose: "makes the load" },
+pub(crate) const FOR_TESTS: &[Package] = &[
+    Package { name: "chromium", program: "chromium", purpose: "looks at the dashboard in a real browser" },
+    Package { name: "slowhttptest", program: "slowhttptest", purpose: "clients that never come to an end" },
+    H2LOAD,
 ];
+
+/// Needed by `cargo xtask bench proxy`: the peers and the load.
+pub(crate) const FOR_PROXY_BENCH: &[Package] = &[
+    Package { name: "haproxy", program: "haproxy", purpose: "a proxy that ours is measured beside" },
+    Package {
+        name: "nginx",
+        program: "nginx",
+        purpose: "another such proxy, and the server behind all of them",
+    },
+    Package { name: "openssl", program: "openssl", purpose: "makes the certificate of the measurement" },
+    Package { name: "wrk", program: "wrk", purpose: "makes the load" },
+    H2LOAD,
+];
+
+const H2LOAD: Package =
+    Package { name: "nghttp2-client", program: "h2load", purpose: "makes HTTP/2 load that is not ours" };
 
 /// Installs the packages whose program is missing. Returns those that are still missing, each with the reason.
 pub(crate) fn install(packages: &'static [Package]) -> Vec<(&'static Package, String)> {
@@ -70,8 +83,9 @@ fn as_root(program: &Path) -> Command {
     command
 }
 
-/// The first executable of that name on PATH.
+/// The first executable of that name on PATH, or where Debian keeps servers, which not every user's PATH names.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    folders.map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
 }

@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::Result;
 
+use crate::autobahn;
 use crate::packages;
 use crate::steps::{Steps, command, command_with};
 use crate::tidy;
@@ -18,6 +19,9 @@ pub(crate) struct Options {
 
 /// Tests that cannot run on a machine append a line to the file that this variable names, so that nothing is skipped in silence.
 const SKIPS_VARIABLE: &str = "FORESHADOW_SKIPS";
+
+/// Names the folder of the Autobahn suite for the test that runs it.
+const AUTOBAHN_VARIABLE: &str = "FORESHADOW_AUTOBAHN";
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut steps = Steps::default();
@@ -40,7 +44,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn run_tests(steps: &mut Steps) -> Result<()> {
     let skips = std::env::temp_dir().join(format!("foreshadow-skips-{}", std::process::id()));
     fs::write(&skips, "")?;
-    let variables = [(SKIPS_VARIABLE, skips.to_str().unwrap_or_default())];
+    let mut variables = vec![(SKIPS_VARIABLE, skips.to_str().unwrap_or_default())];
+    let autobahn = autobahn::install().inspect_err(|why| println!("without the Autobahn suite: {why}"));
+    variables.extend(autobahn.iter().filter_map(|folder| Some((AUTOBAHN_VARIABLE, folder.to_str()?))));
     steps.run("unit, property and integration tests", || {
         command_with("cargo", &["test", "--workspace", "--no-fail-fast"], &variables)
     });

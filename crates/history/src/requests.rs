@@ -54,15 +54,16 @@ pub(crate) fn read(
     }
     let table = tx.open_table(table::REQUESTS)?;
     let range = table.range((workload, from, 0)..(workload, to, 0))?;
-    let record = |entry: Result<_, redb::StorageError>| {
-        let (key, body): (redb::AccessGuard<'_, (&str, i64, u64)>, redb::AccessGuard<'_, &[u8]>) = entry?;
+    let mut found = Vec::new();
+    for entry in range.rev().take(limit.min(QUERY_RECORDS_MAX)) {
+        let (key, body) = entry?;
         let (workload, at, number) = key.value();
-        Ok(RequestRecord {
+        found.push(RequestRecord {
             at: Timestamp::from_millis(at),
             workload: workload.to_owned(),
             number,
             body: body.value().to_vec(),
-        })
-    };
-    range.rev().take(limit.min(QUERY_RECORDS_MAX)).map(record).collect()
+        });
+    }
+    Ok(found)
 }

@@ -2,7 +2,8 @@
 //! those of published advisories and research; every text is ours.
 //!
 //! The backend reads strictly and keeps what it gets. Of every attack it must get nothing, or one request whose framing leaves
-//! no choice. After each, a client of its own must get its own answer.
+//! no choice. After each, a client of its own must get its own answer. Cache keys without host or scheme are no subject here: the
+//! proxy keeps no answers.
 
 #[path = "attacks/framing.rs"]
 mod framing;
@@ -144,6 +145,21 @@ async fn targets() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn upgrades() {
     play(heads::UPGRADES).await;
+}
+
+/// Behind a request to upgrade, bytes must not go on before the backend has agreed; here it never does. The proxy has read them
+/// as a request, which is seen by the field that it adds to each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_behind_an_upgrade_are_a_request_of_their_own() {
+    let (recorder, proxy) = stage().await;
+    let request = b"GET /upgrade HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\
+                    GET /behind HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    let answer = converse(&proxy, request).await.expect("closed");
+    assert_eq!(answer.matches("HTTP/1.1 200").count(), 2, "{answer}");
+    let seen = recorder.take();
+    let targets: Vec<&str> = seen.iter().map(Seen::target).collect();
+    assert_eq!(targets, ["/upgrade", "/behind"]);
+    assert!(seen.iter().all(|request| request.values("x-forwarded-for") == ["127.0.0.1"]), "{seen:?}");
 }
 
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -5,14 +5,16 @@ mod multiplexed;
 mod support;
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use multiplexed::{Body, Http2Backend, connect, full};
-use proxy::control::{Route, Upstream};
+use proxy::control::{CacheSpec, Route, Upstream};
 use support::{Proxy, get, raw, until};
 use tokio::sync::mpsc;
 
@@ -352,4 +354,39 @@ async fn a_stream_that_is_never_read_does_not_hold_its_backend_however_busy_the_
     }
     until(&proxy, "free", |stats| stats.workloads[0].backends[0].in_flight == 0).await;
     drop(unread);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_is_kept_under_the_name_of_its_host() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&count);
+    let backend = Http2Backend::start(move |request| {
+        let number = counting.fetch_add(1, Ordering::SeqCst) + 1;
+        let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        async move {
+            let mut response = Response::new(full(format!("{number} {host}")));
+            response.headers_mut().insert("cache-control", "max-age=60".parse().expect("a value"));
+            response.headers_mut().insert("content-location", "/".parse().expect("a value"));
+            response
+        }
+    })
+    .await;
+    let proxy = Proxy::start().await;
+    proxy.set(1, Route { cache: Some(CacheSpec::default()), ..over_http2(&proxy, &backend) }).await;
+    let mut sender = connect(proxy.listen).await;
+    for (method, target, told) in [
+        (Method::GET, "http://one/", "1 one"),
+        (Method::GET, "http://one/", "1 one"),
+        (Method::GET, "http://two/", "2 two"),
+        (Method::GET, "http://two/", "2 two"),
+        (Method::POST, "http://one/other", "3 one"),
+        (Method::GET, "http://one/", "4 one"),
+        (Method::GET, "http://two/", "2 two"),
+    ] {
+        let request = Request::builder().method(method).uri(target).body(full("")).expect("a request");
+        let response = sender.send_request(request).await.expect("an answer");
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        assert_eq!(body, told, "{target}");
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 4);
 }

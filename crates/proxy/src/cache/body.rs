@@ -14,6 +14,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use super::flight::Leader;
 use super::key::Key;
 use super::policy::Terms;
+use super::room::Room;
 use super::store::{RouteCache, Stored};
 use crate::body::{BodyError, ResponseBody};
 use crate::exchange::Exchange;
@@ -90,10 +91,12 @@ impl KeepingBody {
     }
 
     fn passed(&mut self, data: &Bytes) {
-        match &mut self.filling {
-            Some(filling) if filling.has_room(data.len()) => filling.body.extend_from_slice(data),
-            Some(_) => self.give_up(),
-            None => {}
+        if let Some(filling) = &mut self.filling {
+            if filling.room.reach((filling.body.len() + data.len()) as u64) {
+                filling.body.extend_from_slice(data);
+            } else {
+                self.give_up();
+            }
         }
         if self.body.is_end_stream() {
             self.ended();
@@ -134,19 +137,17 @@ pub(super) struct Filling {
     pub(super) terms: Terms,
     pub(super) secondary: Box<[u8]>,
     pub(super) leader: Option<Leader>,
+    pub(super) room: Room,
     pub(super) body: Vec<u8>,
     /// As announced.
     pub(super) length: Option<u64>,
 }
 
 impl Filling {
-    fn has_room(&self, more: usize) -> bool {
-        (self.body.len() + more) as u64 <= self.cache.spec.object_bytes_max
-    }
-
     fn keep(self) {
-        let Self { cache, key, began, received, status, headers, terms, secondary, leader, body, length } =
-            self;
+        let Self {
+            cache, key, began, received, status, headers, terms, secondary, leader, body, length, ..
+        } = self;
         if length.is_some_and(|length| length != body.len() as u64) {
             return;
         }

@@ -20,6 +20,7 @@ use super::heads::{authority, has_an_end, updated, validate};
 use super::key::{Key, key, rewrites_itself, secondary};
 use super::policy::terms;
 use super::reply::Reply;
+use super::room::Room;
 use super::status::{Passed, Why};
 use super::store::{Resource, RouteCache, Stored, Use, Wishes, with_date};
 use crate::attempt::Answer;
@@ -324,11 +325,12 @@ impl Lookup {
         let percent = self.cache.spec.heuristic_percent;
         let length =
             response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let is_too_long = length.is_some_and(|length: u64| length > self.cache.spec.object_bytes_max);
+        let mut room = Room::new(&self.cache);
+        let has_room = room.reach(length.unwrap_or(0));
         let mut headers = response.headers().clone();
         prepare_response(&mut headers);
         let terms = terms(status, &headers, self.is_authorised, percent, SystemTime::now());
-        let terms = terms.filter(|_| !is_too_long && has_an_end(response));
+        let terms = terms.filter(|_| has_room && has_an_end(response));
         let Some(terms) = terms else {
             if let Some(leader) = leader {
                 match status {
@@ -350,6 +352,7 @@ impl Lookup {
             secondary: secondary(&terms.vary, &self.asked),
             terms,
             leader,
+            room,
             body: Vec::with_capacity(usize::try_from(length.unwrap_or(0)).unwrap_or(0)),
             length,
         });

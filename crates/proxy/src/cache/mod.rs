@@ -14,6 +14,7 @@ mod key;
 mod lookup;
 mod policy;
 mod reply;
+mod room;
 mod status;
 mod store;
 

@@ -26,6 +26,8 @@ pub(crate) struct RouteCache {
     /// Held while a resource is changed, so that no change is lost; not while one is read.
     changing: Mutex<()>,
     evictions: Arc<AtomicU64>,
+    /// Bytes of responses that are not complete yet.
+    pub(super) arriving: AtomicU64,
 }
 
 impl std::fmt::Debug for RouteCache {
@@ -192,7 +194,7 @@ impl Resource {
 }
 
 impl RouteCache {
-    fn new(spec: &CacheSpec, shards: usize, evictions: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(spec: &CacheSpec, shards: usize, evictions: Arc<AtomicU64>) -> Self {
         // Each part has room for several of the largest.
         let parts = (spec.bytes_max / (4 * spec.object_bytes_max).max(1)).clamp(1, 4 * shards as u64);
         let parts = 1 << parts.ilog2();
@@ -211,6 +213,7 @@ impl RouteCache {
             store,
             changing: Mutex::new(()),
             evictions,
+            arriving: AtomicU64::new(0),
         }
     }
 

@@ -11,8 +11,10 @@ pub(crate) struct Package {
 }
 
 /// Needed by `cargo xtask test`.
-pub(crate) const FOR_TESTS: &[Package] =
-    &[Package { name: "chromium", program: "chromium", purpose: "looks at the dashboard in a real browser" }];
+pub(crate) const FOR_TESTS: &[Package] = &[
+    Package { name: "chromium", program: "chromium", purpose: "looks at the dashboard in a real browser" },
+    Package { name: "haproxy", program: "haproxy", purpose: "a router beside the built-in one" },
+];
 
 /// Needed by `cargo xtask bench proxy`: the peer and the load.
 pub(crate) const FOR_PROXY_BENCH: &[Package] = &[
@@ -70,8 +72,9 @@ fn as_root(program: &Path) -> Command {
     command
 }
 
-/// The first executable of that name on PATH.
+/// The first executable of that name on PATH, or among the programs of the administrator, which not every PATH has.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    folders.map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
 }

@@ -15,6 +15,7 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "chromium", program: "chromium", purpose: "looks at the dashboard in a real browser" },
     Package { name: "slowhttptest", program: "slowhttptest", purpose: "clients that never come to an end" },
     H2LOAD,
+    Package { name: "haproxy", program: "haproxy", purpose: "a router beside the built-in one" },
 ];
 
 /// Needed by `cargo xtask bench proxy`: the peers and the load.

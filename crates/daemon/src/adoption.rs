@@ -6,10 +6,11 @@ use std::sync::Arc;
 use history::Store;
 use planner::{Event, InstanceId, Planner};
 use provider::InstanceInfo;
-use proxy::control::{Client, ControlError, Refusal};
+use proxy::control::{Refusal, Router as _};
 
 use crate::config::Config;
 use crate::control_loop::{NEXT_INSTANCE_KEY, Workload};
+use crate::data_plane::DataPlane;
 use crate::error::DaemonError;
 use crate::instances::{Place, id_of};
 use crate::knowledge::Knowledge;
@@ -99,8 +100,12 @@ impl Adoption {
     }
 
     /// Takes over the proxy's table, without what is gone, and puts it into force with today's settings.
-    pub(crate) async fn first_table(&mut self, config: &Config, client: &Client) -> Result<u64, DaemonError> {
-        let table = client.table().await.map_err(DaemonError::ProxyTable)?;
+    pub(crate) async fn first_table(
+        &mut self,
+        config: &Config,
+        plane: &DataPlane,
+    ) -> Result<u64, DaemonError> {
+        let table = plane.table().await.map_err(DaemonError::ProxyTable)?;
         for (workload, configured) in self.workloads.iter_mut().zip(&config.workloads) {
             workload.weights = routes::weights_in(&table, configured, &workload.places);
         }
@@ -115,11 +120,13 @@ impl Adoption {
         if table.generation > 0 && table.routes == wanted {
             return Ok(table.generation);
         }
-        set_table(client, table.generation, wanted).await.map_err(|error| match error {
-            ControlError::Refused(Refusal::Listen { workload, listen, reason }) => {
-                DaemonError::WorkloadListen { address: listen, workload, reason }
-            }
-            other => DaemonError::ProxyTable(other),
+        set_table(plane, table.generation, wanted).await.map_err(|error| match error.refusal() {
+            Some(Refusal::Listen { workload, listen, reason }) => DaemonError::WorkloadListen {
+                address: *listen,
+                workload: workload.clone(),
+                reason: reason.clone(),
+            },
+            Some(_) | None => DaemonError::ProxyTable(error),
         })
     }
 }

@@ -17,6 +17,7 @@ mod protocols;
 mod quantity;
 mod read;
 mod retrain;
+mod router;
 mod scope;
 mod section;
 mod sessions;
@@ -39,6 +40,7 @@ pub use model::{
 pub use protocols::ProtocolsConfig;
 pub(crate) use quantity::parse_duration;
 pub use retrain::{RetrainSchedule, RetrainSettings};
+pub use router::RouterConfig;
 pub use sessions::{SessionTypeConfig, SessionsConfig};
 
 impl Config {

@@ -86,6 +86,8 @@ pub(crate) struct ProxyState {
     pub(crate) restarts: u64,
     /// The table in force is not known to be the wanted one.
     pub(crate) table_doubtful: bool,
+    /// What is said beside the problem that it does not answer.
+    pub(crate) silent_hint: &'static str,
 }
 
 /// When the snapshot was made, and the integrals in it.

@@ -86,9 +86,9 @@ pub enum DaemonError {
         /// Why, with the end of its log.
         reason: String,
     },
-    /// The proxy did not take the route table.
-    #[error("the proxy did not take the first route table")]
-    ProxyTable(#[source] proxy::control::ControlError),
+    /// The router did not take the route table.
+    #[error("the router did not take the first route table")]
+    ProxyTable(#[source] crate::data_plane::DataPlaneError),
     /// The provider cannot work here.
     #[error("the process provider failed")]
     Provider(#[source] provider::ProviderError),

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use history::{HistoryError, Store};
 use planner::{Event, Planner};
 use provider::{InstanceInfo, ProcessConfig, ProcessProvider, Provider, ProviderError, ProviderEvent};
-use proxy::control::Client;
 use tokio::net::TcpListener;
 use tokio::process::Child;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
@@ -23,6 +22,7 @@ use tokio::task::JoinSet;
 use crate::adoption::Adoption;
 use crate::config::Config;
 use crate::control_loop::{ControlLoop, Deploys, Inlets, ProxyState, Published, Workload, override_key};
+use crate::data_plane::DataPlane;
 use crate::error::{DaemonError, chain};
 use crate::externals::Externals;
 use crate::http::{self, Api};
@@ -80,7 +80,7 @@ pub struct Daemon {
 #[derive(Debug)]
 struct ProxyLink {
     place: ProxyPlace,
-    client: Client,
+    plane: DataPlane,
     /// Set when this daemon started it.
     child: Option<Child>,
     generation: u64,
@@ -103,11 +103,11 @@ impl Daemon {
         let provider = open_provider(state_dir.join("instances"))?;
 
         let exits = provider.events();
-        let (client, child) = place.find_or_start().await?;
-        let mut proxy = ProxyLink { place, client, child, generation: 0 };
+        let (plane, child) = DataPlane::open(&config, &place).await?;
+        let mut proxy = ProxyLink { place, plane, child, generation: 0 };
         let adopted = provider.adopt().await.map_err(DaemonError::Provider)?;
         let mut adoption = Adoption::new(&config, &store, options.seed, learned, known, adopted)?;
-        match adoption.first_table(&config, &proxy.client).await {
+        match adoption.first_table(&config, &proxy.plane).await {
             Ok(generation) => proxy.generation = generation,
             Err(error) => {
                 // A proxy that was started for nothing must not stay; one that was found keeps serving.
@@ -195,10 +195,11 @@ impl Daemon {
             knowledge: tokio::sync::Mutex::new(()),
         });
 
-        let ProxyLink { place, client, child, generation } = self.proxy;
+        let ProxyLink { place, plane, child, generation } = self.proxy;
         // One connection for tables and one for readings: a table never waits for a reading.
-        let reader = Arc::new(place.connect().await.map_err(DaemonError::ProxyTable)?);
-        let router = Router::start(client, generation, applied_in);
+        let reader = plane.again(&place).await.map_err(DaemonError::ProxyTable)?;
+        let silent_hint = plane.silent_hint();
+        let router = Router::start(plane, generation, applied_in);
         let mut core = ControlLoop {
             planner: self.planner,
             provider: self.provider.clone(),
@@ -208,7 +209,7 @@ impl Daemon {
             metrics,
             view,
             workloads: self.workloads,
-            proxy: ProxyState { connected: true, ..ProxyState::default() },
+            proxy: ProxyState { connected: true, silent_hint, ..ProxyState::default() },
             trainer,
             deploys: Deploys::default(),
             externals,
@@ -242,9 +243,9 @@ impl Daemon {
             poll_every(&self.config),
             news_in,
         ));
-        if let Some(inbox) = core.recorder.inbox() {
+        if let (Some(inbox), DataPlane::Builtin(client)) = (core.recorder.inbox(), &reader) {
             let workloads = self.config.workloads.clone();
-            tasks.spawn(request_samples::watch(workloads, reader.clone(), api_store, inbox));
+            tasks.spawn(request_samples::watch(workloads, client.clone(), api_store, inbox));
         }
         tasks.spawn(usage::watch(self.provider.clone(), readings_in));
         tasks.spawn(stop_unwanted(self.provider.clone(), self.unwanted));
@@ -318,21 +319,14 @@ async fn stop_unwanted(provider: Arc<ProcessProvider>, unwanted: Vec<InstanceInf
 
 /// Ends the data plane and then the instances: requests in flight are answered first.
 async fn shut_down(
-    client: &Client,
+    plane: &DataPlane,
     place: &ProxyPlace,
     provider: &ProcessProvider,
     config: &Config,
     grace: Duration,
 ) -> Result<(), DaemonError> {
     let drain = config.workloads.iter().map(|w| w.deadlines.drain).max().unwrap_or_default().min(DRAIN_MAX);
-    if let Err(error) = client.shutdown(drain).await {
-        tracing::warn!(error = chain(&error), "the proxy could not be told to end");
-    } else {
-        let deadline = Instant::now() + drain + DRAIN_SLACK;
-        while place.connect().await.is_ok() && Instant::now() < deadline {
-            tokio::time::sleep(DRAIN_POLL).await;
-        }
-    }
+    plane.end(place, drain).await;
     provider.shutdown(grace).await.map_err(DaemonError::Provider)
 }
 
@@ -367,5 +361,3 @@ const POLL_MIN: Duration = Duration::from_millis(50);
 const POLL_MAX: Duration = Duration::from_millis(250);
 const UNWANTED_GRACE: Duration = Duration::from_secs(5);
 const DRAIN_MAX: Duration = Duration::from_secs(10);
-const DRAIN_SLACK: Duration = Duration::from_secs(2);
-const DRAIN_POLL: Duration = Duration::from_millis(20);

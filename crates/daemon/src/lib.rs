@@ -13,6 +13,7 @@ pub mod client;
 mod config;
 mod control_loop;
 mod convert;
+mod data_plane;
 mod error;
 pub mod external_model;
 mod externals;
@@ -41,10 +42,11 @@ mod view;
 pub use config::{
     CapacityConfig, Config, ConfigError, ConfigErrors, DeadlinesConfig, DemandSource, HealthConfig,
     HistoryImport, LimitsConfig, ListenMode, MarginConfig, Mode, ModelConfig, NeedsConfig, NodeConfig,
-    ProbeConfig, ProtocolsConfig, ReplicasConfig, RetrainSchedule, RetrainSettings, ServerConfig,
-    SessionTypeConfig, SessionsConfig, ShiftConfig, StandbyConfig, Surroundings, TenantConfig,
+    ProbeConfig, ProtocolsConfig, ReplicasConfig, RetrainSchedule, RetrainSettings, RouterConfig,
+    ServerConfig, SessionTypeConfig, SessionsConfig, ShiftConfig, StandbyConfig, Surroundings, TenantConfig,
     WorkloadConfig,
 };
+pub use data_plane::DataPlaneError;
 pub use error::{DaemonError, chain};
 pub use launch::{BuildOptions, Daemon};
 pub use policy::workload_policy;

@@ -8,14 +8,14 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
-use proxy::control::{Client, ControlError, Stats};
+use proxy::control::{Client, ControlError, Router as _, Stats};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use crate::data_plane::DataPlane;
 use crate::error::{DaemonError, SOCKET_PATH_MAX, chain};
 
 /// What is known about the proxy from the outside.
@@ -117,10 +117,10 @@ impl ProxyPlace {
     }
 }
 
-/// Asks the proxy for its counters every `every`, and starts a new one when it is gone. Ends with its reader.
+/// Asks the router for its counters every `every`, and starts a new proxy when ours is gone. Ends with its reader.
 pub(crate) async fn watch(
     place: ProxyPlace,
-    client: Arc<Client>,
+    plane: DataPlane,
     mut child: Option<Child>,
     every: Duration,
     news: mpsc::Sender<ProxyNews>,
@@ -130,7 +130,7 @@ pub(crate) async fn watch(
     let mut failures = 0;
     loop {
         let gone = tokio::select! {
-            _ = ticks.tick() => match client.stats().await {
+            _ = ticks.tick() => match plane.stats().await {
                 Ok(stats) => {
                     failures = 0;
                     if news.send(ProxyNews::Read(Box::new(stats))).await.is_err() {
@@ -144,7 +144,7 @@ pub(crate) async fn watch(
                         return;
                     }
                     // One that is there and does not answer is left alone: it may still serve.
-                    matches!(error, ControlError::Connect { .. }) && failures >= CONNECT_FAILURES_MAX
+                    matches!(plane, DataPlane::Builtin(_)) && error.is_gone() && failures >= CONNECT_FAILURES_MAX
                 }
             },
             () = ended(&mut child) => true,

@@ -6,9 +6,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use planner::{ActionId, WorkloadId};
-use proxy::control::{Client, ControlError, Refusal, Route, RouteTable};
+use proxy::control::{Route, RouteTable, Router as _};
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::data_plane::{DataPlane, DataPlaneError};
 use crate::error::chain;
 
 /// An order that a table carries out.
@@ -43,10 +44,10 @@ struct Next {
 
 impl Router {
     /// Starts the writer. `generation` is that of the table in force.
-    pub(crate) fn start(client: Client, generation: u64, results: mpsc::Sender<Applied>) -> Router {
+    pub(crate) fn start(plane: DataPlane, generation: u64, results: mpsc::Sender<Applied>) -> Router {
         let slot = Arc::new(Slot::default());
         let (sender, receiver) = watch::channel(generation);
-        tokio::spawn(write_tables(client, slot.clone(), sender, results));
+        tokio::spawn(write_tables(plane, slot.clone(), sender, results));
         Router { slot, generation: receiver }
     }
 
@@ -66,7 +67,7 @@ impl Router {
 }
 
 async fn write_tables(
-    client: Client,
+    plane: DataPlane,
     slot: Arc<Slot>,
     generation: watch::Sender<u64>,
     results: mpsc::Sender<Applied>,
@@ -76,7 +77,7 @@ async fn write_tables(
         let next = slot.next.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Next { routes, orders }) = next else { continue };
         let before = *generation.borrow();
-        let result = set_table(&client, before, routes).await.map_err(|error| chain(&error));
+        let result = set_table(&plane, before, routes).await.map_err(|error| chain(&error));
         if let Ok(applied) = result {
             generation.send_replace(applied);
         }
@@ -87,12 +88,15 @@ async fn write_tables(
 }
 
 /// Applies a table above `before`, or above whatever another control plane has put into force since.
-pub(crate) async fn set_table(client: &Client, before: u64, routes: Vec<Route>) -> Result<u64, ControlError> {
+pub(crate) async fn set_table(
+    plane: &DataPlane,
+    before: u64,
+    routes: Vec<Route>,
+) -> Result<u64, DataPlaneError> {
     let table = RouteTable { generation: before + 1, routes };
-    match client.set_table(table.clone()).await {
-        Err(ControlError::Refused(
-            Refusal::StaleGeneration { applied: newer, .. } | Refusal::GenerationReused { generation: newer },
-        )) => client.set_table(RouteTable { generation: newer + 1, ..table }).await,
-        other => other,
+    let result = plane.set_table(table.clone()).await;
+    match result.as_ref().err().and_then(DataPlane::newer) {
+        Some(newer) => plane.set_table(RouteTable { generation: newer + 1, ..table }).await,
+        None => result,
     }
 }

@@ -10,6 +10,7 @@ use planner::StoppedLevel;
 
 use super::protocols::ProtocolsConfig;
 use super::retrain::RetrainSettings;
+use super::router::RouterConfig;
 use super::sessions::SessionsConfig;
 
 /// The whole file.
@@ -38,6 +39,8 @@ pub struct ServerConfig {
     /// `state_dir`: folder of history, instance state and logs, relative to the configuration file. One daemon at a
     /// time. Default `foreshadow-state`.
     pub state_dir: PathBuf,
+    /// `router`: who forwards the requests. Default `"builtin"`.
+    pub router: RouterConfig,
 }
 
 /// `[[node]]`. There can be one, this machine: its instances run nowhere else.
@@ -374,7 +377,12 @@ pub struct LimitsConfig {
 impl ServerConfig {
     /// The defaults, with the state in `state_dir`.
     pub fn new(state_dir: PathBuf) -> ServerConfig {
-        ServerConfig { listen: SocketAddr::from(([127, 0, 0, 1], API_PORT)), allow_remote: false, state_dir }
+        ServerConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], API_PORT)),
+            allow_remote: false,
+            state_dir,
+            router: RouterConfig::default(),
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use super::entry::Entry;
 use super::error::ConfigErrors;
 use super::model::{Config, ModelConfig, NodeConfig, ServerConfig, WorkloadConfig};
 use super::section::{Context, Section};
-use super::sharing;
 use super::workload::{read_model, read_workload};
+use super::{router, sharing};
 
 pub(super) fn config(text: &str, path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErrors> {
     let context = Context::new(text, path, surroundings);
@@ -54,6 +54,7 @@ fn file<'a>(context: &'a Context<'a>, table: &'a DeTable<'a>) -> Option<Config> 
         root.entry("tenant").map(|e| sharing::sections(&e, "tenant", sharing::tenant)).unwrap_or_default();
     root.finish();
     check::across(context, &server, &workloads);
+    router::check(context, &server.router, &workloads);
     check::externals(context, &models, &workloads);
     let workloads: Option<Vec<WorkloadConfig>> =
         workloads.into_iter().map(|(_, workload)| workload).collect();
@@ -70,6 +71,7 @@ fn read_server(mut section: Section<'_>, server: &mut ServerConfig) {
     section.read("listen", &mut server.listen, Entry::address);
     section.read("allow_remote", &mut server.allow_remote, Entry::flag);
     section.read("state_dir", &mut server.state_dir, Entry::path);
+    section.read("router", &mut server.router, router::router);
     if !server.listen.ip().is_loopback() && !server.allow_remote {
         section.report(
             "listen",

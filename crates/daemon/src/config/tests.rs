@@ -11,6 +11,7 @@ use super::{CapacityConfig, Config, ConfigErrors, MarginConfig, ProbeConfig, Ret
 mod admission;
 mod cache;
 mod protocols;
+mod router;
 mod sessions;
 
 fn surroundings() -> Surroundings {

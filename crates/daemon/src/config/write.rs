@@ -10,7 +10,7 @@ use super::model::{
 };
 use super::quantity::{format_bytes, format_duration};
 use super::retrain::{RetrainSchedule, RetrainSettings};
-use super::{admission, balancing, cache, protocols, scope, sessions, sizing};
+use super::{admission, balancing, cache, protocols, router, scope, sessions, sizing};
 
 pub(super) fn config(config: &Config) -> String {
     let mut out = Lines(String::new());
@@ -18,6 +18,7 @@ pub(super) fn config(config: &Config) -> String {
     out.text("listen", &config.server.listen);
     out.raw("allow_remote", config.server.allow_remote);
     out.text("state_dir", &config.server.state_dir.display());
+    out.raw("router", router::write(&config.server.router, quoted));
     for (name, model) in &config.models {
         out.line(&format!("\n[model.{}]", quoted(name)));
         out.raw("command", list(&model.command));

@@ -33,7 +33,7 @@ impl ControlLoop {
                 if !self.problems.contains_key("proxy_unreachable") {
                     self.note_own("proxy_unreachable", format!("the proxy does not answer: {reason}"));
                 }
-                let hint = "it keeps serving its last route table; a new one is started when it is gone";
+                let hint = self.proxy.silent_hint;
                 self.problem("proxy_unreachable", format!("the proxy does not answer: {reason}"), hint);
             }
             ProxyNews::Restarted => {
@@ -53,7 +53,9 @@ impl ControlLoop {
         }
         let another =
             self.proxy.started_at.replace(stats.started_at).is_some_and(|before| before != stats.started_at);
-        if (another || self.proxy.table_doubtful) && stats.generation < self.router.generation().max(1) {
+        // None in force: it began anew, or somebody else has changed what it routes to.
+        let doubtful = another || self.proxy.table_doubtful || stats.generation == 0;
+        if doubtful && stats.generation < self.router.generation().max(1) {
             self.router.want(self.routes(), None);
         }
         let at = Timestamp::from_millis(i64::try_from(stats.at).unwrap_or(i64::MAX));

@@ -3,6 +3,7 @@
 mod admission;
 mod api;
 mod explain;
+mod haproxy;
 mod inputs;
 mod knowledge;
 mod life;

@@ -56,6 +56,11 @@ impl Stage {
         self.dir.path().join("state/history")
     }
 
+    /// Where a HAProxy of this stage takes commands.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join("admin.sock")
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::new(self.api)
     }

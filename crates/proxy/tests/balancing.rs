@@ -109,7 +109,10 @@ async fn requests_go_where_the_fewest_are() {
     let backends = [hanging(1).await, hanging(2).await, hanging(3).await];
     proxy.set(1, route(&proxy, &backends, policy(PolicySpec::LeastConnections))).await;
     let clients: Vec<_> = (0..4).map(|_| hang(proxy.listen, "1")).collect();
-    let stats = until(&proxy, "hanging", |stats| in_flight(stats).iter().sum::<u32>() == 4).await;
+    // Counted by the proxy before they have come to the backend.
+    let have_come = || backends.iter().map(Backend::requests).sum::<usize>() == 4;
+    let hanging = |stats: &_| in_flight(stats).iter().sum::<u32>() == 4 && have_come();
+    let stats = until(&proxy, "hanging", hanging).await;
     let full = in_flight(&stats).iter().position(|&load| load == 2).expect("two of four on one of three");
     let before = backends[full].requests();
     let mut http = Http::connect(proxy.listen).await;

@@ -41,7 +41,7 @@ impl Haproxy {
                 "global\n  stats socket {} level admin\n\
                  defaults\n  mode http\n  timeout connect 1s\n  timeout client 30s\n  timeout server 30s\n\
                  frontend clients\n  bind {}\n  default_backend web\n\
-                 backend web\n  balance leastconn\n  option httpchk GET /healthz\n  option redispatch\n",
+                 backend web\n  balance random(2)\n  option httpchk GET /healthz\n  option redispatch\n",
                 stage.socket().display(),
                 stage.web
             )

@@ -90,12 +90,15 @@ async fn add(
     weight: u32,
     health: &HealthSpec,
 ) -> Result<(), HaproxyError> {
-    let mut command = format!("add server {backend}/{name} {} weight {weight}", spec.addr);
+    // HAProxy 2.6 places a newcomer on its hash ring before it has numbered it, where all newcomers collide and some get nothing
+    // from `balance random`. What a server gains in weight later is placed by its number.
+    let mut command = format!("add server {backend}/{name} {} weight 1", spec.addr);
     if health.is_active() {
         let (inter, fall, rise) = (health.interval.as_millis().max(1), health.fall, health.rise);
         command += &format!(" check inter {inter}ms fall {fall} rise {rise}");
     }
     runtime.order(&command, "New server registered.").await?;
+    runtime.order(&format!("set server {backend}/{name} weight {weight}"), "").await?;
     let_in(runtime, backend, name, health).await
 }
 

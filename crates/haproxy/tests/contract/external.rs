@@ -46,6 +46,25 @@ fn spawn(config: &Path) -> Child {
 }
 
 impl External {
+    pub(crate) async fn balancing(balance: &str) -> External {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (socket, config) = (folder.path().join("admin.sock"), folder.path().join("haproxy.cfg"));
+        let listen = free_address();
+        let text = format!(
+            "global\n  stats socket {} level admin\n  nbthread 2\n\
+             defaults\n  mode http\n  timeout connect 1s\n  timeout client 10s\n  timeout server 10s\n\
+             frontend clients\n  bind {listen}\n  default_backend web\n\
+             backend web\n  balance {balance}\n",
+            socket.display()
+        );
+        std::fs::write(&config, text).expect("written");
+        let router = Haproxy::new(socket, ["web".to_owned()]);
+        let process = spawn(&config);
+        let external = External { router, listen, config, process, _folder: folder };
+        external.answers().await;
+        external
+    }
+
     async fn answers(&self) {
         eventually(|| self.router.stats()).await;
     }
@@ -55,22 +74,7 @@ impl Subject for External {
     type Router = Haproxy;
 
     async fn start() -> External {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (socket, config) = (folder.path().join("admin.sock"), folder.path().join("haproxy.cfg"));
-        let listen = free_address();
-        let text = format!(
-            "global\n  stats socket {} level admin\n  nbthread 2\n\
-             defaults\n  mode http\n  timeout connect 1s\n  timeout client 10s\n  timeout server 10s\n\
-             frontend clients\n  bind {listen}\n  default_backend web\n\
-             backend web\n  balance roundrobin\n",
-            socket.display()
-        );
-        std::fs::write(&config, text).expect("written");
-        let router = Haproxy::new(socket, ["web".to_owned()]);
-        let process = spawn(&config);
-        let external = External { router, listen, config, process, _folder: folder };
-        external.answers().await;
-        external
+        External::balancing("roundrobin").await
     }
 
     fn router(&self) -> &Haproxy {

@@ -98,3 +98,12 @@ contract! {
     a_restart_is_noticed_and_filled_again
     a_reader_that_comes_later_finds_the_table
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_newcomer_gets_requests_whatever_haproxy_balances_by() {
+    if external::is_here("HAProxy as the router: its algorithms") {
+        for balance in ["random(2)", "random", "leastconn", "roundrobin"] {
+            rules::every_newcomer_gets_requests(&external::External::balancing(balance).await).await;
+        }
+    }
+}

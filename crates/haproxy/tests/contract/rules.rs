@@ -176,3 +176,12 @@ pub(crate) async fn a_reader_that_comes_later_finds_the_table<S: Subject>() {
     assert_eq!(table.routes.len(), 1);
     assert_eq!(table.routes[0].backends, [one.spec(1000), two.spec(0)]);
 }
+
+/// For a router that is there already, as HAProxy with another algorithm.
+pub(crate) async fn every_newcomer_gets_requests(subject: &impl Subject) {
+    let (one, two, three) = (Backend::start(1).await, Backend::start(2).await, Backend::start(3).await);
+    subject.set(1, &[(&one, 1000), (&two, 1000), (&three, 1000)]).await;
+    let answers = answers(subject, 150).await;
+    let counts = ["1", "2", "3"].map(|who| count(&answers, who));
+    assert!(counts.iter().all(|count| *count > 20), "{counts:?}");
+}

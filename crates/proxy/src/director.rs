@@ -15,6 +15,7 @@ use balance::Ring;
 use crate::admission::RouteCosts;
 use crate::control::{Amount, PolicySpec, Refusal, RequestSample, Response, Route, RouteTable, Stats};
 use crate::health::HealthCheck;
+use crate::observe::RouteObserver;
 use crate::outliers::OutlierWatch;
 use crate::shard::Command;
 use crate::socket::open_listeners;
@@ -43,6 +44,7 @@ struct DirectedRoute {
     leaving: Vec<Arc<BackendState>>,
     checks: Vec<HealthCheck>,
     costs: Option<Arc<RouteCosts>>,
+    observer: Option<Arc<RouteObserver>>,
     outliers: Option<OutlierWatch>,
     /// What the ring was made of, and the ring.
     ring: (Vec<(u64, u32)>, Arc<Ring>),
@@ -88,6 +90,10 @@ impl Director {
         })?;
         if table.routes.iter().any(|route| route.admission.is_some()) {
             let started = self.process.start_learner();
+            started.map_err(|error| Refusal::Failed { reason: error.to_string() })?;
+        }
+        if table.routes.iter().any(|route| route.observation.access_log.is_some()) {
+            let started = self.process.start_log();
             started.map_err(|error| Refusal::Failed { reason: error.to_string() })?;
         }
         let mut certificates = self.load_certificates(&table)?;
@@ -165,6 +171,7 @@ impl Director {
             leaving: Vec::new(),
             checks: Vec::new(),
             costs: None,
+            observer: None,
             outliers: None,
             ring: Default::default(),
             tls: None,
@@ -193,10 +200,13 @@ impl Director {
         route.forget_left();
         route.renew_costs(spec);
         route.watch(spec, elapsed);
+        let before = route.observer.take();
+        route.observer = RouteObserver::renewed(before, &spec.workload, &spec.observation, shards);
         AppliedRoute {
             spec: Arc::new(spec.clone()),
             state: Arc::clone(&route.state),
             costs: route.costs.clone(),
+            observer: route.observer.clone(),
             backends: route.backends.clone(),
             ring: route.ring(spec),
             tls,
@@ -276,7 +286,8 @@ impl Director {
 
     /// Reads all counters.
     pub(crate) fn stats(&mut self) -> Stats {
-        let elapsed = self.process.elapsed(Instant::now());
+        let (now, at) = (Instant::now(), unix_ms());
+        let elapsed = self.process.elapsed(now);
         let workloads = self.routes.values_mut().map(|route| {
             route.forget_left();
             let mut stats = route.state.stats();
@@ -287,10 +298,13 @@ impl Director {
                 .as_ref()
                 .map(|costs| costs.stats(|cost| route.reserved(cost)))
                 .unwrap_or_default();
+            if let Some(observer) = &route.observer {
+                observer.tell(&mut stats, now, at);
+            }
             stats
         });
         Stats {
-            at: unix_ms(),
+            at,
             started_at: self.started_at,
             pid: std::process::id(),
             generation: self.table.generation,

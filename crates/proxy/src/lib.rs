@@ -31,6 +31,7 @@ mod hold;
 mod lease;
 mod listener;
 mod multiplex;
+mod observe;
 mod options;
 mod outliers;
 mod pool;

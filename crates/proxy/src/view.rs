@@ -14,6 +14,7 @@ use crate::body::RequestBody;
 use crate::control::{PolicySpec, Route};
 use crate::counters::{BackendCounters, WorkloadCounters};
 use crate::multiplex::Multiplex;
+use crate::observe::RouteObserver;
 use crate::pool::Pool;
 use crate::state::{BackendState, Process, RouteState};
 use crate::tls::Tls;
@@ -31,6 +32,8 @@ pub(crate) struct AppliedRoute {
     pub(crate) state: Arc<RouteState>,
     /// Where requests are admitted by what they cost.
     pub(crate) costs: Option<Arc<RouteCosts>>,
+    /// Where something is told of its requests.
+    pub(crate) observer: Option<Arc<RouteObserver>>,
     /// In the order of the specification's backends.
     pub(crate) backends: Vec<Arc<BackendState>>,
     /// Where keys are at home, if the route hashes; the same for all shards.
@@ -46,6 +49,7 @@ pub(crate) struct ShardRoute {
     pub(crate) spec: Arc<Route>,
     pub(crate) state: Arc<RouteState>,
     pub(crate) costs: Option<Arc<RouteCosts>>,
+    pub(crate) observer: Option<Arc<RouteObserver>>,
     pub(crate) backends: Vec<Rc<ShardBackend>>,
     pub(crate) dispatcher: Dispatcher,
     /// Tokens of sticky cookies in their order, with the backends' places.
@@ -108,6 +112,7 @@ impl ShardRoute {
             spec: applied.spec,
             state: applied.state,
             costs: applied.costs,
+            observer: applied.observer,
             backends,
             dispatcher,
             homes,
@@ -147,6 +152,10 @@ impl ShardRoute {
 
     pub(crate) fn counters(&self) -> &WorkloadCounters {
         &self.state.counters[self.shard]
+    }
+
+    pub(crate) fn shard(&self) -> usize {
+        self.shard
     }
 
     pub(crate) fn process(&self) -> &Arc<Process> {

@@ -11,6 +11,7 @@ mod admission;
 mod balancing;
 mod client;
 mod histogram;
+mod observation;
 mod protocols;
 mod request_sample;
 mod stats;
@@ -25,9 +26,13 @@ pub use balance::SecretKey;
 pub use balancing::{Balancing, KeySource, OutlierSpec, PolicySpec, RetrySpec, StickySpec};
 pub use client::{Client, ControlError};
 pub use histogram::{BUCKETS, Histogram, HistogramError, bucket_of};
+pub use observation::{
+    AccessLogSpec, ENDPOINTS_MAX, LOG_BYTES_MIN, LOG_FIELDS_MAX, OTHER_ENDPOINT, Observation, SECRET_FIELDS,
+    SHARE_WHOLE, TracingSpec,
+};
 pub use protocols::{Forwarded, Protocol, Protocols, ProxyProtocol, ProxyVersion, TlsSpec, Upstream};
 pub use request_sample::{CostStats, RequestSample};
-pub use stats::{BackendStats, Stats, WorkloadStats};
+pub use stats::{BackendStats, EndpointStats, SlowTrace, Stats, WorkloadStats};
 pub use table::{BackendSpec, HealthSpec, Route, RouteTable, TableProblem, Timeouts};
 pub use wire::{FRAME_BYTES_MAX, FrameError, PROTOCOL_VERSION, Refusal};
 

@@ -10,6 +10,7 @@
 //! answer have the same length. Numbers are always finite. Within `v1` fields are added, never renamed or removed.
 
 mod calendar;
+mod endpoint;
 mod error;
 mod event;
 mod explain;
@@ -28,6 +29,7 @@ mod status;
 mod workload;
 
 pub use calendar::{CalendarAccepted, CalendarEvent, CalendarEvents, CalendarRequest, NewCalendarEvent};
+pub use endpoint::{EndpointSummary, Endpoints, SlowTrace};
 pub use error::ErrorBody;
 pub use event::{Event, Events};
 pub use explain::{Explanation, Reaction, ReactionCost, ReactionExplained, ReactionOrder, Seen, Sentence};

@@ -3,6 +3,8 @@
 //! Most numbers are read from the snapshot when they are asked for, so that they cost nothing otherwise; only
 //! distributions are counted as they happen.
 
+mod traffic;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,6 +141,7 @@ impl Collector for Snapshots {
         encode_instances(&mut encoder, &view)?;
         encode_forecast(&mut encoder, &view)?;
         encode_costs(&mut encoder, &view)?;
+        traffic::encode(&mut encoder, &view)?;
         self.encode_own(&mut encoder, &view)
     }
 }

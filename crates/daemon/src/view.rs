@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use forecast::Ensemble;
+use proxy::control::WorkloadStats;
 
 use crate::config::WorkloadConfig;
 
@@ -23,6 +24,8 @@ pub(crate) struct WorkloadState {
     pub(crate) detail: api::WorkloadDetail,
     /// What its requests cost, where they are admitted by that.
     pub(crate) costs: Vec<api::RequestCost>,
+    /// Its requests as the proxy counted them last.
+    pub(crate) counted: Option<Arc<WorkloadStats>>,
     /// As it was after the last step.
     pub(crate) forecaster: Arc<Ensemble>,
 }

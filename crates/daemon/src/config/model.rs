@@ -221,6 +221,8 @@ pub struct WorkloadConfig {
     pub admission: Option<proxy::control::Admission>,
     /// `balance`, `sticky`, `outliers`, `retries`: which instance a request goes to; see `config::balancing`.
     pub balancing: proxy::control::Balancing,
+    /// `endpoints`, `access_log`, `tracing`: what is told of single requests; see `docs/observability.md`. Default nothing.
+    pub observation: proxy::control::Observation,
     /// `priority`: from 0 to 255; where nodes are too small for all, the higher is served first. Default `100`.
     pub priority: u8,
     /// `tenant`: the name of a `[[tenant]]`. Default none.
@@ -450,6 +452,7 @@ impl WorkloadConfig {
             sessions: None,
             admission: None,
             balancing: proxy::control::Balancing::default(),
+            observation: proxy::control::Observation::default(),
             priority: 100,
             tenant: None,
             needs: None,

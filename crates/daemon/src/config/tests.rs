@@ -9,6 +9,7 @@ use forecast::watch::{RefitSchedule, RetrainConfig};
 use super::{CapacityConfig, Config, ConfigErrors, MarginConfig, ProbeConfig, RetrainSchedule, Surroundings};
 
 mod admission;
+mod observation;
 mod protocols;
 mod sessions;
 

@@ -14,7 +14,6 @@ use super::model::{
     CapacityConfig, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, LimitsConfig, ListenMode,
     MarginConfig, Mode, ModelConfig, ProbeConfig, ReplicasConfig, ShiftConfig, StandbyConfig, WorkloadConfig,
 };
-use super::protocols;
 use super::quantity::parse_duration;
 use super::retrain::{RetrainSchedule, RetrainSettings};
 use super::scope;
@@ -23,6 +22,7 @@ use super::sessions::sessions;
 use super::sharing::needs;
 use super::sizing::sizing;
 use super::{admission, balancing};
+use super::{observation, protocols};
 use crate::recorder::is_own_metric;
 
 /// Reads it; `None` where a required key is missing or wrong.
@@ -118,6 +118,7 @@ fn read_process(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("wait_max", &mut w.wait_max, |e| e.count(0..=WAIT_MAX));
     balancing::read(s, &mut w.balancing);
     protocols::read(s, &mut w.protocols);
+    observation::read(s, &mut w.observation);
 }
 
 fn read_policy(s: &mut Section<'_>, w: &mut WorkloadConfig) {

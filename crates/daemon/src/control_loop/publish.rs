@@ -36,6 +36,7 @@ impl ControlLoop {
                 config: workload.config.clone(),
                 detail: detail(workload, view, counts),
                 costs: workload.costs.clone(),
+                counted: workload.counted.clone(),
                 forecaster: workload.forecaster.clone(),
             });
         }

@@ -50,6 +50,8 @@ pub(crate) struct Workload {
     pub(crate) latency_step: api::LatencySummary,
     /// What requests cost, as the proxy told last.
     pub(crate) costs: Vec<api::RequestCost>,
+    /// Its requests as the proxy counted them last.
+    pub(crate) counted: Option<Arc<proxy::control::WorkloadStats>>,
     /// What was forecast for coming steps: low, median, high.
     pub(crate) ahead: BTreeMap<Timestamp, [f64; 3]>,
     pub(crate) forecaster: Arc<Ensemble>,
@@ -280,6 +282,7 @@ impl Workload {
             totals: Totals::default(),
             latency_step: api::LatencySummary::default(),
             costs: Vec::new(),
+            counted: None,
             ahead: BTreeMap::new(),
             // What it noticed while it learned the past is not news.
             noticed: forecaster.noticed(),

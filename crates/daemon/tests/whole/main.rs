@@ -6,6 +6,7 @@ mod inputs;
 mod knowledge;
 mod life;
 mod models;
+mod observe;
 mod protocols;
 mod sessions;
 mod sizes;

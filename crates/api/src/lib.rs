@@ -11,6 +11,7 @@
 
 mod cache;
 mod calendar;
+mod endpoint;
 mod error;
 mod event;
 mod explain;
@@ -30,6 +31,7 @@ mod workload;
 
 pub use cache::CacheSummary;
 pub use calendar::{CalendarAccepted, CalendarEvent, CalendarEvents, CalendarRequest, NewCalendarEvent};
+pub use endpoint::{EndpointSummary, Endpoints, SlowTrace};
 pub use error::ErrorBody;
 pub use event::{Event, Events};
 pub use explain::{Explanation, Reaction, ReactionCost, ReactionExplained, ReactionOrder, Seen, Sentence};

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
-    evaluate, events, explain, forecast, load, models, overrides, proxy, replay, requests, run,
+    endpoints, evaluate, events, explain, forecast, load, models, overrides, proxy, replay, requests, run,
     sample_service, sessions, simulate, status,
 };
 use crate::demo;
@@ -42,6 +42,8 @@ enum Command {
     Events(events::EventsArgs),
     /// Show what single requests cost and what was predicted for them
     Requests(requests::RequestsArgs),
+    /// Show rate, errors and durations of requests by endpoint
+    Endpoints(endpoints::EndpointsArgs),
     /// Ask for places for sessions, end them, and see where they are
     Sessions(sessions::SessionsArgs),
     /// Look at trained models, put one in charge, go back, or move one between machines
@@ -83,6 +85,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Override(args) => overrides::run(&args, environment.user),
         Command::Events(args) => events::run(&args, environment.user),
         Command::Requests(args) => requests::run(&args),
+        Command::Endpoints(args) => endpoints::run(&args),
         Command::Sessions(args) => sessions::run(&args),
         Command::Models(args) => models::run(&args, environment.user),
         Command::Proxy(args) => proxy::run(&args),
@@ -106,6 +109,7 @@ fn log_to_stderr(command: &Command, filter: Option<&str>) -> Result<(), Failure>
         | Command::Events(_)
         | Command::Models(_)
         | Command::Requests(_)
+        | Command::Endpoints(_)
         | Command::Sessions(_)
         | Command::SampleService(_)
         | Command::Load(_) => "error",

@@ -209,6 +209,11 @@ impl Client {
         self.call("GET", &path, None::<&()>).await
     }
 
+    /// Requests of a workload by endpoint.
+    pub async fn endpoints(&self, name: &str) -> Result<api::Endpoints, ClientError> {
+        self.call("GET", &format!("/api/v1/workloads/{}/endpoints", escaped(name)), None::<&()>).await
+    }
+
     /// Events in the calendar of a workload that touch a range of time; a missing end is the daemon's default.
     pub async fn calendar(
         &self,

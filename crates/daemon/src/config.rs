@@ -13,6 +13,7 @@ mod command;
 mod entry;
 mod error;
 mod model;
+mod observation;
 mod protocols;
 mod quantity;
 mod read;

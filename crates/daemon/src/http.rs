@@ -7,6 +7,7 @@
 mod assets;
 mod calendar;
 mod columns;
+mod endpoints;
 mod explain;
 mod failure;
 mod forecast_overrides;
@@ -87,6 +88,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/workloads/{id}/forecast-overrides/{override}", delete(forecast_overrides::clear))
         .route("/workloads/{id}/explain", get(explain::explain))
         .route("/workloads/{id}/requests", get(requests::list))
+        .route("/workloads/{id}/endpoints", get(endpoints::list))
         .route("/workloads/{id}/sessions", get(sessions::list).post(sessions::open))
         .route(
             "/workloads/{id}/sessions/{session}",

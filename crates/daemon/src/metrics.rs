@@ -4,6 +4,7 @@
 //! distributions are counted as they happen.
 
 mod cache;
+mod traffic;
 
 use std::fmt;
 use std::sync::Arc;
@@ -142,6 +143,7 @@ impl Collector for Snapshots {
         encode_forecast(&mut encoder, &view)?;
         encode_costs(&mut encoder, &view)?;
         cache::encode(&mut encoder, &view)?;
+        traffic::encode(&mut encoder, &view)?;
         self.encode_own(&mut encoder, &view)
     }
 }

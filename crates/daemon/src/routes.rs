@@ -40,6 +40,7 @@ pub(crate) fn route(
     route.max_waiting = usize::try_from(workload.wait_max).unwrap_or(usize::MAX);
     route.admission.clone_from(&workload.admission);
     route.balancing = workload.balancing.clone();
+    route.observation.clone_from(&workload.observation);
     workload.protocols.apply(&mut route);
     route.cache.clone_from(&workload.cache);
     Some(route)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use forecast::Ensemble;
+use proxy::control::WorkloadStats;
 
 use crate::config::WorkloadConfig;
 
@@ -25,6 +26,8 @@ pub(crate) struct WorkloadState {
     pub(crate) costs: Vec<api::RequestCost>,
     /// What its cache did, if it has one.
     pub(crate) cache: Option<proxy::control::CacheStats>,
+    /// Its requests as the proxy counted them last.
+    pub(crate) counted: Option<Arc<WorkloadStats>>,
     /// As it was after the last step.
     pub(crate) forecaster: Arc<Ensemble>,
 }

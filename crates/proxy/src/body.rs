@@ -84,6 +84,11 @@ impl Upload {
         self.moved.get()
     }
 
+    /// How much of it was passed on.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
     /// Whether the client failed to deliver it.
     pub(crate) fn is_broken(&self) -> bool {
         self.is_broken.get()

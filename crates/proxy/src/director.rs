@@ -16,6 +16,7 @@ use crate::admission::RouteCosts;
 use crate::cache::RouteCache;
 use crate::control::{Amount, PolicySpec, Refusal, RequestSample, Response, Route, RouteTable, Stats};
 use crate::health::HealthCheck;
+use crate::observe::RouteObserver;
 use crate::outliers::OutlierWatch;
 use crate::shard::Command;
 use crate::socket::open_listeners;
@@ -45,6 +46,7 @@ struct DirectedRoute {
     checks: Vec<HealthCheck>,
     costs: Option<Arc<RouteCosts>>,
     cache: Option<Arc<RouteCache>>,
+    observer: Option<Arc<RouteObserver>>,
     outliers: Option<OutlierWatch>,
     /// What the ring was made of, and the ring.
     ring: (Vec<(u64, u32)>, Arc<Ring>),
@@ -90,6 +92,10 @@ impl Director {
         })?;
         if table.routes.iter().any(|route| route.admission.is_some()) {
             let started = self.process.start_learner();
+            started.map_err(|error| Refusal::Failed { reason: error.to_string() })?;
+        }
+        if table.routes.iter().any(|route| route.observation.access_log.is_some()) {
+            let started = self.process.start_log();
             started.map_err(|error| Refusal::Failed { reason: error.to_string() })?;
         }
         let mut certificates = self.load_certificates(&table)?;
@@ -168,6 +174,7 @@ impl Director {
             checks: Vec::new(),
             costs: None,
             cache: None,
+            observer: None,
             outliers: None,
             ring: Default::default(),
             tls: None,
@@ -197,11 +204,14 @@ impl Director {
         route.renew_costs(spec);
         route.cache = RouteCache::renewed(route.cache.take(), spec.cache.as_ref(), shards);
         route.watch(spec, elapsed);
+        let before = route.observer.take();
+        route.observer = RouteObserver::renewed(before, &spec.workload, &spec.observation, shards);
         AppliedRoute {
             spec: Arc::new(spec.clone()),
             state: Arc::clone(&route.state),
             costs: route.costs.clone(),
             cache: route.cache.clone(),
+            observer: route.observer.clone(),
             backends: route.backends.clone(),
             ring: route.ring(spec),
             tls,
@@ -281,7 +291,8 @@ impl Director {
 
     /// Reads all counters.
     pub(crate) fn stats(&mut self) -> Stats {
-        let elapsed = self.process.elapsed(Instant::now());
+        let (now, at) = (Instant::now(), unix_ms());
+        let elapsed = self.process.elapsed(now);
         let workloads = self.routes.values_mut().map(|route| {
             route.forget_left();
             let mut stats = route.state.stats();
@@ -295,10 +306,13 @@ impl Director {
                 .as_ref()
                 .map(|costs| costs.stats(|cost| route.reserved(cost)))
                 .unwrap_or_default();
+            if let Some(observer) = &route.observer {
+                observer.tell(&mut stats, now, at);
+            }
             stats
         });
         Stats {
-            at: unix_ms(),
+            at,
             started_at: self.started_at,
             pid: std::process::id(),
             generation: self.table.generation,

@@ -16,6 +16,7 @@ use crate::body::ResponseBody;
 use crate::connection::ClientConnection;
 use crate::counters::WorkloadCounters;
 use crate::lease::Lease;
+use crate::observe::{End, Watch};
 use crate::view::ShardRoute;
 
 /// A request that was received and not yet accounted for. Dropped as it is, it counts as cancelled: the client has gone.
@@ -24,15 +25,10 @@ pub(crate) struct Exchange {
     client: Rc<ClientConnection>,
     route: Rc<ShardRoute>,
     arrived: Instant,
-    outcome: Outcome,
+    outcome: End,
     is_grpc: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    Completed,
-    Failed,
-    Cancelled,
+    /// Where the route tells more of its requests than their number.
+    watch: Option<Box<Watch>>,
 }
 
 impl Exchange {
@@ -43,9 +39,20 @@ impl Exchange {
             client: Rc::clone(client),
             route: Rc::clone(route),
             arrived,
-            outcome: Outcome::Cancelled,
+            outcome: End::Cancelled,
             is_grpc: false,
+            watch: None,
         }
+    }
+
+    /// Notes are to be taken of it.
+    pub(crate) fn observe(&mut self, watch: Option<Box<Watch>>) {
+        self.watch = watch;
+    }
+
+    /// Where notes are taken, if they are.
+    pub(crate) fn watch(&self) -> Option<&Watch> {
+        self.watch.as_deref()
     }
 
     /// The client reads the outcome from gRPC's own fields.
@@ -63,7 +70,7 @@ impl Exchange {
 
     /// It was answered from what is kept here, to the end.
     pub(crate) fn completed(&mut self) {
-        self.outcome = Outcome::Completed;
+        self.outcome = End::Completed;
     }
 
     /// A request of the proxy's own, made because of this one and accounted for like it.
@@ -77,7 +84,10 @@ impl Exchange {
 
     /// An answer of the proxy's own.
     pub(crate) fn answer(mut self, status: StatusCode, text: &'static str) -> Response<ResponseBody> {
-        self.outcome = if status.is_server_error() { Outcome::Failed } else { Outcome::Completed };
+        self.outcome = if status.is_server_error() { End::Failed } else { End::Completed };
+        if let Some(watch) = &self.watch {
+            watch.refused(status.as_u16(), text.len());
+        }
         if self.is_grpc { grpc_response(status, text) } else { own_response(status, text) }
     }
 
@@ -95,7 +105,7 @@ impl Exchange {
         if found_no_capacity {
             self.counters().rejected.add(1);
         }
-        self.outcome = Outcome::Failed;
+        self.outcome = End::Failed;
     }
 
     /// How long the response body may be silent.
@@ -112,7 +122,10 @@ impl Exchange {
     pub(crate) fn deliver(mut self, status: StatusCode, headed: Instant, lease: Lease) -> Delivery {
         self.counters().latency.record(headed.saturating_duration_since(self.arrived));
         if status.is_server_error() {
-            self.outcome = Outcome::Failed;
+            self.outcome = End::Failed;
+        }
+        if let Some(watch) = &self.watch {
+            watch.answered(status.as_u16(), headed, lease.backend().state.id);
         }
         Delivery { is_ended: false, exchange: self, lease, clock: None }
     }
@@ -122,11 +135,14 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let counters = self.route.counters();
         match self.outcome {
-            Outcome::Completed => counters.completed.add(1),
-            Outcome::Failed => counters.failed.add(1),
-            Outcome::Cancelled => counters.cancelled.add(1),
+            End::Completed => counters.completed.add(1),
+            End::Failed => counters.failed.add(1),
+            End::Cancelled => counters.cancelled.add(1),
         }
         self.client.end_request();
+        if let Some(watch) = self.watch.take() {
+            watch.end(&self.client, &self.route, self.arrived, self.outcome);
+        }
     }
 }
 
@@ -145,8 +161,8 @@ impl Delivery {
     pub(crate) fn ended(&mut self) {
         if !self.is_ended {
             self.is_ended = true;
-            if self.exchange.outcome == Outcome::Cancelled {
-                self.exchange.outcome = Outcome::Completed;
+            if self.exchange.outcome == End::Cancelled {
+                self.exchange.outcome = End::Completed;
                 // A failure's cost says nothing about that of a success.
                 if let Some(charge) = self.lease.charge() {
                     charge.delivered(Instant::now());
@@ -158,7 +174,7 @@ impl Delivery {
 
     /// The backend broke off.
     pub(crate) fn broke(&mut self) {
-        self.exchange.outcome = Outcome::Failed;
+        self.exchange.outcome = End::Failed;
         self.lease.failed();
     }
 
@@ -168,6 +184,9 @@ impl Delivery {
         self.exchange.counters().bytes_out.add(bytes_out);
         if let Some(charge) = self.lease.charge() {
             charge.passed(bytes_out);
+        }
+        if let Some(watch) = &self.exchange.watch {
+            watch.passed_on(bytes_in, bytes_out);
         }
     }
 

@@ -21,6 +21,7 @@ use crate::exchange::{Exchange, own_response};
 use crate::headers::{announce_trailers, is_grpc, prepare_request, prepare_response};
 use crate::hold::{Grant, Ticket};
 use crate::lease::Lease;
+use crate::observe::Watch;
 use crate::tunnel::{Upgrade, tunnel};
 use crate::view::ShardRoute;
 use crate::wish::Wish;
@@ -123,6 +124,11 @@ impl Prepared {
         let refused = refused.map(|status| Refusal { status, closes: version != Version::HTTP_2 });
         let wish = Wish::read(&route, &parts, client.names());
         let body = RequestBody::new(body, &route, client);
+        if let Some(observer) = &route.observer {
+            let mut watch = Watch::begin(observer, client, &mut parts, version);
+            watch.uploads(body.upload());
+            exchange.observe(Some(watch));
+        }
         if !body.is_end_stream()
             && protocols.upstream == Upstream::Http1
             && body.size_hint().exact().is_none()
@@ -360,13 +366,20 @@ impl<'a> Dispatch<'a> {
     pub(crate) fn end_hold(&mut self, route: &ShardRoute) -> Option<Instant> {
         let hold = self.hold.take()?;
         let now = Instant::now();
-        self.exchange.counters().hold.record(now.saturating_duration_since(hold.began));
+        self.waited(now.saturating_duration_since(hold.began));
         if self.claim.is_some() {
             drop(hold);
             // There may be room for the next one, too.
             route.state.waiting.nudge();
         }
         Some(now)
+    }
+
+    fn waited(&self, time: Duration) {
+        self.exchange.counters().hold.record(time);
+        if let Some(watch) = self.exchange.watch() {
+            watch.waited(time);
+        }
     }
 
     /// Whether it may be tried once more, after the attempt that has just failed.
@@ -377,6 +390,9 @@ impl<'a> Dispatch<'a> {
     /// Gives an attempt up for another.
     pub(crate) fn retry(&mut self, lease: Lease) {
         lease.retried();
+        if let Some(watch) = self.exchange.watch() {
+            watch.retried();
+        }
         self.avoid.push(lease.backend().state.id);
     }
 
@@ -408,7 +424,7 @@ impl<'a> Dispatch<'a> {
             Ok(Ok(Grant::Look) | Err(_)) => Ok(None),
             Err(_) if until < deadline => Ok(None),
             Err(_) => {
-                self.exchange.counters().hold.record(began.elapsed());
+                self.waited(began.elapsed());
                 Err(Failure::NoCapacity("no backend became available in time\n"))
             }
         }

@@ -32,6 +32,7 @@ mod hold;
 mod lease;
 mod listener;
 mod multiplex;
+mod observe;
 mod options;
 mod outliers;
 mod pool;

@@ -13,6 +13,7 @@ use crate::cache::CacheCounters;
 use crate::control::{BackendSpec, BackendStats, WorkloadStats};
 use crate::counters::{BackendCounters, WorkloadCounters, merged, total};
 use crate::hold::{Grant, WaitingRoom};
+use crate::observe::LogWriter;
 
 /// Process-wide facts.
 #[derive(Debug)]
@@ -22,11 +23,17 @@ pub(crate) struct Process {
     /// Open client connections, all shards.
     pub(crate) connections: AtomicU32,
     learner: OnceLock<Learner>,
+    log: OnceLock<LogWriter>,
 }
 
 impl Process {
     pub(crate) fn new() -> Self {
-        Self { epoch: Instant::now(), connections: AtomicU32::new(0), learner: OnceLock::new() }
+        Self {
+            epoch: Instant::now(),
+            connections: AtomicU32::new(0),
+            learner: OnceLock::new(),
+            log: OnceLock::new(),
+        }
     }
 
     /// Starts the thread that learns what requests cost, if it does not run yet.
@@ -38,6 +45,22 @@ impl Process {
             let _ = self.learner.set(Learner::start()?);
         }
         Ok(())
+    }
+
+    /// Starts the thread that writes access logs, if it does not run yet.
+    ///
+    /// # Errors
+    /// When there can be none.
+    pub(crate) fn start_log(&self) -> std::io::Result<()> {
+        if self.log.get().is_none() {
+            let _ = self.log.set(LogWriter::start()?);
+        }
+        Ok(())
+    }
+
+    /// Where requests are written down, once a route has an access log.
+    pub(crate) fn log(&self) -> Option<&LogWriter> {
+        self.log.get()
     }
 
     /// Where costs are learned, once a route is admitted by them.
@@ -113,6 +136,9 @@ impl RouteState {
             hold: merged(shards, |shard| &shard.hold),
             cache: CacheCounters::stats(shards),
             costs: Vec::new(),
+            endpoints: Vec::new(),
+            log_written: 0,
+            log_dropped: 0,
             backends: Vec::new(),
         }
     }

@@ -15,6 +15,7 @@ use crate::connection::ClientConnection;
 use crate::exchange::Exchange;
 use crate::forward::{BROKEN, Dispatch, Failure};
 use crate::lease::Lease;
+use crate::observe::Watch;
 use crate::proxy_protocol;
 use crate::relay::relay;
 use crate::view::ShardRoute;
@@ -30,7 +31,8 @@ pub(crate) async fn serve<T>(
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let idle = route.spec.protocols.tunnel_idle;
-    let exchange = Exchange::begin(&client, &route, Instant::now());
+    let mut exchange = Exchange::begin(&client, &route, Instant::now());
+    exchange.observe(route.observer.as_ref().map(|observer| Watch::begin_connection(observer, &client)));
     route.deposit();
     let wish = Wish::of_connection(&route, client.names());
     let found = Dispatch::new(&exchange, wish.as_ref()).connect(route, client.peer(), destination).await;

@@ -15,6 +15,7 @@ use crate::cache::RouteCache;
 use crate::control::{PolicySpec, Route};
 use crate::counters::{BackendCounters, WorkloadCounters};
 use crate::multiplex::Multiplex;
+use crate::observe::RouteObserver;
 use crate::pool::Pool;
 use crate::state::{BackendState, Process, RouteState};
 use crate::tls::Tls;
@@ -34,6 +35,8 @@ pub(crate) struct AppliedRoute {
     pub(crate) costs: Option<Arc<RouteCosts>>,
     /// Where responses are kept.
     pub(crate) cache: Option<Arc<RouteCache>>,
+    /// Where something is told of its requests.
+    pub(crate) observer: Option<Arc<RouteObserver>>,
     /// In the order of the specification's backends.
     pub(crate) backends: Vec<Arc<BackendState>>,
     /// Where keys are at home, if the route hashes; the same for all shards.
@@ -51,6 +54,7 @@ pub(crate) struct ShardRoute {
     pub(crate) costs: Option<Arc<RouteCosts>>,
     /// Where responses are kept.
     pub(crate) cache: Option<Arc<RouteCache>>,
+    pub(crate) observer: Option<Arc<RouteObserver>>,
     pub(crate) backends: Vec<Rc<ShardBackend>>,
     pub(crate) dispatcher: Dispatcher,
     /// Tokens of sticky cookies in their order, with the backends' places.
@@ -114,6 +118,7 @@ impl ShardRoute {
             state: applied.state,
             costs: applied.costs,
             cache: applied.cache,
+            observer: applied.observer,
             backends,
             dispatcher,
             homes,
@@ -153,6 +158,10 @@ impl ShardRoute {
 
     pub(crate) fn counters(&self) -> &WorkloadCounters {
         &self.state.counters[self.shard]
+    }
+
+    pub(crate) fn shard(&self) -> usize {
+        self.shard
     }
 
     pub(crate) fn process(&self) -> &Arc<Process> {

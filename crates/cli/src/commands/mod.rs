@@ -1,5 +1,6 @@
 //! One file per subcommand: its options, and what it does with them.
 
+pub(crate) mod endpoints;
 pub(crate) mod evaluate;
 pub(crate) mod events;
 pub(crate) mod explain;

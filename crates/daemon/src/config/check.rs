@@ -6,10 +6,9 @@ use std::net::SocketAddr;
 use planner::SizingMode;
 
 use super::model::{DemandSource, ListenMode, ProbeConfig, ServerConfig, WorkloadConfig};
-use super::protocols;
 use super::read::{Models, Workloads};
 use super::section::{Context, Section};
-use super::{admission, cache, sessions};
+use super::{admission, cache, observation, protocols, sessions};
 
 /// Within one workload.
 pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
@@ -67,6 +66,7 @@ pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
     sessions::check(s, w);
     protocols::check(s, w);
     cache::check(s, w);
+    observation::check(s, w);
     let bandit = w.sizing.as_ref().is_some_and(|sizing| sizing.mode == SizingMode::Bandit);
     if bandit && w.latency_bound.is_none() && s.entry("latency_bound").is_none() {
         s.report(

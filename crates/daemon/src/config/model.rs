@@ -227,6 +227,8 @@ pub struct WorkloadConfig {
     /// `cache = { size, object_max, heuristic, ignore_requests, wait }`: responses are kept in memory, in `size` bytes, as far as
     /// they allow it. Demand is then what is left for the instances. See `docs/cache.md`. Default none.
     pub cache: Option<proxy::control::CacheSpec>,
+    /// `endpoints`, `access_log`, `tracing`: what is told of single requests; see `docs/observability.md`. Default nothing.
+    pub observation: proxy::control::Observation,
     /// `priority`: from 0 to 255; where nodes are too small for all, the higher is served first. Default `100`.
     pub priority: u8,
     /// `tenant`: the name of a `[[tenant]]`. Default none.
@@ -462,6 +464,7 @@ impl WorkloadConfig {
             admission: None,
             balancing: proxy::control::Balancing::default(),
             cache: None,
+            observation: proxy::control::Observation::default(),
             priority: 100,
             tenant: None,
             needs: None,

@@ -14,7 +14,6 @@ use super::model::{
     CapacityConfig, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, LimitsConfig, ListenMode,
     MarginConfig, Mode, ModelConfig, ProbeConfig, ReplicasConfig, ShiftConfig, StandbyConfig, WorkloadConfig,
 };
-use super::protocols;
 use super::quantity::parse_duration;
 use super::retrain::{RetrainSchedule, RetrainSettings};
 use super::scope;
@@ -22,7 +21,7 @@ use super::section::Section;
 use super::sessions::sessions;
 use super::sharing::needs;
 use super::sizing::sizing;
-use super::{admission, balancing, cache};
+use super::{admission, balancing, cache, observation, protocols};
 use crate::recorder::is_own_metric;
 
 /// Reads it; `None` where a required key is missing or wrong.
@@ -119,6 +118,7 @@ fn read_process(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     balancing::read(s, &mut w.balancing);
     s.read("cache", &mut w.cache, |e| cache::cache(e).map(Some));
     protocols::read(s, &mut w.protocols);
+    observation::read(s, &mut w.observation);
 }
 
 fn read_policy(s: &mut Section<'_>, w: &mut WorkloadConfig) {

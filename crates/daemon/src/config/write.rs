@@ -10,7 +10,7 @@ use super::model::{
 };
 use super::quantity::{format_bytes, format_duration};
 use super::retrain::{RetrainSchedule, RetrainSettings};
-use super::{admission, balancing, cache, protocols, router, scope, sessions, sizing};
+use super::{admission, balancing, cache, observation, protocols, router, scope, sessions, sizing};
 
 pub(super) fn config(config: &Config) -> String {
     let mut out = Lines(String::new());
@@ -178,7 +178,7 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
     out.duration("wait", w.wait);
     out.raw("wait_max", w.wait_max);
     let further = balancing::write(&w.balancing).into_iter().chain(protocols::write(&w.protocols, quoted));
-    for (key, value) in further {
+    for (key, value) in further.chain(observation::write(&w.observation, quoted)) {
         out.raw(key, value);
     }
     if let Some(spec) = &w.cache {

@@ -69,6 +69,7 @@ impl ControlLoop {
         let serving = self.serving(index);
         let workload = &mut self.workloads[index];
         let Some(counted) = stats.workload(&workload.config.name) else { return };
+        workload.counted = Some(Arc::new(counted.clone()));
         workload.totals.read(stats.started_at, counted);
         workload.costs = counted.costs.iter().map(request_samples::cost).collect();
         workload.cache = Some(counted.cache);

@@ -37,6 +37,7 @@ impl ControlLoop {
                 detail: detail(workload, view, counts),
                 costs: workload.costs.clone(),
                 cache: workload.cache.filter(|_| workload.config.cache.is_some()),
+                counted: workload.counted.clone(),
                 forecaster: workload.forecaster.clone(),
             });
         }

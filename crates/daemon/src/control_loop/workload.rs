@@ -52,6 +52,8 @@ pub(crate) struct Workload {
     pub(crate) costs: Vec<api::RequestCost>,
     /// What its cache did, as the proxy said last.
     pub(crate) cache: Option<proxy::control::CacheStats>,
+    /// Its requests as the proxy counted them last.
+    pub(crate) counted: Option<Arc<proxy::control::WorkloadStats>>,
     /// What was forecast for coming steps: low, median, high.
     pub(crate) ahead: BTreeMap<Timestamp, [f64; 3]>,
     pub(crate) forecaster: Arc<Ensemble>,
@@ -283,6 +285,7 @@ impl Workload {
             latency_step: api::LatencySummary::default(),
             costs: Vec::new(),
             cache: None,
+            counted: None,
             ahead: BTreeMap::new(),
             // What it noticed while it learned the past is not news.
             noticed: forecaster.noticed(),

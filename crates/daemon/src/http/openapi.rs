@@ -6,7 +6,9 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use utoipa::OpenApi;
 
-use super::{calendar, explain, forecast_overrides, metrics, models, read, requests, sessions, write};
+use super::{
+    calendar, endpoints, explain, forecast_overrides, metrics, models, read, requests, sessions, write,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -34,6 +36,7 @@ use super::{calendar, explain, forecast_overrides, metrics, models, read, reques
         forecast_overrides::clear,
         explain::explain,
         requests::list,
+        endpoints::list,
         sessions::list,
         sessions::open,
         sessions::show,

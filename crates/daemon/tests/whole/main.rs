@@ -8,6 +8,7 @@ mod inputs;
 mod knowledge;
 mod life;
 mod models;
+mod observe;
 mod protocols;
 mod sessions;
 mod sizes;

@@ -12,6 +12,7 @@ mod balancing;
 mod cache;
 mod client;
 mod histogram;
+mod observation;
 mod protocols;
 mod request_sample;
 mod router;
@@ -28,10 +29,14 @@ pub use balancing::{Balancing, KeySource, OutlierSpec, PolicySpec, RetrySpec, St
 pub use cache::{CACHE_BYTES_MIN, CacheSpec};
 pub use client::{Client, ControlError};
 pub use histogram::{BUCKETS, Histogram, HistogramError, bucket_of};
+pub use observation::{
+    AccessLogSpec, ENDPOINTS_MAX, LOG_BYTES_MIN, LOG_FIELDS_MAX, OTHER_ENDPOINT, Observation, SECRET_FIELDS,
+    SHARE_WHOLE, TracingSpec,
+};
 pub use protocols::{Forwarded, Protocol, Protocols, ProxyProtocol, ProxyVersion, TlsSpec, Upstream};
 pub use request_sample::{CostStats, RequestSample};
 pub use router::Router;
-pub use stats::{BackendStats, CacheStats, Stats, WorkloadStats};
+pub use stats::{BackendStats, CacheStats, EndpointStats, SlowTrace, Stats, WorkloadStats};
 pub use table::{BackendSpec, HealthSpec, Route, RouteTable, TableProblem, Timeouts};
 pub use wire::{FRAME_BYTES_MAX, FrameError, PROTOCOL_VERSION, Refusal};
 

@@ -70,6 +70,12 @@ pub struct WorkloadStats {
     pub cache: CacheStats,
     /// What requests cost, where the route admits them by that; in the order of the route's costs.
     pub costs: Vec<CostStats>,
+    /// Requests by endpoint, in the order of the route's endpoints, then the others; empty where they are not told apart.
+    pub endpoints: Vec<EndpointStats>,
+    /// Lines given to the access log.
+    pub log_written: u64,
+    /// Lines that the access log had no time or no room for.
+    pub log_dropped: u64,
     /// In table order, then those that left the table with requests still in flight.
     pub backends: Vec<BackendStats>,
 }
@@ -148,4 +154,44 @@ pub struct BackendStats {
     pub ejected: bool,
     /// From choosing the backend to its response head (connecting included).
     pub latency: Histogram,
+}
+
+/// Counters of one kind of requests, each counted when it is over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointStats {
+    /// The template, or [`OTHER_ENDPOINT`](super::OTHER_ENDPOINT).
+    pub endpoint: String,
+    /// By the first digit of the status: 1xx (what has become a tunnel) to 5xx, by whomever it was answered.
+    pub statuses: [u64; 5],
+    /// The part of those below 500 whose response broke off.
+    pub broken: u64,
+    /// Not answered before the client went away.
+    pub unanswered: u64,
+    /// From the request head's arrival to the response head, of all that were answered.
+    pub latency: Histogram,
+    /// The slowest request of the last minute that has a trace which somebody keeps.
+    pub slow: Option<SlowTrace>,
+}
+
+impl EndpointStats {
+    /// All requests that are over.
+    pub fn requests(&self) -> u64 {
+        self.statuses.iter().fold(self.unanswered, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// Those that failed: 5xx, or broken off.
+    pub fn errors(&self) -> u64 {
+        self.statuses[4].saturating_add(self.broken)
+    }
+}
+
+/// A request that took long, by its trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlowTrace {
+    /// The trace id as W3C Trace Context writes it.
+    pub trace_id: String,
+    /// To the response head, in microseconds.
+    pub took_us: u64,
+    /// When it was over, milliseconds since the Unix epoch.
+    pub at: u64,
 }

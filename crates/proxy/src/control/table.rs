@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::admission::{Admission, AdmissionProblem};
 use super::balancing::Balancing;
 use super::cache::CacheSpec;
+use super::observation::Observation;
 use super::protocols::Protocols;
 
 /// Everything the proxy serves, replaced as a whole.
@@ -51,6 +52,8 @@ pub struct Route {
     pub protocols: Protocols,
     /// Responses are kept for requests that ask the same. Default none.
     pub cache: Option<CacheSpec>,
+    /// What is told of its requests beside the workload's counters. Default nothing.
+    pub observation: Observation,
 }
 
 impl Route {
@@ -69,6 +72,7 @@ impl Route {
             balancing: Balancing::default(),
             protocols: Protocols::default(),
             cache: None,
+            observation: Observation::default(),
         }
     }
 }
@@ -166,6 +170,10 @@ impl RouteTable {
         if backends > BACKENDS_MAX {
             problems.push(TableProblem::TooManyBackends(backends));
         }
+        let endpoints = self.routes.iter().map(|route| route.observation.endpoints.len()).sum();
+        if endpoints > ENDPOINTS_MAX {
+            problems.push(TableProblem::TooManyEndpoints(endpoints));
+        }
         for route in &self.routes {
             if !workloads.insert(route.workload.as_str()) {
                 problems.push(TableProblem::DuplicateWorkload(route.workload.clone()));
@@ -227,6 +235,8 @@ impl Route {
         problems.extend(protocols.map(|reason| TableProblem::Protocols { workload: workload(), reason }));
         let cache = self.cache.as_ref().and_then(CacheSpec::problem).into_iter();
         problems.extend(cache.map(|rule| TableProblem::Cache { workload: workload(), rule }));
+        let observation = self.observation.problems(self.protocols.protocol).into_iter();
+        problems.extend(observation.map(|reason| TableProblem::Observation { workload: workload(), reason }));
     }
 }
 
@@ -239,6 +249,9 @@ pub enum TableProblem {
     /// More backends, over all routes, than the proxy serves.
     #[error("{0} backends, at most {BACKENDS_MAX} are served")]
     TooManyBackends(usize),
+    /// More endpoints, over all routes, than are counted apart.
+    #[error("{0} endpoints, at most {ENDPOINTS_MAX} are counted apart")]
+    TooManyEndpoints(usize),
     /// Two routes carry one workload name.
     #[error("workload {0} is listed twice")]
     DuplicateWorkload(String),
@@ -320,6 +333,14 @@ pub enum TableProblem {
         /// The rest of the sentence.
         reason: String,
     },
+    /// Requests cannot be told of like this.
+    #[error("workload {workload}: {reason}")]
+    Observation {
+        /// The route's workload.
+        workload: String,
+        /// The rest of the sentence.
+        reason: String,
+    },
 }
 
 const HOLD_DEFAULT: Duration = Duration::from_secs(5);
@@ -328,6 +349,8 @@ const WAITING_DEFAULT: usize = 1024;
 const ROUTES_MAX: usize = 512;
 /// Most backends over all routes of one table.
 const BACKENDS_MAX: usize = 4096;
+/// Most endpoints over all routes of one table: their statistics must fit into a frame beside those of the backends.
+const ENDPOINTS_MAX: usize = 2048;
 const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(10);
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 

@@ -2,8 +2,8 @@
 //! those of published advisories and research; every text is ours.
 //!
 //! The backend reads strictly and keeps what it gets. Of every attack it must get nothing, or one request whose framing leaves
-//! no choice. After each, a client of its own must get its own answer. Cache keys without host or scheme are no subject here: the
-//! proxy keeps no answers.
+//! no choice. After each, a client of its own must get its own answer. Cache keys without host
+//! or scheme are not tried here: these routes keep no answers.
 
 #[path = "attacks/framing.rs"]
 mod framing;

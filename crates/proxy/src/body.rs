@@ -174,10 +174,6 @@ impl Body for RequestBody {
 
 /// A response body on its way to the client.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is what nearly all are, and is not to cost an allocation"
-)]
 pub(crate) enum ResponseBody {
     /// Made by the proxy.
     Own(Full<Bytes>),

@@ -132,7 +132,7 @@ async fn requests_are_counted_by_endpoint_across_tables() {
     .map(|(name, statuses, count)| (name.to_owned(), statuses, count));
     assert_eq!(found, expected);
     let slow = stats.workloads[0].endpoints[2].slow.clone().expect("traced");
-    assert!(slow.took_us >= 120_000 && slow.trace_id == &PARENT[3..35], "{slow:?}");
+    assert!(slow.took_us >= 120_000 && slow.trace_id == PARENT[3..35], "{slow:?}");
     proxy.set(2, observed(&proxy, &backend, endpoints(&["/slow", "/fail/*"]))).await;
     http.get("/fail/b").await;
     let stats = until(&proxy, "over", |stats| stats.workloads[0].in_flight == 0).await;

@@ -75,6 +75,9 @@ impl Reply {
     }
 
     pub(crate) fn deliver(self, exchange: Exchange) -> Response<ResponseBody> {
+        if let Some(watch) = exchange.watch() {
+            watch.refused(self.0.status().as_u16(), self.0.body().len());
+        }
         self.0.map(|body| ResponseBody::Stored(Box::new(super::StoredBody::new(body, exchange))))
     }
 }

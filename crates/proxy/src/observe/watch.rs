@@ -126,7 +126,7 @@ impl Watch {
     }
 
     /// It is over: counted, and given to the log.
-    pub(crate) fn end(&self, client: &ClientConnection, route: &ShardRoute, arrived: Instant, end: End) {
+    pub(crate) fn end(self, client: &ClientConnection, route: &ShardRoute, arrived: Instant, end: End) {
         let Some(observer) = &route.observer else { return };
         let now = Instant::now();
         let total = now.saturating_duration_since(arrived);

@@ -8,6 +8,10 @@ use std::time::Duration;
 use proxy::control::{BackendSpec, Client, Route, RouteTable};
 use proxy::{ProxyOptions, run};
 
+/// As in the command.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
     let mut arguments = std::env::args().skip(1);

@@ -66,8 +66,15 @@ pub(crate) struct Upload {
     waited: Cell<Duration>,
 }
 
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.client.end_upload();
+    }
+}
+
 impl Upload {
     fn new(client: Rc<ClientConnection>, route: Rc<ShardRoute>) -> Self {
+        client.begin_upload();
         Self {
             client,
             route,

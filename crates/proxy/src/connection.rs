@@ -1,25 +1,20 @@
-//! One client connection: the protocol on it, and the ways in which it ends other than by the client's will.
+//! One client connection: what is under way on it, and the ways in which it ends other than by the client's will.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use hyper::service::service_fn;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::forward::serve;
 use crate::forwarded::ClientNames;
 use crate::listener::Listener;
 use crate::options::Limits;
 use crate::shard::Shard;
-use crate::stream::{Reads, Stream};
+use crate::stream::Traffic;
 use crate::view::ShardRoute;
 
 /// A client connection, as its requests and its listener see it.
@@ -35,6 +30,8 @@ pub(crate) struct ClientConnection {
     requests: Cell<u32>,
     /// Requests whose head has come, modulo their number.
     begun: Cell<u32>,
+    /// Bodies of requests that have not come to their end.
+    uploads: Cell<u32>,
     /// When the first byte of a head came that is not complete yet; the shard's coarse time.
     head_since: Cell<Option<Instant>>,
     is_http2: Cell<bool>,
@@ -51,6 +48,8 @@ pub(crate) struct ClientConnection {
 pub(crate) enum Fate {
     /// It goes on.
     Open,
+    /// It goes on, but what speaks on it ends until there is something to say.
+    Resting,
     /// It ends after the requests it is working on.
     Closing,
     /// It ends now.
@@ -70,6 +69,7 @@ impl ClientConnection {
             is_tls: Cell::new(false),
             requests: Cell::new(0),
             begun: Cell::new(0),
+            uploads: Cell::new(0),
             head_since: Cell::new(None),
             is_http2: Cell::new(false),
             taken: RefCell::default(),
@@ -174,9 +174,7 @@ impl ClientConnection {
             return;
         }
         self.fate.set(fate);
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
+        self.wake();
     }
 
     /// Whether nothing has happened on it for too long: no request within `idle`, no complete head within the limit from its
@@ -196,51 +194,87 @@ impl ClientConnection {
         silent > if self.requests.get() == 0 { idle } else { stalled }
     }
 
-    /// Notes that a head has begun, if there were bytes since `reads` and no request began of `begun`.
-    fn has_read(&self, before: Reads, begun: u32) {
-        let reads = Reads::so_far();
-        if reads == before {
-            return;
+    /// A request's body is on its way.
+    pub(crate) fn begin_upload(&self) {
+        self.uploads.set(self.uploads.get() + 1);
+    }
+
+    /// It has arrived, or nobody wants the rest of it.
+    pub(crate) fn end_upload(&self) {
+        self.uploads.set(self.uploads.get() - 1);
+    }
+
+    /// Whether nothing is under way on it, neither a request nor a part of one.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let is_busy = self.requests.get() > 0 || self.uploads.get() > 0 || self.head_since.get().is_some();
+        !is_busy && !self.is_http2.get()
+    }
+
+    /// Has it give its buffers back if it has been at rest for some time.
+    pub(crate) fn may_rest(&self, now: Instant, after: Duration) {
+        let is_silent = now.saturating_duration_since(self.moved.get()) >= after;
+        if self.fate.get() == Fate::Open && is_silent && self.is_at_rest() {
+            self.fate.set(Fate::Resting);
+            self.wake();
         }
-        if reads.http2 != before.http2 {
-            self.is_http2.set(true);
+    }
+
+    /// HTTP/2 is spoken on it.
+    pub(crate) fn speaks_http2(&self) {
+        self.is_http2.set(true);
+        self.head_since.set(None);
+    }
+
+    pub(crate) fn fate(&self) -> Fate {
+        self.fate.get()
+    }
+
+    /// It goes on, with what it has to do.
+    pub(crate) fn resumes(&self) {
+        if self.fate.get() == Fate::Resting {
+            self.fate.set(Fate::Open);
         }
+    }
+
+    /// Whether a request was begun on it.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.get() > 0
+    }
+
+    /// Has the task of `cx` poll it again when its fate changes.
+    pub(crate) fn watched_by(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if waker.is_none() {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    /// Polls what speaks on it and notes what that has read. Whether it has nothing left to write.
+    pub(crate) fn polled<T>(&self, poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, bool) {
+        let (before, begun) = (Traffic::so_far(), self.begun.get());
+        let polled = poll();
+        let after = Traffic::so_far();
         // What comes on an idle HTTP/2 connection need not be a head.
-        let is_head = self.requests.get() == 0 && self.begun.get() == begun && !self.is_http2.get();
-        if is_head && self.head_since.get().is_none() {
+        let is_head = after.reads != before.reads
+            && self.requests.get() == 0
+            && self.begun.get() == begun
+            && !self.is_http2.get();
+        if is_head {
+            self.reads_head();
+        }
+        (polled, after.blocked == before.blocked)
+    }
+
+    /// The first byte of a head has come, or another one.
+    pub(crate) fn reads_head(&self) {
+        if self.head_since.get().is_none() {
             self.head_since.set(Some(self.shard().coarse_now()));
         }
     }
 
-    /// Speaks HTTP on `stream` until it ends.
-    pub(crate) async fn run<T>(self: Rc<Self>, stream: T)
-    where
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let shard = Rc::clone(self.shard());
-        let service = service_fn(|request| serve(&self, request));
-        let mut connection =
-            pin!(shard.server_builder().serve_connection_with_upgrades(Stream::new(stream), service));
-        let mut fate = Fate::Open;
-        let ended = std::future::poll_fn(|cx| {
-            if fate != self.fate.get() {
-                fate = self.fate.get();
-                match fate {
-                    Fate::Open => {}
-                    Fate::Closing => connection.as_mut().graceful_shutdown(),
-                    Fate::Cut => return Poll::Ready(Ok(())),
-                }
-            }
-            if self.waker.borrow().is_none() {
-                *self.waker.borrow_mut() = Some(cx.waker().clone());
-            }
-            let (reads, begun) = (Reads::so_far(), self.begun.get());
-            let polled = connection.as_mut().poll(cx);
-            self.has_read(reads, begun);
-            polled
-        });
-        if let Err(error) = ended.await {
-            tracing::debug!(%error, client = %self.peer(), "client connection ended");
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
         }
     }
 }

@@ -42,6 +42,7 @@ mod run;
 mod server;
 mod shard;
 mod socket;
+mod speak;
 mod state;
 mod stream;
 mod tcp;

@@ -101,6 +101,8 @@ impl Listener {
             } else if connection.has_stalled_stream(now, stalled) {
                 // What else is on it may finish; then it stands still as a whole, and is cut.
                 connection.end(Fate::Closing);
+            } else {
+                connection.may_rest(now, limits.rest_after);
             }
         });
     }

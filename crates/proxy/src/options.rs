@@ -45,11 +45,14 @@ pub struct Limits {
     /// Bytes of a request or response head. Default 64 KiB; more is answered 431 (from a client) or 502 (from a
     /// backend). Values below 8 KiB count as 8 KiB.
     pub head_bytes_max: usize,
-    /// Header fields of a request or response. Default 128.
+    /// Header fields of a request or response. Default 100; another number costs a little for each request.
     pub headers_max: usize,
     /// How long a client connection may stay without a complete request head, whether idle between requests or
     /// sending slowly. Default 60 s; checked twice a second.
     pub client_idle: Duration,
+    /// After how much silence a client connection by HTTP/1.1 gives its buffers back until its next byte. Default 2 s; checked
+    /// twice a second.
+    pub rest_after: Duration,
     /// Unused connections kept per backend and shard. Default 256. More saves connecting after bursts and holds
     /// that many of the backend's connections.
     pub pool_connections_max: usize,
@@ -70,8 +73,9 @@ impl Default for Limits {
         Self {
             connections_max: 20_000,
             head_bytes_max: 64 * 1024,
-            headers_max: 128,
+            headers_max: HEADERS_MAX,
             client_idle: Duration::from_secs(60),
+            rest_after: Duration::from_secs(2),
             pool_connections_max: 256,
             streams_max: 200,
             head_time: Duration::from_secs(15),
@@ -80,3 +84,6 @@ impl Default for Limits {
         }
     }
 }
+
+/// What hyper keeps room for on the stack; for any other number it asks the allocator, four times for each request.
+pub(crate) const HEADERS_MAX: usize = 100;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::{http1, http2};
+use hyper::server::conn::{http1 as http1_server, http2 as http2_server};
 use hyper_util::rt::TokioTimer;
-use hyper_util::server::conn::auto;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -20,6 +20,7 @@ use crate::Limits;
 use crate::admission::Charge;
 use crate::attempt;
 use crate::listener::Listener;
+use crate::options::HEADERS_MAX;
 use crate::state::Process;
 use crate::view::{AppliedTable, ShardRoute};
 
@@ -64,7 +65,8 @@ pub(crate) struct Shard {
     index: usize,
     limits: Limits,
     process: Arc<Process>,
-    server: auto::Builder<LocalExecutor>,
+    http1_server: http1_server::Builder,
+    http2_server: http2_server::Builder<LocalExecutor>,
     client: http1::Builder,
     http2_client: http2::Builder<LocalExecutor>,
     random: RefCell<fastrand::Rng>,
@@ -79,10 +81,10 @@ pub(crate) struct Shard {
 impl Shard {
     fn new(index: usize, limits: Limits, connections_max: usize, process: Arc<Process>) -> Self {
         let head_bytes = limits.head_bytes_max.max(HEAD_BYTES_MIN);
-        let mut server = auto::Builder::new(LocalExecutor);
-        server.http1().max_buf_size(head_bytes).max_headers(limits.headers_max).header_read_timeout(None);
-        server
-            .http2()
+        let mut http1_server = http1_server::Builder::new();
+        http1_server.max_buf_size(head_bytes).header_read_timeout(None);
+        let mut http2_server = http2_server::Builder::new(LocalExecutor);
+        http2_server
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams_max)
             .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
@@ -92,13 +94,18 @@ impl Shard {
             .max_pending_accept_reset_streams(Some(limits.pending_resets_max))
             .max_local_error_reset_streams(Some(limits.resets_max));
         let mut client = http1::Builder::new();
-        client.max_buf_size(head_bytes).max_headers(limits.headers_max);
+        client.max_buf_size(head_bytes);
+        if limits.headers_max != HEADERS_MAX {
+            http1_server.max_headers(limits.headers_max);
+            client.max_headers(limits.headers_max);
+        }
         Self {
             http2_client: attempt::http2::builder(&limits, head_bytes),
             index,
             limits,
             process,
-            server,
+            http1_server,
+            http2_server,
             client,
             random: RefCell::new(fastrand::Rng::new()),
             coarse_now: Cell::new(Instant::now()),
@@ -113,8 +120,12 @@ impl Shard {
         &self.process
     }
 
-    pub(crate) fn server_builder(&self) -> &auto::Builder<LocalExecutor> {
-        &self.server
+    pub(crate) fn http1_builder(&self) -> &http1_server::Builder {
+        &self.http1_server
+    }
+
+    pub(crate) fn http2_builder(&self) -> &http2_server::Builder<LocalExecutor> {
+        &self.http2_server
     }
 
     pub(crate) fn client_builder(&self) -> &http1::Builder {

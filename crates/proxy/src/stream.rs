@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -15,28 +16,44 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Debug)]
 pub(crate) struct Stream<T> {
     inner: T,
-    is_new: bool,
+    /// Read before and not yet looked at by hyper.
+    ahead: Bytes,
 }
 
 impl<T> Stream<T> {
     pub(crate) fn new(inner: T) -> Self {
-        Self { inner, is_new: true }
+        Self { inner, ahead: Bytes::new() }
+    }
+
+    /// One of which these bytes were already read.
+    pub(crate) fn resumed(inner: T, ahead: Bytes) -> Self {
+        Self { inner, ahead }
+    }
+
+    pub(crate) fn into_inner(self) -> T {
+        self.inner
     }
 }
 
-/// What the streams of this thread have read so far. Who polls a connection and compares finds out whether it has read: hyper
+/// What the streams of this thread have done so far. Who polls a connection and compares finds out what it has done: hyper
 /// does not say, and a stream cannot be asked, since it must be able to leave the thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reads {
+pub(crate) struct Traffic {
     /// Reads with at least one byte.
-    pub(crate) count: u64,
-    /// First reads that began as HTTP/2 does.
-    pub(crate) http2: u64,
+    pub(crate) reads: u64,
+    /// Writes that the other side was not ready for.
+    pub(crate) blocked: u64,
 }
 
-impl Reads {
+impl Traffic {
     pub(crate) fn so_far() -> Self {
-        READS.get()
+        TRAFFIC.get()
+    }
+
+    fn count(act: impl FnOnce(&mut Self)) {
+        let mut traffic = TRAFFIC.get();
+        act(&mut traffic);
+        TRAFFIC.set(traffic);
     }
 }
 
@@ -46,17 +63,18 @@ impl<T: AsyncRead + Unpin> Read for Stream<T> {
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let count = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(count));
+            Traffic::count(|traffic| traffic.reads += 1);
+            return Poll::Ready(Ok(()));
+        }
         // SAFETY: nothing is read from it, and `ReadBuf` never makes initialised bytes uninitialised.
         let mut read = ReadBuf::uninit(unsafe { buf.as_mut() });
         ready!(Pin::new(&mut self.inner).poll_read(cx, &mut read))?;
-        let filled = read.filled();
-        let length = filled.len();
+        let length = read.filled().len();
         if length > 0 {
-            let mut reads = READS.get();
-            reads.count += 1;
-            reads.http2 += u64::from(self.is_new && filled.starts_with(HTTP2_BEGINS));
-            READS.set(reads);
-            self.is_new = false;
+            Traffic::count(|traffic| traffic.reads += 1);
         }
         // SAFETY: so many bytes were filled, and with that initialised.
         unsafe { buf.advance(length) };
@@ -66,7 +84,7 @@ impl<T: AsyncRead + Unpin> Read for Stream<T> {
 
 impl<T: AsyncWrite + Unpin> Write for Stream<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        noted(Pin::new(&mut self.inner).poll_write(cx, buf))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -88,25 +106,30 @@ impl<T: AsyncWrite + Unpin> Write for Stream<T> {
     ) -> Poll<io::Result<usize>> {
         let stream = Pin::new(&mut self.inner);
         if let [piece] = pieces {
-            return stream.poll_write(cx, piece);
+            return noted(stream.poll_write(cx, piece));
         }
         if pieces.iter().map(|piece| piece.len()).sum::<usize>() > GATHER_BYTES_MAX {
-            return stream.poll_write_vectored(cx, pieces);
+            return noted(stream.poll_write_vectored(cx, pieces));
         }
         GATHERED.with_borrow_mut(|gathered| {
             gathered.clear();
             pieces.iter().for_each(|piece| gathered.extend_from_slice(piece));
-            stream.poll_write(cx, gathered)
+            noted(stream.poll_write(cx, gathered))
         })
     }
 }
 
+fn noted(written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    if written.is_pending() {
+        Traffic::count(|traffic| traffic.blocked += 1);
+    }
+    written
+}
+
 /// Longest write that is gathered.
 const GATHER_BYTES_MAX: usize = 4096;
-/// The first bytes of a client's preface (RFC 9113 section 3.4); no method of HTTP/1.1 has this name.
-const HTTP2_BEGINS: &[u8] = b"PRI";
 
 thread_local! {
     static GATHERED: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(GATHER_BYTES_MAX));
-    static READS: Cell<Reads> = const { Cell::new(Reads { count: 0, http2: 0 }) };
+    static TRAFFIC: Cell<Traffic> = const { Cell::new(Traffic { reads: 0, blocked: 0 }) };
 }

@@ -53,10 +53,11 @@ pub(crate) fn idle_connections(
             (0..rounds.count).map(|_| cpu_per_request(contender, rounds.seconds)).collect::<Result<_>>()?;
         let before = resident_bytes(contender.process.pid())?;
         let idle = (0..count).map(|_| idle_connection(contender.plain)).collect::<Result<Vec<_>>>()?;
-        sleep(Duration::from_millis(500));
-        let after = resident_bytes(contender.process.pid())?;
+        // What a connection gives back while it rests, an allocator returns when there is something to do.
+        sleep(RESTED);
         let beside: Vec<f64> =
             (0..rounds.count).map(|_| cpu_per_request(contender, rounds.seconds)).collect::<Result<_>>()?;
+        let after = resident_bytes(contender.process.pid())?;
         drop(idle);
         bytes.push((after - before) / count as f64);
         ratios.push(median(&beside) / median(&alone));
@@ -152,3 +153,5 @@ fn cpu_per_request(contender: &Contender, seconds: u32) -> Result<f64> {
 const SWAPS: u32 = 1000;
 const IDLE: usize = 10_000;
 const BACKENDS_BAR: f64 = 1.1;
+/// After this a silent connection has given back what it can.
+const RESTED: Duration = Duration::from_secs(4);

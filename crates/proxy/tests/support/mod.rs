@@ -232,6 +232,13 @@ pub async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// A backend that a test plays itself.
+pub async fn listener() -> (tokio::net::TcpListener, BackendSpec) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let addr = listener.local_addr().expect("bound");
+    (listener, BackendSpec { id: 1, addr, weight: 1000 })
+}
+
 pub fn free_address() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound")
 }

@@ -2,6 +2,7 @@
 //! not or if the pooled one turns out to be closed.
 
 pub(crate) mod http2;
+mod replay;
 
 use std::future::Future;
 use std::io;
@@ -15,9 +16,9 @@ use hyper::client::conn::http1::{self, SendRequest};
 use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
+use self::replay::Replay;
 use crate::body::{RequestBody, Upload};
 use crate::choice::Choice;
-use crate::headers::is_idempotent;
 use crate::lease::Lease;
 use crate::shard::Shard;
 use crate::stream::Stream;
@@ -77,7 +78,14 @@ pub(crate) async fn attempt(
         let Some(request) = slot.take() else { return Attempt::Broken(lease) };
         let upload = request.body().upload();
         let sending = connection.try_send_request(request);
-        let mut error = match in_time(sending, route.spec.timeouts.response_head, upload.as_deref()).await {
+        let mut error = match in_time(
+            sending,
+            lease.sent(),
+            route.spec.timeouts.response_head,
+            upload.as_deref(),
+        )
+        .await
+        {
             Some(Ok(response)) => return answered(route, lease, Some(connection), response),
             Some(Err(error)) => error,
             None => {
@@ -97,7 +105,7 @@ pub(crate) async fn attempt(
         if upload.is_some_and(|upload| upload.is_broken()) {
             return Attempt::ClientFault;
         }
-        *slot = replay.as_ref().map(Replay::request);
+        *slot = replay.as_ref().and_then(Replay::request);
         // A pooled connection that the backend has closed meanwhile is nobody's failure.
         if slot.is_some() && is_reused && is_closed(&error) {
             is_fresh_only = true;
@@ -109,10 +117,15 @@ pub(crate) async fn attempt(
     }
 }
 
-/// Awaits a response head; the limit runs from the last piece of the request's body.
-async fn in_time<F: Future>(sending: F, limit: Duration, upload: Option<&Upload>) -> Option<F::Output> {
+/// Awaits the head of a response to what is sent at `sent`; the limit runs from the last piece of the request's body.
+async fn in_time<F: Future>(
+    sending: F,
+    sent: Instant,
+    limit: Duration,
+    upload: Option<&Upload>,
+) -> Option<F::Output> {
     let mut sending = pin!(sending);
-    let mut until = Instant::now() + limit;
+    let mut until = sent + limit;
     loop {
         if let Ok(answer) = timeout_at(until.into(), sending.as_mut()).await {
             return Some(answer);
@@ -197,39 +210,4 @@ fn is_closed(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
     let kinds = [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionAborted];
     source.is_some_and(|source| kinds.contains(&source.kind()))
-}
-
-/// The head of a request without a body, to be sent again.
-#[derive(Debug)]
-struct Replay(Request<()>);
-
-impl Replay {
-    /// Of one that may be repeated even if it was processed.
-    fn of(request: &Request<RequestBody>) -> Option<Self> {
-        let repeatable = matches!(request.body(), RequestBody::Empty)
-            && is_idempotent(request.method())
-            && !request.headers().contains_key(http::header::UPGRADE);
-        repeatable.then(|| Self(copy(request, ())))
-    }
-
-    /// Of one that may be repeated if it was not.
-    fn of_any(request: &Request<RequestBody>) -> Option<Self> {
-        matches!(request.body(), RequestBody::Empty).then(|| Self(copy(request, ())))
-    }
-
-    fn is_idempotent(&self) -> bool {
-        is_idempotent(self.0.method())
-    }
-
-    fn request(&self) -> Request<RequestBody> {
-        copy(&self.0, RequestBody::Empty)
-    }
-}
-
-fn copy<A, B>(request: &Request<A>, body: B) -> Request<B> {
-    let mut copy = Request::new(body);
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    copy
 }

@@ -255,7 +255,9 @@ impl HopByHop {
     fn remove(self, headers: &mut HeaderMap) {
         if self.connection {
             // Fields that the sender declares to be for this hop only.
-            let listed: Vec<String> = headers.get_all(CONNECTION).iter().flat_map(tokens).collect();
+            let names_fields = |value: &&HeaderValue| !CONNECTION_ALONE.contains(&value.as_bytes());
+            let listed: Vec<String> =
+                headers.get_all(CONNECTION).iter().filter(names_fields).flat_map(tokens).collect();
             for name in listed {
                 if name != "host" && name != "content-length" {
                     headers.remove(name.as_str());
@@ -286,6 +288,8 @@ impl HopByHop {
     }
 }
 
+/// What the field nearly always says, spelled as it nearly always is.
+const CONNECTION_ALONE: [&[u8]; 3] = [b"keep-alive", b"close", b"Keep-Alive"];
 const NO_TRAILERS: [HeaderName; 19] = [
     AUTHORIZATION,
     CACHE_CONTROL,

@@ -74,6 +74,11 @@ impl Lease {
         self.sent = now;
     }
 
+    /// The latest moment before the request was sent.
+    pub(crate) fn sent(&self) -> Instant {
+        self.sent
+    }
+
     /// How long the backend has been working on it.
     pub(crate) fn latency(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.sent)

@@ -50,7 +50,9 @@ pub(crate) fn run_shard(
     process: Arc<Process>,
     commands: mpsc::Receiver<Command>,
 ) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all().event_interval(POLLS_PER_WAIT);
+    let runtime = builder.build_local(LocalOptions::default())?;
     runtime.block_on(async {
         let shard = Rc::new(Shard::new(index, limits, connections_max, process));
         Keeper::new(shard).run(commands).await;
@@ -310,6 +312,8 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
     }
 }
 
+/// Tasks that are polled before the kernel is asked for what else has come: four for each request.
+const POLLS_PER_WAIT: u32 = 256;
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_millis(500);
 /// Forwarding fields, and a host where there was an authority.

@@ -8,7 +8,8 @@ use http::{Request, Version};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::TokioTimer;
 
-use super::{Attempt, Replay, answered, fail, in_time, is_closed, open};
+use super::replay::Replay;
+use super::{Attempt, answered, fail, in_time, is_closed, open};
 use crate::body::RequestBody;
 use crate::choice::Choice;
 use crate::lease::Lease;
@@ -41,7 +42,14 @@ pub(crate) async fn attempt(
         let Some(request) = slot.take() else { return Attempt::Broken(lease) };
         let upload = request.body().upload();
         let sending = place.sender().try_send_request(request);
-        let mut error = match in_time(sending, route.spec.timeouts.response_head, upload.as_deref()).await {
+        let mut error = match in_time(
+            sending,
+            lease.sent(),
+            route.spec.timeouts.response_head,
+            upload.as_deref(),
+        )
+        .await
+        {
             Some(Ok(response)) => {
                 lease.use_place(place);
                 return answered(route, lease, None, response);
@@ -63,12 +71,12 @@ pub(crate) async fn attempt(
         let is_refused = slot.is_some() || is_refused(&error);
         if is_refused {
             lease.backend().multiplex.forget(&place);
-            *slot = slot.take().or_else(|| replay.as_ref().map(Replay::request).map(as_http2));
+            *slot = slot.take().or_else(|| replay.as_ref().and_then(Replay::request).map(as_http2));
             if slot.is_some() && is_reused && tries < TRIES_MAX {
                 continue;
             }
         } else if let Some(replay) = replay.as_ref().filter(|replay| replay.is_idempotent()) {
-            *slot = Some(as_http2(replay.request()));
+            *slot = replay.request().map(as_http2);
             if is_reused && is_closed(&error) && tries < TRIES_MAX {
                 continue;
             }

@@ -1,11 +1,12 @@
 //! A proxy on its own: `proxy CONTROL_SOCKET WORKERS [LISTEN BACKEND...]`. With a listen address it sets a route table
-//! itself; without one it waits for a control plane. Ctrl-C drains it, unless PROXY_DETACHED is set.
+//! itself; without one it waits for a control plane. With PROXY_CERTIFICATE and PROXY_KEY it
+//! speaks TLS. Ctrl-C drains it, unless PROXY_DETACHED is set.
 
 use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use proxy::control::{BackendSpec, Client, Route, RouteTable};
+use proxy::control::{BackendSpec, Client, Route, RouteTable, TlsSpec};
 use proxy::{ProxyOptions, run};
 
 /// As in the command.
@@ -22,6 +23,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut route = Route::new("example", listen);
         let spec = |(id, &addr)| BackendSpec { id: id as u64, addr, weight: 1000 };
         route.backends = backends.iter().enumerate().map(spec).collect();
+        if let (Some(certificate), Some(key)) =
+            (std::env::var_os("PROXY_CERTIFICATE"), std::env::var_os("PROXY_KEY"))
+        {
+            route.protocols.tls = Some(TlsSpec { certificate: certificate.into(), key: key.into() });
+        }
         let table = RouteTable { generation: 1, routes: vec![route] };
         let socket = socket.clone();
         std::thread::spawn(move || set_table(&socket, table));

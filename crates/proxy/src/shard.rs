@@ -304,11 +304,14 @@ fn close_unused(route: &ShardRoute) {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LocalExecutor;
 
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+impl<F> hyper::rt::Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
+        // Not awaited in another one, which would hold it twice: as it is given and as it is awaited.
+        tokio::task::spawn_local(future);
     }
 }
 

@@ -69,7 +69,8 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     client.speaks_http2();
-    let service = service_fn(|request| serve(client, request));
+    // Boxed: it becomes part of a task, which is moved about before it runs.
+    let service = service_fn(|request| Box::pin(serve(client, request)));
     let mut connection = std::pin::pin!(client.shard().http2_builder().serve_connection(stream, service));
     drive(client, connection.as_mut()).await;
 }

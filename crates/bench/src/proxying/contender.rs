@@ -124,7 +124,7 @@ impl Control {
 }
 
 /// HAProxy, told to name the client as ours does, so that all do the same work.
-fn haproxy(ground: &Ground, backends: &[SocketAddr], connections: usize) -> Result<Contender> {
+pub(crate) fn haproxy(ground: &Ground, backends: &[SocketAddr], connections: usize) -> Result<Contender> {
     let (plain, tls) = (free_address()?, free_address()?);
     let servers: String =
         backends.iter().enumerate().map(|(i, address)| format!("    server s{i} {address}\n")).collect();
@@ -137,7 +137,7 @@ fn haproxy(ground: &Ground, backends: &[SocketAddr], connections: usize) -> Resu
         connections + 500,
         ground.folder.join("both.pem").display()
     );
-    let file = ground.folder.join("haproxy.cfg");
+    let file = ground.folder.join(format!("haproxy-{}.cfg", plain.port()));
     fs::write(&file, configuration)?;
     let process = Running::start(Command::new("haproxy").arg("-db").arg("-f").arg(&file))
         .context("HAProxy is missing; install it (Debian: haproxy)")?;

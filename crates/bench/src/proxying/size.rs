@@ -8,34 +8,43 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::contender::{Contender, Control, Ground, ours, route};
+use super::contender::{Contender, Control, Ground, haproxy, ours, route};
 use super::contest::{PACED_RATE, Rounds, by_peer};
 use super::load;
 use crate::Setting;
 use crate::rows::{Better, Rows, median, quantile};
 use crate::running::{cpu_seconds, open_files_max, resident_bytes};
 
-/// CPU for each request over a thousand backends, beside ten.
+/// CPU for each request over a thousand backends, beside ten; and what so many cost HAProxy, since some of it is the kernel's.
 pub(crate) fn many_backends(
     ground: &Ground,
     setting: &Setting,
     rounds: Rounds,
     rows: &mut Rows,
 ) -> Result<()> {
-    let few = ours(ground, &setting.foreshadow, &ground.backends(10))?.0;
-    let many = ours(ground, &setting.foreshadow, &ground.backends(1000))?.0;
-    // Until nearly every backend has a connection.
-    cpu_per_request(&few, 2)?;
-    cpu_per_request(&many, 2)?;
-    let (mut ratios, mut values) = (Vec::new(), Vec::new());
+    let connections = load::CONNECTIONS as usize;
+    let [few, many] = [10, 1000].map(|count| ground.backends(count));
+    let ours = [ours(ground, &setting.foreshadow, &few)?.0, ours(ground, &setting.foreshadow, &many)?.0];
+    let theirs = [haproxy(ground, &few, connections)?, haproxy(ground, &many, connections)?];
+    for contender in ours.iter().chain(&theirs) {
+        // Until nearly every backend has a connection.
+        cpu_per_request(contender, 2)?;
+    }
+    let (mut own, mut other, mut beside, mut values) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds.count {
-        let (few, many) = (cpu_per_request(&few, rounds.seconds)?, cpu_per_request(&many, rounds.seconds)?);
-        ratios.push(many / few);
+        let measure = |contender: &Contender| cpu_per_request(contender, rounds.seconds);
+        let [few, many] = [measure(&ours[0])?, measure(&ours[1])?];
+        let [their_few, their_many] = [measure(&theirs[0])?, measure(&theirs[1])?];
+        own.push(many / few);
+        other.push(their_many / their_few);
+        beside.push(many / their_many);
         values.push(few);
     }
-    let shown = Some(format!("over 10 backends {:.1} us", median(&values)));
+    let shown = format!("over 10 backends {:.1} us; HAProxy {:.2}", median(&values), median(&other));
     let title = "proxy: CPU for each request over 1,000 backends, of that over 10";
-    rows.at_most(title, median(&ratios), "ratio", BACKENDS_BAR, shown);
+    rows.at_most(title, median(&own), "ratio", BACKENDS_BAR, Some(shown));
+    let title = "proxy: CPU for each request over 1,000 backends, of HAProxy's";
+    rows.at_most(title, median(&beside), "ratio", 1.0, None);
     Ok(())
 }
 

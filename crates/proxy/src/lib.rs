@@ -26,6 +26,7 @@ mod exchange;
 mod extended;
 mod forward;
 mod forwarded;
+mod gather;
 mod headers;
 mod health;
 mod hold;

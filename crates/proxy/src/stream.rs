@@ -1,9 +1,6 @@
-//! A connection as hyper reads from and writes to it, with small scattered writes gathered.
-//!
-//! hyper hands over head and body as separate pieces. For the kernel a vectored write costs noticeably more than a
-//! plain send, so up to [`GATHER_BYTES_MAX`] are copied together first; longer bodies are not copied.
+//! A connection as hyper reads from and writes to it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,6 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::gather::poll_write_gathered;
 
 /// The connection.
 #[derive(Debug)]
@@ -104,18 +103,7 @@ impl<T: AsyncWrite + Unpin> Write for Stream<T> {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(&mut self.inner);
-        if let [piece] = pieces {
-            return noted(stream.poll_write(cx, piece));
-        }
-        if pieces.iter().map(|piece| piece.len()).sum::<usize>() > GATHER_BYTES_MAX {
-            return noted(stream.poll_write_vectored(cx, pieces));
-        }
-        GATHERED.with_borrow_mut(|gathered| {
-            gathered.clear();
-            pieces.iter().for_each(|piece| gathered.extend_from_slice(piece));
-            noted(stream.poll_write(cx, gathered))
-        })
+        noted(poll_write_gathered(Pin::new(&mut self.inner), cx, pieces))
     }
 }
 
@@ -126,10 +114,6 @@ fn noted(written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
     written
 }
 
-/// Longest write that is gathered.
-const GATHER_BYTES_MAX: usize = 4096;
-
 thread_local! {
-    static GATHERED: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(GATHER_BYTES_MAX));
     static TRAFFIC: Cell<Traffic> = const { Cell::new(Traffic { reads: 0, blocked: 0 }) };
 }

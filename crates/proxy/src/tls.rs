@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::control::{Protocol, TlsSpec};
+use crate::gather::Gathering;
 
 /// The certificate of one route, and how TLS is spoken with it.
 #[derive(Debug)]
@@ -89,9 +90,9 @@ impl Tls {
     ///
     /// # Errors
     /// When it does not speak TLS, not fast enough, or nothing that both know.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn accept(&self, stream: TcpStream) -> std::io::Result<TlsStream<Gathering<TcpStream>>> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.config));
-        timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await?
+        timeout(HANDSHAKE_LIMIT, acceptor.accept(Gathering(stream))).await?
     }
 }
 

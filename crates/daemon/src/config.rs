@@ -12,6 +12,7 @@ mod check;
 mod command;
 mod entry;
 mod error;
+mod limits;
 mod model;
 mod observation;
 mod protocols;
@@ -33,10 +34,11 @@ use std::path::Path;
 
 pub use command::Surroundings;
 pub use error::{ConfigError, ConfigErrors};
+pub use limits::LimitsConfig;
 pub use model::{
-    CapacityConfig, Config, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, LimitsConfig,
-    ListenMode, MarginConfig, Mode, ModelConfig, NeedsConfig, NodeConfig, ProbeConfig, ReplicasConfig,
-    ServerConfig, ShiftConfig, StandbyConfig, TenantConfig, WorkloadConfig,
+    CapacityConfig, Config, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, ListenMode,
+    MarginConfig, Mode, ModelConfig, NeedsConfig, NodeConfig, ProbeConfig, ReplicasConfig, ServerConfig,
+    ShiftConfig, StandbyConfig, TenantConfig, WorkloadConfig,
 };
 pub use protocols::ProtocolsConfig;
 pub(crate) use quantity::parse_duration;

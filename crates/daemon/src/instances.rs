@@ -79,23 +79,32 @@ pub(crate) fn spec(
         },
         processes: workload.sessions.as_ref().map_or(1, |sessions| sessions.processes),
         log_limit: workload.log_limit,
-        limits: ResourceLimits {
-            pids: workload.limits.pids,
-            ..match size {
-                Some(size) => limits_of(size),
-                None => ResourceLimits {
-                    cpu_cores: workload.limits.cpu,
-                    memory_bytes: workload.limits.memory,
-                    pids: None,
-                },
-            }
-        },
+        limits: limits(workload, size),
+        user: workload.user.clone(),
+        reclaims: workload.reclaim,
         ..InstanceSpec::new(name, workload.name.as_str(), workload.command.clone())
     }
 }
 
+/// The configured limits, with a size in place of those of processor time and memory.
+fn limits(workload: &WorkloadConfig, size: Option<Size>) -> ResourceLimits {
+    let limits = &workload.limits;
+    let sized = match size {
+        Some(size) => limits_of(size),
+        None => ResourceLimits::of(limits.cpu, limits.memory),
+    };
+    ResourceLimits {
+        cpu_weight: limits.cpu_weight,
+        memory_high_bytes: limits.memory_high,
+        pids: limits.pids,
+        read_bytes_per_s: limits.disk_read,
+        write_bytes_per_s: limits.disk_write,
+        ..sized
+    }
+}
+
 fn limits_of(size: Size) -> ResourceLimits {
-    ResourceLimits { cpu_cores: Some(size.cpu_cores), memory_bytes: Some(size.memory_bytes), pids: None }
+    ResourceLimits::of(Some(size.cpu_cores), Some(size.memory_bytes))
 }
 
 /// Carries out an order about one instance; orders about the route table and about draining are the proxy's.

@@ -41,6 +41,12 @@ pub struct InstanceSpec {
     pub log_limit: u64,
     /// Resources it may use; empty: no limit of its own.
     pub limits: ResourceLimits,
+    /// Who runs it, a name or `UID:GID`; none: who runs the control plane. Anybody else only where that is root. Its processes
+    /// can gain no privileges then.
+    pub user: Option<String>,
+    /// Its memory is given back while it is parked, where the kernel can: it then comes back page by page, which makes a
+    /// promotion slower. Default false.
+    pub reclaims: bool,
 }
 
 impl InstanceSpec {
@@ -61,6 +67,8 @@ impl InstanceSpec {
             processes: 1,
             log_limit: 8 << 20,
             limits: ResourceLimits::default(),
+            user: None,
+            reclaims: false,
         }
     }
 
@@ -98,6 +106,9 @@ impl InstanceSpec {
         }
         if self.log_limit < LOG_LIMIT_MIN {
             return Some(format!("the log limit is below {LOG_LIMIT_MIN} bytes"));
+        }
+        if self.user.as_ref().is_some_and(|user| user.is_empty() || user.contains(['\0', '\n'])) {
+            return Some("the user has no name".to_owned());
         }
         if let Some(problem) = self.limits.problem() {
             return Some(problem);
@@ -151,19 +162,42 @@ pub enum Listen {
 pub struct ResourceLimits {
     /// Processor time, in cores: 0.5 is half of one core.
     pub cpu_cores: Option<f64>,
-    /// Memory, in bytes.
+    /// Its share where processors are scarce, 1 to 10 000; 100 is the share of who has none.
+    pub cpu_weight: Option<u32>,
+    /// Memory, in bytes; who needs more is killed.
     pub memory_bytes: Option<u64>,
+    /// Memory above which it is slowed down and its pages are taken back, in bytes. With control groups of version 1 only
+    /// where memory is scarce.
+    pub memory_high_bytes: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u32>,
+    /// Bytes read from each disk in a second.
+    pub read_bytes_per_s: Option<u64>,
+    /// Bytes written to each disk in a second. With control groups of version 1, writes through the page cache do not count.
+    pub write_bytes_per_s: Option<u64>,
 }
 
 impl ResourceLimits {
+    /// Limits of processor time and memory alone.
+    #[must_use]
+    pub fn of(cpu_cores: Option<f64>, memory_bytes: Option<u64>) -> ResourceLimits {
+        ResourceLimits { cpu_cores, memory_bytes, ..ResourceLimits::default() }
+    }
+
     pub(crate) fn problem(&self) -> Option<String> {
         if self.cpu_cores.is_some_and(|cores| !cores.is_finite() || cores < CPU_CORES_MIN) {
             return Some(format!("the cpu limit must be a number of at least {CPU_CORES_MIN} cores"));
         }
-        if self.memory_bytes.is_some_and(|bytes| bytes < MEMORY_BYTES_MIN) {
+        if self.cpu_weight.is_some_and(|weight| !(1..=10_000).contains(&weight)) {
+            return Some("the cpu weight must be between 1 and 10000".to_owned());
+        }
+        let memory = [self.memory_bytes, self.memory_high_bytes];
+        if memory.into_iter().flatten().any(|bytes| bytes < MEMORY_BYTES_MIN) {
             return Some(format!("the memory limit is below {MEMORY_BYTES_MIN} bytes"));
+        }
+        let rates = [self.read_bytes_per_s, self.write_bytes_per_s];
+        if rates.into_iter().flatten().any(|rate| rate < DISK_RATE_MIN) {
+            return Some(format!("the limit of a disk is below {DISK_RATE_MIN} bytes a second"));
         }
         if self.pids == Some(0) {
             return Some("the pids limit must be at least 1".to_owned());
@@ -176,6 +210,8 @@ impl ResourceLimits {
 pub const LOG_LIMIT_MIN: u64 = 4096;
 /// The smallest cpu limit: the kernel refuses quotas below 1 ms per 100 ms.
 const CPU_CORES_MIN: f64 = 0.01;
+/// The smallest rate of a disk: below a page a second nothing moves.
+const DISK_RATE_MIN: u64 = 4096;
 /// The smallest memory limit: below this nothing can be executed.
 const MEMORY_BYTES_MIN: u64 = 1 << 20;
 
@@ -213,6 +249,20 @@ mod tests {
                     ..spec()
                 },
                 "cpu limit",
+            ),
+            (
+                InstanceSpec {
+                    limits: ResourceLimits { cpu_weight: Some(0), ..Default::default() },
+                    ..spec()
+                },
+                "cpu weight",
+            ),
+            (
+                InstanceSpec {
+                    limits: ResourceLimits { write_bytes_per_s: Some(1), ..Default::default() },
+                    ..spec()
+                },
+                "limit of a disk",
             ),
             (InstanceSpec { workload: "a\nb".into(), ..spec() }, "line break"),
         ];

@@ -216,11 +216,7 @@ async fn limits_change_while_an_instance_runs_and_while_it_is_parked() {
     for kind in KINDS {
         let Some(fixture) = Fixture::new(kind).await else { continue };
         let provider = fixture.open().await;
-        let of = |cpu: f64, mib: u64| ResourceLimits {
-            cpu_cores: Some(cpu),
-            memory_bytes: Some(mib << 20),
-            pids: None,
-        };
+        let of = |cpu: f64, mib: u64| ResourceLimits::of(Some(cpu), Some(mib << 20));
         let spec = InstanceSpec { limits: of(0.5, 64), ..service_spec("web-1", TestService::Normal) };
         let info = provider.start(spec).await.expect("starts");
         let groups = fixture.groups();
@@ -258,7 +254,12 @@ async fn limits_are_enforced_where_the_controllers_exist() {
     for kind in [CgroupChoice::V2, CgroupChoice::V1] {
         let Some(fixture) = Fixture::new(kind).await else { continue };
         let provider = fixture.open().await;
-        let limits = ResourceLimits { cpu_cores: Some(0.5), memory_bytes: Some(64 << 20), pids: Some(20) };
+        let limits = ResourceLimits {
+            cpu_weight: Some(50),
+            memory_high_bytes: Some(32 << 20),
+            pids: Some(20),
+            ..ResourceLimits::of(Some(0.5), Some(64 << 20))
+        };
         let spec = InstanceSpec { limits, ..service_spec("web-1", TestService::Normal) };
         let info = provider.start(spec).await.expect("starts");
         let groups = fixture.groups();
@@ -270,7 +271,9 @@ async fn limits_are_enforced_where_the_controllers_exist() {
         };
         let wanted = [
             ("cpu.cfs_quota_us", "50000", "cpu.max", "50000 100000"),
+            ("cpu.shares", "512", "cpu.weight", "50"),
             ("memory.limit_in_bytes", "67108864", "memory.max", "67108864"),
+            ("memory.soft_limit_in_bytes", "33554432", "memory.high", "33554432"),
             ("pids.max", "20", "pids.max", "20"),
         ];
         for (v1, v1_value, v2, v2_value) in wanted {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use forecast::models::Kind;
 use planner::StoppedLevel;
 
+use super::limits::LimitsConfig;
 use super::protocols::ProtocolsConfig;
 use super::retrain::RetrainSettings;
 use super::router::RouterConfig;
@@ -113,6 +114,8 @@ pub struct WorkloadConfig {
     pub env: BTreeMap<String, String>,
     /// `working_dir`: where instances run, relative to the configuration file. Default the file's folder.
     pub working_dir: Option<PathBuf>,
+    /// `user`: who runs instances, a name or `"UID:GID"`. Default: who runs foreshadow. Needs root.
+    pub user: Option<String>,
     /// `listen`: address on which the proxy serves this workload. Required unless `demand = "push"`; without it
     /// nothing is routed.
     pub listen: Option<SocketAddr>,
@@ -213,6 +216,8 @@ pub struct WorkloadConfig {
     pub log_limit: u64,
     /// `limits`: resources of one instance.
     pub limits: LimitsConfig,
+    /// `reclaim`: take the memory of parked instances back, where the kernel can. Default false: a promotion is slower then.
+    pub reclaim: bool,
     /// `sizing`: instances get larger and smaller by what they use, from `limits` on. Default: they stay as `limits` says.
     pub sizing: Option<planner::SizingPolicy>,
     /// `sessions`: instances hold sessions, which are put on them by the API and not cut short. Default none.
@@ -365,17 +370,6 @@ pub struct HistoryImport {
     pub series: Option<String>,
 }
 
-/// `limits = { cpu, memory, pids }`; absent: no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct LimitsConfig {
-    /// `cpu`: cores, such as `0.5`.
-    pub cpu: Option<f64>,
-    /// `memory`: bytes, such as `"512MiB"`.
-    pub memory: Option<u64>,
-    /// `pids`: processes and threads.
-    pub pids: Option<u32>,
-}
-
 impl ServerConfig {
     /// The defaults, with the state in `state_dir`.
     pub fn new(state_dir: PathBuf) -> ServerConfig {
@@ -410,6 +404,7 @@ impl WorkloadConfig {
             command,
             env: BTreeMap::new(),
             working_dir: None,
+            user: None,
             listen: None,
             unit: "requests/s".to_owned(),
             demand: DemandSource::Proxy,
@@ -459,6 +454,7 @@ impl WorkloadConfig {
             retrain: RetrainSettings::default(),
             log_limit: 1 << 20,
             limits: LimitsConfig::default(),
+            reclaim: false,
             sizing: None,
             sessions: None,
             admission: None,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use planner::{Size, SizingMode, SizingPolicy};
 
 use super::entry::Entry;
-use super::model::LimitsConfig;
+use super::limits::LimitsConfig;
 use super::quantity::{format_bytes, format_duration};
 use super::section::Section;
 

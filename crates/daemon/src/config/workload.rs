@@ -10,9 +10,10 @@ use toml::de::DeValue;
 
 use super::check;
 use super::entry::Entry;
+use super::limits::limits;
 use super::model::{
-    CapacityConfig, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, LimitsConfig, ListenMode,
-    MarginConfig, Mode, ModelConfig, ProbeConfig, ReplicasConfig, ShiftConfig, StandbyConfig, WorkloadConfig,
+    CapacityConfig, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, ListenMode, MarginConfig,
+    Mode, ModelConfig, ProbeConfig, ReplicasConfig, ShiftConfig, StandbyConfig, WorkloadConfig,
 };
 use super::quantity::parse_duration;
 use super::retrain::{RetrainSchedule, RetrainSettings};
@@ -98,6 +99,8 @@ fn read_demand(s: &mut Section<'_>, w: &mut WorkloadConfig) {
 fn read_process(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("env", &mut w.env, |e| e.pairs().map(|pairs| pairs.into_iter().collect()));
     s.read("working_dir", &mut w.working_dir, |e| working_dir(e).map(Some));
+    s.read("user", &mut w.user, |e| e.text().map(|user| Some(user.to_owned())));
+    s.read("reclaim", &mut w.reclaim, Entry::flag);
     s.read("probe", &mut w.probe, probe);
     s.read("probe_interval", &mut w.probe_interval, |e| e.duration(MOMENT..=HOUR));
     s.read("probe_timeout", &mut w.probe_timeout, |e| e.duration(MOMENT..=HOUR));
@@ -445,16 +448,6 @@ fn deadlines(e: &Entry<'_>, mut d: DeadlinesConfig) -> Option<DeadlinesConfig> {
     }
     s.finish();
     Some(d)
-}
-
-fn limits(e: &Entry<'_>) -> Option<LimitsConfig> {
-    let mut limits = LimitsConfig::default();
-    let mut s = e.section("{ cpu = 0.5, memory = \"512MiB\", pids = 100 }")?;
-    s.read("cpu", &mut limits.cpu, |e| e.number(0.01..=4096.0).map(Some));
-    s.read("memory", &mut limits.memory, |e| e.bytes(1 << 20..=1 << 50).map(Some));
-    s.read("pids", &mut limits.pids, |e| e.count(1..=4_000_000).map(Some));
-    s.finish();
-    Some(limits)
 }
 
 /// Before the name of a model that is a command.

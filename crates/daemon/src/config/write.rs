@@ -10,7 +10,7 @@ use super::model::{
 };
 use super::quantity::{format_bytes, format_duration};
 use super::retrain::{RetrainSchedule, RetrainSettings};
-use super::{admission, balancing, cache, observation, protocols, router, scope, sessions, sizing};
+use super::{admission, balancing, cache, limits, observation, protocols, router, scope, sessions, sizing};
 
 pub(super) fn config(config: &Config) -> String {
     let mut out = Lines(String::new());
@@ -67,6 +67,9 @@ fn workload(out: &mut Lines, w: &WorkloadConfig) {
     out.raw("env", table(&w.env));
     if let Some(dir) = &w.working_dir {
         out.text("working_dir", &dir.display());
+    }
+    if let Some(user) = &w.user {
+        out.text("user", user);
     }
     if let Some(listen) = w.listen {
         out.text("listen", &listen);
@@ -195,11 +198,8 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
     out.raw("models", list(&models));
     out.raw("retrain", retrain(&w.retrain));
     out.text("log_limit", &format_bytes(w.log_limit));
-    let mut limits: Vec<String> = Vec::new();
-    limits.extend(w.limits.cpu.map(|cores| format!("cpu = {}", number(cores))));
-    limits.extend(w.limits.memory.map(|bytes| format!("memory = {}", quoted(&format_bytes(bytes)))));
-    limits.extend(w.limits.pids.map(|pids| format!("pids = {pids}")));
-    out.raw("limits", format_args!("{{ {} }}", limits.join(", ")));
+    out.raw("limits", limits::write(&w.limits));
+    out.raw("reclaim", w.reclaim);
     if let Some(policy) = &w.sizing {
         out.raw("sizing", sizing::write(policy));
     }
@@ -272,11 +272,11 @@ fn list(texts: &[String]) -> String {
     format!("[{}]", quoted.join(", "))
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
 /// A float that TOML reads as a number and that loses no digit.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     format!("{value:?}")
 }

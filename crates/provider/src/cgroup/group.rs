@@ -11,8 +11,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::core::{Core, tree};
-use super::limit::Limit;
-use super::parent::set;
+use super::limit::{Limit, disks};
+use super::parent::set_all;
 use super::signals::{Leader, Signals};
 use super::{CgroupError, Controller, io_error};
 use crate::face::{Throttling, Traffic, Usage};
@@ -116,21 +116,43 @@ impl Group {
 
     /// Writes other limits. All or, on an error, perhaps some of them.
     pub(crate) fn resize(&self, limits: &ResourceLimits) -> Result<(), CgroupError> {
-        for limit in Limit::all(limits) {
+        for limit in Limit::all(limits, disks) {
             let missing = || CgroupError::Unusable {
                 kind: "limits",
                 reason: format!("the instance has no group for {}", limit.controller.word()),
             };
             match (self.others.get(&limit.controller), &self.core) {
-                (Some(dir), _) => limit.v1.iter().try_for_each(|(file, value)| set(dir, file, value))?,
-                (None, Core::V2(dir)) if dir.join(limit.v2.0).exists() => {
+                (Some(dir), _) => set_all(dir, &limit.v1)?,
+                (None, Core::V2(dir)) if limit.v2.iter().all(|(file, _)| dir.join(file).exists()) => {
                     self.check_memory(limit.controller, limits)?;
-                    set(dir, limit.v2.0, &limit.v2.1)?;
+                    set_all(dir, &limit.v2)?;
                 }
                 (None, Core::V2(_) | Core::V1(_) | Core::Signals(_)) => return Err(missing()),
             }
         }
         Ok(())
+    }
+
+    /// Has the kernel take memory back, a piece at a time, as long as `goes_on`: unused pages of files, and others where there
+    /// is swap space. Returns how much less there is, in bytes; none where the kernel cannot.
+    pub(crate) fn reclaim(&self, goes_on: impl Fn() -> bool) -> Option<u64> {
+        let before = self.memory_bytes()?;
+        match (self.others.get(&Controller::Memory), &self.core) {
+            // It knows no piece: all at once, without waiting for what does not come.
+            (Some(dir), _) => fs::write(dir.join("memory.force_empty"), "0").ok()?,
+            (None, Core::V2(dir)) => {
+                let file = dir.join("memory.reclaim");
+                let pieces = before.div_ceil(RECLAIM_PIECE);
+                // "Try again" means that less than asked for was found.
+                let taken = (0..pieces)
+                    .take_while(|_| goes_on() && fs::write(&file, RECLAIM_PIECE.to_string()).is_ok());
+                if taken.count() == 0 && !file.exists() {
+                    return None;
+                }
+            }
+            (None, Core::V1(_) | Core::Signals(_)) => return None,
+        }
+        Some(before.saturating_sub(self.memory_bytes()?))
     }
 
     /// Version 2 kills processes where a limit is set below what they use; version 1 refuses by itself.
@@ -273,6 +295,8 @@ fn remove_tree(dir: &Path) -> Result<(), CgroupError> {
 
 /// Begins the folder name of an instance's group.
 pub(super) const LEAF_PREFIX: &str = "i-";
+/// How much memory is asked back at once, in bytes.
+const RECLAIM_PIECE: u64 = 16 << 20;
 /// How often the removal of a busy group is tried, a millisecond apart.
 const REMOVE_TRIES: u32 = 1000;
 

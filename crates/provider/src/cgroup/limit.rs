@@ -8,38 +8,86 @@ pub(super) struct Limit {
     pub(super) controller: Controller,
     /// Files and values, to be written in this order.
     pub(super) v1: Vec<(&'static str, String)>,
-    /// File and value.
-    pub(super) v2: (&'static str, String),
+    /// The same for version 2.
+    pub(super) v2: Vec<(&'static str, String)>,
 }
 
 impl Limit {
-    /// The limits that are set.
-    pub(super) fn all(limits: &ResourceLimits) -> Vec<Limit> {
-        let cpu = limits.cpu_cores.map(|cores| {
-            let quota = ((cores * CPU_PERIOD_MICROS as f64) as u64).max(CPU_QUOTA_MICROS_MIN);
-            Limit {
-                controller: Controller::Cpu,
-                v1: vec![
-                    ("cpu.cfs_period_us", CPU_PERIOD_MICROS.to_string()),
-                    ("cpu.cfs_quota_us", quota.to_string()),
-                ],
-                v2: ("cpu.max", format!("{quota} {CPU_PERIOD_MICROS}")),
-            }
-        });
-        let memory = limits.memory_bytes.map(|bytes| Limit {
-            controller: Controller::Memory,
-            v1: vec![("memory.limit_in_bytes", bytes.to_string())],
-            v2: ("memory.max", bytes.to_string()),
-        });
-        let pids = limits.pids.map(|pids| Limit {
-            controller: Controller::Pids,
-            v1: vec![("pids.max", pids.to_string())],
-            v2: ("pids.max", pids.to_string()),
-        });
-        [cpu, memory, pids].into_iter().flatten().collect()
+    /// The limits that are set; `disks` are the numbers of the machine's, as `8:0`.
+    pub(super) fn all(limits: &ResourceLimits, disks: impl FnOnce() -> Vec<String>) -> Vec<Limit> {
+        let one = |controller, v1: &'static str, v2: &'static str, value: u64| Limit {
+            controller,
+            v1: vec![(v1, value.to_string())],
+            v2: vec![(v2, value.to_string())],
+        };
+        let memory = |v1, v2| move |bytes| one(Controller::Memory, v1, v2, bytes);
+        let all = [
+            limits.cpu_cores.map(quota),
+            limits.cpu_weight.map(weight),
+            limits.memory_bytes.map(memory("memory.limit_in_bytes", "memory.max")),
+            limits.memory_high_bytes.map(memory("memory.soft_limit_in_bytes", "memory.high")),
+            limits.pids.map(|pids| one(Controller::Pids, "pids.max", "pids.max", pids.into())),
+            disk_rates(limits, disks),
+        ];
+        all.into_iter().flatten().collect()
     }
 }
 
+fn quota(cores: f64) -> Limit {
+    let quota = ((cores * CPU_PERIOD_MICROS as f64) as u64).max(CPU_QUOTA_MICROS_MIN);
+    Limit {
+        controller: Controller::Cpu,
+        v1: vec![
+            ("cpu.cfs_period_us", CPU_PERIOD_MICROS.to_string()),
+            ("cpu.cfs_quota_us", quota.to_string()),
+        ],
+        v2: vec![("cpu.max", format!("{quota} {CPU_PERIOD_MICROS}"))],
+    }
+}
+
+fn weight(weight: u32) -> Limit {
+    // 1024 shares are what version 2 calls a weight of 100.
+    let shares = (u64::from(weight) * 1024 / 100).max(CPU_SHARES_MIN);
+    Limit {
+        controller: Controller::Cpu,
+        v1: vec![("cpu.shares", shares.to_string())],
+        v2: vec![("cpu.weight", weight.to_string())],
+    }
+}
+
+fn disk_rates(limits: &ResourceLimits, disks: impl FnOnce() -> Vec<String>) -> Option<Limit> {
+    let rates = [
+        (limits.read_bytes_per_s, "blkio.throttle.read_bps_device", "rbps"),
+        (limits.write_bytes_per_s, "blkio.throttle.write_bps_device", "wbps"),
+    ];
+    let set: Vec<_> = rates.into_iter().filter_map(|(rate, v1, v2)| Some((rate?, v1, v2))).collect();
+    if set.is_empty() {
+        return None;
+    }
+    let (mut v1, mut v2) = (Vec::new(), Vec::new());
+    for disk in disks() {
+        for (rate, file, key) in &set {
+            v1.push((*file, format!("{disk} {rate}")));
+            v2.push(("io.max", format!("{disk} {key}={rate}")));
+        }
+    }
+    Some(Limit { controller: Controller::Io, v1, v2 })
+}
+
+/// The disks of this machine; what has no device behind it is none.
+pub(super) fn disks() -> Vec<String> {
+    let entries = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let disks = entries.filter(|entry| entry.path().join("device").exists());
+    let mut numbers: Vec<String> = disks
+        .filter_map(|entry| std::fs::read_to_string(entry.path().join("dev")).ok())
+        .map(|number| number.trim().to_owned())
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// The smallest number of shares that the kernel accepts.
+const CPU_SHARES_MIN: u64 = 2;
 /// Period of a processor quota, in microseconds: the kernel's default.
 const CPU_PERIOD_MICROS: u64 = 100_000;
 /// The smallest quota that the kernel accepts, in microseconds.
@@ -51,12 +99,41 @@ mod tests {
 
     #[test]
     fn limits_are_written_in_the_words_of_both_versions() {
-        let limits = ResourceLimits { cpu_cores: Some(1.5), memory_bytes: Some(1 << 30), pids: Some(9) };
-        let [cpu, memory, pids] = &Limit::all(&limits)[..] else { panic!("three limits") };
-        assert_eq!(cpu.v2, ("cpu.max", "150000 100000".to_owned()));
+        let limits = ResourceLimits {
+            cpu_cores: Some(1.5),
+            cpu_weight: Some(50),
+            memory_bytes: Some(1 << 30),
+            memory_high_bytes: Some(1 << 20),
+            pids: Some(9),
+            read_bytes_per_s: Some(5000),
+            write_bytes_per_s: Some(6000),
+        };
+        let disks = || vec!["8:0".to_owned(), "259:1".to_owned()];
+        let [cpu, weight, memory, high, pids, io] = &Limit::all(&limits, disks)[..] else {
+            panic!("six limits")
+        };
+        assert_eq!(cpu.v2, [("cpu.max", "150000 100000".to_owned())]);
         assert_eq!(cpu.v1[1], ("cpu.cfs_quota_us", "150000".to_owned()));
+        assert_eq!(weight.v1[0], ("cpu.shares", "512".to_owned()));
+        assert_eq!(weight.v2[0], ("cpu.weight", "50".to_owned()));
         assert_eq!(memory.v1[0], ("memory.limit_in_bytes", "1073741824".to_owned()));
-        assert_eq!(pids.v2, ("pids.max", "9".to_owned()));
-        assert!(Limit::all(&ResourceLimits::default()).is_empty());
+        assert_eq!(high.v2[0], ("memory.high", "1048576".to_owned()));
+        assert_eq!(pids.v2[0], ("pids.max", "9".to_owned()));
+        assert_eq!(io.v1[3], ("blkio.throttle.write_bps_device", "259:1 6000".to_owned()));
+        assert_eq!(io.v2[0], ("io.max", "8:0 rbps=5000".to_owned()));
+        let no_disks = || panic!("nobody asks for them");
+        assert!(Limit::all(&ResourceLimits::default(), no_disks).is_empty());
+    }
+
+    #[test]
+    fn a_machine_tells_its_disks() {
+        for disk in disks() {
+            assert!(
+                disk.split_once(':').is_some_and(|(major, minor)| {
+                    major.parse::<u32>().is_ok() && minor.parse::<u32>().is_ok()
+                }),
+                "{disk}"
+            );
+        }
     }
 }

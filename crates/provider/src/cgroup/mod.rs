@@ -93,14 +93,22 @@ pub(crate) enum Controller {
     Memory,
     /// Limits the number of processes.
     Pids,
+    /// Limits what is read from and written to disks.
+    Io,
 }
 
 impl Controller {
     /// All of them, in a fixed order.
-    pub(crate) const ALL: [Controller; 5] =
-        [Controller::Cpu, Controller::Cpuacct, Controller::Freezer, Controller::Memory, Controller::Pids];
+    pub(crate) const ALL: [Controller; 6] = [
+        Controller::Cpu,
+        Controller::Cpuacct,
+        Controller::Freezer,
+        Controller::Memory,
+        Controller::Pids,
+        Controller::Io,
+    ];
 
-    /// The kernel's word for it.
+    /// The kernel's word for it in version 1.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Controller::Cpu => "cpu",
@@ -108,6 +116,15 @@ impl Controller {
             Controller::Freezer => "freezer",
             Controller::Memory => "memory",
             Controller::Pids => "pids",
+            Controller::Io => "blkio",
+        }
+    }
+
+    /// The kernel's word for it in version 2.
+    pub(crate) fn word_v2(self) -> &'static str {
+        match self {
+            Controller::Io => "io",
+            other => other.word(),
         }
     }
 

@@ -14,7 +14,7 @@ use rustix::fs::{Access, access};
 use super::core::Core;
 use super::group::{LEAF_PREFIX, leaf};
 use super::layout::{Hierarchy, Layout};
-use super::limit::Limit;
+use super::limit::{Limit, disks};
 use super::signals::Signals;
 use super::{CgroupChoice, CgroupError, Controller, Group, io_error};
 use crate::name::InstanceName;
@@ -113,9 +113,20 @@ impl Parent {
         (MARK, format!("{}/{name}", self.id))
     }
 
-    /// Makes the group of an instance, empty, with its limits. Limits without a controller are reported and left out.
-    pub(crate) fn make(&self, name: &InstanceName, limits: &ResourceLimits) -> Result<Group, CgroupError> {
-        let group = self.group(name, limits);
+    /// Makes the group of an instance, empty, with its limits. Limits without a controller are reported and left out. Its
+    /// memory can be taken back where it `reclaims`.
+    pub(crate) fn make(
+        &self,
+        name: &InstanceName,
+        limits: &ResourceLimits,
+        reclaims: bool,
+    ) -> Result<Group, CgroupError> {
+        let group = self.group(name, limits, reclaims);
+        if let (true, Core::V2(dir)) =
+            (reclaims && !group.others.contains_key(&Controller::Memory), &group.core)
+        {
+            self.enable(Controller::Memory, dir);
+        }
         let made = self.make_in(&group, limits);
         if made.is_err() {
             let _ = group.destroy();
@@ -130,12 +141,10 @@ impl Parent {
             group.destroy()?;
         }
         dirs.iter().try_for_each(|dir| make_dir(dir))?;
-        for limit in Limit::all(limits) {
+        for limit in Limit::all(limits, disks) {
             match (group.others.get(&limit.controller), &group.core) {
-                (Some(dir), _) => limit.v1.iter().try_for_each(|(file, value)| set(dir, file, value))?,
-                (None, Core::V2(dir)) if self.enable(limit.controller, dir) => {
-                    set(dir, limit.v2.0, &limit.v2.1)?
-                }
+                (Some(dir), _) => set_all(dir, &limit.v1)?,
+                (None, Core::V2(dir)) if self.enable(limit.controller, dir) => set_all(dir, &limit.v2)?,
                 (None, Core::V2(_) | Core::V1(_) | Core::Signals(_)) => {
                     tracing::warn!(
                         controller = limit.controller.word(),
@@ -149,9 +158,10 @@ impl Parent {
 
     /// The version 1 hierarchies are entered only where they are of use, because entering is the slowest part of a
     /// start.
-    fn group(&self, name: &InstanceName, limits: &ResourceLimits) -> Group {
+    fn group(&self, name: &InstanceName, limits: &ResourceLimits, reclaims: bool) -> Group {
         let leaf = leaf(name);
-        let limited: Vec<Controller> = Limit::all(limits).iter().map(|limit| limit.controller).collect();
+        let limited = Limit::all(limits, Vec::new).into_iter().map(|limit| limit.controller);
+        let limited: Vec<Controller> = limited.chain(reclaims.then_some(Controller::Memory)).collect();
         let (core, counts) = match &self.kind {
             Kind::V2(dir) => (Core::V2(dir.join(&leaf)), false),
             Kind::V1(dir) => (Core::V1(dir.join(&leaf)), true),
@@ -170,13 +180,13 @@ impl Parent {
     fn enable(&self, controller: Controller, dir: &Path) -> bool {
         let listed = |dir: &Path, file: &str| {
             fs::read_to_string(dir.join(file))
-                .is_ok_and(|words| words.split_ascii_whitespace().any(|word| word == controller.word()))
+                .is_ok_and(|words| words.split_ascii_whitespace().any(|word| word == controller.word_v2()))
         };
         // <place>/foreshadow/<id>/<leaf>
         let above: Vec<&Path> = dir.ancestors().skip(1).take(3).collect();
         for group in above.iter().rev() {
             if !listed(group, "cgroup.subtree_control") {
-                let _ = fs::write(group.join("cgroup.subtree_control"), format!("+{}", controller.word()));
+                let _ = fs::write(group.join("cgroup.subtree_control"), format!("+{}", controller.word_v2()));
             }
         }
         listed(dir, "cgroup.controllers")
@@ -194,7 +204,7 @@ impl Parent {
             if let Ok(name) = InstanceName::new(&name)
                 && !is_known(name.as_str())
             {
-                let mut group = self.group(&name, &ResourceLimits::default());
+                let mut group = self.group(&name, &ResourceLimits::default(), false);
                 let leaf = leaf(&name);
                 group.others =
                     self.v1.iter().map(|(controller, dir)| (*controller, dir.join(&leaf))).collect();
@@ -281,7 +291,11 @@ fn make_dir(dir: &Path) -> Result<(), CgroupError> {
     }
 }
 
-pub(super) fn set(dir: &Path, file: &str, value: &str) -> Result<(), CgroupError> {
+pub(super) fn set_all(dir: &Path, values: &[(&str, String)]) -> Result<(), CgroupError> {
+    values.iter().try_for_each(|(file, value)| set(dir, file, value))
+}
+
+fn set(dir: &Path, file: &str, value: &str) -> Result<(), CgroupError> {
     let path = dir.join(file);
     fs::write(&path, value).map_err(io_error("set the limit", path))
 }

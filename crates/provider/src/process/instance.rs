@@ -77,7 +77,7 @@ impl Instance {
             pid: self.record.pid,
             addr: self.record.addr,
             further: self.record.further.clone(),
-            parked: self.parked.load(Ordering::Relaxed),
+            parked: self.is_parked(),
             started_at: self.record.started_at(),
             ready: self.is_ready(),
         }
@@ -89,6 +89,10 @@ impl Instance {
 
     pub(super) fn set_ready(&self) {
         self.ready.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_parked(&self) -> bool {
+        self.parked.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_parked(&self, parked: bool) {

@@ -23,6 +23,7 @@ mod start;
 mod state;
 mod steps;
 mod table;
+mod user;
 
 use std::panic::resume_unwind;
 use std::sync::Arc;

@@ -34,6 +34,7 @@ pub(super) struct Record {
     pub(super) probe: Probe,
     pub(super) probe_timeout: Duration,
     pub(super) log_limit: u64,
+    pub(super) reclaims: bool,
     pub(super) group: Group,
 }
 
@@ -80,6 +81,7 @@ impl Record {
             format!("probe_timeout_millis={}", self.probe_timeout.as_millis()),
             format!("log_limit={}", self.log_limit),
         ];
+        lines.extend(self.reclaims.then(|| "reclaims=true".to_owned()));
         lines.extend(self.further.iter().map(|addr| format!("further={addr}")));
         lines.extend(self.group.to_lines().iter().map(|line| format!("group={line}")));
         lines.push(String::new());
@@ -116,6 +118,7 @@ impl Record {
             },
             probe_timeout: Duration::from_millis(value("probe_timeout_millis")?.parse().ok()?),
             log_limit: value("log_limit")?.parse().ok()?,
+            reclaims: value("reclaims").is_some(),
             group: Group::from_lines(&name, group)?.led_by(pid, start_ticks),
             name,
         })
@@ -147,6 +150,7 @@ mod tests {
             probe: Probe::Http { path: "/health?a=b".to_owned() },
             probe_timeout: Duration::from_millis(1500),
             log_limit: 1 << 20,
+            reclaims: false,
             group: Group::from_lines(&"web-1".parse().expect("a name"), group.into_iter()).expect("a group"),
         }
     }
@@ -156,7 +160,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("web-1");
         let further = ["127.0.0.1:8081", "127.0.0.1:8082"].map(|addr| addr.parse().expect("an address"));
-        let several = Record { further: further.to_vec(), ..record() };
+        let several = Record { further: further.to_vec(), reclaims: true, ..record() };
         for record in [several, record(), Record { probe: Probe::Tcp, ready: false, ..record() }] {
             record.write(&path).expect("written");
             assert_eq!(Record::read(&path).expect("read"), record);

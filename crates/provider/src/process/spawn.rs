@@ -23,6 +23,8 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::user::User;
+
 /// Everything a new process needs.
 pub(super) struct Launch {
     pub(super) program: PathBuf,
@@ -30,6 +32,7 @@ pub(super) struct Launch {
     /// `KEY=value` each.
     pub(super) environment: Vec<String>,
     pub(super) working_dir: Option<PathBuf>,
+    pub(super) user: Option<User>,
     /// Files to write `0` to.
     pub(super) entrances: Vec<OwnedFd>,
     /// To become descriptor 3.
@@ -63,13 +66,13 @@ pub(super) fn spawn(launch: Launch) -> Result<Spawned, SpawnError> {
         command.current_dir(dir);
     }
     let mut image = Image::new(&launch.program, launch.arguments, launch.environment, socket.is_some());
-    let (entrances, report_fd) = (launch.entrances, report.as_raw_fd());
+    let (entrances, user, report_fd) = (launch.entrances, launch.user, report.as_raw_fd());
     let socket_fd = socket.as_ref().map(AsRawFd::as_raw_fd);
     // SAFETY: the closure only makes system calls on memory and descriptors prepared here; it does not allocate, lock
     // or unwind, and does not return.
     unsafe {
         command.pre_exec(move || {
-            let (step, errno) = image.become_it(&entrances, socket_fd);
+            let (step, errno) = image.become_it(&entrances, socket_fd, user);
             let mut message = [step as u8, 0, 0, 0, 0];
             message[1..].copy_from_slice(&errno.to_le_bytes());
             libc::write(report_fd, message.as_ptr().cast(), message.len());
@@ -151,7 +154,7 @@ impl Image {
     }
 
     /// Runs in the child, between fork and exec. Returns only on failure: the step and the error number.
-    fn become_it(&mut self, entrances: &[OwnedFd], socket: Option<RawFd>) -> (Step, i32) {
+    fn become_it(&mut self, entrances: &[OwnedFd], socket: Option<RawFd>, user: Option<User>) -> (Step, i32) {
         for entrance in entrances {
             if let Err(errno) = rustix::io::write(entrance, b"0") {
                 return (Step::Enter, errno.raw_os_error());
@@ -168,6 +171,10 @@ impl Image {
             }
             self.write_listen_pid();
             keep += 1;
+        }
+        // After the groups, which only root may enter; descriptors that are open stay so.
+        if user.is_some_and(|user| !change_user(user)) {
+            return (Step::User, last_errno());
         }
         // Whatever the control plane inherited without the close-on-exec mark is not for instances. Kernels before
         // 5.11 refuse; all of our own descriptors have the mark.
@@ -193,6 +200,18 @@ impl Image {
     }
 }
 
+/// Becomes a user for good: without other groups, and without a way to more privileges.
+fn change_user(user: User) -> bool {
+    // SAFETY: plain system calls. The C library's own functions would have all threads follow, of which there are none in a
+    // forked child, and take a lock for it.
+    unsafe {
+        libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) == 0
+            && libc::syscall(libc::SYS_setresgid, user.gid, user.gid, user.gid) == 0
+            && libc::syscall(libc::SYS_setresuid, user.uid, user.uid, user.uid) == 0
+            && libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+    }
+}
+
 fn last_errno() -> i32 {
     // SAFETY: the location is valid for the calling thread.
     unsafe { *libc::__errno_location() }
@@ -205,18 +224,20 @@ enum Step {
     Enter = 1,
     Session = 2,
     Socket = 3,
-    Execute = 4,
+    User = 4,
+    Execute = 5,
 }
 
 impl Step {
     fn name(step: u8) -> &'static str {
-        [Step::Enter, Step::Session, Step::Socket, Step::Execute]
+        [Step::Enter, Step::Session, Step::Socket, Step::User, Step::Execute]
             .into_iter()
             .find(|candidate| *candidate as u8 == step)
             .map_or("do something unheard of", |step| match step {
                 Step::Enter => "enter its control group",
                 Step::Session => "make a session",
                 Step::Socket => "pass the socket",
+                Step::User => "become the ordered user",
                 Step::Execute => "execute the program (if it is a script: does its interpreter exist?)",
             })
     }

@@ -14,6 +14,7 @@ use super::instance::Instance;
 use super::record::Record;
 use super::spawn::{Launch, spawn};
 use super::table::Table;
+use super::user::User;
 use super::{blocking, command, output, ports};
 use crate::cgroup::Group;
 use crate::error::ProviderError;
@@ -126,7 +127,7 @@ fn make(table: &Table, spec: &InstanceSpec, program: PathBuf) -> Result<(Record,
     };
     let group = table
         .parent
-        .make(&spec.name, &spec.limits)
+        .make(&spec.name, &spec.limits, spec.reclaims)
         .map_err(|source| ProviderError::Cgroup { step: "make the group of the instance", source })?;
     let made = make_in(table, spec, program, &addresses, socket, &group);
     if made.is_err()
@@ -155,6 +156,10 @@ fn make_in(
         .entrances()
         .map_err(|source| ProviderError::Cgroup { step: "open the group of the instance", source })?;
     let mark = table.parent.mark(&spec.name);
+    let user = spec.user.as_deref().map(User::find).transpose().map_err(|error| ProviderError::InvalidSpec {
+        name: spec.name.clone(),
+        problem: error.to_string(),
+    })?;
     let ports: Vec<u16> = addresses.iter().map(SocketAddr::port).collect();
     let environment = command::environment(spec, &table.environment, mark, &ports);
     let launch = Launch {
@@ -162,6 +167,7 @@ fn make_in(
         arguments: command::arguments(spec, &ports),
         environment: environment.iter().map(|(key, value)| format!("{key}={value}")).collect(),
         working_dir: spec.working_dir.clone(),
+        user,
         entrances,
         socket,
         log,
@@ -187,6 +193,7 @@ fn make_in(
         probe: spec.probe.clone(),
         probe_timeout: spec.probe_timeout,
         log_limit: spec.log_limit,
+        reclaims: spec.reclaims,
         group: group.clone().led_by(spawned.pid, start_ticks),
     };
     let path = table.state.record(&spec.name);

@@ -18,6 +18,7 @@ use crate::spec::ResourceLimits;
 /// Freezes an instance.
 pub(super) async fn park(table: &Arc<Table>, name: &InstanceName) -> Result<(), ProviderError> {
     let (turn, instance) = take_turn(table, name).await?;
+    let parked = Arc::clone(&instance);
     blocking(move || {
         // The turn ends with the freeze, not with the caller's patience.
         let _turn = turn;
@@ -29,7 +30,20 @@ pub(super) async fn park(table: &Arc<Table>, name: &InstanceName) -> Result<(), 
             source,
         })
     })
-    .await
+    .await?;
+    if parked.record.reclaims {
+        tokio::task::spawn_blocking(move || reclaim(&parked));
+    }
+    Ok(())
+}
+
+/// Takes memory back from an instance until it is promoted.
+fn reclaim(instance: &Instance) {
+    let name = &instance.record.name;
+    match instance.record.group.reclaim(|| instance.is_parked()) {
+        Some(bytes) => tracing::debug!(instance = %name, bytes, "memory of a parked instance was given back"),
+        None => tracing::warn!(instance = %name, "memory of parked instances cannot be given back here"),
+    }
 }
 
 /// Thaws an instance and verifies that it serves.

@@ -33,7 +33,10 @@ async fn an_instance_runs_as_the_ordered_user_without_a_way_back() {
         let Some(fixture) = Fixture::new(kind).await else { continue };
         let provider = fixture.open().await;
         let info = provider
-            .start(InstanceSpec { user: Some("nobody".to_owned()), ..service_spec("web-1", TestService::Normal) })
+            .start(InstanceSpec {
+                user: Some("nobody".to_owned()),
+                ..service_spec("web-1", TestService::Normal)
+            })
             .await
             .expect("starts");
         assert!(serves(&info).await);

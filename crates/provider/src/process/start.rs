@@ -156,9 +156,8 @@ fn make_in(
         .entrances()
         .map_err(|source| ProviderError::Cgroup { step: "open the group of the instance", source })?;
     let mark = table.parent.mark(&spec.name);
-    let user = spec.user.as_deref().map(User::find).transpose().map_err(|error| ProviderError::InvalidSpec {
-        name: spec.name.clone(),
-        problem: error.to_string(),
+    let user = spec.user.as_deref().map(User::find).transpose().map_err(|error| {
+        ProviderError::InvalidSpec { name: spec.name.clone(), problem: error.to_string() }
     })?;
     let ports: Vec<u16> = addresses.iter().map(SocketAddr::port).collect();
     let environment = command::environment(spec, &table.environment, mark, &ports);

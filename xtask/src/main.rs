@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 mod autobahn;
 mod bench;
 mod packages;
+mod redbot;
 mod steps;
 mod test;
 mod tidy;

@@ -19,6 +19,7 @@ use tokio::time::{timeout, timeout_at};
 use self::replay::Replay;
 use crate::body::{RequestBody, Upload};
 use crate::choice::Choice;
+use crate::headers::is_decoded;
 use crate::lease::Lease;
 use crate::shard::Shard;
 use crate::stream::Stream;
@@ -86,6 +87,10 @@ pub(crate) async fn attempt(
         )
         .await
         {
+            Some(Ok(response)) if !is_decoded(response.headers()) => {
+                fail(route, &lease, io::ErrorKind::InvalidData);
+                return Attempt::Broken(lease);
+            }
             Some(Ok(response)) => return answered(route, lease, Some(connection), response),
             Some(Err(error)) => error,
             None => {

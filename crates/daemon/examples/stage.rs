@@ -2,7 +2,8 @@
 //! `stage service PORT[,PORT]..`, `stage daemon CONFIG`.
 //!
 //! The service answers every path with its process id. Its environment may slow it down: `START_MS` before it
-//! listens, `SERVE_MS` for each request. `CACHE_CONTROL` is what its answers say of being kept.
+//! listens, `SERVE_MS` for each request. `CACHE_CONTROL` is what its answers say of being kept. With
+//! `HTTP2` it speaks that, and nothing else.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -14,9 +15,9 @@ use daemon::{BuildOptions, Config, Daemon, chain};
 use http::HeaderValue;
 use http::header::CACHE_CONTROL;
 use http_body_util::Full;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -87,7 +88,14 @@ async fn service(port: u16) -> Result<(), Box<dyn Error>> {
                 Ok::<_, Infallible>(response)
             }
         });
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+        let stream = TokioIo::new(stream);
+        match std::env::var_os("HTTP2") {
+            None => drop(tokio::spawn(http1::Builder::new().serve_connection(stream, answer))),
+            Some(_) => {
+                let builder = http2::Builder::new(TokioExecutor::new());
+                tokio::spawn(builder.serve_connection(stream, answer));
+            }
+        }
     }
 }
 

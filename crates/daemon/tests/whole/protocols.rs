@@ -35,6 +35,15 @@ async fn a_tcp_workload_behind_another_proxy_is_served_and_counted() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_that_speak_nothing_but_http2_start_are_parked_and_serve() {
+    let stage = Stage::new("upstream = \"http2\"\nenv = { HTTP2 = \"1\" }");
+    let _daemon = stage.start();
+    pin(&stage.client(), 1, 1).await;
+    let answer = talk(&stage, "GET / HTTP/1.1\r\nHost: site\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
 /// One request by HTTP/1.1 on a connection that stays open: its answer's first line.
 async fn ask(stream: &mut TlsStream<TcpStream>) -> String {
     stream.write_all(b"GET / HTTP/1.1\r\nHost: site\r\n\r\n").await.expect("sent");

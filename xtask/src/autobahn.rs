@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use crate::packages;
+
 /// Installs the suite into a folder of its own under the build's, unless it is there, and returns that folder.
 ///
 /// # Errors
 /// Why it is not there: mostly, that no Python 2 is.
 pub(crate) fn install() -> Result<PathBuf, String> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    let folder = target.join("autobahn");
-    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-    let folder = folder.canonicalize().map_err(|error| error.to_string())?;
+    let folder = packages::folder("autobahn")?;
     if folder.join("bin/wstest").is_file() {
         return Ok(folder);
     }

@@ -2,13 +2,16 @@
 //!
 //! `cargo xtask test` is the whole check: it installs the system packages that tests need, runs `tidy`, the linters, every
 //! test and the end-to-end runs, and ends with a summary that names each part that could not run on this machine.
-//! `cargo xtask tidy` checks the rules of the source tree alone. `cargo xtask bench` measures the promises.
+//! `cargo xtask tidy` checks the rules of the source tree alone. `cargo xtask fuzz` tries mutated inputs for longer than a test run
+//! does. `cargo xtask bench` measures the promises.
 
 use clap::{Parser, Subcommand};
 
 mod autobahn;
 mod bench;
+mod fuzz;
 mod packages;
+mod redbot;
 mod steps;
 mod test;
 mod tidy;
@@ -26,6 +29,8 @@ enum Task {
     Test(test::Options),
     /// Check formatting, dependency directions and the rules of the source tree.
     Tidy,
+    /// Try mutated inputs for as long as you like; a plain test run tries some thousands.
+    Fuzz(fuzz::Options),
     /// Measure the promises of SPECIFICATION.md and print them as a table.
     Bench(bench::Options),
 }
@@ -34,6 +39,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Test(options) => test::run(&options),
         Task::Tidy => tidy::run(),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),
     }
 }

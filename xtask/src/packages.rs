@@ -90,3 +90,11 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
     folders.map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
 }
+
+/// A folder under the build's, for what is installed there and nowhere else.
+pub(crate) fn folder(name: &str) -> Result<PathBuf, String> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    let folder = target.join(name);
+    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    folder.canonicalize().map_err(|error| error.to_string())
+}

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::autobahn;
 use crate::packages;
+use crate::redbot;
 use crate::steps::{Steps, command, command_with};
 use crate::tidy;
 
@@ -22,6 +23,9 @@ const SKIPS_VARIABLE: &str = "FORESHADOW_SKIPS";
 
 /// Names the folder of the Autobahn suite for the test that runs it.
 const AUTOBAHN_VARIABLE: &str = "FORESHADOW_AUTOBAHN";
+
+/// Names the folder of REDbot for the test that runs it.
+const REDBOT_VARIABLE: &str = "FORESHADOW_REDBOT";
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut steps = Steps::default();
@@ -47,6 +51,8 @@ fn run_tests(steps: &mut Steps) -> Result<()> {
     let mut variables = vec![(SKIPS_VARIABLE, skips.to_str().unwrap_or_default())];
     let autobahn = autobahn::install().inspect_err(|why| println!("without the Autobahn suite: {why}"));
     variables.extend(autobahn.iter().filter_map(|folder| Some((AUTOBAHN_VARIABLE, folder.to_str()?))));
+    let redbot = redbot::install().inspect_err(|why| println!("without REDbot: {why}"));
+    variables.extend(redbot.iter().filter_map(|folder| Some((REDBOT_VARIABLE, folder.to_str()?))));
     steps.run("unit, property and integration tests", || {
         command_with("cargo", &["test", "--workspace", "--no-fail-fast"], &variables)
     });

@@ -2,7 +2,8 @@
 //! `stage service PORT[,PORT]..`, `stage daemon CONFIG`.
 //!
 //! The service answers every path with its process id. Its environment may slow it down: `START_MS` before it
-//! listens, `SERVE_MS` for each request.
+//! listens, `SERVE_MS` for each request. `CACHE_CONTROL` is what its answers say of being kept. With
+//! `HTTP2` it speaks that, and nothing else.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -11,10 +12,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use daemon::{BuildOptions, Config, Daemon, chain};
+use http::HeaderValue;
+use http::header::CACHE_CONTROL;
 use http_body_util::Full;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -69,16 +72,30 @@ async fn control_plane(path: &Path) -> Result<(), Box<dyn Error>> {
 async fn service(port: u16) -> Result<(), Box<dyn Error>> {
     tokio::time::sleep(from_environment("START_MS")).await;
     let serve_time = from_environment("SERVE_MS");
+    let kept = std::env::var("CACHE_CONTROL").ok().map(|text| text.parse::<HeaderValue>()).transpose()?;
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let answer = service_fn(move |_| async move {
-            tokio::time::sleep(serve_time).await;
-            let body = Bytes::from(std::process::id().to_string());
-            Ok::<_, Infallible>(hyper::Response::new(Full::new(body)))
+        let kept = kept.clone();
+        let answer = service_fn(move |_| {
+            let kept = kept.clone();
+            async move {
+                tokio::time::sleep(serve_time).await;
+                let body = Bytes::from(std::process::id().to_string());
+                let mut response = hyper::Response::new(Full::new(body));
+                response.headers_mut().extend(kept.map(|kept| (CACHE_CONTROL, kept)));
+                Ok::<_, Infallible>(response)
+            }
         });
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+        let stream = TokioIo::new(stream);
+        match std::env::var_os("HTTP2") {
+            None => drop(tokio::spawn(http1::Builder::new().serve_connection(stream, answer))),
+            Some(_) => {
+                let builder = http2::Builder::new(TokioExecutor::new());
+                tokio::spawn(builder.serve_connection(stream, answer));
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use provider::{
     InstanceInfo, InstanceName, InstanceSpec, Listen, Probe, ProcessProvider, Provider, ProviderError,
     ResourceLimits,
 };
+use proxy::control::Upstream;
 
 use crate::config::{ListenMode, ProbeConfig, WorkloadConfig};
 use crate::error::chain;
@@ -68,7 +69,10 @@ pub(crate) fn spec(
         working_dir: workload.working_dir.clone(),
         probe: match &workload.probe {
             ProbeConfig::Tcp => Probe::Tcp,
-            ProbeConfig::Http(path) => Probe::Http { path: path.clone() },
+            ProbeConfig::Http(path) => match workload.protocols.protocols.upstream {
+                Upstream::Http1 => Probe::Http { path: path.clone() },
+                Upstream::Http2 => Probe::Http2 { path: path.clone() },
+            },
         },
         probe_interval: workload.probe_interval,
         probe_timeout: workload.probe_timeout,

@@ -2,7 +2,9 @@
 //!
 //! A client library would bring pools, redirects and proxies, all of which are wrong here: a probe is one request on a
 //! fresh connection, bounded in time and bytes, and its delay is part of every promotion. So it is written out:
-//! connect, one `GET`, read the status line. Only HTTP/1.1 is spoken.
+//! connect, one `GET`, read the status.
+
+mod http2;
 
 use std::io;
 use std::net::SocketAddr;
@@ -51,8 +53,11 @@ pub async fn ask(probe: &Probe, addr: SocketAddr, time_max: Duration) -> Result<
             TcpStream::connect(addr).await.map_err(|source| ProbeError::Connect { addr, source })?;
         match probe {
             Probe::Tcp => Ok(()),
-            Probe::Http { path } => {
-                let status = request(&mut stream, addr, path).await?;
+            Probe::Http { path } | Probe::Http2 { path } => {
+                let status = match probe {
+                    Probe::Http2 { .. } => http2::request(&mut stream, addr, path).await?,
+                    _ => request(&mut stream, addr, path).await?,
+                };
                 // Hanging up in the middle of an answer makes some servers complain in their log.
                 tokio::spawn(drain(stream));
                 if (200..300).contains(&status) { Ok(()) } else { Err(ProbeError::Status(status)) }
@@ -165,6 +170,40 @@ mod tests {
         assert!(matches!(silent, Err(ProbeError::Broken(_))), "{silent:?}");
         let endless = ask_a_server_that_says(&[b'x'; 4096]).await;
         assert!(matches!(endless, Err(ProbeError::NotHttp(_))), "{endless:?}");
+    }
+
+    #[tokio::test]
+    async fn servers_of_http2_are_asked_in_their_language() {
+        // Settings, their acknowledgement, an interim answer, then one of each status.
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0];
+        let interim = [0, 0, 5, 1, 4, 0, 0, 0, 1, 0x08, 3, b'1', b'0', b'3'];
+        let answer = |status| [&settings[..], &interim, &[0, 0, 1, 1, 4, 0, 0, 0, 1, status]].concat();
+        let ask_one_that_says = async |bytes: Vec<u8>| {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let addr = listener.local_addr().expect("an address");
+            let server = tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let mut request = [0; 1024];
+                let read = stream.read(&mut request).await.expect("a request");
+                assert!(request[..read].starts_with(b"PRI * HTTP/2.0"), "{request:?}");
+                // The probe may have seen enough and hung up.
+                let _ = stream.write_all(&bytes).await;
+            });
+            let probe = Probe::Http2 { path: "/health".to_owned() };
+            let asked = ask(&probe, addr, Duration::from_secs(5)).await;
+            server.await.expect("the server did not panic");
+            asked
+        };
+        ask_one_that_says(answer(0x88)).await.expect("passes");
+        let not_ready = ask_one_that_says(answer(0x8e)).await;
+        assert!(matches!(not_ready, Err(ProbeError::Status(500))), "{not_ready:?}");
+        let other = ask_one_that_says(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()).await;
+        assert!(matches!(other, Err(ProbeError::NotHttp(_))), "{other:?}");
+        let refused =
+            ask_one_that_says([&settings[..], &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7]].concat()).await;
+        assert!(matches!(refused, Err(ProbeError::Broken(_))), "{refused:?}");
+        let silent = ask_one_that_says(settings.to_vec()).await;
+        assert!(matches!(silent, Err(ProbeError::Broken(_))), "{silent:?}");
     }
 
     #[tokio::test]

@@ -117,7 +117,7 @@ impl InstanceSpec {
             return Some("a passed socket is one, and several processes need a port each".to_owned());
         }
         match (&self.probe, self.listen) {
-            (Probe::Http { path }, _)
+            (Probe::Http { path } | Probe::Http2 { path }, _)
                 if !path.starts_with('/') || path.chars().any(|c| c.is_ascii_control() || c == ' ') =>
             {
                 Some(format!(
@@ -128,7 +128,9 @@ impl InstanceSpec {
                 "a TCP probe cannot tell whether a passed socket is served: the kernel accepts for it"
                     .to_owned(),
             ),
-            (Probe::Http { .. } | Probe::Tcp, Listen::Port | Listen::PassedSocket) => None,
+            (Probe::Http { .. } | Probe::Http2 { .. } | Probe::Tcp, Listen::Port | Listen::PassedSocket) => {
+                None
+            }
         }
     }
 }
@@ -138,6 +140,11 @@ impl InstanceSpec {
 pub enum Probe {
     /// `GET path` must be answered with a status of 200 to 299.
     Http {
+        /// The path, beginning with `/`.
+        path: String,
+    },
+    /// The same by HTTP/2 without TLS, with prior knowledge.
+    Http2 {
         /// The path, beginning with `/`.
         path: String,
     },

@@ -317,15 +317,20 @@ async fn workers_have_the_whole_grace_when_their_leader_ends_first() {
     for kind in KINDS {
         let Some(fixture) = Fixture::new(kind).await else { continue };
         let provider = fixture.open().await;
-        let done = fixture.state_dir().join("done");
+        let (done, works) = (fixture.state_dir().join("done"), fixture.state_dir().join("works"));
         let script = format!(
-            "(trap 'sleep 0.3; touch {}; exit' TERM; while :; do sleep 0.05; done) & exec \"$0\" \"$@\"",
-            done.display()
+            "(trap 'sleep 0.3; touch {}; exit' TERM; touch {}; while :; do sleep 0.05; done) & exec \"$0\" \"$@\"",
+            done.display(),
+            works.display()
         );
         let mut spec = service_spec("web-1", TestService::Normal);
         let service = std::mem::take(&mut spec.command);
         spec.command = ["sh", "-c", &script].map(str::to_owned).into_iter().chain(service).collect();
         let info = provider.start(spec).await.expect("starts");
+        // The service may be ready before the worker knows what to do when it is told to end.
+        while !works.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         provider.stop(&info.name, GRACE).await.expect("stops");
         assert!(done.exists(), "{kind:?}: the worker could finish its work");
         assert_eq!(fixture.leftovers(), [""; 0], "{kind:?}");

@@ -17,8 +17,9 @@ use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
 use self::replay::Replay;
-use crate::body::{RequestBody, Upload};
+use crate::body::{ClientFault, RequestBody, Upload};
 use crate::choice::Choice;
+use crate::headers::is_decoded;
 use crate::lease::Lease;
 use crate::shard::Shard;
 use crate::stream::Stream;
@@ -44,7 +45,7 @@ pub(crate) enum Attempt {
     /// No response head in time.
     TimedOut,
     /// The client did not deliver its request body.
-    ClientFault,
+    ClientFault(ClientFault),
 }
 
 /// Sends the request to the chosen backend. It is taken out of `slot` and put back where [`Attempt`] says so.
@@ -86,6 +87,10 @@ pub(crate) async fn attempt(
         )
         .await
         {
+            Some(Ok(response)) if !is_decoded(response.headers()) => {
+                fail(route, &lease, io::ErrorKind::InvalidData);
+                return Attempt::Broken(lease);
+            }
             Some(Ok(response)) => return answered(route, lease, Some(connection), response),
             Some(Err(error)) => error,
             None => {
@@ -102,8 +107,8 @@ pub(crate) async fn attempt(
             return Attempt::NotSent(lease);
         }
         let error = error.into_error();
-        if upload.is_some_and(|upload| upload.is_broken()) {
-            return Attempt::ClientFault;
+        if let Some(fault) = upload.and_then(|upload| upload.fault()) {
+            return Attempt::ClientFault(fault);
         }
         *slot = replay.as_ref().and_then(Replay::request);
         // A pooled connection that the backend has closed meanwhile is nobody's failure.

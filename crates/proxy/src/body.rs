@@ -52,13 +52,31 @@ impl RequestBody {
     }
 }
 
+/// How a client fails to deliver a request body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientFault {
+    /// It broke off, sent nonsense or went silent.
+    Broken,
+    /// More came than the route allows.
+    TooLong,
+}
+
+impl From<&BodyError> for ClientFault {
+    fn from(error: &BodyError) -> Self {
+        match error {
+            BodyError::TooLong => Self::TooLong,
+            BodyError::Broken(_) | BodyError::Silent => Self::Broken,
+        }
+    }
+}
+
 /// The progress of a request body: time that a backend spends receiving is not time it owes an answer.
 #[derive(Debug)]
 pub(crate) struct Upload {
     client: Rc<ClientConnection>,
     route: Rc<ShardRoute>,
     moved: Cell<Instant>,
-    is_broken: Cell<bool>,
+    fault: Cell<Option<ClientFault>>,
     bytes: Cell<u64>,
     /// Since when it is waited for.
     waits_since: Cell<Option<Instant>>,
@@ -79,7 +97,7 @@ impl Upload {
             client,
             route,
             moved: Cell::new(Instant::now()),
-            is_broken: Cell::new(false),
+            fault: Cell::new(None),
             bytes: Cell::new(0),
             waits_since: Cell::new(None),
             waited: Cell::new(Duration::ZERO),
@@ -96,9 +114,9 @@ impl Upload {
         self.bytes.get()
     }
 
-    /// Whether the client failed to deliver it.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.is_broken.get()
+    /// How the client failed to deliver it, if it did.
+    pub(crate) fn fault(&self) -> Option<ClientFault> {
+        self.fault.get()
     }
 
     fn polled(&self, polled: &Poll<Option<Result<Frame<Bytes>, BodyError>>>) {
@@ -113,7 +131,7 @@ impl Upload {
                 self.moved.set(now);
                 self.client.moved();
             }
-            Poll::Ready(Some(Err(_))) => self.is_broken.set(true),
+            Poll::Ready(Some(Err(_))) => self.fault.set(Some(ClientFault::Broken)),
             Poll::Ready(None) => {}
             Poll::Pending => {
                 if self.waits_since.get().is_none() {
@@ -153,7 +171,7 @@ impl Body for RequestBody {
                 let polled = quiet.poll_frame_within(cx, |idle| upload.patience(idle));
                 upload.polled(&polled);
                 if upload.is_too_long() {
-                    upload.is_broken.set(true);
+                    upload.fault.set(Some(ClientFault::TooLong));
                     return Poll::Ready(Some(Err(BodyError::TooLong)));
                 }
                 polled

@@ -12,7 +12,7 @@ use tokio::time::timeout_at;
 
 use crate::admission::{Claim, Queued, claim};
 use crate::attempt::{Answer, Attempt, attempt, http2};
-use crate::body::{Quiet, RequestBody, ResponseBody};
+use crate::body::{ClientFault, Quiet, RequestBody, ResponseBody};
 use crate::cache::{Lookup, Reply};
 use crate::choice::Choice;
 use crate::connection::ClientConnection;
@@ -278,7 +278,8 @@ impl<'a> Dispatch<'a> {
         let mut now = self.exchange.arrived();
         let mut is_repeated = false;
         if route.costs.is_some() {
-            self.claim = Box::pin(claim(&route, request)).await.map_err(|_| CLIENT_FAULT)?;
+            self.claim =
+                Box::pin(claim(&route, request)).await.map_err(|error| undelivered((&error).into()))?;
         }
         loop {
             let choice = match self.pick(&route, now) {
@@ -309,7 +310,7 @@ impl<'a> Dispatch<'a> {
                 }
                 Attempt::Broken(_) => return Err(BROKEN),
                 Attempt::TimedOut => return Err(TIMED_OUT),
-                Attempt::ClientFault => return Err(CLIENT_FAULT),
+                Attempt::ClientFault(fault) => return Err(undelivered(fault)),
             };
             now = Instant::now();
             if !self.may_retry(&route, now) {
@@ -440,11 +441,19 @@ impl<'a> Dispatch<'a> {
     }
 }
 
+fn undelivered(fault: ClientFault) -> Failure {
+    match fault {
+        ClientFault::Broken => Failure::Status(StatusCode::BAD_REQUEST, "the request body did not arrive\n"),
+        ClientFault::TooLong => {
+            Failure::Status(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too long\n")
+        }
+    }
+}
+
 const TOO_LATE: &str = "capacity would come too late\n";
 const NO_ROUTE: Failure = Failure::Status(StatusCode::SERVICE_UNAVAILABLE, "no route\n");
 pub(crate) const BROKEN: Failure = Failure::Status(StatusCode::BAD_GATEWAY, "the backend did not answer\n");
 const TIMED_OUT: Failure =
     Failure::Status(StatusCode::GATEWAY_TIMEOUT, "the backend did not answer in time\n");
-const CLIENT_FAULT: Failure = Failure::Status(StatusCode::BAD_REQUEST, "the request body did not arrive\n");
 /// Backends tried for one request.
 const ATTEMPTS_MAX: usize = 4;

@@ -68,7 +68,8 @@ pub(crate) fn prepare_trailers(trailers: &mut HeaderMap) {
     for name in NO_TRAILERS {
         trailers.remove(name);
     }
-    HopByHop { connection: true, upgrade: true, transfer_encoding: true, others: true }.remove(trailers);
+    HopByHop { connection: true, upgrade: true, transfer_encoding: true, others: true, lengths: false }
+        .remove(trailers);
 }
 
 /// Names the trailers of a response by gRPC, which HTTP/1.1 passes on only when it has heard of them before.
@@ -109,8 +110,25 @@ pub(crate) fn prepare_response(headers: &mut HeaderMap) {
     // A message with both was framed by its transfer coding; the length must not outlive it.
     if found.transfer_encoding {
         headers.remove(CONTENT_LENGTH);
+    } else if found.lengths {
+        unite_lengths(headers);
     }
     found.remove(headers);
+}
+
+/// One length in place of several that the parser has found to agree: not everybody reads a list (RFC 9112 section 6.3).
+fn unite_lengths(headers: &mut HeaderMap) {
+    let first = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.split(',').next());
+    let first = first.and_then(|first| HeaderValue::from_str(first.trim()).ok());
+    if let Some(first) = first {
+        headers.insert(CONTENT_LENGTH, first);
+    }
+}
+
+/// Whether the parser has undone all that was done to the body of a response for its way here. Another coding would be passed on
+/// without its name.
+pub(crate) fn is_decoded(headers: &HeaderMap) -> bool {
+    !headers.contains_key(TRANSFER_ENCODING) || is_only_chunked(headers)
 }
 
 /// The same for a 101, which keeps what makes it one.
@@ -232,13 +250,20 @@ struct HopByHop {
     upgrade: bool,
     transfer_encoding: bool,
     others: bool,
+    /// A list of lengths, in one field or in several.
+    lengths: bool,
 }
 
 impl HopByHop {
     fn find(headers: &HeaderMap) -> Self {
         let mut found = Self::default();
-        for name in headers.keys() {
+        let mut has_length = false;
+        for (name, value) in headers {
             match *name {
+                CONTENT_LENGTH => {
+                    found.lengths |= has_length || value.as_bytes().contains(&b',');
+                    has_length = true;
+                }
                 CONNECTION => found.connection = true,
                 UPGRADE => found.upgrade = true,
                 TRANSFER_ENCODING => found.transfer_encoding = true,

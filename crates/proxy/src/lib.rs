@@ -26,6 +26,8 @@ mod exchange;
 mod extended;
 mod forward;
 mod forwarded;
+#[cfg(test)]
+mod fuzz;
 mod gather;
 mod headers;
 mod health;

@@ -9,11 +9,13 @@ use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 
 use crate::attempt::{connected, fail, open};
 use crate::connection::ClientConnection;
 use crate::exchange::Exchange;
 use crate::forward::{BROKEN, Dispatch, Failure};
+use crate::gather::Gathering;
 use crate::lease::Lease;
 use crate::observe::Watch;
 use crate::proxy_protocol;
@@ -28,16 +30,20 @@ pub(crate) async fn serve<T>(
     stream: T,
     destination: SocketAddr,
 ) where
-    T: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin + Socket,
 {
     let idle = route.spec.protocols.tunnel_idle;
     let mut exchange = Exchange::begin(&client, &route, Instant::now());
     exchange.observe(route.observer.as_ref().map(|observer| Watch::begin_connection(observer, &client)));
     route.deposit();
     let wish = Wish::of_connection(&route, client.names());
-    let found = Dispatch::new(&exchange, wish.as_ref()).connect(route, client.peer(), destination).await;
+    let mut dispatch = Dispatch::new(&exchange, wish.as_ref());
+    let found = dispatch.connect(route, client.peer(), destination, stream.socket()).await;
+    drop(dispatch);
     let (lease, backend) = match found {
-        Ok(found) => found,
+        Ok(Some(found)) => found,
+        // Counted as cancelled.
+        Ok(None) => return,
         Err(failure) => return exchange.refuse(matches!(failure, Failure::NoCapacity(_))),
     };
     let mut delivery = exchange.deliver(StatusCode::OK, Instant::now(), lease);
@@ -49,31 +55,39 @@ pub(crate) async fn serve<T>(
 }
 
 impl Dispatch<'_> {
-    /// Connects to a backend that takes connections, waiting for one if there is none.
+    /// Connects to a backend that takes connections, waiting for one if there is none. None if the client has left meanwhile.
     async fn connect(
         &mut self,
         mut route: Rc<ShardRoute>,
         source: SocketAddr,
         destination: SocketAddr,
-    ) -> Result<(Lease, TcpStream), Failure> {
+        socket: &TcpStream,
+    ) -> Result<Option<(Lease, TcpStream)>, Failure> {
         let mut now = self.arrived();
         loop {
             let choice = match self.pick(&route, now) {
                 Some(choice) => choice,
-                None => match self.wait(&route).await? {
-                    Some(choice) => choice,
-                    None => {
-                        (route, now) = (self.refresh()?, Instant::now());
-                        continue;
+                None => {
+                    let waited = tokio::select! {
+                        biased;
+                        waited = self.wait(&route) => waited?,
+                        () = left(socket) => return Ok(None),
+                    };
+                    match waited {
+                        Some(choice) => choice,
+                        None => {
+                            (route, now) = (self.refresh()?, Instant::now());
+                            continue;
+                        }
                     }
-                },
+                }
             };
             self.end_hold(&route);
             let lease = Lease::begin(choice, Instant::now());
             match begin(&route, &lease, source, destination).await {
                 Ok(stream) => {
                     connected(&route, &lease);
-                    return Ok((lease, stream));
+                    return Ok(Some((lease, stream)));
                 }
                 Err(error) => fail(&route, &lease, error.kind()),
             }
@@ -84,6 +98,37 @@ impl Dispatch<'_> {
             self.retry(lease);
             route = self.refresh()?;
         }
+    }
+}
+
+/// A stream over a socket that can be looked at.
+pub(crate) trait Socket {
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Socket for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl<T: Socket> Socket for Gathering<T> {
+    fn socket(&self) -> &TcpStream {
+        self.0.socket()
+    }
+}
+
+impl<T: Socket> Socket for TlsStream<T> {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref().0.socket()
+    }
+}
+
+/// Comes back when the client has left without a word. One that has said something may have ended its own direction, and may still
+/// be waiting for an answer.
+async fn left(socket: &TcpStream) {
+    if let Ok(1..) = socket.peek(&mut [0]).await {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -38,6 +38,9 @@ pub(crate) fn tunnel(upgrade: Upgrade, exchange: Exchange, answer: Answer) -> Re
     if is_connect {
         extended::consent(&mut parts.status, &mut parts.headers);
     }
+    if let Some(watch) = exchange.watch() {
+        watch.becomes_a_session();
+    }
     let idle = exchange.tunnel_idle();
     let mut delivery = exchange.deliver(parts.status, headed, lease);
     tokio::task::spawn_local(async move {

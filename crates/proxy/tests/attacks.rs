@@ -5,18 +5,24 @@
 //! no choice. After each, a client of its own must get its own answer. Cache keys without host
 //! or scheme are not tried here: these routes keep no answers.
 
+#[path = "support/frames.rs"]
+mod frames;
 #[path = "attacks/framing.rs"]
 mod framing;
 #[path = "attacks/heads.rs"]
 mod heads;
 #[path = "attacks/http2.rs"]
 mod http2;
+#[path = "support/http2.rs"]
+#[expect(dead_code, reason = "only its server is used here")]
+mod http2_support;
 #[path = "support/recorder.rs"]
 mod recorder;
 mod support;
 
 use std::time::Duration;
 
+use proxy::control::Upstream;
 use recorder::{Recorder, Seen};
 use support::{Proxy, get};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -48,6 +54,16 @@ async fn stage() -> (Recorder, Proxy) {
     (recorder, proxy)
 }
 
+/// The same with a backend that speaks HTTP/2.
+async fn http2_stage() -> (Recorder, Proxy) {
+    let recorder = Recorder::start_http2().await;
+    let proxy = Proxy::start().await;
+    let mut route = proxy.route(&[recorder.spec()]);
+    route.protocols.upstream = Upstream::Http2;
+    proxy.set(1, route).await;
+    (recorder, proxy)
+}
+
 /// Everything that comes back until the proxy closes; None if it does not.
 async fn converse(proxy: &Proxy, request: &[u8]) -> Option<String> {
     let mut stream = TcpStream::connect(proxy.listen).await.expect("connected");
@@ -75,7 +91,7 @@ fn fault(case: &Case, answer: Option<&str>, seen: &[Seen]) -> Option<String> {
         Expect::Passes(target, framing, body) => {
             let is_it = |request: &Seen| {
                 request.target() == target
-                    && request.framing == framing
+                    && (request.framing == framing || request.framing == "frames")
                     && request.body == body.as_bytes()
                     && request.values("host") == ["h"]
                     && !request.head.replace("\r\n", "").contains(['\r', '\n', '\0'])
@@ -87,7 +103,10 @@ fn fault(case: &Case, answer: Option<&str>, seen: &[Seen]) -> Option<String> {
 }
 
 async fn play(cases: &[Case]) {
-    let (recorder, proxy) = stage().await;
+    play_on(stage().await, cases).await;
+}
+
+async fn play_on((recorder, proxy): (Recorder, Proxy), cases: &[Case]) {
     let mut faults = Vec::new();
     for case in cases {
         let answer = converse(&proxy, case.request).await;
@@ -110,6 +129,19 @@ async fn settled(recorder: &Recorder, case: &Case) -> Vec<Seen> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     recorder.take()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_of_them_towards_http2() {
+    let all = [
+        framing::LENGTHS,
+        framing::CODINGS,
+        framing::CHUNKS,
+        framing::TRAILERS,
+        heads::LINES,
+        heads::TARGETS,
+    ];
+    play_on(http2_stage().await, &all.concat()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -160,6 +192,24 @@ async fn bytes_behind_an_upgrade_are_a_request_of_their_own() {
     let targets: Vec<&str> = seen.iter().map(Seen::target).collect();
     assert_eq!(targets, ["/upgrade", "/behind"]);
     assert!(seen.iter().all(|request| request.values("x-forwarded-for") == ["127.0.0.1"]), "{seen:?}");
+}
+
+/// What the proxy tells a backend of the client is not for the client to take out by naming it in Connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_proxy_says_of_the_client_cannot_be_declared_hop_by_hop() {
+    for (recorder, proxy) in [stage().await, http2_stage().await] {
+        let request = "GET /a HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 192.0.2.1\r\nConnection: close, x-forwarded-for, \
+                       X-Forwarded-Host, x-forwarded-proto, x-forwarded-port, host, traceparent, x-kept\r\nX-Kept: 1\r\n\r\n";
+        let answer = converse(&proxy, request.as_bytes()).await.expect("closed");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let [seen] = &recorder.take()[..] else { panic!("one request") };
+        for (name, value) in
+            [("x-forwarded-for", "127.0.0.1"), ("x-forwarded-host", "h"), ("x-forwarded-proto", "http")]
+        {
+            assert!(seen.values(name).iter().any(|found| found.ends_with(value)), "{name}: {seen:?}");
+        }
+        assert_eq!((seen.values("host"), seen.values("x-kept")), (vec!["h"], vec![]));
+    }
 }
 
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -1,21 +1,21 @@
 //! WebSockets through the proxy, by the Autobahn test suite: its fuzzing client on one side, a server by its library on the other.
 
+#[path = "support/skips.rs"]
+mod skips;
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use proxy::control::BackendSpec;
 use serde::Deserialize;
+use skips::skip;
 use support::{Proxy, eventually, free_address};
 
 /// Where `cargo xtask test` has put the suite.
 const SUITE_VARIABLE: &str = "FORESHADOW_AUTOBAHN";
-/// Where parts that cannot run are named.
-const SKIPS_VARIABLE: &str = "FORESHADOW_SKIPS";
 
 /// What the suite says of one case.
 #[derive(Debug, Deserialize)]
@@ -44,7 +44,7 @@ impl Drop for Server {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_case_is_passed_through_the_proxy() {
-    let Some(suite) = std::env::var_os(SUITE_VARIABLE) else { return skip() };
+    let Some(suite) = std::env::var_os(SUITE_VARIABLE) else { return missing() };
     let suite = Path::new(&suite);
     let folder = tempfile::tempdir().expect("a folder");
     let echo = free_address();
@@ -83,12 +83,8 @@ async fn every_case_is_passed_through_the_proxy() {
     assert!(bad.is_empty(), "{} of {} cases: {bad:?}", bad.len(), verdicts.len());
 }
 
-fn skip() {
-    let part = "WebSockets by the Autobahn suite (needs Python 2.7; `cargo xtask test` installs the suite)";
-    eprintln!("could not run: {part}");
-    let Some(file) = std::env::var_os(SKIPS_VARIABLE) else { return };
-    let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
-    opened.and_then(|mut file| writeln!(file, "{part}")).expect("the list can be written");
+fn missing() {
+    skip("WebSockets by the Autobahn suite (needs Python 2.7; `cargo xtask test` installs the suite)");
 }
 
 /// Echoes. The suite's own echo server refuses requests whose Host names another port than its own, which is the proxy's here.

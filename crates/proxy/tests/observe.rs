@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use proxy::control::{
-    AccessLogSpec, EndpointStats, OTHER_ENDPOINT, Observation, Protocol, Protocols, Route, SHARE_WHOLE,
-    TracingSpec,
+    AccessLogSpec, BackendSpec, EndpointStats, OTHER_ENDPOINT, Observation, Protocol, Protocols, Route,
+    SHARE_WHOLE, TracingSpec,
 };
 use serde_json::Value;
 use support::{Backend, Http, Proxy, get, get_request, post_request, text, until};
@@ -213,6 +213,30 @@ async fn failures_and_slow_requests_are_logged_whatever_the_sample() {
     assert_eq!(seen, expected.map(|(path, status)| (path.into(), status.into())));
     assert_eq!(lines[2]["outcome"], "failed");
     assert!(lines[2]["waited_ms"].as_f64() >= Some(30.0) && lines[2].get("instance").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_whose_end_is_late_is_slow() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let backend = BackendSpec { id: 1, addr: listener.local_addr().expect("bound"), weight: 1000 };
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na").await.expect("sent");
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            stream.write_all(b"b").await.expect("sent");
+        }
+    });
+    let proxy = Proxy::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("access.json");
+    let observation = log(path.clone(), |log| log.slower_than = Some(Duration::from_millis(100)));
+    proxy.set(1, Route { observation, ..proxy.route(&[backend]) }).await;
+    assert_eq!(get(proxy.listen, "/late").await.1, "ab");
+    let line = &lines(&proxy, &path, 1).await[0];
+    assert!(line["total_ms"].as_f64() >= Some(150.0), "{line}");
+    assert!(line["head_ms"].as_f64() < Some(100.0), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

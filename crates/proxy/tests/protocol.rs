@@ -402,7 +402,7 @@ async fn bodies_longer_than_the_route_allows_are_refused() {
     assert_eq!(backend.requests(), 1);
     let chunked = "Transfer-Encoding: chunked";
     assert!(post(chunked, "3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n").await.starts_with("HTTP/1.1 200"));
-    assert!(post(chunked, "3\r\nhel\r\n3\r\nlo!\r\n0\r\n\r\n").await.starts_with("HTTP/1.1 400"));
+    assert!(post(chunked, "3\r\nhel\r\n3\r\nlo!\r\n0\r\n\r\n").await.starts_with("HTTP/1.1 413"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,22 +1,21 @@
 //! Other people's tests against the proxy: clients that never come to an end, and HTTP/2 load. `cargo xtask test` installs them.
 
+#[path = "support/skips.rs"]
+mod skips;
 mod support;
 #[path = "support/tls.rs"]
 mod tls;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
+use skips::skip;
 use support::{Backend, Http, Proxy};
 use tls::Certificate;
 use tokio::process::Command;
-
-/// Where parts that cannot run are named.
-const SKIPS_VARIABLE: &str = "FORESHADOW_SKIPS";
 
 /// A proxy with short limits, over a backend with long answers under `/long` and short ones elsewhere.
 async fn stage() -> (Backend, Proxy) {
@@ -131,11 +130,7 @@ fn program(name: &str, part: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
     if found.is_none() {
-        eprintln!("could not run: {part}");
-        if let Some(file) = std::env::var_os(SKIPS_VARIABLE) {
-            let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
-            opened.and_then(|mut file| writeln!(file, "{part}")).expect("the list can be written");
-        }
+        skip(part);
     }
     found
 }

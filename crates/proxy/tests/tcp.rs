@@ -98,6 +98,22 @@ async fn a_backend_that_refuses_is_passed_by_and_none_at_all_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_while_it_waits_gives_its_place_up_and_one_that_has_spoken_keeps_it() {
+    let proxy = Proxy::start().await;
+    // A place for one, and longer than the test may take.
+    proxy.set(1, Route { max_waiting: 1, hold: Duration::from_secs(60), ..route(&proxy, &[]) }).await;
+    let silent = TcpStream::connect(proxy.listen).await.expect("connected");
+    until(&proxy, "held", |stats| stats.workloads[0].held == 1).await;
+    drop(silent);
+    until(&proxy, "given up", |stats| stats.workloads[0].cancelled == 1 && in_flight(stats) == (0, 0)).await;
+    let listen = proxy.listen;
+    let spoken = tokio::spawn(async move { talk(listen, "x").await });
+    until(&proxy, "held again", |stats| stats.workloads[0].held == 2).await;
+    proxy.set(2, route(&proxy, &[backend(1).await])).await;
+    assert_eq!(spoken.await.expect("no panic"), "1 Xbye");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drained_backend_keeps_its_connections_and_a_drained_proxy_waits_for_them() {
     let (old, new) = (backend(1).await, backend(2).await);
     let proxy = Proxy::start().await;

@@ -9,6 +9,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("forecast", &[]),
     ("balance", &[]),
+    ("fuzzing", &[]),
     ("planner", &["forecast"]),
     ("sim", &["planner", "balance", "forecast"]),
     ("history", &["forecast"]),

@@ -21,8 +21,8 @@ pub struct ProtocolsConfig {
     /// `tls = { certificate, key }`: PEM files, relative to the configuration file. TLS ends at the proxy; changed files are
     /// found within seconds and used from then on. Default none.
     ///
-    /// `upstream`: `"http1"` or `"http2"` (without TLS, with prior knowledge; gRPC needs it): what instances speak. An HTTP
-    /// `probe` of an instance that starts is by HTTP/1.1 in any case. Default `"http1"`.
+    /// `upstream`: `"http1"` or `"http2"` (without TLS, with prior knowledge; gRPC needs it): what instances speak, also
+    /// to a `probe` that is a path. Default `"http1"`.
     ///
     /// `upgrades`: protocols that a client may upgrade an HTTP/1.1 connection to. Default `["websocket"]`; `h2c` never.
     ///

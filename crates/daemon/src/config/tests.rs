@@ -10,6 +10,7 @@ use super::{CapacityConfig, Config, ConfigErrors, MarginConfig, ProbeConfig, Ret
 
 mod admission;
 mod cache;
+mod fuzz;
 mod observation;
 mod protocols;
 mod router;

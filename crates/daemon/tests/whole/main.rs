@@ -2,6 +2,9 @@
 
 mod admission;
 mod api;
+mod cache;
+#[path = "../../../proxy/tests/support/tls.rs"]
+mod certificates;
 mod explain;
 mod haproxy;
 mod inputs;

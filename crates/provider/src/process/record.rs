@@ -76,6 +76,7 @@ impl Record {
             format!("ready={}", self.ready),
             match &self.probe {
                 Probe::Http { path } => format!("probe=http {path}"),
+                Probe::Http2 { path } => format!("probe=http2 {path}"),
                 Probe::Tcp => "probe=tcp".to_owned(),
             },
             format!("probe_timeout_millis={}", self.probe_timeout.as_millis()),
@@ -113,6 +114,7 @@ impl Record {
             ready: value("ready")?.parse().ok()?,
             probe: match value("probe")?.split_once(' ') {
                 Some(("http", path)) => Probe::Http { path: path.to_owned() },
+                Some(("http2", path)) => Probe::Http2 { path: path.to_owned() },
                 None if value("probe") == Some("tcp") => Probe::Tcp,
                 Some(_) | None => return None,
             },
@@ -161,7 +163,8 @@ mod tests {
         let path = dir.path().join("web-1");
         let further = ["127.0.0.1:8081", "127.0.0.1:8082"].map(|addr| addr.parse().expect("an address"));
         let several = Record { further: further.to_vec(), reclaims: true, ..record() };
-        for record in [several, record(), Record { probe: Probe::Tcp, ready: false, ..record() }] {
+        let http2 = Record { probe: Probe::Http2 { path: "/a b".to_owned() }, ..record() };
+        for record in [several, http2, record(), Record { probe: Probe::Tcp, ready: false, ..record() }] {
             record.write(&path).expect("written");
             assert_eq!(Record::read(&path).expect("read"), record);
         }

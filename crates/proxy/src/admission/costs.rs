@@ -254,12 +254,12 @@ impl Cost {
         let model = self.model.as_ref()?.read().unwrap_or_else(PoisonError::into_inner);
         let names = facts.names();
         let parameters = Parameters { numeric: &facts.numbers, categorical: &names };
-        let mut said = [0.0; MEAN_TAUS.len()];
-        model.predict(&facts.endpoint, &parameters, &MEAN_TAUS, &mut said)?;
-        let mean = said.iter().sum::<f64>() / said.len() as f64;
-        let mut reserved = [0.0];
-        model.predict(&facts.endpoint, &parameters, &[tau], &mut reserved)?;
-        Some((Amount::from_f64(mean), Amount::from_f64(reserved[0])))
+        let [a, b, c, d, e] = MEAN_TAUS;
+        let mut said = [0.0; MEAN_TAUS.len() + 1];
+        model.predict(&facts.endpoint, &parameters, &[a, b, c, d, e, tau], &mut said)?;
+        let [middles @ .., reserved] = said;
+        let mean = middles.iter().sum::<f64>() / middles.len() as f64;
+        Some((Amount::from_f64(mean), Amount::from_f64(reserved)))
     }
 }
 

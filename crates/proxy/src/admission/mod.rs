@@ -8,7 +8,7 @@
 mod charge;
 mod claim;
 mod costs;
-mod facts;
+pub(crate) mod facts;
 mod learner;
 mod ledger;
 mod place;

@@ -64,8 +64,8 @@ pub(crate) async fn attempt(
         };
         *slot = error.take_message();
         let error = error.into_error();
-        if slot.is_none() && upload.is_some_and(|upload| upload.is_broken()) {
-            return Attempt::ClientFault;
+        if let Some(fault) = upload.filter(|_| slot.is_none()).and_then(|upload| upload.fault()) {
+            return Attempt::ClientFault(fault);
         }
         // Not processed, says the backend or the connection: any request may be sent again if it is still whole.
         let is_refused = slot.is_some() || is_refused(&error);

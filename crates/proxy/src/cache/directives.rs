@@ -14,10 +14,12 @@ impl Directives {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut found = Vec::new();
         for value in headers.get_all(CACHE_CONTROL) {
-            // What is not text cannot be told from what forbids to keep it.
+            // What is not text, or hides in quotes that never end, cannot be told from what forbids to keep it.
             match value.to_str() {
-                Ok(text) => parts(text).for_each(|part| found.push(directive(part))),
-                Err(_) => found.push(("no-store".to_owned(), None)),
+                Ok(text) if !has_open_quotes(text) => {
+                    parts(text).for_each(|part| found.push(directive(part)));
+                }
+                Ok(_) | Err(_) => found.push(("no-store".to_owned(), None)),
             }
         }
         found.retain(|(name, _)| !name.is_empty());
@@ -58,6 +60,8 @@ impl Directives {
 
 fn directive(part: &str) -> (String, Option<String>) {
     match part.split_once('=') {
+        // No name has quotes; somebody may read past them.
+        _ if part.split('=').next().is_some_and(|name| name.contains('"')) => ("no-store".to_owned(), None),
         None => (part.trim().to_ascii_lowercase(), None),
         Some((name, value)) => {
             (name.trim().to_ascii_lowercase(), Some(value.trim().trim_matches('"').to_owned()))
@@ -67,17 +71,28 @@ fn directive(part: &str) -> (String, Option<String>) {
 
 /// The parts between commas that are in no quoted string.
 pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_quoted = quoting();
+    text.split(move |c| !is_quoted(c) && c == ',').map(str::trim)
+}
+
+/// Whether a quoted string has no end.
+fn has_open_quotes(text: &str) -> bool {
+    let mut is_quoted = quoting();
+    text.contains('"') && text.chars().fold(false, |_, c| is_quoted(c))
+}
+
+/// Tells of one character after the other whether it is in a quoted string; of a quotation mark, whether what follows is.
+fn quoting() -> impl FnMut(char) -> bool {
     let (mut is_quoted, mut is_escaped) = (false, false);
-    text.split(move |c| {
+    move |c| {
         let escaped = std::mem::take(&mut is_escaped);
         match c {
             '\\' if is_quoted && !escaped => is_escaped = true,
             '"' if !escaped => is_quoted = !is_quoted,
             _ => {}
         }
-        c == ',' && !is_quoted
-    })
-    .map(str::trim)
+        is_quoted
+    }
 }
 
 /// Longer than this is for ever (RFC 9111 section 1.2.2).
@@ -102,6 +117,14 @@ mod tests {
         assert_eq!(read.seconds("s-maxage"), Some(Some(Duration::from_secs(5))));
         assert!(read.has("private") && !read.has("no-store"));
         assert_eq!(read.normalised(), "max-age=60, private, s-maxage=5");
+    }
+
+    #[test]
+    fn nothing_hides_in_quotes_that_never_end() {
+        for hidden in ["x=\", no-store", "max-age=60, x=\"a, b", "\"=,No-Store", "x=\"a\\\", private"] {
+            assert!(of(&[hidden]).has("no-store"), "{hidden}");
+        }
+        assert!(!of(&["max-age=60, x=\"a\\\", no-store\""]).has("no-store"));
     }
 
     #[test]

@@ -58,25 +58,31 @@ fn part(key: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Set by this proxy (the scheme among them) or passed on by it.
-const FORWARDING: [HeaderName; 3] = [
+const FORWARDING: [HeaderName; 6] = [
     HeaderName::from_static("x-forwarded-proto"),
     HeaderName::from_static("x-forwarded-host"),
     HeaderName::from_static("x-forwarded-port"),
+    // How some proxies in front tell of TLS, for all requests: kept apart rather than not kept.
+    HeaderName::from_static("x-forwarded-ssl"),
+    HeaderName::from_static("x-url-scheme"),
+    HeaderName::from_static("front-end-https"),
 ];
 
 /// Fields by which some frameworks take another target, method or name than the request's. `Forwarded` names the client, too,
 /// so that its requests would have nothing in common.
-const REWRITING: [HeaderName; 10] = [
+const REWRITING: [HeaderName; 12] = [
     FORWARDED,
     HeaderName::from_static("x-original-url"),
     HeaderName::from_static("x-rewrite-url"),
     HeaderName::from_static("x-http-method"),
     HeaderName::from_static("x-http-method-override"),
     HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("x-forwarded-path"),
     HeaderName::from_static("x-forwarded-prefix"),
     HeaderName::from_static("x-forwarded-scheme"),
     HeaderName::from_static("x-forwarded-server"),
     HeaderName::from_static("x-host"),
+    HeaderName::from_static("x-original-host"),
 ];
 
 #[cfg(test)]

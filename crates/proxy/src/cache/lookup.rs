@@ -100,20 +100,29 @@ impl Lookup {
         }
         let passed = Passed::new(if what == What::Write { Why::Method } else { Why::UriMiss });
         Some(Box::new(Self {
-            cache: Arc::clone(cache),
-            key: key(&parts.uri, headers)?,
-            what,
             wishes: Wishes::of(&directives),
             is_authorised: headers.contains_key(AUTHORIZATION),
+            authority: authority(&parts.uri, headers),
+            ..Self::about(cache, key(&parts.uri, headers)?, what, passed)
+        }))
+    }
+
+    fn about(cache: &Arc<RouteCache>, key: Key, what: What, passed: Passed) -> Self {
+        Self {
+            cache: Arc::clone(cache),
+            key,
+            what,
+            wishes: Wishes::default(),
+            is_authorised: false,
             began: Instant::now(),
             asked: HeaderMap::new(),
-            authority: authority(&parts.uri, headers),
+            authority: None,
             stored: None,
             leader: None,
             filling: None,
             passed,
             is_told: false,
-        }))
+        }
     }
 
     /// What answers the request: something kept, or a backend.
@@ -402,20 +411,12 @@ impl Lookup {
         for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, RANGE, IF_RANGE] {
             renewing.headers_mut().remove(name);
         }
+        let passed = Passed::new(Why::Stale);
         let mut lookup = Box::new(Self {
-            cache: Arc::clone(&self.cache),
-            key: Arc::clone(&self.key),
-            what: What::Refresh,
-            wishes: Wishes::default(),
             is_authorised: self.is_authorised,
-            began: self.began,
-            asked: HeaderMap::new(),
-            authority: None,
             stored: Some(Arc::clone(stored)),
             leader: Some(leader),
-            filling: None,
-            passed: Passed::new(Why::Stale),
-            is_told: false,
+            ..Self::about(&self.cache, Arc::clone(&self.key), What::Refresh, passed)
         });
         let (exchange, route) = (exchange.another(), Rc::clone(route));
         exchange.counters().cache.refreshes.add(1);

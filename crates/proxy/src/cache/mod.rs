@@ -9,6 +9,8 @@ mod body;
 mod counts;
 mod directives;
 mod flight;
+#[cfg(test)]
+mod fuzz;
 mod heads;
 mod key;
 mod lookup;

@@ -27,7 +27,8 @@ pub struct AccessLogSpec {
     pub path: PathBuf,
     /// Share of all requests, in parts per million, chosen by chance.
     pub sample_ppm: u32,
-    /// All whose response head took longer than this, too.
+    /// All that took longer than this to the last byte of the response, too; of TCP connections and upgraded ones, to their
+    /// beginning.
     pub slower_than: Option<Duration>,
     /// All that failed, too: answered with 5xx, or broken off.
     pub errors: bool,

@@ -8,7 +8,7 @@ mod file;
 mod line;
 mod log;
 mod observer;
-mod trace;
+pub(crate) mod trace;
 mod watch;
 
 pub(crate) use log::LogWriter;

@@ -39,6 +39,8 @@ pub(crate) struct Watch {
     waited: Cell<Duration>,
     retries: Cell<u16>,
     backend: Cell<Option<u64>>,
+    /// Bytes pass both ways for as long as its two ends like: how long says nothing about how fast.
+    is_session: Cell<bool>,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
 }
@@ -71,7 +73,9 @@ impl Watch {
 
     /// Looks at a TCP connection.
     pub(crate) fn begin_connection(observer: &RouteObserver, client: &ClientConnection) -> Box<Self> {
-        Box::new(Self::new(draw(observer, || client.shard().random())))
+        let watch = Self::new(draw(observer, || client.shard().random()));
+        watch.becomes_a_session();
+        Box::new(watch)
     }
 
     fn new(draw: u32) -> Self {
@@ -86,9 +90,15 @@ impl Watch {
             waited: Cell::default(),
             retries: Cell::new(0),
             backend: Cell::new(None),
+            is_session: Cell::new(false),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
         }
+    }
+
+    /// It becomes a connection of its own.
+    pub(crate) fn becomes_a_session(&self) {
+        self.is_session.set(true);
     }
 
     /// Its body is passed on.
@@ -132,7 +142,7 @@ impl Watch {
         let total = now.saturating_duration_since(arrived);
         let head = self.headed.get().map(|headed| headed.saturating_duration_since(arrived));
         let (status, latency) = (self.status.get(), head.unwrap_or(total));
-        let is_logged = self.is_wanted(observer, latency, end);
+        let is_logged = self.is_wanted(observer, if self.is_session.get() { latency } else { total }, end);
         if let Some(endpoint) = observer.endpoints.get(self.endpoint) {
             let shard = route.shard();
             match status {
@@ -165,11 +175,11 @@ impl Watch {
         }
     }
 
-    fn is_wanted(&self, observer: &RouteObserver, latency: Duration, end: End) -> bool {
+    fn is_wanted(&self, observer: &RouteObserver, took: Duration, end: End) -> bool {
         observer.spec.access_log.as_ref().is_some_and(|log| {
             self.draw < log.sample_ppm
                 || (log.errors && end == End::Failed)
-                || log.slower_than.is_some_and(|limit| latency > limit)
+                || log.slower_than.is_some_and(|limit| took > limit)
         })
     }
 }

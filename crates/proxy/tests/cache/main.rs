@@ -5,6 +5,7 @@
 mod support;
 
 mod keeping;
+mod poison;
 mod rules;
 mod sharing;
 mod skewed;

@@ -5,9 +5,12 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use http_body_util::BodyExt;
 use proxy::control::BackendSpec;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::http2_support::{Http2Backend, full};
 
 /// One request as it stood on the wire.
 #[derive(Clone, Debug)]
@@ -15,7 +18,7 @@ pub struct Seen {
     /// Request line and fields, without the empty line.
     pub head: String,
     pub body: Vec<u8>,
-    /// "none", "length" or "chunked"; "unfinished" where the connection ended first, "nonsense" where it cannot be read.
+    /// "none", "length" or "chunked", or "frames" by HTTP/2; "unfinished" where the connection ended first, "nonsense" where it cannot be read.
     pub framing: &'static str,
 }
 
@@ -48,6 +51,31 @@ impl Recorder {
             }
         });
         Self { addr, seen }
+    }
+
+    /// By HTTP/2; heads are kept as if they were text of HTTP/1.1, the authority as the host.
+    pub async fn start_http2() -> Self {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&seen);
+        let backend = Http2Backend::start(move |request| {
+            let kept = Arc::clone(&kept);
+            async move {
+                let (parts, body) = request.into_parts();
+                let target = parts.uri.path_and_query().map_or("", |path| path.as_str()).to_owned();
+                let host = parts.uri.authority().map_or("", |authority| authority.as_str());
+                let mut head = format!("{} {target} HTTP/2\r\nhost: {host}", parts.method);
+                for (name, value) in &parts.headers {
+                    head += &format!("\r\n{name}: {}", lossy(value.as_bytes()));
+                }
+                let (body, framing) = match body.collect().await {
+                    Ok(body) => (body.to_bytes().to_vec(), "frames"),
+                    Err(_) => (Vec::new(), "unfinished"),
+                };
+                kept.lock().expect("whole").push(Seen { head, body, framing });
+                http::Response::new(full(target))
+            }
+        });
+        Self { addr: backend.await.spec.addr, seen }
     }
 
     pub fn spec(&self) -> BackendSpec {

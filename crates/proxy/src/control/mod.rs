@@ -40,4 +40,6 @@ pub use stats::{BackendStats, CacheStats, EndpointStats, SlowTrace, Stats, Workl
 pub use table::{BackendSpec, HealthSpec, Route, RouteTable, TableProblem, Timeouts};
 pub use wire::{FRAME_BYTES_MAX, FrameError, PROTOCOL_VERSION, Refusal};
 
-pub(crate) use wire::{Request, Response, decode, encode, read_frame, write_frame};
+pub(crate) use wire::{
+    Request, Response, decode, decode_as, encode, encode_as, read_frame, write_frame,
+};

@@ -76,11 +76,17 @@ impl ProxyPlace {
         }
         match self.start(Start::Successor).await {
             Ok((client, child)) => {
-                tracing::info!(pid = child.id(), "a proxy of this version has taken over from the one that ran");
+                tracing::info!(
+                    pid = child.id(),
+                    "a proxy of this version has taken over from the one that ran"
+                );
                 Ok((client, Some(child)))
             }
             Err(error) => {
-                tracing::warn!(error = chain(&error), "the proxy that runs is of another version, and goes on");
+                tracing::warn!(
+                    error = chain(&error),
+                    "the proxy that runs is of another version, and goes on"
+                );
                 Ok((found, None))
             }
         }

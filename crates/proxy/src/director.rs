@@ -399,7 +399,7 @@ impl Director {
 
     /// Open client connections, those at a predecessor included.
     pub(crate) fn connections(&self) -> u32 {
-        let before = self.predecessor.as_ref().map_or(0, |predecessor| predecessor.past().connections());
+        let before = self.predecessor.as_ref().map_or(0, Predecessor::connections);
         self.process.connections.load(Ordering::Relaxed) + before
     }
 

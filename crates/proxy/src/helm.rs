@@ -86,7 +86,8 @@ impl<'a> Helm<'a> {
                 Turn::Given(given) => self.given(given).await?,
                 Turn::Asked(question) => self.tell(question).await,
                 Turn::Terminate => {
-                    let limit = if self.drain.is_some() { Duration::ZERO } else { self.options.drain_deadline };
+                    let limit =
+                        if self.drain.is_some() { Duration::ZERO } else { self.options.drain_deadline };
                     self.end_within(limit).await;
                 }
                 Turn::Certificates => self.director.refresh_certificates(),
@@ -267,7 +268,11 @@ impl<'a> Helm<'a> {
                 self.socket = None;
                 self.heir = Some(heir);
                 self.drain = Some(Drain::begin(self.epoch.elapsed(), drain));
-                tracing::info!(?drain, connections = self.director.connections(), "a successor has taken over");
+                tracing::info!(
+                    ?drain,
+                    connections = self.director.connections(),
+                    "a successor has taken over"
+                );
                 Ok(())
             }
             Err(error) => {

@@ -311,7 +311,10 @@ async fn a_predecessor_goes_to_no_backend_that_has_left_and_its_death_is_account
     set(&client, 2, stage.routes(new.spec(1000), BackendSpec { weight: 0, ..echo })).await;
     // The last request of a connection that the first still has.
     let answer = kept.get("/").await;
-    assert_eq!((answer.body().as_ref(), &answer.headers()["connection"]), (&b"2"[..], &"close".parse().expect("text")));
+    assert_eq!(
+        (answer.body().as_ref(), &answer.headers()["connection"]),
+        (&b"2"[..], &"close".parse().expect("text"))
+    );
     assert!(is_echoed(&mut tunnel, "drains").await);
     let stats = client.stats().await.expect("statistics");
     assert_eq!(stats.workload("tcp").expect("there").backend(9).expect("in use").in_flight, 1);
@@ -340,5 +343,4 @@ async fn the_sockets_are_for_their_owner_only() {
 }
 
 const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\nSec-WebSocket-Version: 13\r\n\r\n";
-const UPGRADED: &str =
-    "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: k\r\n\r\n";
+const UPGRADED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: k\r\n\r\n";

@@ -33,6 +33,8 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<(), Failure> {
     options.predecessor_drain = args.predecessor_drain;
     proxy::run(options).map_err(|error| match &error {
         RunError::AlreadyRunning { .. } | RunError::Socket { .. } => Failure::Usage(error.into()),
-        RunError::Start { .. } | RunError::TakeOver { .. } | RunError::ShardDied => Failure::Failed(error.into()),
+        RunError::Start { .. } | RunError::TakeOver { .. } | RunError::ShardDied => {
+            Failure::Failed(error.into())
+        }
     })
 }

@@ -105,10 +105,9 @@ async fn an_upgraded_daemon_replaces_the_proxy_too_and_no_request_is_lost() {
     let config = stage.config("web.toml", |text| text);
     let upgraded = stage.upgraded();
     let daemon = Running::start_program(&upgraded, &config).expect("the upgraded daemon starts");
-    let new = eventually("another proxy", async || {
-        client.status().await.ok()?.proxy.pid.filter(|pid| *pid != old)
-    })
-    .await;
+    let new =
+        eventually("another proxy", async || client.status().await.ok()?.proxy.pid.filter(|pid| *pid != old))
+            .await;
     eventually("the end of the old one", async || (!runs(old)).then_some(())).await;
     assert!(runs(new));
     let so_far = load.good();

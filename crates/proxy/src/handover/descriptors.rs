@@ -8,8 +8,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -82,7 +82,8 @@ mod tests {
     async fn files_arrive_in_their_order_between_other_bytes() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let (mut here, mut there) = UnixStream::pair().expect("a pair");
-        let listeners: Vec<_> = (0..150).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+        let listeners: Vec<_> =
+            (0..150).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
         let ports: Vec<_> = listeners.iter().map(|l| l.local_addr().expect("bound").port()).collect();
         let files: Vec<OwnedFd> = listeners.into_iter().map(OwnedFd::from).collect();
         let give = async {

@@ -1,9 +1,7 @@
 //! Counters of a proxy and its predecessors as those of one: whoever reads them sees neither a gap nor a request twice.
 
 use super::message::Report;
-use crate::control::{
-    Amount, BackendStats, CacheStats, CostStats, EndpointStats, Stats, WorkloadStats,
-};
+use crate::control::{Amount, BackendStats, CacheStats, CostStats, EndpointStats, Stats, WorkloadStats};
 
 /// What a predecessor said of itself last.
 #[derive(Clone, Debug)]
@@ -127,7 +125,8 @@ fn add_cache(to: &mut CacheStats, past: &CacheStats) {
 }
 
 fn add_cost(to: &mut CostStats, past: &CostStats, is_over: bool) {
-    let add = |to: &mut Amount, past: Amount| *to = Amount::from_micros(to.micros().saturating_add(past.micros()));
+    let add =
+        |to: &mut Amount, past: Amount| *to = Amount::from_micros(to.micros().saturating_add(past.micros()));
     add(&mut to.arrived, past.arrived);
     add(&mut to.expected, past.expected);
     add(&mut to.measured, past.measured);

@@ -44,7 +44,9 @@ pub(crate) enum Answer {
     /// All is yours.
     Yours,
     /// Nothing is: I go on, or end, by myself.
-    Withdrawn { reason: String },
+    Withdrawn {
+        reason: String,
+    },
     Followed,
     Ending,
 }
@@ -84,12 +86,7 @@ pub(crate) struct Report {
 
 impl Estate {
     pub(crate) fn new(table: &RouteTable, listening: Vec<SocketAddr>) -> Result<Self, FrameError> {
-        Ok(Self {
-            generation: table.generation,
-            table: encode(table)?,
-            routes: outlines(table),
-            listening,
-        })
+        Ok(Self { generation: table.generation, table: encode(table)?, routes: outlines(table), listening })
     }
 
     /// The table, if this program understands it.
@@ -200,11 +197,16 @@ mod tests {
         let web = [3, b'w', b'e', b'b', 0, 127, 0, 0, 1, 80, 1, 7, 0, 127, 0, 0, 1, 81, 0xe8, 7];
         let follow = Question::Follow { routes: vec![outline.clone()] };
         assert_eq!(bytes(&|| encode_as(VERSION, &follow)), [&[0x81, 2, 1][..], &web].concat());
-        let estate =
-            Estate { generation: 5, table: vec![9], routes: vec![outline.clone()], listening: vec![outline.listen] };
+        let estate = Estate {
+            generation: 5,
+            table: vec![9],
+            routes: vec![outline.clone()],
+            listening: vec![outline.listen],
+        };
         let expected = [&[0x81, 0, 5, 1, 9, 1][..], &web, &[1, 0, 127, 0, 0, 1, 80]].concat();
         assert_eq!(bytes(&|| encode_as(VERSION, &Answer::Estate(estate.clone()))), expected);
-        let report = Report { connections: 2, in_flight: vec![("a".into(), 1, outline.listen, 3)], stats: vec![] };
+        let report =
+            Report { connections: 2, in_flight: vec![("a".into(), 1, outline.listen, 3)], stats: vec![] };
         let expected = [0x81, 1, 2, 1, 1, b'a', 1, 0, 127, 0, 0, 1, 80, 3, 0];
         assert_eq!(bytes(&|| encode_as(VERSION, &Answer::Report(report.clone()))), expected);
         assert_eq!(bytes(&|| encode_as(VERSION, &Answer::Yours)), [0x81, 2]);
@@ -213,7 +215,8 @@ mod tests {
     #[test]
     fn a_table_of_another_version_is_known_by_its_outline() {
         let mut route = Route::new("web", "127.0.0.1:80".parse().expect("literal"));
-        route.backends = vec![BackendSpec { id: 1, addr: "127.0.0.1:81".parse().expect("literal"), weight: 5 }];
+        route.backends =
+            vec![BackendSpec { id: 1, addr: "127.0.0.1:81".parse().expect("literal"), weight: 5 }];
         let table = RouteTable { generation: 9, routes: vec![route] };
         let mut estate = Estate::new(&table, Vec::new()).expect("fits");
         assert_eq!(estate.table().expect("ours"), table);

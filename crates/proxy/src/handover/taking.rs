@@ -152,6 +152,11 @@ impl Predecessor {
         &self.past
     }
 
+    /// Client connections that it still has to finish.
+    pub(crate) fn connections(&self) -> u32 {
+        if self.is_settled { self.past.connections() } else { 0 }
+    }
+
     /// Adds its counters to this proxy's own.
     pub(crate) fn add_to(&self, stats: &mut Stats) {
         self.past.add_to(stats);

@@ -64,6 +64,10 @@ impl Drop for Process {
 fn program() -> PathBuf {
     let test = std::env::current_exe().expect("the test's path");
     let program = test.parent().and_then(Path::parent).expect("a target folder").join("examples/proxy");
-    assert!(program.exists(), "{} is missing: build it with `cargo build -p proxy --examples`", program.display());
+    assert!(
+        program.exists(),
+        "{} is missing: build it with `cargo build -p proxy --examples`",
+        program.display()
+    );
     program
 }

@@ -1,4 +1,4 @@
-//! Plays the parts that the integration tests need as processes of their own: `stage proxy --control-socket PATH`,
+//! Plays the parts that the integration tests need as processes of their own: `stage proxy --control-socket PATH [--take-over]`,
 //! `stage service PORT[,PORT]..`, `stage daemon CONFIG`.
 //!
 //! The service answers every path with its process id. Its environment may slow it down: `START_MS` before it
@@ -25,9 +25,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["proxy", "--control-socket", socket] => {
+        ["proxy", "--control-socket", socket, rest @ ..] => {
             let mut options = proxy::ProxyOptions::new(PathBuf::from(socket));
             options.workers = 2;
+            options.take_over = rest.contains(&"--take-over");
             Ok(proxy::run(options)?)
         }
         ["service", ports] => {

@@ -6,11 +6,12 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use proxy::control::{Client, ControlError, Router as _, Stats};
+use proxy::control::{Client, ControlError, FrameError, Refusal, Router as _, Stats};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -27,6 +28,18 @@ pub(crate) enum ProxyNews {
     Silent(String),
     /// A new one was started because the old one was gone: its table is empty.
     Restarted,
+}
+
+/// Whether there is a proxy to take over from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    First,
+    Successor,
+}
+
+/// Whether it is this process that answers, rather than the one before it.
+async fn is_served_by(client: &Client, process: &Child) -> bool {
+    client.stats().await.is_ok_and(|stats| Some(stats.pid) == process.id())
 }
 
 /// How to reach the proxy and how to start it.
@@ -51,15 +64,58 @@ impl ProxyPlace {
         Client::connect(&self.socket).await
     }
 
-    /// Finds the proxy that an earlier daemon left running, or starts one; then the process is ours to wait for.
+    /// Finds the proxy that an earlier daemon left running, or starts one; then the process is ours to wait for. One that runs
+    /// another program than a new one would is replaced by a successor, which loses no connection; where that fails, it goes on.
     pub(crate) async fn find_or_start(&self) -> Result<(Client, Option<Child>), DaemonError> {
-        match self.connect().await {
-            Ok(client) => Ok((client, None)),
-            Err(_) => self.start().await.map(|(client, child)| (client, Some(child))),
+        let found = match self.connect().await {
+            Ok(client) => client,
+            Err(_) => return self.start(Start::First).await.map(|(client, child)| (client, Some(child))),
+        };
+        if !self.is_outdated(&found).await {
+            return Ok((found, None));
+        }
+        match self.start(Start::Successor).await {
+            Ok((client, child)) => {
+                tracing::info!(
+                    pid = child.id(),
+                    "a proxy of this version has taken over from the one that ran"
+                );
+                Ok((client, Some(child)))
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "the proxy that runs is of another version, and goes on"
+                );
+                Ok((found, None))
+            }
         }
     }
 
-    async fn start(&self) -> Result<(Client, Child), DaemonError> {
+    /// Whether the running proxy is of another version than this program, as after an upgrade.
+    async fn is_outdated(&self, running: &Client) -> bool {
+        match running.stats().await {
+            Ok(stats) => !self.is_program_of(stats.pid),
+            Err(ControlError::Frame { source: FrameError::Version(_), .. }) => true,
+            Err(ControlError::Refused(Refusal::Version { .. })) => true,
+            // Whatever ails it, it may still serve.
+            Err(_) => false,
+        }
+    }
+
+    /// Whether a process runs the very file that a new proxy would run. An installer puts a new file in the place of the old one,
+    /// which stays what the process runs. Where it cannot be told, yes.
+    fn is_program_of(&self, pid: u32) -> bool {
+        let file = |path: &Path| std::fs::metadata(path).map(|data| (data.dev(), data.ino()));
+        let running = file(Path::new(&format!("/proc/{pid}/exe")));
+        let program = self.command.first().map(|program| file(Path::new(program)));
+        match (running, program) {
+            (Ok(running), Some(Ok(program))) => running == program,
+            _ => true,
+        }
+    }
+
+    async fn start(&self, start: Start) -> Result<(Client, Child), DaemonError> {
         let refused = |reason: String| DaemonError::ProxyStart { command: self.command.clone(), reason };
         let (program, arguments) =
             self.command.split_first().ok_or_else(|| refused("no command".to_owned()))?;
@@ -74,6 +130,7 @@ impl ProxyPlace {
             .args(arguments)
             .arg("--control-socket")
             .arg(&self.socket)
+            .args((start == Start::Successor).then_some("--take-over"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(state)?)
             .stderr(log);
@@ -84,7 +141,9 @@ impl ProxyPlace {
         let mut child = command.spawn().map_err(|error| refused(error.to_string()))?;
         let deadline = Instant::now() + START_DEADLINE;
         loop {
-            if let Ok(client) = self.connect().await {
+            if let Ok(client) = self.connect().await
+                && (start == Start::First || is_served_by(&client, &child).await)
+            {
                 return Ok((client, child));
             }
             if let Ok(Some(status)) = child.try_wait() {

@@ -1,6 +1,6 @@
 //! A proxy on its own: `proxy CONTROL_SOCKET WORKERS [LISTEN BACKEND...]`. With a listen address it sets a route table
-//! itself; without one it waits for a control plane. With PROXY_CERTIFICATE and PROXY_KEY it
-//! speaks TLS. Ctrl-C drains it, unless PROXY_DETACHED is set.
+//! itself; without one it waits for a control plane. With PROXY_CERTIFICATE and PROXY_KEY it speaks TLS. Ctrl-C drains it, unless
+//! PROXY_DETACHED is set. With PROXY_TAKE_OVER it goes on in place of the one that runs on the control socket.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -33,7 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::thread::spawn(move || set_table(&socket, table));
     }
     let detached = std::env::var_os("PROXY_DETACHED").is_some();
-    let options = ProxyOptions { workers, detached, ..ProxyOptions::new(socket) };
+    let take_over = std::env::var_os("PROXY_TAKE_OVER").is_some();
+    let options = ProxyOptions { workers, detached, take_over, ..ProxyOptions::new(socket) };
     Ok(run(options)?)
 }
 

@@ -177,6 +177,13 @@ impl ClientConnection {
         self.wake();
     }
 
+    /// Asks a client by HTTP/2 to go on elsewhere; one by HTTP/1.1 can only be told with an answer.
+    pub(crate) fn say_goodbye(&self) {
+        if self.is_http2.get() {
+            self.end(Fate::Closing);
+        }
+    }
+
     /// Whether nothing has happened on it for too long: no request within `idle`, no complete head within the limit from its
     /// first byte, or a client that takes nothing of a response for `stalled`.
     pub(crate) fn is_overdue(

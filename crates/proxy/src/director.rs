@@ -1,7 +1,10 @@
 //! The control thread's owner of the route table: validates a new one, opens what must be opened, hands it to the shards and
 //! waits until all of them use it.
 
+mod succession;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,11 +18,12 @@ use balance::Ring;
 use crate::admission::RouteCosts;
 use crate::cache::RouteCache;
 use crate::control::{Amount, PolicySpec, Refusal, RequestSample, Response, Route, RouteTable, Stats};
+use crate::handover::{Predecessor, Sockets};
 use crate::health::HealthCheck;
 use crate::observe::RouteObserver;
 use crate::outliers::OutlierWatch;
 use crate::shard::Command;
-use crate::socket::open_listeners;
+use crate::socket::{more_listeners, open_listeners};
 use crate::state::{BackendState, Process, RouteState, unix_ms};
 use crate::tls::{BadFile, Tls};
 use crate::view::{AppliedRoute, AppliedTable};
@@ -30,6 +34,11 @@ pub(crate) struct Director {
     process: Arc<Process>,
     shards: Vec<mpsc::Sender<Command>>,
     table: RouteTable,
+    /// Told instead of the table before the first one, where a predecessor's is not understood.
+    outline: Option<RouteTable>,
+    /// Listening sockets of a predecessor that are not in use yet.
+    inherited: Sockets,
+    predecessor: Option<Predecessor>,
     /// By workload.
     routes: BTreeMap<String, DirectedRoute>,
     started_at: u64,
@@ -59,6 +68,9 @@ impl Director {
             process,
             shards,
             table: RouteTable::default(),
+            outline: None,
+            inherited: Sockets::new(),
+            predecessor: None,
             routes: BTreeMap::new(),
             started_at: unix_ms(),
             is_draining: false,
@@ -66,7 +78,7 @@ impl Director {
     }
 
     pub(crate) fn table(&self) -> &RouteTable {
-        &self.table
+        self.outline.as_ref().unwrap_or(&self.table)
     }
 
     /// Puts a table in force.
@@ -90,6 +102,16 @@ impl Director {
         table.validate().map_err(|problems| Refusal::InvalidTable {
             problems: problems.iter().map(ToString::to_string).collect(),
         })?;
+        self.put(table).await?;
+        if let Some(predecessor) = &mut self.predecessor {
+            predecessor.follow(&self.table).await;
+        }
+        Ok(generation)
+    }
+
+    /// Puts a valid table in force here.
+    async fn put(&mut self, table: RouteTable) -> Result<(), Refusal> {
+        let generation = table.generation;
         if table.routes.iter().any(|route| route.admission.is_some()) {
             let started = self.process.start_learner();
             started.map_err(|error| Refusal::Failed { reason: error.to_string() })?;
@@ -113,18 +135,24 @@ impl Director {
             }
         }
         self.routes.retain(|workload, _| listed.contains(workload.as_str()));
+        let is_first = self.table.generation == 0;
         self.table = table;
+        self.outline = None;
+        self.inherited.clear();
         self.hand_out(AppliedTable { routes }, opened).await?;
+        if is_first {
+            self.inherit_health();
+        }
         self.check_health();
         tracing::info!(generation, "route table applied");
-        Ok(generation)
+        Ok(())
     }
 
     /// Listening sockets for the addresses that are not open yet; all or none.
     fn open_new(&self, table: &RouteTable) -> Result<Vec<(SocketAddr, Vec<TcpListener>)>, Refusal> {
         let open: BTreeSet<_> = self.table.routes.iter().map(|route| route.listen).collect();
         let new = table.routes.iter().filter(|route| !open.contains(&route.listen));
-        new.map(|route| match open_listeners(route.listen, self.shards.len()) {
+        new.map(|route| match self.open(route.listen) {
             Ok(sockets) => Ok((route.listen, sockets)),
             Err(error) => Err(Refusal::Listen {
                 workload: route.workload.clone(),
@@ -133,6 +161,16 @@ impl Director {
             }),
         })
         .collect()
+    }
+
+    /// Sockets for every shard: new ones, or at least those of a predecessor.
+    fn open(&self, address: SocketAddr) -> io::Result<Vec<TcpListener>> {
+        let Some(inherited) = self.inherited.get(&address) else {
+            return open_listeners(address, self.shards.len());
+        };
+        let mut sockets = inherited.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
+        sockets.extend(more_listeners(address, self.shards.len().saturating_sub(sockets.len()))?);
+        Ok(sockets)
     }
 
     /// The certificates of those routes that have one, by workload; those in use are kept.
@@ -244,24 +282,37 @@ impl Director {
         let table = Arc::new(table);
         let mut sockets: Vec<Vec<_>> = self.shards.iter().map(|_| Vec::new()).collect();
         for (address, listeners) in opened {
-            for (shard, listener) in sockets.iter_mut().zip(listeners) {
-                shard.push((address, listener));
+            for (index, listener) in listeners.into_iter().enumerate() {
+                sockets[index % self.shards.len()].push((address, listener));
             }
         }
-        let mut acknowledgements = Vec::with_capacity(self.shards.len());
-        for (shard, opened) in self.shards.iter().zip(sockets) {
-            let (done, acknowledged) = oneshot::channel();
-            let command = Command::Apply { table: Arc::clone(&table), opened, done };
-            shard.send(command).await.map_err(|_| shard_failed())?;
-            acknowledgements.push(acknowledged);
-        }
-        for acknowledged in acknowledgements {
-            timeout(ACKNOWLEDGE_LIMIT, acknowledged)
-                .await
-                .map_err(|_| shard_failed())?
-                .map_err(|_| shard_failed())?;
-        }
+        let mut sockets = sockets.into_iter();
+        self.ask_shards(|done| Command::Apply {
+            table: Arc::clone(&table),
+            opened: sockets.next().unwrap_or_default(),
+            done,
+        })
+        .await?;
         Ok(())
+    }
+
+    /// Asks every shard, in their order, and waits for all answers.
+    async fn ask_shards<T>(
+        &self,
+        mut command: impl FnMut(oneshot::Sender<T>) -> Command,
+    ) -> Result<Vec<T>, Refusal> {
+        let mut waiting = Vec::with_capacity(self.shards.len());
+        for shard in &self.shards {
+            let (sender, answer) = oneshot::channel();
+            shard.send(command(sender)).await.map_err(|_| shard_failed())?;
+            waiting.push(answer);
+        }
+        let mut answers = Vec::with_capacity(self.shards.len());
+        for answer in waiting {
+            let answered = timeout(ACKNOWLEDGE_LIMIT, answer).await.map_err(|_| shard_failed())?;
+            answers.push(answered.map_err(|_| shard_failed())?);
+        }
+        Ok(answers)
     }
 
     /// Starts, keeps and ends health checks as the table says.
@@ -289,8 +340,17 @@ impl Director {
         }
     }
 
-    /// Reads all counters.
-    pub(crate) fn stats(&mut self) -> Stats {
+    /// Reads all counters, a predecessor's included.
+    pub(crate) async fn stats(&mut self) -> Stats {
+        let mut stats = self.own_stats();
+        if let Some(predecessor) = &mut self.predecessor {
+            predecessor.refresh().await;
+            predecessor.add_to(&mut stats);
+        }
+        stats
+    }
+
+    fn own_stats(&mut self) -> Stats {
         let (now, at) = (Instant::now(), unix_ms());
         let elapsed = self.process.elapsed(now);
         let workloads = self.routes.values_mut().map(|route| {
@@ -317,7 +377,7 @@ impl Director {
             pid: std::process::id(),
             generation: self.table.generation,
             workloads: workloads.collect(),
-            connections: self.connections(),
+            connections: self.process.connections.load(Ordering::Relaxed),
         }
     }
 
@@ -337,9 +397,10 @@ impl Director {
         })
     }
 
-    /// Open client connections.
+    /// Open client connections, those at a predecessor included.
     pub(crate) fn connections(&self) -> u32 {
-        self.process.connections.load(Ordering::Relaxed)
+        let before = self.predecessor.as_ref().map_or(0, Predecessor::connections);
+        self.process.connections.load(Ordering::Relaxed) + before
     }
 
     /// Makes every shard close its listeners and end its connections as they become idle.

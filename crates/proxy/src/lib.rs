@@ -29,8 +29,10 @@ mod forwarded;
 #[cfg(test)]
 mod fuzz;
 mod gather;
+mod handover;
 mod headers;
 mod health;
+mod helm;
 mod hold;
 mod lease;
 mod listener;

@@ -1,15 +1,20 @@
 //! One listening address on one shard: accepts connections and knows them, so that they can be ended together.
+//!
+//! It usually has one socket. After a hot restart from a proxy with more shards it has several: closing one would reset
+//! the connections that wait in its queue.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use crate::connection::{ClientConnection, Fate};
 use crate::enter::enter;
@@ -26,31 +31,45 @@ pub(crate) struct Listener {
     connections: RefCell<BTreeMap<u64, Weak<ClientConnection>>>,
     next: Cell<u64>,
     is_closed: Cell<bool>,
+    /// When another process went on with the sockets.
+    given_up: Cell<Option<Instant>>,
     close: Notify,
+    accepting: RefCell<Vec<(Rc<TcpListener>, JoinHandle<()>)>>,
 }
 
 impl Listener {
-    /// Begins to accept on `socket`.
-    ///
-    /// # Errors
-    /// When the socket cannot be registered with the runtime.
-    pub(crate) fn open(
-        shard: Rc<Shard>,
-        address: SocketAddr,
-        socket: std::net::TcpListener,
-    ) -> io::Result<Rc<Self>> {
-        let socket = TcpListener::from_std(socket)?;
-        let listener = Rc::new(Self {
+    pub(crate) fn new(shard: Rc<Shard>, address: SocketAddr) -> Rc<Self> {
+        Rc::new(Self {
             address,
             shard,
             route: RefCell::default(),
             connections: RefCell::default(),
             next: Cell::new(0),
             is_closed: Cell::new(false),
+            given_up: Cell::new(None),
             close: Notify::new(),
-        });
-        tokio::task::spawn_local(Rc::clone(&listener).accept(socket));
-        Ok(listener)
+            accepting: RefCell::default(),
+        })
+    }
+
+    /// Begins to accept on `socket`.
+    ///
+    /// # Errors
+    /// When the socket cannot be registered with the runtime.
+    pub(crate) fn open(self: &Rc<Self>, socket: std::net::TcpListener) -> io::Result<()> {
+        let socket = Rc::new(TcpListener::from_std(socket)?);
+        let task = tokio::task::spawn_local(Rc::clone(self).accept(Rc::clone(&socket)));
+        self.accepting.borrow_mut().push((socket, task));
+        Ok(())
+    }
+
+    /// Its sockets, for another process.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub(crate) fn lend(&self) -> io::Result<Vec<OwnedFd>> {
+        let accepting = self.accepting.borrow();
+        accepting.iter().map(|(socket, _)| socket.as_fd().try_clone_to_owned()).collect()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -72,8 +91,28 @@ impl Listener {
     /// Stops accepting; open connections end after what they are working on.
     pub(crate) fn close(&self) {
         self.is_closed.set(true);
-        self.close.notify_one();
+        self.accepting.borrow_mut().clear();
+        self.close.notify_waiters();
         self.each_connection(|connection| connection.end(Fate::Closing));
+    }
+
+    /// Leaves its sockets, and what waits in their queues, to the process that has them now. When this returns, it accepts
+    /// nothing more.
+    ///
+    /// Ending a connection between two requests would cut off the client that is just sending the next one. So each by HTTP/1.1
+    /// may have one more request, which is answered with `Connection: close`, and only those that have none for a while are ended.
+    /// HTTP/2 can say which requests were taken, and is told at once.
+    pub(crate) async fn give_up(&self) {
+        self.given_up.set(Some(Instant::now()));
+        self.is_closed.set(true);
+        self.close.notify_waiters();
+        let accepting = std::mem::take(&mut *self.accepting.borrow_mut());
+        for (socket, task) in accepting {
+            drop(socket);
+            // It ends by panic or because it was told to.
+            let _ = task.await;
+        }
+        self.each_connection(ClientConnection::say_goodbye);
     }
 
     /// Whether it takes no new connections.
@@ -89,7 +128,12 @@ impl Listener {
     /// Cuts what has been idle or stalled for too long.
     pub(crate) fn sweep(&self, now: Instant, limits: &Limits) {
         let idle = limits.client_idle;
-        let idle = if self.is_closed() { idle.min(IDLE_WHEN_CLOSED) } else { idle };
+        let idle = match self.given_up.get() {
+            Some(since) if now.saturating_duration_since(since) < IDLE_WHEN_GIVEN_UP => idle,
+            Some(_) => idle.min(IDLE_WHEN_GIVEN_UP),
+            None if self.is_closed() => idle.min(IDLE_WHEN_CLOSED),
+            None => idle,
+        };
         let stalled = self.route().map_or(idle, |route| {
             let timeouts = &route.spec.timeouts;
             // Whatever a request may legitimately wait for.
@@ -114,8 +158,8 @@ impl Listener {
         }
     }
 
-    async fn accept(self: Rc<Self>, socket: TcpListener) {
-        loop {
+    async fn accept(self: Rc<Self>, socket: Rc<TcpListener>) {
+        while !self.is_closed() {
             tokio::select! {
                 () = self.close.notified() => break,
                 () = self.shard.connection_room() => {}
@@ -132,6 +176,9 @@ impl Listener {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
+        }
+        if self.given_up.get().is_some() {
+            return;
         }
         // What the kernel has already accepted would be reset with the socket; each gets one request answered.
         while let Some(Ok((stream, peer))) = futures_util::FutureExt::now_or_never(socket.accept()) {
@@ -175,5 +222,7 @@ fn is_passing(error: &io::Error) -> bool {
 
 /// How long a connection to a closed listener may take to send its first request.
 const IDLE_WHEN_CLOSED: Duration = Duration::from_secs(1);
+/// The same without any request, when another process accepts in its place. Long enough for a client that is about to send one.
+const IDLE_WHEN_GIVEN_UP: Duration = Duration::from_secs(5);
 /// After an error like "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

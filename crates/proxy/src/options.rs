@@ -20,6 +20,12 @@ pub struct ProxyOptions {
     pub detached: bool,
     /// How often it is looked whether certificate files have changed. Default 5 s.
     pub certificates_every: Duration,
+    /// True: take the listening sockets, the route table and the control socket over from the proxy that runs on the control
+    /// socket, if there is one; it finishes what it has, and ends. Any failure leaves that one serving. Default false.
+    pub take_over: bool,
+    /// How long connections may stay open at the proxy that was taken over from before they are cut: tunnels, TCP connections,
+    /// long responses. Default 10 min.
+    pub predecessor_drain: Duration,
 }
 
 impl ProxyOptions {
@@ -32,6 +38,8 @@ impl ProxyOptions {
             drain_deadline: Duration::from_secs(30),
             detached: true,
             certificates_every: Duration::from_secs(5),
+            take_over: false,
+            predecessor_drain: Duration::from_secs(600),
         }
     }
 }

@@ -2,21 +2,23 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::control::{
     FRAME_BYTES_MAX, FrameError, PROTOCOL_VERSION, Refusal, Request, Response, decode, encode, read_frame,
     write_frame,
 };
+use crate::handover::is_successor;
 use crate::run::RunError;
 
 /// A question of a client.
@@ -29,11 +31,35 @@ pub(crate) struct Call {
     pub(crate) written: oneshot::Receiver<()>,
 }
 
-/// The right to a control socket's path, held for the life of the proxy.
+/// Who comes to the control socket.
+#[derive(Debug)]
+pub(crate) enum Visit {
+    Call(Call),
+    /// A successor that wants the listening sockets.
+    Successor(UnixStream),
+}
+
+/// Those that are let in. When this is dropped, none is any more; what they asked and was not answered yet, they ask again, of
+/// whoever takes the socket's calls next.
+#[derive(Debug)]
+pub(crate) struct Visitors {
+    pub(crate) inbox: mpsc::Receiver<Visit>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Visitors {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The right to a control socket's path, held for the life of the proxy or until a successor has it.
 #[derive(Debug)]
 pub(crate) struct ControlSocket {
     path: PathBuf,
-    _lock: File,
+    listener: std::os::unix::net::UnixListener,
+    lock: File,
+    is_ours: bool,
 }
 
 impl ControlSocket {
@@ -42,7 +68,7 @@ impl ControlSocket {
     ///
     /// # Errors
     /// [`RunError::AlreadyRunning`] while another proxy lives on it.
-    pub(crate) fn claim(path: &Path) -> Result<(Self, std::os::unix::net::UnixListener), RunError> {
+    pub(crate) fn claim(path: &Path) -> Result<Self, RunError> {
         let failed = |source| RunError::Socket { path: path.to_path_buf(), source };
         let lock = beside(path, "lock");
         let lock = OpenOptions::new()
@@ -60,14 +86,49 @@ impl ControlSocket {
             Err(error) => return Err(failed(error.into())),
         }
         let listener = bind_private(path).map_err(failed)?;
-        Ok((Self { path: path.to_path_buf(), _lock: lock }, listener))
+        Ok(Self { path: path.to_path_buf(), listener, lock, is_ours: true })
+    }
+
+    /// That of a predecessor, which has it until it says otherwise.
+    ///
+    /// # Errors
+    /// When it is no socket.
+    pub(crate) fn inherit(path: &Path, listener: OwnedFd, lock: OwnedFd) -> io::Result<Self> {
+        let listener = std::os::unix::net::UnixListener::from(listener);
+        listener.set_nonblocking(true)?;
+        Ok(Self { path: path.to_path_buf(), listener, lock: lock.into(), is_ours: false })
+    }
+
+    /// Whether to clear the path away at the end.
+    pub(crate) fn set_ours(&mut self, is_ours: bool) {
+        self.is_ours = is_ours;
+    }
+
+    /// Socket and lock for a successor, in the order in which it inherits them.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub(crate) fn lend(&self) -> io::Result<Vec<OwnedFd>> {
+        Ok(vec![self.listener.as_fd().try_clone_to_owned()?, self.lock.as_fd().try_clone_to_owned()?])
+    }
+
+    /// Begins to take calls. Must be called on the control thread's runtime.
+    ///
+    /// # Errors
+    /// When the socket cannot be registered with it.
+    pub(crate) fn open(&self) -> io::Result<Visitors> {
+        let listener = UnixListener::from_std(self.listener.try_clone()?)?;
+        let (visits, inbox) = mpsc::channel(CALLS_MAX);
+        Ok(Visitors { inbox, task: tokio::task::spawn_local(serve_control(listener, visits)) })
     }
 }
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        // Still locked, so it is ours; a leftover would only be replaced by the next proxy.
-        let _ = fs::remove_file(&self.path);
+        if self.is_ours {
+            // Still locked; a leftover would only be replaced by the next proxy.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -91,19 +152,22 @@ fn beside(path: &Path, extension: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Takes calls from any number of clients, [`CLIENTS_MAX`] at a time, and puts them into `calls`.
-pub(crate) async fn serve_control(listener: UnixListener, calls: mpsc::Sender<Call>) {
-    let places = Arc::new(Semaphore::new(CLIENTS_MAX));
+/// Takes calls from any number of clients, [`CLIENTS_MAX`] at a time, and puts them into `visits`.
+async fn serve_control(listener: UnixListener, visits: mpsc::Sender<Visit>) {
+    // Dropped, and its tasks with it, when this is ended.
+    let mut clients = JoinSet::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        while clients.try_join_next().is_some() {}
+        if clients.len() >= CLIENTS_MAX {
+            clients.join_next().await;
+        }
         match listener.accept().await {
             Ok((stream, _)) => {
-                let calls = calls.clone();
-                tokio::task::spawn_local(async move {
-                    if let Err(error) = serve_client(stream, calls).await {
+                let visits = visits.clone();
+                clients.spawn_local(async move {
+                    if let Err(error) = serve_client(stream, visits).await {
                         tracing::warn!(%error, "control client dropped");
                     }
-                    drop(place);
                 });
             }
             Err(error) => {
@@ -114,10 +178,15 @@ pub(crate) async fn serve_control(listener: UnixListener, calls: mpsc::Sender<Ca
     }
 }
 
-async fn serve_client(mut stream: UnixStream, calls: mpsc::Sender<Call>) -> Result<(), FrameError> {
+async fn serve_client(mut stream: UnixStream, visits: mpsc::Sender<Visit>) -> Result<(), FrameError> {
     loop {
         let request = match read_frame(&mut stream).await {
             Ok(None) => return Ok(()),
+            Ok(Some(frame)) if is_successor(&frame) => {
+                // Not taken where the proxy is ending: then it sees the connection close.
+                let _ = visits.send(Visit::Successor(stream)).await;
+                return Ok(());
+            }
             Ok(Some(frame)) => decode(&frame),
             Err(error) => Err(error),
         };
@@ -133,7 +202,7 @@ async fn serve_client(mut stream: UnixStream, calls: mpsc::Sender<Call>) -> Resu
         let (reply, replied) = oneshot::channel();
         // Dropped at the end of this round, whether it succeeds or not.
         let (_writing, written) = oneshot::channel();
-        let asked = calls.send(Call { request, reply, written }).await;
+        let asked = visits.send(Visit::Call(Call { request, reply, written })).await;
         let response = match (asked, replied.await) {
             (Ok(()), Ok(response)) => response,
             (Ok(()) | Err(_), _) => Response::Refused(Refusal::ShuttingDown),
@@ -178,6 +247,8 @@ async fn linger(mut stream: UnixStream) {
     let _ = timeout(LINGER, discard).await;
 }
 
+/// Control calls that wait for their turn, over all clients.
+const CALLS_MAX: usize = 64;
 /// Control clients at once; more wait to be accepted.
 const CLIENTS_MAX: usize = 32;
 /// A client that does not take its answer is dropped.

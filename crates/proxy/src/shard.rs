@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,6 +34,10 @@ pub(crate) enum Command {
         opened: Vec<(SocketAddr, std::net::TcpListener)>,
         done: oneshot::Sender<()>,
     },
+    /// Duplicate the listening sockets for another process.
+    Lend { lent: oneshot::Sender<io::Result<Vec<(SocketAddr, OwnedFd)>>> },
+    /// Leave the listening sockets to the process that has them, too; acknowledge when nothing more is accepted.
+    GiveUp { done: oneshot::Sender<()> },
     /// Close the listeners and end every connection after what it is working on.
     Drain,
     /// End the thread.
@@ -216,6 +221,13 @@ impl Keeper {
                         // The control thread may have given up waiting.
                         let _ = done.send(());
                     }
+                    Some(Command::Lend { lent }) => drop(lent.send(self.lend())),
+                    Some(Command::GiveUp { done }) => {
+                        for listener in self.listeners.values() {
+                            listener.give_up().await;
+                        }
+                        let _ = done.send(());
+                    }
                     Some(Command::Drain) => self.drain(),
                     Some(Command::Stop) | None => return,
                 },
@@ -239,9 +251,10 @@ impl Keeper {
             self.routes.insert(workload.clone(), Rc::new(route));
         }
         for (address, socket) in opened {
-            match Listener::open(Rc::clone(&self.shard), address, socket) {
-                Ok(listener) => drop(self.listeners.insert(address, listener)),
-                Err(error) => tracing::error!(%address, %error, "cannot serve a listening socket"),
+            let listener = self.listeners.entry(address);
+            let listener = listener.or_insert_with(|| Listener::new(Rc::clone(&self.shard), address));
+            if let Err(error) = listener.open(socket) {
+                tracing::error!(%address, %error, "cannot serve a listening socket");
             }
         }
         self.connect_listeners();
@@ -268,6 +281,14 @@ impl Keeper {
             }
             is_routed
         });
+    }
+
+    fn lend(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
+        let mut lent = Vec::new();
+        for (address, listener) in &self.listeners {
+            lent.extend(listener.lend()?.into_iter().map(|socket| (*address, socket)));
+        }
+        Ok(lent)
     }
 
     fn drain(&mut self) {

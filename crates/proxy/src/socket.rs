@@ -14,6 +14,14 @@ pub(crate) fn open_listeners(address: SocketAddr, count: usize) -> io::Result<Ve
     // Sharing a port is allowed to every process of the user; only a socket that does not share finds out that the
     // address is taken.
     drop(open(address, Sharing::Exclusive)?);
+    more_listeners(address, count)
+}
+
+/// So many beside those that there are.
+///
+/// # Errors
+/// When another user has the address.
+pub(crate) fn more_listeners(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     (0..count).map(|_| open(address, Sharing::Shards)).collect()
 }
 

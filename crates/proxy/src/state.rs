@@ -295,7 +295,8 @@ impl BackendState {
         }
     }
 
-    fn eject(&self, elapsed: Duration) {
+    /// Leaves it out, for longer each time.
+    pub(crate) fn eject(&self, elapsed: Duration) {
         let before = self.ejections.fetch_add(1, Ordering::Relaxed);
         self.leave_out(elapsed, EJECTION.saturating_mul(1 << before.min(8)).min(EJECTION_MAX));
     }

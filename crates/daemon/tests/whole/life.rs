@@ -91,6 +91,41 @@ async fn a_killed_control_plane_costs_no_request_and_the_next_one_adopts_the_sam
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upgraded_daemon_replaces_the_proxy_too_and_no_request_is_lost() {
+    let stage = Stage::new("");
+    let daemon = stage.start();
+    let client = stage.client();
+    pin(&client, 2, 0).await;
+    let before = pids(&client).await;
+    let old = eventually("the proxy's process id", async || client.status().await.ok()?.proxy.pid).await;
+    let load = Load::start(stage.web, 200);
+    eventually("traffic", async || (load.good() > 50).then_some(())).await;
+    daemon.kill();
+
+    let config = stage.config("web.toml", |text| text);
+    let upgraded = stage.upgraded();
+    let daemon = Running::start_program(&upgraded, &config).expect("the upgraded daemon starts");
+    let new =
+        eventually("another proxy", async || client.status().await.ok()?.proxy.pid.filter(|pid| *pid != old))
+            .await;
+    eventually("the end of the old one", async || (!runs(old)).then_some(())).await;
+    assert!(runs(new));
+    let so_far = load.good();
+    eventually("traffic", async || (load.good() > so_far + 200).then_some(())).await;
+    assert_eq!(pids(&client).await, before);
+    let (good, bad, complaints) = load.finish().await;
+    assert_eq!(bad, 0, "of {}: {complaints}", good + bad);
+    // Without another upgrade, the next daemon leaves it alone.
+    daemon.kill();
+    let daemon = Running::start_program(&upgraded, &config).expect("the daemon starts");
+    pin(&client, 2, 0).await;
+    let pid = eventually("the proxy's process id", async || client.status().await.ok()?.proxy.pid).await;
+    assert_eq!(pid, new);
+    daemon.terminate();
+    assert!(!runs(new));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_proxy_is_replaced_and_gets_its_table_back() {
     let stage = Stage::new("");
     let _daemon = stage.start();

@@ -61,6 +61,13 @@ impl Stage {
         self.dir.path().join("admin.sock")
     }
 
+    /// The program as an installer would put it: the same in a file of its own.
+    pub(crate) fn upgraded(&self) -> PathBuf {
+        let path = self.dir.path().join("upgraded");
+        std::fs::copy(stage_program(), &path).expect("copied");
+        path
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::new(self.api)
     }
@@ -93,7 +100,12 @@ pub(crate) struct Running {
 impl Running {
     /// Starts a daemon; an error is what it said.
     pub(crate) fn start(config: &Path) -> Result<Running, String> {
-        let mut child = Command::new(stage_program())
+        Running::start_program(&stage_program(), config)
+    }
+
+    /// The same with another program.
+    pub(crate) fn start_program(program: &Path, config: &Path) -> Result<Running, String> {
+        let mut child = Command::new(program)
             .arg("daemon")
             .arg(config)
             .current_dir(config.parent().expect("a folder"))

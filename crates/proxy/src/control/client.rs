@@ -15,7 +15,8 @@ use super::{
 
 /// A connection to a running proxy. Calls may be made from several tasks; they are answered one after another. A
 /// connection that breaks is opened again by the next call, so one client outlives restarts of the proxy (whose
-/// table is then empty: see [`Stats::started_at`] and [`Stats::generation`]).
+/// table is then empty: see [`Stats::started_at`] and [`Stats::generation`]). A call whose connection is closed unanswered, as
+/// when a successor takes over, is made once more; no call does more when it is made twice.
 #[derive(Debug)]
 pub struct Client {
     path: PathBuf,
@@ -119,26 +120,39 @@ impl Client {
     ) -> Result<Response, ControlError> {
         let frame = encode(&request).map_err(|source| ControlError::Frame { operation, source })?;
         let mut slot = self.stream.lock().await;
-        // Taken out, so that a call that is abandoned half-way leaves no stream with half an answer in it.
-        let mut stream = match slot.take() {
-            Some(stream) if !is_closed(&stream) => stream,
-            Some(_) | None => open(&self.path).await?,
+        let mut attempts = 0;
+        let (stream, answer) = loop {
+            attempts += 1;
+            // Taken out, so that a call that is abandoned half-way leaves no stream with half an answer in it.
+            let mut stream = match slot.take() {
+                Some(stream) if !is_closed(&stream) => stream,
+                Some(_) | None => open(&self.path).await?,
+            };
+            let exchange = timeout(limit, exchange(&mut stream, &frame)).await;
+            match exchange.map_err(|_| ControlError::Timeout { operation, after: limit })? {
+                Ok(answer) => break (stream, answer),
+                Err(FrameError::Io(error)) if attempts == 1 && is_unanswered(&error) => {}
+                Err(source) => return Err(ControlError::Frame { operation, source }),
+            }
         };
-        let exchange = async {
-            write_frame(&mut stream, &frame).await?;
-            let answer = read_frame(&mut stream).await?;
-            let answer = answer.ok_or(FrameError::Io(io::ErrorKind::UnexpectedEof.into()))?;
-            decode::<Response>(&answer)
-        };
-        let answer = timeout(limit, exchange).await;
-        let answer = answer.map_err(|_| ControlError::Timeout { operation, after: limit })?;
-        let answer = answer.map_err(|source| ControlError::Frame { operation, source })?;
         *slot = Some(stream);
         match answer {
             Response::Refused(refusal) => Err(ControlError::Refused(refusal)),
             answer => Ok(answer),
         }
     }
+}
+
+async fn exchange(stream: &mut UnixStream, frame: &[u8]) -> Result<Response, FrameError> {
+    write_frame(stream, frame).await?;
+    let answer = read_frame(stream).await?;
+    decode(&answer.ok_or(FrameError::Io(io::ErrorKind::UnexpectedEof.into()))?)
+}
+
+/// Whether the other side closed the connection.
+fn is_unanswered(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 async fn open(path: &Path) -> Result<UnixStream, ControlError> {

@@ -5,7 +5,8 @@
 //! several clients may be connected at once. A frame that cannot be decoded is answered with
 //! [`Refusal::Malformed`] and the connection is closed.
 //!
-//! Counters in [`Stats`] only ever grow while a proxy lives: the reader subtracts two readings.
+//! Counters in [`Stats`] only ever grow while a proxy lives, and go on in one that takes over from it: the reader subtracts two
+//! readings. A successor speaks over the same socket, in frames with another version byte that never change.
 
 mod admission;
 mod balancing;
@@ -40,4 +41,4 @@ pub use stats::{BackendStats, CacheStats, EndpointStats, SlowTrace, Stats, Workl
 pub use table::{BackendSpec, HealthSpec, Route, RouteTable, TableProblem, Timeouts};
 pub use wire::{FRAME_BYTES_MAX, FrameError, PROTOCOL_VERSION, Refusal};
 
-pub(crate) use wire::{Request, Response, decode, encode, read_frame, write_frame};
+pub(crate) use wire::{Request, Response, decode, decode_as, encode, encode_as, read_frame, write_frame};

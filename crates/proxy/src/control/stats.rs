@@ -13,7 +13,8 @@ use super::request_sample::CostStats;
 pub struct Stats {
     /// When it was read, milliseconds since the Unix epoch.
     pub at: u64,
-    /// When this proxy started, milliseconds since the Unix epoch: another value means that counters began anew.
+    /// When this proxy started, milliseconds since the Unix epoch: another value means that counters began anew. One that took over
+    /// from another goes on with its counters, and so with its start.
     pub started_at: u64,
     /// Process id of the proxy.
     pub pid: u32,

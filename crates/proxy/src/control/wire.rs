@@ -143,7 +143,12 @@ pub enum FrameError {
 
 /// Version byte and message.
 pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
-    let bytes = postcard::to_extend(message, vec![PROTOCOL_VERSION])
+    encode_as(PROTOCOL_VERSION, message)
+}
+
+/// The same in another protocol.
+pub(crate) fn encode_as<T: Serialize>(version: u8, message: &T) -> Result<Vec<u8>, FrameError> {
+    let bytes = postcard::to_extend(message, vec![version])
         .map_err(|error| FrameError::Message(error.to_string()))?;
     if bytes.len() > FRAME_BYTES_MAX {
         return Err(FrameError::TooLong(bytes.len()));
@@ -153,9 +158,14 @@ pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
 
 /// The message in a frame; all of the frame must be used.
 pub(crate) fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, FrameError> {
-    let (&version, body) = frame.split_first().ok_or(FrameError::Empty)?;
-    if version != PROTOCOL_VERSION {
-        return Err(FrameError::Version(version));
+    decode_as(PROTOCOL_VERSION, frame)
+}
+
+/// The same in another protocol.
+pub(crate) fn decode_as<T: DeserializeOwned>(version: u8, frame: &[u8]) -> Result<T, FrameError> {
+    let (&found, body) = frame.split_first().ok_or(FrameError::Empty)?;
+    if found != version {
+        return Err(FrameError::Version(found));
     }
     match postcard::take_from_bytes(body) {
         Ok((message, [])) => Ok(message),

@@ -192,6 +192,7 @@ impl ControlLoop {
             instance: None,
             message,
             took_ms: None,
+            shift: None,
         });
     }
 
@@ -207,10 +208,10 @@ impl ControlLoop {
                 break;
             }
         }
+        self.note_plans();
         for note in std::mem::take(&mut self.notes) {
             self.note(note);
         }
-        self.note_plans();
         if orders > 0 {
             self.published.stale = true;
         }

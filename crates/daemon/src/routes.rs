@@ -96,6 +96,7 @@ pub(crate) fn backend_observed(workload: &WorkloadId, delta: &BackendDelta) -> E
         errors: delta.errors,
         latency_p50: delta.latency.quantile(0.5).unwrap_or(Duration::ZERO),
         latency_p99: delta.latency.quantile(0.99).unwrap_or(Duration::ZERO),
+        latencies: delta.latency.counted().collect(),
         in_flight: delta.in_flight,
     }
 }

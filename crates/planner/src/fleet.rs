@@ -14,7 +14,7 @@ use crate::instance::{Instance, Order, Phase, Role, Turn};
 use crate::reason::Reason;
 use crate::retry::Backoff;
 use crate::sessions::SessionReason;
-use crate::shift::Stats;
+use crate::shift::{ShiftLog, Stats};
 use crate::snapshot::Counters;
 use crate::timer::Timer;
 
@@ -92,6 +92,8 @@ pub(crate) struct Fleet {
     pub(crate) resizes: Resizes,
     /// What happened that people should see with the plan in force.
     pub(crate) notes: Vec<Reason>,
+    /// How traffic was shifted to its instances.
+    pub(crate) shifts: ShiftLog,
     pub(crate) counters: Counters,
     /// Starts that no node had room for when they were tried last.
     pub(crate) unplaced: u32,
@@ -159,6 +161,8 @@ impl Fleet {
         instance.parked = false;
         instance.keep();
         instance.begin_anew(desk.now(), &desk.policy.shift);
+        let begun = instance.shift_begun(desk.wall());
+        self.shifts.extend(begun);
         self.counters.promotions += 1;
         true
     }
@@ -318,6 +322,8 @@ impl Fleet {
         let Some(since) = instance.unhealthy.take() else { return true };
         if instance.role == Role::Active {
             instance.begin_anew(desk.now(), &desk.policy.shift);
+            let begun = instance.shift_begun(desk.wall());
+            self.shifts.extend(begun);
         }
         // It is waited for because of its sessions, and would keep a place from another until they have ended.
         let long = since.saturating_add(desk.policy.deadlines.unhealthy) <= desk.now();

@@ -10,7 +10,7 @@ use crate::ids::{ActionId, InstanceId, NodeId};
 use crate::policy::{ShiftPolicy, WorkloadPolicy};
 use crate::retry::Backoff;
 use crate::scarcity::{MoveCause, SharingReason};
-use crate::shift::{Ramp, Stats};
+use crate::shift::{Ramp, ShiftMove, ShiftTurn, Stats};
 use crate::size::Size;
 
 /// Where an instance is in its life.
@@ -290,6 +290,12 @@ impl Instance {
         self.failing = None;
         self.ramp = Ramp::begin(now, shift);
         self.serving_since = Some(now);
+    }
+
+    /// The first step of its traffic shift, if it is to be shifted to in steps.
+    pub(crate) fn shift_begun(&self, at: Timestamp) -> Option<ShiftMove> {
+        let to = self.ramp?.weight;
+        Some(ShiftMove { at, instance: self.id, from: 0, to, turn: ShiftTurn::Began })
     }
 
     /// The order with this id is the one under way.

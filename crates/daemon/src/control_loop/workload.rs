@@ -63,6 +63,8 @@ pub(crate) struct Workload {
     pub(crate) known_from: Option<Timestamp>,
     /// How much of what the forecast noticed is in the journal.
     pub(crate) noticed: u64,
+    /// How many steps of traffic shifts are in the journal.
+    pub(crate) shifts_noted: u64,
     /// External models by name, and whether each takes part; absent before it was heard of.
     pub(crate) external: BTreeMap<String, bool>,
     pub(crate) missed_shares: VecDeque<(Timestamp, f64)>,
@@ -290,6 +292,7 @@ impl Workload {
             // What it noticed while it learned the past is not news.
             noticed: forecaster.noticed(),
             forecaster,
+            shifts_noted: 0,
             knowledge: Knowledge::default(),
             known_from: None,
             external: BTreeMap::new(),

@@ -12,7 +12,7 @@ use history::{HistoryError, SeriesKey, Store};
 use super::Api;
 use super::failure::Failure;
 use super::query::Params;
-use super::read::{on_disk, plan_at, plans_between};
+use super::read::{events_between, on_disk, plan_at, plans_between};
 use crate::convert::explain::{Material, explanation, judged_until, under_way};
 use crate::recent::{METRICS, StepRecord};
 use crate::recorder::{REACTION_DEMAND, REACTION_MISSED, REACTION_MISSED_TRULY, clock};
@@ -69,6 +69,7 @@ pub(crate) async fn explain(
         unit: workload.config.unit.clone(),
         mode: workload.detail.summary.mode,
         seen: seen(&api, &name, at, step).await?,
+        shifts: shifts(&api, &name, at).await?,
         cost: cost(&api, &name, from, to.min(from + AHEAD_MAX), step).await?,
         order,
         plan,
@@ -119,6 +120,14 @@ async fn seen(api: &Api, name: &str, at: Timestamp, step: Duration) -> Result<Op
             forecast_high: high,
         }
     }))
+}
+
+/// How traffic was shifted to new instances shortly before, oldest first.
+async fn shifts(api: &Api, name: &str, at: Timestamp) -> Result<Vec<api::ShiftStep>, Failure> {
+    let (from, to) = (at - SHIFTS_BACK, at + Duration::from_millis(1));
+    let events = events_between(api, Some(name.to_owned()), from, to, EVENTS_LOOKED_AT).await?;
+    let steps: Vec<_> = events.into_iter().filter_map(|event| event.shift).take(SHIFT_STEPS_MAX).collect();
+    Ok(steps.into_iter().rev().collect())
 }
 
 /// The newest recorded step in `[from, to)`.
@@ -182,3 +191,8 @@ const STEPS_AHEAD: u32 = 10;
 const AHEAD_MAX: Duration = Duration::from_secs(2 * 86_400);
 const LEAD_S_MAX: f64 = 86_400.0;
 const PLANS_LOOKED_AT: usize = 2_000;
+/// Shifts that long ago are part of an explanation, ...
+const SHIFTS_BACK: Duration = Duration::from_secs(600);
+/// ... that many of their steps, among the newest events.
+const SHIFT_STEPS_MAX: usize = 40;
+const EVENTS_LOOKED_AT: usize = 1_000;

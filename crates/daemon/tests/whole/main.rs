@@ -14,6 +14,7 @@ mod models;
 mod observe;
 mod protocols;
 mod sessions;
+mod shift;
 mod sizes;
 mod support;
 mod watch;

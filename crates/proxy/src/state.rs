@@ -168,6 +168,8 @@ pub(crate) struct BackendState {
     slots: AtomicU32,
     /// What requests have reserved of it.
     pub(crate) ledger: Ledger,
+    /// Requests on it that have taken more than was reserved for them.
+    pub(crate) outgrown: AtomicU32,
     /// One per shard.
     pub(crate) counters: Box<[BackendCounters]>,
     /// Rung when it is ejected, so that the active check looks at once.
@@ -189,6 +191,7 @@ impl BackendState {
             since_ms: AtomicU64::new(0),
             slots: AtomicU32::new(0),
             ledger: Ledger::default(),
+            outgrown: AtomicU32::new(0),
             counters: (0..shards).map(|_| BackendCounters::default()).collect(),
             suspicion: Notify::new(),
         }
@@ -343,6 +346,7 @@ impl BackendState {
             errors: total(shards, |shard| &shard.errors),
             retries: total(shards, |shard| &shard.retries),
             in_flight: self.in_flight(),
+            outgrown: self.outgrown.load(Ordering::Relaxed),
             healthy: self.is_healthy(),
             ejected: self.is_ejected(elapsed),
             latency: merged(shards, |shard| &shard.latency),

@@ -110,12 +110,15 @@ fn cost(e: &Entry<'_>) -> Option<CostSpec> {
     s.read("quantile", &mut quantile, |e| e.number(0.001..=0.999));
     let mut initial = per_instance.unwrap_or(1.0) / 10.0;
     s.read("initial", &mut initial, |e| e.number(0.0..=AMOUNT_MAX));
+    let mut is_spent = false;
+    s.read("spent", &mut is_spent, Entry::flag);
     s.finish();
     Some(CostSpec {
         name: name?,
         measure: measure?,
         per_instance: Amount::from_f64(per_instance?),
         quantile_milli: (quantile * 1000.0).round() as u16,
+        is_spent,
         initial: Amount::from_f64(initial),
     })
 }
@@ -224,12 +227,14 @@ pub(super) fn write(admission: &Admission) -> String {
             Measure::Header(name) => format!("header:{name}"),
         };
         format!(
-            "{{ name = {}, measure = {}, per_instance = {:?}, quantile = {:?}, initial = {:?} }}",
+            "{{ name = {}, measure = {}, per_instance = {:?}, quantile = {:?}, initial = {:?}, \
+             spent = {} }}",
             quoted(&cost.name),
             quoted(&measure),
             cost.per_instance.as_f64(),
             f64::from(cost.quantile_milli) / 1000.0,
-            cost.initial.as_f64()
+            cost.initial.as_f64(),
+            cost.is_spent
         )
     };
     let class = |class: &Class| match class.deadline {

@@ -14,6 +14,8 @@ pub(crate) struct Material {
     pub(crate) plan: api::Plan,
     pub(crate) seen: Option<api::Seen>,
     pub(crate) shifts: Vec<api::ShiftStep>,
+    /// Events about what instances got on top of their size, oldest first.
+    pub(crate) raises: Vec<api::Event>,
     pub(crate) order: Option<api::ReactionOrder>,
     pub(crate) cost: Option<api::ReactionCost>,
 }
@@ -88,10 +90,13 @@ pub(crate) fn explanation(material: Material) -> api::Explanation {
     for step in &material.shifts {
         say("shift", format!("{} {}", Timestamp::from_millis(step.at_ms), step.sentence));
     }
+    for event in &material.raises {
+        say("raise", format!("{} {}.", Timestamp::from_millis(event.at_ms), event.message));
+    }
     for text in without_forecast(&material) {
         say("without_forecast", text);
     }
-    let Material { at, unit, mode, plan, seen, shifts, order, cost } = material;
+    let Material { at, unit, mode, plan, seen, shifts, raises: _, order, cost } = material;
     api::Explanation {
         explained_at_ms: at.as_millis(),
         unit,
@@ -307,6 +312,7 @@ mod tests {
                 compared: None,
                 sentence: "web-3 gets 10 %.".into(),
             }],
+            raises: Vec::new(),
             order: Some(order(3, 300_000, 480_000)),
             cost: Some(api::ReactionCost {
                 from_ms: 300_000,

@@ -13,6 +13,7 @@ mod life;
 mod models;
 mod observe;
 mod protocols;
+mod raise;
 mod sessions;
 mod shift;
 mod sizes;

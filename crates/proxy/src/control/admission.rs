@@ -53,6 +53,9 @@ pub struct CostSpec {
     /// The quantile of the predicted cost that is reserved, in thousandths. Default 900: nine of ten requests need at
     /// most what is reserved for them. Higher seldom overloads an instance and leaves more of it unused.
     pub quantile_milli: u16,
+    /// It is work: what a request has taken of it is not ahead any more, and is given back while the request runs. Of costs by
+    /// a field of the response, what is reserved above the number in its head. Default false: all is held to the end.
+    pub is_spent: bool,
     /// What is assumed of a request before any has been measured. Default a tenth of `per_instance`.
     pub initial: Amount,
 }
@@ -201,6 +204,7 @@ mod tests {
             measure: Measure::Duration,
             per_instance: Amount::from_f64(2.0),
             quantile_milli: 900,
+            is_spent: false,
             initial: Amount::from_f64(0.2),
         }
     }

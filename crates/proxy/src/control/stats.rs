@@ -148,6 +148,8 @@ pub struct BackendStats {
     pub retries: u64,
     /// Requests it is working on.
     pub in_flight: u32,
+    /// Of these, those that have taken more than was reserved for them; 0 where requests are not admitted by cost.
+    pub outgrown: u32,
     /// By active checks: false after `fall` failed probes, until `rise` good ones.
     pub healthy: bool,
     /// By its answers to requests: true while it is left out for a time.

@@ -25,6 +25,7 @@ mod scope;
 mod section;
 mod sessions;
 mod sharing;
+mod shedding;
 mod sizing;
 #[cfg(test)]
 mod tests;

@@ -43,6 +43,7 @@ pub(crate) fn route(
     route.observation.clone_from(&workload.observation);
     workload.protocols.apply(&mut route);
     route.cache.clone_from(&workload.cache);
+    route.shedding.clone_from(&workload.shedding);
     Some(route)
 }
 

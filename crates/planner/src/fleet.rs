@@ -92,7 +92,6 @@ pub(crate) struct Fleet {
     pub(crate) resizes: Resizes,
     /// What happened that people should see with the plan in force.
     pub(crate) notes: Vec<Reason>,
-    /// How traffic was shifted to its instances.
     pub(crate) shifts: ShiftLog,
     pub(crate) counters: Counters,
     /// Starts that no node had room for when they were tried last.
@@ -160,8 +159,7 @@ impl Fleet {
         }
         instance.parked = false;
         instance.keep();
-        instance.begin_anew(desk.now(), &desk.policy.shift);
-        let begun = instance.shift_begun(desk.wall());
+        let begun = instance.begin_anew((desk.now(), desk.wall()), &desk.policy.shift);
         self.shifts.extend(begun);
         self.counters.promotions += 1;
         true
@@ -321,9 +319,7 @@ impl Fleet {
         let instance = &mut self.instances[at];
         let Some(since) = instance.unhealthy.take() else { return true };
         if instance.role == Role::Active {
-            instance.begin_anew(desk.now(), &desk.policy.shift);
-            let begun = instance.shift_begun(desk.wall());
-            self.shifts.extend(begun);
+            self.shifts.extend(instance.begin_anew((desk.now(), desk.wall()), &desk.policy.shift));
         }
         // It is waited for because of its sessions, and would keep a place from another until they have ended.
         let long = since.saturating_add(desk.policy.deadlines.unhealthy) <= desk.now();

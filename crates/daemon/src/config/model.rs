@@ -229,6 +229,8 @@ pub struct WorkloadConfig {
     pub admission: Option<proxy::control::Admission>,
     /// `raise`: what instances get on top of their size while requests take more than was reserved. See `docs/admission.md`.
     pub raise: Option<super::raise::RaiseConfig>,
+    /// `shedding`: no more requests are let in at once than are answered in time. See `docs/shedding.md`.
+    pub shedding: Option<proxy::control::Shedding>,
     /// `balance`, `sticky`, `outliers`, `retries`: which instance a request goes to; see `config::balancing`.
     pub balancing: proxy::control::Balancing,
     /// `cache = { size, object_max, heuristic, ignore_requests, wait }`: responses are kept in memory, in `size` bytes, as far as
@@ -461,6 +463,7 @@ impl WorkloadConfig {
             sessions: None,
             admission: None,
             raise: None,
+            shedding: None,
             balancing: proxy::control::Balancing::default(),
             cache: None,
             observation: proxy::control::Observation::default(),

@@ -53,7 +53,7 @@ pub(super) fn check(s: &mut Section<'_>, w: &WorkloadConfig) {
     let Some(raise) = &w.raise else { return };
     if w.admission.is_none() {
         let hint = "add a section [workload.admission], or remove `raise`";
-        s.report("raise", "needs reservations that can be outgrown", hint);
+        return s.report("raise", "needs reservations that can be outgrown", hint);
     }
     let unlimited = |limit: bool, raised: bool| raised && !limit && w.sizing.is_none();
     if unlimited(w.limits.cpu.is_some(), raise.cpu > 0.0) {

@@ -354,7 +354,7 @@ mod tests {
     #[test]
     fn the_steps_of_a_shift_are_told_with_their_time() {
         let explained = explanation(material());
-        assert_eq!(about(&explained, "shift"), ["1970-01-01T00:05:00.500Z web-3 gets 10 %."]);
+        assert_eq!(about(&explained, "shift"), ["1970-01-01T00:05:00.5Z web-3 gets 10 %."]);
         assert_eq!(explained.shifts.len(), 1);
     }
 

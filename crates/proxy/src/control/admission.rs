@@ -132,11 +132,7 @@ impl Admission {
         if self.numbers.len() > SOURCES_MAX || self.names.len() > SOURCES_MAX {
             problems.push(AdmissionProblem::Sources);
         }
-        let classes = self.priority.classes.len();
-        let named = self.endpoints.iter().filter_map(|endpoint| endpoint.class);
-        let has_unknown =
-            named.chain([self.priority.default]).any(|class| usize::from(class) >= classes.max(1));
-        if classes > CLASSES_MAX || has_unknown {
+        if priority_problem(&self.priority, &self.endpoints) && self.endpoints.len() <= ENDPOINTS_MAX {
             problems.push(AdmissionProblem::Classes);
         }
         if self.endpoints.len() > ENDPOINTS_MAX {
@@ -147,6 +143,14 @@ impl Admission {
         }
         problems
     }
+}
+
+/// Whether there are too many classes or endpoints, or a class is used that is not listed.
+pub(super) fn priority_problem(priority: &Priority, endpoints: &[Endpoint]) -> bool {
+    let classes = priority.classes.len();
+    let named = endpoints.iter().filter_map(|endpoint| endpoint.class);
+    let has_unknown = named.chain([priority.default]).any(|class| usize::from(class) >= classes.max(1));
+    classes > CLASSES_MAX || has_unknown || endpoints.len() > ENDPOINTS_MAX
 }
 
 impl Default for Admission {

@@ -157,14 +157,14 @@ impl ControlLoop {
                 room.memory = room.memory.saturating_add(before.memory).saturating_sub(raise.extra.memory);
             }
             let limits = ResourceLimits::of(base.cpu_cores.map(|cores| cores + raise.extra.cpu), base.memory_bytes.map(|bytes| bytes + raise.extra.memory));
-            if off || raise.under_way || row.pending().is_some() || raise.set.as_ref() == Some(&limits) {
+            if off || raise.under_way || row.pending().is_some() || raise.set == Some(limits) {
                 continue;
             }
             raise.under_way = true;
             let (provider, name, instance) =
                 (self.provider.clone(), name_of(view.policy.id.as_str(), row.id()), row.id());
             self.raising.spawn(async move {
-                let result = provider.resize(&name, limits.clone()).await;
+                let result = provider.resize(&name, limits).await;
                 let result = result.map(|()| limits).map_err(|error| crate::error::chain(&error).to_string());
                 Raised { workload: index, instance, result }
             });

@@ -52,7 +52,7 @@ fn what_makes_no_sense_is_refused_by_key() {
             format!("{ADMISSION}\nraise = {{ cpu = 1, cpu_max = 2 }}"),
             "raises cpu, of which instances have no limit",
         ),
-        (format!("{ADMISSION}\nraise = {{ cpu = 1 }}"), "cpu_max"),
+        (format!("{ADMISSION}\nlimits = {{ cpu = 1 }}\nraise = {{ cpu = 1 }}"), "cpu_max"),
         (format!("{ADMISSION}\nraise = {{}}"), "there is nothing to raise"),
     ] {
         let said = mistake(&lines);

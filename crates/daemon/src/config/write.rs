@@ -10,7 +10,10 @@ use super::model::{
 };
 use super::quantity::{format_bytes, format_duration};
 use super::retrain::{RetrainSchedule, RetrainSettings};
-use super::{admission, balancing, cache, limits, observation, protocols, raise, router, scope, sessions, shedding, sizing};
+use super::{
+    admission, balancing, cache, limits, observation, protocols, raise, router, scope, sessions, shedding,
+    sizing,
+};
 
 pub(super) fn config(config: &Config) -> String {
     let mut out = Lines(String::new());

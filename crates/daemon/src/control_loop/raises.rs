@@ -107,9 +107,7 @@ fn base(workload: &Workload, row: &Instance) -> Option<ResourceLimits> {
         }
         // Its size is about to be ordered.
         (None, Some(_)) => None,
-        (None, None) => {
-            Some(ResourceLimits::of(limits.cpu, limits.memory))
-        }
+        (None, None) => Some(ResourceLimits::of(limits.cpu, limits.memory)),
     }
 }
 
@@ -156,7 +154,10 @@ impl ControlLoop {
                 room.cpu += before.cpu - raise.extra.cpu;
                 room.memory = room.memory.saturating_add(before.memory).saturating_sub(raise.extra.memory);
             }
-            let limits = ResourceLimits::of(base.cpu_cores.map(|cores| cores + raise.extra.cpu), base.memory_bytes.map(|bytes| bytes + raise.extra.memory));
+            let limits = ResourceLimits::of(
+                base.cpu_cores.map(|cores| cores + raise.extra.cpu),
+                base.memory_bytes.map(|bytes| bytes + raise.extra.memory),
+            );
             if off || raise.under_way || row.pending().is_some() || raise.set == Some(limits) {
                 continue;
             }

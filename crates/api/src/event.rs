@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::ShiftStep;
+
 /// One past fact.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
@@ -18,6 +20,9 @@ pub struct Event {
     pub message: String,
     /// How long the thing took, where that makes sense.
     pub took_ms: Option<f64>,
+    /// The step of a traffic shift, where the event is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shift: Option<ShiftStep>,
 }
 
 /// A page of events.

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Mode, Plan, Reason};
+use crate::{Mode, Plan, Reason, ShiftStep};
 
 /// A decision explained. The plan's own fields are beside the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -23,6 +23,9 @@ pub struct Explanation {
     pub seen: Option<Seen>,
     /// What of the plan was not done, or not in full, and why.
     pub refused: Vec<Reason>,
+    /// The steps by which traffic was shifted to new instances in the last minutes before that time, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shifts: Vec<ShiftStep>,
     /// What reacting alone would have done; absent for plans of earlier versions.
     pub reaction: Option<ReactionExplained>,
     /// All of it in plain sentences, in the order of reading.
@@ -32,7 +35,7 @@ pub struct Explanation {
 /// One sentence of an explanation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Sentence {
-    /// What it is about: `seen`, `forecast`, `decided`, `why`, `refused` or `without_forecast`.
+    /// What it is about: `seen`, `forecast`, `decided`, `why`, `refused`, `shift`, `raise` or `without_forecast`.
     pub about: String,
     /// The sentence.
     pub text: String,

@@ -26,6 +26,7 @@ mod request;
 mod samples;
 mod series;
 mod session;
+mod shift;
 mod status;
 mod workload;
 
@@ -53,6 +54,7 @@ pub use session::{
     Session, SessionCounts, SessionHost, SessionProcess, SessionRequest, SessionState, SessionSummary,
     Sessions,
 };
+pub use shift::{ShiftCompared, ShiftStep, ShiftTurn};
 pub use status::{HistoryState, HistoryStatus, Problem, ProxyStatus, Status};
 pub use workload::{
     Anomaly, Budget, Capacity, Counters, DemandSource, Instance, InstanceCounts, LeadTimes, Mode, Phase,

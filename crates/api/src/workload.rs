@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::cache::CacheSummary;
-use crate::{ForecastOverride, LatencySummary, Override, Plan, SessionSummary, Sharing, Trust};
+use crate::{ForecastOverride, LatencySummary, Override, Plan, SessionSummary, Sharing, ShiftStep, Trust};
 
 /// Whether plans are carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -111,6 +111,9 @@ pub struct Instance {
     /// Sessions on it; absent where the workload has none.
     #[serde(default)]
     pub sessions: Option<u32>,
+    /// The steps by which traffic was last shifted to it, oldest first; empty where it got its full share at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shift: Vec<ShiftStep>,
 }
 
 /// How many instances are in which state.

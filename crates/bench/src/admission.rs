@@ -158,6 +158,7 @@ fn admission() -> Admission {
         measure,
         per_instance: Amount::from_f64(per_instance),
         quantile_milli: 500,
+        is_spent: false,
         initial: Amount::from_f64(1.0),
     };
     let class = |name: &str, deadline| Class { name: name.into(), deadline };

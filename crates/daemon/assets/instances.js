@@ -1,13 +1,14 @@
 // The table of instances. Rows are kept by instance, so that a second's update changes cells and never moves what the eye rests on.
 
 import { attribute, el, reconcile, text } from "./dom.js";
-import { DASH, age, bytes, count, duration, number, words } from "./format.js";
+import { DASH, age, bytes, count, duration, number, time, words } from "./format.js";
 
 const FULL_SHARE = 1000;
 /** Columns in the order of the head of the table in index.html. */
-const COLUMNS = ["name", "phase", "role", "weight", "for", "in-flight", "p50", "p99", "cpu", "memory", "address"];
+const COLUMNS = ["name", "phase", "role", "weight", "shift", "for", "in-flight", "p50", "p99", "cpu", "memory", "address"];
 const NUMERIC = new Set(["for", "in-flight", "p50", "p99", "cpu", "memory"]);
 const WIDE = new Set(["cpu", "memory", "address"]);
+const STEPS_SHOWN = 8;
 /** Those in traffic first, then those that may soon be, then the rest. */
 const ORDER = ["active", "draining", "standby", "parked", "starting", "halting", "halted", "stopping", "failed", "stopped"];
 
@@ -38,6 +39,7 @@ function row() {
     if (column === "name") return el("th", { scope: "row" });
     if (column === "phase") return el("td", {}, el("span", { class: "phase" }, el("i", { class: "dot" }), el("span")));
     if (column === "weight") return el("td", {}, el("span", { class: "weight" }, el("span", { class: "bar" }, el("i")), el("span", { class: "share" })));
+    if (column === "shift") return el("td", {}, el("ol", { class: "steps" }));
     return el("td", { class: classes || null });
   });
   return el("tr", {}, ...cells);
@@ -58,6 +60,7 @@ function fill(node, instance, now) {
   const [bar, label] = cell.weight.firstChild.children;
   bar.firstChild.style.width = `${Math.round(share * 100)}%`;
   text(label, instance.weight > 0 ? `${Math.round((instance.weight / FULL_SHARE) * 100)} %` : DASH);
+  showShift(cell.shift.firstChild, instance.shift ?? [], now);
   text(cell.for, age(now - instance.since_ms));
   text(cell["in-flight"], routed ? number(instance.in_flight) : DASH);
   text(cell.p50, routed ? duration(instance.latency_p50_ms) : DASH);
@@ -65,4 +68,21 @@ function fill(node, instance, now) {
   text(cell.cpu, Number.isFinite(instance.cpu_cores) ? instance.cpu_cores.toFixed(2) : DASH);
   text(cell.memory, bytes(instance.memory_bytes));
   text(cell.address, instance.address ?? DASH);
+}
+
+/** The steps by which it came to its share, each with its reason at hover, and to screen readers. */
+function showShift(list, steps, now) {
+  reconcile(list, steps.slice(-STEPS_SHOWN), {
+    key: (step) => `${step.at_ms} ${step.turn}`,
+    make: (step) => {
+      const share = `${Math.round(step.to * 100)} %`;
+      const sign = { halted: " held", taken_back: " back", all_at_once: " at once" }[step.turn] ?? "";
+      return el("li", { "data-turn": step.turn }, el("span", {}, share + sign), el("span", { class: "spoken" }));
+    },
+    update: (item, step) => {
+      const why = `${time(step.at_ms, now)}: ${step.sentence}`;
+      attribute(item, "title", why);
+      text(item.lastChild, why);
+    },
+  });
 }

@@ -156,14 +156,15 @@ export function showEvents(events, now) {
     key: (event) => event.key,
     make: (event) => {
       const took = Number.isFinite(event.took_ms) ? el("span", { class: "took" }, duration(event.took_ms)) : el("span");
-      return el("li", { "data-tone": tone(event.kind) }, el("time", { datetime: new Date(event.at_ms).toISOString() }), el("span", { class: "what", title: words(event.kind) }, event.message), took);
+      return el("li", { "data-tone": tone(event) }, el("time", { datetime: new Date(event.at_ms).toISOString() }), el("span", { class: "what", title: words(event.kind) }, event.message), took);
     },
     update: (item, event) => text(item.firstChild, time(event.at_ms, now)),
   });
 }
 
 /** Events are told apart by the words in their stable names, so that new kinds fall into place. */
-function tone(kind) {
+function tone({ kind, shift }) {
+  if (shift) return shift.turn === "taken_back" ? "bad" : shift.turn === "halted" ? "wait" : "promote";
   if (/fail|exit|unhealthy|unreachable|full|refused|dropped|anomaly|outage_began/.test(kind)) return "bad";
   if (/promot|deploy|adapts|trained|new_normal/.test(kind)) return "promote";
   if (/ready|adopt|healthy|recover|restored|outage_ended/.test(kind)) return "good";

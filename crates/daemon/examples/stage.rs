@@ -2,8 +2,8 @@
 //! `stage service PORT[,PORT]..`, `stage daemon CONFIG`.
 //!
 //! The service answers every path with its process id. Its environment may slow it down: `START_MS` before it
-//! listens, `SERVE_MS` for each request. `CACHE_CONTROL` is what its answers say of being kept. With
-//! `HTTP2` it speaks that, and nothing else.
+//! listens, `SERVE_MS` for each request; a query `sleep_ms=N` asks for another time. `CACHE_CONTROL` is what its answers say of
+//! being kept. With `HTTP2` it speaks that, and nothing else.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -79,10 +79,12 @@ async fn service(port: u16) -> Result<(), Box<dyn Error>> {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         let kept = kept.clone();
-        let answer = service_fn(move |_| {
+        let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let kept = kept.clone();
             async move {
-                tokio::time::sleep(serve_time).await;
+                let query = request.uri().query();
+                let asked = query.and_then(|query| query.strip_prefix("sleep_ms=")?.parse().ok());
+                tokio::time::sleep(asked.map_or(serve_time, Duration::from_millis)).await;
                 let body = Bytes::from(std::process::id().to_string());
                 let mut response = hyper::Response::new(Full::new(body));
                 response.headers_mut().extend(kept.map(|kept| (CACHE_CONTROL, kept)));

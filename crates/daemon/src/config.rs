@@ -17,6 +17,7 @@ mod model;
 mod observation;
 mod protocols;
 mod quantity;
+mod raise;
 mod read;
 mod retrain;
 mod router;
@@ -24,6 +25,7 @@ mod scope;
 mod section;
 mod sessions;
 mod sharing;
+mod shedding;
 mod sizing;
 #[cfg(test)]
 mod tests;
@@ -42,6 +44,7 @@ pub use model::{
 };
 pub use protocols::ProtocolsConfig;
 pub(crate) use quantity::parse_duration;
+pub use raise::RaiseConfig;
 pub use retrain::{RetrainSchedule, RetrainSettings};
 pub use router::RouterConfig;
 pub use sessions::{SessionTypeConfig, SessionsConfig};

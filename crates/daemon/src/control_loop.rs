@@ -12,6 +12,7 @@ mod knowing;
 mod observe;
 mod orders;
 mod publish;
+mod raises;
 mod sessions;
 mod sizes;
 mod training;
@@ -31,6 +32,7 @@ pub(crate) use commands::{Command, CommandError, override_key};
 pub(crate) use deploys::Deploys;
 pub(crate) use forecast_overrides::ForecastOverrides;
 pub(crate) use orders::NEXT_INSTANCE_KEY;
+pub(crate) use raises::RAISE_KINDS;
 pub(crate) use sessions::Answered;
 pub(crate) use workload::Workload;
 
@@ -64,6 +66,8 @@ pub(crate) struct ControlLoop {
     pub(crate) externals: Externals,
     /// Orders under way, with the workload they belong to.
     pub(crate) executions: JoinSet<(usize, Done)>,
+    /// Raises being put in force.
+    pub(crate) raising: JoinSet<raises::Raised>,
     /// Problems that hold now, by kind.
     pub(crate) problems: BTreeMap<&'static str, api::Problem>,
     pub(crate) published: Published,
@@ -192,6 +196,7 @@ impl ControlLoop {
             instance: None,
             message,
             took_ms: None,
+            shift: None,
         });
     }
 
@@ -207,10 +212,10 @@ impl ControlLoop {
                 break;
             }
         }
+        self.note_plans();
         for note in std::mem::take(&mut self.notes) {
             self.note(note);
         }
-        self.note_plans();
         if orders > 0 {
             self.published.stale = true;
         }

@@ -14,6 +14,7 @@ use crate::instances::name_of;
 
 pub(crate) mod explain;
 pub(crate) mod overrides;
+pub(crate) mod shift;
 
 pub(crate) fn trust(trust: &Trust) -> api::Trust {
     api::Trust {
@@ -296,6 +297,7 @@ pub(crate) fn notice(at: Timestamp, workload: &str, unit: &str, notice: &Notice)
         instance: None,
         message: if kind == "anomaly" { format!("anomaly: {sentence}") } else { sentence },
         took_ms: None,
+        shift: None,
     }
 }
 
@@ -322,6 +324,7 @@ pub(crate) fn calendar_change(change: &CalendarChange) -> api::Event {
         instance: None,
         message: change.message(),
         took_ms: None,
+        shift: None,
     }
 }
 
@@ -388,6 +391,7 @@ pub(crate) fn model_event(event: &ModelEvent) -> api::Event {
         instance: None,
         message: event.message(),
         took_ms: None,
+        shift: None,
     }
 }
 
@@ -400,6 +404,7 @@ pub(crate) fn event(at: Timestamp, workload: &str, event: &Event) -> Option<api:
         instance: instance.map(|id| name_of(workload, id).as_str().to_owned()),
         message,
         took_ms: None,
+        shift: None,
     };
     let name = |id: &InstanceId| -> InstanceName { name_of(workload, *id) };
     let with = |took: &std::time::Duration, event: api::Event| api::Event {

@@ -214,6 +214,7 @@ impl Daemon {
             deploys: Deploys::default(),
             externals,
             executions: JoinSet::new(),
+            raising: JoinSet::new(),
             problems: BTreeMap::new(),
             notes: Vec::new(),
             began: (clock(), Instant::now()),

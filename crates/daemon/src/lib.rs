@@ -42,9 +42,9 @@ mod view;
 pub use config::{
     CapacityConfig, Config, ConfigError, ConfigErrors, DeadlinesConfig, DemandSource, HealthConfig,
     HistoryImport, LimitsConfig, ListenMode, MarginConfig, Mode, ModelConfig, NeedsConfig, NodeConfig,
-    ProbeConfig, ProtocolsConfig, ReplicasConfig, RetrainSchedule, RetrainSettings, RouterConfig,
-    ServerConfig, SessionTypeConfig, SessionsConfig, ShiftConfig, StandbyConfig, Surroundings, TenantConfig,
-    WorkloadConfig,
+    ProbeConfig, ProtocolsConfig, RaiseConfig, ReplicasConfig, RetrainSchedule, RetrainSettings,
+    RouterConfig, ServerConfig, SessionTypeConfig, SessionsConfig, ShiftConfig, StandbyConfig, Surroundings,
+    TenantConfig, WorkloadConfig,
 };
 pub use data_plane::DataPlaneError;
 pub use error::{DaemonError, chain};

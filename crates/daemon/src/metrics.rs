@@ -4,6 +4,7 @@
 //! distributions are counted as they happen.
 
 mod cache;
+mod shedding;
 mod traffic;
 
 use std::fmt;
@@ -143,6 +144,7 @@ impl Collector for Snapshots {
         encode_forecast(&mut encoder, &view)?;
         encode_costs(&mut encoder, &view)?;
         cache::encode(&mut encoder, &view)?;
+        shedding::encode(&mut encoder, &view)?;
         traffic::encode(&mut encoder, &view)?;
         self.encode_own(&mut encoder, &view)
     }

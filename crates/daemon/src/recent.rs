@@ -175,6 +175,7 @@ mod tests {
             instance: None,
             message: String::new(),
             took_ms: None,
+            shift: None,
         }
     }
 

@@ -43,6 +43,7 @@ pub(crate) fn route(
     route.observation.clone_from(&workload.observation);
     workload.protocols.apply(&mut route);
     route.cache.clone_from(&workload.cache);
+    route.shedding.clone_from(&workload.shedding);
     Some(route)
 }
 
@@ -96,6 +97,7 @@ pub(crate) fn backend_observed(workload: &WorkloadId, delta: &BackendDelta) -> E
         errors: delta.errors,
         latency_p50: delta.latency.quantile(0.5).unwrap_or(Duration::ZERO),
         latency_p99: delta.latency.quantile(0.99).unwrap_or(Duration::ZERO),
+        latencies: delta.latency.counted().collect(),
         in_flight: delta.in_flight,
     }
 }

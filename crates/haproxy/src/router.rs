@@ -216,6 +216,7 @@ fn counted(workload: &str, rows: &[Row], means: &mut Means) -> WorkloadStats {
             errors: row.failed.max(row.connect_errors + row.response_errors),
             retries: row.retries + row.redispatches,
             in_flight: row.sessions,
+            outgrown: 0,
             healthy: !row.status.starts_with("DOWN"),
             ejected: false,
             latency: means.add(

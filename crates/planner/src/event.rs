@@ -46,6 +46,9 @@ pub enum Event {
         latency_p50: Duration,
         /// 99th percentile of the latency.
         latency_p99: Duration,
+        /// Requests by what they took at least, ascending, with the same bounds for all backends; empty where only the
+        /// quantiles are known.
+        latencies: Vec<(Duration, u64)>,
         /// Requests on it at this moment.
         in_flight: u32,
     },

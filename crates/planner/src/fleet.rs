@@ -14,7 +14,7 @@ use crate::instance::{Instance, Order, Phase, Role, Turn};
 use crate::reason::Reason;
 use crate::retry::Backoff;
 use crate::sessions::SessionReason;
-use crate::shift::Stats;
+use crate::shift::{ShiftLog, Stats};
 use crate::snapshot::Counters;
 use crate::timer::Timer;
 
@@ -92,6 +92,7 @@ pub(crate) struct Fleet {
     pub(crate) resizes: Resizes,
     /// What happened that people should see with the plan in force.
     pub(crate) notes: Vec<Reason>,
+    pub(crate) shifts: ShiftLog,
     pub(crate) counters: Counters,
     /// Starts that no node had room for when they were tried last.
     pub(crate) unplaced: u32,
@@ -158,7 +159,8 @@ impl Fleet {
         }
         instance.parked = false;
         instance.keep();
-        instance.begin_anew(desk.now(), &desk.policy.shift);
+        let begun = instance.begin_anew((desk.now(), desk.wall()), &desk.policy.shift);
+        self.shifts.extend(begun);
         self.counters.promotions += 1;
         true
     }
@@ -317,7 +319,7 @@ impl Fleet {
         let instance = &mut self.instances[at];
         let Some(since) = instance.unhealthy.take() else { return true };
         if instance.role == Role::Active {
-            instance.begin_anew(desk.now(), &desk.policy.shift);
+            self.shifts.extend(instance.begin_anew((desk.now(), desk.wall()), &desk.policy.shift));
         }
         // It is waited for because of its sessions, and would keep a place from another until they have ended.
         let long = since.saturating_add(desk.policy.deadlines.unhealthy) <= desk.now();

@@ -10,7 +10,7 @@ use crate::ids::{ActionId, InstanceId, NodeId};
 use crate::policy::{ShiftPolicy, WorkloadPolicy};
 use crate::retry::Backoff;
 use crate::scarcity::{MoveCause, SharingReason};
-use crate::shift::{Ramp, Stats};
+use crate::shift::{Ramp, ShiftMove, ShiftTurn, Stats};
 use crate::size::Size;
 
 /// Where an instance is in its life.
@@ -284,12 +284,19 @@ impl Instance {
         true
     }
 
-    /// It begins to serve: what it did before says nothing.
-    pub(crate) fn begin_anew(&mut self, now: Timestamp, shift: &ShiftPolicy) {
+    /// It begins to serve: what it did before says nothing. Returns the first step of its traffic shift, if it is shifted to in
+    /// steps. The times are those of the internal clock and of the driver's.
+    pub(crate) fn begin_anew(
+        &mut self,
+        (now, wall): (Timestamp, Timestamp),
+        shift: &ShiftPolicy,
+    ) -> Option<ShiftMove> {
         self.stats = Stats::default();
         self.failing = None;
         self.ramp = Ramp::begin(now, shift);
         self.serving_since = Some(now);
+        let to = self.ramp?.weight;
+        Some(ShiftMove { at: wall, instance: self.id, from: 0, to, turn: ShiftTurn::Began })
     }
 
     /// The order with this id is the one under way.

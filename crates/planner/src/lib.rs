@@ -69,6 +69,7 @@ pub use crate::scarcity::{
 };
 pub use crate::scope::{Bounds, Days, Scope, ScopeReason, Scopes};
 pub use crate::sessions::{SessionPolicy, SessionReason, SessionType};
+pub use crate::shift::{Compared, ShiftLog, ShiftMove, ShiftTurn, Slower};
 pub use crate::size::Size;
 pub use crate::sizing::{SizingMode, SizingPolicy};
 pub use crate::snapshot::{Budget, Counters, Snapshot, WorkloadView};

@@ -274,6 +274,7 @@ mod tests {
     use super::*;
     use crate::policy::{CapacityPolicy, Limits, Policy, WorkloadPolicy};
     use crate::scarcity::{Cluster, Grant, NodePolicy};
+    use crate::shift::ShiftLog;
     use crate::snapshot::{Budget, Counters};
 
     /// What the linter says about these instances and this table.
@@ -290,6 +291,7 @@ mod tests {
             table.iter().map(|(id, weight)| (InstanceId::new(*id), *weight)).collect();
         let forecaster = Ensemble::new(Config::new(step), &[]).unwrap();
         let limits = Limits::default();
+        let shifts = ShiftLog::default();
         let view = WorkloadView {
             policy: &policy,
             instances,
@@ -304,6 +306,7 @@ mod tests {
             pinned: None,
             forecast_overrides: &[],
             reaction: None,
+            shifts: &shifts,
             counters: Counters::default(),
             grant: cluster.map(|cluster| cluster.members[0].grant),
             group: None,

@@ -13,7 +13,7 @@ use crate::ids::InstanceId;
 use crate::instance::{Instance, Order, Pending, Phase, Role, Turn};
 use crate::reason::Reason;
 use crate::scarcity::Seated;
-use crate::shift::{ShiftStep, Stats};
+use crate::shift::{ShiftMove, ShiftStep, ShiftTurn, Stats};
 use crate::size::Size;
 
 /// What the plan in force wants.
@@ -67,8 +67,10 @@ impl Fleet {
             return;
         }
         let mut peers = Stats::default();
-        for i in self.instances.iter().filter(|i| i.serving() && i.ramp.is_none()) {
-            peers.join(&i.stats);
+        if self.instances.iter().any(|i| i.ramp.is_some_and(|ramp| ramp.due(desk.now()))) {
+            for i in self.instances.iter().filter(|i| i.serving() && i.ramp.is_none()) {
+                peers.join_peer(&i.stats);
+            }
         }
         let full = want.capacity * f64::from(count(&self.instances, |i| i.serving() && i.ramp.is_none()));
         let mut served_by_others = full;
@@ -77,16 +79,23 @@ impl Fleet {
             let Some(mut ramp) = instance.ramp.filter(|_| instance.serving()) else { continue };
             if want.demand > served_by_others || full == 0.0 {
                 instance.ramp = None;
+                let (instance, demand, capacity_others) = (instance.id, want.demand, served_by_others);
                 served_by_others += want.capacity;
-                let reason = Reason::RampSkipped {
-                    instance: instance.id,
-                    demand: want.demand,
-                    capacity_others: served_by_others - want.capacity,
-                };
-                self.note(reason);
+                self.note(Reason::RampSkipped { instance, demand, capacity_others });
+                let turn = ShiftTurn::AllAtOnce { demand, capacity_others };
+                self.shifts.push(ShiftMove {
+                    at: desk.wall(),
+                    instance,
+                    from: ramp.weight,
+                    to: FULL_WEIGHT,
+                    turn,
+                });
                 continue;
             }
-            match ramp.advance(desk.now(), &instance.stats, &peers, &desk.policy.shift) {
+            let before = ramp.weight;
+            let step = ramp.advance(desk.now(), &instance.stats, &peers, &desk.policy.shift);
+            self.shifts.extend(ramp.moved(desk.wall(), instance.id, before, step));
+            match step {
                 ShiftStep::Wait => {}
                 ShiftStep::Moved => instance.ramp = Some(ramp),
                 ShiftStep::Done => instance.ramp = None,

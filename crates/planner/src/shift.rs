@@ -2,12 +2,11 @@
 //!
 //! A warm-looking instance may still be broken in a way that its probe does not see. The shift finds out with little
 //! traffic: before each step its errors and latency are compared with those of its peers over the same time. The first bad
-//! comparison halts it, the second takes the traffic back.
+//! comparison halts it, the second takes the traffic back. Each step is kept with what was compared ([`ShiftMove`]).
 //!
-//! It is looked at again and again, mostly with few requests to go by. So its errors are weighed by an e-value, which a sound
-//! newcomer exceeds in at most one of [`EVIDENCE`] shifts however often it is looked at (Ville's inequality; counts fade, so as not to
-//! hold a bad moment of all against it, and the bound is that of what has not faded), and the latency that is let pass is wider by
-//! the inverse root of the number of requests.
+//! It is looked at again and again, mostly with few requests to go by. So it is weighed by an e-value ([`compare`]), which a
+//! sound newcomer exceeds in at most one of [`Compared::LIMIT`] shifts however often it is looked at (Ville's inequality; counts fade, so
+//! as not to hold a bad moment of all against it, and the bound is that of what has not faded).
 
 use std::time::Duration;
 
@@ -18,6 +17,14 @@ use crate::ids::InstanceId;
 use crate::policy::ShiftPolicy;
 use crate::reason::Reason;
 
+mod compare;
+mod latencies;
+mod moves;
+
+pub use compare::{Compared, Slower};
+pub(crate) use latencies::Latencies;
+pub use moves::{ShiftLog, ShiftMove, ShiftTurn};
+
 /// An instance on its way to a full share.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Ramp {
@@ -25,29 +32,63 @@ pub(crate) struct Ramp {
     /// When the next step is due, on the internal clock.
     pub(crate) next: Timestamp,
     strikes: u32,
+    /// How it did when the last step was due.
+    pub(crate) compared: Compared,
 }
 
 /// What an instance did lately. Older counts fade with each new reading.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Stats {
     requests: f64,
     errors: f64,
     p50: Option<Duration>,
     p99: Option<Duration>,
+    latencies: Latencies,
+    /// When it was read last, on the internal clock.
+    read: Option<Timestamp>,
+}
+
+/// Requests of one reading.
+#[derive(Debug, Clone)]
+pub(crate) struct Served<'a> {
+    /// When they were read, on the internal clock.
+    pub(crate) at: Timestamp,
+    pub(crate) requests: u64,
+    pub(crate) errors: u64,
+    pub(crate) p50: Duration,
+    pub(crate) p99: Duration,
+    /// Requests by what they took at least; empty where only the quantiles are known.
+    pub(crate) latencies: &'a [(Duration, u64)],
 }
 
 impl Stats {
     /// Takes in the counts since the last reading.
-    pub(crate) fn observe(&mut self, requests: u64, errors: u64, p50: Duration, p99: Duration) {
-        self.requests = self.requests * FADE + requests as f64;
-        self.errors = self.errors * FADE + errors.min(requests) as f64;
+    pub(crate) fn observe(&mut self, served: &Served<'_>) {
+        let Served { at, requests, errors, p50, p99, latencies } = *served;
+        // Where it is read more often, a reading says less, and each fades less.
+        let elapsed = self.read.map_or(FADES_IN, |read| at.since(read)).min(FADES_IN);
+        let fade = FADE.powf(elapsed.as_secs_f64() / FADES_IN.as_secs_f64());
+        self.read = Some(at);
+        self.requests = self.requests * fade + requests as f64;
+        self.errors = self.errors * fade + errors.min(requests) as f64;
+        self.latencies.fade(fade);
         if requests > 0 {
             self.p50 = Some(p50);
             self.p99 = Some(p99);
+            match latencies {
+                [] => self.latencies.add_between(requests, p50, p99),
+                known => self.latencies.add(known),
+            }
         }
     }
 
-    /// Adds what a peer did.
+    /// Adds what a peer did, as one to be compared with.
+    pub(crate) fn join_peer(&mut self, peer: &Stats) {
+        self.join(peer);
+        self.latencies.join(&peer.latencies);
+    }
+
+    /// Adds what another did, without its single latencies: of them only the larger quantiles are kept.
     pub(crate) fn join(&mut self, other: &Stats) {
         self.requests += other.requests;
         self.errors += other.errors;
@@ -62,15 +103,6 @@ impl Stats {
     /// Share of requests that failed; 0 without requests.
     pub(crate) fn error_rate(&self) -> f64 {
         if self.requests > 0.0 { self.errors / self.requests } else { 0.0 }
-    }
-
-    /// What the share of failing requests is at most, given how few there were to tell it from.
-    fn error_rate_at_most(&self) -> f64 {
-        let (requests, errors) = (self.requests + 2.0, self.errors + 1.0);
-        let rate = errors / requests;
-        // Without a peer's request nothing is known of the usual rate; then it is taken to be low.
-        let doubt = if self.requests > 0.0 { 2.0 * (rate * (1.0 - rate) / requests).sqrt() } else { -rate };
-        (rate + doubt).clamp(0.0, 1.0)
     }
 
     /// Most of the requests lately failed.
@@ -98,26 +130,6 @@ impl Stats {
     pub(crate) fn latency_p99_seen(&self) -> Option<Duration> {
         self.p99
     }
-
-    /// As good as the peers, within what the policy allows, or not enough is known.
-    fn keeps_up_with(&self, peers: &Stats, policy: &ShiftPolicy) -> bool {
-        if self.requests < REQUESTS_MIN {
-            return true;
-        }
-        let usual = peers.error_rate_at_most() + policy.error_excess;
-        if evidence(self.errors, self.requests, usual) >= EVIDENCE {
-            return false;
-        }
-        let (own, theirs) =
-            if self.requests >= REQUESTS_FOR_P99 { (self.p99, peers.p99) } else { (self.p50, peers.p50) };
-        match (own, theirs) {
-            (Some(own), Some(theirs)) => {
-                let few = SPREAD / self.requests.sqrt();
-                own <= theirs.mul_f64(1.0 + policy.latency_excess + few) + LATENCY_SLACK
-            }
-            (Some(_) | None, _) => true,
-        }
-    }
 }
 
 /// What to do with a ramp.
@@ -141,7 +153,13 @@ impl Ramp {
             weight,
             next: now.saturating_add(policy.step_every),
             strikes: 0,
+            compared: Compared::default(),
         })
+    }
+
+    /// The next step is due.
+    pub(crate) fn due(&self, now: Timestamp) -> bool {
+        now >= self.next
     }
 
     /// Takes the next step if it is due.
@@ -152,11 +170,12 @@ impl Ramp {
         peers: &Stats,
         policy: &ShiftPolicy,
     ) -> ShiftStep {
-        if now < self.next {
+        if !self.due(now) {
             return ShiftStep::Wait;
         }
         self.next = now.saturating_add(policy.step_every);
-        if !own.keeps_up_with(peers, policy) {
+        self.compared = compare::compare(own, peers, policy);
+        if !self.compared.keeps_up() {
             self.strikes += 1;
             return if self.strikes >= STRIKES_MAX { ShiftStep::RollBack } else { ShiftStep::Moved };
         }
@@ -164,39 +183,37 @@ impl Ramp {
         self.weight = (self.weight * 2).min(FULL_WEIGHT);
         if self.weight == FULL_WEIGHT { ShiftStep::Done } else { ShiftStep::Moved }
     }
+
+    /// The step just taken, as it is told.
+    pub(crate) fn moved(
+        &self,
+        at: Timestamp,
+        instance: InstanceId,
+        from: u32,
+        step: ShiftStep,
+    ) -> Option<ShiftMove> {
+        let (to, turn) = match step {
+            ShiftStep::Wait => return None,
+            ShiftStep::RollBack => (0, ShiftTurn::TakenBack(self.compared)),
+            ShiftStep::Moved if self.weight == from => (from, ShiftTurn::Halted(self.compared)),
+            ShiftStep::Moved | ShiftStep::Done => (self.weight, ShiftTurn::Grew(self.compared)),
+        };
+        Some(ShiftMove { at, instance, from, to, turn })
+    }
 }
 
-/// The e-value of `errors` among `requests` against a rate of at most `usual`: how many times as likely they are under a rate
-/// above it (each taken to be as likely as any other) than under it. Its mean under `usual` is 1, whenever it is looked at
-/// (Robbins's mixture; Ramdas et al., Game-theoretic statistics and safe anytime-valid inference, 2023).
-fn evidence(errors: f64, requests: f64, usual: f64) -> f64 {
-    let usual = usual.clamp(RATE_MIN, 1.0 - RATE_MIN);
-    let good = (requests - errors).max(0.0);
-    let ratio = |rate: f64| errors * (rate / usual).ln() + good * ((1.0 - rate) / (1.0 - usual)).ln();
-    let rate = |i: u32| usual + (1.0 - usual) * (f64::from(i) + 0.5) / f64::from(RATES);
-    (0..RATES).map(|i| ratio(rate(i)).exp()).sum::<f64>() / f64::from(RATES)
-}
-
-/// An e-value from which a newcomer counts as worse.
-const EVIDENCE: f64 = 20.0;
-/// Rates of errors that are looked at.
-const RATES: u32 = 200;
-const RATE_MIN: f64 = 1e-4;
-/// How much wider, times the inverse root of the requests, latencies may differ.
-const SPREAD: f64 = 2.0;
 const STRIKES_MAX: u32 = 2;
 /// Below this many requests nothing is concluded.
-const REQUESTS_MIN: f64 = 5.0;
+pub(crate) const REQUESTS_MIN: f64 = 5.0;
 /// With more errors than this among its requests an instance is of no use.
 const FAILING: f64 = 0.5;
-/// Below this many, the 99th percentile is only the worst request, and medians are compared instead.
-const REQUESTS_FOR_P99: f64 = 100.0;
-/// Differences below this are noise of the host.
-const LATENCY_SLACK: Duration = Duration::from_millis(5);
+/// A reading weighs this much a second later, or at the next reading if that is later.
 const FADE: f64 = 0.7;
+const FADES_IN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use super::compare::{EVIDENCE, compare, evidence};
     use super::*;
 
     const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -207,7 +224,8 @@ mod tests {
 
     fn stats(requests: u64, errors: u64, latency: u64) -> Stats {
         let mut stats = Stats::default();
-        stats.observe(requests, errors, MS(latency), MS(latency * 3));
+        let (p50, p99) = (MS(latency), MS(latency * 3));
+        stats.observe(&Served { at: at(0), requests, errors, p50, p99, latencies: &[] });
         stats
     }
 
@@ -240,9 +258,10 @@ mod tests {
     fn a_single_error_among_few_requests_proves_nothing_and_several_do() {
         let policy = ShiftPolicy::default();
         let peers = stats(1000, 10, 20);
-        assert!(stats(6, 1, 20).keeps_up_with(&peers, &policy));
-        assert!(!stats(6, 4, 20).keeps_up_with(&peers, &policy));
-        assert!(!stats(300, 40, 20).keeps_up_with(&peers, &policy));
+        let keeps_up = |own: Stats| compare(&own, &peers, &policy).keeps_up();
+        assert!(keeps_up(stats(6, 1, 20)));
+        assert!(!keeps_up(stats(6, 4, 20)));
+        assert!(!keeps_up(stats(300, 40, 20)));
     }
 
     #[test]
@@ -265,6 +284,21 @@ mod tests {
             })
         });
         assert!(found.count() >= 195, "a bad one is found within a hundred requests");
+    }
+
+    #[test]
+    fn what_is_read_often_fades_no_faster() {
+        let read = |every_ms: i64| {
+            let mut stats = Stats::default();
+            for n in 0..(10_000 / every_ms) {
+                let at = Timestamp::from_millis(n * every_ms);
+                let requests = u64::try_from(every_ms / 100).expect("positive");
+                stats.observe(&Served { at, requests, errors: 0, p50: MS(1), p99: MS(2), latencies: &[] });
+            }
+            stats.requests()
+        };
+        assert!(read(100) > 0.8 * read(1_000), "{} {}", read(100), read(1_000));
+        assert!(read(2_000) > read(1_000), "at the pace of readings, where these are rare");
     }
 
     #[test]

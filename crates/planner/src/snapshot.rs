@@ -12,6 +12,7 @@ use crate::plan::Plan;
 use crate::policy::{Limits, WorkloadPolicy};
 use crate::reaction::ReactionStep;
 use crate::scarcity::{Cluster, Grant, NodeView, Resources};
+use crate::shift::ShiftLog;
 
 /// The state of a planner at one moment.
 #[derive(Debug, Clone)]
@@ -104,6 +105,8 @@ pub struct WorkloadView<'a> {
     pub forecast_overrides: &'a [ForecastOverride],
     /// What reacting alone would have done in the last complete step.
     pub reaction: Option<ReactionStep>,
+    /// The last steps of its traffic shifts.
+    pub shifts: &'a ShiftLog,
     /// What was counted.
     pub counters: Counters,
     /// What it was granted; `None` where no nodes are given.

@@ -305,6 +305,7 @@ impl Workload {
             pinned: self.pinned.as_ref(),
             forecast_overrides: self.outlook.overrides.all(),
             reaction: self.paper.last_step(),
+            shifts: &self.fleet.shifts,
             counters: self.fleet.counters,
             grant: member.filter(|member| member.acts).map(|member| member.grant),
             group: member.and_then(|member| member.group),

@@ -81,9 +81,17 @@ impl ShardRoute {
         Some(self.homes[place].1)
     }
 
+    /// Requests at once per backend; 0: as many as come.
+    fn slots(&self) -> u32 {
+        match &self.spec.shedding {
+            None => self.spec.max_in_flight,
+            Some(shedding) => self.state.shed.limit().unwrap_or(shedding.limit_max),
+        }
+    }
+
     fn take(&self, index: usize, ask: Ask) -> Option<Choice> {
         let backend = &self.backends[index];
-        let slot = match self.spec.max_in_flight {
+        let slot = match self.slots() {
             0 => None,
             limit => Some(Slot::take(&backend.state, &self.state, self.process(), limit)?),
         };
@@ -95,7 +103,7 @@ impl ShardRoute {
             route: self,
             elapsed: self.process().elapsed(now),
             baseline_s: self.baseline_s(),
-            limit: self.spec.max_in_flight,
+            limit: self.slots(),
             slow_start: self.spec.balancing.slow_start,
             avoid,
         }

@@ -23,6 +23,7 @@ use crate::health::HealthCheck;
 use crate::observe::RouteObserver;
 use crate::outliers::OutlierWatch;
 use crate::shard::Command;
+use crate::shedding::LimitWatch;
 use crate::socket::{more_listeners, open_listeners};
 use crate::state::{BackendState, Process, RouteState, unix_ms};
 use crate::tls::{BadFile, Tls};
@@ -57,6 +58,7 @@ struct DirectedRoute {
     cache: Option<Arc<RouteCache>>,
     observer: Option<Arc<RouteObserver>>,
     outliers: Option<OutlierWatch>,
+    limit: Option<LimitWatch>,
     /// What the ring was made of, and the ring.
     ring: (Vec<(u64, u32)>, Arc<Ring>),
     tls: Option<Arc<Tls>>,
@@ -214,6 +216,7 @@ impl Director {
             cache: None,
             observer: None,
             outliers: None,
+            limit: None,
             ring: Default::default(),
             tls: None,
         });
@@ -242,6 +245,7 @@ impl Director {
         route.renew_costs(spec);
         route.cache = RouteCache::renewed(route.cache.take(), spec.cache.as_ref(), shards);
         route.watch(spec, elapsed);
+        route.limit = LimitWatch::renewed(route.limit.take(), spec.shedding.as_ref(), &route.state, elapsed);
         let before = route.observer.take();
         route.observer = RouteObserver::renewed(before, &spec.workload, &spec.observation, shards);
         AppliedRoute {
@@ -258,8 +262,9 @@ impl Director {
 
     /// When backends are to be compared next, as time since the process started.
     pub(crate) fn next_judgement(&self) -> Option<Instant> {
-        let watches = self.routes.values().filter_map(|route| route.outliers.as_ref());
-        watches.map(|watch| self.process.instant(watch.due())).min()
+        let outliers = self.routes.values().filter_map(|route| Some(route.outliers.as_ref()?.due()));
+        let limits = self.routes.values().filter_map(|route| Some(route.limit.as_ref()?.due()));
+        outliers.chain(limits).min().map(|due| self.process.instant(due))
     }
 
     /// Compares backends where it is time.
@@ -269,6 +274,9 @@ impl Director {
             let Some(route) = self.routes.get_mut(&spec.workload) else { continue };
             if let (Some(watch), Some(outliers)) = (&mut route.outliers, &spec.balancing.outliers) {
                 watch.judge(outliers, &route.backends, elapsed);
+            }
+            if let Some(limit) = &mut route.limit {
+                limit.judge(&route.state, &route.backends, elapsed);
             }
         }
     }
@@ -366,6 +374,7 @@ impl Director {
                 .as_ref()
                 .map(|costs| costs.stats(|cost| route.reserved(cost)))
                 .unwrap_or_default();
+            stats.shedding = route.limit.as_ref().map(|limit| limit.tell(&route.state.shed));
             if let Some(observer) = &route.observer {
                 observer.tell(&mut stats, now, at);
             }

@@ -254,6 +254,8 @@ pub(crate) struct Dispatch<'a> {
     hold: Option<Hold>,
     /// What it needs, where the route admits requests by cost.
     claim: Option<Box<Claim>>,
+    /// Its class, where the route sheds by it.
+    class: u8,
     wish: Option<&'a Wish>,
 }
 
@@ -266,7 +268,7 @@ struct Hold {
 
 impl<'a> Dispatch<'a> {
     pub(crate) fn new(exchange: &'a Exchange, wish: Option<&'a Wish>) -> Self {
-        Self { exchange, avoid: Vec::new(), hold: None, wish, claim: None }
+        Self { exchange, avoid: Vec::new(), hold: None, wish, claim: None, class: 0 }
     }
 
     async fn run(
@@ -281,11 +283,14 @@ impl<'a> Dispatch<'a> {
             self.claim =
                 Box::pin(claim(&route, request)).await.map_err(|error| undelivered((&error).into()))?;
         }
+        if let Some(shedding) = &route.spec.shedding {
+            self.class = shedding.class_of(request.as_ref());
+        }
         loop {
             let choice = match self.pick(&route, now) {
                 Some(choice) => choice,
                 // Boxed, as everything rare is: every request's future is copied into its connection once, in full size.
-                None => match Box::pin(self.wait(&route)).await? {
+                None => match Box::pin(self.wait(&route)).await.inspect_err(|_| self.shed(&route))? {
                     Some(choice) => choice,
                     None => {
                         (route, now) = (self.refresh()?, Instant::now());
@@ -324,6 +329,12 @@ impl<'a> Dispatch<'a> {
     /// A usable backend, those that failed it only when there is no other; none if it has to wait.
     pub(crate) fn pick(&self, route: &ShardRoute, now: Instant) -> Option<Choice> {
         let Some(claim) = self.claim.as_deref().filter(|_| route.costs.is_some()) else {
+            if self.hold.is_none()
+                && route.spec.shedding.is_some()
+                && route.state.waiting.is_before(self.class)
+            {
+                return None;
+            }
             return route.choose(now, &self.avoid, self.wish, || self.exchange.client().shard().random());
         };
         if self.hold.is_none() && route.must_queue(claim) {
@@ -336,7 +347,16 @@ impl<'a> Dispatch<'a> {
     /// How long it may wait.
     fn patience(&self, route: &ShardRoute) -> Duration {
         let class = self.claim.as_ref().and_then(|claim| claim.deadline(route));
+        let shedding = route.spec.shedding.as_ref();
+        let class = class.or_else(|| shedding.and_then(|shedding| shedding.class(self.class)?.deadline));
         class.unwrap_or(route.spec.hold)
+    }
+
+    /// It found no capacity.
+    fn shed(&self, route: &ShardRoute) {
+        if route.spec.shedding.is_some() {
+            route.state.shed.count(self.class);
+        }
     }
 
     /// A place among the waiting.
@@ -345,9 +365,14 @@ impl<'a> Dispatch<'a> {
         if patience.is_zero() {
             return Err(Failure::NoCapacity("no backend is available\n"));
         }
-        let class = self.claim.as_ref().map_or(0, |claim| claim.facts.class);
+        let class = self.claim.as_ref().map_or(self.class, |claim| claim.facts.class);
         if let Some(claim) = &self.claim
             && let Some(wait) = route.hopeless(claim, patience)
+        {
+            return Err(Failure::TooLate(wait));
+        }
+        if route.spec.shedding.is_some()
+            && let Some(wait) = route.state.shed.hopeless(route.state.waiting.ahead_of(class), patience)
         {
             return Err(Failure::TooLate(wait));
         }

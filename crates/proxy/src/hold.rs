@@ -76,6 +76,11 @@ impl WaitingRoom {
         self.occupied() > 0 && self.lock().first_key_value().is_some_and(|(first, _)| first.0 <= class)
     }
 
+    /// How many wait whose turn is before that of a newcomer of this class.
+    pub(crate) fn ahead_of(&self, class: u8) -> usize {
+        if self.occupied() == 0 { 0 } else { self.lock().range(..=(class, u64::MAX)).count() }
+    }
+
     /// Whether the last in line is of a lower class than this.
     fn could_make_room(&self, class: u8) -> bool {
         self.lock().last_key_value().is_some_and(|(last, _)| last.0 > class)

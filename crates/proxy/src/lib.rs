@@ -46,6 +46,7 @@ mod relay;
 mod run;
 mod server;
 mod shard;
+mod shedding;
 mod socket;
 mod speak;
 mod state;

@@ -171,11 +171,11 @@ impl Shard {
         self.charges.borrow_mut().push(Rc::downgrade(charge));
     }
 
-    /// Reserves more for requests that take more than was thought.
-    fn grow_charges(&self, now: Instant) {
+    /// Brings the reservations of running requests up to date.
+    fn adjust_charges(&self, now: Instant) {
         self.charges.borrow_mut().retain(|charge| {
             charge.upgrade().is_some_and(|charge| {
-                charge.grow(now);
+                charge.adjust(now);
                 true
             })
         });
@@ -305,7 +305,7 @@ impl Keeper {
                 backend.multiplex.sweep(now, route.spec.timeouts.pool_idle);
             }
         }
-        self.shard.grow_charges(now);
+        self.shard.adjust_charges(now);
         self.closing.retain(|listener| listener.has_connections());
         for listener in self.listeners.values().chain(&self.closing) {
             listener.sweep(now, &self.shard.limits);

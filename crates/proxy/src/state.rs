@@ -14,6 +14,7 @@ use crate::control::{BackendSpec, BackendStats, WorkloadStats};
 use crate::counters::{BackendCounters, WorkloadCounters, merged, total};
 use crate::hold::{Grant, WaitingRoom};
 use crate::observe::LogWriter;
+use crate::shedding::Shed;
 
 /// Process-wide facts.
 #[derive(Debug)]
@@ -92,6 +93,7 @@ pub(crate) struct RouteState {
     /// One per shard.
     pub(crate) counters: Box<[WorkloadCounters]>,
     pub(crate) waiting: WaitingRoom,
+    pub(crate) shed: Shed,
 }
 
 impl RouteState {
@@ -100,6 +102,7 @@ impl RouteState {
             workload: workload.to_owned(),
             counters: (0..shards).map(|_| WorkloadCounters::default()).collect(),
             waiting: WaitingRoom::default(),
+            shed: Shed::default(),
         }
     }
 
@@ -135,6 +138,7 @@ impl RouteState {
             latency: merged(shards, |shard| &shard.latency),
             hold: merged(shards, |shard| &shard.hold),
             cache: CacheCounters::stats(shards),
+            shedding: None,
             costs: Vec::new(),
             endpoints: Vec::new(),
             log_written: 0,
@@ -168,6 +172,8 @@ pub(crate) struct BackendState {
     slots: AtomicU32,
     /// What requests have reserved of it.
     pub(crate) ledger: Ledger,
+    /// Requests on it that have taken more than was reserved for them.
+    pub(crate) outgrown: AtomicU32,
     /// One per shard.
     pub(crate) counters: Box<[BackendCounters]>,
     /// Rung when it is ejected, so that the active check looks at once.
@@ -189,6 +195,7 @@ impl BackendState {
             since_ms: AtomicU64::new(0),
             slots: AtomicU32::new(0),
             ledger: Ledger::default(),
+            outgrown: AtomicU32::new(0),
             counters: (0..shards).map(|_| BackendCounters::default()).collect(),
             suspicion: Notify::new(),
         }
@@ -328,6 +335,11 @@ impl BackendState {
         self.slots.load(Ordering::SeqCst) < limit
     }
 
+    /// How many slots are taken.
+    pub(crate) fn slots_taken(&self) -> u32 {
+        self.slots.load(Ordering::Relaxed)
+    }
+
     fn take_slot(&self, limit: u32) -> bool {
         let taken = |slots| (slots < limit).then_some(slots + 1);
         self.slots.fetch_update(Ordering::SeqCst, Ordering::SeqCst, taken).is_ok()
@@ -344,6 +356,7 @@ impl BackendState {
             errors: total(shards, |shard| &shard.errors),
             retries: total(shards, |shard| &shard.retries),
             in_flight: self.in_flight(),
+            outgrown: self.outgrown.load(Ordering::Relaxed),
             healthy: self.is_healthy(),
             ejected: self.is_ejected(elapsed),
             latency: merged(shards, |shard| &shard.latency),
@@ -392,7 +405,8 @@ impl Drop for Slot {
             return self.route.waiting.nudge();
         }
         while let Some(waiter) = self.route.waiting.pop_first() {
-            let grant = match Self::take(&self.backend, &self.route, &self.process, self.limit) {
+            let limit = self.route.shed.limit().unwrap_or(self.limit);
+            let grant = match Self::take(&self.backend, &self.route, &self.process, limit) {
                 Some(slot) => Grant::Slot(slot),
                 // Somebody else was quicker; the one in line goes back to its place.
                 None => Grant::Look,

@@ -24,6 +24,7 @@ fn admission() -> Admission {
             measure: Measure::Header("x-tokens".into()),
             per_instance: Amount::from_f64(1000.0),
             quantile_milli: 900,
+            is_spent: false,
             initial: Amount::from_f64(100.0),
         }],
         priority: Priority {

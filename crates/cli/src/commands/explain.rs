@@ -160,11 +160,13 @@ fn render(explained: &api::Explanation) -> String {
 }
 
 /// What sentences are about, and the title above them. What was decided is said above all.
-const PARTS: [(&str, &str); 5] = [
+const PARTS: [(&str, &str); 7] = [
     ("seen", "seen"),
     ("forecast", "forecast"),
     ("why", "why"),
     ("refused", "refused"),
+    ("shift", "traffic to new instances, lately"),
+    ("raise", "more than their size, lately"),
     ("without_forecast", "without the forecast"),
 ];
 /// How far ahead levels are told.

@@ -124,6 +124,7 @@ mod tests {
             instructions_per_s: None,
             node: None,
             sessions: None,
+            shift: Vec::new(),
         }
     }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use proxy::control::{
-    Admission, Amount, CLASSES_MAX, COSTS_MAX, Class, CostSpec, Endpoint, Measure, Protocol, SOURCES_MAX,
-    Source, Template,
+    Admission, Amount, CLASSES_MAX, COSTS_MAX, Class, CostSpec, Endpoint, Measure, Priority, Protocol,
+    SOURCES_MAX, Source, Template,
 };
 use toml::de::DeValue;
 
@@ -20,29 +20,34 @@ pub(super) fn admission(e: &Entry<'_>) -> Option<Admission> {
     let costs = s.required("costs", COSTS_EXAMPLE, |e| items(e, COSTS_EXAMPLE, COSTS_MAX, cost));
     s.read("numbers", &mut admission.numbers, sources);
     s.read("names", &mut admission.names, sources);
-    s.read("classes", &mut admission.priority.classes, |e| items(e, CLASSES_EXAMPLE, CLASSES_MAX, class));
-    let classes = admission.priority.classes.clone();
-    s.read("class_header", &mut admission.priority.header, header);
-    s.read("class_default", &mut admission.priority.default, |e| class_index(e, e.text()?, &classes));
-    s.read("endpoints", &mut admission.endpoints, |e| {
-        items(e, ENDPOINTS_EXAMPLE, ENDPOINTS_MAX, |e| endpoint(e, &classes))
-    });
+    (admission.priority, admission.endpoints) = priority(&mut s);
     s.read("body_max", &mut admission.body_bytes_max, |e| {
         e.bytes(0..=1 << 20).and_then(|bytes| usize::try_from(bytes).ok())
     });
     s.read("samples", &mut admission.samples_per_second, |e| e.count(0..=1_000));
-    if admission.priority.header.is_empty() != classes.is_empty()
-        && admission.endpoints.iter().all(|e| e.class.is_none())
-    {
+    s.finish();
+    admission.costs = costs?;
+    Some(admission)
+}
+
+/// Who goes first, and the kinds of requests that have a class of their own.
+pub(super) fn priority(s: &mut Section<'_>) -> (Priority, Vec<Endpoint>) {
+    let (mut priority, mut endpoints) = (Priority::default(), Vec::new());
+    s.read("classes", &mut priority.classes, |e| items(e, CLASSES_EXAMPLE, CLASSES_MAX, class));
+    let classes = priority.classes.clone();
+    s.read("class_header", &mut priority.header, header);
+    s.read("class_default", &mut priority.default, |e| class_index(e, e.text()?, &classes));
+    s.read("endpoints", &mut endpoints, |e| {
+        items(e, ENDPOINTS_EXAMPLE, ENDPOINTS_MAX, |e| endpoint(e, &classes))
+    });
+    if priority.header.is_empty() != classes.is_empty() && endpoints.iter().all(|e| e.class.is_none()) {
         s.report(
             "class_header",
             "and `classes` only make sense together",
             "write both, such as class_header = \"x-priority\" and classes = [\"high\", \"low\"]",
         );
     }
-    s.finish();
-    admission.costs = costs?;
-    Some(admission)
+    (priority, endpoints)
 }
 
 /// A list whose items are read one by one, every mistake noted.
@@ -110,12 +115,15 @@ fn cost(e: &Entry<'_>) -> Option<CostSpec> {
     s.read("quantile", &mut quantile, |e| e.number(0.001..=0.999));
     let mut initial = per_instance.unwrap_or(1.0) / 10.0;
     s.read("initial", &mut initial, |e| e.number(0.0..=AMOUNT_MAX));
+    let mut is_spent = false;
+    s.read("spent", &mut is_spent, Entry::flag);
     s.finish();
     Some(CostSpec {
         name: name?,
         measure: measure?,
         per_instance: Amount::from_f64(per_instance?),
         quantile_milli: (quantile * 1000.0).round() as u16,
+        is_spent,
         initial: Amount::from_f64(initial),
     })
 }
@@ -214,8 +222,6 @@ pub(super) fn check(s: &mut Section<'_>, w: &WorkloadConfig) {
 pub(super) fn write(admission: &Admission) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let list = |items: Vec<String>| format!("[{}]", items.join(", "));
-    let classes = &admission.priority.classes;
-    let name_of = |index: u8| classes.get(usize::from(index)).map_or("", |class| class.name.as_str());
     let cost = |cost: &CostSpec| {
         let measure = match &cost.measure {
             Measure::One => "one".to_owned(),
@@ -224,14 +230,35 @@ pub(super) fn write(admission: &Admission) -> String {
             Measure::Header(name) => format!("header:{name}"),
         };
         format!(
-            "{{ name = {}, measure = {}, per_instance = {:?}, quantile = {:?}, initial = {:?} }}",
+            "{{ name = {}, measure = {}, per_instance = {:?}, quantile = {:?}, initial = {:?}, \
+             spent = {} }}",
             quoted(&cost.name),
             quoted(&measure),
             cost.per_instance.as_f64(),
             f64::from(cost.quantile_milli) / 1000.0,
-            cost.initial.as_f64()
+            cost.initial.as_f64(),
+            cost.is_spent
         )
     };
+    let mut parts = vec![format!("costs = {}", list(admission.costs.iter().map(cost).collect()))];
+    let mut add = |key: &str, items: Vec<String>| {
+        if !items.is_empty() {
+            parts.push(format!("{key} = {}", list(items)));
+        }
+    };
+    add("numbers", admission.numbers.iter().map(|source| quoted(&source.to_string())).collect());
+    add("names", admission.names.iter().map(|source| quoted(&source.to_string())).collect());
+    parts.extend(write_priority(&admission.priority, &admission.endpoints));
+    parts.push(format!("body_max = {}", quoted(&format_bytes(admission.body_bytes_max as u64))));
+    parts.push(format!("samples = {}", admission.samples_per_second));
+    format!("{{ {} }}", parts.join(", "))
+}
+
+/// The keys of [`priority`] as they are written in TOML.
+pub(super) fn write_priority(priority: &Priority, endpoints: &[Endpoint]) -> Vec<String> {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let classes = &priority.classes;
+    let name_of = |index: u8| classes.get(usize::from(index)).map_or("", |class| class.name.as_str());
     let class = |class: &Class| match class.deadline {
         Some(deadline) => {
             format!("{{ name = {}, deadline = \"{}\" }}", quoted(&class.name), format_duration(deadline))
@@ -244,25 +271,21 @@ pub(super) fn write(admission: &Admission) -> String {
         }
         None => quoted(endpoint.template.as_str()),
     };
-    let mut parts = vec![format!("costs = {}", list(admission.costs.iter().map(cost).collect()))];
+    let mut parts = Vec::new();
     let mut add = |key: &str, items: Vec<String>| {
         if !items.is_empty() {
-            parts.push(format!("{key} = {}", list(items)));
+            parts.push(format!("{key} = [{}]", items.join(", ")));
         }
     };
-    add("numbers", admission.numbers.iter().map(|source| quoted(&source.to_string())).collect());
-    add("names", admission.names.iter().map(|source| quoted(&source.to_string())).collect());
     add("classes", classes.iter().map(class).collect());
-    add("endpoints", admission.endpoints.iter().map(endpoint).collect());
-    if !admission.priority.header.is_empty() {
-        parts.push(format!("class_header = {}", quoted(&admission.priority.header)));
+    add("endpoints", endpoints.iter().map(endpoint).collect());
+    if !priority.header.is_empty() {
+        parts.push(format!("class_header = {}", quoted(&priority.header)));
     }
     if !classes.is_empty() {
-        parts.push(format!("class_default = {}", quoted(name_of(admission.priority.default))));
+        parts.push(format!("class_default = {}", quoted(name_of(priority.default))));
     }
-    parts.push(format!("body_max = {}", quoted(&format_bytes(admission.body_bytes_max as u64))));
-    parts.push(format!("samples = {}", admission.samples_per_second));
-    format!("{{ {} }}", parts.join(", "))
+    parts
 }
 
 const EXAMPLE: &str = "{ numbers = [\"json:/max_tokens\"], costs = [{ name = \"tokens\", measure = \"header:x-tokens\", per_instance = 4000 }] }";

@@ -8,7 +8,7 @@ use planner::SizingMode;
 use super::model::{DemandSource, ListenMode, ProbeConfig, ServerConfig, WorkloadConfig};
 use super::read::{Models, Workloads};
 use super::section::{Context, Section};
-use super::{admission, cache, observation, protocols, sessions};
+use super::{admission, cache, observation, protocols, raise, sessions, shedding};
 
 /// Within one workload.
 pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
@@ -63,6 +63,8 @@ pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
         ) => {}
     }
     admission::check(s, w);
+    raise::check(s, w);
+    shedding::check(s, w);
     sessions::check(s, w);
     protocols::check(s, w);
     cache::check(s, w);

@@ -227,6 +227,10 @@ pub struct WorkloadConfig {
     /// much; `endpoints` which are alike; `classes`, `class_header` and `class_default` who goes first. See `docs/admission.md`.
     /// Default none.
     pub admission: Option<proxy::control::Admission>,
+    /// `raise`: what instances get on top of their size while requests take more than was reserved. See `docs/admission.md`.
+    pub raise: Option<super::raise::RaiseConfig>,
+    /// `shedding`: no more requests are let in at once than are answered in time. See `docs/shedding.md`.
+    pub shedding: Option<proxy::control::Shedding>,
     /// `balance`, `sticky`, `outliers`, `retries`: which instance a request goes to; see `config::balancing`.
     pub balancing: proxy::control::Balancing,
     /// `cache = { size, object_max, heuristic, ignore_requests, wait }`: responses are kept in memory, in `size` bytes, as far as
@@ -458,6 +462,8 @@ impl WorkloadConfig {
             sizing: None,
             sessions: None,
             admission: None,
+            raise: None,
+            shedding: None,
             balancing: proxy::control::Balancing::default(),
             cache: None,
             observation: proxy::control::Observation::default(),

@@ -64,6 +64,7 @@ fn unknown_to_haproxy(w: &WorkloadConfig) -> Vec<&'static str> {
     let (usual_p, usual_b) = (Protocols::default(), Balancing::default());
     let set = [
         ("admission", w.admission.is_some()),
+        ("shedding", w.shedding.is_some()),
         ("balance", (&b.policy, b.slow_start) != (&usual_b.policy, usual_b.slow_start)),
         ("sticky", b.sticky.is_some()),
         ("outliers", b.outliers != usual_b.outliers),

@@ -12,6 +12,7 @@ mod admission;
 mod cache;
 mod fuzz;
 mod observation;
+mod overload;
 mod protocols;
 mod router;
 mod sessions;

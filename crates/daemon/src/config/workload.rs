@@ -22,7 +22,7 @@ use super::section::Section;
 use super::sessions::sessions;
 use super::sharing::needs;
 use super::sizing::sizing;
-use super::{admission, balancing, cache, observation, protocols};
+use super::{admission, balancing, cache, observation, protocols, raise, shedding};
 use crate::recorder::is_own_metric;
 
 /// Reads it; `None` where a required key is missing or wrong.
@@ -77,6 +77,8 @@ fn read_demand(s: &mut Section<'_>, w: &mut WorkloadConfig) {
         ])
     });
     s.read("admission", &mut w.admission, |e| admission::admission(e).map(Some));
+    s.read("raise", &mut w.raise, |e| raise::raise(e).map(Some));
+    s.read("shedding", &mut w.shedding, |e| shedding::shedding(e).map(Some));
     if let (DemandSource::Cost, Some(first)) = (w.demand, w.admission.as_ref().and_then(|a| a.costs.first()))
     {
         w.unit = format!("{}/s", first.name);

@@ -10,7 +10,10 @@ use super::model::{
 };
 use super::quantity::{format_bytes, format_duration};
 use super::retrain::{RetrainSchedule, RetrainSettings};
-use super::{admission, balancing, cache, limits, observation, protocols, router, scope, sessions, sizing};
+use super::{
+    admission, balancing, cache, limits, observation, protocols, raise, router, scope, sessions, shedding,
+    sizing,
+};
 
 pub(super) fn config(config: &Config) -> String {
     let mut out = Lines(String::new());
@@ -208,6 +211,12 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
     }
     if let Some(admission) = &w.admission {
         out.raw("admission", admission::write(admission));
+    }
+    if let Some(raise) = &w.raise {
+        out.raw("raise", raise::write(raise));
+    }
+    if let Some(shedding) = &w.shedding {
+        out.raw("shedding", shedding::write(shedding));
     }
     out.raw("priority", w.priority);
     if let Some(tenant) = &w.tenant {

@@ -114,6 +114,7 @@ impl ControlLoop {
             instance: None,
             message: format!("`{version}` was deployed; {then}"),
             took_ms: None,
+            shift: None,
         });
     }
 }

@@ -101,6 +101,7 @@ impl ControlLoop {
             self.step_over(index, step);
         }
         self.answer_drains(index, stats.generation);
+        self.raise(index, counted);
     }
 
     /// Whether at least one instance of the workload is in traffic.

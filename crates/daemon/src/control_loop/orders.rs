@@ -58,7 +58,10 @@ impl ControlLoop {
         }
     }
 
-    fn execute(&mut self, index: usize, action: Action) {
+    fn execute(&mut self, index: usize, mut action: Action) {
+        if let ActionKind::Resize { instance, size } = &mut action.kind {
+            *size = self.workloads[index].raises.on_top_of(*instance, *size);
+        }
         if self.executions.len() >= EXECUTIONS_MAX {
             let reason = format!("{EXECUTIONS_MAX} orders are under way already");
             self.handle(index, refusal(action.id, action.kind.instance(), reason));

@@ -55,11 +55,16 @@ impl ControlLoop {
         self.view.send_replace(Arc::new(view));
     }
 
-    /// Keeps plans that differ from the one before; a plan each tick that says the same again is not news.
+    /// Writes steps of traffic shifts into the journal, and keeps plans that differ from the one before; a plan each tick that
+    /// says the same again is not news.
     pub(crate) fn note_plans(&mut self) {
         let snapshot: Snapshot<'_> = self.planner.snapshot();
         for workload in &mut self.workloads {
-            let Some(plan) = snapshot.workload(&workload.id).and_then(|view| view.plan) else { continue };
+            let Some(view) = snapshot.workload(&workload.id) else { continue };
+            let known = std::mem::replace(&mut workload.shifts_noted, view.shifts.made());
+            let made = view.shifts.since(known);
+            self.notes.extend(made.map(|made| convert::shift::event(workload.name(), made)));
+            let Some(plan) = view.plan else { continue };
             if !workload.is_news(plan) {
                 continue;
             }
@@ -108,7 +113,7 @@ fn detail(workload: &Workload, view: &WorkloadView<'_>, counts: api::InstanceCou
     api::WorkloadDetail {
         summary: summary(workload, view, counts),
         policy: convert::policy(&workload.config),
-        instances: view.instances.iter().map(|instance| row(workload, instance)).collect(),
+        instances: view.instances.iter().map(|instance| row(workload, view, instance)).collect(),
         capacity: api::Capacity {
             per_instance: view.capacity,
             learned: matches!(workload.config.capacity, crate::config::CapacityConfig::LearnFrom(_)),
@@ -192,7 +197,7 @@ fn cache(workload: &Workload) -> Option<api::CacheSummary> {
     })
 }
 
-fn row(workload: &Workload, instance: &Instance) -> api::Instance {
+fn row(workload: &Workload, view: &WorkloadView<'_>, instance: &Instance) -> api::Instance {
     let id = instance.id();
     let place = workload.places.get(&id);
     let backend = workload.backends.get(&id.get());
@@ -221,6 +226,12 @@ fn row(workload: &Workload, instance: &Instance) -> api::Instance {
         instructions_per_s: usage.and_then(|usage| usage.rates.instructions),
         node: instance.node().map(ToString::to_string),
         sessions: workload.sessions.as_ref().map(|sessions| sessions.on(id)),
+        shift: view
+            .shifts
+            .last_of(id)
+            .into_iter()
+            .map(|made| convert::shift::step(workload.name(), made))
+            .collect(),
     }
 }
 

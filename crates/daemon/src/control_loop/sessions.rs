@@ -76,6 +76,7 @@ impl ControlLoop {
                 instance: None,
                 message,
                 took_ms: None,
+                shift: None,
             });
         }
         let any = !told.is_empty();

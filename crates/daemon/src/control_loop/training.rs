@@ -108,6 +108,7 @@ impl ControlLoop {
             instance: None,
             message,
             took_ms: None,
+            shift: None,
         });
     }
 }

@@ -11,6 +11,7 @@ use proxy::control::WorkloadStats;
 
 use crate::config::{CapacityConfig, DemandSource, WorkloadConfig};
 use crate::control_loop::ForecastOverrides;
+use crate::control_loop::raises::Raises;
 use crate::convert;
 use crate::instances::Place;
 use crate::knowledge::Knowledge;
@@ -63,6 +64,10 @@ pub(crate) struct Workload {
     pub(crate) known_from: Option<Timestamp>,
     /// How much of what the forecast noticed is in the journal.
     pub(crate) noticed: u64,
+    /// What its instances have on top of their size.
+    pub(crate) raises: Raises,
+    /// How many steps of traffic shifts are in the journal.
+    pub(crate) shifts_noted: u64,
     /// External models by name, and whether each takes part; absent before it was heard of.
     pub(crate) external: BTreeMap<String, bool>,
     pub(crate) missed_shares: VecDeque<(Timestamp, f64)>,
@@ -290,6 +295,8 @@ impl Workload {
             // What it noticed while it learned the past is not news.
             noticed: forecaster.noticed(),
             forecaster,
+            raises: Raises::default(),
+            shifts_noted: 0,
             knowledge: Knowledge::default(),
             known_from: None,
             external: BTreeMap::new(),

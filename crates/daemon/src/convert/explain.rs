@@ -13,6 +13,9 @@ pub(crate) struct Material {
     pub(crate) mode: api::Mode,
     pub(crate) plan: api::Plan,
     pub(crate) seen: Option<api::Seen>,
+    pub(crate) shifts: Vec<api::ShiftStep>,
+    /// Events about what instances got on top of their size, oldest first.
+    pub(crate) raises: Vec<api::Event>,
     pub(crate) order: Option<api::ReactionOrder>,
     pub(crate) cost: Option<api::ReactionCost>,
 }
@@ -84,16 +87,23 @@ pub(crate) fn explanation(material: Material) -> api::Explanation {
     if material.mode == api::Mode::Observe {
         say("refused", "Nothing of it is carried out: the mode of the workload is observe.".to_owned());
     }
+    for step in &material.shifts {
+        say("shift", format!("{} {}", Timestamp::from_millis(step.at_ms), step.sentence));
+    }
+    for event in &material.raises {
+        say("raise", format!("{} {}.", Timestamp::from_millis(event.at_ms), event.message));
+    }
     for text in without_forecast(&material) {
         say("without_forecast", text);
     }
-    let Material { at, unit, mode, plan, seen, order, cost } = material;
+    let Material { at, unit, mode, plan, seen, shifts, raises: _, order, cost } = material;
     api::Explanation {
         explained_at_ms: at.as_millis(),
         unit,
         mode,
         seen,
         refused,
+        shifts,
         reaction: plan.without_forecast.clone().map(|then| api::ReactionExplained { then, order, cost }),
         sentences,
         plan,
@@ -293,6 +303,16 @@ mod tests {
             mode: api::Mode::Act,
             plan,
             seen: None,
+            shifts: vec![api::ShiftStep {
+                at_ms: 300_500,
+                instance: "web-3".into(),
+                turn: api::ShiftTurn::Began,
+                from: 0.0,
+                to: 0.1,
+                compared: None,
+                sentence: "web-3 gets 10 %.".into(),
+            }],
+            raises: Vec::new(),
             order: Some(order(3, 300_000, 480_000)),
             cost: Some(api::ReactionCost {
                 from_ms: 300_000,
@@ -329,6 +349,13 @@ mod tests {
         );
         let unknown = explanation(Material { cost: None, ..material() });
         assert!(about(&unknown, "without_forecast")[2].contains("known once"));
+    }
+
+    #[test]
+    fn the_steps_of_a_shift_are_told_with_their_time() {
+        let explained = explanation(material());
+        assert_eq!(about(&explained, "shift"), ["1970-01-01T00:05:00.5Z web-3 gets 10 %."]);
+        assert_eq!(explained.shifts.len(), 1);
     }
 
     #[test]

@@ -12,7 +12,8 @@ use history::{HistoryError, SeriesKey, Store};
 use super::Api;
 use super::failure::Failure;
 use super::query::Params;
-use super::read::{on_disk, plan_at, plans_between};
+use super::read::{events_between, on_disk, plan_at, plans_between};
+use crate::control_loop::RAISE_KINDS;
 use crate::convert::explain::{Material, explanation, judged_until, under_way};
 use crate::recent::{METRICS, StepRecord};
 use crate::recorder::{REACTION_DEMAND, REACTION_MISSED, REACTION_MISSED_TRULY, clock};
@@ -64,11 +65,26 @@ pub(crate) async fn explain(
     let order =
         next_order(&api, &name, &plan, at, (lead_cold * 2).max(step * STEPS_AHEAD).min(AHEAD_MAX)).await?;
     let (from, to) = judged_until(order, at, lead_cold);
+    let lately = events_between(
+        &api,
+        Some(name.clone()),
+        at - LATELY,
+        at + Duration::from_millis(1),
+        EVENTS_LOOKED_AT,
+    )
+    .await?;
     let material = Material {
         at,
         unit: workload.config.unit.clone(),
         mode: workload.detail.summary.mode,
         seen: seen(&api, &name, at, step).await?,
+        shifts: shifts(&lately),
+        raises: lately
+            .iter()
+            .rev()
+            .filter(|event| RAISE_KINDS.contains(&event.kind.as_str()))
+            .cloned()
+            .collect(),
         cost: cost(&api, &name, from, to.min(from + AHEAD_MAX), step).await?,
         order,
         plan,
@@ -119,6 +135,13 @@ async fn seen(api: &Api, name: &str, at: Timestamp, step: Duration) -> Result<Op
             forecast_high: high,
         }
     }))
+}
+
+/// How traffic was shifted to new instances, oldest first, from events newest first.
+fn shifts(events: &[api::Event]) -> Vec<api::ShiftStep> {
+    let steps = events.iter().filter_map(|event| event.shift.clone()).take(SHIFT_STEPS_MAX);
+    let steps: Vec<_> = steps.collect();
+    steps.into_iter().rev().collect()
 }
 
 /// The newest recorded step in `[from, to)`.
@@ -182,3 +205,8 @@ const STEPS_AHEAD: u32 = 10;
 const AHEAD_MAX: Duration = Duration::from_secs(2 * 86_400);
 const LEAD_S_MAX: f64 = 86_400.0;
 const PLANS_LOOKED_AT: usize = 2_000;
+/// What was shifted and raised that long ago is part of an explanation, ...
+const LATELY: Duration = Duration::from_secs(600);
+/// ... that many steps of shifts, among the newest events.
+const SHIFT_STEPS_MAX: usize = 40;
+const EVENTS_LOOKED_AT: usize = 1_000;

@@ -239,15 +239,26 @@ pub(crate) async fn events(
     }
     let (from, to) = params.range(soon(), DAY)?;
     let limit = params.limit(100, LIST_MAX)?;
+    Ok(Json(api::Events { events: events_between(&api, workload, from, to, limit).await? }))
+}
+
+/// The newest events in `[from, to)`, newest first.
+pub(super) async fn events_between(
+    api: &Api,
+    workload: Option<String>,
+    from: Timestamp,
+    to: Timestamp,
+    limit: usize,
+) -> Result<Vec<api::Event>, Failure> {
     let newest = api.recent.events(workload.as_deref(), from.as_millis(), to.as_millis(), limit);
     let mut events = newest.items;
     let (older_to, missing) = (to.min(newest.complete_since), limit - events.len());
     if missing > 0 && from < older_to {
         let records =
-            on_disk(&api, move |store| store.events(from, older_to, workload.as_deref(), missing)).await?;
+            on_disk(api, move |store| store.events(from, older_to, workload.as_deref(), missing)).await?;
         events.extend(records.iter().filter_map(|record| decode(&record.body)));
     }
-    Ok(Json(api::Events { events }))
+    Ok(events)
 }
 
 /// What was observed, step by step.

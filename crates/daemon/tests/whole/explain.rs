@@ -7,7 +7,7 @@ use crate::support::{Load, Stage, eventually, request, serves};
 const JSON: (&str, &str) = ("content-type", "application/json");
 const PATH: &str = "/api/v1/workloads/web/forecast-overrides";
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
     i64::try_from(since_epoch.as_millis()).expect("a date")
 }

@@ -3,7 +3,7 @@
 use crate::support::{Running, Stage, eventually, pids, serves};
 
 /// The quota of processor time of a process's group, in microseconds per 100 ms; `None` where there are no such groups.
-fn quota(pid: u32) -> Option<u64> {
+pub(crate) fn quota(pid: u32) -> Option<u64> {
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     groups.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);

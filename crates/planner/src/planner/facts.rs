@@ -5,6 +5,7 @@ use crate::event::Event;
 use crate::outlook::Intake;
 use crate::policy::Mode;
 use crate::reason::{GuardCause, Trigger};
+use crate::shift::Served;
 use crate::sizing;
 use crate::warmth::Came;
 use crate::workload::Workload;
@@ -50,10 +51,19 @@ impl Workload {
                 let read = self.observe_load(shared, demand_now, in_flight);
                 if read { Effect::Replan(Trigger::Demand) } else { Effect::Refused }
             }
-            Event::BackendObserved { instance, requests, errors, latency_p50, latency_p99, .. } => {
+            Event::BackendObserved {
+                instance,
+                requests,
+                errors,
+                latency_p50,
+                latency_p99,
+                latencies,
+                ..
+            } => {
                 let bound = self.policy.objective.latency_bound;
+                let (p50, p99, latencies) = (latency_p50, latency_p99, latencies.as_slice());
                 let known = self.fleet.observe(instance, now, |stats| {
-                    stats.observe(requests, errors, latency_p50, latency_p99);
+                    stats.observe(&Served { at: now, requests, errors, p50, p99, latencies });
                 });
                 let sizing = self.sizing.as_mut().filter(|_| known);
                 match sizing.is_some_and(|sizing| sizing.latency(now, requests, latency_p99, bound)) {

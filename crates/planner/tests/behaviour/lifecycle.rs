@@ -306,6 +306,7 @@ fn an_instance_that_is_worse_than_its_peers_is_taken_back_and_replaced() {
                 errors: if n == 3 { 30 } else { 0 },
                 latency_p50: Duration::from_millis(10),
                 latency_p99: Duration::from_millis(30),
+                latencies: Vec::new(),
                 in_flight: 1,
             });
         }
@@ -314,6 +315,12 @@ fn an_instance_that_is_worse_than_its_peers_is_taken_back_and_replaced() {
     let words = world.words(mark);
     assert!(words.contains(&"table 1:1000 2:1000 3:0".to_owned()), "{words:?}");
     assert!(words.contains(&"stop 3".to_owned()), "{words:?}");
+    let snapshot = world.planner.snapshot();
+    let told = snapshot.workloads()[0].shifts.last_of(id(3));
+    let turns: Vec<_> = told.iter().map(|step| (step.turn.name(), step.from, step.to)).collect();
+    assert_eq!(turns, [("began", 0, 100), ("halted", 100, 100), ("taken_back", 100, 0)]);
+    let why = told[2].turn.compared().expect("compared");
+    assert!(why.errors > 30.0 && why.peers_errors == 0.0 && why.evidence > 1e6, "{why:?}");
     world.sleep(secs(60));
     assert_eq!(world.ready(Role::Active), 3, "another one took its place");
 }
@@ -440,6 +447,7 @@ fn reading(instance: u64, errors: u64) -> Event {
         errors,
         latency_p50: latency,
         latency_p99: latency * 3,
+        latencies: Vec::new(),
         in_flight: 1,
     }
 }

@@ -289,6 +289,7 @@ impl Chaos {
                 errors,
                 latency_p50: Duration::from_millis(millis / 2),
                 latency_p99: Duration::from_millis(millis),
+                latencies: Vec::new(),
                 in_flight: 3,
             }),
             Deed::Usage { instance, cores, memory, throttled } => self.tell(Event::UsageObserved {

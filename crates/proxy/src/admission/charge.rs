@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
@@ -24,8 +25,12 @@ pub(crate) struct Charge {
     process: Arc<Process>,
     facts: RefCell<Option<Facts>>,
     prediction: Prediction,
-    /// What is reserved now: at least what was predicted.
+    /// What it is thought to take in all: what was predicted, and more once it has taken that.
+    total: Cell<Need>,
+    /// What is reserved now.
     held: Cell<Need>,
+    /// It has taken more than was predicted.
+    has_outgrown: Cell<bool>,
     placed: Instant,
     waited: Duration,
     /// Numbers that the response's fields gave; NaN where none.
@@ -50,7 +55,9 @@ impl Charge {
             process: Arc::clone(process),
             facts: RefCell::new(Some(claim.facts.clone())),
             prediction: claim.prediction,
+            total: Cell::new(claim.prediction.need),
             held: Cell::new(claim.prediction.need),
+            has_outgrown: Cell::new(false),
             placed,
             waited,
             told: Cell::new([f64::NAN; COSTS_MAX]),
@@ -99,25 +106,42 @@ impl Charge {
         measured
     }
 
-    /// Reserves more for a request that has taken more than was reserved: twice as much each time, so that nothing else is
-    /// placed where it is not there.
-    pub(crate) fn grow(&self, now: Instant) {
+    /// Brings what is reserved up to date. A request that has taken more than was reserved gets twice as much each time, so
+    /// that nothing else is placed where it is not there; of work that is done, what was reserved for it is given back.
+    pub(crate) fn adjust(&self, now: Instant) {
         let measured = self.measured(now);
-        let mut held = self.held.get();
-        let mut has_grown = false;
-        for (index, (held, measured)) in held.iter_mut().zip(measured).enumerate() {
-            let taken = Amount::from_f64(measured).micros();
-            if taken <= *held {
-                continue;
+        let (mut total, mut held) = (self.total.get(), self.held.get());
+        let (mut has_grown, mut gave_back) = (false, false);
+        let costs = self.admission().into_iter().flat_map(|admission| admission.costs.iter());
+        for (index, cost) in costs.enumerate() {
+            let taken = Amount::from_f64(measured[index]).micros();
+            if taken > total[index] {
+                total[index] = taken.max(total[index].saturating_mul(2));
+                has_grown = true;
             }
-            let raised = taken.max(held.saturating_mul(2));
-            self.backend.ledger.raise(index, raised - *held);
-            *held = raised;
-            has_grown = true;
+            let is_known = !measured[index].is_nan();
+            let wanted = match &cost.measure {
+                Measure::Header(_) if cost.is_spent && is_known => taken,
+                // It may always take a little more than it was thought to.
+                Measure::Duration | Measure::ResponseBytes if cost.is_spent => {
+                    (total[index] - taken).max(total[index] / STILL_POSSIBLE)
+                }
+                _ => total[index],
+            };
+            self.backend.ledger.change(index, held[index], wanted);
+            gave_back |= wanted < held[index];
+            held[index] = wanted;
         }
+        self.total.set(total);
+        self.held.set(held);
         if has_grown {
-            self.held.set(held);
             self.costs.outgrew();
+            if !self.has_outgrown.replace(true) {
+                self.backend.outgrown.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        if gave_back {
+            self.route.waiting.nudge();
         }
     }
 
@@ -141,7 +165,13 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         self.backend.ledger.release(&self.held.get());
+        if self.has_outgrown.get() {
+            self.backend.outgrown.fetch_sub(1, Ordering::Relaxed);
+        }
         self.costs.released(&self.prediction.need);
         self.route.waiting.nudge();
     }
 }
+
+/// Of what a request is thought to take in all, this part is held to its end.
+const STILL_POSSIBLE: u64 = 10;

@@ -279,6 +279,7 @@ mod tests {
             measure,
             per_instance: Amount::from_f64(4.0),
             quantile_milli: 900,
+            is_spent: false,
             initial: Amount::from_f64(0.5),
         };
         Admission {

@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method};
 use serde_json::Value;
 
-use crate::control::{Admission, Endpoint, RequestSample, SOURCES_MAX, Source};
+use crate::control::{Admission, Endpoint, Priority, RequestSample, SOURCES_MAX, Source};
 
 /// The parameters of a request, as its route wants them.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +38,7 @@ impl Facts {
                 Some(known) => Cow::Owned(known.template.as_str().to_owned()),
                 None => Cow::Borrowed(method_name(&parts.method)),
             },
-            class: class(admission, endpoint, &parts.headers),
+            class: class_of(&admission.priority, endpoint, &parts.headers),
             numbers,
             names: names.map(|source| cut(request.name(source).unwrap_or_default())).collect(),
         }
@@ -129,8 +129,8 @@ fn json(admission: &Admission, headers: &HeaderMap, body: &[u8]) -> Option<Value
     if is_json { serde_json::from_slice(body).ok() } else { None }
 }
 
-fn class(admission: &Admission, endpoint: Option<&Endpoint>, headers: &HeaderMap) -> u8 {
-    let priority = &admission.priority;
+/// The class that an endpoint has, or that a request's field names, or that of those that name none.
+pub(crate) fn class_of(priority: &Priority, endpoint: Option<&Endpoint>, headers: &HeaderMap) -> u8 {
     if let Some(class) = endpoint.and_then(|endpoint| endpoint.class) {
         return class;
     }

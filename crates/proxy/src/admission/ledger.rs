@@ -50,9 +50,13 @@ impl Ledger {
         }
     }
 
-    /// Takes more for a request that runs already, whether it is there or not.
-    pub(crate) fn raise(&self, cost: usize, by: u64) {
-        self.0[cost].fetch_add(by, Ordering::SeqCst);
+    /// Takes more for a request that runs already, whether it is there or not, or gives back a part.
+    pub(crate) fn change(&self, cost: usize, from: u64, to: u64) {
+        if to > from {
+            self.0[cost].fetch_add(to - from, Ordering::SeqCst);
+        } else if to < from {
+            self.0[cost].fetch_sub(from - to, Ordering::SeqCst);
+        }
     }
 
     /// The share that is reserved of what there is least left of. Above 1 when requests have outgrown it.

@@ -18,6 +18,7 @@ mod samples;
 pub(crate) use charge::Charge;
 pub(crate) use claim::{Claim, Queued, claim};
 pub(crate) use costs::RouteCosts;
+pub(crate) use facts::class_of;
 pub(crate) use learner::Learner;
 pub(crate) use ledger::Ledger;
 pub(crate) use read_ahead::ReadAhead;

@@ -53,6 +53,9 @@ pub struct CostSpec {
     /// The quantile of the predicted cost that is reserved, in thousandths. Default 900: nine of ten requests need at
     /// most what is reserved for them. Higher seldom overloads an instance and leaves more of it unused.
     pub quantile_milli: u16,
+    /// It is work: what a request has taken of it is not ahead any more, and is given back while the request runs. Of costs by
+    /// a field of the response, what is reserved above the number in its head. Default false: all is held to the end.
+    pub is_spent: bool,
     /// What is assumed of a request before any has been measured. Default a tenth of `per_instance`.
     pub initial: Amount,
 }
@@ -129,11 +132,7 @@ impl Admission {
         if self.numbers.len() > SOURCES_MAX || self.names.len() > SOURCES_MAX {
             problems.push(AdmissionProblem::Sources);
         }
-        let classes = self.priority.classes.len();
-        let named = self.endpoints.iter().filter_map(|endpoint| endpoint.class);
-        let has_unknown =
-            named.chain([self.priority.default]).any(|class| usize::from(class) >= classes.max(1));
-        if classes > CLASSES_MAX || has_unknown {
+        if priority_problem(&self.priority, &self.endpoints) && self.endpoints.len() <= ENDPOINTS_MAX {
             problems.push(AdmissionProblem::Classes);
         }
         if self.endpoints.len() > ENDPOINTS_MAX {
@@ -144,6 +143,14 @@ impl Admission {
         }
         problems
     }
+}
+
+/// Whether there are too many classes or endpoints, or a class is used that is not listed.
+pub(super) fn priority_problem(priority: &Priority, endpoints: &[Endpoint]) -> bool {
+    let classes = priority.classes.len();
+    let named = endpoints.iter().filter_map(|endpoint| endpoint.class);
+    let has_unknown = named.chain([priority.default]).any(|class| usize::from(class) >= classes.max(1));
+    classes > CLASSES_MAX || has_unknown || endpoints.len() > ENDPOINTS_MAX
 }
 
 impl Default for Admission {
@@ -201,6 +208,7 @@ mod tests {
             measure: Measure::Duration,
             per_instance: Amount::from_f64(2.0),
             quantile_milli: 900,
+            is_spent: false,
             initial: Amount::from_f64(0.2),
         }
     }

@@ -39,6 +39,11 @@ impl Histogram {
         self.sum_us = self.sum_us.saturating_add(micros(value));
     }
 
+    /// The durations that were counted by what they were at least, ascending.
+    pub fn counted(&self) -> impl Iterator<Item = (Duration, u64)> {
+        self.buckets.iter().map(|&(bucket, count)| (Duration::from_micros(bounds_us(bucket).0), count))
+    }
+
     /// How many durations were counted.
     pub fn count(&self) -> u64 {
         self.buckets.iter().fold(0, |sum, &(_, count)| sum.saturating_add(count))

@@ -17,6 +17,7 @@ mod observation;
 mod protocols;
 mod request_sample;
 mod router;
+mod shedding;
 mod stats;
 mod table;
 mod wire;
@@ -37,6 +38,7 @@ pub use observation::{
 pub use protocols::{Forwarded, Protocol, Protocols, ProxyProtocol, ProxyVersion, TlsSpec, Upstream};
 pub use request_sample::{CostStats, RequestSample};
 pub use router::Router;
+pub use shedding::{Shedding, SheddingStats};
 pub use stats::{BackendStats, CacheStats, EndpointStats, SlowTrace, Stats, WorkloadStats};
 pub use table::{BackendSpec, HealthSpec, Route, RouteTable, TableProblem, Timeouts};
 pub use wire::{FRAME_BYTES_MAX, FrameError, PROTOCOL_VERSION, Refusal};

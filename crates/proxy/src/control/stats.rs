@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
 use super::request_sample::CostStats;
+use super::shedding::SheddingStats;
 
 /// One reading of all counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +70,8 @@ pub struct WorkloadStats {
     pub hold: Histogram,
     /// What the route's cache did; all zero without one.
     pub cache: CacheStats,
+    /// What was shed, where the route does.
+    pub shedding: Option<SheddingStats>,
     /// What requests cost, where the route admits them by that; in the order of the route's costs.
     pub costs: Vec<CostStats>,
     /// Requests by endpoint, in the order of the route's endpoints, then the others; empty where they are not told apart.
@@ -149,6 +152,8 @@ pub struct BackendStats {
     pub retries: u64,
     /// Requests it is working on.
     pub in_flight: u32,
+    /// Of these, those that have taken more than was reserved for them; 0 where requests are not admitted by cost.
+    pub outgrown: u32,
     /// By active checks: false after `fall` failed probes, until `rise` good ones.
     pub healthy: bool,
     /// By its answers to requests: true while it is left out for a time.

@@ -11,6 +11,7 @@ use super::balancing::Balancing;
 use super::cache::CacheSpec;
 use super::observation::Observation;
 use super::protocols::Protocols;
+use super::shedding::Shedding;
 
 /// Everything the proxy serves, replaced as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,8 @@ pub struct Route {
     pub protocols: Protocols,
     /// Responses are kept for requests that ask the same. Default none.
     pub cache: Option<CacheSpec>,
+    /// No more requests are let in at once than are answered in time. Default none: as many as come.
+    pub shedding: Option<Shedding>,
     /// What is told of its requests beside the workload's counters. Default nothing.
     pub observation: Observation,
 }
@@ -72,6 +75,7 @@ impl Route {
             balancing: Balancing::default(),
             protocols: Protocols::default(),
             cache: None,
+            shedding: None,
             observation: Observation::default(),
         }
     }
@@ -235,6 +239,10 @@ impl Route {
         problems.extend(protocols.map(|reason| TableProblem::Protocols { workload: workload(), reason }));
         let cache = self.cache.as_ref().and_then(CacheSpec::problem).into_iter();
         problems.extend(cache.map(|rule| TableProblem::Cache { workload: workload(), rule }));
+        let both = "requests are admitted by cost or shed by latency, not both";
+        let both = (self.shedding.is_some() && self.admission.is_some()).then_some(both);
+        let shedding = self.shedding.as_ref().and_then(Shedding::problem).or(both).into_iter();
+        problems.extend(shedding.map(|rule| TableProblem::Shedding { workload: workload(), rule }));
         let observation = self.observation.problems(self.protocols.protocol).into_iter();
         problems.extend(observation.map(|reason| TableProblem::Observation { workload: workload(), reason }));
     }
@@ -320,6 +328,14 @@ pub enum TableProblem {
     /// A cache that cannot work.
     #[error("workload {workload}: {rule}")]
     Cache {
+        /// The route's workload.
+        workload: String,
+        /// What is not so.
+        rule: &'static str,
+    },
+    /// Shedding that cannot work.
+    #[error("workload {workload}: {rule}")]
+    Shedding {
         /// The route's workload.
         workload: String,
         /// What is not so.

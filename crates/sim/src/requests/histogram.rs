@@ -52,6 +52,12 @@ impl Histogram {
         Some(Duration::from_nanos(middle(class)))
     }
 
+    /// Those counted by the middle of their class, ascending.
+    pub fn counted(&self) -> Vec<(Duration, u64)> {
+        let classes = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        classes.map(|(class, count)| (Duration::from_nanos(middle(class)), u64::from(*count))).collect()
+    }
+
     /// Adds what another has counted.
     pub fn merge(&mut self, other: &Histogram) {
         if self.counts.len() < other.counts.len() {

@@ -150,6 +150,7 @@ fn read(shadow: &mut Shadow<Plane>, meter: &mut Meter, now: Timestamp) {
             errors: backend.left.failed,
             latency_p50: latency(0.5),
             latency_p99: latency(0.99),
+            latencies: backend.left.latency.counted(),
             in_flight: backend.in_flight,
         };
         shadow.tell(now, event);

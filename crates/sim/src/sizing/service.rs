@@ -255,6 +255,7 @@ impl World {
             errors: 0,
             latency_p50: p99 / 4,
             latency_p99: p99,
+            latencies: Vec::new(),
             in_flight: 0,
         });
     }

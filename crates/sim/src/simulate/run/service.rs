@@ -192,6 +192,7 @@ impl Service {
                 errors: if fails { requests } else { 0 },
                 latency_p50: latency,
                 latency_p99: latency * 3,
+                latencies: Vec::new(),
                 in_flight: (share * latency.as_secs_f64()) as u32,
             };
             self.agent.report(now, event);

@@ -60,6 +60,7 @@ impl Past {
                     errors: 0,
                     retries: 0,
                     in_flight: *in_flight,
+                    outgrown: 0,
                     healthy: true,
                     ejected: false,
                     latency: Default::default(),
@@ -90,6 +91,10 @@ fn add_workload(to: &mut WorkloadStats, past: &WorkloadStats, is_over: bool) {
     to.log_written += past.log_written;
     to.log_dropped += past.log_dropped;
     add_cache(&mut to.cache, &past.cache);
+    for (class, shed) in to.shedding.iter_mut().flat_map(|shedding| &mut shedding.shed) {
+        let past = past.shedding.iter().flat_map(|shedding| &shedding.shed).find(|(past, _)| past == class);
+        *shed += past.map_or(0, |(_, shed)| *shed);
+    }
     for cost in &mut to.costs {
         if let Some(past) = past.costs.iter().find(|past| past.name == cost.name) {
             add_cost(cost, past, is_over);
@@ -152,6 +157,7 @@ fn add_backend(to: &mut BackendStats, past: &BackendStats, is_over: bool) {
     to.latency.merge(&past.latency);
     if !is_over {
         to.in_flight += past.in_flight;
+        to.outgrown += past.outgrown;
     }
 }
 
@@ -169,6 +175,7 @@ mod tests {
             errors: 0,
             retries: 0,
             in_flight,
+            outgrown: 0,
             healthy: true,
             ejected: false,
             latency: Default::default(),

@@ -108,6 +108,12 @@ impl Recorder {
             inbox.record(record);
         }
     }
+
+    /// Hands over what must not be lost with the daemon: it is written without waiting for more.
+    pub(crate) fn record_at_once(&self, key: String, value: Vec<u8>) {
+        let (told, _) = oneshot::channel();
+        self.record(Record::Durable(key, value, told));
+    }
 }
 
 impl Drop for Recorder {

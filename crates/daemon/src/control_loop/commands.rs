@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::ControlLoop;
 use super::sessions::Answered;
 use crate::knowledge::Knowledge;
-use crate::recorder::{Record, clock};
+use crate::recorder::clock;
 use crate::sessions::SessionRefusal;
 use crate::signals::PushRefusal;
 
@@ -192,7 +192,7 @@ impl ControlLoop {
         let index = self.find(workload)?;
         self.put_override(index, &set);
         if let Ok(body) = serde_json::to_vec(&set) {
-            self.recorder.record(Record::Value(override_key(workload), body));
+            self.recorder.record_at_once(override_key(workload), body);
         }
         Ok(set)
     }
@@ -216,7 +216,7 @@ impl ControlLoop {
         let id = self.workloads[index].id.clone();
         let pinned = self.planner.snapshot().workload(&id).is_some_and(|view| view.pinned.is_some());
         self.workloads[index].override_set_at = None;
-        self.recorder.record(Record::Value(override_key(workload), Vec::new()));
+        self.recorder.record_at_once(override_key(workload), Vec::new());
         if pinned {
             self.handle(index, Event::OverrideCleared { workload: id });
         }

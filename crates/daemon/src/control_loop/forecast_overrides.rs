@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CommandError, ControlLoop};
 use crate::convert::overrides::{change, planned};
-use crate::recorder::{Record, clock};
+use crate::recorder::clock;
 
 /// What is written down of one workload.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -87,7 +87,7 @@ impl ControlLoop {
     fn write_down_overrides(&self, index: usize) {
         let workload = &self.workloads[index];
         if let Ok(body) = serde_json::to_vec(&workload.forecast_overrides) {
-            self.recorder.record(Record::Value(key(workload.name()), body));
+            self.recorder.record_at_once(key(workload.name()), body);
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::cgroup::CgroupError;
+use crate::docker::EngineError;
 use crate::face::ExitReason;
 use crate::name::InstanceName;
 use crate::probe::ProbeError;
@@ -176,6 +177,28 @@ pub enum ProviderError {
         path: PathBuf,
         /// The process that holds it, where known.
         holder: Option<u32>,
+    },
+    /// An engine of containers did not do what it was asked for.
+    #[error("failed to {step} on {engine}")]
+    Engine {
+        /// The engine's endpoint.
+        engine: String,
+        /// What was being done.
+        step: &'static str,
+        /// Why.
+        source: EngineError,
+    },
+    /// The image is not there, and the order says not to pull it.
+    #[error(
+        "cannot start {name}: the image {image} is not on {engine}; pull it, or let it be pulled when it is missing"
+    )]
+    ImageMissing {
+        /// The instance.
+        name: InstanceName,
+        /// The reference.
+        image: String,
+        /// The engine's endpoint.
+        engine: String,
     },
 }
 

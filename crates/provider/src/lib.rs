@@ -11,10 +11,13 @@
 //! - a parked instance uses no processor time at all and answers again within a few milliseconds of a promotion;
 //! - a failed start and a stop leave no process, no group and no record behind, children of the instance included.
 //!
-//! It does not restart instances: it reports [`ProviderEvent::Exited`] and the planner decides.
+//! [`DockerProvider`] makes instances that are containers of one engine, near or far.
+//!
+//! They do not restart instances: they report [`ProviderEvent::Exited`] and the planner decides.
 
 mod cgroup;
 pub mod contract;
+mod docker;
 mod error;
 mod face;
 mod name;
@@ -26,6 +29,9 @@ mod spec;
 mod traffic;
 
 pub use cgroup::{CgroupChoice, CgroupError};
+pub use docker::{
+    ContainerSpec, DockerConfig, DockerProvider, Endpoint, EngineError, EngineHealth, Network, Pull, TlsFiles,
+};
 pub use error::ProviderError;
 pub use face::{
     EVENTS_MAX, ExitReason, InstanceInfo, Promoted, Provider, ProviderEvent, Throttling, Traffic, Usage,

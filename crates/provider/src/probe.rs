@@ -13,9 +13,9 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::spec::Probe;
+use crate::spec::{InstanceSpec, Probe};
 
 /// Why a probe did not pass.
 #[derive(Debug, Error)]
@@ -41,6 +41,9 @@ pub enum ProbeError {
     /// The answer has another status than 200 to 299.
     #[error("answered with status {0}")]
     Status(u16),
+    /// The image's own check does not pass; what it said last.
+    #[error("the health check of the image says {0}")]
+    HealthCheck(String),
 }
 
 /// Asks once; `Ok` when the probe passes within `time_max`.
@@ -65,6 +68,29 @@ pub async fn ask(probe: &Probe, addr: SocketAddr, time_max: Duration) -> Result<
         }
     };
     timeout(time_max, asked).await.unwrap_or(Err(ProbeError::Timeout(time_max)))
+}
+
+/// Asks again and again until it passes, at first quickly: many services are ready within a few milliseconds.
+pub(crate) async fn ask_until(
+    spec: &InstanceSpec,
+    addr: SocketAddr,
+    deadline: Instant,
+) -> Result<(), ProbeError> {
+    let mut pause = PROBE_INTERVAL_FIRST.min(spec.probe_interval);
+    let mut last = None;
+    loop {
+        let time_left = deadline.saturating_duration_since(Instant::now());
+        last = match ask(&spec.probe, addr, spec.probe_timeout.min(time_left)).await {
+            Ok(()) => return Ok(()),
+            // Cut short by the deadline: what the probe before it found says more.
+            Err(ProbeError::Timeout(_)) if time_left < spec.probe_timeout && last.is_some() => last.take(),
+            Err(failure) => Some(failure),
+        };
+        if timeout_at(deadline, sleep(pause)).await.is_err() {
+            return Err(last.unwrap_or(ProbeError::Timeout(spec.start_deadline)));
+        }
+        pause = (pause * 2).min(spec.probe_interval);
+    }
 }
 
 async fn request(stream: &mut TcpStream, addr: SocketAddr, path: &str) -> Result<u16, ProbeError> {
@@ -118,6 +144,8 @@ async fn drain(mut stream: TcpStream) {
     let _ = timeout(DRAIN_TIME_MAX, reading).await;
 }
 
+/// The first pause between two readiness probes; it doubles up to the ordered one.
+const PROBE_INTERVAL_FIRST: Duration = Duration::from_millis(1);
 /// The longest status line that is read, in bytes.
 const STATUS_LINE_MAX: usize = 1024;
 /// How much of an answer that is not HTTP is shown, in bytes.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::docker::ContainerSpec;
 use crate::error::ProviderError;
 use crate::name::InstanceName;
 
@@ -47,6 +48,10 @@ pub struct InstanceSpec {
     /// Its memory is given back while it is parked, where the kernel can: it then comes back page by page, which makes a
     /// promotion slower. Default false.
     pub reclaims: bool,
+    /// The container it is to be; needed where it is one. The command then replaces that of the image unless it is
+    /// empty, the working folder is one inside, and the environment is added to that of the image, with HOST (the address
+    /// to listen on) and PORT.
+    pub container: Option<ContainerSpec>,
 }
 
 impl InstanceSpec {
@@ -69,6 +74,7 @@ impl InstanceSpec {
             limits: ResourceLimits::default(),
             user: None,
             reclaims: false,
+            container: None,
         }
     }
 
@@ -84,7 +90,7 @@ impl InstanceSpec {
     }
 
     fn problem(&self) -> Option<String> {
-        if self.command.first().is_none_or(String::is_empty) {
+        if self.container.is_none() && self.command.first().is_none_or(String::is_empty) {
             return Some("the command is empty".to_owned());
         }
         if self.command.iter().any(|part| part.contains('\0')) {
@@ -115,6 +121,13 @@ impl InstanceSpec {
         }
         if self.processes > 1 && self.listen == Listen::PassedSocket {
             return Some("a passed socket is one, and several processes need a port each".to_owned());
+        }
+        if let Some(problem) = self.container.as_ref().and_then(|container| container.problem(self.processes))
+        {
+            return Some(problem);
+        }
+        if self.container.is_some() && self.listen == Listen::PassedSocket {
+            return Some("a container cannot be passed a socket".to_owned());
         }
         match (&self.probe, self.listen) {
             (Probe::Http { path } | Probe::Http2 { path }, _)

@@ -14,7 +14,7 @@ use super::core::{Core, tree};
 use super::limit::{Limit, disks};
 use super::parent::set_all;
 use super::signals::{Leader, Signals};
-use super::{CgroupError, Controller, io_error};
+use super::{CgroupError, Controller, Layout, io_error};
 use crate::face::{Throttling, Traffic, Usage};
 use crate::name::InstanceName;
 use crate::procfs::Stat;
@@ -47,6 +47,23 @@ impl Group {
             signals.leader = Some(Leader { pid, start_ticks });
         }
         self
+    }
+
+    /// The group that an engine has made for the container `id` of the process `pid`; `None` where it cannot be seen.
+    /// Only folders named after the container count: a parent's freezer would stop strangers.
+    pub(crate) fn of_container(pid: u32, id: &str) -> Option<Group> {
+        let seen_from_it = Layout::of_process(pid).ok()?;
+        let own = |dir: &Path, is_freezer: &str| {
+            let named =
+                dir.file_name().is_some_and(|last| last.to_str().is_some_and(|last| last.contains(id)));
+            (named && dir.join(is_freezer).exists()).then(|| dir.to_owned())
+        };
+        let v2 = seen_from_it.v2.and_then(|hierarchy| own(&hierarchy.own, "cgroup.freeze")).map(Core::V2);
+        let v1 = seen_from_it.v1.get(&Controller::Freezer);
+        let core = v2.or_else(|| v1.and_then(|it| own(&it.own, "freezer.state")).map(Core::V1))?;
+        let others = seen_from_it.v1.into_iter().filter(|(controller, _)| *controller != Controller::Freezer);
+        let others = others.filter_map(|(controller, it)| Some((controller, own(&it.own, "cgroup.procs")?)));
+        Some(Group { core, others: others.collect() })
     }
 
     /// Freezes everything and waits for it; on failure everything runs.

@@ -31,6 +31,13 @@ impl Layout {
         Ok(Layout::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?))
     }
 
+    /// As [`Layout::detect`], with the groups of another process as its own.
+    pub(crate) fn of_process(pid: u32) -> Result<Layout, CgroupError> {
+        let read = |path: String| fs::read_to_string(&path).map_err(io_error("read", path));
+        let mounts = read("/proc/self/mountinfo".to_owned())?;
+        Ok(Layout::parse(&mounts, &read(format!("/proc/{pid}/cgroup"))?))
+    }
+
     /// Understands `mountinfo` (proc_pid_mountinfo(5)) and `cgroup` (cgroups(7)). Lines that do not parse are skipped.
     pub(crate) fn parse(mountinfo: &str, own_groups: &str) -> Layout {
         let own_groups: Vec<OwnGroup<'_>> = own_groups.lines().filter_map(OwnGroup::parse).collect();

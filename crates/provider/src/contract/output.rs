@@ -38,7 +38,7 @@ pub async fn only_the_ordered_environment_is_passed_on<F: ContractFixture>(fixtu
     let environment = get(info.addr, "/environment", PATIENCE).await.expect("serves");
     assert!(environment.contains(&format!("ORDERED=web-1 on {}\n", info.addr.port())), "{environment}");
     assert!(environment.contains(SERVICE_KEY));
-    let harmless = ["PATH", "HOME", "LANG", "TZ", "PORT", "HOSTNAME", "FORESHADOW_INSTANCE"];
+    let harmless = ["PATH", "HOME", "LANG", "TZ", "PORT", "HOST", "HOSTNAME", "FORESHADOW_INSTANCE"];
     for key in environment.lines().filter_map(|line| Some(line.split_once('=')?.0)) {
         assert!(harmless.contains(&key) || ordered.contains(key), "{key} was passed on");
     }

@@ -63,7 +63,7 @@ pub fn serve_if_asked() {
     }
 }
 
-/// The passed socket if there is one for us, else the port we are told.
+/// The passed socket if there is one for us, else the port we are told, on the address we are told or else the loopback.
 fn listener() -> TcpListener {
     let variable = |key| std::env::var(key).ok();
     if variable("LISTEN_FDS").as_deref() == Some("1") {
@@ -72,7 +72,8 @@ fn listener() -> TcpListener {
         return unsafe { TcpListener::from_raw_fd(3) };
     }
     let port: u16 = variable("PORT").and_then(|port| port.parse().ok()).expect("PORT is a port");
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("the port is free")
+    let host = variable("HOST").and_then(|host| host.parse().ok()).unwrap_or(Ipv4Addr::LOCALHOST);
+    TcpListener::bind((host, port)).expect("the port is free")
 }
 
 fn serve(listener: &TcpListener, status: &'static str) -> ! {

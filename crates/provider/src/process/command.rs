@@ -63,7 +63,7 @@ fn candidates(spec: &InstanceSpec, base: &BTreeMap<String, String>, command: &st
 }
 
 /// The arguments, with the command as it was written first.
-pub(super) fn arguments(spec: &InstanceSpec, ports: &[u16]) -> Vec<String> {
+pub(crate) fn arguments(spec: &InstanceSpec, ports: &[u16]) -> Vec<String> {
     spec.command.iter().map(|part| replaced(part, spec, ports)).collect()
 }
 
@@ -77,13 +77,23 @@ pub(super) fn environment(
 ) -> BTreeMap<String, String> {
     let mut environment = base.clone();
     environment.entry("PATH".to_owned()).or_insert_with(|| PATH_DEFAULT.to_owned());
+    let mut environment = told(spec, environment, ports);
+    // Not to be overruled: without it orphans are not recognised.
+    environment.insert(mark.0.to_owned(), mark.1);
+    environment
+}
+
+/// What is told to an instance and what its order adds, over a base.
+pub(crate) fn told(
+    spec: &InstanceSpec,
+    mut environment: BTreeMap<String, String>,
+    ports: &[u16],
+) -> BTreeMap<String, String> {
     environment.insert("PORT".to_owned(), ports.first().map(u16::to_string).unwrap_or_default());
     if ports.len() > 1 {
         environment.insert("PORTS".to_owned(), list(ports));
     }
     environment.extend(spec.env.iter().map(|(key, value)| (key.clone(), replaced(value, spec, ports))));
-    // Not to be overruled: without it orphans are not recognised.
-    environment.insert(mark.0.to_owned(), mark.1);
     environment
 }
 
@@ -92,7 +102,8 @@ fn replaced(text: &str, spec: &InstanceSpec, ports: &[u16]) -> String {
     text.replace("{port}", &first).replace("{ports}", &list(ports)).replace("{name}", spec.name.as_str())
 }
 
-fn list(ports: &[u16]) -> String {
+/// With commas.
+pub(crate) fn list(ports: &[u16]) -> String {
     ports.iter().map(u16::to_string).collect::<Vec<_>>().join(",")
 }
 

@@ -11,16 +11,16 @@
 //! - `output`: the bounded output files. `exit`: pidfds.
 
 mod adopt;
-mod command;
+pub(crate) mod command;
 mod config;
 mod exit;
 mod instance;
-mod output;
-mod ports;
+pub(crate) mod output;
+pub(crate) mod ports;
 mod record;
 mod spawn;
 mod start;
-mod state;
+pub(crate) mod state;
 mod steps;
 mod table;
 mod user;
@@ -197,7 +197,7 @@ impl Drop for ProcessProvider {
 }
 
 /// Calls a start off when it is dropped: this very start, whoever has the name by then.
-struct CallOff(watch::Sender<bool>);
+pub(crate) struct CallOff(pub(crate) watch::Sender<bool>);
 
 impl Drop for CallOff {
     fn drop(&mut self) {
@@ -214,7 +214,7 @@ async fn bound_outputs(table: Arc<Table>) {
 }
 
 /// Runs something that blocks on the threads made for that.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
@@ -228,4 +228,4 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 /// How often output files are looked at.
 const OUTPUT_INTERVAL: Duration = Duration::from_millis(500);
 /// Most output returned at once, in bytes.
-const LOG_TAIL_MAX: u64 = 16 << 20;
+pub(crate) const LOG_TAIL_MAX: u64 = 16 << 20;

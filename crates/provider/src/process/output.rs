@@ -16,7 +16,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use super::state::LOG_ENDING;
 
 /// Opens an empty output file for a new instance.
-pub(super) fn create(path: &Path) -> io::Result<File> {
+pub(crate) fn create(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
@@ -25,7 +25,7 @@ pub(super) fn create(path: &Path) -> io::Result<File> {
 }
 
 /// Cuts the beginning off when the file is longer than `limit` bytes, leaving at least half of `limit`.
-pub(super) fn bound(path: &Path, limit: u64) -> io::Result<()> {
+pub(crate) fn bound(path: &Path, limit: u64) -> io::Result<()> {
     // No instance, no file: its end may have come first.
     let length = match fs::metadata(path) {
         Ok(facts) => facts.len(),
@@ -58,7 +58,7 @@ fn copy_end(path: &Path, mut file: File, keep: u64) -> io::Result<()> {
 }
 
 /// The last `bytes` of the file at most, without a line cut in two at the beginning.
-pub(super) fn tail(path: &Path, bytes: u64) -> io::Result<String> {
+pub(crate) fn tail(path: &Path, bytes: u64) -> io::Result<String> {
     let mut file = File::open(path)?;
     let length = file.seek(SeekFrom::End(0))?;
     let begin = length.saturating_sub(bytes);
@@ -78,14 +78,14 @@ pub(super) fn tail(path: &Path, bytes: u64) -> io::Result<String> {
 }
 
 /// The last lines, for an error message.
-pub(super) fn quote(path: &Path) -> String {
+pub(crate) fn quote(path: &Path) -> String {
     let text = tail(path, QUOTE_BYTES_MAX).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(QUOTE_LINES_MAX)..].join("\n")
 }
 
 /// Deletes the oldest files of instances that are no more, except the newest [`KEPT_MAX`].
-pub(super) fn prune(logs: &Path, is_known: impl Fn(&str) -> bool) {
+pub(crate) fn prune(logs: &Path, is_known: impl Fn(&str) -> bool) {
     let mut old: Vec<(SystemTime, std::path::PathBuf)> = fs::read_dir(logs)
         .into_iter()
         .flatten()
@@ -103,7 +103,7 @@ pub(super) fn prune(logs: &Path, is_known: impl Fn(&str) -> bool) {
 }
 
 /// How many output files of instances that are no more are kept.
-pub(super) const KEPT_MAX: usize = 64;
+pub(crate) const KEPT_MAX: usize = 64;
 /// How much output is quoted in an error.
 const QUOTE_BYTES_MAX: u64 = 4096;
 const QUOTE_LINES_MAX: usize = 20;

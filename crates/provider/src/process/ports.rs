@@ -10,13 +10,13 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 /// Hands out ports, and remembers the last ones.
 #[derive(Debug, Default)]
-pub(super) struct Ports {
+pub(crate) struct Ports {
     recent: VecDeque<u16>,
 }
 
 impl Ports {
     /// An address that was free a moment ago.
-    pub(super) fn pick(&mut self) -> io::Result<SocketAddr> {
+    pub(crate) fn pick(&mut self) -> io::Result<SocketAddr> {
         // Rejected ones stay bound during the search, so that the kernel offers others.
         let mut rejected = Vec::new();
         loop {
@@ -32,14 +32,14 @@ impl Ports {
 }
 
 /// A listening socket on a free loopback port, and its address.
-pub(super) fn listen() -> io::Result<(TcpListener, SocketAddr)> {
+pub(crate) fn listen() -> io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let addr = listener.local_addr()?;
     Ok((listener, addr))
 }
 
 /// Whether the output of an instance says that its address was taken. Texts of the C library, Go, Java, Node and Python.
-pub(super) fn says_in_use(output: &str) -> bool {
+pub(crate) fn says_in_use(output: &str) -> bool {
     let output = output.to_ascii_lowercase();
     [
         "address already in use",

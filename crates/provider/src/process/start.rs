@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::Instant;
 
 use super::exit::ExitWatch;
 use super::instance::Instance;
@@ -19,7 +19,7 @@ use super::{blocking, command, output, ports};
 use crate::cgroup::Group;
 use crate::error::ProviderError;
 use crate::face::InstanceInfo;
-use crate::probe::{ProbeError, ask};
+use crate::probe::{ProbeError, ask_until};
 use crate::procfs::Stat;
 use crate::spec::{InstanceSpec, Listen};
 
@@ -210,32 +210,9 @@ async fn wait_until_all_ready(
     deadline: Instant,
 ) -> Result<(), ProbeError> {
     for addr in std::iter::once(&record.addr).chain(&record.further) {
-        wait_until_ready(spec, *addr, deadline).await?;
+        ask_until(spec, *addr, deadline).await?;
     }
     Ok(())
-}
-
-/// Asks again and again, at first quickly: many services are ready within a few milliseconds.
-async fn wait_until_ready(
-    spec: &InstanceSpec,
-    addr: SocketAddr,
-    deadline: Instant,
-) -> Result<(), ProbeError> {
-    let mut pause = PROBE_INTERVAL_FIRST.min(spec.probe_interval);
-    let mut last = None;
-    loop {
-        let time_left = deadline.saturating_duration_since(Instant::now());
-        last = match ask(&spec.probe, addr, spec.probe_timeout.min(time_left)).await {
-            Ok(()) => return Ok(()),
-            // Cut short by the deadline: what the probe before it found says more.
-            Err(ProbeError::Timeout(_)) if time_left < spec.probe_timeout && last.is_some() => last.take(),
-            Err(failure) => Some(failure),
-        };
-        if timeout_at(deadline, sleep(pause)).await.is_err() {
-            return Err(last.unwrap_or(ProbeError::Timeout(spec.start_deadline)));
-        }
-        pause = (pause * 2).min(spec.probe_interval);
-    }
 }
 
 /// Writes down that the start was completed.
@@ -254,5 +231,3 @@ fn millis_now() -> u64 {
 
 /// How many ports are tried before a start fails.
 const PORT_ATTEMPTS: u32 = 3;
-/// The first pause between two readiness probes; it doubles up to the ordered one.
-const PROBE_INTERVAL_FIRST: Duration = Duration::from_millis(1);

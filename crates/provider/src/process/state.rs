@@ -11,18 +11,18 @@ use crate::name::InstanceName;
 
 /// The paths of a state folder.
 #[derive(Debug, Clone)]
-pub(super) struct StateDir {
+pub(crate) struct StateDir {
     root: PathBuf,
     id: String,
 }
 
 /// Held as long as the provider works; the kernel releases it when the process ends, however it ends.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
+pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
 
 impl StateDir {
     /// Makes the folder if it is missing, readable only by us since logs may hold secrets, and locks it.
-    pub(super) fn open(root: &Path) -> Result<(StateDir, Lock), ProviderError> {
+    pub(crate) fn open(root: &Path) -> Result<(StateDir, Lock), ProviderError> {
         let failed = |step, path: &Path| {
             let path = path.to_owned();
             move |source| ProviderError::State { step, path, source }
@@ -43,23 +43,23 @@ impl StateDir {
 
     /// Distinguishes this folder from every other one of this machine, also from one with the same path in a container
     /// that shares our control groups: instances of another control plane must never be taken for orphans of this one.
-    pub(super) fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.id
     }
 
-    pub(super) fn records(&self) -> PathBuf {
+    pub(crate) fn records(&self) -> PathBuf {
         self.root.join(RECORDS)
     }
 
-    pub(super) fn logs(&self) -> PathBuf {
+    pub(crate) fn logs(&self) -> PathBuf {
         self.root.join(LOGS)
     }
 
-    pub(super) fn record(&self, name: &InstanceName) -> PathBuf {
+    pub(crate) fn record(&self, name: &InstanceName) -> PathBuf {
         self.records().join(name.as_str())
     }
 
-    pub(super) fn log(&self, name: &InstanceName) -> PathBuf {
+    pub(crate) fn log(&self, name: &InstanceName) -> PathBuf {
         self.logs().join(format!("{name}{LOG_ENDING}"))
     }
 }
@@ -120,7 +120,7 @@ const LOCK_RETRY: Duration = Duration::from_millis(10);
 const RECORDS: &str = "instances";
 const LOGS: &str = "logs";
 /// The end of a log's file name.
-pub(super) const LOG_ENDING: &str = ".log";
+pub(crate) const LOG_ENDING: &str = ".log";
 
 #[cfg(test)]
 mod tests {

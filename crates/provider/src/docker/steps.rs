@@ -1,0 +1,193 @@
+//! The steps of a running instance: park, promote, resize, stop, and what becomes of one that ended by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::{Instant, timeout};
+
+use super::error::EngineError;
+use super::instance::{Instance, Parked, Place};
+use super::table::Table;
+use super::{create, logs, watch};
+use crate::error::ProviderError;
+use crate::face::{ExitReason, Promoted, ProviderEvent};
+use crate::name::InstanceName;
+use crate::probe::ask;
+use crate::process::blocking;
+use crate::spec::ResourceLimits;
+
+/// Freezes an instance.
+pub(super) async fn park(table: &Arc<Table>, name: &InstanceName) -> Result<(), ProviderError> {
+    let (_turn, instance) = take_turn(table, name).await?;
+    if instance.parked() != Parked::No {
+        return Ok(());
+    }
+    if table.config.freezer && !instance.facts.health_check {
+        let freezing = Arc::clone(&instance);
+        let frozen = blocking(move || freezing.place()?.group.as_ref().map(|group| group.freeze())).await;
+        match frozen {
+            Some(Ok(())) => {
+                instance.set_parked(Parked::ByFile);
+                return Ok(());
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%name, %error, "the freezer cannot be used, the engine is asked")
+            }
+            None => {}
+        }
+    }
+    let engine = &table.engine;
+    match engine.call(engine.docker.pause_container(&instance.facts.id)).await {
+        Ok(()) => {}
+        Err(error) => {
+            // The answer may be lost, not the freeze: nothing must stay frozen that we take for running.
+            let _ = engine.call(engine.docker.unpause_container(&instance.facts.id)).await;
+            return Err(after(table, &instance, "pause the container", error).await);
+        }
+    }
+    instance.set_parked(Parked::ByEngine);
+    Ok(())
+}
+
+/// Thaws an instance and verifies that it serves.
+pub(super) async fn promote(table: &Arc<Table>, name: &InstanceName) -> Result<Promoted, ProviderError> {
+    let (_turn, instance) = take_turn(table, name).await?;
+    let place = placed(&instance)?;
+    let begin = Instant::now();
+    thaw(table, &instance, place).await?;
+    tokio::select! {
+        biased;
+        reason = instance.ended() => Err(ProviderError::Exited { name: name.clone(), reason }),
+        asked = ask(&instance.facts.probe, place.addr, instance.facts.probe_timeout) => match asked {
+            Ok(()) => Ok(Promoted { took: begin.elapsed() }),
+            Err(source) => match instance.reason() {
+                Some(reason) => Err(ProviderError::Exited { name: name.clone(), reason }),
+                None => Err(ProviderError::Unverified { name: name.clone(), source }),
+            },
+        },
+    }
+}
+
+async fn thaw(table: &Table, instance: &Instance, place: &Place) -> Result<(), ProviderError> {
+    match (instance.parked(), &place.group) {
+        (Parked::No, _) => return Ok(()),
+        // One short write, fit for an async thread.
+        (Parked::ByFile, Some(group)) => group.thaw().map_err(|source| ProviderError::Freezer {
+            name: instance.facts.name.clone(),
+            step: "thaw",
+            source,
+        })?,
+        (Parked::ByFile | Parked::ByEngine, _) => {
+            let engine = &table.engine;
+            match engine.call(engine.docker.unpause_container(&instance.facts.id)).await {
+                Ok(()) => {}
+                // Somebody else has thawed it.
+                Err(EngineError::Refused { message, .. }) if message.contains("not paused") => {}
+                Err(error) => return Err(after(table, instance, "unpause the container", error).await),
+            }
+        }
+    }
+    instance.set_parked(Parked::No);
+    Ok(())
+}
+
+/// Gives an instance other limits.
+pub(super) async fn resize(
+    table: &Arc<Table>,
+    name: &InstanceName,
+    limits: ResourceLimits,
+) -> Result<(), ProviderError> {
+    if let Some(problem) = limits.problem() {
+        return Err(ProviderError::InvalidSpec { name: name.clone(), problem });
+    }
+    let (_turn, instance) = take_turn(table, name).await?;
+    let engine = &table.engine;
+    let update = engine.docker.update_container(&instance.facts.id, create::update(&limits));
+    match engine.call(update).await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(after(table, &instance, "change the limits of the container", error).await),
+    }
+}
+
+/// Ends an instance and everything it has started.
+pub(super) async fn stop(
+    table: &Arc<Table>,
+    name: &InstanceName,
+    grace: Duration,
+) -> Result<(), ProviderError> {
+    let turn = table.turn(name).ok_or_else(|| ProviderError::Unknown(name.clone()))?;
+    table.call_off(name);
+    let _turn = turn.lock_owned().await;
+    // Whatever took its turn before may have ended it.
+    let Some(instance) = table.find(name) else { return Ok(()) };
+    instance.want_end();
+    let engine = &table.engine;
+    let id = &instance.facts.id;
+    if let Some(place) = instance.place()
+        && instance.reason().is_none()
+    {
+        // A frozen process cannot hear the request to end.
+        let asked = match thaw(table, &instance, place).await {
+            Ok(()) => {
+                engine.kill(id, &place.stop_signal).await.map_err(engine.failed("ask the container to end"))
+            }
+            Err(error) => Err(error),
+        };
+        match asked {
+            Ok(()) => tokio::select! {
+                _ = timeout(grace, instance.ended()) => {}
+                () = watch::check_often(table, &instance) => {}
+            },
+            Err(error) => tracing::debug!(instance = %name, %error, "cannot be asked to end; it is killed"),
+        }
+    }
+    logs::keep(table, &instance).await;
+    engine.remove(id).await.map_err(engine.failed("remove the container"))?;
+    table.remove(&instance);
+    Ok(())
+}
+
+/// Clears an instance away that ended by itself, and reports it.
+pub(super) async fn clear_away(table: Arc<Table>, instance: Arc<Instance>, reason: ExitReason) {
+    let name = instance.facts.name.clone();
+    tracing::info!(instance = %name, %reason, "a container ended by itself");
+    logs::keep(&table, &instance).await;
+    if let Err(error) = table.engine.remove(&instance.facts.id).await {
+        tracing::warn!(instance = %name, %error, "an ended container is left for now");
+    }
+    table.remove(&instance);
+    table.report(ProviderEvent::Exited { name, reason });
+}
+
+/// A failed call, or rather the end of the instance if that is why it failed.
+async fn after(table: &Table, instance: &Instance, step: &'static str, error: EngineError) -> ProviderError {
+    if matches!(error, EngineError::Refused { .. })
+        && let Ok(reason) = timeout(END_PATIENCE, instance.ended()).await
+    {
+        return ProviderError::Exited { name: instance.facts.name.clone(), reason };
+    }
+    table.engine.failed(step)(error)
+}
+
+fn placed(instance: &Instance) -> Result<&Place, ProviderError> {
+    instance.place().ok_or_else(|| ProviderError::NotReady(instance.facts.name.clone()))
+}
+
+/// Waits for the turn of a ready instance.
+async fn take_turn(
+    table: &Arc<Table>,
+    name: &InstanceName,
+) -> Result<(OwnedMutexGuard<()>, Arc<Instance>), ProviderError> {
+    let unknown = || ProviderError::Unknown(name.clone());
+    let turn = table.turn(name).ok_or_else(unknown)?;
+    if !table.find(name).is_some_and(|instance| instance.is_ready()) {
+        return Err(ProviderError::NotReady(name.clone()));
+    }
+    let turn = turn.lock_owned().await;
+    let instance = table.find(name).ok_or_else(unknown)?;
+    Ok((turn, instance))
+}
+
+/// How long the end of an instance may take to be told after a call has failed for it.
+const END_PATIENCE: Duration = Duration::from_millis(200);

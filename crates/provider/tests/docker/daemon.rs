@@ -1,0 +1,223 @@
+//! `dockerd` as a child of the test program.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// The image that every engine of a test has.
+pub(crate) const IMAGE: &str = "foreshadow-test:1";
+
+/// How an engine is started.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Options {
+    /// Further arguments of `dockerd`.
+    pub(crate) arguments: Vec<String>,
+}
+
+/// A running engine; stopped, with all it has made, when it is dropped.
+pub(crate) struct Daemon {
+    dir: TempDir,
+    options: Options,
+    child: Mutex<Option<Child>>,
+}
+
+/// Says that a part of the tests cannot run here, on the standard error and in the summary of the test command.
+pub(crate) fn skipped(why: &str) {
+    eprintln!("SKIPPED docker: {why}");
+    if let Ok(path) = std::env::var("FORESHADOW_SKIPS") {
+        let line = format!("containers on a real engine: {why}\n");
+        let known = fs::read_to_string(&path).unwrap_or_default();
+        if !known.contains(&line)
+            && let Ok(mut file) = fs::OpenOptions::new().append(true).create(true).open(path)
+        {
+            let _ = file.write_all(line.as_bytes());
+        }
+    }
+}
+
+impl Daemon {
+    /// None, said aloud, where it cannot run.
+    pub(crate) fn start(options: Options) -> Option<Daemon> {
+        if !rustix::process::geteuid().is_root() {
+            skipped("an engine of its own needs root");
+            return None;
+        }
+        if program("dockerd").is_none() {
+            skipped("dockerd is not installed (Debian's package docker.io)");
+            return None;
+        }
+        let dir = tempfile::Builder::new().prefix("foreshadow-dockerd-").tempdir().expect("a folder");
+        let daemon = Daemon { dir, options, child: Mutex::new(None) };
+        if let Err(why) = daemon.run() {
+            skipped(&format!("dockerd does not run here: {why}"));
+            return None;
+        }
+        daemon.import();
+        Some(daemon)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join("docker.sock")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Starts it, and waits until it answers.
+    pub(crate) fn run(&self) -> Result<(), String> {
+        let _ = fs::remove_file(self.path("docker.pid"));
+        fs::write(self.path("daemon.json"), "{}").map_err(|error| error.to_string())?;
+        let log = File::create(self.path("log")).map_err(|error| error.to_string())?;
+        let option = |name: &str, file: &str| format!("--{name}={}", self.path(file).display());
+        let mut command = Command::new(program("dockerd").expect("looked for"));
+        command
+            .arg(option("data-root", "data"))
+            .arg(option("exec-root", "exec"))
+            .arg(option("pidfile", "docker.pid"))
+            .arg(option("config-file", "daemon.json"))
+            .arg(format!("--host=unix://{}", self.socket().display()))
+            // Nothing of the machine's own network is touched.
+            .args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"])
+            .args(&self.options.arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let mut child = command.spawn().map_err(|error| error.to_string())?;
+        let deadline = Instant::now() + START_TIME_MAX;
+        loop {
+            if self.get("/_ping").is_some_and(|answer| answer.contains("OK")) {
+                *self.child.lock().expect("not poisoned") = Some(child);
+                return Ok(());
+            }
+            let ended = child.try_wait().ok().flatten();
+            if ended.is_some() || Instant::now() > deadline {
+                let _ = child.kill();
+                let _ = child.wait();
+                let log = fs::read_to_string(self.path("log")).unwrap_or_default();
+                return Err(log.lines().last().unwrap_or("it says nothing").to_owned());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let child = self.child.lock().expect("not poisoned");
+        let pid = child.as_ref().map(|child| child.id()).expect("it runs");
+        kill_process(Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid"), signal)
+            .expect("signalled");
+    }
+
+    /// Ends it with this signal, and waits for its end.
+    pub(crate) fn end(&self, signal: Signal) {
+        self.signal(signal);
+        let child = self.child.lock().expect("not poisoned").take();
+        child.expect("it ran").wait().expect("reaped");
+    }
+
+    /// Builds the image: this test program with the libraries it is linked to, and nothing else.
+    fn import(&self) {
+        let root = self.path("root");
+        let program = std::env::current_exe().expect("we are a file");
+        copy(&program, &root.join("service"));
+        let libraries = Command::new("ldd").arg(&program).output().expect("ldd runs");
+        for path in String::from_utf8_lossy(&libraries.stdout).split_ascii_whitespace() {
+            if path.starts_with('/') {
+                copy(Path::new(path), &root.join(path.trim_start_matches('/')));
+            }
+        }
+        let tar = self.path("image.tar");
+        let packed = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&tar).arg(".").status();
+        assert!(packed.expect("tar runs").success());
+        let changes = [
+            r#"CMD ["/service","--ignored","--exact","service","--nocapture"]"#,
+            r#"HEALTHCHECK --interval=200ms --retries=1000 CMD ["/service","--ignored","--exact","health","--nocapture"]"#,
+        ];
+        let changes: String = changes.iter().map(|change| format!("&changes={}", encoded(change))).collect();
+        let (repo, tag) = IMAGE.split_once(':').expect("a tag");
+        let body = fs::read(&tar).expect("readable");
+        let target = format!("/images/create?fromSrc=-&repo={repo}&tag={tag}{changes}");
+        let answer = self.ask("POST", &target, &body).expect("the engine answers");
+        assert!(answer.contains("200 OK") && answer.contains("sha256:"), "{answer}");
+        fs::remove_dir_all(&root).expect("removed");
+        fs::remove_file(&tar).expect("removed");
+    }
+
+    /// Identifiers and states of the containers with a label.
+    pub(crate) fn containers(&self, label: &str) -> Vec<(String, String)> {
+        let filters = encoded(&format!(r#"{{"label":["{label}"]}}"#));
+        let answer =
+            self.get(&format!("/containers/json?all=1&filters={filters}")).expect("the engine answers");
+        let body = answer.split_once("\r\n\r\n").expect("a head and a body").1;
+        let list: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        list.as_array().expect("a list").iter().map(|one| (text(&one["Id"]), text(&one["State"]))).collect()
+    }
+
+    pub(crate) fn get(&self, target: &str) -> Option<String> {
+        self.ask("GET", target, &[])
+    }
+
+    /// One request by hand, so that the tests do not see with the eyes of what they test.
+    pub(crate) fn ask(&self, method: &str, target: &str, body: &[u8]) -> Option<String> {
+        let mut stream = UnixStream::connect(self.socket()).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
+        let head = format!(
+            "{method} {target} HTTP/1.0\r\nHost: engine\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).ok()?;
+        stream.write_all(body).ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        Some(String::from_utf8_lossy(&answer).into_owned())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Ok(child) = self.child.get_mut()
+            && let Some(mut child) = child.take()
+            && let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+        {
+            let _ = kill_process(pid, Signal::CONT);
+            let _ = kill_process(pid, Signal::TERM);
+            let _ = child.wait();
+        }
+        unmount_below(self.dir.path());
+    }
+}
+
+/// What the engine mounted in its folder and did not unmount, so that the folder can be removed.
+fn unmount_below(dir: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut points: Vec<&str> = mounts.lines().filter_map(|line| line.split(' ').nth(4)).collect();
+    points.retain(|point| Path::new(point).starts_with(dir));
+    points.sort_by_key(|point| std::cmp::Reverse(point.len()));
+    for point in points {
+        let _ = Command::new("umount").arg("-l").arg(point).stderr(Stdio::null()).status();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to.parent().expect("a folder")).expect("made");
+    fs::copy(from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+}
+
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    folders.map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+const START_TIME_MAX: Duration = Duration::from_secs(40);

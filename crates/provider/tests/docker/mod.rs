@@ -1,0 +1,149 @@
+//! A real engine of its own for the tests: started in a temporary folder, fed with an image made of this very test
+//! program, stopped at the end. It looks for everything that could be left over.
+
+// Each test program uses a part of this.
+#![expect(dead_code, reason = "each test program uses a part of it")]
+
+mod daemon;
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock, Weak};
+
+use provider::contract::{ContractFixture, SERVICE_KEY, TestService};
+use provider::{
+    ContainerSpec, DockerConfig, DockerProvider, Endpoint, InstanceName, InstanceSpec, Network, Provider,
+};
+use std::sync::Mutex;
+use tempfile::TempDir;
+
+pub(crate) use daemon::{Daemon, IMAGE, Options};
+
+/// A provider on a folder of its own, and the engine that all tests of a program share.
+pub(crate) struct Fixture {
+    dir: TempDir,
+    pub(crate) daemon: Arc<Daemon>,
+    pub(crate) freezer: bool,
+    owner: OnceLock<String>,
+}
+
+/// The engine of this test program. It ends with the last test that uses it.
+static SHARED: Mutex<Weak<Daemon>> = Mutex::new(Weak::new());
+
+impl Fixture {
+    /// None, and a word about it, where no engine can run.
+    pub(crate) async fn new(freezer: bool) -> Option<Fixture> {
+        let daemon = tokio::task::spawn_blocking(|| {
+            let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if let Some(daemon) = shared.upgrade() {
+                return Some(daemon);
+            }
+            let daemon = Arc::new(Daemon::start(Options::default())?);
+            *shared = Arc::downgrade(&daemon);
+            Some(daemon)
+        });
+        Some(Fixture::on(daemon.await.expect("no panic")?, freezer))
+    }
+
+    pub(crate) fn on(daemon: Arc<Daemon>, freezer: bool) -> Fixture {
+        Fixture { dir: tempfile::tempdir().expect("a folder"), daemon, freezer, owner: OnceLock::new() }
+    }
+
+    pub(crate) fn config(&self) -> DockerConfig {
+        DockerConfig {
+            endpoint: Endpoint::Unix(self.daemon.socket()),
+            freezer: self.freezer,
+            ..DockerConfig::new(self.state_dir())
+        }
+    }
+
+    pub(crate) fn state_dir(&self) -> std::path::PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// Identifiers and states of this fixture's containers, as the engine says.
+    pub(crate) fn containers(&self) -> Vec<(String, String)> {
+        let Some(owner) = self.owner.get() else { return Vec::new() };
+        self.daemon.containers(&format!("foreshadow.owner={owner}"))
+    }
+}
+
+/// An order for the image made of this test program, in the host's network: the service's children listen on the loopback.
+pub(crate) fn service_spec(name: &str, service: TestService) -> InstanceSpec {
+    let mut container = ContainerSpec::new(IMAGE);
+    container.network = Network::Host;
+    let name = InstanceName::new(name).expect("a good name");
+    let mut spec = InstanceSpec::new(name, "web", Vec::new());
+    spec.container = Some(container);
+    spec.env.insert(SERVICE_KEY.to_owned(), service.word().to_owned());
+    spec
+}
+
+impl ContractFixture for Fixture {
+    type Provider = DockerProvider;
+
+    async fn open(&self) -> DockerProvider {
+        let provider = DockerProvider::connect(self.config()).await.expect("connects");
+        let _ = self.owner.set(provider.owner().to_owned());
+        provider
+    }
+
+    fn spec(&self, name: &str, service: TestService) -> InstanceSpec {
+        service_spec(name, service)
+    }
+
+    fn missing_command(&self, name: &str) -> (InstanceSpec, String) {
+        let mut spec = service_spec(name, TestService::Normal);
+        spec.command = vec!["no-such-program-anywhere".to_owned()];
+        (spec, "no-such-program-anywhere".to_owned())
+    }
+
+    fn leftovers(&self) -> Vec<String> {
+        let containers = self.containers();
+        let groups = containers.iter().flat_map(|(id, _)| groups_of(id));
+        let marks = std::fs::read_dir(self.state_dir().join("instances")).into_iter().flatten().flatten();
+        let marks = marks.map(|entry| format!("mark {}", entry.path().display()));
+        let containers = containers.iter().map(|(id, state)| format!("container {id} {state}"));
+        containers.chain(groups).chain(marks).collect()
+    }
+
+    fn passes_sockets(&self) -> bool {
+        false
+    }
+}
+
+/// Control groups named after a container, in any hierarchy.
+pub(crate) fn groups_of(id: &str) -> Vec<String> {
+    let below = |dir: &Path| {
+        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let hierarchies = below(Path::new("/sys/fs/cgroup"));
+    let roots = hierarchies.into_iter().chain(["/sys/fs/cgroup".into()]);
+    let groups = roots.map(|root| root.join("docker").join(id)).filter(|group| group.exists());
+    groups.map(|group| format!("group {}", group.display())).collect()
+}
+
+impl Drop for Fixture {
+    /// On a thread of its own: the test's runtime may be in any state.
+    fn drop(&mut self) {
+        let config = self.config();
+        let cleaning = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                // The provider of a failed test may be on its way out.
+                for _ in 0..100 {
+                    if let Ok(provider) = DockerProvider::connect(config.clone()).await {
+                        provider.adopt().await.expect("adopts");
+                        return provider.shutdown(std::time::Duration::ZERO).await.expect("stops");
+                    }
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+            });
+        });
+        let cleaned = cleaning.join();
+        if !std::thread::panicking() {
+            cleaned.expect("cleaned up");
+            assert_eq!(self.leftovers(), [""; 0], "a test leaves nothing behind");
+        }
+    }
+}

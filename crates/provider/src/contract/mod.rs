@@ -51,6 +51,12 @@ pub trait ContractFixture: Send + Sync {
 
     /// Whether [`crate::Listen::PassedSocket`] is supported.
     fn passes_sockets(&self) -> bool;
+
+    /// Whether children live on when their instance ends and nobody clears up. Where the system itself ends them with
+    /// the first process, as in a container or a machine, they do not.
+    fn children_outlive(&self) -> bool {
+        true
+    }
 }
 
 /// How the test service behaves.

@@ -28,6 +28,7 @@ pub(super) async fn adopt(table: &Arc<Table>) -> Result<Vec<InstanceInfo>, Provi
             None => clear(table, id, container).await?,
         }
     }
+    adopted.sort_by(|a, b| a.name.cmp(&b.name));
     forget_marks(table);
     table.knows_all.store(true, Ordering::Relaxed);
     Ok(adopted)

@@ -16,7 +16,7 @@ pub enum EngineError {
     /// The engine's socket is there and not for us.
     #[error("permission to use the engine is denied (is this user in the group of its socket?)")]
     PermissionDenied(#[source] io::Error),
-    /// Certificates cannot be read or used.
+    /// Certificates cannot be read or used, or one side does not trust the other's.
     #[error("cannot use the certificates: {0}")]
     Certificates(String),
     /// It took the request, and does not answer.
@@ -74,7 +74,8 @@ impl EngineError {
     fn from_io(error: io::Error) -> EngineError {
         match error.kind() {
             io::ErrorKind::PermissionDenied => EngineError::PermissionDenied(error),
-            io::ErrorKind::InvalidData => EngineError::Odd(error.to_string()),
+            // What TLS says about certificates, theirs and ours.
+            io::ErrorKind::InvalidData => EngineError::Certificates(error.to_string()),
             _ => EngineError::NotReachable(error),
         }
     }

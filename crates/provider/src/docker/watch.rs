@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::error::EngineError;
-use super::instance::Instance;
+use super::instance::{Instance, Parked};
 use super::table::Table;
 use super::{mark, steps};
 use crate::face::ExitReason;
@@ -56,7 +56,7 @@ pub(super) async fn watch_over(table: Arc<Table>, health: watch::Sender<EngineHe
 async fn watch_once(table: &Arc<Table>, health: &watch::Sender<EngineHealth>) -> EngineError {
     let filters: HashMap<String, Vec<String>> = [
         ("type", vec!["container".to_owned()]),
-        ("event", ["die", "oom", "destroy"].map(str::to_owned).to_vec()),
+        ("event", ["die", "kill", "oom", "destroy"].map(str::to_owned).to_vec()),
         ("label", vec![table.owner.label()]),
     ]
     .map(|(key, values)| (key.to_owned(), values))
@@ -104,7 +104,19 @@ fn note(table: &Arc<Table>, event: &EventMessage) {
         Some("die") => ended(table, &instance, reason(attribute("exitCode"))),
         Some("destroy") => ended(table, &instance, ExitReason::Unknown),
         Some("oom") => instance.count_oom_kill(),
+        // 9 and 15: somebody else wants its end.
+        Some("kill") if matches!(attribute("signal"), Some(9 | 15)) => let_die(&instance),
         _ => {}
+    }
+}
+
+/// Thaws what is frozen behind the engine's back, or its death would wait for a thaw.
+fn let_die(instance: &Instance) {
+    let group = instance.place().and_then(|place| place.group.as_ref());
+    if let Some(group) = group.filter(|_| instance.parked() == Parked::ByFile)
+        && let Err(error) = group.thaw()
+    {
+        tracing::debug!(instance = %instance.facts.name, %error, "cannot be thawed");
     }
 }
 

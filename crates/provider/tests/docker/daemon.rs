@@ -186,6 +186,8 @@ impl Drop for Daemon {
             && let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
         {
             let _ = kill_process(pid, Signal::CONT);
+            // Bridges would outlive it.
+            let _ = self.ask("POST", "/networks/prune", &[]);
             let _ = kill_process(pid, Signal::TERM);
             let _ = child.wait();
         }

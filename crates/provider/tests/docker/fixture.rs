@@ -1,11 +1,6 @@
 //! A real engine of its own for the tests: started in a temporary folder, fed with an image made of this very test
 //! program, stopped at the end. It looks for everything that could be left over.
 
-// Each test program uses a part of this.
-#![expect(dead_code, reason = "each test program uses a part of it")]
-
-mod daemon;
-
 use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -16,7 +11,7 @@ use provider::{
 use std::sync::Mutex;
 use tempfile::TempDir;
 
-pub(crate) use daemon::{Daemon, IMAGE, Options};
+use crate::daemon::{Daemon, IMAGE, Options};
 
 /// A provider on a folder of its own, and the engine that all tests of a program share.
 pub(crate) struct Fixture {
@@ -107,6 +102,10 @@ impl ContractFixture for Fixture {
     }
 
     fn passes_sockets(&self) -> bool {
+        false
+    }
+
+    fn children_outlive(&self) -> bool {
         false
     }
 }

@@ -16,6 +16,12 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "slowhttptest", program: "slowhttptest", purpose: "clients that never come to an end" },
     H2LOAD,
     Package { name: "haproxy", program: "haproxy", purpose: "a router beside the built-in one" },
+    Package {
+        name: "docker.io",
+        program: "dockerd",
+        purpose: "a container engine, started by the tests themselves",
+    },
+    Package { name: "openssh-server", program: "sshd", purpose: "the way to a container engine far away" },
 ];
 
 /// Needed by `cargo xtask bench proxy`: the peers and the load.

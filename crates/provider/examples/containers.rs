@@ -36,6 +36,7 @@ async fn main() -> Result<(), Failure> {
         provider.adopt().await?;
         if !freezer {
             starts(&provider, &image, rounds).await?;
+            bare_starts(&socket, &image, rounds).await?;
         }
         promotions(&provider, &image, rounds, freezer).await?;
         if !freezer {
@@ -63,6 +64,29 @@ async fn starts(provider: &DockerProvider, image: &str, rounds: usize) -> Result
         provider.stop(&info.name, GRACE).await?;
     }
     report("start, host's network", times);
+    Ok(())
+}
+
+/// The same by the engine's API alone: create, start, ask until it serves.
+async fn bare_starts(socket: &Path, image: &str, rounds: usize) -> Result<(), Failure> {
+    let mut times = Vec::new();
+    for index in 0..rounds.div_ceil(5) {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let body = format!(
+            r#"{{"Image":"{image}","Env":["PORT={port}","FORESHADOW_TEST_SERVICE=normal"],"HostConfig":{{"NetworkMode":"host","Init":true}}}}"#
+        );
+        let name = format!("bare-{}-{index}", std::process::id());
+        let begin = Instant::now();
+        send(socket, "POST", &format!("/containers/create?name={name}"), &body)?;
+        send(socket, "POST", &format!("/containers/{name}/start"), "")?;
+        let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        while serve(addr).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        times.push(begin.elapsed());
+        send(socket, "DELETE", &format!("/containers/{name}?force=1"), "")?;
+    }
+    report("bare create and start by the API", times);
     Ok(())
 }
 
@@ -127,11 +151,17 @@ async fn serve(addr: SocketAddr) -> Result<(), Failure> {
 }
 
 fn ask(socket: &Path, target: &str) -> Result<(), Failure> {
+    send(socket, "POST", target, "")
+}
+
+fn send(socket: &Path, method: &str, target: &str, body: &str) -> Result<(), Failure> {
     let mut stream = UnixStream::connect(socket)?;
-    write!(stream, "POST {target} HTTP/1.1\r\nHost: engine\r\nContent-Length: 0\r\n\r\n")?;
+    let head = "Host: engine\r\nContent-Type: application/json";
+    write!(stream, "{method} {target} HTTP/1.1\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
     let mut answer = [0u8; 512];
     let read = stream.read(&mut answer)?;
-    if answer[..read].starts_with(b"HTTP/1.1 204") { Ok(()) } else { Err("the engine refuses".into()) }
+    let answer = String::from_utf8_lossy(&answer[..read]);
+    if answer.starts_with("HTTP/1.1 20") { Ok(()) } else { Err(answer.into()) }
 }
 
 /// The file that freezes a container, with the words for it: version 2 where it has such a group.

@@ -6,6 +6,7 @@
 //! | `/burn` | from now on keeps one thread busy |
 //! | `/child` | starts a child in a process group of its own, which burns and serves; says its address |
 //! | `/write?n` | writes n numbered lines to the standard output |
+//! | `/fill?n` | uses n MiB more memory, for ever |
 //! | `/environment` | says its environment, a line each |
 //! | `/exit?code` | exits |
 //! | `/die` | kills itself |
@@ -108,6 +109,11 @@ fn act(path: &str, query: &str) -> String {
                 let _ = writeln!(text, "numbered line {line}");
             }
             std::io::stdout().write_all(text.as_bytes()).expect("the output can be written");
+        }
+        "/fill" => {
+            let bytes = query.parse::<usize>().unwrap_or(1) << 20;
+            // Written to, or it would be no memory yet.
+            std::mem::forget(std::hint::black_box(vec![1u8; bytes]));
         }
         "/environment" => {
             return std::env::vars_os()

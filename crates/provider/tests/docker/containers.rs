@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use provider::contract::{ContractFixture, TestService};
-use provider::{InstanceSpec, Network, Probe, Provider, ProviderError, ProviderEvent, ResourceLimits, probe};
+use provider::{
+    ExitReason, InstanceSpec, Network, Probe, Provider, ProviderError, ProviderEvent, ResourceLimits, probe,
+};
 use tokio::time::timeout;
 
 use crate::engines::own_engine;
@@ -238,4 +240,49 @@ async fn many_cycles_leave_nothing_behind() {
     until("descriptors are given back", async || descriptors() < before + 10).await;
     let logs = std::fs::read_dir(fixture.state_dir().join("logs")).expect("readable").count();
     assert_eq!(logs, 11, "the last output of each, of which the newest 64 are kept");
+}
+
+/// Version 1 counts on the page cache; both kill within the container, whose first process then ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_killed_for_lack_of_memory_is_reported_and_one_that_is_raised_in_time_is_not() {
+    let Some(fixture) = Fixture::new(false).await else { return };
+    let provider = fixture.open().await;
+    let mut events = provider.events();
+    let of = |mib: u64| ResourceLimits { memory_bytes: Some(mib << 20), ..ResourceLimits::default() };
+    let fill = |mib: u32| Probe::Http { path: format!("/fill?{mib}") };
+    let spec = |name: &str| InstanceSpec { limits: of(48), ..service_spec(name, TestService::Normal) };
+
+    let raised = provider.start(spec("web-1")).await.expect("starts");
+    provider.resize(&raised.name, of(200)).await.expect("raised");
+    probe::ask(&fill(100), raised.addr, PATIENCE).await.expect("it has the room");
+    let usage = provider.usage(&raised.name).await.expect("readable");
+    assert!(usage.memory_bytes > 100 << 20, "{usage:?}");
+    assert_eq!(usage.out_of_memory, Some(0), "{usage:?}");
+    let error = provider.resize(&raised.name, of(20)).await.expect_err("it uses more than that");
+    assert!(serves(&raised).await, "and nothing has happened to it: {error}");
+
+    let killed = provider.start(spec("web-2")).await.expect("starts");
+    let begin = Instant::now();
+    let _ = probe::ask(&fill(100), killed.addr, PATIENCE).await;
+    let event = timeout(PATIENCE, events.recv()).await.expect("is reported").expect("sent");
+    assert_eq!(event, ProviderEvent::Exited { name: killed.name, reason: ExitReason::Signal(9) });
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+    provider.shutdown(GRACE).await.expect("stops");
+    assert_eq!(fixture.leftovers(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_container_uses_no_processor_time_for_long() {
+    for freezer in [false, true] {
+        let Some(fixture) = Fixture::new(freezer).await else { return };
+        let provider = fixture.open().await;
+        let info = provider.start(service_spec("web-1", TestService::Normal)).await.expect("starts");
+        probe::ask(&Probe::Http { path: "/burn".to_owned() }, info.addr, PATIENCE).await.expect("burns");
+        provider.park(&info.name).await.expect("parks");
+        let before = provider.usage(&info.name).await.expect("readable").cpu_time;
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        let after = provider.usage(&info.name).await.expect("readable").cpu_time;
+        assert_eq!(before, after, "freezer: {freezer}");
+        provider.shutdown(GRACE).await.expect("stops");
+    }
 }

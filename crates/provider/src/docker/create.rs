@@ -34,6 +34,7 @@ pub(super) fn body(
         image: Some(container.image.clone()),
         cmd: (!spec.command.is_empty()).then(|| command::arguments(spec, ports)),
         env: Some(environment(config, spec, container, ports)),
+        user: spec.user.clone(),
         working_dir: spec.working_dir.as_ref().map(|dir| dir.display().to_string()),
         exposed_ports: published.then_some(exposed),
         healthcheck: (!container.health_check).then_some(off),
@@ -90,6 +91,9 @@ fn host_config(
             typ: Some("json-file".to_owned()),
             config: Some(HashMap::from(log)),
         }),
+        // As with processes: who is made somebody else stays that.
+        security_opt: spec.user.is_some().then(|| vec!["no-new-privileges".to_owned()]),
+        cpu_shares: limits.cpu_shares,
         memory: limits.memory,
         memory_swap: limits.memory_swap,
         cpu_period: limits.cpu_period,
@@ -99,11 +103,14 @@ fn host_config(
     }
 }
 
-/// Limits in the words of the API; those that are `None` stay as they are.
+/// Limits in the words of the API; those that are `None` stay as they are. See [`further`] for those it has no words for.
 pub(super) fn update(limits: &ResourceLimits) -> ContainerUpdateBody {
     let bytes = limits.memory_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
     let quota = |cores: f64| ((cores * CPU_PERIOD_MICROS as f64) as i64).max(CPU_QUOTA_MICROS_MIN);
     ContainerUpdateBody {
+        cpu_shares: limits
+            .cpu_weight
+            .map(|weight| (i64::from(weight) * CPU_SHARES / 100).max(CPU_SHARES_MIN)),
         memory: bytes,
         // Memory and swap together: no swap beside the memory.
         memory_swap: bytes,
@@ -114,6 +121,14 @@ pub(super) fn update(limits: &ResourceLimits) -> ContainerUpdateBody {
     }
 }
 
+/// The limits that the API does not know, or cannot change: they are written to the control group where we may.
+pub(super) fn further(limits: ResourceLimits) -> ResourceLimits {
+    ResourceLimits { cpu_cores: None, cpu_weight: None, memory_bytes: None, pids: None, ..limits }
+}
+
+/// The share of a container that has none of its own, and the smallest.
+const CPU_SHARES: i64 = 1024;
+const CPU_SHARES_MIN: i64 = 2;
 /// Period of a processor quota, in microseconds: the kernel's default.
 const CPU_PERIOD_MICROS: i64 = 100_000;
 /// The smallest quota that the kernel accepts, in microseconds.

@@ -34,6 +34,8 @@ pub(super) struct Facts {
     pub(super) probe: Probe,
     pub(super) probe_timeout: Duration,
     pub(super) health_check: bool,
+    /// Its memory is given back while it is parked.
+    pub(super) reclaims: bool,
     pub(super) started_at: SystemTime,
     pub(super) log_limit: u64,
 }

@@ -53,6 +53,7 @@ pub(super) fn labels(facts: &Facts, owner: &Owner) -> HashMap<String, String> {
     let millis = |time: Duration| time.as_millis().to_string();
     let probe = match &facts.probe {
         Probe::Http { path } => format!("http {path}"),
+        Probe::Http2 { path } => format!("http2 {path}"),
         Probe::Tcp => "tcp".to_owned(),
     };
     let started = facts.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -63,6 +64,7 @@ pub(super) fn labels(facts: &Facts, owner: &Owner) -> HashMap<String, String> {
         (PROBE, probe),
         (PROBE_TIMEOUT, millis(facts.probe_timeout)),
         (HEALTH_CHECK, facts.health_check.to_string()),
+        (RECLAIMS, facts.reclaims.to_string()),
         (STARTED, millis(started)),
         (LOG_LIMIT, facts.log_limit.to_string()),
     ]
@@ -75,6 +77,7 @@ pub(super) fn read(id: &str, labels: &HashMap<String, String>) -> Option<Facts> 
     let number = |key| labels.get(key)?.parse::<u64>().ok();
     let probe = match labels.get(PROBE)?.split_once(' ') {
         Some(("http", path)) => Probe::Http { path: path.to_owned() },
+        Some(("http2", path)) => Probe::Http2 { path: path.to_owned() },
         _ => Probe::Tcp,
     };
     Some(Facts {
@@ -84,6 +87,7 @@ pub(super) fn read(id: &str, labels: &HashMap<String, String>) -> Option<Facts> 
         probe,
         probe_timeout: Duration::from_millis(number(PROBE_TIMEOUT)?.max(1)),
         health_check: labels.get(HEALTH_CHECK)? == "true",
+        reclaims: labels.get(RECLAIMS)? == "true",
         started_at: UNIX_EPOCH + Duration::from_millis(number(STARTED)?),
         log_limit: number(LOG_LIMIT)?,
     })
@@ -109,6 +113,7 @@ const WORKLOAD: &str = "foreshadow.workload";
 const PROBE: &str = "foreshadow.probe";
 const PROBE_TIMEOUT: &str = "foreshadow.probe-timeout-ms";
 const HEALTH_CHECK: &str = "foreshadow.health-check";
+const RECLAIMS: &str = "foreshadow.reclaims";
 const STARTED: &str = "foreshadow.started-ms";
 const LOG_LIMIT: &str = "foreshadow.log-limit";
 
@@ -128,6 +133,7 @@ mod tests {
             probe: Probe::Http { path: "/health".to_owned() },
             probe_timeout: Duration::from_millis(700),
             health_check: true,
+            reclaims: true,
             started_at: now(),
             log_limit: 9000,
         };

@@ -13,7 +13,7 @@ use super::error::EngineError;
 use super::instance::{Facts, Instance, Place};
 use super::spec::{ContainerSpec, Network, Pull};
 use super::table::Table;
-use super::{create, logs, mark, watch as events};
+use super::{create, logs, mark, steps, watch as events};
 use crate::cgroup::Group;
 use crate::error::ProviderError;
 use crate::face::InstanceInfo;
@@ -118,6 +118,7 @@ async fn make(
         probe: spec.probe.clone(),
         probe_timeout: spec.probe_timeout,
         health_check: container.health_check,
+        reclaims: spec.reclaims,
         started_at: mark::now(),
         log_limit: spec.log_limit,
     };
@@ -197,6 +198,7 @@ async fn run(
     let addresses: Vec<SocketAddr> =
         std::iter::once(place.addr).chain(place.further.iter().copied()).collect();
     instance.set_place(place);
+    steps::limit_further(instance, spec.limits).await;
     let serving = async {
         for addr in addresses {
             ask_until(spec, addr, deadline).await?;

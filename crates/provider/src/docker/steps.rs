@@ -23,8 +23,27 @@ pub(super) async fn park(table: &Arc<Table>, name: &InstanceName) -> Result<(), 
     if instance.parked() != Parked::No {
         return Ok(());
     }
+    freeze(table, &instance).await?;
+    if instance.facts.reclaims {
+        tokio::task::spawn_blocking(move || reclaim(&instance));
+    }
+    Ok(())
+}
+
+/// Takes memory back from an instance until it is promoted.
+fn reclaim(instance: &Instance) {
+    let name = &instance.facts.name;
+    let group = instance.place().and_then(|place| place.group.as_ref());
+    match group.and_then(|group| group.reclaim(|| instance.parked() != Parked::No)) {
+        Some(bytes) => tracing::debug!(instance = %name, bytes, "memory of a parked instance was given back"),
+        None => tracing::warn!(instance = %name, "memory of parked instances cannot be given back here"),
+    }
+}
+
+async fn freeze(table: &Table, instance: &Arc<Instance>) -> Result<(), ProviderError> {
+    let name = &instance.facts.name;
     if table.config.freezer && !instance.facts.health_check {
-        let freezing = Arc::clone(&instance);
+        let freezing = Arc::clone(instance);
         let frozen = blocking(move || freezing.place()?.group.as_ref().map(|group| group.freeze())).await;
         match frozen {
             Some(Ok(())) => {
@@ -43,7 +62,7 @@ pub(super) async fn park(table: &Arc<Table>, name: &InstanceName) -> Result<(), 
         Err(error) => {
             // The answer may be lost, not the freeze: nothing must stay frozen that we take for running.
             let _ = engine.call(engine.docker.unpause_container(&instance.facts.id)).await;
-            return Err(after(table, &instance, "pause the container", error).await);
+            return Err(after(table, instance, "pause the container", error).await);
         }
     }
     instance.set_parked(Parked::ByEngine);
@@ -105,8 +124,31 @@ pub(super) async fn resize(
     let engine = &table.engine;
     let update = engine.docker.update_container(&instance.facts.id, create::update(&limits));
     match engine.call(update).await {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            limit_further(&instance, limits).await;
+            Ok(())
+        }
         Err(error) => Err(after(table, &instance, "change the limits of the container", error).await),
+    }
+}
+
+/// Sets the limits that the engine does not know, where the container's control group is ours to write; elsewhere they are
+/// reported in the log and not enforced.
+pub(super) async fn limit_further(instance: &Arc<Instance>, limits: ResourceLimits) {
+    let further = create::further(limits);
+    if further == ResourceLimits::default() {
+        return;
+    }
+    let limited = Arc::clone(instance);
+    let set = blocking(move || Some(limited.place()?.group.as_ref()?.resize(&further))).await;
+    match set {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            tracing::warn!(instance = %instance.facts.name, %error, "some limits cannot be enforced");
+        }
+        None => {
+            tracing::warn!(instance = %instance.facts.name, "some limits cannot be enforced on this engine")
+        }
     }
 }
 

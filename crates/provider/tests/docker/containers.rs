@@ -107,6 +107,8 @@ async fn limits_change_under_load_without_a_failed_request() {
             cpu_cores: Some(cpu),
             memory_bytes: Some(mib << 20),
             pids: Some(200),
+            cpu_weight: Some(200),
+            ..ResourceLimits::default()
         };
         let spec = InstanceSpec { limits: of(0.8, 64), ..service_spec("web-1", TestService::Normal) };
         let info = provider.start(spec).await.expect("starts");
@@ -132,6 +134,7 @@ async fn limits_change_under_load_without_a_failed_request() {
                 off(move || daemon.get(&format!("/containers/{id}/json"))).await.expect("answers");
             assert!(inspected.contains(&format!("\"Memory\":{},", mib << 20)), "{inspected}");
             assert!(inspected.contains(&format!("\"CpuQuota\":{quota},")), "{inspected}");
+            assert!(inspected.contains("\"CpuShares\":2048,"), "{inspected}");
         }
         stop.store(true, Ordering::Relaxed);
         load.await.expect("no panic");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::broadcast::Receiver;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     ContractFixture, GRACE, PATIENCE, SILENCE, TestService, answers, assert_nothing_is_left, child_of, get,
@@ -105,6 +105,10 @@ pub async fn what_ended_unseen_is_cleared_away<F: ContractFixture>(fixture: &F) 
     until("the instance is gone", async || !answers(info.addr).await).await;
     if fixture.children_outlive() {
         assert!(answers(child).await, "nobody has cleared up yet");
+    } else {
+        until("the system has ended the child", async || !answers(child).await).await;
+        // An engine hears of it a moment later.
+        sleep(SILENCE).await;
     }
     let second = fixture.open().await;
     assert!(second.adopt().await.expect("adopts").is_empty());

@@ -1,7 +1,7 @@
 //! Starts an instance: create the container, start it, wait until it serves, undo everything when it does not.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::models::{ContainerInspectResponse, HealthStatusEnum};
@@ -57,7 +57,7 @@ async fn attempt_start(
     deadline: Instant,
     called_off: &mut watch::Receiver<bool>,
 ) -> Result<InstanceInfo, (ProviderError, Option<SocketAddr>)> {
-    let ports = pick_ports(table, spec, container).map_err(|error| (error, None))?;
+    let ports = pick_ports(spec, container).map_err(|error| (error, None))?;
     let instance = make(table, spec, container, &ports).await.map_err(|error| (error, None))?;
     let error = tokio::select! {
         // In this order: what has ended is not ready, whatever answers at its address.
@@ -86,16 +86,12 @@ async fn early_end(table: &Table, instance: &Instance, fallback: crate::face::Ex
     ProviderError::ExitedEarly { name: instance.facts.name.clone(), reason, log }
 }
 
-fn pick_ports(
-    table: &Table,
-    spec: &InstanceSpec,
-    container: &ContainerSpec,
-) -> Result<Vec<u16>, ProviderError> {
+fn pick_ports(spec: &InstanceSpec, container: &ContainerSpec) -> Result<Vec<u16>, ProviderError> {
     let count = u16::try_from(spec.processes.max(1)).unwrap_or(u16::MAX);
     if container.network != Network::Host {
         return Ok((0..count).map(|index| container.port.saturating_add(index)).collect());
     }
-    let mut ports = table.ports.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ports = ports::shared();
     let picked: Result<Vec<u16>, _> = (0..count).map(|_| Ok(ports.pick()?.port())).collect();
     picked.map_err(|source| ProviderError::Spawn {
         name: spec.name.clone(),

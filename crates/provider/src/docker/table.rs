@@ -14,7 +14,6 @@ use super::mark::Owner;
 use crate::error::ProviderError;
 use crate::face::{EVENTS_MAX, InstanceInfo, ProviderEvent};
 use crate::name::InstanceName;
-use crate::process::ports::Ports;
 use crate::process::state::StateDir;
 
 /// Everything the tasks of a provider share.
@@ -24,7 +23,6 @@ pub(super) struct Table {
     pub(super) config: DockerConfig,
     pub(super) state: StateDir,
     pub(super) owner: Owner,
-    pub(super) ports: Mutex<Ports>,
     /// Set by the adoption: from then on what we do not know is nobody's.
     pub(super) knows_all: AtomicBool,
     slots: Mutex<BTreeMap<InstanceName, Slot>>,
@@ -50,7 +48,6 @@ impl Table {
             config,
             state,
             owner,
-            ports: Mutex::default(),
             knows_all: AtomicBool::new(false),
             slots: Mutex::default(),
             events: broadcast::Sender::new(EVENTS_MAX),

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bollard::BollardRequest;
 use bollard::errors::Error as ClientError;
@@ -24,6 +25,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{ChildStderr, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::config::{Endpoint, TlsFiles};
@@ -35,6 +38,7 @@ type Body = Either<
     StreamBody<Pin<Box<dyn futures_util::Stream<Item = io::Result<Frame<Bytes>>> + Send>>>,
 >;
 type Sender = SendRequest<Body>;
+type Connection = JoinHandle<Result<(), hyper::Error>>;
 
 /// Connections to one engine.
 pub(super) struct Transport {
@@ -79,9 +83,11 @@ impl Transport {
                 },
             }
         }
-        let mut sender = self.connect().await?;
-        let response = sender.send_request(request).await.map_err(|error| self.explain(error))?;
-        Ok(self.keep(sender, response))
+        let (mut sender, connection) = self.connect().await?;
+        match sender.send_request(request).await {
+            Ok(response) => Ok(self.keep(sender, response)),
+            Err(error) => Err(self.explain(error, connection).await),
+        }
     }
 
     /// The connection is idle again when the answer has been read.
@@ -98,21 +104,22 @@ impl Transport {
         response
     }
 
-    /// ssh ends when it cannot connect, and has said why.
-    fn explain(&self, error: hyper::Error) -> ClientError {
+    /// Why a request on a new connection failed: the connection knows better than the request, and ssh, which ends when it
+    /// cannot connect, better still.
+    async fn explain(&self, error: hyper::Error, connection: Connection) -> ClientError {
+        let broken = timeout(EXPLAIN_TIME_MAX, connection).await;
         let complaint = self.complaint.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if complaint.is_empty() { error.into() } else { io::Error::other(complaint).into() }
+        match broken {
+            _ if !complaint.is_empty() => io::Error::other(complaint).into(),
+            Ok(Ok(Err(reason))) => reason.into(),
+            Ok(_) | Err(_) => error.into(),
+        }
     }
 
-    async fn connect(&self) -> Result<Sender, ClientError> {
+    async fn connect(&self) -> Result<(Sender, Connection), ClientError> {
         let stream = self.dial().await?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to an engine broke");
-            }
-        });
-        Ok(sender)
+        Ok((sender, tokio::spawn(connection)))
     }
 
     async fn dial(&self) -> io::Result<Box<dyn Stream>> {
@@ -202,6 +209,8 @@ fn connector(files: &TlsFiles) -> Result<TlsConnector, String> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
+/// How long a broken connection may take to say why.
+const EXPLAIN_TIME_MAX: Duration = Duration::from_secs(1);
 /// Connections that are kept.
 const IDLE_MAX: usize = 8;
 /// Most characters of what ssh says.

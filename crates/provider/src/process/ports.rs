@@ -7,6 +7,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The one that all providers of this process share: whatever they make, it is for the same ports of this machine.
+pub(crate) fn shared() -> MutexGuard<'static, Ports> {
+    static SHARED: Mutex<Ports> = Mutex::new(Ports { recent: VecDeque::new() });
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Hands out ports, and remembers the last ones.
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -116,7 +116,7 @@ fn make(table: &Table, spec: &InstanceSpec, program: PathBuf) -> Result<(Record,
     };
     let (addresses, socket) = match spec.listen {
         Listen::Port => {
-            let mut ports = table.ports.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut ports = ports::shared();
             let picked: Result<Vec<_>, _> = (0..spec.processes.max(1)).map(|_| ports.pick()).collect();
             (picked.map_err(failed("find a free port"))?, None)
         }

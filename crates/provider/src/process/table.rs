@@ -11,7 +11,6 @@ use tokio::sync::{broadcast, watch};
 
 use super::instance::Instance;
 use super::output;
-use super::ports::Ports;
 use super::state::StateDir;
 use crate::cgroup::Parent;
 use crate::error::ProviderError;
@@ -25,7 +24,6 @@ pub(super) struct Table {
     pub(super) parent: Parent,
     pub(super) boot_id: String,
     pub(super) environment: BTreeMap<String, String>,
-    pub(super) ports: Mutex<Ports>,
     slots: Mutex<BTreeMap<InstanceName, Slot>>,
     instances_max: usize,
     events: broadcast::Sender<ProviderEvent>,
@@ -56,7 +54,6 @@ impl Table {
             parent,
             boot_id,
             environment,
-            ports: Mutex::default(),
             slots: Mutex::default(),
             instances_max,
             events: broadcast::Sender::new(EVENTS_MAX),

@@ -47,6 +47,9 @@ pub struct InstanceSpec {
     /// Its memory is given back while it is parked, where the kernel can: it then comes back page by page, which makes a
     /// promotion slower. Default false.
     pub reclaims: bool,
+    /// Where the provider can, it is forked from a process that was started with the same command and has initialised; the
+    /// program must know the protocol of templates (`docs/processes.md`). Default false.
+    pub template: bool,
 }
 
 impl InstanceSpec {
@@ -69,6 +72,7 @@ impl InstanceSpec {
             limits: ResourceLimits::default(),
             user: None,
             reclaims: false,
+            template: false,
         }
     }
 

@@ -140,7 +140,7 @@ impl Instance {
 async fn watch_over(
     table: Arc<Table>,
     instance: Arc<Instance>,
-    exit: ExitWatch,
+    mut exit: ExitWatch,
     ended: watch::Sender<Option<Ended>>,
 ) {
     let name = &instance.record.name;
@@ -161,7 +161,7 @@ async fn watch_over(
     if let Err(error) = &cleared {
         tracing::warn!(instance = %name, %error, "not everything of an ended instance could be cleared away");
     }
-    let reason = exit.reap();
+    let reason = exit.reap().await;
     table.remove(&instance);
     let is_wanted = instance.end_by.get().is_some();
     ended.send_replace(Some(Ended { reason, is_clean: cleared.is_ok() }));

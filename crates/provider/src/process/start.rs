@@ -226,7 +226,7 @@ pub(super) fn record_of(
     Record {
         name: spec.name.clone(),
         workload: spec.workload.clone(),
-        pid: pid,
+        pid,
         start_ticks,
         boot_id: table.boot_id.clone(),
         addr: addresses[0],

@@ -62,6 +62,8 @@ struct Entry {
     /// How often in a row it has failed.
     failures: u32,
     retry_at: Option<Instant>,
+    /// Somebody waited in vain for it to be ready.
+    is_slow: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -107,6 +109,9 @@ impl Templates {
             Err(_) => {
                 let (instance, template) = (&order.0.name, &running.name);
                 tracing::warn!(%instance, %template, "the template is not ready yet; started without it");
+                if let Some(entry) = self.entries().get_mut(&key(&order.0)) {
+                    entry.is_slow = true;
+                }
                 return None;
             }
         }
@@ -122,8 +127,9 @@ impl Templates {
             entry.used_at = now;
             entry.renew(table, now);
             let state = entry.running.state.borrow().clone();
-            // One that has failed before may fail again: it is waited for in the background.
-            let is_worth_it = state == State::Ready || (state == State::Starting && entry.failures == 0);
+            // One that has failed before may fail again; meanwhile instances can do without it.
+            let is_doubtful = entry.failures > 0 || entry.is_slow;
+            let is_worth_it = state == State::Ready || (state == State::Starting && !is_doubtful);
             return is_worth_it.then(|| entry.running.clone());
         }
         if entries.len() >= TEMPLATES_MAX {
@@ -137,6 +143,7 @@ impl Templates {
             used_at: now,
             failures: 0,
             retry_at: None,
+            is_slow: false,
         };
         entries.insert(key, entry);
         Some(running)
@@ -227,6 +234,7 @@ impl Entry {
         {
             self.running = running;
             self.retry_at = None;
+            self.is_slow = false;
         }
     }
 }

@@ -4,7 +4,9 @@
 mod process;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use process::Fixture;
@@ -18,6 +20,7 @@ use tokio::net::TcpStream;
 
 const GRACE: Duration = Duration::from_secs(10);
 const PYTHON: &str = "/usr/bin/python3";
+const CONTROL_PLANE_KEY: &str = "FORESHADOW_TEST_CONTROL_PLANE";
 const ROUNDS: usize = 30;
 
 /// The program of the document, or none, and a word about it, where it cannot run.
@@ -264,6 +267,56 @@ async fn an_idle_template_ends_when_its_workload_has_no_instance() {
     assert_eq!(templates(&fixture).len(), 1);
     assert!(serves(&again).await);
     stopped(&fixture, provider).await;
+}
+
+/// Not a test: a control plane in a process of its own, which starts a clone, says so, and waits for its death.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by the tests"]
+async fn control_plane() {
+    let Ok(state_dir) = std::env::var(CONTROL_PLANE_KEY) else { return };
+    let file = format!("{state_dir}/program.py");
+    let provider = ProcessProvider::open(ProcessConfig::new(state_dir)).expect("opens");
+    let spec = InstanceSpec::new("web-1".parse().expect("a name"), "web", vec![PYTHON.to_owned(), file]);
+    let info = provider.start(InstanceSpec { template: true, ..spec }).await.expect("starts");
+    println!("\ninstance {}", info.pid);
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_control_plane_leaves_clones_and_at_most_a_template_for_the_sweep() {
+    let test = "a_killed_control_plane_leaves_clones";
+    let Some(program) = program(test) else { return };
+    // The second one does not end with its socket.
+    for stubborn in [false, true] {
+        let Some(fixture) = fixture(test).await else { return };
+        let end = "        if not packet:\n            return\n";
+        let endless = "        if not packet:\n            signal.pause()\n";
+        drop(order(
+            &fixture,
+            "web-1",
+            &if stubborn { with(&program, end, endless) } else { program.clone() },
+        ));
+        let mut control_plane = Command::new(std::env::current_exe().expect("we are a file"))
+            .args(["--ignored", "--exact", "control_plane", "--nocapture"])
+            .env(CONTROL_PLANE_KEY, fixture.state_dir())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("spawned");
+        let output = BufReader::new(control_plane.stdout.take().expect("piped"));
+        let said = output.lines().map_while(Result::ok).find(|line| line.starts_with("instance "));
+        control_plane.kill().expect("killed with signal 9");
+        control_plane.wait().expect("reaped");
+        let template = templates(&fixture).pop().expect("its group is left");
+        until("the template has ended", || stubborn || members(&template).is_empty()).await;
+        assert_eq!(members(&template).len(), usize::from(stubborn));
+
+        let provider = fixture.open().await;
+        let adopted = provider.adopt().await.expect("adopts");
+        assert_eq!(said, Some(format!("instance {}", adopted[0].pid)));
+        assert!(serves(&adopted[0]).await);
+        assert!(templates(&fixture).is_empty(), "swept");
+        stopped(&fixture, provider).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

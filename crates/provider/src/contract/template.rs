@@ -67,6 +67,12 @@ fn next_order(control: &OwnedFd) -> Option<(Value, Vec<OwnedFd>)> {
 
 fn become_clone(control: OwnedFd, order: &Value, descriptors: Vec<OwnedFd>) {
     drop(control);
+    // The main function, to which a panic would go back, may wait for threads that were not forked.
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        say(panic);
+        exit(101);
+    }));
     let mut descriptors = descriptors.into_iter();
     let (output, go) = (descriptors.next().expect("the output"), descriptors.next().expect("the pipe"));
     rustix::process::setsid().expect("a session");

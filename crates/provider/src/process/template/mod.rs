@@ -103,19 +103,17 @@ impl Templates {
         }
         let mut running = self.running(table, order)?;
         let waited = timeout_at(wait_end, running.state.wait_for(|state| *state != State::Starting)).await;
-        match waited {
-            Ok(Ok(state)) if *state == State::Ready => {}
-            Ok(_) => return None,
-            Err(_) => {
-                let (instance, template) = (&order.0.name, &running.name);
-                tracing::warn!(%instance, %template, "the template is not ready yet; started without it");
-                if let Some(entry) = self.entries().get_mut(&key(&order.0)) {
-                    entry.is_slow = true;
-                }
-                return None;
-            }
+        let waited = waited.map(|state| state.is_ok_and(|state| *state == State::Ready));
+        if let Some(entry) = self.entries().get_mut(&key(&order.0)) {
+            // Initialising took some of its time.
+            entry.used_at = Instant::now();
+            entry.is_slow |= waited.is_err();
         }
-        Some(running.orders)
+        if waited.is_err() {
+            let (instance, template) = (&order.0.name, &running.name);
+            tracing::warn!(%instance, %template, "the template is not ready yet; started without it");
+        }
+        (waited == Ok(true)).then_some(running.orders)
     }
 
     /// The template that runs or is started now, unless it is not worth waiting for.
@@ -161,6 +159,7 @@ impl Templates {
         let idle: Vec<Key> = entries
             .iter()
             .filter(|(_, entry)| now.duration_since(entry.used_at) >= self.idle_max)
+            .filter(|(_, entry)| *entry.running.state.borrow() != State::Starting)
             .filter(|(key, entry)| {
                 let is_newest = !entries
                     .iter()

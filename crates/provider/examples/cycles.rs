@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use provider::contract::{SERVICE_KEY, TestService, serve_if_asked};
-use provider::{InstanceName, InstanceSpec, ProcessConfig, ProcessProvider, Provider};
+use provider::{InstanceName, InstanceSpec, Listen, ProcessConfig, ProcessProvider, Provider};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -102,6 +102,8 @@ async fn cycle(provider: &ProcessProvider, template: bool, index: usize) -> Resu
     let program = std::env::current_exe()?.display().to_string();
     let mut spec = InstanceSpec { template, ..InstanceSpec::new(name.clone(), "cycles", vec![program]) };
     spec.env.insert(SERVICE_KEY.to_owned(), TestService::Normal.word().to_owned());
+    // Other programs of the machine can take a port between its choice and its use, but not a socket.
+    spec.listen = Listen::PassedSocket;
     provider.start(spec).await?;
     provider.park(&name).await?;
     provider.promote(&name).await?;

@@ -133,6 +133,22 @@ async fn instances_are_clones_with_output_environment_and_end_of_their_own() {
     stopped(&fixture, provider).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_the_template_keeps_to_itself_is_noticed_all_the_same() {
+    let test = "an_end_that_the_template_keeps_to_itself";
+    let (Some(program), Some(fixture)) = (program(test), fixture(test).await) else { return };
+    let report = "say(control, exited=pid, status=os.waitstatus_to_exitcode(status))";
+    let program = with(&program, report, "pass");
+    let provider = fixture.open().await;
+    let mut events = provider.events();
+    let info = provider.start(order(&fixture, "web-1", &program)).await.expect("starts");
+    rustix::process::kill_process(pid(info.pid), rustix::process::Signal::KILL).expect("killed");
+    let event = tokio::time::timeout(Duration::from_secs(1), events.recv()).await.expect("in time");
+    let reason = ExitReason::Unknown;
+    assert_eq!(event.expect("an event"), ProviderEvent::Exited { name: info.name, reason });
+    stopped(&fixture, provider).await;
+}
+
 fn pid(pid: u32) -> rustix::process::Pid {
     rustix::process::Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid")
 }

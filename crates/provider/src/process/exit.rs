@@ -43,17 +43,7 @@ impl ExitWatch {
     }
 
     /// Takes the process out of the process table if it is our child, and says how it ended.
-    pub(super) async fn reap(&mut self) -> ExitReason {
-        match (self.status(), self.told.take()) {
-            (ExitReason::Unknown, Some(told)) => match timeout(TOLD_TIME_MAX, told).await {
-                Ok(Ok(reason)) => reason,
-                Ok(Err(_)) | Err(_) => ExitReason::Unknown,
-            },
-            (reason, _) => reason,
-        }
-    }
-
-    fn status(&self) -> ExitReason {
+    pub(super) fn reap(&self) -> ExitReason {
         match waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
             Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
                 (Some(code), _) => ExitReason::Code(code),
@@ -62,6 +52,17 @@ impl ExitWatch {
             },
             // Not our child: an adopted one. Its parent has the status.
             Ok(None) | Err(_) => ExitReason::Unknown,
+        }
+    }
+
+    /// The same, and where another process is its parent, waits a moment for what that one says.
+    pub(super) async fn reap_or_hear(&mut self) -> ExitReason {
+        match (self.reap(), self.told.take()) {
+            (ExitReason::Unknown, Some(told)) => match timeout(TOLD_TIME_MAX, told).await {
+                Ok(Ok(reason)) => reason,
+                Ok(Err(_)) | Err(_) => ExitReason::Unknown,
+            },
+            (reason, _) => reason,
         }
     }
 }

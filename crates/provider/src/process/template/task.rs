@@ -65,7 +65,7 @@ pub(super) async fn run(
 ) -> Result<(), String> {
     let Process { group, pidfd, socket, log } = process;
     let watching = ExitWatch::new(pidfd).and_then(|exit| Ok((exit, Socket::new(socket)?)));
-    let (mut exit, socket) = match watching {
+    let (exit, socket) = match watching {
         Ok(watching) => watching,
         Err(error) => {
             clear(group).await;
@@ -84,7 +84,7 @@ pub(super) async fn run(
         let _ = timeout(END_TIME_MAX, exit.ended()).await;
     }
     clear(group).await;
-    let reason = exit.reap().await;
+    let reason = exit.reap();
     outcome.map_err(|problem| match output::quote(&log) {
         last_words if last_words.is_empty() => format!("{problem} ({reason}); it wrote nothing"),
         last_words => format!("{problem} ({reason}); it wrote:\n{last_words}"),

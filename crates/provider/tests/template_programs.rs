@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use process::Fixture;
 use provider::contract::ContractFixture;
 use provider::{
-    CgroupChoice, ExitReason, InstanceInfo, InstanceSpec, Probe, ProcessConfig, ProcessProvider, Provider,
-    ProviderEvent, probe,
+    CgroupChoice, ExitReason, InstanceInfo, InstanceSpec, Listen, Probe, ProcessConfig, ProcessProvider,
+    Provider, ProviderEvent, probe,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -55,7 +55,13 @@ fn order(fixture: &Fixture, name: &str, program: &str) -> InstanceSpec {
     let file = fixture.state_dir().join("program.py");
     fs::write(&file, program).expect("written");
     let command = vec![PYTHON.to_owned(), file.display().to_string()];
-    InstanceSpec { template: true, ..InstanceSpec::new(name.parse().expect("a name"), "web", command) }
+    // Somebody else on the machine may take a port before it is used, but not a socket.
+    let listen = Listen::PassedSocket;
+    InstanceSpec {
+        template: true,
+        listen,
+        ..InstanceSpec::new(name.parse().expect("a name"), "web", command)
+    }
 }
 
 async fn get(info: &InstanceInfo) -> String {
@@ -114,7 +120,8 @@ async fn instances_are_clones_with_output_environment_and_end_of_their_own() {
     let mut events = provider.events();
     let spec = |name| order(&fixture, name, &program);
     let first = provider.start(spec("web-1")).await.expect("starts");
-    let second = provider.start(spec("web-2")).await.expect("starts");
+    let on_port = InstanceSpec { listen: Listen::Port, ..spec("web-2") };
+    let second = provider.start(on_port).await.expect("starts");
     let group = templates(&fixture).pop().expect("there is one template");
     let template = members(&group);
     for info in [&first, &second] {

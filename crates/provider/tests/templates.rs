@@ -2,9 +2,12 @@
 
 mod process;
 
+use std::fs;
+use std::time::Duration;
+
 use process::Fixture;
 use provider::contract::{self, ContractFixture, TestService};
-use provider::{CgroupChoice, InstanceSpec, ProcessProvider};
+use provider::{CgroupChoice, InstanceSpec, ProcessProvider, Provider, ResourceLimits};
 
 /// Not a test: what the instances run.
 #[test]
@@ -58,4 +61,31 @@ mod version_2 {
 mod version_1 {
     use super::*;
     provider::contract_tests!(Templates::new(CgroupChoice::V1).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clones_have_the_ordered_user_and_limits() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("SKIPPED clones_have_the_ordered_user: only root may become somebody else");
+    }
+    for kind in [CgroupChoice::V2, CgroupChoice::V1] {
+        let Some(fixture) = Templates::new(kind).await else { continue };
+        let provider = fixture.open().await;
+        let limits = ResourceLimits { pids: Some(64), ..ResourceLimits::of(Some(0.5), Some(256 << 20)) };
+        let spec = fixture.spec("web-1", TestService::Normal);
+        let spec = InstanceSpec { user: Some("nobody".to_owned()), limits, reclaims: true, ..spec };
+        let info = provider.start(spec).await.expect("starts");
+        let status = fs::read_to_string(format!("/proc/{}/status", info.pid)).expect("readable");
+        assert!(status.contains("\nUid:\t65534\t65534\t65534\t65534\n"), "{status}");
+        assert!(status.contains("\nNoNewPrivs:\t1\n"), "{status}");
+        let groups = fs::read_to_string(format!("/proc/{}/cgroup", info.pid)).expect("readable");
+        assert!(groups.lines().any(|line| line.ends_with("/i-web-1")), "{kind:?}: {groups}");
+        assert!(!groups.contains("/i-template."), "{kind:?}: it has left its template everywhere: {groups}");
+        let larger = ResourceLimits::of(Some(1.0), Some(512 << 20));
+        provider.resize(&info.name, larger).await.expect("limits can be changed");
+        provider.park(&info.name).await.expect("parks");
+        provider.promote(&info.name).await.expect("promotes");
+        provider.shutdown(Duration::from_secs(10)).await.expect("stops");
+        assert_eq!(fixture.leftovers(), [""; 0], "{kind:?}");
+    }
 }

@@ -86,6 +86,7 @@ pub(crate) fn spec(
         limits: limits(workload, size),
         user: workload.user.clone(),
         reclaims: workload.reclaim,
+        template: workload.fork,
         ..InstanceSpec::new(name, workload.name.as_str(), workload.command.clone())
     }
 }

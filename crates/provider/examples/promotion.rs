@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release -p provider --example promotion [ROUNDS]` starts a tiny service cold, parks and promotes it, with
 //! every kind of control group of this machine, and prints percentiles in milliseconds. A promotion counts from the begin
-//! of the thaw to a verified answer, a cold start from the order to the first passing probe. Instances are this very
+//! of the thaw to a verified answer, a cold start and a fork from a template (an ordinary start without control groups) from
+//! the order to the first passing probe. Instances are this very
 //! program.
 
 use std::time::{Duration, Instant};
@@ -35,13 +36,17 @@ async fn measure(
     provider: &ProcessProvider,
     rounds: usize,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let mut cold = Vec::new();
+    let (mut cold, mut forked) = (Vec::new(), Vec::new());
+    // The first order waits until the template has initialised.
+    provider.start(InstanceSpec { template: true, ..spec("first")? }).await?;
     for index in 0..rounds.div_ceil(COLD_SHARE) {
-        let spec = spec(&format!("cold-{index}"))?;
-        let begin = Instant::now();
-        let info = provider.start(spec).await?;
-        cold.push(begin.elapsed());
-        provider.stop(&info.name, Duration::from_secs(5)).await?;
+        for (template, times) in [(false, &mut cold), (true, &mut forked)] {
+            let spec = InstanceSpec { template, ..spec(&format!("cold-{index}"))? };
+            let begin = Instant::now();
+            let info = provider.start(spec).await?;
+            times.push(begin.elapsed());
+            provider.stop(&info.name, Duration::from_secs(5)).await?;
+        }
     }
     let info = provider.start(spec("standby")?).await?;
     let (mut parks, mut promotions, mut warm) = (Vec::new(), Vec::new(), Vec::new());
@@ -55,9 +60,13 @@ async fn measure(
         warm.push(provider.promote(&info.name).await?.took);
     }
     provider.shutdown(Duration::from_secs(5)).await?;
-    for (what, times) in
-        [("cold start", cold), ("park", parks), ("promotion", promotions), ("probe, not parked", warm)]
-    {
+    for (what, times) in [
+        ("cold start", cold),
+        ("template fork", forked),
+        ("park", parks),
+        ("promotion", promotions),
+        ("probe, not parked", warm),
+    ] {
         report(kind, what, times);
     }
     Ok(())

@@ -37,5 +37,5 @@ pub use face::{
     EVENTS_MAX, ExitReason, InstanceInfo, Promoted, Provider, ProviderEvent, Throttling, Traffic, Usage,
 };
 pub use name::{InstanceName, NAME_LENGTH_MAX, NameError};
-pub use process::{INSTANCES_MAX, ProcessConfig, ProcessProvider};
+pub use process::{INSTANCES_MAX, ProcessConfig, ProcessProvider, TEMPLATE_IDLE};
 pub use spec::{InstanceSpec, LOG_LIMIT_MIN, Listen, Probe, ResourceLimits};

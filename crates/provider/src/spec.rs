@@ -52,6 +52,9 @@ pub struct InstanceSpec {
     /// empty, the working folder is one inside, and the environment is added to that of the image, with HOST (the address
     /// to listen on) and PORT.
     pub container: Option<ContainerSpec>,
+    /// Where the provider can, it is forked from a process that was started with the same command and has initialised; the
+    /// program must know the protocol of templates (`docs/processes.md`). Default false.
+    pub template: bool,
 }
 
 impl InstanceSpec {
@@ -75,6 +78,7 @@ impl InstanceSpec {
             user: None,
             reclaims: false,
             container: None,
+            template: false,
         }
     }
 

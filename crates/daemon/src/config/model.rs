@@ -216,6 +216,8 @@ pub struct WorkloadConfig {
     pub log_limit: u64,
     /// `limits`: resources of one instance.
     pub limits: LimitsConfig,
+    /// `fork`: fork instances from an initialised process; the program must know how. Default false.
+    pub fork: bool,
     /// `reclaim`: take the memory of parked instances back, where the kernel can. Default false: a promotion is slower then.
     pub reclaim: bool,
     /// `sizing`: instances get larger and smaller by what they use, from `limits` on. Default: they stay as `limits` says.
@@ -459,6 +461,7 @@ impl WorkloadConfig {
             log_limit: 1 << 20,
             limits: LimitsConfig::default(),
             reclaim: false,
+            fork: false,
             sizing: None,
             sessions: None,
             admission: None,

@@ -163,6 +163,7 @@ log_limit = "64KiB"
 limits = { cpu = 0.5, cpu_weight = 50, memory = "512MiB", memory_high = "256MiB", pids = 100, disk_read = "9MiB", disk_write = "5MiB" }
 user = "www-data"
 reclaim = true
+fork = true
 sizing = { mode = "bandit", cpu_min = 0.1, cpu_max = 4, memory_max = "4GiB", every = "1h", cpu_bound = true }
 priority = 200
 needs = { cpu = 0.25, memory = "256MiB" }
@@ -175,7 +176,7 @@ working_dir = "/"
     assert_eq!(web.margin, MarginConfig::Fixed(0.25));
     assert_eq!(web.probe, ProbeConfig::Http("/healthz".into()));
     assert_eq!((web.limits.memory, web.limits.disk_write), (Some(512 << 20), Some(5 << 20)));
-    assert_eq!((web.user.as_deref(), web.reclaim), (Some("www-data"), true));
+    assert_eq!((web.user.as_deref(), web.reclaim, web.fork), (Some("www-data"), true, true));
     let sizing = crate::workload_policy(web).sizing.expect("as configured");
     assert_eq!((sizing.mode, sizing.cpu_bound), (planner::SizingMode::Bandit, Some(true)));
     assert_eq!(sizing.initial, planner::Size { cpu_cores: 0.5, memory_bytes: 512 << 20 });

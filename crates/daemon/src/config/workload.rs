@@ -103,6 +103,7 @@ fn read_process(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("working_dir", &mut w.working_dir, |e| working_dir(e).map(Some));
     s.read("user", &mut w.user, |e| e.text().map(|user| Some(user.to_owned())));
     s.read("reclaim", &mut w.reclaim, Entry::flag);
+    s.read("fork", &mut w.fork, Entry::flag);
     s.read("probe", &mut w.probe, probe);
     s.read("probe_interval", &mut w.probe_interval, |e| e.duration(MOMENT..=HOUR));
     s.read("probe_timeout", &mut w.probe_timeout, |e| e.duration(MOMENT..=HOUR));

@@ -203,6 +203,7 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
     out.text("log_limit", &format_bytes(w.log_limit));
     out.raw("limits", limits::write(&w.limits));
     out.raw("reclaim", w.reclaim);
+    out.raw("fork", w.fork);
     if let Some(policy) = &w.sizing {
         out.raw("sizing", sizing::write(policy));
     }

@@ -41,6 +41,14 @@ impl Group {
         self.dirs().iter().map(open).collect()
     }
 
+    /// Moves a process into the group.
+    pub(crate) fn admit(&self, pid: u32) -> Result<(), CgroupError> {
+        self.dirs().iter().try_for_each(|dir| {
+            let path = dir.join("cgroup.procs");
+            fs::write(&path, pid.to_string()).map_err(io_error("move the process to", &path))
+        })
+    }
+
     /// Tells who the first process is; needed where signals take the place of a group.
     pub(crate) fn led_by(mut self, pid: u32, start_ticks: u64) -> Group {
         if let Core::Signals(signals) = &mut self.core {

@@ -108,6 +108,14 @@ impl Parent {
         dirs
     }
 
+    /// Whether instances have groups; otherwise only signals and marks hold them together.
+    pub(crate) fn has_groups(&self) -> bool {
+        match self.kind {
+            Kind::V2(_) | Kind::V1(_) => true,
+            Kind::Signals => false,
+        }
+    }
+
     /// What every process of an instance has in its environment: `KEY=value`.
     pub(crate) fn mark(&self, name: &InstanceName) -> (&'static str, String) {
         (MARK, format!("{}/{name}", self.id))

@@ -12,6 +12,7 @@ mod output;
 mod parking;
 mod restart;
 mod service;
+mod template;
 
 pub use life::*;
 pub use output::*;

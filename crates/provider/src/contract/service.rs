@@ -27,13 +27,14 @@ use super::TestService;
 /// The environment variable that asks for the test service.
 pub const SERVICE_KEY: &str = "FORESHADOW_TEST_SERVICE";
 
-/// Becomes the test service, and does not return, if the environment variable [`SERVICE_KEY`] asks for it. To be called
+/// Becomes the test service, or a template of it, and does not return, if the environment variable [`SERVICE_KEY`] asks for it. To be called
 /// in the program that the fixture's orders run; children are made by running it again with the same arguments.
 ///
 /// # Panics
 /// When it cannot listen.
 pub fn serve_if_asked() {
     let Ok(word) = std::env::var(SERVICE_KEY) else { return };
+    super::template::fork_if_asked();
     if word == CHILD {
         burn();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::cgroup::CgroupChoice;
 
@@ -17,6 +18,9 @@ pub struct ProcessConfig {
     /// Environment of every instance, below what its order adds. Default: PATH, HOME, LANG and TZ of this process, as
     /// far as they are set, and nothing else of it: it may hold secrets.
     pub environment: BTreeMap<String, String>,
+    /// How long after the last order a template is kept whose workload has no instance, or has orders that differ. Default
+    /// [`TEMPLATE_IDLE`].
+    pub template_idle: Duration,
 }
 
 impl ProcessConfig {
@@ -30,11 +34,14 @@ impl ProcessConfig {
             cgroups: CgroupChoice::Best,
             instances_max: INSTANCES_MAX,
             environment: inherited.collect(),
+            template_idle: TEMPLATE_IDLE,
         }
     }
 }
 
 /// Most instances at a time, unless the settings say otherwise.
 pub const INSTANCES_MAX: usize = 1024;
+/// How long an unused template is kept, unless the settings say otherwise.
+pub const TEMPLATE_IDLE: Duration = Duration::from_secs(600);
 /// What is taken over from our own environment.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];

@@ -6,10 +6,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::face::ExitReason;
 
@@ -17,6 +20,8 @@ use crate::face::ExitReason;
 #[derive(Debug)]
 pub(super) struct ExitWatch {
     pidfd: AsyncFd<OwnedFd>,
+    /// From the parent, if that is a template.
+    told: Option<oneshot::Receiver<ExitReason>>,
 }
 
 impl ExitWatch {
@@ -24,7 +29,12 @@ impl ExitWatch {
     pub(super) fn new(pidfd: OwnedFd) -> io::Result<ExitWatch> {
         // SAFETY: an owned descriptor stays open and the same as long as the value lives.
         let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
-        Ok(ExitWatch { pidfd })
+        Ok(ExitWatch { pidfd, told: None })
+    }
+
+    /// Somebody else, its parent, may say how it ended.
+    pub(super) fn told_by(self, told: Option<oneshot::Receiver<ExitReason>>) -> ExitWatch {
+        ExitWatch { told, ..self }
     }
 
     /// Returns when the process has ended, all its threads included.
@@ -44,4 +54,18 @@ impl ExitWatch {
             Ok(None) | Err(_) => ExitReason::Unknown,
         }
     }
+
+    /// The same, and where another process is its parent, waits a moment for what that one says.
+    pub(super) async fn reap_or_hear(&mut self) -> ExitReason {
+        match (self.reap(), self.told.take()) {
+            (ExitReason::Unknown, Some(told)) => match timeout(TOLD_TIME_MAX, told).await {
+                Ok(Ok(reason)) => reason,
+                Ok(Err(_)) | Err(_) => ExitReason::Unknown,
+            },
+            (reason, _) => reason,
+        }
+    }
 }
+
+/// How long a parent may take to say how its child ended.
+const TOLD_TIME_MAX: Duration = Duration::from_millis(200);

@@ -140,7 +140,7 @@ impl Instance {
 async fn watch_over(
     table: Arc<Table>,
     instance: Arc<Instance>,
-    exit: ExitWatch,
+    mut exit: ExitWatch,
     ended: watch::Sender<Option<Ended>>,
 ) {
     let name = &instance.record.name;
@@ -161,11 +161,11 @@ async fn watch_over(
     if let Err(error) = &cleared {
         tracing::warn!(instance = %name, %error, "not everything of an ended instance could be cleared away");
     }
-    let reason = exit.reap();
+    let is_wanted = || instance.end_by.get().is_some();
+    let reason = if is_wanted() { exit.reap() } else { exit.reap_or_hear().await };
     table.remove(&instance);
-    let is_wanted = instance.end_by.get().is_some();
     ended.send_replace(Some(Ended { reason, is_clean: cleared.is_ok() }));
-    if !is_wanted && instance.is_ready() {
+    if !is_wanted() && instance.is_ready() {
         tracing::info!(instance = %name, %reason, "an instance ended by itself");
         table.report(ProviderEvent::Exited { name: name.clone(), reason });
     }

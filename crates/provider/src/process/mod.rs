@@ -8,6 +8,7 @@
 //! - `start`: from an order to a ready instance; with `command`, `ports`, `spawn` for the steps.
 //! - `steps`: park, promote, stop.
 //! - `adopt`: after a restart; with `record` and `state`.
+//! - `template`: initialised processes that fork instances.
 //! - `output`: the bounded output files. `exit`: pidfds.
 
 mod adopt;
@@ -23,6 +24,7 @@ mod start;
 pub(crate) mod state;
 mod steps;
 mod table;
+mod template;
 mod user;
 
 use std::panic::resume_unwind;
@@ -41,7 +43,7 @@ use crate::name::InstanceName;
 use crate::procfs;
 use crate::spec::{InstanceSpec, ResourceLimits};
 
-pub use config::{INSTANCES_MAX, ProcessConfig};
+pub use config::{INSTANCES_MAX, ProcessConfig, TEMPLATE_IDLE};
 
 /// Makes instances that are processes of this machine.
 ///
@@ -49,7 +51,7 @@ pub use config::{INSTANCES_MAX, ProcessConfig};
 #[derive(Debug)]
 pub struct ProcessProvider {
     table: Arc<Table>,
-    bounding: AbortHandle,
+    housekeeping: AbortHandle,
     _lock: Lock,
 }
 
@@ -70,9 +72,16 @@ impl ProcessProvider {
         let parent = Layout::detect()
             .and_then(|layout| Parent::open(&layout, config.cgroups, state.id()))
             .map_err(|source| ProviderError::Cgroup { step: "make the group of all instances", source })?;
-        let table = Arc::new(Table::new(state, parent, boot_id, config.environment, config.instances_max));
-        let bounding = tokio::spawn(bound_outputs(Arc::clone(&table))).abort_handle();
-        Ok(ProcessProvider { table, bounding, _lock: lock })
+        let table = Arc::new(Table::new(
+            state,
+            parent,
+            boot_id,
+            config.environment,
+            config.instances_max,
+            config.template_idle,
+        ));
+        let housekeeping = tokio::spawn(keep_house(Arc::clone(&table))).abort_handle();
+        Ok(ProcessProvider { table, housekeeping, _lock: lock })
     }
 
     /// Distinguishes this state folder from every other one of the machine; part of the names of control groups
@@ -178,6 +187,7 @@ impl Provider for ProcessProvider {
                 first_failure = Err(error);
             }
         }
+        self.table.templates.end().await;
         let table = Arc::clone(&self.table);
         blocking(move || table.parent.remove()).await;
         first_failure
@@ -186,7 +196,8 @@ impl Provider for ProcessProvider {
 
 impl Drop for ProcessProvider {
     fn drop(&mut self) {
-        self.bounding.abort();
+        self.housekeeping.abort();
+        self.table.templates.leave();
         self.table.names().iter().for_each(|name| self.table.call_off(name));
         self.table.instances().iter().for_each(|instance| {
             if instance.is_ready() {
@@ -205,9 +216,10 @@ impl Drop for CallOff {
     }
 }
 
-async fn bound_outputs(table: Arc<Table>) {
+async fn keep_house(table: Arc<Table>) {
     loop {
-        tokio::time::sleep(OUTPUT_INTERVAL).await;
+        tokio::time::sleep(HOUSE_INTERVAL).await;
+        table.templates.keep(&table);
         let table = Arc::clone(&table);
         blocking(move || table.bound_outputs()).await;
     }
@@ -225,7 +237,7 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     }
 }
 
-/// How often output files are looked at.
-const OUTPUT_INTERVAL: Duration = Duration::from_millis(500);
+/// How often output files and templates are looked at.
+const HOUSE_INTERVAL: Duration = Duration::from_millis(500);
 /// Most output returned at once, in bytes.
 pub(crate) const LOG_TAIL_MAX: u64 = 16 << 20;

@@ -35,10 +35,18 @@ pub(super) struct Launch {
     pub(super) user: Option<User>,
     /// Files to write `0` to.
     pub(super) entrances: Vec<OwnedFd>,
-    /// To become descriptor 3.
-    pub(super) socket: Option<OwnedFd>,
+    pub(super) passed: Option<Passed>,
     /// Standard output and standard error.
     pub(super) log: File,
+}
+
+/// What becomes descriptor 3.
+#[derive(Debug)]
+pub(super) enum Passed {
+    /// A listening socket, told as `sd_listen_fds(3)` says.
+    Listener(OwnedFd),
+    /// What else the order tells of.
+    Control(OwnedFd),
 }
 
 /// A new process.
@@ -58,14 +66,19 @@ pub(super) fn spawn(launch: Launch) -> Result<Spawned, SpawnError> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from).map_err(prepare)?;
         (File::from(read), above_passed(write).map_err(prepare)?)
     };
-    let socket = launch.socket.map(above_passed).transpose().map_err(prepare)?;
+    let (passed, is_listener) = match launch.passed {
+        Some(Passed::Listener(socket)) => (Some(socket), true),
+        Some(Passed::Control(socket)) => (Some(socket), false),
+        None => (None, false),
+    };
+    let socket = passed.map(above_passed).transpose().map_err(prepare)?;
     let mut command = Command::new(&launch.program);
     let error_log = launch.log.try_clone().map_err(prepare)?;
     command.stdin(Stdio::null()).stdout(launch.log).stderr(error_log);
     if let Some(dir) = &launch.working_dir {
         command.current_dir(dir);
     }
-    let mut image = Image::new(&launch.program, launch.arguments, launch.environment, socket.is_some());
+    let mut image = Image::new(&launch.program, launch.arguments, launch.environment, is_listener);
     let (entrances, user, report_fd) = (launch.entrances, launch.user, report.as_raw_fd());
     let socket_fd = socket.as_ref().map(AsRawFd::as_raw_fd);
     // SAFETY: the closure only makes system calls on memory and descriptors prepared here; it does not allocate, lock
@@ -123,7 +136,7 @@ unsafe impl Send for Image {}
 unsafe impl Sync for Image {}
 
 impl Image {
-    fn new(program: &Path, arguments: Vec<String>, environment: Vec<String>, passes_socket: bool) -> Image {
+    fn new(program: &Path, arguments: Vec<String>, environment: Vec<String>, is_told: bool) -> Image {
         // Orders with zero bytes were refused before; a path from the file system has none.
         let text = |text: &[u8]| CString::new(text).unwrap_or_default();
         let mut texts: Vec<CString> = Vec::new();
@@ -138,7 +151,7 @@ impl Image {
         let mut arguments = pointers(arguments);
         let mut environment = pointers(environment);
         let mut listen_pid = [LISTEN_PID, &[0; PID_DIGITS_MAX + 1]].concat().into_boxed_slice();
-        if passes_socket {
+        if is_told {
             environment.push(c"LISTEN_FDS=1".as_ptr());
             environment.push(listen_pid.as_mut_ptr().cast_const().cast());
         }

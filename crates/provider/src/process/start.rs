@@ -6,19 +6,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::exit::ExitWatch;
 use super::instance::Instance;
 use super::record::Record;
-use super::spawn::{Launch, spawn};
+use super::spawn::{Launch, Passed, spawn};
 use super::table::Table;
+use super::template;
 use super::user::User;
 use super::{blocking, command, output, ports};
 use crate::cgroup::Group;
 use crate::error::ProviderError;
-use crate::face::InstanceInfo;
+use crate::face::{ExitReason, InstanceInfo};
 use crate::probe::{ProbeError, ask_until};
 use crate::procfs::Stat;
 use crate::spec::{InstanceSpec, Listen};
@@ -54,6 +55,18 @@ pub(super) async fn start(
     }
 }
 
+/// An order, and the program of its command.
+pub(super) type Order = (InstanceSpec, PathBuf);
+
+/// The first process of an instance, with the record already written.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) record: Record,
+    pub(super) pidfd: OwnedFd,
+    /// How it ended, if its parent, a template, says.
+    pub(super) exit: Option<oneshot::Receiver<ExitReason>>,
+}
+
 /// Why an attempt failed, and the address it was for.
 struct Failure {
     error: ProviderError,
@@ -62,18 +75,24 @@ struct Failure {
 
 async fn attempt_start(
     table: &Arc<Table>,
-    order: &Arc<(InstanceSpec, PathBuf)>,
+    order: &Arc<Order>,
     deadline: Instant,
     called_off: &mut watch::Receiver<bool>,
 ) -> Result<InstanceInfo, Failure> {
     let spec = &order.0;
     let instance = {
-        let (table, order) = (Arc::clone(table), Arc::clone(order));
-        let made = blocking(move || make(&table, &order.0, order.1.clone()).map(|made| (table, made))).await;
-        let (table, (record, pidfd)) = made.map_err(|error| Failure { error, addr: None })?;
+        let failed = |error| Failure { error, addr: None };
+        let cloned = template::clone(table, order, deadline, called_off).await.map_err(failed)?;
+        let Made { record, pidfd, exit } = match cloned {
+            Some(made) => made,
+            None => {
+                let (table, order) = (Arc::clone(table), Arc::clone(order));
+                blocking(move || make(&table, &order.0, order.1.clone())).await.map_err(failed)?
+            }
+        };
         let group = record.group.clone();
         match ExitWatch::new(pidfd) {
-            Ok(exit) => Instance::watched(&table, record, exit, false),
+            Ok(watch) => Instance::watched(table, record, watch.told_by(exit), false),
             Err(source) => {
                 let _ = blocking(move || group.destroy()).await;
                 let error =
@@ -109,22 +128,8 @@ async fn attempt_start(
 }
 
 /// Everything up to the exec. Blocks: writing to a control group can wait for the scheduler.
-fn make(table: &Table, spec: &InstanceSpec, program: PathBuf) -> Result<(Record, OwnedFd), ProviderError> {
-    let failed = |step| {
-        let name = spec.name.clone();
-        move |source| ProviderError::Spawn { name, step, source }
-    };
-    let (addresses, socket) = match spec.listen {
-        Listen::Port => {
-            let mut ports = ports::shared();
-            let picked: Result<Vec<_>, _> = (0..spec.processes.max(1)).map(|_| ports.pick()).collect();
-            (picked.map_err(failed("find a free port"))?, None)
-        }
-        Listen::PassedSocket => {
-            let (listener, addr) = ports::listen().map_err(failed("open a listening socket"))?;
-            (vec![addr], Some(OwnedFd::from(listener)))
-        }
-    };
+fn make(table: &Table, spec: &InstanceSpec, program: PathBuf) -> Result<Made, ProviderError> {
+    let (addresses, socket) = listen(spec)?;
     let group = table
         .parent
         .make(&spec.name, &spec.limits, spec.reclaims)
@@ -138,6 +143,25 @@ fn make(table: &Table, spec: &InstanceSpec, program: PathBuf) -> Result<(Record,
     made
 }
 
+/// Where it is to listen, and the listening socket if it is passed.
+pub(super) fn listen(spec: &InstanceSpec) -> Result<(Vec<SocketAddr>, Option<OwnedFd>), ProviderError> {
+    let failed = |step| {
+        let name = spec.name.clone();
+        move |source| ProviderError::Spawn { name, step, source }
+    };
+    match spec.listen {
+        Listen::Port => {
+            let mut ports = ports::shared();
+            let picked: Result<Vec<_>, _> = (0..spec.processes.max(1)).map(|_| ports.pick()).collect();
+            Ok((picked.map_err(failed("find a free port"))?, None))
+        }
+        Listen::PassedSocket => {
+            let (listener, addr) = ports::listen().map_err(failed("open a listening socket"))?;
+            Ok((vec![addr], Some(OwnedFd::from(listener))))
+        }
+    }
+}
+
 fn make_in(
     table: &Table,
     spec: &InstanceSpec,
@@ -145,7 +169,7 @@ fn make_in(
     addresses: &[SocketAddr],
     socket: Option<OwnedFd>,
     group: &Group,
-) -> Result<(Record, OwnedFd), ProviderError> {
+) -> Result<Made, ProviderError> {
     let log_path = table.state.log(&spec.name);
     let log = output::create(&log_path).map_err(|source| ProviderError::State {
         step: "make the output file",
@@ -168,7 +192,7 @@ fn make_in(
         working_dir: spec.working_dir.clone(),
         user,
         entrances,
-        socket,
+        passed: socket.map(Passed::Listener),
         log,
     };
     let spawned = spawn(launch).map_err(|(step, source)| match (step, source.kind()) {
@@ -177,12 +201,29 @@ fn make_in(
         }
         _ => ProviderError::Spawn { name: spec.name.clone(), step, source },
     })?;
-    // It is our child and not reaped yet, so it is in the process table even if it has ended.
-    let start_ticks = Stat::of(spawned.pid).map_or(0, |stat| stat.start_ticks);
-    let record = Record {
+    let record = record_of(table, spec, addresses, spawned.pid, group);
+    let path = table.state.record(&spec.name);
+    if let Err(source) = record.write(&path) {
+        let _ = record.group.destroy();
+        return Err(ProviderError::State { step: "write the record", path, source });
+    }
+    Ok(Made { record, pidfd: spawned.pidfd, exit: None })
+}
+
+/// What is known of a process that has just been made.
+pub(super) fn record_of(
+    table: &Table,
+    spec: &InstanceSpec,
+    addresses: &[SocketAddr],
+    pid: u32,
+    group: &Group,
+) -> Record {
+    // Our own child is in the process table even if it has ended, since it is not reaped yet.
+    let start_ticks = Stat::of(pid).map_or(0, |stat| stat.start_ticks);
+    Record {
         name: spec.name.clone(),
         workload: spec.workload.clone(),
-        pid: spawned.pid,
+        pid,
         start_ticks,
         boot_id: table.boot_id.clone(),
         addr: addresses[0],
@@ -193,14 +234,8 @@ fn make_in(
         probe_timeout: spec.probe_timeout,
         log_limit: spec.log_limit,
         reclaims: spec.reclaims,
-        group: group.clone().led_by(spawned.pid, start_ticks),
-    };
-    let path = table.state.record(&spec.name);
-    if let Err(source) = record.write(&path) {
-        let _ = record.group.destroy();
-        return Err(ProviderError::State { step: "write the record", path, source });
+        group: group.clone().led_by(pid, start_ticks),
     }
-    Ok((record, spawned.pidfd))
 }
 
 /// Waits for each of its processes.

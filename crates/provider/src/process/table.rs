@@ -6,12 +6,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 
 use super::instance::Instance;
 use super::output;
 use super::state::StateDir;
+use super::template::Templates;
 use crate::cgroup::Parent;
 use crate::error::ProviderError;
 use crate::face::{EVENTS_MAX, InstanceInfo, ProviderEvent};
@@ -24,6 +26,7 @@ pub(super) struct Table {
     pub(super) parent: Parent,
     pub(super) boot_id: String,
     pub(super) environment: BTreeMap<String, String>,
+    pub(super) templates: Templates,
     slots: Mutex<BTreeMap<InstanceName, Slot>>,
     instances_max: usize,
     events: broadcast::Sender<ProviderEvent>,
@@ -48,12 +51,14 @@ impl Table {
         boot_id: String,
         environment: BTreeMap<String, String>,
         instances_max: usize,
+        template_idle: Duration,
     ) -> Table {
         Table {
             state,
             parent,
             boot_id,
             environment,
+            templates: Templates::new(template_idle),
             slots: Mutex::default(),
             instances_max,
             events: broadcast::Sender::new(EVENTS_MAX),
@@ -158,13 +163,16 @@ impl Table {
 
     /// Keeps the outputs bounded: each by itself, and how many there are of ended instances.
     pub(super) fn bound_outputs(&self) {
-        for instance in self.instances() {
-            let path = self.state.log(&instance.record.name);
-            if let Err(error) = output::bound(&path, instance.record.log_limit) {
+        let instances = self.instances();
+        let instances =
+            instances.iter().map(|instance| (instance.record.name.clone(), instance.record.log_limit));
+        for (name, limit) in instances.chain(self.templates.outputs()) {
+            let path = self.state.log(&name);
+            if let Err(error) = output::bound(&path, limit) {
                 tracing::warn!(%error, path = %path.display(), "cannot bound an output file");
             }
         }
-        output::prune(&self.state.logs(), |name| self.knows(name));
+        output::prune(&self.state.logs(), |name| self.knows(name) || self.templates.knows(name));
     }
 
     fn slots(&self) -> MutexGuard<'_, BTreeMap<InstanceName, Slot>> {

@@ -11,7 +11,9 @@
 //! - a parked instance uses no processor time at all and answers again within a few milliseconds of a promotion;
 //! - a failed start and a stop leave no process, no group and no record behind, children of the instance included.
 //!
-//! It does not restart instances: it reports [`ProviderEvent::Exited`] and the planner decides.
+//! [`VmProvider`] makes instances that are virtual machines, by QEMU, with the same promises.
+//!
+//! Neither does restart instances: they report [`ProviderEvent::Exited`] and the planner decides.
 
 mod cgroup;
 pub mod contract;
@@ -24,6 +26,7 @@ mod process;
 mod procfs;
 mod spec;
 mod traffic;
+mod vm;
 
 pub use cgroup::{CgroupChoice, CgroupError};
 pub use error::ProviderError;
@@ -33,3 +36,6 @@ pub use face::{
 pub use name::{InstanceName, NAME_LENGTH_MAX, NameError};
 pub use process::{INSTANCES_MAX, ProcessConfig, ProcessProvider};
 pub use spec::{InstanceSpec, LOG_LIMIT_MIN, Listen, Probe, ResourceLimits};
+pub use vm::{
+    Acceleration, Accelerator, Birth, Configuration, MachineSpec, Network, QmpError, VmConfig, VmProvider,
+};

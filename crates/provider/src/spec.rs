@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::ProviderError;
 use crate::name::InstanceName;
+use crate::vm::MachineSpec;
 
 /// An order for one instance. [`InstanceSpec::new`] fills in sane values; change what differs.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +48,8 @@ pub struct InstanceSpec {
     /// Its memory is given back while it is parked, where the kernel can: it then comes back page by page, which makes a
     /// promotion slower. Default false.
     pub reclaims: bool,
+    /// The machine, if it is to be one. Its environment is then that of its first process, as far as it can be told.
+    pub machine: Option<MachineSpec>,
 }
 
 impl InstanceSpec {
@@ -69,6 +72,7 @@ impl InstanceSpec {
             limits: ResourceLimits::default(),
             user: None,
             reclaims: false,
+            machine: None,
         }
     }
 
@@ -84,7 +88,10 @@ impl InstanceSpec {
     }
 
     fn problem(&self) -> Option<String> {
-        if self.command.first().is_none_or(String::is_empty) {
+        if let Some(problem) = self.machine.as_ref().and_then(|machine| machine.problem(self)) {
+            return Some(problem);
+        }
+        if self.machine.is_none() && self.command.first().is_none_or(String::is_empty) {
             return Some("the command is empty".to_owned());
         }
         if self.command.iter().any(|part| part.contains('\0')) {

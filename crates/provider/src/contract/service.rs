@@ -7,17 +7,22 @@
 //! | `/child` | starts a child in a process group of its own, which burns and serves; says its address |
 //! | `/write?n` | writes n numbered lines to the standard output |
 //! | `/environment` | says its environment, a line each |
+//! | `/touch?n` | uses n MiB of memory from now on |
+//! | `/clock` | says the milliseconds since 1970 |
+//! | `/random` | says 32 random bytes of the kernel, in hexadecimal digits |
+//! | `/panic` | makes the kernel panic; for machines only |
 //! | `/exit?code` | exits |
 //! | `/die` | kills itself |
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::FromRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio, exit};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -25,6 +30,9 @@ use super::TestService;
 
 /// The environment variable that asks for the test service.
 pub const SERVICE_KEY: &str = "FORESHADOW_TEST_SERVICE";
+
+/// The environment variable that says which address the test service listens at, if not on the loopback alone.
+pub const ADDRESS_KEY: &str = "FORESHADOW_TEST_ADDRESS";
 
 /// Becomes the test service, and does not return, if the environment variable [`SERVICE_KEY`] asks for it. To be called
 /// in the program that the fixture's orders run; children are made by running it again with the same arguments.
@@ -72,7 +80,8 @@ fn listener() -> TcpListener {
         return unsafe { TcpListener::from_raw_fd(3) };
     }
     let port: u16 = variable("PORT").and_then(|port| port.parse().ok()).expect("PORT is a port");
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("the port is free")
+    let address = variable(ADDRESS_KEY).map_or(Ipv4Addr::LOCALHOST, |text| text.parse().expect("an address"));
+    TcpListener::bind((address, port)).expect("the port is free")
 }
 
 fn serve(listener: &TcpListener, status: &'static str) -> ! {
@@ -113,6 +122,21 @@ fn act(path: &str, query: &str) -> String {
                 .map(|(key, value)| format!("{}={}\n", key.display(), value.display()))
                 .collect();
         }
+        "/touch" => {
+            let bytes = query.parse::<usize>().unwrap_or(1) << 20;
+            std::mem::forget(std::hint::black_box(vec![1_u8; bytes]));
+        }
+        "/clock" => {
+            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            return since_epoch.as_millis().to_string();
+        }
+        "/random" => {
+            let mut bytes = [0_u8; 32];
+            let mut file = File::open("/dev/urandom").expect("there is randomness");
+            file.read_exact(&mut bytes).expect("random bytes");
+            return bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        }
+        "/panic" => std::fs::write("/proc/sysrq-trigger", "c").expect("may panic"),
         "/exit" => exit(query.parse().unwrap_or(0)),
         "/die" => drop(kill_process(getpid(), Signal::KILL)),
         _ => {}

@@ -31,7 +31,12 @@ pub(super) async fn adopt(table: &Arc<Table>) -> Result<Vec<InstanceInfo>, Provi
         }
     }
     let sweeping = Arc::clone(table);
-    let swept = blocking(move || sweeping.parent.sweep(|name| sweeping.knows(name))).await;
+    let swept = blocking(move || {
+        let swept = sweeping.parent.sweep(|name| sweeping.knows(name));
+        sweeping.clear_folders();
+        swept
+    })
+    .await;
     for (name, outcome) in swept {
         match outcome {
             Ok(()) => tracing::info!(instance = name, "killed what was left of an unknown instance"),

@@ -38,7 +38,8 @@ pub(super) fn listen() -> io::Result<(TcpListener, SocketAddr)> {
     Ok((listener, addr))
 }
 
-/// Whether the output of an instance says that its address was taken. Texts of the C library, Go, Java, Node and Python.
+/// Whether the output of an instance says that its address was taken. Texts of the C library, Go, Java, Node, Python
+/// and QEMU.
 pub(super) fn says_in_use(output: &str) -> bool {
     let output = output.to_ascii_lowercase();
     [
@@ -47,6 +48,7 @@ pub(super) fn says_in_use(output: &str) -> bool {
         "eaddrinuse",
         "port is already allocated",
         "port already in use",
+        "could not set up host forwarding rule",
     ]
     .iter()
     .any(|words| output.contains(words))

@@ -15,10 +15,11 @@ use super::record::Record;
 use super::spawn::{Launch, spawn};
 use super::table::Table;
 use super::user::User;
-use super::{blocking, command, output, ports};
+use super::{Prepare, blocking, command, output, ports};
 use crate::cgroup::Group;
 use crate::error::ProviderError;
 use crate::face::InstanceInfo;
+use crate::name::InstanceName;
 use crate::probe::{ProbeError, ask};
 use crate::procfs::Stat;
 use crate::spec::{InstanceSpec, Listen};
@@ -26,22 +27,29 @@ use crate::spec::{InstanceSpec, Listen};
 /// Starts an instance whose name has been reserved. On failure nothing is left running.
 pub(super) async fn start(
     table: &Arc<Table>,
-    spec: InstanceSpec,
+    name: &InstanceName,
+    prepare: &impl Prepare,
     mut called_off: watch::Receiver<bool>,
 ) -> Result<InstanceInfo, ProviderError> {
-    let resolving = (spec.clone(), table.environment.clone());
-    let program = blocking(move || command::resolve(&resolving.0, &resolving.1)).await?;
-    let deadline = Instant::now() + spec.start_deadline;
-    let order = Arc::new((spec, program));
-    let mut attempt = 1;
+    let (mut attempt, mut deadline) = (1, None);
     loop {
-        let failure = match attempt_start(table, &order, deadline, &mut called_off).await {
+        let prepared = tokio::select! {
+            biased;
+            _ = called_off.wait_for(|called_off| *called_off) => return Err(ProviderError::CalledOff(name.clone())),
+            prepared = prepare.prepare() => prepared?,
+        };
+        let resolving = (prepared.spec.clone(), table.environment.clone());
+        let program = blocking(move || command::resolve(&resolving.0, &resolving.1)).await?;
+        // Of all attempts together, without what the first had to wait for.
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + prepared.spec.start_deadline);
+        let order = Arc::new(Order { spec: prepared.spec, addr: prepared.addr, program });
+        let failure = match attempt_start(table, &order, prepare, deadline, &mut called_off).await {
             Ok(info) => return Ok(info),
             Err(failure) => failure,
         };
         match failure {
             Failure { error: ProviderError::ExitedEarly { name, log, .. }, addr: Some(addr) }
-                if order.0.listen == Listen::Port && ports::says_in_use(&log) =>
+                if order.spec.listen == Listen::Port && ports::says_in_use(&log) =>
             {
                 if attempt == PORT_ATTEMPTS {
                     return Err(ProviderError::PortInUse { name, addr, log });
@@ -54,6 +62,13 @@ pub(super) async fn start(
     }
 }
 
+/// What is to be executed.
+struct Order {
+    spec: InstanceSpec,
+    addr: Option<SocketAddr>,
+    program: PathBuf,
+}
+
 /// Why an attempt failed, and the address it was for.
 struct Failure {
     error: ProviderError,
@@ -62,14 +77,15 @@ struct Failure {
 
 async fn attempt_start(
     table: &Arc<Table>,
-    order: &Arc<(InstanceSpec, PathBuf)>,
+    order: &Arc<Order>,
+    prepare: &impl Prepare,
     deadline: Instant,
     called_off: &mut watch::Receiver<bool>,
 ) -> Result<InstanceInfo, Failure> {
-    let spec = &order.0;
+    let spec = &order.spec;
     let instance = {
         let (table, order) = (Arc::clone(table), Arc::clone(order));
-        let made = blocking(move || make(&table, &order.0, order.1.clone()).map(|made| (table, made))).await;
+        let made = blocking(move || make(&table, &order).map(|made| (table, made))).await;
         let (table, (record, pidfd)) = made.map_err(|error| Failure { error, addr: None })?;
         let group = record.group.clone();
         match ExitWatch::new(pidfd) {
@@ -90,17 +106,19 @@ async fn attempt_start(
             ProviderError::ExitedEarly { name: spec.name.clone(), reason: ended.reason, log: output::quote(&log) }
         }
         _ = called_off.wait_for(|called_off| *called_off) => ProviderError::CalledOff(spec.name.clone()),
-        ready = wait_until_all_ready(spec, &instance.record, deadline) => match ready {
-            Ok(()) => match confirm(table, &instance) {
-                Ok(info) => return Ok(info),
-                Err(error) => error,
-            },
-            Err(source) => ProviderError::NeverReady {
+        ready = async {
+            prepare.begin(&instance).await?;
+            let ready = wait_until_all_ready(spec, &instance.record, deadline).await;
+            ready.map_err(|source| ProviderError::NeverReady {
                 name: spec.name.clone(),
                 after: spec.start_deadline,
                 source,
                 log: output::quote(&log),
-            },
+            })?;
+            confirm(table, &instance)
+        } => match ready {
+            Ok(info) => return Ok(info),
+            Err(error) => error,
         },
     };
     let addr = Some(instance.record.addr);
@@ -109,18 +127,20 @@ async fn attempt_start(
 }
 
 /// Everything up to the exec. Blocks: writing to a control group can wait for the scheduler.
-fn make(table: &Table, spec: &InstanceSpec, program: PathBuf) -> Result<(Record, OwnedFd), ProviderError> {
+fn make(table: &Table, order: &Order) -> Result<(Record, OwnedFd), ProviderError> {
+    let spec = &order.spec;
     let failed = |step| {
         let name = spec.name.clone();
         move |source| ProviderError::Spawn { name, step, source }
     };
-    let (addresses, socket) = match spec.listen {
-        Listen::Port => {
+    let (addresses, socket) = match (spec.listen, order.addr) {
+        (Listen::Port, Some(addr)) => (vec![addr], None),
+        (Listen::Port, None) => {
             let mut ports = table.ports.lock().unwrap_or_else(PoisonError::into_inner);
             let picked: Result<Vec<_>, _> = (0..spec.processes.max(1)).map(|_| ports.pick()).collect();
             (picked.map_err(failed("find a free port"))?, None)
         }
-        Listen::PassedSocket => {
+        (Listen::PassedSocket, _) => {
             let (listener, addr) = ports::listen().map_err(failed("open a listening socket"))?;
             (vec![addr], Some(OwnedFd::from(listener)))
         }
@@ -129,7 +149,7 @@ fn make(table: &Table, spec: &InstanceSpec, program: PathBuf) -> Result<(Record,
         .parent
         .make(&spec.name, &spec.limits, spec.reclaims)
         .map_err(|source| ProviderError::Cgroup { step: "make the group of the instance", source })?;
-    let made = make_in(table, spec, program, &addresses, socket, &group);
+    let made = make_in(table, spec, order.program.clone(), &addresses, socket, &group);
     if made.is_err()
         && let Err(error) = group.destroy()
     {

@@ -11,7 +11,7 @@ use crate::name::InstanceName;
 
 /// The paths of a state folder.
 #[derive(Debug, Clone)]
-pub(super) struct StateDir {
+pub(crate) struct StateDir {
     root: PathBuf,
     id: String,
 }
@@ -57,6 +57,15 @@ impl StateDir {
 
     pub(super) fn record(&self, name: &InstanceName) -> PathBuf {
         self.records().join(name.as_str())
+    }
+
+    /// A folder for files of an instance, removed at its end. Whoever needs one makes it.
+    pub(crate) fn folder(&self, name: &InstanceName) -> PathBuf {
+        self.folders().join(name.as_str())
+    }
+
+    pub(crate) fn folders(&self) -> PathBuf {
+        self.root.join(FOLDERS)
     }
 
     pub(super) fn log(&self, name: &InstanceName) -> PathBuf {
@@ -119,6 +128,7 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 const LOCK_RETRY: Duration = Duration::from_millis(10);
 const RECORDS: &str = "instances";
 const LOGS: &str = "logs";
+const FOLDERS: &str = "files";
 /// The end of a log's file name.
 pub(super) const LOG_ENDING: &str = ".log";
 

@@ -61,12 +61,10 @@ fn make(cache: &Path) -> io::Result<Guest> {
 
 fn download_kernel(dir: &Path) -> io::Result<()> {
     // The package of this name only depends on that of the present version.
-    let depends = output(Command::new("apt-cache").args(["depends", "linux-image-cloud-amd64"]))?;
-    let package = depends.split_whitespace().find(|word| {
-        word.starts_with("linux-image-")
-            && word.ends_with("-cloud-amd64")
-            && word.contains(|c: char| c.is_ascii_digit())
-    });
+    let depends = output(Command::new("apt-cache").args(["depends", META]))?;
+    let is_kernel =
+        |word: &&str| word.starts_with("linux-image-") && word.ends_with("-cloud-amd64") && *word != META;
+    let package = depends.split_whitespace().find(is_kernel);
     let package = package
         .ok_or_else(|| io::Error::other("apt knows no kernel for clouds; has `apt-get update` been run?"))?;
     output(Command::new("apt-get").args(["download", "--quiet", package]).current_dir(dir))?;
@@ -107,10 +105,14 @@ fn output(command: &mut Command) -> io::Result<String> {
 }
 
 fn one_in(dir: &Path, prefix: &str) -> io::Result<PathBuf> {
-    let entries = fs::read_dir(dir)?.flatten();
+    let entries = fs::read_dir(dir).map_err(about(dir))?.flatten();
     let mut found = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
     let found = found.next().ok_or_else(|| io::Error::other(format!("no {prefix} in {}", dir.display())))?;
     Ok(found.path())
+}
+
+fn about(path: &Path) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::other(format!("{}: {error}", path.display()))
 }
 
 /// An archive as the kernel unpacks it: cpio's "newc" format.
@@ -124,7 +126,7 @@ fn archive(program: &[u8], modules: &Path) -> io::Result<Vec<u8>> {
     for module in MODULES {
         let path = modules.join(format!("{module}.ko"));
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        archive.add(&format!("modules/{name}"), 0o100_644, &fs::read(&path)?, 0);
+        archive.add(&format!("modules/{name}"), 0o100_644, &fs::read(&path).map_err(about(&path))?, 0);
         order += &format!("{name}\n");
     }
     archive.add("modules/order", 0o100_644, order.as_bytes(), 0);
@@ -160,6 +162,8 @@ impl Archive {
     }
 }
 
+/// Always depends on the newest kernel for clouds.
+const META: &str = "linux-image-cloud-amd64";
 /// In the order in which they need each other.
 const MODULES: [&str; 19] = [
     "drivers/virtio/virtio_ring",

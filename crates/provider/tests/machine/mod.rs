@@ -19,7 +19,7 @@ use guest::Guest;
 
 /// See the module.
 pub(crate) struct Fixture {
-    dir: TempDir,
+    pub(crate) dir: TempDir,
     guest: Guest,
     birth: Birth,
     ids: OnceLock<[String; 2]>,
@@ -49,10 +49,6 @@ impl Fixture {
             cpu: "qemu64".to_owned(),
             ..VmConfig::new(self.dir.path().join("state"))
         }
-    }
-
-    pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
     }
 
     pub(crate) fn machine(&self) -> MachineSpec {
@@ -114,7 +110,8 @@ impl ContractFixture for Fixture {
     }
 
     fn spec(&self, name: &str, service: TestService) -> InstanceSpec {
-        let command = ["console=ttyS0", "quiet"].map(str::to_owned).to_vec();
+        // Not to our output: the kernel's last words would come after those of the service.
+        let command = ["console=tty0", "quiet"].map(str::to_owned).to_vec();
         let mut spec = InstanceSpec::new(InstanceName::new(name).expect("a good name"), "web", command);
         spec.env.insert(SERVICE_KEY.to_owned(), service.word().to_owned());
         spec.env.insert(ADDRESS_KEY.to_owned(), "0.0.0.0".to_owned());

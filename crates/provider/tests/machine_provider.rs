@@ -1,0 +1,346 @@
+//! What is special about instances that are virtual machines: snapshots and what their clones must not share, disks,
+//! memory that changes, panics, hangs, and whether the processor itself can execute them.
+
+mod machine;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use machine::Fixture;
+use provider::contract::{ContractFixture, TestService};
+use provider::{
+    Acceleration, Accelerator, Birth, Configuration, ExitReason, InstanceInfo, InstanceName, InstanceSpec,
+    MachineSpec, Provider, ProviderError, ProviderEvent, ResourceLimits, VmConfig, VmProvider,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+const GRACE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn get(addr: SocketAddr, path: &str) -> Option<String> {
+    let asked = async {
+        let mut stream = TcpStream::connect(addr).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+    };
+    timeout(PATIENCE, asked).await.ok().flatten()
+}
+
+async fn started(provider: &VmProvider, spec: InstanceSpec) -> InstanceInfo {
+    provider.start(spec).await.unwrap_or_else(|error| {
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        panic!("{error}: {source}")
+    })
+}
+
+/// How far the clock of a machine is from ours.
+async fn clock_error(addr: SocketAddr) -> Duration {
+    let told: u64 = get(addr, "/clock").await.and_then(|text| text.parse().ok()).expect("a time");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    now.abs_diff(Duration::from_millis(told))
+}
+
+async fn next_exit(
+    events: &mut tokio::sync::broadcast::Receiver<ProviderEvent>,
+) -> (InstanceName, ExitReason) {
+    let event = timeout(PATIENCE, events.recv()).await.expect("is reported").expect("the provider is there");
+    let ProviderEvent::Exited { name, reason } = event;
+    (name, reason)
+}
+
+/// Waits until something holds.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds().await {
+        assert!(begin.elapsed() < PATIENCE, "waited in vain until {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn snapshots(fixture: &Fixture) -> usize {
+    fs::read_dir(fixture.config().state_dir.join("snapshots")).map_or(0, Iterator::count)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clones_share_a_snapshot_and_neither_clock_nor_randomness_nor_address() {
+    let Some(fixture) = Fixture::new(Birth::Snapshot).await else { return };
+    let provider = fixture.open().await;
+    let first = started(&provider, fixture.spec("web-1", TestService::Normal)).await;
+    assert_eq!(snapshots(&fixture), 1);
+    // Old enough to be told from the right time.
+    sleep(Duration::from_secs(3)).await;
+    let second = started(&provider, fixture.spec("web-2", TestService::Normal)).await;
+    assert_eq!(snapshots(&fixture), 1, "the same one");
+    assert_ne!(first.addr, second.addr);
+    let random = [get(first.addr, "/random").await, get(second.addr, "/random").await];
+    assert!(random[0].is_some() && random[0] != random[1], "{random:?}");
+    until("the clock is right", async || clock_error(second.addr).await < Duration::from_secs(1)).await;
+
+    provider.park(&second.name).await.expect("parks");
+    sleep(Duration::from_secs(3)).await;
+    provider.promote(&second.name).await.expect("promotes");
+    until("the clock is right again", async || clock_error(second.addr).await < Duration::from_secs(1)).await;
+
+    // What one writes into its memory, others do not see, those restored later included.
+    get(first.addr, "/touch?32").await.expect("touches");
+    let third = started(&provider, fixture.spec("web-3", TestService::Normal)).await;
+    assert_eq!(get(third.addr, "/").await.as_deref(), Some("ok"));
+    provider.shutdown(GRACE).await.expect("stops");
+    drop(provider);
+    // Kept for the next control plane.
+    let provider = fixture.open().await;
+    started(&provider, fixture.spec("web-4", TestService::Normal)).await;
+    assert_eq!(snapshots(&fixture), 1);
+    // Another order is another snapshot.
+    let mut other = fixture.spec("web-5", TestService::Normal);
+    other.env.insert("OTHER".to_owned(), "1".to_owned());
+    started(&provider, other).await;
+    assert_eq!(snapshots(&fixture), 2);
+    provider.shutdown(GRACE).await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_and_processor_time_change_while_a_machine_runs() {
+    let Some(fixture) = Fixture::new(Birth::Snapshot).await else { return };
+    let provider = fixture.open().await;
+    let spec = |name: &str| {
+        let machine =
+            MachineSpec { memory_min_bytes: 64 << 20, memory_bytes: 192 << 20, ..fixture.machine() };
+        InstanceSpec { machine: Some(machine), ..fixture.spec(name, TestService::Normal) }
+    };
+    let machine = started(&provider, spec("web-1")).await;
+    let neighbour = started(&provider, spec("web-2")).await;
+    let memory = async || provider.usage(&machine.name).await.expect("readable").memory_bytes;
+    let resize = async |limits| provider.resize(&machine.name, limits).await;
+    let to = |mib: u64| ResourceLimits { memory_bytes: Some(mib << 20), ..ResourceLimits::default() };
+
+    get(machine.addr, "/touch?64").await.expect("touches");
+    let error = resize(to(32)).await.expect_err("too little").to_string();
+    assert!(error.contains("from 64 to 192 MiB, not 32 MiB"), "{error}");
+    let before = memory().await;
+    resize(to(128)).await.expect("shrinks");
+    until("the memory is given back", async || memory().await + (16 << 20) < before).await;
+    assert_eq!(get(machine.addr, "/").await.as_deref(), Some("ok"), "it goes on");
+    resize(to(192)).await.expect("grows");
+    until("the memory can be used again", async || get(machine.addr, "/touch?32").await.is_some()).await;
+
+    // A parked machine follows when it is promoted.
+    provider.park(&machine.name).await.expect("parks");
+    resize(to(160)).await.expect("is noted");
+    assert!(provider.list()[0].parked);
+    provider.promote(&machine.name).await.expect("promotes");
+
+    let cores = |cores| ResourceLimits { cpu_cores: Some(cores), ..ResourceLimits::default() };
+    resize(cores(0.1)).await.expect("slows down");
+    get(machine.addr, "/burn").await.expect("burns");
+    let cpu = async || provider.usage(&machine.name).await.expect("readable").cpu_time;
+    let begin = cpu().await;
+    sleep(Duration::from_secs(2)).await;
+    let used = cpu().await - begin;
+    assert!(used < Duration::from_millis(600), "{used:?} in two seconds");
+    assert_eq!(get(neighbour.addr, "/").await.as_deref(), Some("ok"), "the neighbour has its memory still");
+    provider.shutdown(GRACE).await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_of_the_guest_and_a_hang_of_qemu_end_the_instance_and_are_reported() {
+    let Some(fixture) = Fixture::new(Birth::Snapshot).await else { return };
+    let provider = fixture.open().await;
+    let mut events = provider.events();
+    let command = vec!["console=ttyS0".to_owned()];
+    let spec = InstanceSpec { command, ..fixture.spec("web-1", TestService::Normal) };
+    let panics = started(&provider, spec).await;
+    let hangs = started(&provider, fixture.spec("web-2", TestService::Normal)).await;
+    get(panics.addr, "/panic").await;
+    assert_eq!(next_exit(&mut events).await, (panics.name.clone(), ExitReason::Panicked));
+    let log = provider.logs(&panics.name, 10_000).await.expect("readable");
+    assert!(log.contains("sysrq triggered crash"), "{log}");
+
+    let pid = rustix::process::Pid::from_raw(i32::try_from(hangs.pid).expect("a pid")).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("stands still");
+    let error = provider.park(&hangs.name).await.expect_err("it does not answer");
+    let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(error.to_string().contains("web-2") && source.contains("did not answer"), "{error}: {source}");
+    assert_eq!(next_exit(&mut events).await, (hangs.name.clone(), ExitReason::Signal(9)));
+    until("nothing is left", async || fixture.leftovers().is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_has_a_disk_of_its_own_over_the_image_and_is_configured_by_another() {
+    let Some(fixture) = Fixture::new(Birth::Snapshot).await else { return };
+    let provider = fixture.open().await;
+    // A comma would end the path for QEMU if it were not written twice.
+    let image = fixture.dir.path().join("golden, image.raw");
+    fs::write(&image, vec![7; 4 << 20]).expect("written");
+    let machine = MachineSpec {
+        disk: Some(image.clone()),
+        configuration: Configuration::CloudInit { user_data: "#cloud-config\n".to_owned() },
+        ..fixture.machine()
+    };
+    for birth in [Birth::Boot, Birth::Snapshot] {
+        let machine = MachineSpec { birth, ..machine.clone() };
+        let mut spec = InstanceSpec { machine: Some(machine), ..fixture.spec("web-1", TestService::Normal) };
+        spec.env.insert("TOLD".to_owned(), "by a disk, not \"by\" the command line".to_owned());
+        let info = started(&provider, spec).await;
+        let environment = get(info.addr, "/environment").await.expect("serves");
+        assert!(environment.contains("TOLD=by a disk, not \"by\" the command line\n"), "{environment}");
+        let maps = fs::read_dir(format!("/proc/{}/fd", info.pid)).expect("readable").flatten();
+        let open: Vec<_> = maps.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
+        assert!(
+            open.contains(&image) && open.iter().any(|path| path.ends_with("files/web-1/disk")),
+            "{open:?}"
+        );
+        provider.stop(&info.name, GRACE).await.expect("stops");
+    }
+    assert_eq!(fs::read(&image).expect("readable"), vec![7; 4 << 20], "the image is as it was");
+    let not_an_image = MachineSpec { disk: Some(fixture.dir.path().to_owned()), ..machine };
+    let spec = InstanceSpec { machine: Some(not_an_image), ..fixture.spec("web-1", TestService::Normal) };
+    let error = provider.start(spec).await.expect_err("a folder is no image");
+    assert!(matches!(&error, ProviderError::Image { path, .. } if path == fixture.dir.path()), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hardware_acceleration_is_used_only_after_a_boot_proved_it() {
+    let Some(fixture) = Fixture::new(Birth::Boot).await else { return };
+    let config = || VmConfig {
+        acceleration: Acceleration::Auto,
+        canary_deadline: Duration::from_secs(8),
+        ..fixture.config()
+    };
+    let first = VmProvider::open(config()).await.expect("opens");
+    assert_eq!(first.accelerator().await, None);
+    let info = started(&first, fixture.spec("web-1", TestService::Normal)).await;
+    let accelerator = first.accelerator().await.expect("is known by now");
+    let arguments = fs::read_to_string(format!("/proc/{}/cmdline", info.pid)).expect("readable");
+    let word = if accelerator == Accelerator::Kvm { "kvm" } else { "tcg" };
+    assert!(arguments.contains(&format!("-accel\0{word}\0")), "{arguments}");
+    first.shutdown(GRACE).await.expect("stops");
+    drop(first);
+    let second = VmProvider::open(config()).await.expect("opens");
+    assert_eq!(second.accelerator().await, Some(accelerator), "found out once");
+    let reason = fs::read_to_string(config().state_dir.join("accelerator")).expect("readable");
+    eprintln!("machines are executed by {word}: {}", reason.lines().nth(2).unwrap_or_default());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_qemu_is_named_and_nothing_is_left() {
+    let Some(fixture) = Fixture::new(Birth::Boot).await else { return };
+    drop(fixture.open().await);
+    let config = VmConfig { qemu: "no-such-qemu".to_owned(), ..fixture.config() };
+    let provider = VmProvider::open(config).await.expect("opens without");
+    let error = provider.start(fixture.spec("web-1", TestService::Normal)).await.expect_err("cannot start");
+    assert!(
+        matches!(&error, ProviderError::CommandNotFound { command, .. } if command == "no-such-qemu"),
+        "{error:?}"
+    );
+    assert_eq!(fixture.leftovers(), [] as [&str; 0]);
+}
+
+/// Not a test of anything: prints what things take. `cargo test -p provider --release --test machine_provider -- --ignored
+/// --nocapture measure`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn measure() {
+    const ROUNDS: usize = 15;
+    let Some(fixture) = Fixture::new(Birth::Boot).await else { return };
+    let provider = fixture.open().await;
+    let spec = |name: &str, birth| {
+        let machine = MachineSpec { birth, ..fixture.machine() };
+        InstanceSpec { machine: Some(machine), ..fixture.spec(name, TestService::Normal) }
+    };
+    let memory = async |info: &InstanceInfo| {
+        let maps = fs::read_to_string(format!("/proc/{}/smaps_rollup", info.pid)).expect("readable");
+        let of = |key: &str| -> u64 {
+            let line = maps.lines().find(|line| line.starts_with(key)).expect("there");
+            line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+        };
+        format!(
+            "resident {} MiB, proportional {} MiB, private {} MiB",
+            of("Rss:") >> 10,
+            of("Pss:") >> 10,
+            (of("Private_Dirty:") + of("Private_Clean:")) >> 10
+        )
+    };
+    let mut boots = Vec::new();
+    for _ in 0..3 {
+        let begin = Instant::now();
+        let info = started(&provider, spec("boot", Birth::Boot)).await;
+        boots.push(begin.elapsed());
+        eprintln!("booted: {}", memory(&info).await);
+        provider.stop(&info.name, GRACE).await.expect("stops");
+    }
+    say("boot to passed probe", &mut boots);
+    let kept = started(&provider, spec("kept", Birth::Snapshot)).await;
+    let mut restores = Vec::new();
+    for _ in 0..ROUNDS {
+        let begin = Instant::now();
+        let info = started(&provider, spec("restored", Birth::Snapshot)).await;
+        restores.push(begin.elapsed());
+        if restores.len() == ROUNDS {
+            eprintln!("restored: {}", memory(&info).await);
+        }
+        provider.stop(&info.name, GRACE).await.expect("stops");
+    }
+    say("restore to passed probe", &mut restores);
+    let (mut parks, mut promotions, mut verified) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS * 3 {
+        let begin = Instant::now();
+        provider.park(&kept.name).await.expect("parks");
+        parks.push(begin.elapsed());
+        let promoted = provider.promote(&kept.name).await.expect("promotes");
+        promotions.push(promoted.took);
+        verified.push(provider.promote(&kept.name).await.expect("verifies").took);
+    }
+    say("park", &mut parks);
+    say("promotion to passed probe", &mut promotions);
+    say("probe of a running machine", &mut verified);
+    // The bare mechanism, without us: one QMP connection that stays, `cont`, one request.
+    let mut bare = Vec::new();
+    let socket = format!("/proc/{}/cwd/control", kept.pid);
+    let mut stream =
+        tokio::io::BufReader::new(tokio::net::UnixStream::connect(socket).await.expect("connects"));
+    let mut line = String::new();
+    let mut say_to = async |command: &str| {
+        stream
+            .get_mut()
+            .write_all(format!("{{\"execute\":\"{command}\"}}\n").as_bytes())
+            .await
+            .expect("written");
+        loop {
+            line.clear();
+            tokio::io::AsyncBufReadExt::read_line(&mut stream, &mut line).await.expect("read");
+            if line.contains("\"return\"") {
+                return;
+            }
+        }
+    };
+    say_to("qmp_capabilities").await;
+    for _ in 0..ROUNDS * 3 {
+        say_to("stop").await;
+        sleep(Duration::from_millis(5)).await;
+        let begin = Instant::now();
+        say_to("cont").await;
+        get(kept.addr, "/").await.expect("serves");
+        bare.push(begin.elapsed());
+    }
+    say("bare: QMP cont to response", &mut bare);
+    drop(stream);
+    provider.park(&kept.name).await.expect("parks");
+    let before = provider.usage(&kept.name).await.expect("readable").cpu_time;
+    sleep(Duration::from_secs(60)).await;
+    let used = provider.usage(&kept.name).await.expect("readable").cpu_time - before;
+    eprintln!("processor time of a parked machine in a minute: {used:?}");
+    provider.shutdown(GRACE).await.expect("stops");
+}
+
+fn say(what: &str, times: &mut [Duration]) {
+    times.sort_unstable();
+    let (least, most) = (times[0], times[times.len() - 1]);
+    eprintln!("{what}: median {:?} ({least:?} to {most:?}, n = {})", times[times.len() / 2], times.len());
+}

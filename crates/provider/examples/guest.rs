@@ -26,8 +26,8 @@ fn main() {
 }
 
 fn run() -> io::Result<()> {
-    mount("devtmpfs", "/dev", "devtmpfs")?;
-    mount("proc", "/proc", "proc")?;
+    mount("devtmpfs", "/dev", "devtmpfs", 0)?;
+    mount("proc", "/proc", "proc", 0)?;
     load_modules()?;
     network()?;
     let environment = environment();
@@ -58,12 +58,13 @@ fn power_off() {
     }
 }
 
-fn mount(source: &str, target: &str, kind: &str) -> io::Result<()> {
+fn mount(source: &str, target: &str, kind: &str, flags: c_ulong) -> io::Result<()> {
     fs::create_dir_all(target)?;
     let text = |text: &str| CString::new(text).expect("no zero bytes");
     let (source, target, kind) = (text(source), text(target), text(kind));
     // SAFETY: all texts end with a zero byte and live until the call returns.
-    let done = unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, std::ptr::null()) };
+    let done =
+        unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, std::ptr::null()) };
     checked(done)
 }
 
@@ -118,7 +119,7 @@ fn environment() -> BTreeMap<String, String> {
     let mut environment: BTreeMap<String, String> =
         std::env::vars().filter(|(key, _)| key != "TERM").collect();
     for partition in devices("/dev", "vd").into_iter().filter(|path| path.to_string_lossy().ends_with('1')) {
-        let told = mount(&partition.to_string_lossy(), "/seed", "vfat")
+        let told = mount(&partition.to_string_lossy(), "/seed", "vfat", libc::MS_RDONLY)
             .and_then(|()| fs::read_to_string("/seed/environment"));
         let told = told.unwrap_or_default();
         environment.extend(

@@ -34,8 +34,8 @@ async fn get(addr: SocketAddr, path: &str) -> Option<String> {
 
 async fn started(provider: &VmProvider, spec: InstanceSpec) -> InstanceInfo {
     provider.start(spec).await.unwrap_or_else(|error| {
-        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-        panic!("{error}: {source}")
+        let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+        panic!("{}", causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
     })
 }
 

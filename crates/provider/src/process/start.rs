@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::exit::ExitWatch;
 use super::instance::Instance;
@@ -107,7 +107,15 @@ async fn attempt_start(
         }
         _ = called_off.wait_for(|called_off| *called_off) => ProviderError::CalledOff(spec.name.clone()),
         ready = async {
-            prepare.begin(&instance).await?;
+            if let Err(error) = prepare.begin(&instance).await {
+                // What fails because the process has just ended is better explained by the end.
+                let ended = timeout(END_NOTICE, instance.ended()).await;
+                return Err(ended.map_or(error, |ended| ProviderError::ExitedEarly {
+                    name: spec.name.clone(),
+                    reason: ended.reason,
+                    log: output::quote(&log),
+                }));
+            }
             let ready = wait_until_all_ready(spec, &instance.record, deadline).await;
             ready.map_err(|source| ProviderError::NeverReady {
                 name: spec.name.clone(),
@@ -272,6 +280,8 @@ fn millis_now() -> u64 {
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// How long the end of a process is waited for when something else went wrong with it.
+const END_NOTICE: Duration = Duration::from_millis(300);
 /// How many ports are tried before a start fails.
 const PORT_ATTEMPTS: u32 = 3;
 /// The first pause between two readiness probes; it doubles up to the ordered one.

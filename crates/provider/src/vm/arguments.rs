@@ -67,7 +67,10 @@ pub(super) fn of(
             ),
         );
         // A full disk is the machine's problem to hear of, not a reason to halt it silently.
-        line.add("-device", "virtio-blk-pci,id=disk0dev,drive=disk0,bootindex=0,werror=report,rerror=report");
+        // With a kernel of ours, that is what is booted.
+        let boot = if machine.kernel.is_some() { "" } else { ",bootindex=0" };
+        let device = format!("virtio-blk-pci,id=disk0dev,drive=disk0,werror=report,rerror=report{boot}");
+        line.add("-device", device);
     }
     if let Some(seed) = &files.seed {
         line.add(

@@ -180,7 +180,17 @@ impl Provider for VmProvider {
         let order = Order::new(&self.shared, &spec, &machine, Purpose::Serve);
         let started = self.shared.machines.start_prepared(name, order).await;
         self.shared.settle(started.is_ok()).await;
-        started
+        started.map_err(|error| match error {
+            ProviderError::ExitedEarly { name, reason: ExitReason::Panicked, log } => {
+                let reason = if is_complaint(&self.shared.config.qemu, &log) {
+                    ExitReason::Code(1)
+                } else {
+                    ExitReason::Panicked
+                };
+                ProviderError::ExitedEarly { name, reason, log }
+            }
+            error => error,
+        })
     }
 
     async fn park(&self, name: &InstanceName) -> Result<(), ProviderError> {
@@ -262,10 +272,16 @@ impl Provider for VmProvider {
 fn meaning(reason: ExitReason) -> ExitReason {
     match reason {
         ExitReason::Code(0) => ExitReason::Unknown,
-        // As ordered by `-action panic=exit-failure`; QEMU's own failures end it before anything runs.
+        // As ordered by `-action panic=exit-failure`.
         ExitReason::Code(1) => ExitReason::Panicked,
         other => other,
     }
+}
+
+/// Whether QEMU itself says why it ended: with the same code as after a panic.
+fn is_complaint(qemu: &str, log: &str) -> bool {
+    let program = qemu.rsplit('/').next().unwrap_or(qemu);
+    log.lines().any(|line| line.strip_prefix(program).is_some_and(|rest| rest.starts_with(':')))
 }
 
 async fn version(qemu: &str) -> String {

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::accelerator::Accelerator;
 use super::arguments::{self, Files};
-use super::machine::{Birth, MachineSpec, Network};
+use super::machine::{Birth, Configuration, MachineSpec, Network};
 use super::template::Template;
 use super::{Shared, control, disk};
 use crate::error::ProviderError;
@@ -64,12 +64,15 @@ impl Order {
             (Some(template), _, _) => template.port.clone(),
             (None, Some(port), _) => port.to_string(),
             (None, None, Network::Tap { addr, .. }) => addr.port().to_string(),
-            // Any number will do for all that come from one snapshot.
-            (None, None, Network::User) if matches!(self.purpose, Purpose::Template(_)) => {
-                TEMPLATE_PORT.to_string()
-            }
+            // Any number will do where it cannot or must not follow the one outside, which is chosen later.
+            (None, None, Network::User) if self.is_port_fixed() => INNER_PORT.to_string(),
             (None, None, Network::User) => "{port}".to_owned(),
         }
+    }
+
+    fn is_port_fixed(&self) -> bool {
+        matches!(self.purpose, Purpose::Template(_))
+            || self.machine.configuration != Configuration::CommandLine
     }
 
     async fn files(&self, dir: &Path, template: Option<&Template>) -> Result<Files, ProviderError> {
@@ -209,5 +212,5 @@ pub(super) async fn version_of(path: PathBuf) -> String {
     .await
 }
 
-/// Where services in machines from snapshots listen, unless their order says it.
-const TEMPLATE_PORT: u16 = 8080;
+/// Where services listen inside, if it is fixed and their order does not say it.
+pub(super) const INNER_PORT: u16 = 8080;

@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 
 use super::accelerator::Accelerator;
 use super::machine::MachineSpec;
-use super::order::{Order, Purpose, failed, version_of};
+use super::order::{INNER_PORT, Order, Purpose, failed, version_of};
 use super::qmp::{Qmp, QmpError};
 use super::{Shared, arguments, control};
 use crate::error::ProviderError;
@@ -102,11 +102,7 @@ impl Shared {
             "save the machine",
             save_state(&mut talk, is_shared, self.config.snapshot_deadline).await,
         )?;
-        let port = spec
-            .machine
-            .as_ref()
-            .and_then(|machine| machine.port)
-            .map_or_else(|| "8080".to_owned(), |port| port.to_string());
+        let port = spec.machine.as_ref().and_then(|machine| machine.port).unwrap_or(INNER_PORT).to_string();
         let dir = dir.to_owned();
         blocking(move || {
             let new = dir.with_extension("new");

@@ -16,7 +16,11 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "slowhttptest", program: "slowhttptest", purpose: "clients that never come to an end" },
     H2LOAD,
     Package { name: "haproxy", program: "haproxy", purpose: "a router beside the built-in one" },
-    Package { name: "qemu-system-x86", program: "qemu-system-x86_64", purpose: "instances that are machines" },
+    Package {
+        name: "qemu-system-x86",
+        program: "qemu-system-x86_64",
+        purpose: "instances that are machines",
+    },
     Package { name: "qemu-utils", program: "qemu-img", purpose: "disks of instances that are machines" },
 ];
 

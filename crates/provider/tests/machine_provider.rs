@@ -4,14 +4,17 @@
 mod machine;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use machine::Fixture;
 use provider::contract::{ContractFixture, TestService};
 use provider::{
-    Acceleration, Accelerator, Birth, Configuration, ExitReason, InstanceInfo, InstanceName, InstanceSpec,
-    MachineSpec, Provider, ProviderError, ProviderEvent, ResourceLimits, VmConfig, VmProvider,
+    Acceleration, Accelerator, Birth, ExitReason, InstanceInfo, InstanceName, InstanceSpec,
+    MachineConfiguration, MachineSpec, Provider, ProviderError, ProviderEvent, ResourceLimits, VmConfig,
+    VmProvider,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,6 +22,7 @@ use tokio::time::{sleep, timeout};
 
 const GRACE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(30);
+const CONTROL_PLANE_KEY: &str = "TEST_MACHINE_CONTROL_PLANE";
 
 async fn get(addr: SocketAddr, path: &str) -> Option<String> {
     let asked = async {
@@ -180,7 +184,7 @@ async fn a_machine_has_a_disk_of_its_own_over_the_image_and_is_configured_by_ano
     fs::write(&image, vec![7; 4 << 20]).expect("written");
     let machine = MachineSpec {
         disk: Some(image.clone()),
-        configuration: Configuration::CloudInit { user_data: "#cloud-config\n".to_owned() },
+        configuration: MachineConfiguration::CloudInit { user_data: "#cloud-config\n".to_owned() },
         ..fixture.machine()
     };
     for birth in [Birth::Boot, Birth::Snapshot] {
@@ -240,6 +244,86 @@ async fn a_missing_qemu_is_named_and_nothing_is_left() {
         "{error:?}"
     );
     assert_eq!(fixture.leftovers(), [] as [&str; 0]);
+}
+
+/// Not a test: a control plane in a process of its own. It starts two machines, parks the second, is in the middle of
+/// making another snapshot, says so, and waits for its death.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by the tests"]
+async fn control_plane() {
+    let Ok(state_dir) = std::env::var(CONTROL_PLANE_KEY) else { return };
+    let fixture = Fixture::new(Birth::Snapshot).await.expect("the test that runs this looked");
+    let config = VmConfig { state_dir: state_dir.into(), ..fixture.config() };
+    let provider = VmProvider::open(config).await.expect("opens");
+    let active = started(&provider, fixture.spec("web-1", TestService::Normal)).await;
+    let standby = started(&provider, fixture.spec("web-2", TestService::Normal)).await;
+    provider.park(&standby.name).await.expect("parks");
+    let saying = async {
+        until("the third is being made", async || provider.list().len() == 3).await;
+        println!("\ninstances {} {}", active.pid, standby.pid);
+        std::future::pending::<()>().await;
+    };
+    tokio::join!(provider.start(fixture.spec("web-3", TestService::NeverReady)), saying)
+        .0
+        .expect_err("never ready");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn machines_survive_the_kill_of_their_control_plane_and_half_a_snapshot_does_not() {
+    let Some(fixture) = Fixture::new(Birth::Snapshot).await else { return };
+    drop(fixture.open().await);
+    let mut control_plane = Command::new(std::env::current_exe().expect("we are a file"))
+        .args(["--ignored", "--exact", "control_plane", "--nocapture"])
+        .env(CONTROL_PLANE_KEY, fixture.config().state_dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("spawned");
+    let output = BufReader::new(control_plane.stdout.take().expect("piped"));
+    let said = output
+        .lines()
+        .map_while(Result::ok)
+        .find(|line| line.starts_with("instances "))
+        .expect("starts them");
+    control_plane.kill().expect("killed with signal 9");
+    control_plane.wait().expect("reaped");
+
+    let provider = fixture.open().await;
+    let adopted = provider.adopt().await.expect("adopts");
+    let pids: Vec<String> = adopted.iter().map(|info| info.pid.to_string()).collect();
+    assert_eq!(said, format!("instances {}", pids.join(" ")));
+    assert_eq!(adopted.iter().map(|info| info.parked).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(provider.list(), adopted, "nothing of the third");
+    assert_eq!(get(adopted[0].addr, "/").await.as_deref(), Some("ok"));
+    provider.promote(&adopted[1].name).await.expect("promotes");
+    started(&provider, fixture.spec("web-3", TestService::Normal)).await;
+    assert_eq!(snapshots(&fixture), 1, "the one that was whole");
+    provider.shutdown(GRACE).await.expect("stops");
+    assert_eq!(fixture.leftovers(), [] as [&str; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_lives_leave_no_descriptor_and_no_file_behind() {
+    let Some(fixture) = Fixture::new(Birth::Snapshot).await else { return };
+    let provider = fixture.open().await;
+    // Sockets of probes close a moment after their answers.
+    let descriptors = || fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let mut before = 0;
+    for life in 0..12 {
+        let info = started(&provider, fixture.spec("web-1", TestService::Normal)).await;
+        for _ in 0..20 {
+            provider.park(&info.name).await.expect("parks");
+            provider.promote(&info.name).await.expect("promotes");
+        }
+        provider.stop(&info.name, GRACE).await.expect("stops");
+        assert_eq!(fixture.leftovers(), [] as [&str; 0]);
+        if life == 1 {
+            sleep(Duration::from_millis(600)).await;
+            before = descriptors();
+        }
+    }
+    until("as many descriptors are open as after the first lives", async || descriptors() <= before).await;
+    assert_eq!(snapshots(&fixture), 1);
+    provider.shutdown(GRACE).await.expect("stops");
 }
 
 /// Not a test of anything: prints what things take. `cargo test -p provider --release --test machine_provider -- --ignored

@@ -29,9 +29,9 @@ const PURE: &[&str] = &["forecast", "balance", "planner", "sim"];
 /// What a pure crate may take from outside.
 const ALLOWED_IN_PURE: &[&str] = &["csv", "fastrand", "jiff", "realfft", "serde", "thiserror"];
 
-/// The only crates that may know JSON: the wire, the daemon, the programs at the edge, and the proxy, which finds parameters in
-/// the bodies of requests.
-const MAY_KNOW_JSON: &[&str] = &["api", "daemon", "cli", "bench", "proxy", "xtask"];
+/// The only crates that may know JSON: the wire, the daemon, the programs at the edge, the proxy, which finds parameters in
+/// the bodies of requests, and the provider, to whom QEMU speaks it.
+const MAY_KNOW_JSON: &[&str] = &["api", "daemon", "cli", "bench", "provider", "proxy", "xtask"];
 
 pub(crate) fn check() -> Result<Vec<String>> {
     let metadata = MetadataCommand::new().no_deps().exec().context("failed to read the workspace")?;

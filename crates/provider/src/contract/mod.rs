@@ -17,7 +17,7 @@ pub use life::*;
 pub use output::*;
 pub use parking::*;
 pub use restart::*;
-pub use service::{ADDRESS_KEY, SERVICE_KEY, serve_if_asked};
+pub use service::{SERVICE_KEY, serve_if_asked};
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -51,6 +51,12 @@ pub trait ContractFixture: Send + Sync {
 
     /// Whether [`crate::Listen::PassedSocket`] is supported.
     fn passes_sockets(&self) -> bool;
+
+    /// Whether children live on when their instance ends and nobody clears up. Where the system itself ends them with
+    /// the first process, as in a container or a machine, they do not.
+    fn children_outlive(&self) -> bool {
+        true
+    }
 
     /// Why children of the service cannot be talked to and seen one by one, if that is so: they are inside something that
     /// ends and stands still as a whole. Cases that are only about them are skipped then.

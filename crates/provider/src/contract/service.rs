@@ -31,9 +31,6 @@ use super::TestService;
 /// The environment variable that asks for the test service.
 pub const SERVICE_KEY: &str = "FORESHADOW_TEST_SERVICE";
 
-/// The environment variable that says which address the test service listens at, if not on the loopback alone.
-pub const ADDRESS_KEY: &str = "FORESHADOW_TEST_ADDRESS";
-
 /// Becomes the test service, and does not return, if the environment variable [`SERVICE_KEY`] asks for it. To be called
 /// in the program that the fixture's orders run; children are made by running it again with the same arguments.
 ///
@@ -71,7 +68,7 @@ pub fn serve_if_asked() {
     }
 }
 
-/// The passed socket if there is one for us, else the port we are told.
+/// The passed socket if there is one for us, else the port we are told, on the address we are told or else the loopback.
 fn listener() -> TcpListener {
     let variable = |key| std::env::var(key).ok();
     if variable("LISTEN_FDS").as_deref() == Some("1") {
@@ -80,8 +77,8 @@ fn listener() -> TcpListener {
         return unsafe { TcpListener::from_raw_fd(3) };
     }
     let port: u16 = variable("PORT").and_then(|port| port.parse().ok()).expect("PORT is a port");
-    let address = variable(ADDRESS_KEY).map_or(Ipv4Addr::LOCALHOST, |text| text.parse().expect("an address"));
-    TcpListener::bind((address, port)).expect("the port is free")
+    let host = variable("HOST").and_then(|host| host.parse().ok()).unwrap_or(Ipv4Addr::LOCALHOST);
+    TcpListener::bind((host, port)).expect("the port is free")
 }
 
 fn serve(listener: &TcpListener, status: &'static str) -> ! {

@@ -78,6 +78,7 @@ mod tests {
     fn what_runtimes_say_about_taken_ports_is_understood() {
         assert!(says_in_use("OSError: [Errno 98] Address already in use"));
         assert!(says_in_use("Error: listen EADDRINUSE: address already in use 127.0.0.1:80"));
+        assert!(says_in_use("Could not set up host forwarding rule 'tcp:127.0.0.1:80-:80'"));
         assert!(!says_in_use("connection refused"));
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::accelerator::Accelerator;
 use super::config::VmConfig;
-use super::machine::{Configuration, MachineSpec, Network};
+use super::machine::{MachineConfiguration, MachineNetwork, MachineSpec};
 use crate::spec::InstanceSpec;
 
 /// The files of one machine, and what to do with them.
@@ -105,17 +105,17 @@ fn memory(machine: &MachineSpec, files: &Files) -> String {
 
 fn network(line: &mut Line, machine: &MachineSpec, files: &Files) {
     match &machine.network {
-        Network::User => {
+        MachineNetwork::User => {
             line.add("-netdev", format!("user,id=net0,hostfwd=tcp:127.0.0.1:{{port}}-:{}", files.port));
         }
-        Network::Tap { interface, .. } => {
+        MachineNetwork::Tap { interface, .. } => {
             line.add("-netdev", format!("tap,id=net0,ifname={},script=no,downscript=no", doubled(interface)));
         }
     }
     let mac = match &machine.network {
         // Alone in its network.
-        Network::User => "52:54:00:12:34:56".to_owned(),
-        Network::Tap { interface, .. } => hardware_address(interface),
+        MachineNetwork::User => "52:54:00:12:34:56".to_owned(),
+        MachineNetwork::Tap { interface, .. } => hardware_address(interface),
     };
     line.add("-device", format!("virtio-net-pci,id=net0dev,netdev=net0,mac={mac},romfile="));
 }
@@ -132,7 +132,7 @@ fn hardware_address(interface: &str) -> String {
 /// The kernel command line: the order's own words, then its environment where that is the way to tell it.
 pub(super) fn command_line(spec: &InstanceSpec, machine: &MachineSpec, port: &str) -> String {
     let mut words = spec.command.clone();
-    if machine.configuration == Configuration::CommandLine {
+    if machine.configuration == MachineConfiguration::CommandLine {
         let port = [("PORT".to_owned(), port.to_owned())];
         let pairs = port.iter().map(|(key, value)| (key, value)).chain(&spec.env);
         words.extend(pairs.map(|(key, value)| {

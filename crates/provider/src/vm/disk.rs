@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::machine::{Configuration, MachineSpec};
+use super::machine::{MachineConfiguration, MachineSpec};
 use crate::error::ProviderError;
 use crate::name::InstanceName;
 use crate::spec::InstanceSpec;
@@ -73,7 +73,7 @@ pub(super) fn make_seed(
     port: &str,
     dir: &Path,
 ) -> io::Result<Option<PathBuf>> {
-    let Configuration::CloudInit { user_data } = &machine.configuration else { return Ok(None) };
+    let MachineConfiguration::CloudInit { user_data } = &machine.configuration else { return Ok(None) };
     let seed = dir.join("seed");
     fs::create_dir(&seed)?;
     let own = |text: &str| text.replace("{name}", spec.name.as_str()).replace("{port}", port);

@@ -24,16 +24,16 @@ pub struct MachineSpec {
     /// The port the service listens at inside the machine; none: that of its address outside.
     pub port: Option<u16>,
     /// How it is reached.
-    pub network: Network,
+    pub network: MachineNetwork,
     /// How it is told its environment.
-    pub configuration: Configuration,
+    pub configuration: MachineConfiguration,
     /// Whether it is booted or restored.
     pub birth: Birth,
 }
 
 /// How a machine is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Network {
+pub enum MachineNetwork {
     /// A network of its own inside QEMU, behind its own address translation; the service's port is forwarded from a free
     /// loopback port. Needs no rights. The machine is 10.0.2.15 there, and gets that by DHCP.
     User,
@@ -49,7 +49,7 @@ pub enum Network {
 
 /// How a machine is told its environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Configuration {
+pub enum MachineConfiguration {
     /// `KEY=value` on the kernel command line: Linux makes what it does not know the environment of its first process.
     /// 2047 bytes and 32 variables in all. Needs `kernel`.
     CommandLine,
@@ -81,7 +81,7 @@ impl MachineSpec {
     /// A machine that boots this disk image, configured by cloud-init; otherwise as [`MachineSpec::of_kernel`].
     #[must_use]
     pub fn of_disk(disk: impl Into<PathBuf>, user_data: impl Into<String>) -> MachineSpec {
-        let configuration = Configuration::CloudInit { user_data: user_data.into() };
+        let configuration = MachineConfiguration::CloudInit { user_data: user_data.into() };
         MachineSpec { disk: Some(disk.into()), configuration, ..MachineSpec::empty() }
     }
 
@@ -94,8 +94,8 @@ impl MachineSpec {
             memory_min_bytes: 256 << 20,
             vcpus: 1,
             port: None,
-            network: Network::User,
-            configuration: Configuration::CommandLine,
+            network: MachineNetwork::User,
+            configuration: MachineConfiguration::CommandLine,
             birth: Birth::Snapshot,
         }
     }
@@ -107,7 +107,7 @@ impl MachineSpec {
 
     /// What is wrong with it in this order.
     pub(crate) fn problem(&self, spec: &InstanceSpec) -> Option<String> {
-        let is_told_on_command_line = self.configuration == Configuration::CommandLine;
+        let is_told_on_command_line = self.configuration == MachineConfiguration::CommandLine;
         let (memory, least) = (self.memory_bytes, self.memory_min_bytes);
         let wanted = spec.limits.memory_bytes.unwrap_or(memory);
         let problem = if self.disk.is_none() && self.kernel.is_none() {
@@ -126,9 +126,9 @@ impl MachineSpec {
             "processes inside a machine cannot be limited from outside"
         } else if spec.processes != 1 || spec.listen == Listen::PassedSocket || spec.working_dir.is_some() {
             "a machine listens on one port, takes no socket and has no working folder"
-        } else if spec.probe == Probe::Tcp && self.network == Network::User {
+        } else if spec.probe == Probe::Tcp && self.network == MachineNetwork::User {
             "a TCP probe cannot tell whether a machine serves: QEMU accepts for it"
-        } else if self.network != Network::User && self.birth == Birth::Snapshot {
+        } else if self.network != MachineNetwork::User && self.birth == Birth::Snapshot {
             "machines on a tap interface cannot be restored from a snapshot: they would share a hardware address"
         } else if is_told_on_command_line && spec.env.iter().any(|pair| !fits_command_line(pair)) {
             "quotes, line breaks and control characters in the environment, and dots in names, do not fit on a kernel command line"
@@ -144,8 +144,8 @@ impl MachineSpec {
     pub(super) fn is_shared(&self, spec: &InstanceSpec) -> bool {
         let is_own = |text: &str| ["{name}", "{port}", "{ports}"].iter().any(|word| text.contains(word));
         let user_data = match &self.configuration {
-            Configuration::CommandLine => "",
-            Configuration::CloudInit { user_data } => user_data,
+            MachineConfiguration::CommandLine => "",
+            MachineConfiguration::CloudInit { user_data } => user_data,
         };
         !spec.command.iter().chain(spec.env.values()).map(String::as_str).chain([user_data]).any(is_own)
     }

@@ -44,7 +44,7 @@ use crate::spec::{InstanceSpec, ResourceLimits};
 
 pub use accelerator::Accelerator;
 pub use config::{Acceleration, VmConfig};
-pub use machine::{Birth, Configuration, MachineSpec, Network};
+pub use machine::{Birth, MachineConfiguration, MachineNetwork, MachineSpec};
 pub use qmp::QmpError;
 
 /// Makes instances that are virtual machines.

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::accelerator::Accelerator;
 use super::arguments::{self, Files};
-use super::machine::{Birth, Configuration, MachineSpec, Network};
+use super::machine::{Birth, MachineConfiguration, MachineNetwork, MachineSpec};
 use super::template::Template;
 use super::{Shared, control, disk};
 use crate::error::ProviderError;
@@ -63,16 +63,16 @@ impl Order {
         match (template, self.machine.port, &self.machine.network) {
             (Some(template), _, _) => template.port.clone(),
             (None, Some(port), _) => port.to_string(),
-            (None, None, Network::Tap { addr, .. }) => addr.port().to_string(),
+            (None, None, MachineNetwork::Tap { addr, .. }) => addr.port().to_string(),
             // Any number will do where it cannot or must not follow the one outside, which is chosen later.
-            (None, None, Network::User) if self.is_port_fixed() => INNER_PORT.to_string(),
-            (None, None, Network::User) => "{port}".to_owned(),
+            (None, None, MachineNetwork::User) if self.is_port_fixed() => INNER_PORT.to_string(),
+            (None, None, MachineNetwork::User) => "{port}".to_owned(),
         }
     }
 
     fn is_port_fixed(&self) -> bool {
         matches!(self.purpose, Purpose::Template(_))
-            || self.machine.configuration != Configuration::CommandLine
+            || self.machine.configuration != MachineConfiguration::CommandLine
     }
 
     async fn files(&self, dir: &Path, template: Option<&Template>) -> Result<Files, ProviderError> {
@@ -150,8 +150,8 @@ impl Prepare for Order {
             spec.start_deadline = spec.start_deadline.min(deadline);
         }
         let addr = match &self.machine.network {
-            Network::User => None,
-            Network::Tap { addr, .. } => Some(*addr),
+            MachineNetwork::User => None,
+            MachineNetwork::Tap { addr, .. } => Some(*addr),
         };
         Ok(Prepared { spec, addr })
     }

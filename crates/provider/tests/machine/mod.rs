@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use provider::contract::{ADDRESS_KEY, ContractFixture, SERVICE_KEY, TestService};
+use provider::contract::{ContractFixture, SERVICE_KEY, TestService};
 use provider::{
     Acceleration, Birth, InstanceName, InstanceSpec, MachineSpec, Provider, VmConfig, VmProvider,
 };
@@ -114,7 +114,7 @@ impl ContractFixture for Fixture {
         let command = ["console=tty0", "quiet"].map(str::to_owned).to_vec();
         let mut spec = InstanceSpec::new(InstanceName::new(name).expect("a good name"), "web", command);
         spec.env.insert(SERVICE_KEY.to_owned(), service.word().to_owned());
-        spec.env.insert(ADDRESS_KEY.to_owned(), "0.0.0.0".to_owned());
+        spec.env.insert("HOST".to_owned(), "0.0.0.0".to_owned());
         spec.start_deadline = Duration::from_secs(120);
         spec.machine = Some(self.machine());
         spec
@@ -140,6 +140,10 @@ impl ContractFixture for Fixture {
     }
 
     fn passes_sockets(&self) -> bool {
+        false
+    }
+
+    fn children_outlive(&self) -> bool {
         false
     }
 

@@ -37,6 +37,6 @@ pub use name::{InstanceName, NAME_LENGTH_MAX, NameError};
 pub use process::{INSTANCES_MAX, ProcessConfig, ProcessProvider};
 pub use spec::{InstanceSpec, LOG_LIMIT_MIN, Listen, Probe, ResourceLimits};
 pub use vm::{
-    Acceleration, Accelerator, Birth, MachineConfiguration, MachineNetwork, MachineSpec, QmpError, VmConfig,
-    VmProvider,
+    Acceleration, Accelerator, Birth, GuestMemory, MachineConfiguration, MachineNetwork, MachineSpec,
+    QmpError, VmConfig, VmProvider,
 };

@@ -13,8 +13,8 @@ use machine::Fixture;
 use provider::contract::{ContractFixture, TestService};
 use provider::{
     Acceleration, Accelerator, Birth, ExitReason, InstanceInfo, InstanceName, InstanceSpec,
-    MachineConfiguration, MachineSpec, Provider, ProviderError, ProviderEvent, ResourceLimits, VmConfig,
-    VmProvider,
+    MachineConfiguration, MachineNetwork, MachineSpec, Provider, ProviderError, ProviderEvent,
+    ResourceLimits, VmConfig, VmProvider,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -124,13 +124,19 @@ async fn memory_and_processor_time_change_while_a_machine_runs() {
     let resize = async |limits| provider.resize(&machine.name, limits).await;
     let to = |mib: u64| ResourceLimits { memory_bytes: Some(mib << 20), ..ResourceLimits::default() };
 
-    get(machine.addr, "/touch?64").await.expect("touches");
+    // Used once, and free again inside, but not yet for the host.
+    get(machine.addr, "/touch?96").await.expect("touches");
+    get(machine.addr, "/touch?1").await.expect("gives back");
     let error = resize(to(32)).await.expect_err("too little").to_string();
     assert!(error.contains("from 64 to 192 MiB, not 32 MiB"), "{error}");
     let before = memory().await;
     resize(to(128)).await.expect("shrinks");
     until("the memory is given back", async || memory().await + (16 << 20) < before).await;
     assert_eq!(get(machine.addr, "/").await.as_deref(), Some("ok"), "it goes on");
+    let told = async || provider.guest_memory(&machine.name).await.expect("answers").expect("has a balloon");
+    until("the guest has given all of it", async || told().await.given_bytes == 128 << 20).await;
+    until("the guest tells how much it could use", async || told().await.available_bytes.is_some()).await;
+    assert!(told().await.available_bytes < Some(64 << 20), "{:?}", told().await);
     resize(to(192)).await.expect("grows");
     until("the memory can be used again", async || get(machine.addr, "/touch?32").await.is_some()).await;
 
@@ -244,6 +250,51 @@ async fn a_missing_qemu_is_named_and_nothing_is_left() {
         "{error:?}"
     );
     assert_eq!(fixture.leftovers(), [] as [&str; 0]);
+}
+
+/// A tap interface that goes with the test. None, and a word about it, where we may not make one.
+struct Tap(&'static str);
+
+impl Tap {
+    fn new(name: &'static str) -> Option<Tap> {
+        let run = |words: &[&str]| {
+            Command::new("ip").args(words).output().is_ok_and(|output| output.status.success())
+        };
+        let tap = run(&["tuntap", "add", "dev", name, "mode", "tap"]).then_some(Tap(name));
+        let is_up = run(&["addr", "add", "10.0.2.2/24", "dev", name]) && run(&["link", "set", name, "up"]);
+        if !is_up {
+            eprintln!("SKIPPED machines on a tap interface: none can be made here");
+        }
+        tap.filter(|_| is_up)
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["link", "delete", self.0]).output();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_on_a_tap_interface_is_reached_at_its_own_address() {
+    let Some(fixture) = Fixture::new(Birth::Boot).await else { return };
+    let Some(tap) = Tap::new("foreshadow-t0") else { return };
+    let provider = fixture.open().await;
+    let addr: SocketAddr = "10.0.2.15:8080".parse().expect("an address");
+    let network = MachineNetwork::Tap { interface: tap.0.to_owned(), addr };
+    let spec = |birth| {
+        let machine = MachineSpec { network: network.clone(), birth, ..fixture.machine() };
+        InstanceSpec { machine: Some(machine), ..fixture.spec("web-1", TestService::Normal) }
+    };
+    let error =
+        provider.start(spec(Birth::Snapshot)).await.expect_err("clones would share an address").to_string();
+    assert!(error.contains("hardware address"), "{error}");
+    let info = started(&provider, spec(Birth::Boot)).await;
+    assert_eq!(info.addr, addr);
+    provider.park(&info.name).await.expect("parks");
+    provider.promote(&info.name).await.expect("promotes");
+    assert_eq!(get(addr, "/").await.as_deref(), Some("ok"));
+    provider.shutdown(GRACE).await.expect("stops");
 }
 
 /// Not a test: a control plane in a process of its own. It starts two machines, parks the second, is in the middle of

@@ -7,7 +7,7 @@
 //! | `/child` | starts a child in a process group of its own, which burns and serves; says its address |
 //! | `/write?n` | writes n numbered lines to the standard output |
 //! | `/environment` | says its environment, a line each |
-//! | `/touch?n` | uses n MiB of memory from now on |
+//! | `/touch?n` | from now on uses n MiB of memory, instead of what it used so far |
 //! | `/clock` | says the milliseconds since 1970 |
 //! | `/random` | says 32 random bytes of the kernel, in hexadecimal digits |
 //! | `/panic` | makes the kernel panic; for machines only |
@@ -21,6 +21,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::FromRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio, exit};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -121,7 +122,10 @@ fn act(path: &str, query: &str) -> String {
         }
         "/touch" => {
             let bytes = query.parse::<usize>().unwrap_or(1) << 20;
-            std::mem::forget(std::hint::black_box(vec![1_u8; bytes]));
+            static USED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+            let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
+            *used = Vec::new();
+            *used = vec![1; bytes];
         }
         "/clock" => {
             let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

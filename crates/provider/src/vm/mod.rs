@@ -5,7 +5,7 @@
 //!
 //! - `machine`: what they are to be. `order`: from there to a process; with `arguments`, `disk`.
 //! - `template`: snapshots of ready machines, and restoring from them.
-//! - `steps`: park, promote, stop, resize; with `control` and `qmp` for the talk with QEMU.
+//! - `steps`: park, promote, stop, resize; `balloon`: what a guest says about its memory; with `control` and `qmp` for the talk with QEMU.
 //! - `accelerator`: whether the processor itself can execute them here.
 //!
 //! A parked machine is stopped by QEMU, so that its clock stands still, and then frozen by its control group, so that
@@ -14,6 +14,7 @@
 
 mod accelerator;
 mod arguments;
+mod balloon;
 mod config;
 mod control;
 mod disk;
@@ -43,6 +44,7 @@ use crate::procfs;
 use crate::spec::{InstanceSpec, ResourceLimits};
 
 pub use accelerator::Accelerator;
+pub use balloon::GuestMemory;
 pub use config::{Acceleration, VmConfig};
 pub use machine::{Birth, MachineConfiguration, MachineNetwork, MachineSpec};
 pub use qmp::QmpError;
@@ -103,6 +105,15 @@ impl VmProvider {
             Known::Sure(accelerator) => Some(*accelerator),
             Known::Nothing | Known::Doubtful(_) => None,
         }
+    }
+
+    /// What a machine says about its memory; none while it is parked, and where its memory cannot be changed.
+    ///
+    /// # Errors
+    /// The machine is unknown or not ready, or QEMU does not answer.
+    pub async fn guest_memory(&self, name: &InstanceName) -> Result<Option<GuestMemory>, ProviderError> {
+        let (_turn, instance) = take_turn(self.shared.machines.table(), name).await?;
+        balloon::read(&self.shared, &instance).await
     }
 
     /// The ids of its two parts, see [`ProcessProvider::id`]: of machines that serve, and of those that are saved.

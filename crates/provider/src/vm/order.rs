@@ -13,7 +13,7 @@ use super::accelerator::Accelerator;
 use super::arguments::{self, Files};
 use super::machine::{Birth, MachineConfiguration, MachineNetwork, MachineSpec};
 use super::template::Template;
-use super::{Shared, control, disk};
+use super::{Shared, balloon, control, disk};
 use crate::error::ProviderError;
 use crate::process::instance::Instance;
 use crate::process::{Prepare, Prepared, ProcessProvider, blocking};
@@ -169,6 +169,9 @@ impl Prepare for Order {
                 "restore the snapshot",
                 control::restore(&mut talk, template, config.snapshot_deadline).await,
             )?;
+        }
+        if self.machine.has_balloon() {
+            control::said(instance, "watch the memory", balloon::watch(&mut talk).await)?;
         }
         if let Some(bytes) = self.spec.limits.memory_bytes.filter(|_| self.machine.has_balloon()) {
             control::said(

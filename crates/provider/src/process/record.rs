@@ -34,7 +34,7 @@ pub(crate) struct Record {
     pub(crate) probe: Probe,
     pub(crate) probe_timeout: Duration,
     pub(super) log_limit: u64,
-    pub(super) reclaims: bool,
+    pub(crate) reclaims: bool,
     pub(crate) group: Group,
 }
 

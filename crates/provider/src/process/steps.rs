@@ -39,7 +39,7 @@ pub(super) async fn park(table: &Arc<Table>, name: &InstanceName) -> Result<(), 
 }
 
 /// Takes memory back from an instance until it is promoted.
-fn reclaim(instance: &Instance) {
+pub(crate) fn reclaim(instance: &Instance) {
     let name = &instance.record.name;
     match instance.record.group.reclaim(|| instance.is_parked()) {
         Some(bytes) => tracing::debug!(instance = %name, bytes, "memory of a parked instance was given back"),

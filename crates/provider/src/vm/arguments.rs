@@ -168,3 +168,37 @@ fn escaped(path: &Path) -> String {
 fn doubled(text: &str) -> String {
     text.replace(',', ",,")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(machine: &MachineSpec, files: &Files) -> String {
+        let mut spec = InstanceSpec::new("web-1".parse().expect("a name"), "web", vec!["quiet".to_owned()]);
+        spec.env = [("A".to_owned(), "b c".to_owned()), ("D".to_owned(), "e".to_owned())].into();
+        of(&VmConfig::new("/state"), Accelerator::Emulation, &spec, machine, files).join(" ")
+    }
+
+    #[test]
+    fn a_clone_has_the_devices_of_its_template_and_private_memory() {
+        let machine = MachineSpec::of_kernel("/kernel", "/initrd");
+        let files = |is_restored: bool| Files {
+            memory: Some(("/a,b/memory".into(), !is_restored)),
+            is_restored,
+            port: "8080".to_owned(),
+            ..Files::default()
+        };
+        let (template, clone) = (line(&machine, &files(false)), line(&machine, &files(true)));
+        assert!(template.contains("mem-path=/a,,b/memory,share=on"), "{template}");
+        assert_eq!(template.replace("share=on", "share=off") + " -incoming defer", clone);
+        assert!(template.contains("hostfwd=tcp:127.0.0.1:{port}-:8080"), "{template}");
+        assert!(template.contains("-append quiet PORT=8080 \"A=b c\" D=e "), "{template}");
+        assert!(!template.contains("balloon"), "it would punch holes into shared memory");
+    }
+
+    #[test]
+    fn interfaces_have_different_hardware_addresses() {
+        assert_ne!(hardware_address("tap0"), hardware_address("tap1"));
+        assert!(hardware_address("tap0").starts_with("52:54:"));
+    }
+}

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::arguments::command_line;
 use crate::spec::{InstanceSpec, Listen, Probe};
 
 /// The machine of an order. [`InstanceSpec::command`] is its kernel command line, word by word, and may be empty.
@@ -51,7 +52,7 @@ pub enum MachineNetwork {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MachineConfiguration {
     /// `KEY=value` on the kernel command line: Linux makes what it does not know the environment of its first process.
-    /// 2047 bytes and 32 variables in all. Needs `kernel`.
+    /// 2047 bytes in all and 29 variables at most. Needs `kernel`.
     CommandLine,
     /// A small disk called `cidata` as cloud-init's NoCloud source reads it, with a file `environment` besides.
     CloudInit {
@@ -122,6 +123,8 @@ impl MachineSpec {
             "the memory limit must be between the least memory and the memory of the machine"
         } else if self.vcpus == 0 || self.vcpus > VCPUS_MAX {
             "a machine has 1 to 255 processors"
+        } else if spec.user.is_some() {
+            "the process of a machine cannot be run as another user"
         } else if spec.limits.pids.is_some() {
             "processes inside a machine cannot be limited from outside"
         } else if spec.processes != 1 || spec.listen == Listen::PassedSocket || spec.working_dir.is_some() {
@@ -132,6 +135,8 @@ impl MachineSpec {
             "machines on a tap interface cannot be restored from a snapshot: they would share a hardware address"
         } else if is_told_on_command_line && spec.env.iter().any(|pair| !fits_command_line(pair)) {
             "quotes, line breaks and control characters in the environment, and dots in names, do not fit on a kernel command line"
+        } else if is_told_on_command_line && !is_short(spec, self) {
+            "the kernel command line with the environment is longer than 2047 bytes or has more than 29 variables"
         } else if spec.env.values().any(|value| value.contains('\n')) {
             "line breaks in the environment do not fit in a configuration file of a machine"
         } else {
@@ -155,6 +160,76 @@ fn fits_command_line((key, value): (&String, &String)) -> bool {
     !key.contains(['.', '"', ' ']) && !value.contains('"') && !value.chars().any(char::is_control)
 }
 
+/// Linux on x86 takes 2047 bytes, and 32 variables of which two are its own and one is PORT.
+fn is_short(spec: &InstanceSpec, machine: &MachineSpec) -> bool {
+    spec.env.len() <= 29 && command_line(spec, machine, "65535").len() <= 2047
+}
+
 const MEMORY_MIN: u64 = 16 << 20;
 const MEMORY_MAX: u64 = 4 << 40;
 const VCPUS_MAX: u32 = 255;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::spec::ResourceLimits;
+
+    fn spec(machine: MachineSpec) -> InstanceSpec {
+        let mut spec = InstanceSpec::new("web-1".parse().expect("a name"), "web", Vec::new());
+        spec.machine = Some(machine);
+        spec
+    }
+
+    fn machine() -> MachineSpec {
+        MachineSpec::of_kernel("/kernel", "/initrd")
+    }
+
+    #[test]
+    fn orders_that_cannot_work_are_refused_with_the_reason() {
+        spec(machine()).validate().expect("valid, without a command");
+        spec(MachineSpec::of_disk("/disk", "")).validate().expect("valid");
+        let tap = MachineNetwork::Tap {
+            interface: "tap0".to_owned(),
+            addr: "10.0.0.2:80".parse().expect("an address"),
+        };
+        let told = |key: &str, value: &str| InstanceSpec {
+            env: [(key.to_owned(), value.to_owned())].into(),
+            ..spec(machine())
+        };
+        let limits = ResourceLimits { memory_bytes: Some(512 << 20), ..ResourceLimits::default() };
+        let cases = [
+            (spec(MachineSpec { kernel: None, initrd: None, ..machine() }), "a disk or a kernel"),
+            (spec(MachineSpec { disk: Some("/d".into()), kernel: None, ..machine() }), "need a kernel"),
+            (spec(MachineSpec { memory_bytes: (64 << 20) + 1, ..machine() }), "whole MiB"),
+            (spec(MachineSpec { memory_min_bytes: 1, ..machine() }), "least memory"),
+            (InstanceSpec { limits, ..spec(machine()) }, "least memory"),
+            (spec(MachineSpec { vcpus: 0, ..machine() }), "processors"),
+            (spec(MachineSpec { network: tap, ..machine() }), "hardware address"),
+            (InstanceSpec { probe: Probe::Tcp, ..spec(machine()) }, "QEMU accepts"),
+            (InstanceSpec { processes: 2, ..spec(machine()) }, "one port"),
+            (InstanceSpec { user: Some("nobody".to_owned()), ..spec(machine()) }, "another user"),
+            (told("A", "say \"x\""), "quotes"),
+            (told("a.b", "x"), "dots"),
+            (told("A", &"x".repeat(2048)), "2047 bytes"),
+            (InstanceSpec { start_deadline: Duration::ZERO, ..spec(machine()) }, "longer than zero"),
+        ];
+        for (bad, words) in cases {
+            let error = bad.validate().expect_err(words).to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_orders_that_are_the_same_for_all_instances_share_a_snapshot() {
+        let with = |value: &str| InstanceSpec {
+            env: [("A".to_owned(), value.to_owned())].into(),
+            ..spec(machine())
+        };
+        assert!(machine().is_shared(&with("plain")));
+        assert!(!machine().is_shared(&with("I am {name}")));
+        let named = MachineSpec::of_disk("/disk", "#cloud-config\nhostname: {name}\n");
+        assert!(!named.is_shared(&spec(named.clone())));
+    }
+}

@@ -139,10 +139,11 @@ impl Prepare for Order {
             working_dir: Some(dir),
             machine: None,
             env: Default::default(),
-            // Always one, so that it can be changed while it runs.
+            // Those of the process; there is always one of processor time, so that it can be changed while it runs.
             limits: ResourceLimits {
                 cpu_cores: Some(self.spec.limits.cpu_cores.unwrap_or(f64::from(self.machine.vcpus))),
-                ..ResourceLimits::default()
+                memory_bytes: None,
+                ..self.spec.limits
             },
             ..self.spec.clone()
         };

@@ -14,7 +14,7 @@ use crate::face::Promoted;
 use crate::name::InstanceName;
 use crate::process::blocking;
 use crate::process::instance::Instance;
-use crate::process::steps::{take_turn, verify};
+use crate::process::steps::{reclaim, take_turn, verify};
 use crate::spec::ResourceLimits;
 
 /// Stops a machine, then freezes its process.
@@ -31,6 +31,9 @@ pub(super) async fn park(shared: &Arc<Shared>, name: &InstanceName) -> Result<()
         let frozen = freeze(&instance).await;
         if frozen.is_err() {
             control::execute(&shared.config, &instance, "continue the machine", "cont", json!({})).await?;
+        }
+        if frozen.is_ok() && instance.record.reclaims {
+            tokio::task::spawn_blocking(move || reclaim(&instance));
         }
         frozen
     });
@@ -66,7 +69,7 @@ pub(super) async fn power_down(config: VmConfig, instance: Arc<Instance>) -> Res
     Ok(())
 }
 
-/// Other limits: processor time by its control group, memory by its balloon.
+/// Other limits: memory by its balloon, the rest by the control group of its process.
 pub(super) async fn resize(
     shared: &Shared,
     instance: &Arc<Instance>,
@@ -94,11 +97,9 @@ pub(super) async fn resize(
             balloon(shared, instance, bytes).await?;
         }
     }
-    if limits.cpu_cores.is_some() {
-        let (limits, group) = (
-            ResourceLimits { cpu_cores: limits.cpu_cores, ..ResourceLimits::default() },
-            instance.record.group.clone(),
-        );
+    let limits = ResourceLimits { memory_bytes: None, ..limits };
+    if limits != ResourceLimits::default() {
+        let group = instance.record.group.clone();
         let resized = blocking(move || group.resize(&limits)).await;
         resized
             .map_err(|source| ProviderError::Cgroup { step: "change the limits of the instance", source })?;

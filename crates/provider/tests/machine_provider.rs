@@ -2,6 +2,7 @@
 //! memory that changes, panics, hangs, and whether the processor itself can execute them.
 
 mod machine;
+mod talk;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,36 +13,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use machine::Fixture;
 use provider::contract::{ContractFixture, TestService};
 use provider::{
-    Acceleration, Accelerator, Birth, ExitReason, InstanceInfo, InstanceName, InstanceSpec,
-    MachineConfiguration, MachineNetwork, MachineSpec, Provider, ProviderError, ProviderEvent,
-    ResourceLimits, VmConfig, VmProvider,
+    Acceleration, Accelerator, Birth, ExitReason, InstanceName, InstanceSpec, MachineConfiguration,
+    MachineNetwork, MachineSpec, Provider, ProviderError, ProviderEvent, ResourceLimits, VmConfig,
+    VmProvider,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use talk::{GRACE, PATIENCE, get, started};
 use tokio::time::{sleep, timeout};
 
-const GRACE: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(30);
 const CONTROL_PLANE_KEY: &str = "TEST_MACHINE_CONTROL_PLANE";
-
-async fn get(addr: SocketAddr, path: &str) -> Option<String> {
-    let asked = async {
-        let mut stream = TcpStream::connect(addr).await.ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.ok()?;
-        Some(answer.split_once("\r\n\r\n")?.1.to_owned())
-    };
-    timeout(PATIENCE, asked).await.ok().flatten()
-}
-
-async fn started(provider: &VmProvider, spec: InstanceSpec) -> InstanceInfo {
-    provider.start(spec).await.unwrap_or_else(|error| {
-        let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
-        panic!("{}", causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
-    })
-}
 
 /// How far the clock of a machine is from ours.
 async fn clock_error(addr: SocketAddr) -> Duration {
@@ -375,107 +354,4 @@ async fn many_lives_leave_no_descriptor_and_no_file_behind() {
     until("as many descriptors are open as after the first lives", async || descriptors() <= before).await;
     assert_eq!(snapshots(&fixture), 1);
     provider.shutdown(GRACE).await.expect("stops");
-}
-
-/// Not a test of anything: prints what things take. `cargo test -p provider --release --test machine_provider -- --ignored
-/// --nocapture measure`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn measure() {
-    const ROUNDS: usize = 15;
-    let Some(fixture) = Fixture::new(Birth::Boot).await else { return };
-    let provider = fixture.open().await;
-    let spec = |name: &str, birth| {
-        let machine = MachineSpec { birth, ..fixture.machine() };
-        InstanceSpec { machine: Some(machine), ..fixture.spec(name, TestService::Normal) }
-    };
-    let memory = async |info: &InstanceInfo| {
-        let maps = fs::read_to_string(format!("/proc/{}/smaps_rollup", info.pid)).expect("readable");
-        let of = |key: &str| -> u64 {
-            let line = maps.lines().find(|line| line.starts_with(key)).expect("there");
-            line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
-        };
-        format!(
-            "resident {} MiB, proportional {} MiB, private {} MiB",
-            of("Rss:") >> 10,
-            of("Pss:") >> 10,
-            (of("Private_Dirty:") + of("Private_Clean:")) >> 10
-        )
-    };
-    let mut boots = Vec::new();
-    for _ in 0..3 {
-        let begin = Instant::now();
-        let info = started(&provider, spec("boot", Birth::Boot)).await;
-        boots.push(begin.elapsed());
-        eprintln!("booted: {}", memory(&info).await);
-        provider.stop(&info.name, GRACE).await.expect("stops");
-    }
-    say("boot to passed probe", &mut boots);
-    let kept = started(&provider, spec("kept", Birth::Snapshot)).await;
-    let mut restores = Vec::new();
-    for _ in 0..ROUNDS {
-        let begin = Instant::now();
-        let info = started(&provider, spec("restored", Birth::Snapshot)).await;
-        restores.push(begin.elapsed());
-        if restores.len() == ROUNDS {
-            eprintln!("restored: {}", memory(&info).await);
-        }
-        provider.stop(&info.name, GRACE).await.expect("stops");
-    }
-    say("restore to passed probe", &mut restores);
-    let (mut parks, mut promotions, mut verified) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS * 3 {
-        let begin = Instant::now();
-        provider.park(&kept.name).await.expect("parks");
-        parks.push(begin.elapsed());
-        let promoted = provider.promote(&kept.name).await.expect("promotes");
-        promotions.push(promoted.took);
-        verified.push(provider.promote(&kept.name).await.expect("verifies").took);
-    }
-    say("park", &mut parks);
-    say("promotion to passed probe", &mut promotions);
-    say("probe of a running machine", &mut verified);
-    // The bare mechanism, without us: one QMP connection that stays, `cont`, one request.
-    let mut bare = Vec::new();
-    let socket = format!("/proc/{}/cwd/control", kept.pid);
-    let mut stream =
-        tokio::io::BufReader::new(tokio::net::UnixStream::connect(socket).await.expect("connects"));
-    let mut line = String::new();
-    let mut say_to = async |command: &str| {
-        stream
-            .get_mut()
-            .write_all(format!("{{\"execute\":\"{command}\"}}\n").as_bytes())
-            .await
-            .expect("written");
-        loop {
-            line.clear();
-            tokio::io::AsyncBufReadExt::read_line(&mut stream, &mut line).await.expect("read");
-            if line.contains("\"return\"") {
-                return;
-            }
-        }
-    };
-    say_to("qmp_capabilities").await;
-    for _ in 0..ROUNDS * 3 {
-        say_to("stop").await;
-        sleep(Duration::from_millis(5)).await;
-        let begin = Instant::now();
-        say_to("cont").await;
-        get(kept.addr, "/").await.expect("serves");
-        bare.push(begin.elapsed());
-    }
-    say("bare: QMP cont to response", &mut bare);
-    drop(stream);
-    provider.park(&kept.name).await.expect("parks");
-    let before = provider.usage(&kept.name).await.expect("readable").cpu_time;
-    sleep(Duration::from_secs(60)).await;
-    let used = provider.usage(&kept.name).await.expect("readable").cpu_time - before;
-    eprintln!("processor time of a parked machine in a minute: {used:?}");
-    provider.shutdown(GRACE).await.expect("stops");
-}
-
-fn say(what: &str, times: &mut [Duration]) {
-    times.sort_unstable();
-    let (least, most) = (times[0], times[times.len() - 1]);
-    eprintln!("{what}: median {:?} ({least:?} to {most:?}, n = {})", times[times.len() / 2], times.len());
 }

@@ -115,7 +115,8 @@ impl ContractFixture for Fixture {
         let mut spec = InstanceSpec::new(InstanceName::new(name).expect("a good name"), "web", command);
         spec.env.insert(SERVICE_KEY.to_owned(), service.word().to_owned());
         spec.env.insert("HOST".to_owned(), "0.0.0.0".to_owned());
-        spec.start_deadline = Duration::from_secs(120);
+        // Eight at once on two busy cores take their time.
+        spec.start_deadline = Duration::from_secs(300);
         spec.machine = Some(self.machine());
         spec
     }

@@ -22,6 +22,12 @@ pub(crate) const FOR_TESTS: &[Package] = &[
         purpose: "a container engine, started by the tests themselves",
     },
     Package { name: "openssh-server", program: "sshd", purpose: "the way to a container engine far away" },
+    Package {
+        name: "qemu-system-x86",
+        program: "qemu-system-x86_64",
+        purpose: "instances that are machines",
+    },
+    Package { name: "qemu-utils", program: "qemu-img", purpose: "disks of instances that are machines" },
 ];
 
 /// Needed by `cargo xtask bench proxy`: the peers and the load.

@@ -12,6 +12,7 @@ use crate::docker::EngineError;
 use crate::face::ExitReason;
 use crate::name::InstanceName;
 use crate::probe::ProbeError;
+use crate::vm::QmpError;
 
 /// A failed operation of a provider.
 #[derive(Debug, Error)]
@@ -199,6 +200,41 @@ pub enum ProviderError {
         image: String,
         /// The engine's endpoint.
         engine: String,
+    },
+    /// An image, a kernel or an initial file system of a machine cannot be read.
+    #[error("cannot start {name}: cannot read the image {}", path.display())]
+    Image {
+        /// The instance.
+        name: InstanceName,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is not enough room on a disk.
+    #[error(
+        "cannot start {name}: {} has {} MiB left, too little for {} MiB and a reserve",
+        path.display(), available >> 20, needed >> 20
+    )]
+    NoRoom {
+        /// The instance.
+        name: InstanceName,
+        /// The folder.
+        path: PathBuf,
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that there are.
+        available: u64,
+    },
+    /// QEMU does not do something for a machine.
+    #[error("{name}: failed to {step}")]
+    Machine {
+        /// The instance.
+        name: InstanceName,
+        /// What was being done.
+        step: &'static str,
+        /// Why.
+        source: QmpError,
     },
 }
 

@@ -186,6 +186,8 @@ pub enum ExitReason {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
+    /// The kernel of a machine gave up, perhaps for lack of memory.
+    Panicked,
     /// It is gone and its parent, which is not us, has the details (an adopted instance).
     Unknown,
 }
@@ -196,6 +198,7 @@ impl fmt::Display for ExitReason {
             ExitReason::Code(code) => write!(f, "exit code {code}"),
             ExitReason::Signal(9) => f.write_str("signal 9 (killed, perhaps for lack of memory)"),
             ExitReason::Signal(signal) => write!(f, "signal {signal}"),
+            ExitReason::Panicked => f.write_str("a panic of its kernel"),
             ExitReason::Unknown => f.write_str("unknown reason"),
         }
     }

@@ -11,9 +11,10 @@
 //! - a parked instance uses no processor time at all and answers again within a few milliseconds of a promotion;
 //! - a failed start and a stop leave no process, no group and no record behind, children of the instance included.
 //!
-//! [`DockerProvider`] makes instances that are containers of one engine, near or far.
+//! [`DockerProvider`] makes instances that are containers of one engine, near or far; [`VmProvider`] such that are virtual
+//! machines, by QEMU; with the same promises.
 //!
-//! They do not restart instances: they report [`ProviderEvent::Exited`] and the planner decides.
+//! None restarts instances: they report [`ProviderEvent::Exited`] and the planner decides.
 
 mod cgroup;
 pub mod contract;
@@ -27,10 +28,12 @@ mod process;
 mod procfs;
 mod spec;
 mod traffic;
+mod vm;
 
 pub use cgroup::{CgroupChoice, CgroupError};
 pub use docker::{
-    ContainerSpec, DockerConfig, DockerProvider, Endpoint, EngineError, EngineHealth, Network, Pull, TlsFiles,
+    ContainerSpec, DockerConfig, DockerProvider, Endpoint, EngineError, EngineHealth,
+    Network as ContainerNetwork, Pull, TlsFiles,
 };
 pub use error::ProviderError;
 pub use face::{
@@ -39,3 +42,7 @@ pub use face::{
 pub use name::{InstanceName, NAME_LENGTH_MAX, NameError};
 pub use process::{INSTANCES_MAX, ProcessConfig, ProcessProvider, TEMPLATE_IDLE};
 pub use spec::{InstanceSpec, LOG_LIMIT_MIN, Listen, Probe, ResourceLimits};
+pub use vm::{
+    Acceleration, Accelerator, Birth, GuestMemory, MachineConfiguration, MachineNetwork, MachineSpec,
+    QmpError, VmConfig, VmProvider,
+};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::docker::ContainerSpec;
 use crate::error::ProviderError;
 use crate::name::InstanceName;
+use crate::vm::MachineSpec;
 
 /// An order for one instance. [`InstanceSpec::new`] fills in sane values; change what differs.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +56,8 @@ pub struct InstanceSpec {
     /// Where the provider can, it is forked from a process that was started with the same command and has initialised; the
     /// program must know the protocol of templates (`docs/processes.md`). Default false.
     pub template: bool,
+    /// The machine, if it is to be one. Its environment is then that of its first process, as far as it can be told.
+    pub machine: Option<MachineSpec>,
 }
 
 impl InstanceSpec {
@@ -79,6 +82,7 @@ impl InstanceSpec {
             reclaims: false,
             container: None,
             template: false,
+            machine: None,
         }
     }
 
@@ -94,7 +98,11 @@ impl InstanceSpec {
     }
 
     fn problem(&self) -> Option<String> {
-        if self.container.is_none() && self.command.first().is_none_or(String::is_empty) {
+        if let Some(problem) = self.machine.as_ref().and_then(|machine| machine.problem(self)) {
+            return Some(problem);
+        }
+        let has_own_command = self.container.is_some() || self.machine.is_some();
+        if !has_own_command && self.command.first().is_none_or(String::is_empty) {
             return Some("the command is empty".to_owned());
         }
         if self.command.iter().any(|part| part.contains('\0')) {

@@ -30,7 +30,7 @@ const PURE: &[&str] = &["forecast", "balance", "planner", "sim"];
 const ALLOWED_IN_PURE: &[&str] = &["csv", "fastrand", "jiff", "realfft", "serde", "thiserror"];
 
 /// The only crates that may know JSON: the wire, the daemon, the programs at the edge, the proxy, which finds parameters in
-/// the bodies of requests, and the provider, to whom templates speak it.
+/// the bodies of requests, and the provider, to whom templates and QEMU speak it.
 const MAY_KNOW_JSON: &[&str] = &["api", "daemon", "cli", "bench", "provider", "proxy", "xtask"];
 
 pub(crate) fn check() -> Result<Vec<String>> {

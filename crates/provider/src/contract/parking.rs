@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::{
     ContractFixture, GRACE, PATIENCE, SILENCE, TestService, answers, assert_nothing_is_left, child_of, get,
-    name, start, until,
+    is_about_hidden_children, name, start, until,
 };
 use crate::error::ProviderError;
 use crate::face::Provider;
@@ -40,9 +40,12 @@ pub async fn a_parked_instance_uses_no_processor_time_and_a_promotion_answers<F:
 
 /// Children stand still with their instance, those outside its process group too.
 pub async fn parking_holds_children_too<F: ContractFixture>(fixture: &F) {
+    if is_about_hidden_children(fixture, "parking_holds_children_too") {
+        return;
+    }
     let provider = fixture.open().await;
     let info = start(&provider, fixture.spec("web-1", TestService::Normal)).await;
-    let child = child_of(&info).await;
+    let child = child_of(fixture, &info).await.expect("can be reached");
     provider.park(&info.name).await.expect("parks");
     let parked = provider.usage(&info.name).await.expect("readable");
     assert!(get(child, "/", SILENCE).await.is_none(), "the child does not answer");
@@ -75,7 +78,7 @@ pub async fn parking_and_promoting_twice_is_fine<F: ContractFixture>(fixture: &F
 pub async fn a_parked_instance_can_be_stopped<F: ContractFixture>(fixture: &F) {
     let provider = fixture.open().await;
     let info = start(&provider, fixture.spec("web-1", TestService::Normal)).await;
-    child_of(&info).await;
+    child_of(fixture, &info).await;
     provider.park(&info.name).await.expect("parks");
     let begin = tokio::time::Instant::now();
     provider.stop(&info.name, PATIENCE * 10).await.expect("stops");

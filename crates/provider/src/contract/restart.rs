@@ -6,8 +6,8 @@ use tokio::sync::broadcast::Receiver;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    ContractFixture, GRACE, PATIENCE, SILENCE, TestService, answers, assert_nothing_is_left, child_of, get,
-    start, until,
+    ContractFixture, GRACE, PATIENCE, SILENCE, TestService, answers, assert_nothing_is_left, child_answers,
+    child_of, get, start, until,
 };
 use crate::face::{ExitReason, Provider, ProviderEvent};
 use crate::name::InstanceName;
@@ -17,7 +17,7 @@ pub async fn a_killed_instance_is_reported_within_a_second<F: ContractFixture>(f
     let provider = fixture.open().await;
     let mut events = provider.events();
     let info = start(&provider, fixture.spec("web-1", TestService::Normal)).await;
-    let child = child_of(&info).await;
+    let child = child_of(fixture, &info).await;
     let begin = Instant::now();
     get(info.addr, "/die", PATIENCE).await;
     let (name, reason) = next_exit(&mut events).await;
@@ -25,7 +25,7 @@ pub async fn a_killed_instance_is_reported_within_a_second<F: ContractFixture>(f
     assert_eq!(name, info.name);
     assert!(matches!(reason, ExitReason::Signal(9) | ExitReason::Unknown), "{reason}");
     assert!(provider.list().is_empty());
-    assert!(!answers(child).await);
+    assert!(!child_answers(child).await);
     assert_nothing_is_left(fixture).await;
 }
 
@@ -99,20 +99,20 @@ pub async fn a_later_control_plane_adopts_what_runs<F: ContractFixture>(fixture:
 pub async fn what_ended_unseen_is_cleared_away<F: ContractFixture>(fixture: &F) {
     let first = fixture.open().await;
     let info = start(&first, fixture.spec("web-1", TestService::Normal)).await;
-    let child = child_of(&info).await;
+    let child = child_of(fixture, &info).await;
     drop(first);
     get(info.addr, "/die", PATIENCE).await;
     until("the instance is gone", async || !answers(info.addr).await).await;
     if fixture.children_outlive() {
-        assert!(answers(child).await, "nobody has cleared up yet");
+        assert!(child_answers(child).await, "nobody has cleared up yet");
     } else {
-        until("the system has ended the child", async || !answers(child).await).await;
+        until("the system has ended the child", async || !child_answers(child).await).await;
         // An engine hears of it a moment later.
         sleep(SILENCE).await;
     }
     let second = fixture.open().await;
     assert!(second.adopt().await.expect("adopts").is_empty());
-    assert!(!answers(child).await);
+    assert!(!child_answers(child).await);
     assert_nothing_is_left(fixture).await;
 }
 

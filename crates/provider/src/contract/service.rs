@@ -8,17 +8,23 @@
 //! | `/write?n` | writes n numbered lines to the standard output |
 //! | `/fill?n` | uses n MiB more memory, for ever |
 //! | `/environment` | says its environment, a line each |
+//! | `/touch?n` | from now on uses n MiB of memory, instead of what it used so far |
+//! | `/clock` | says the milliseconds since 1970 |
+//! | `/random` | says 32 random bytes of the kernel, in hexadecimal digits |
+//! | `/panic` | makes the kernel panic; for machines only |
 //! | `/exit?code` | exits |
 //! | `/die` | kills itself |
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::FromRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio, exit};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -121,6 +127,24 @@ fn act(path: &str, query: &str) -> String {
                 .map(|(key, value)| format!("{}={}\n", key.display(), value.display()))
                 .collect();
         }
+        "/touch" => {
+            let bytes = query.parse::<usize>().unwrap_or(1) << 20;
+            static USED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+            let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
+            *used = Vec::new();
+            *used = vec![1; bytes];
+        }
+        "/clock" => {
+            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            return since_epoch.as_millis().to_string();
+        }
+        "/random" => {
+            let mut bytes = [0_u8; 32];
+            let mut file = File::open("/dev/urandom").expect("there is randomness");
+            file.read_exact(&mut bytes).expect("random bytes");
+            return bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        }
+        "/panic" => std::fs::write("/proc/sysrq-trigger", "c").expect("may panic"),
         "/exit" => exit(query.parse().unwrap_or(0)),
         "/die" => drop(kill_process(getpid(), Signal::KILL)),
         _ => {}

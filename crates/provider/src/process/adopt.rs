@@ -32,7 +32,9 @@ pub(super) async fn adopt(table: &Arc<Table>) -> Result<Vec<InstanceInfo>, Provi
     }
     let sweeping = Arc::clone(table);
     let swept = blocking(move || {
-        sweeping.parent.sweep(|name| sweeping.knows(name) || sweeping.templates.knows(name))
+        let swept = sweeping.parent.sweep(|name| sweeping.knows(name) || sweeping.templates.knows(name));
+        sweeping.clear_folders();
+        swept
     })
     .await;
     for (name, outcome) in swept {

@@ -18,8 +18,8 @@ use crate::perf::Instructions;
 
 /// One instance that runs.
 #[derive(Debug)]
-pub(super) struct Instance {
-    pub(super) record: Record,
+pub(crate) struct Instance {
+    pub(crate) record: Record,
     ready: AtomicBool,
     parked: AtomicBool,
     /// Set once its end is wanted: until when its processes may end by themselves.
@@ -70,7 +70,7 @@ impl Instance {
         Ok(Usage { instructions, ..group.usage()? })
     }
 
-    pub(super) fn info(&self) -> InstanceInfo {
+    pub(crate) fn info(&self) -> InstanceInfo {
         InstanceInfo {
             name: self.record.name.clone(),
             workload: self.record.workload.clone(),
@@ -83,7 +83,7 @@ impl Instance {
         }
     }
 
-    pub(super) fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
 
@@ -91,11 +91,11 @@ impl Instance {
         self.ready.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_parked(&self) -> bool {
+    pub(crate) fn is_parked(&self) -> bool {
         self.parked.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_parked(&self, parked: bool) {
+    pub(crate) fn set_parked(&self, parked: bool) {
         self.parked.store(parked, Ordering::Relaxed);
     }
 
@@ -163,6 +163,7 @@ async fn watch_over(
     }
     let is_wanted = || instance.end_by.get().is_some();
     let reason = if is_wanted() { exit.reap() } else { exit.reap_or_hear().await };
+    let reason = (table.meaning)(reason);
     table.remove(&instance);
     ended.send_replace(Some(Ended { reason, is_clean: cleared.is_ok() }));
     if !is_wanted() && instance.is_ready() {

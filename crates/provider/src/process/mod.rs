@@ -5,7 +5,7 @@
 //! is in a record in the state folder.
 //!
 //! - `table`: who exists, and whose turn it is; `instance`: one of them, and the task that watches over it.
-//! - `start`: from an order to a ready instance; with `command`, `ports`, `spawn` for the steps.
+//! - `start`: from an order to a ready instance; with `prepare`, `command`, `ports`, `spawn` for the steps.
 //! - `steps`: park, promote, stop.
 //! - `adopt`: after a restart; with `record` and `state`.
 //! - `template`: initialised processes that fork instances.
@@ -15,15 +15,16 @@ mod adopt;
 pub(crate) mod command;
 mod config;
 mod exit;
-mod instance;
+pub(crate) mod instance;
 pub(crate) mod output;
 pub(crate) mod ports;
+mod prepare;
 mod record;
 mod spawn;
 mod start;
 pub(crate) mod state;
-mod steps;
-mod table;
+pub(crate) mod steps;
+pub(crate) mod table;
 mod template;
 mod user;
 
@@ -34,9 +35,11 @@ use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
 
+use self::instance::Instance;
+use self::prepare::Plain;
 use self::state::{Lock, StateDir};
 use self::table::Table;
-use crate::cgroup::{Layout, Parent};
+use crate::cgroup::{CgroupError, Layout, Parent};
 use crate::error::ProviderError;
 use crate::face::{ExitReason, InstanceInfo, Promoted, Provider, ProviderEvent, Usage};
 use crate::name::InstanceName;
@@ -44,6 +47,7 @@ use crate::procfs;
 use crate::spec::{InstanceSpec, ResourceLimits};
 
 pub use config::{INSTANCES_MAX, ProcessConfig, TEMPLATE_IDLE};
+pub(crate) use prepare::{Prepare, Prepared};
 
 /// Makes instances that are processes of this machine.
 ///
@@ -63,6 +67,14 @@ impl ProcessProvider {
     /// The folder cannot be used, or another control plane uses it, or the ordered kind of control group does not work
     /// here.
     pub fn open(config: ProcessConfig) -> Result<ProcessProvider, ProviderError> {
+        ProcessProvider::open_with(config, |reason| reason)
+    }
+
+    /// As [`ProcessProvider::open`], for processes whose ends mean something else than they say.
+    pub(crate) fn open_with(
+        config: ProcessConfig,
+        meaning: fn(ExitReason) -> ExitReason,
+    ) -> Result<ProcessProvider, ProviderError> {
         let (state, lock) = StateDir::open(&config.state_dir)?;
         let boot_id = procfs::boot_id().map_err(|source| ProviderError::State {
             step: "read the boot id for",
@@ -72,14 +84,16 @@ impl ProcessProvider {
         let parent = Layout::detect()
             .and_then(|layout| Parent::open(&layout, config.cgroups, state.id()))
             .map_err(|source| ProviderError::Cgroup { step: "make the group of all instances", source })?;
-        let table = Arc::new(Table::new(
+        let mut table = Table::new(
             state,
             parent,
             boot_id,
             config.environment,
             config.instances_max,
             config.template_idle,
-        ));
+        );
+        table.meaning = meaning;
+        let table = Arc::new(table);
         let housekeeping = tokio::spawn(keep_house(Arc::clone(&table))).abort_handle();
         Ok(ProcessProvider { table, housekeeping, _lock: lock })
     }
@@ -90,12 +104,14 @@ impl ProcessProvider {
     pub fn id(&self) -> &str {
         self.table.state.id()
     }
-}
 
-impl Provider for ProcessProvider {
-    async fn start(&self, spec: InstanceSpec) -> Result<InstanceInfo, ProviderError> {
-        spec.validate()?;
-        let (turn, call_off) = self.table.reserve(&spec.name)?;
+    /// Starts what `prepare` makes ready.
+    pub(crate) async fn start_prepared(
+        &self,
+        name: InstanceName,
+        prepare: impl Prepare,
+    ) -> Result<InstanceInfo, ProviderError> {
+        let (turn, call_off) = self.table.reserve(&name)?;
         let called_off = call_off.subscribe();
         // Called off when this future is dropped; without effect once the start is over.
         let _guard = CallOff(call_off);
@@ -103,8 +119,10 @@ impl Provider for ProcessProvider {
         // A task of its own, so that undoing a start is not cut short by whoever gave up waiting.
         let starting = tokio::spawn(async move {
             let _turn = turn.lock().await;
-            let name = spec.name.clone();
-            let started = start::start(&table, spec, called_off).await;
+            let started = start::start(&table, &name, &prepare, called_off).await;
+            if started.is_err() {
+                table.clear_folder(&name);
+            }
             match (table.finish_start(&name), started) {
                 // Ended between its probe and here; its watcher has cleared it away.
                 (false, Ok(_)) => Err(ProviderError::ExitedEarly {
@@ -116,6 +134,50 @@ impl Provider for ProcessProvider {
             }
         });
         starting.await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+    }
+
+    /// Stops all instances at the same time, each asked to end by `ask`.
+    pub(crate) async fn shutdown_by<Asking: Future<Output = Result<(), CgroupError>> + Send + 'static>(
+        &self,
+        grace: Duration,
+        ask: impl Fn(Arc<Instance>) -> Asking + Clone + Send + 'static,
+    ) -> Result<(), ProviderError> {
+        let stops: Vec<_> = self
+            .table
+            .names()
+            .into_iter()
+            .map(|name| {
+                let (table, ask) = (Arc::clone(&self.table), ask.clone());
+                tokio::spawn(async move { steps::stop(&table, &name, grace, ask).await })
+            })
+            .collect();
+        let mut first_failure = Ok(());
+        for stop in stops {
+            let stopped = stop.await.unwrap_or_else(|error| resume_unwind(error.into_panic()));
+            // One that ended by itself meanwhile is as good as stopped.
+            if let Err(error) = stopped
+                && !matches!(error, ProviderError::Unknown(_))
+                && first_failure.is_ok()
+            {
+                first_failure = Err(error);
+            }
+        }
+        self.table.templates.end().await;
+        let table = Arc::clone(&self.table);
+        blocking(move || table.parent.remove()).await;
+        first_failure
+    }
+
+    /// Who exists.
+    pub(crate) fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+}
+
+impl Provider for ProcessProvider {
+    async fn start(&self, spec: InstanceSpec) -> Result<InstanceInfo, ProviderError> {
+        spec.validate()?;
+        self.start_prepared(spec.name.clone(), Plain(spec)).await
     }
 
     async fn park(&self, name: &InstanceName) -> Result<(), ProviderError> {
@@ -132,7 +194,7 @@ impl Provider for ProcessProvider {
 
     async fn stop(&self, name: &InstanceName, grace: Duration) -> Result<(), ProviderError> {
         let (table, name) = (Arc::clone(&self.table), name.clone());
-        let stopping = tokio::spawn(async move { steps::stop(&table, &name, grace).await });
+        let stopping = tokio::spawn(async move { steps::stop(&table, &name, grace, steps::terminate).await });
         stopping.await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
     }
 
@@ -167,30 +229,7 @@ impl Provider for ProcessProvider {
     }
 
     async fn shutdown(&self, grace: Duration) -> Result<(), ProviderError> {
-        let stops: Vec<_> = self
-            .table
-            .names()
-            .into_iter()
-            .map(|name| {
-                let table = Arc::clone(&self.table);
-                tokio::spawn(async move { steps::stop(&table, &name, grace).await })
-            })
-            .collect();
-        let mut first_failure = Ok(());
-        for stop in stops {
-            let stopped = stop.await.unwrap_or_else(|error| resume_unwind(error.into_panic()));
-            // One that ended by itself meanwhile is as good as stopped.
-            if let Err(error) = stopped
-                && !matches!(error, ProviderError::Unknown(_))
-                && first_failure.is_ok()
-            {
-                first_failure = Err(error);
-            }
-        }
-        self.table.templates.end().await;
-        let table = Arc::clone(&self.table);
-        blocking(move || table.parent.remove()).await;
-        first_failure
+        self.shutdown_by(grace, steps::terminate).await
     }
 }
 

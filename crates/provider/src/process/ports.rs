@@ -45,7 +45,8 @@ pub(crate) fn listen() -> io::Result<(TcpListener, SocketAddr)> {
     Ok((listener, addr))
 }
 
-/// Whether the output of an instance says that its address was taken. Texts of the C library, Go, Java, Node and Python.
+/// Whether the output of an instance says that its address was taken. Texts of the C library, Go, Java, Node, Python
+/// and QEMU.
 pub(crate) fn says_in_use(output: &str) -> bool {
     let output = output.to_ascii_lowercase();
     [
@@ -54,6 +55,7 @@ pub(crate) fn says_in_use(output: &str) -> bool {
         "eaddrinuse",
         "port is already allocated",
         "port already in use",
+        "could not set up host forwarding rule",
     ]
     .iter()
     .any(|words| output.contains(words))
@@ -83,6 +85,7 @@ mod tests {
     fn what_runtimes_say_about_taken_ports_is_understood() {
         assert!(says_in_use("OSError: [Errno 98] Address already in use"));
         assert!(says_in_use("Error: listen EADDRINUSE: address already in use 127.0.0.1:80"));
+        assert!(says_in_use("Could not set up host forwarding rule 'tcp:127.0.0.1:80-:80'"));
         assert!(!says_in_use("connection refused"));
     }
 }

@@ -18,24 +18,24 @@ use crate::spec::Probe;
 
 /// What is known of an instance for its whole life.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) name: InstanceName,
+pub(crate) struct Record {
+    pub(crate) name: InstanceName,
     pub(super) workload: String,
-    pub(super) pid: u32,
+    pub(crate) pid: u32,
     /// With the pid and the boot, the process's name for ever.
     pub(super) start_ticks: u64,
     pub(super) boot_id: String,
-    pub(super) addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     /// Addresses of its processes after the first.
     pub(super) further: Vec<SocketAddr>,
     pub(super) started_at_millis: u64,
     /// Its start was completed.
     pub(super) ready: bool,
-    pub(super) probe: Probe,
-    pub(super) probe_timeout: Duration,
+    pub(crate) probe: Probe,
+    pub(crate) probe_timeout: Duration,
     pub(super) log_limit: u64,
-    pub(super) reclaims: bool,
-    pub(super) group: Group,
+    pub(crate) reclaims: bool,
+    pub(crate) group: Group,
 }
 
 impl Record {

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::exit::ExitWatch;
 use super::instance::Instance;
@@ -16,10 +16,11 @@ use super::spawn::{Launch, Passed, spawn};
 use super::table::Table;
 use super::template;
 use super::user::User;
-use super::{blocking, command, output, ports};
+use super::{Prepare, blocking, command, output, ports};
 use crate::cgroup::Group;
 use crate::error::ProviderError;
 use crate::face::{ExitReason, InstanceInfo};
+use crate::name::InstanceName;
 use crate::probe::{ProbeError, ask_until};
 use crate::procfs::Stat;
 use crate::spec::{InstanceSpec, Listen};
@@ -27,22 +28,29 @@ use crate::spec::{InstanceSpec, Listen};
 /// Starts an instance whose name has been reserved. On failure nothing is left running.
 pub(super) async fn start(
     table: &Arc<Table>,
-    spec: InstanceSpec,
+    name: &InstanceName,
+    prepare: &impl Prepare,
     mut called_off: watch::Receiver<bool>,
 ) -> Result<InstanceInfo, ProviderError> {
-    let resolving = (spec.clone(), table.environment.clone());
-    let program = blocking(move || command::resolve(&resolving.0, &resolving.1)).await?;
-    let deadline = Instant::now() + spec.start_deadline;
-    let order = Arc::new((spec, program));
-    let mut attempt = 1;
+    let (mut attempt, mut deadline) = (1, None);
     loop {
-        let failure = match attempt_start(table, &order, deadline, &mut called_off).await {
+        let prepared = tokio::select! {
+            biased;
+            _ = called_off.wait_for(|called_off| *called_off) => return Err(ProviderError::CalledOff(name.clone())),
+            prepared = prepare.prepare() => prepared?,
+        };
+        let resolving = (prepared.spec.clone(), table.environment.clone());
+        let program = blocking(move || command::resolve(&resolving.0, &resolving.1)).await?;
+        // Of all attempts together, without what the first had to wait for.
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + prepared.spec.start_deadline);
+        let order = Arc::new(Order { spec: prepared.spec, addr: prepared.addr, program });
+        let failure = match attempt_start(table, &order, prepare, deadline, &mut called_off).await {
             Ok(info) => return Ok(info),
             Err(failure) => failure,
         };
         match failure {
             Failure { error: ProviderError::ExitedEarly { name, log, .. }, addr: Some(addr) }
-                if order.0.listen == Listen::Port && ports::says_in_use(&log) =>
+                if order.spec.listen == Listen::Port && ports::says_in_use(&log) =>
             {
                 if attempt == PORT_ATTEMPTS {
                     return Err(ProviderError::PortInUse { name, addr, log });
@@ -55,8 +63,13 @@ pub(super) async fn start(
     }
 }
 
-/// An order, and the program of its command.
-pub(super) type Order = (InstanceSpec, PathBuf);
+/// What is to be executed.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) spec: InstanceSpec,
+    addr: Option<SocketAddr>,
+    pub(super) program: PathBuf,
+}
 
 /// The first process of an instance, with the record already written.
 #[derive(Debug)]
@@ -76,10 +89,11 @@ struct Failure {
 async fn attempt_start(
     table: &Arc<Table>,
     order: &Arc<Order>,
+    prepare: &impl Prepare,
     deadline: Instant,
     called_off: &mut watch::Receiver<bool>,
 ) -> Result<InstanceInfo, Failure> {
-    let spec = &order.0;
+    let spec = &order.spec;
     let instance = {
         let failed = |error| Failure { error, addr: None };
         let cloned = template::clone(table, order, deadline, called_off).await.map_err(failed)?;
@@ -87,7 +101,7 @@ async fn attempt_start(
             Some(made) => made,
             None => {
                 let (table, order) = (Arc::clone(table), Arc::clone(order));
-                blocking(move || make(&table, &order.0, order.1.clone())).await.map_err(failed)?
+                blocking(move || make(&table, &order)).await.map_err(failed)?
             }
         };
         let group = record.group.clone();
@@ -109,17 +123,27 @@ async fn attempt_start(
             ProviderError::ExitedEarly { name: spec.name.clone(), reason: ended.reason, log: output::quote(&log) }
         }
         _ = called_off.wait_for(|called_off| *called_off) => ProviderError::CalledOff(spec.name.clone()),
-        ready = wait_until_all_ready(spec, &instance.record, deadline) => match ready {
-            Ok(()) => match confirm(table, &instance) {
-                Ok(info) => return Ok(info),
-                Err(error) => error,
-            },
-            Err(source) => ProviderError::NeverReady {
+        ready = async {
+            if let Err(error) = prepare.begin(&instance).await {
+                // What fails because the process has just ended is better explained by the end.
+                let ended = timeout(END_NOTICE, instance.ended()).await;
+                return Err(ended.map_or(error, |ended| ProviderError::ExitedEarly {
+                    name: spec.name.clone(),
+                    reason: ended.reason,
+                    log: output::quote(&log),
+                }));
+            }
+            let ready = wait_until_all_ready(spec, &instance.record, deadline).await;
+            ready.map_err(|source| ProviderError::NeverReady {
                 name: spec.name.clone(),
                 after: spec.start_deadline,
                 source,
                 log: output::quote(&log),
-            },
+            })?;
+            confirm(table, &instance)
+        } => match ready {
+            Ok(info) => return Ok(info),
+            Err(error) => error,
         },
     };
     let addr = Some(instance.record.addr);
@@ -128,13 +152,17 @@ async fn attempt_start(
 }
 
 /// Everything up to the exec. Blocks: writing to a control group can wait for the scheduler.
-fn make(table: &Table, spec: &InstanceSpec, program: PathBuf) -> Result<Made, ProviderError> {
-    let (addresses, socket) = listen(spec)?;
+fn make(table: &Table, order: &Order) -> Result<Made, ProviderError> {
+    let spec = &order.spec;
+    let (addresses, socket) = match order.addr {
+        Some(addr) if spec.listen == Listen::Port => (vec![addr], None),
+        Some(_) | None => listen(spec)?,
+    };
     let group = table
         .parent
         .make(&spec.name, &spec.limits, spec.reclaims)
         .map_err(|source| ProviderError::Cgroup { step: "make the group of the instance", source })?;
-    let made = make_in(table, spec, program, &addresses, socket, &group);
+    let made = make_in(table, spec, order.program.clone(), &addresses, socket, &group);
     if made.is_err()
         && let Err(error) = group.destroy()
     {
@@ -264,5 +292,7 @@ fn millis_now() -> u64 {
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// How long the end of a process is waited for when something else went wrong with it.
+const END_NOTICE: Duration = Duration::from_millis(300);
 /// How many ports are tried before a start fails.
 const PORT_ATTEMPTS: u32 = 3;

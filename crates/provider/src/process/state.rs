@@ -59,6 +59,15 @@ impl StateDir {
         self.records().join(name.as_str())
     }
 
+    /// A folder for files of an instance, removed at its end. Whoever needs one makes it.
+    pub(crate) fn folder(&self, name: &InstanceName) -> PathBuf {
+        self.folders().join(name.as_str())
+    }
+
+    pub(crate) fn folders(&self) -> PathBuf {
+        self.root.join(FOLDERS)
+    }
+
     pub(crate) fn log(&self, name: &InstanceName) -> PathBuf {
         self.logs().join(format!("{name}{LOG_ENDING}"))
     }
@@ -119,6 +128,7 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 const LOCK_RETRY: Duration = Duration::from_millis(10);
 const RECORDS: &str = "instances";
 const LOGS: &str = "logs";
+const FOLDERS: &str = "files";
 /// The end of a log's file name.
 pub(crate) const LOG_ENDING: &str = ".log";
 

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::blocking;
 use super::instance::Instance;
 use super::table::Table;
+use crate::cgroup::CgroupError;
 use crate::error::ProviderError;
 use crate::face::Promoted;
 use crate::name::InstanceName;
@@ -38,7 +39,7 @@ pub(super) async fn park(table: &Arc<Table>, name: &InstanceName) -> Result<(), 
 }
 
 /// Takes memory back from an instance until it is promoted.
-fn reclaim(instance: &Instance) {
+pub(crate) fn reclaim(instance: &Instance) {
     let name = &instance.record.name;
     match instance.record.group.reclaim(|| instance.is_parked()) {
         Some(bytes) => tracing::debug!(instance = %name, bytes, "memory of a parked instance was given back"),
@@ -59,6 +60,12 @@ pub(super) async fn promote(table: &Arc<Table>, name: &InstanceName) -> Result<P
     };
     thawed.map_err(|source| ProviderError::Freezer { name: name.clone(), step: "thaw", source })?;
     instance.set_parked(false);
+    verify(&instance, begin).await
+}
+
+/// Asks an instance that was thawed at `begin` once whether it serves.
+pub(crate) async fn verify(instance: &Instance, begin: Instant) -> Result<Promoted, ProviderError> {
+    let name = &instance.record.name;
     let record = &instance.record;
     tokio::select! {
         biased;
@@ -89,10 +96,11 @@ pub(super) async fn resize(
 }
 
 /// Ends an instance and everything it has started.
-pub(super) async fn stop(
+pub(crate) async fn stop<Asking: Future<Output = Result<(), CgroupError>>>(
     table: &Arc<Table>,
     name: &InstanceName,
     grace: Duration,
+    ask: impl FnOnce(Arc<Instance>) -> Asking,
 ) -> Result<(), ProviderError> {
     let turn = table.turn(name).ok_or_else(|| ProviderError::Unknown(name.clone()))?;
     table.call_off(name);
@@ -100,17 +108,10 @@ pub(super) async fn stop(
     // Whatever took its turn before may have ended it.
     let Some(instance) = table.find(name) else { return Ok(()) };
     instance.want_end(Instant::now() + grace);
-    let asking = Arc::clone(&instance);
-    let thawed = blocking(move || {
-        // A frozen process cannot hear the request to end.
-        let thawed = asking.record.group.thaw();
-        asking.record.group.terminate(asking.record.pid);
-        thawed
-    })
-    .await;
+    let asked = ask(Arc::clone(&instance)).await;
     instance.set_parked(false);
-    if let Err(error) = thawed {
-        tracing::debug!(instance = %name, %error, "cannot thaw an instance to be stopped; it is killed");
+    if let Err(error) = asked {
+        tracing::debug!(instance = %name, %error, "cannot ask an instance to end; it is killed");
     } else if let Ok(ended) = timeout(grace, instance.ended()).await
         && ended.is_clean
     {
@@ -125,8 +126,19 @@ pub(super) async fn stop(
     destroyed.map_err(|source| ProviderError::Stop { name: name.clone(), source })
 }
 
+/// Asks all processes of an instance to end.
+pub(super) async fn terminate(instance: Arc<Instance>) -> Result<(), CgroupError> {
+    blocking(move || {
+        // A frozen process cannot hear the request to end.
+        let thawed = instance.record.group.thaw();
+        instance.record.group.terminate(instance.record.pid);
+        thawed
+    })
+    .await
+}
+
 /// Waits for the turn of a ready instance.
-async fn take_turn(
+pub(crate) async fn take_turn(
     table: &Arc<Table>,
     name: &InstanceName,
 ) -> Result<(OwnedMutexGuard<()>, Arc<Instance>), ProviderError> {

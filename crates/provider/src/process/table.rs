@@ -16,17 +16,19 @@ use super::state::StateDir;
 use super::template::Templates;
 use crate::cgroup::Parent;
 use crate::error::ProviderError;
-use crate::face::{EVENTS_MAX, InstanceInfo, ProviderEvent};
+use crate::face::{EVENTS_MAX, ExitReason, InstanceInfo, ProviderEvent};
 use crate::name::InstanceName;
 
 /// Everything the tasks of a provider share.
 #[derive(Debug)]
-pub(super) struct Table {
-    pub(super) state: StateDir,
+pub(crate) struct Table {
+    pub(crate) state: StateDir,
     pub(super) parent: Parent,
     pub(super) boot_id: String,
     pub(super) environment: BTreeMap<String, String>,
     pub(super) templates: Templates,
+    /// What the end of a process means.
+    pub(super) meaning: fn(ExitReason) -> ExitReason,
     slots: Mutex<BTreeMap<InstanceName, Slot>>,
     instances_max: usize,
     events: broadcast::Sender<ProviderEvent>,
@@ -42,7 +44,7 @@ struct Slot {
 }
 
 /// Held by whoever does something to an instance.
-pub(super) type Turn = Arc<tokio::sync::Mutex<()>>;
+pub(crate) type Turn = Arc<tokio::sync::Mutex<()>>;
 
 impl Table {
     pub(super) fn new(
@@ -59,6 +61,7 @@ impl Table {
             boot_id,
             environment,
             templates: Templates::new(template_idle),
+            meaning: |reason| reason,
             slots: Mutex::default(),
             instances_max,
             events: broadcast::Sender::new(EVENTS_MAX),
@@ -119,14 +122,36 @@ impl Table {
         if let Err(error) = fs::remove_file(&path) {
             tracing::warn!(%error, path = %path.display(), "cannot remove the record of an ended instance");
         }
+        self.clear_folder(name);
         slot.instance = None;
         if slot.starting.is_none() {
             slots.remove(name);
         }
     }
 
+    /// Removes the folder of an instance, if it has one.
+    pub(super) fn clear_folder(&self, name: &InstanceName) {
+        let path = self.state.folder(name);
+        if let Err(error) = fs::remove_dir_all(&path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, path = %path.display(), "cannot remove the files of an ended instance");
+        }
+    }
+
+    /// Removes the folders of instances that nobody knows.
+    pub(super) fn clear_folders(&self) {
+        for entry in fs::read_dir(self.state.folders()).into_iter().flatten().flatten() {
+            if let Some(name) = entry.file_name().to_str().and_then(|name| name.parse().ok())
+                && !self.knows(InstanceName::as_str(&name))
+            {
+                self.clear_folder(&name);
+            }
+        }
+    }
+
     /// The instance, if it runs.
-    pub(super) fn find(&self, name: &InstanceName) -> Option<Arc<Instance>> {
+    pub(crate) fn find(&self, name: &InstanceName) -> Option<Arc<Instance>> {
         self.slots().get(name)?.instance.clone()
     }
 
@@ -136,15 +161,15 @@ impl Table {
     }
 
     /// Whether the name is taken.
-    pub(super) fn knows(&self, name: &str) -> bool {
+    pub(crate) fn knows(&self, name: &str) -> bool {
         self.slots().contains_key(name)
     }
 
-    pub(super) fn names(&self) -> Vec<InstanceName> {
+    pub(crate) fn names(&self) -> Vec<InstanceName> {
         self.slots().keys().cloned().collect()
     }
 
-    pub(super) fn instances(&self) -> Vec<Arc<Instance>> {
+    pub(crate) fn instances(&self) -> Vec<Arc<Instance>> {
         self.slots().values().filter_map(|slot| slot.instance.clone()).collect()
     }
 

@@ -36,7 +36,7 @@ pub(in super::super) async fn clone(
     let template = tokio::select! {
         biased;
         _ = called_off.wait_for(|called_off| *called_off) => {
-            return Err(ProviderError::CalledOff(order.0.name.clone()));
+            return Err(ProviderError::CalledOff(order.spec.name.clone()));
         }
         template = table.templates.ready(table, order, wait_end) => template,
     };
@@ -44,7 +44,7 @@ pub(in super::super) async fn clone(
     match fork(table, order, &template).await {
         Ok(made) => Ok(Some(made)),
         Err(problem) => {
-            let name = &order.0.name;
+            let name = &order.spec.name;
             tracing::warn!(instance = %name, %problem, "not forked from its template, which is why it is started anew");
             Ok(None)
         }
@@ -79,7 +79,7 @@ async fn fork(table: &Arc<Table>, order: &Arc<Order>, template: &mpsc::Sender<Fo
         if made.is_err()
             && let Err(error) = group.destroy()
         {
-            tracing::warn!(instance = %order.0.name, %error, "something of a failed clone is left");
+            tracing::warn!(instance = %order.spec.name, %error, "something of a failed clone is left");
         }
         made
     })
@@ -88,7 +88,7 @@ async fn fork(table: &Arc<Table>, order: &Arc<Order>, template: &mpsc::Sender<Fo
 
 /// Address, group, output. Blocks.
 fn prepare(table: &Table, order: &Order) -> Result<Prepared, ProviderError> {
-    let spec = &order.0;
+    let spec = &order.spec;
     let failed = |step| {
         let name = spec.name.clone();
         move |source| ProviderError::Spawn { name, step, source }
@@ -129,8 +129,8 @@ fn admit(
         return Err(format!("process {} is not in the group of the template", forked.pid));
     }
     let admitted = group.admit(forked.pid).map_err(words).and_then(|()| {
-        let record = record_of(table, &order.0, addresses, forked.pid, group);
-        record.write(&table.state.record(&order.0.name)).map_err(words)?;
+        let record = record_of(table, &order.spec, addresses, forked.pid, group);
+        record.write(&table.state.record(&order.spec.name)).map_err(words)?;
         // One that has ended already is noticed by its watcher.
         let _ = rustix::io::write(go, b"g");
         Ok(record)

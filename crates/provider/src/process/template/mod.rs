@@ -92,7 +92,7 @@ impl Templates {
         order: &Arc<Order>,
         wait_end: Instant,
     ) -> Option<mpsc::Sender<Fork>> {
-        if !order.0.template {
+        if !order.spec.template {
             return None;
         }
         if !table.parent.has_groups() {
@@ -104,13 +104,13 @@ impl Templates {
         let mut running = self.running(table, order)?;
         let waited = timeout_at(wait_end, running.state.wait_for(|state| *state != State::Starting)).await;
         let waited = waited.map(|state| state.is_ok_and(|state| *state == State::Ready));
-        if let Some(entry) = self.entries().get_mut(&key(&order.0)) {
+        if let Some(entry) = self.entries().get_mut(&key(&order.spec)) {
             // Initialising took some of its time.
             entry.used_at = Instant::now();
             entry.is_slow |= waited.is_err();
         }
         if waited.is_err() {
-            let (instance, template) = (&order.0.name, &running.name);
+            let (instance, template) = (&order.spec.name, &running.name);
             tracing::warn!(%instance, %template, "the template is not ready yet; started without it");
         }
         (waited == Ok(true)).then_some(running.orders)
@@ -120,7 +120,7 @@ impl Templates {
     fn running(&self, table: &Arc<Table>, order: &Arc<Order>) -> Option<Running> {
         let mut entries = self.entries();
         let now = Instant::now();
-        let key = key(&order.0);
+        let key = key(&order.spec);
         if let Some(entry) = entries.get_mut(&key) {
             entry.used_at = now;
             entry.renew(table, now);
@@ -131,7 +131,7 @@ impl Templates {
             return is_worth_it.then(|| entry.running.clone());
         }
         if entries.len() >= TEMPLATES_MAX {
-            tracing::warn!(instance = %order.0.name, "started without a template: there are {TEMPLATES_MAX} already");
+            tracing::warn!(instance = %order.spec.name, "started without a template: there are {TEMPLATES_MAX} already");
             return None;
         }
         let running = begin(table, order)?;
@@ -202,7 +202,7 @@ impl Templates {
     /// The output files of all, with how long they may be.
     pub(super) fn outputs(&self) -> Vec<(InstanceName, u64)> {
         let entries = self.entries();
-        entries.values().map(|entry| (entry.running.name.clone(), entry.order.0.log_limit)).collect()
+        entries.values().map(|entry| (entry.running.name.clone(), entry.order.spec.log_limit)).collect()
     }
 
     fn end_one(&self, entry: Entry) {
@@ -253,8 +253,8 @@ fn begin(table: &Arc<Table>, order: &Arc<Order>) -> Option<Running> {
     let name = launch::new_name().ok()?;
     let (orders, mut receiver) = mpsc::channel(ORDERS_MAX);
     let (sender, state) = watch::channel(State::Starting);
-    let (table, spec) = (Arc::clone(table), InstanceSpec { name: name.clone(), ..order.0.clone() });
-    let program = order.1.clone();
+    let (table, spec) = (Arc::clone(table), InstanceSpec { name: name.clone(), ..order.spec.clone() });
+    let program = order.program.clone();
     let running = Running { name: name.clone(), orders, state, began: Instant::now() };
     tokio::spawn(async move {
         let init_max = spec.start_deadline;

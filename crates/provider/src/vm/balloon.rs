@@ -1,0 +1,53 @@
+//! What a guest says about its memory through the balloon device.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::qmp::{Qmp, QmpError};
+use super::{Shared, control};
+use crate::error::ProviderError;
+use crate::process::instance::Instance;
+
+/// The memory of a machine as seen from inside. That of its process, in [`Usage`](crate::Usage), is what the host pays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuestMemory {
+    /// What it has now, in bytes: what it was made with less what the balloon has taken.
+    pub given_bytes: u64,
+    /// What new programs could use without harm, in bytes, by the guest's own estimate; a few seconds old. None until it has told, and
+    /// where it does not.
+    pub available_bytes: Option<u64>,
+}
+
+/// Asks the device to ask the guest from time to time.
+pub(super) async fn watch(talk: &mut Qmp) -> Result<(), QmpError> {
+    let property =
+        json!({ "path": DEVICE, "property": "guest-stats-polling-interval", "value": INTERVAL_SECONDS });
+    talk.execute("qom-set", property).await.map(drop)
+}
+
+/// None: the machine is parked, or has no balloon.
+pub(super) async fn read(
+    shared: &Shared,
+    instance: &Arc<Instance>,
+) -> Result<Option<GuestMemory>, ProviderError> {
+    if instance.info().parked {
+        return Ok(None);
+    }
+    let mut talk = control::connect(&shared.config, instance).await?;
+    let given = match talk.execute("query-balloon", json!({})).await {
+        Ok(answer) => answer.get("actual").and_then(Value::as_u64),
+        Err(QmpError::Refused { .. }) => None,
+        Err(error) => return control::said(instance, "ask for the memory", Err(error)),
+    };
+    let Some(given_bytes) = given else { return Ok(None) };
+    let property = json!({ "path": DEVICE, "property": "guest-stats" });
+    let told = control::said(instance, "ask for the memory", talk.execute("qom-get", property).await)?;
+    let available =
+        told.get("stats").and_then(|stats| stats.get("stat-available-memory")).and_then(Value::as_u64);
+    // The device says "unknown" by the largest number there is.
+    Ok(Some(GuestMemory { given_bytes, available_bytes: available.filter(|bytes| *bytes != u64::MAX) }))
+}
+
+const DEVICE: &str = "/machine/peripheral/balloon0";
+const INTERVAL_SECONDS: u64 = 2;

@@ -10,9 +10,12 @@ mod balancing;
 mod cache;
 mod check;
 mod command;
+mod container;
+mod engine;
 mod entry;
 mod error;
 mod limits;
+mod machine;
 mod model;
 mod observation;
 mod protocols;
@@ -35,8 +38,10 @@ mod write;
 use std::path::Path;
 
 pub use command::Surroundings;
+pub use engine::EngineConfig;
 pub use error::{ConfigError, ConfigErrors};
 pub use limits::LimitsConfig;
+pub use machine::MachineConfig;
 pub use model::{
     CapacityConfig, Config, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, ListenMode,
     MarginConfig, Mode, ModelConfig, NeedsConfig, NodeConfig, ProbeConfig, ReplicasConfig, ServerConfig,

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use forecast::Timestamp;
 use planner::{Event, Planner};
-use provider::{ProcessProvider, Provider, ProviderEvent};
+use provider::{Provider, ProviderEvent, Providers};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -51,7 +51,7 @@ use crate::view::View;
 /// The control loop's state.
 pub(crate) struct ControlLoop {
     pub(crate) planner: Planner,
-    pub(crate) provider: Arc<ProcessProvider>,
+    pub(crate) provider: Arc<Providers>,
     pub(crate) router: Router,
     pub(crate) recorder: Recorder,
     pub(crate) recent: Arc<Recent>,

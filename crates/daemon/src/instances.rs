@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use planner::{Action, ActionId, ActionKind, Event, InstanceId, Size};
+use planner::{Action, ActionId, ActionKind, Event, InstanceId, NodeId, Size};
 use provider::{
-    InstanceInfo, InstanceName, InstanceSpec, Listen, Probe, ProcessProvider, Provider, ProviderError,
-    ResourceLimits,
+    ContainerSpec, InstanceInfo, InstanceName, InstanceSpec, Listen, Probe, Provider, ProviderError,
+    Providers, ResourceLimits,
 };
 use proxy::control::Upstream;
 
@@ -60,7 +60,7 @@ pub(crate) fn id_of(workload: &str, name: &InstanceName) -> Option<InstanceId> {
 pub(crate) fn spec(
     workload: &WorkloadConfig,
     id: InstanceId,
-    size: Option<Size>,
+    (size, node): (Option<Size>, Option<&NodeId>),
     deadline: Duration,
 ) -> InstanceSpec {
     let name = name_of(&workload.name, id);
@@ -84,6 +84,11 @@ pub(crate) fn spec(
         processes: workload.sessions.as_ref().map_or(1, |sessions| sessions.processes),
         log_limit: workload.log_limit,
         limits: limits(workload, size),
+        container: workload
+            .container
+            .clone()
+            .map(|container| ContainerSpec { node: node.map(|node| node.as_str().to_owned()), ..container }),
+        machine: workload.machine.as_ref().map(|machine| machine.spec.clone()),
         user: workload.user.clone(),
         reclaims: workload.reclaim,
         template: workload.fork,
@@ -116,7 +121,7 @@ fn limits_of(size: Size) -> ResourceLimits {
 ///
 /// `time_left` is the planner's patience: an order that takes longer has failed.
 pub(crate) async fn execute(
-    provider: Arc<ProcessProvider>,
+    provider: Arc<Providers>,
     workload: Arc<WorkloadConfig>,
     action: Action,
     time_left: Duration,
@@ -134,8 +139,9 @@ pub(crate) async fn execute(
     };
     let work = async {
         match (&action.kind, id) {
-            (ActionKind::Start { size, .. }, Some(id)) => {
-                let info = provider.start(spec(&workload, id, *size, time_left)).await?;
+            (ActionKind::Start { size, node, .. }, Some(id)) => {
+                let place = (*size, node.as_ref());
+                let info = provider.start(spec(&workload, id, place, time_left)).await?;
                 Ok(Some(info))
             }
             (ActionKind::Resize { size, .. }, _) => {
@@ -150,7 +156,7 @@ pub(crate) async fn execute(
                 stop(&provider, &name, workload.deadlines.stop).await.map(|()| None)
             }
             (ActionKind::Restart { .. }, Some(id)) => {
-                let info = provider.start(spec(&workload, id, None, time_left)).await?;
+                let info = provider.start(spec(&workload, id, (None, None), time_left)).await?;
                 Ok(Some(info))
             }
             // The configuration refuses templates: processes of one workload cannot become those of another.
@@ -168,7 +174,7 @@ pub(crate) async fn execute(
 }
 
 /// Stops an instance; one that is gone already is stopped.
-async fn stop(provider: &ProcessProvider, name: &InstanceName, grace: Duration) -> Result<(), ProviderError> {
+async fn stop(provider: &Providers, name: &InstanceName, grace: Duration) -> Result<(), ProviderError> {
     match provider.stop(name, grace).await {
         Ok(()) | Err(ProviderError::Unknown(_)) => Ok(()),
         Err(error) => Err(error),

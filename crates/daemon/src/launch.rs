@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use history::{HistoryError, Store};
 use planner::{Event, Planner};
-use provider::{InstanceInfo, ProcessConfig, ProcessProvider, Provider, ProviderError, ProviderEvent};
+use provider::{InstanceInfo, Provider, ProviderEvent, Providers};
 use tokio::net::TcpListener;
 use tokio::process::Child;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
@@ -65,7 +65,7 @@ pub struct Daemon {
     store: Arc<Store>,
     listener: TcpListener,
     api_address: SocketAddr,
-    provider: Arc<ProcessProvider>,
+    provider: Arc<Providers>,
     /// Listens since before the adoption, so that no end of an instance is missed.
     exits: broadcast::Receiver<ProviderEvent>,
     /// Left over from an earlier daemon and of no use.
@@ -100,7 +100,7 @@ impl Daemon {
         let refused = |source| DaemonError::Listen { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(refused)?;
         let api_address = listener.local_addr().map_err(refused)?;
-        let provider = open_provider(state_dir.join("instances"))?;
+        let provider = providers::open(&config, &state_dir).await?;
 
         let exits = provider.events();
         let (plane, child) = DataPlane::open(&config, &place).await?;
@@ -301,15 +301,8 @@ async fn open_history(
     tokio::task::spawn_blocking(work).await.map_err(|_| DaemonError::Stopped { task: "history reader" })?
 }
 
-fn open_provider(dir: PathBuf) -> Result<ProcessProvider, DaemonError> {
-    ProcessProvider::open(ProcessConfig::new(dir)).map_err(|error| match error {
-        ProviderError::Locked { path, holder } => DaemonError::InUse { path, holder },
-        other => DaemonError::Provider(other),
-    })
-}
-
 /// Stops instances that no configured workload wants.
-async fn stop_unwanted(provider: Arc<ProcessProvider>, unwanted: Vec<InstanceInfo>) {
+async fn stop_unwanted(provider: Arc<Providers>, unwanted: Vec<InstanceInfo>) {
     for info in unwanted {
         tracing::info!(name = %info.name, "stopping an instance of an earlier daemon that is of no use");
         if let Err(error) = provider.stop(&info.name, UNWANTED_GRACE).await {
@@ -322,7 +315,7 @@ async fn stop_unwanted(provider: Arc<ProcessProvider>, unwanted: Vec<InstanceInf
 async fn shut_down(
     plane: &DataPlane,
     place: &ProxyPlace,
-    provider: &ProcessProvider,
+    provider: &Providers,
     config: &Config,
     grace: Duration,
 ) -> Result<(), DaemonError> {

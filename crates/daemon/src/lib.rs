@@ -26,6 +26,7 @@ mod measured;
 mod metrics;
 mod models;
 mod policy;
+mod providers;
 mod proxy_process;
 mod recent;
 mod recorder;
@@ -40,11 +41,11 @@ mod usage;
 mod view;
 
 pub use config::{
-    CapacityConfig, Config, ConfigError, ConfigErrors, DeadlinesConfig, DemandSource, HealthConfig,
-    HistoryImport, LimitsConfig, ListenMode, MarginConfig, Mode, ModelConfig, NeedsConfig, NodeConfig,
-    ProbeConfig, ProtocolsConfig, RaiseConfig, ReplicasConfig, RetrainSchedule, RetrainSettings,
-    RouterConfig, ServerConfig, SessionTypeConfig, SessionsConfig, ShiftConfig, StandbyConfig, Surroundings,
-    TenantConfig, WorkloadConfig,
+    CapacityConfig, Config, ConfigError, ConfigErrors, DeadlinesConfig, DemandSource, EngineConfig,
+    HealthConfig, HistoryImport, LimitsConfig, ListenMode, MachineConfig, MarginConfig, Mode, ModelConfig,
+    NeedsConfig, NodeConfig, ProbeConfig, ProtocolsConfig, RaiseConfig, ReplicasConfig, RetrainSchedule,
+    RetrainSettings, RouterConfig, ServerConfig, SessionTypeConfig, SessionsConfig, ShiftConfig,
+    StandbyConfig, Surroundings, TenantConfig, WorkloadConfig,
 };
 pub use data_plane::DataPlaneError;
 pub use error::{DaemonError, chain};

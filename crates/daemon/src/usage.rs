@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use provider::{InstanceName, ProcessProvider, Provider, Usage};
+use provider::{InstanceName, Provider, Providers, Usage};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -16,7 +16,7 @@ pub(crate) struct UsageReading {
 }
 
 /// Reads now and then until nobody listens.
-pub(crate) async fn watch(provider: Arc<ProcessProvider>, readings: mpsc::Sender<Vec<UsageReading>>) {
+pub(crate) async fn watch(provider: Arc<Providers>, readings: mpsc::Sender<Vec<UsageReading>>) {
     let mut ticks = interval(READ_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -26,6 +26,7 @@ mod perf;
 pub mod probe;
 mod process;
 mod procfs;
+mod providers;
 mod spec;
 mod traffic;
 mod vm;
@@ -41,6 +42,7 @@ pub use face::{
 };
 pub use name::{InstanceName, NAME_LENGTH_MAX, NameError};
 pub use process::{INSTANCES_MAX, ProcessConfig, ProcessProvider, TEMPLATE_IDLE};
+pub use providers::Providers;
 pub use spec::{InstanceSpec, LOG_LIMIT_MIN, Listen, Probe, ResourceLimits};
 pub use vm::{
     Acceleration, Accelerator, Birth, GuestMemory, MachineConfiguration, MachineNetwork, MachineSpec,

@@ -12,6 +12,9 @@ use super::{admission, cache, observation, protocols, raise, sessions, shedding}
 
 /// Within one workload.
 pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
+    if w.container.is_some() && w.machine.is_some() {
+        s.report("machine", "is given beside a container", "leave one of the two out");
+    }
     if w.tick > w.step {
         s.report("tick", "is longer than step", "make tick at most step");
     }

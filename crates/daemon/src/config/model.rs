@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use forecast::models::Kind;
 use planner::StoppedLevel;
+use provider::ContainerSpec;
 
+use super::engine::EngineConfig;
 use super::limits::LimitsConfig;
+use super::machine::MachineConfig;
 use super::protocols::ProtocolsConfig;
 use super::retrain::RetrainSettings;
 use super::router::RouterConfig;
@@ -42,9 +45,11 @@ pub struct ServerConfig {
     pub state_dir: PathBuf,
     /// `router`: who forwards the requests. Default `"builtin"`.
     pub router: RouterConfig,
+    /// `docker`: the engine of workloads that are containers, where there is no `[[node]]` with one. Default: this machine's.
+    pub docker: EngineConfig,
 }
 
-/// `[[node]]`. There can be one, this machine: its instances run nowhere else.
+/// `[[node]]`. There can be one, this machine; or several, each with an engine, where all workloads are containers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeConfig {
     /// `name`: as for workloads. Required, unique.
@@ -64,6 +69,8 @@ pub struct NodeConfig {
     /// `overcommit`: how many times over cores may be promised, because peaks seldom meet. Default `1`. Higher uses the
     /// machine better; forecast peaks still stay within its cores.
     pub overcommit: f64,
+    /// `docker`: its engine of containers. Default: that of `[server]`.
+    pub docker: Option<EngineConfig>,
 }
 
 /// `[[tenant]]`.
@@ -114,6 +121,10 @@ pub struct WorkloadConfig {
     pub env: BTreeMap<String, String>,
     /// `working_dir`: where instances run, relative to the configuration file. Default the file's folder.
     pub working_dir: Option<PathBuf>,
+    /// `container`: instances are containers of an image; `command` is then optional and replaces the image's.
+    pub container: Option<ContainerSpec>,
+    /// `machine`: instances are virtual machines; `command` is then the kernel command line.
+    pub machine: Option<MachineConfig>,
     /// `user`: who runs instances, a name or `"UID:GID"`. Default: who runs foreshadow. Needs root.
     pub user: Option<String>,
     /// `listen`: address on which the proxy serves this workload. Required unless `demand = "push"`; without it
@@ -384,6 +395,7 @@ impl ServerConfig {
             allow_remote: false,
             state_dir,
             router: RouterConfig::default(),
+            docker: EngineConfig::default(),
         }
     }
 }
@@ -410,6 +422,8 @@ impl WorkloadConfig {
             command,
             env: BTreeMap::new(),
             working_dir: None,
+            container: None,
+            machine: None,
             user: None,
             listen: None,
             unit: "requests/s".to_owned(),

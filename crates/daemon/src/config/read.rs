@@ -12,7 +12,7 @@ use super::error::ConfigErrors;
 use super::model::{Config, ModelConfig, NodeConfig, ServerConfig, WorkloadConfig};
 use super::section::{Context, Section};
 use super::workload::{read_model, read_workload};
-use super::{router, sharing};
+use super::{engine, router, sharing};
 
 pub(super) fn config(text: &str, path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErrors> {
     let context = Context::new(text, path, surroundings);
@@ -72,6 +72,7 @@ fn read_server(mut section: Section<'_>, server: &mut ServerConfig) {
     section.read("allow_remote", &mut server.allow_remote, Entry::flag);
     section.read("state_dir", &mut server.state_dir, Entry::path);
     section.read("router", &mut server.router, router::router);
+    section.read("docker", &mut server.docker, engine::engine);
     if !server.listen.ip().is_loopback() && !server.allow_remote {
         section.report(
             "listen",

@@ -3,6 +3,7 @@
 use planner::{NodePolicy, Resources, TenantPolicy};
 use toml::de::DeValue;
 
+use super::engine;
 use super::entry::Entry;
 use super::model::{Config, NeedsConfig, NodeConfig, TenantConfig};
 use super::section::{Context, Section};
@@ -47,12 +48,14 @@ pub(super) fn node(mut s: Section<'_>) -> Option<NodeConfig> {
         place: String::new(),
         spare: false,
         overcommit: 1.0,
+        docker: None,
     };
     s.read("kind", &mut node.kind, |e| e.text().map(str::to_owned));
     s.read("price", &mut node.price, |e| e.number(0.0..=1e12));
     s.read("place", &mut node.place, |e| e.text().map(str::to_owned));
     s.read("spare", &mut node.spare, Entry::flag);
     s.read("overcommit", &mut node.overcommit, |e| e.number(1.0..=16.0));
+    s.read("docker", &mut node.docker, |e| engine::engine(e).map(Some));
     s.finish();
     (id.is_some() && cores.is_some() && memory.is_some()).then_some(node)
 }
@@ -77,12 +80,16 @@ pub(super) fn needs(e: &Entry<'_>) -> Option<NeedsConfig> {
 
 /// Whether what is promised is there. `lines`: where each node begins.
 pub(super) fn check(context: &Context<'_>, config: &Config, lines: &[usize]) {
-    if let [_, second, ..] = lines {
+    let are_engines = config.nodes.iter().all(|node| node.docker.is_some())
+        && config.workloads.iter().all(|w| w.container.is_some());
+    if let [_, second, ..] = lines
+        && !are_engines
+    {
         context.report(
             *second,
             "node[1]",
-            "is a second node, and this provider runs on one node",
-            "leave one [[node]] section, for this machine",
+            "is a second node, and only containers run elsewhere than here",
+            "leave one [[node]] section, for this machine; or give each node a `docker` and each workload a `container`",
         );
     }
     // What is missing or wrong would be reported twice.

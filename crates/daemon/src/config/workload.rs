@@ -22,13 +22,23 @@ use super::section::Section;
 use super::sessions::sessions;
 use super::sharing::needs;
 use super::sizing::sizing;
-use super::{admission, balancing, cache, observation, protocols, raise, shedding};
+use super::{admission, balancing, cache, container, machine, observation, protocols, raise, shedding};
 use crate::recorder::is_own_metric;
 
 /// Reads it; `None` where a required key is missing or wrong.
 pub(super) fn read_workload(mut s: Section<'_>) -> Option<WorkloadConfig> {
     let name = s.required("name", "\"web\"", name);
-    let command = s.required("command", "[\"./server\", \"--port\", \"{port}\"]", command);
+    let (mut container, mut machine) = (None, None);
+    s.read("container", &mut container, |e| container::container(e).map(Some));
+    s.read("machine", &mut machine, |e| machine::machine(e).map(Some));
+    let is_inside = container.is_some() || machine.is_some();
+    let command = if is_inside {
+        let mut command = Some(Vec::new());
+        s.read("command", &mut command, |e| e.texts().map(Some));
+        command
+    } else {
+        s.required("command", "[\"./server\", \"--port\", \"{port}\"]", command)
+    };
     let capacity = s.required("capacity", "50", capacity);
     let complete = name.is_some() && command.is_some() && capacity.is_some();
     let mut w = WorkloadConfig::defaults(
@@ -36,6 +46,7 @@ pub(super) fn read_workload(mut s: Section<'_>) -> Option<WorkloadConfig> {
         command.unwrap_or_default(),
         capacity.unwrap_or(CapacityConfig::Pinned(1.0)),
     );
+    (w.container, w.machine) = (container, machine);
     read_demand(&mut s, &mut w);
     read_process(&mut s, &mut w);
     read_policy(&mut s, &mut w);
@@ -100,7 +111,11 @@ fn read_demand(s: &mut Section<'_>, w: &mut WorkloadConfig) {
 
 fn read_process(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("env", &mut w.env, |e| e.pairs().map(|pairs| pairs.into_iter().collect()));
-    s.read("working_dir", &mut w.working_dir, |e| working_dir(e).map(Some));
+    let is_inside = w.container.is_some() || w.machine.is_some();
+    s.read("working_dir", &mut w.working_dir, |e| match is_inside {
+        true => e.text().map(|dir| Some(dir.into())),
+        false => working_dir(e).map(Some),
+    });
     s.read("user", &mut w.user, |e| e.text().map(|user| Some(user.to_owned())));
     s.read("reclaim", &mut w.reclaim, Entry::flag);
     s.read("fork", &mut w.fork, Entry::flag);

@@ -11,8 +11,8 @@ use super::model::{
 use super::quantity::{format_bytes, format_duration};
 use super::retrain::{RetrainSchedule, RetrainSettings};
 use super::{
-    admission, balancing, cache, limits, observation, protocols, raise, router, scope, sessions, shedding,
-    sizing,
+    admission, balancing, cache, container, engine, limits, machine, observation, protocols, raise, router,
+    scope, sessions, shedding, sizing,
 };
 
 pub(super) fn config(config: &Config) -> String {
@@ -22,6 +22,7 @@ pub(super) fn config(config: &Config) -> String {
     out.raw("allow_remote", config.server.allow_remote);
     out.text("state_dir", &config.server.state_dir.display());
     out.raw("router", router::write(&config.server.router, quoted));
+    out.raw("docker", engine::write(&config.server.docker));
     for (name, model) in &config.models {
         out.line(&format!("\n[model.{}]", quoted(name)));
         out.raw("command", list(&model.command));
@@ -58,6 +59,9 @@ fn sharing(out: &mut Lines, node: &NodeConfig) {
     out.text("place", &node.place);
     out.raw("spare", node.spare);
     out.raw("overcommit", number(node.overcommit));
+    if let Some(engine) = &node.docker {
+        out.raw("docker", engine::write(engine));
+    }
 }
 
 fn needs(needs: NeedsConfig) -> String {
@@ -67,6 +71,12 @@ fn needs(needs: NeedsConfig) -> String {
 fn workload(out: &mut Lines, w: &WorkloadConfig) {
     out.text("name", &w.name);
     out.raw("command", list(&w.command));
+    if let Some(container) = &w.container {
+        out.raw("container", container::write(container));
+    }
+    if let Some(machine) = &w.machine {
+        out.raw("machine", machine::write(machine));
+    }
     out.raw("env", table(&w.env));
     if let Some(dir) = &w.working_dir {
         out.text("working_dir", &dir.display());

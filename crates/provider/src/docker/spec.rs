@@ -3,6 +3,8 @@
 /// The part of an order that only containers have. [`ContainerSpec::new`] fills in sane values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerSpec {
+    /// The node whose engine is to make it; none: the first. For [`Providers`](crate::Providers), which have several.
+    pub node: Option<String>,
     /// The image by reference, for example `registry.example/web:1.2` or with `@sha256:...`.
     pub image: String,
     /// What to do about an image that is not on the engine. Default [`Pull::Never`]: a start must not wait for a
@@ -51,6 +53,7 @@ impl ContainerSpec {
     #[must_use]
     pub fn new(image: impl Into<String>) -> ContainerSpec {
         ContainerSpec {
+            node: None,
             image: image.into(),
             pull: Pull::default(),
             network: Network::default(),

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use provider::contract::{ContractFixture, TestService};
 use provider::{
-    ExitReason, InstanceSpec, Network, Probe, Provider, ProviderError, ProviderEvent, ResourceLimits, probe,
+    ContainerNetwork as Network, ExitReason, InstanceSpec, Probe, Provider, ProviderError, ProviderEvent,
+    ResourceLimits, probe,
 };
 use tokio::time::timeout;
 

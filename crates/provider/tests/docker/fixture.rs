@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use provider::contract::{ContractFixture, SERVICE_KEY, TestService};
 use provider::{
-    ContainerSpec, DockerConfig, DockerProvider, Endpoint, InstanceName, InstanceSpec, Network, Provider,
+    ContainerNetwork as Network, ContainerSpec, DockerConfig, DockerProvider, Endpoint, InstanceName,
+    InstanceSpec, Provider,
 };
 use std::sync::Mutex;
 use tempfile::TempDir;

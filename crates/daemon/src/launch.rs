@@ -29,6 +29,7 @@ use crate::http::{self, Api};
 use crate::knowledge::Knowledge;
 use crate::metrics::Metrics;
 use crate::models::Repository;
+use crate::providers;
 use crate::proxy_process::{self, ProxyPlace};
 use crate::recent::Recent;
 use crate::recorder::{Recorder, clock};

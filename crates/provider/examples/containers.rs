@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use provider::{
-    ContainerSpec, DockerConfig, DockerProvider, Endpoint, InstanceName, InstanceSpec, Network, Probe,
-    Provider, probe,
+    ContainerNetwork as Network, ContainerSpec, DockerConfig, DockerProvider, Endpoint, InstanceName,
+    InstanceSpec, Probe, Provider, probe,
 };
 
 type Failure = Box<dyn std::error::Error>;

@@ -1,7 +1,6 @@
 //! Several providers behind one face: an order says which of them makes an instance, its name which of them has it.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -248,26 +247,24 @@ fn known<T>(name: &InstanceName, said: Option<Result<T, ProviderError>>) -> Resu
 }
 
 /// Passes the events of one provider on, until it is gone.
-fn forward(
+async fn forward(
     mut source: broadcast::Receiver<ProviderEvent>,
     events: broadcast::Sender<ProviderEvent>,
     homes: Homes,
-) -> impl Future<Output = ()> {
-    async move {
-        loop {
-            let event = match source.recv().await {
-                Ok(event) => event,
-                Err(broadcast::error::RecvError::Closed) => return,
-                // More at once than are kept: what has ended is then found out by the next order for it.
-                Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    tracing::warn!(missed, "events of instances were missed");
-                    continue;
-                }
-            };
-            let ProviderEvent::Exited { name, .. } = &event;
-            homes.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-            // Nobody may be listening.
-            let _ = events.send(event);
-        }
+) {
+    loop {
+        let event = match source.recv().await {
+            Ok(event) => event,
+            Err(broadcast::error::RecvError::Closed) => return,
+            // More at once than are kept: what has ended is then found out by the next order for it.
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "events of instances were missed");
+                continue;
+            }
+        };
+        let ProviderEvent::Exited { name, .. } = &event;
+        homes.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        // Nobody may be listening.
+        let _ = events.send(event);
     }
 }

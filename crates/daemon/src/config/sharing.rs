@@ -88,7 +88,7 @@ pub(super) fn check(context: &Context<'_>, config: &Config, lines: &[usize]) {
         context.report(
             *second,
             "node[1]",
-            "is a second node, and only containers run elsewhere than here",
+            "is a second node, and this provider runs on one node: only containers run elsewhere",
             "leave one [[node]] section, for this machine; or give each node a `docker` and each workload a `container`",
         );
     }

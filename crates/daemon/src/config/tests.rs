@@ -11,6 +11,7 @@ use super::{CapacityConfig, Config, ConfigErrors, MarginConfig, ProbeConfig, Ret
 mod admission;
 mod cache;
 mod fuzz;
+mod kinds;
 mod observation;
 mod overload;
 mod protocols;

@@ -44,8 +44,8 @@ pub use limits::LimitsConfig;
 pub use machine::MachineConfig;
 pub use model::{
     CapacityConfig, Config, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, ListenMode,
-    MarginConfig, Mode, ModelConfig, NeedsConfig, NodeConfig, ProbeConfig, ReplicasConfig, ServerConfig,
-    ShiftConfig, StandbyConfig, TenantConfig, WorkloadConfig,
+    MarginConfig, Mode, ModelConfig, NeedsConfig, ProbeConfig, ReplicasConfig, ServerConfig, ShiftConfig,
+    StandbyConfig, WorkloadConfig,
 };
 pub use protocols::ProtocolsConfig;
 pub(crate) use quantity::parse_duration;
@@ -53,6 +53,7 @@ pub use raise::RaiseConfig;
 pub use retrain::{RetrainSchedule, RetrainSettings};
 pub use router::RouterConfig;
 pub use sessions::{SessionTypeConfig, SessionsConfig};
+pub use sharing::{NodeConfig, TenantConfig};
 
 impl Config {
     /// Reads a configuration; `path` is the file it came from, named in errors and the base of relative paths in it.

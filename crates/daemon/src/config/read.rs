@@ -9,8 +9,9 @@ use super::check;
 use super::command::Surroundings;
 use super::entry::Entry;
 use super::error::ConfigErrors;
-use super::model::{Config, ModelConfig, NodeConfig, ServerConfig, WorkloadConfig};
+use super::model::{Config, ModelConfig, ServerConfig, WorkloadConfig};
 use super::section::{Context, Section};
+use super::sharing::NodeConfig;
 use super::workload::{read_model, read_workload};
 use super::{engine, router, sharing};
 

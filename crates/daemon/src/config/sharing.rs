@@ -3,11 +3,46 @@
 use planner::{NodePolicy, Resources, TenantPolicy};
 use toml::de::DeValue;
 
-use super::engine;
+use super::engine::{self, EngineConfig};
 use super::entry::Entry;
-use super::model::{Config, NeedsConfig, NodeConfig, TenantConfig};
+use super::model::{Config, NeedsConfig};
 use super::section::{Context, Section};
 use super::workload::name;
+
+/// `[[node]]`. There can be one, this machine; or several, each with an engine, where all workloads are containers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeConfig {
+    /// `name`: as for workloads. Required, unique.
+    pub name: String,
+    /// `cores`: cores that instances may have together. Required.
+    pub cores: f64,
+    /// `memory`: memory that they may have together, such as `"16GiB"`. Required.
+    pub memory: u64,
+    /// `kind`: what sort of machine it is, for display. Default empty.
+    pub kind: String,
+    /// `price`: per hour, relative to other nodes. Default 0.
+    pub price: f64,
+    /// `place`: a rack or zone that fails as a whole. Default empty.
+    pub place: String,
+    /// `spare`: kept free for bottlenecks. Default `false`.
+    pub spare: bool,
+    /// `overcommit`: how many times over cores may be promised, because peaks seldom meet. Default `1`. Higher uses the
+    /// machine better; forecast peaks still stay within its cores.
+    pub overcommit: f64,
+    /// `docker`: its engine of containers. Default: that of `[server]`.
+    pub docker: Option<EngineConfig>,
+}
+
+/// `[[tenant]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TenantConfig {
+    /// `name`: what workloads give as their `tenant`. Required, unique.
+    pub name: String,
+    /// `weight`: share of what is scarce, relative to other tenants. Default `1`.
+    pub weight: f64,
+    /// `quota = { cpu, memory }`: the most that its instances may have together. Default none.
+    pub quota: Option<NeedsConfig>,
+}
 
 /// Reads every `[[KEY]]` section, with the line that it begins on.
 pub(super) fn sections<T>(

@@ -5,11 +5,12 @@ use std::fmt::{Display, Write};
 use std::time::Duration;
 
 use super::model::{
-    CapacityConfig, Config, DemandSource, ListenMode, MarginConfig, Mode, NeedsConfig, NodeConfig,
-    ProbeConfig, WorkloadConfig,
+    CapacityConfig, Config, DemandSource, ListenMode, MarginConfig, Mode, NeedsConfig, ProbeConfig,
+    WorkloadConfig,
 };
 use super::quantity::{format_bytes, format_duration};
 use super::retrain::{RetrainSchedule, RetrainSettings};
+use super::sharing::NodeConfig;
 use super::{
     admission, balancing, cache, container, engine, limits, machine, observation, protocols, raise, router,
     scope, sessions, shedding, sizing,

@@ -56,6 +56,11 @@ pub(crate) fn id_of(workload: &str, name: &InstanceName) -> Option<InstanceId> {
     (id.to_string() == number).then(|| InstanceId::new(id))
 }
 
+/// An order as it will be given for every instance, to be checked.
+pub(crate) fn example(workload: &WorkloadConfig) -> InstanceSpec {
+    spec(workload, InstanceId::new(1), (None, None), workload.deadlines.start)
+}
+
 /// The order for one instance.
 pub(crate) fn spec(
     workload: &WorkloadConfig,

@@ -9,11 +9,19 @@ use super::model::{DemandSource, ListenMode, ProbeConfig, ServerConfig, Workload
 use super::read::{Models, Workloads};
 use super::section::{Context, Section};
 use super::{admission, cache, observation, protocols, raise, sessions, shedding};
+use crate::instances;
 
 /// Within one workload.
 pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
     if w.container.is_some() && w.machine.is_some() {
         s.report("machine", "is given beside a container", "leave one of the two out");
+    }
+    // What a provider would refuse at each start is refused once.
+    let key = if w.machine.is_some() { "machine" } else { "container" };
+    if (w.container.is_some() || w.machine.is_some())
+        && let Err(provider::ProviderError::InvalidSpec { problem, .. }) = instances::example(w).validate()
+    {
+        s.report(key, format!("cannot be: {problem}"), "change the keys that it names");
     }
     if w.tick > w.step {
         s.report("tick", "is longer than step", "make tick at most step");

@@ -35,7 +35,7 @@ fn machines_are_read_and_written() {
     };
     let (kernel, initrd) = (file("vmlinuz"), file("initrd"));
     let text = format!(
-        "{SHARED}command = [\"quiet\"]\nmachine = {{ kernel = {kernel:?}, initrd = {initrd:?}, memory = \"128MiB\", \
+        "{SHARED}probe = \"/\"\ncommand = [\"quiet\"]\nmachine = {{ kernel = {kernel:?}, initrd = {initrd:?}, memory = \"128MiB\", \
          memory_min = \"64MiB\", cpus = 2, port = 80, start = \"boot\" }}\n"
     );
     let config = parse(&text).expect("valid");
@@ -43,6 +43,9 @@ fn machines_are_read_and_written() {
     assert_eq!((machine.spec.birth, machine.spec.vcpus, machine.spec.port), (Birth::Boot, 2, Some(80)));
     assert_eq!(machine.spec.kernel, Some(PathBuf::from(kernel)));
     assert_eq!(parse(&config.to_toml()), Ok(config));
+    // QEMU itself accepts connections.
+    let errors = parse(&text.replace("probe = \"/\"\n", "")).expect_err("a TCP probe").to_string();
+    assert!(errors.contains("web.machine") && errors.contains("TCP probe"), "{errors}");
 }
 
 #[test]

@@ -153,7 +153,7 @@ impl ContractFixture for Fixture {
     }
 
     fn start_time_max(&self) -> Duration {
-        Duration::from_secs(20)
+        Duration::from_secs(60)
     }
 }
 

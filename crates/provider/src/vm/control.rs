@@ -18,7 +18,16 @@ use crate::process::instance::Instance;
 
 /// Connects; an instance whose QEMU hangs is killed, which is then reported as its end.
 pub(super) async fn connect(config: &VmConfig, instance: &Arc<Instance>) -> Result<Qmp, ProviderError> {
-    let connected = Qmp::connect(&socket(instance, "control"), config.answer_deadline).await;
+    connect_within(instance, config.answer_deadline).await
+}
+
+/// The same to a QEMU that has just been started, which has more to do before it answers, above all on busy processors.
+pub(super) async fn connect_new(config: &VmConfig, instance: &Arc<Instance>) -> Result<Qmp, ProviderError> {
+    connect_within(instance, config.snapshot_deadline).await
+}
+
+async fn connect_within(instance: &Arc<Instance>, limit: Duration) -> Result<Qmp, ProviderError> {
+    let connected = Qmp::connect(&socket(instance, "control"), limit).await;
     end_if_hung(instance, &connected).await;
     said(instance, "reach the machine", connected)
 }

@@ -164,7 +164,7 @@ impl Prepare for Order {
         }
         let template = self.template.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let config = &self.shared.config;
-        let mut talk = control::connect(config, instance).await?;
+        let mut talk = control::connect_new(config, instance).await?;
         if let Some(template) = &template {
             control::said(
                 instance,

@@ -14,6 +14,7 @@ use provider::{
     Acceleration, Birth, InstanceName, InstanceSpec, MachineSpec, Provider, VmConfig, VmProvider,
 };
 use tempfile::TempDir;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use guest::Guest;
 
@@ -23,7 +24,11 @@ pub(crate) struct Fixture {
     guest: Guest,
     birth: Birth,
     ids: OnceLock<[String; 2]>,
+    _turn: SemaphorePermit<'static>,
 }
+
+/// One test after another: several emulated machines at once leave none enough time.
+static TURNS: Semaphore = Semaphore::const_new(1);
 
 impl Fixture {
     /// None, and a word about it, when this machine cannot run machines.
@@ -32,8 +37,9 @@ impl Fixture {
         let guest = tokio::task::spawn_blocking(guest::guest).await.expect("no panic");
         match guest {
             Ok(guest) => {
+                let turn = TURNS.acquire().await.expect("never closed");
                 let dir = tempfile::tempdir().expect("a folder");
-                Some(Fixture { dir, guest: guest.clone(), birth, ids: OnceLock::new() })
+                Some(Fixture { dir, guest: guest.clone(), birth, ids: OnceLock::new(), _turn: turn })
             }
             Err(reason) => {
                 say_skipped(reason);

@@ -114,8 +114,9 @@ async fn memory_and_processor_time_change_while_a_machine_runs() {
     assert_eq!(get(machine.addr, "/").await.as_deref(), Some("ok"), "it goes on");
     let told = async || provider.guest_memory(&machine.name).await.expect("answers").expect("has a balloon");
     until("the guest has given all of it", async || told().await.given_bytes == 128 << 20).await;
-    until("the guest tells how much it could use", async || told().await.available_bytes.is_some()).await;
-    assert!(told().await.available_bytes < Some(64 << 20), "{:?}", told().await);
+    // What it tells at first may be of before.
+    let could_use = async || told().await.available_bytes;
+    until("the guest could use less", async || could_use().await.is_some_and(|bytes| bytes < 64 << 20)).await;
     resize(to(192)).await.expect("grows");
     until("the memory can be used again", async || get(machine.addr, "/touch?32").await.is_some()).await;
 

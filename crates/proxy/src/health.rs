@@ -18,8 +18,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::control::{HealthSpec, Upstream};
 use crate::counters::total;
-use crate::shard::LocalExecutor;
 use crate::state::{BackendState, Process, RouteState};
+use crate::tasks::{ConnectionTasks, CutOnDrop};
 
 /// The checks of one backend; they end when this is dropped.
 #[derive(Debug)]
@@ -154,7 +154,9 @@ async fn exchange_http2(
     backend: &BackendState,
     spec: &HealthSpec,
 ) -> std::io::Result<bool> {
-    let handshake = hyper::client::conn::http2::handshake(LocalExecutor, stream).await;
+    let tasks = ConnectionTasks::default();
+    let _guard = CutOnDrop(tasks.clone());
+    let handshake = hyper::client::conn::http2::handshake(tasks, stream).await;
     let (mut sender, connection) = handshake.map_err(std::io::Error::other)?;
     let request = Request::get(format!("http://{}{}", backend.addr, spec.path))
         .header(USER_AGENT, "foreshadow-health")

@@ -51,6 +51,7 @@ mod socket;
 mod speak;
 mod state;
 mod stream;
+mod tasks;
 mod tcp;
 mod tls;
 mod tunnel;

@@ -4,6 +4,7 @@
 //! backend is closing gets no new request; those on it finish.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,14 @@ use hyper::client::conn::http2::SendRequest;
 use tokio::sync::oneshot;
 
 use crate::body::RequestBody;
+
+/// A connection as whoever made it hands it over.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) sender: SendRequest<RequestBody>,
+    /// Dropped with the last request on a connection that gets no more: tells what drives it.
+    pub(crate) _kept: oneshot::Sender<Infallible>,
+}
 
 /// The connections.
 #[derive(Debug, Default)]
@@ -27,10 +36,16 @@ type Made = Result<Rc<Shared>, io::ErrorKind>;
 /// One of them.
 #[derive(Debug)]
 struct Shared {
-    sender: SendRequest<RequestBody>,
+    connection: Connection,
     streams: Cell<u32>,
     /// When its last request ended, by the sweep's clock; None while it has one.
     idle_since: Cell<Option<Instant>>,
+}
+
+impl Shared {
+    fn is_closed(&self) -> bool {
+        self.connection.sender.is_closed()
+    }
 }
 
 /// A request's place on one of them; given up when dropped.
@@ -46,7 +61,7 @@ impl Place {
 
     /// What a request can be sent with.
     pub(crate) fn sender(&self) -> SendRequest<RequestBody> {
-        self.0.sender.clone()
+        self.0.connection.sender.clone()
     }
 }
 
@@ -60,7 +75,7 @@ impl Multiplex {
     /// A place on an open connection.
     pub(crate) fn take(&self) -> Option<Place> {
         let mut open = self.open.borrow_mut();
-        open.retain(|shared| !shared.sender.is_closed());
+        open.retain(|shared| !shared.is_closed());
         let with_room = open.iter().find(|shared| shared.streams.get() < STREAMS_MAX);
         let shared = match with_room {
             None if open.len() >= CONNECTIONS_MAX => open.iter().min_by_key(|shared| shared.streams.get()),
@@ -75,7 +90,7 @@ impl Multiplex {
     /// When it could not be made.
     pub(crate) async fn opened<F>(self: &Rc<Self>, connect: impl FnOnce() -> F) -> io::Result<Place>
     where
-        F: Future<Output = io::Result<SendRequest<RequestBody>>> + 'static,
+        F: Future<Output = io::Result<Connection>> + 'static,
     {
         let (sender, made) = oneshot::channel();
         let is_first = self.waiting.borrow().is_empty();
@@ -89,10 +104,10 @@ impl Multiplex {
         Ok(Place::on(&shared?))
     }
 
-    fn made(&self, made: io::Result<SendRequest<RequestBody>>) {
-        let made = made.map_err(|error| error.kind()).map(|sender| {
+    fn made(&self, made: io::Result<Connection>) {
+        let made = made.map_err(|error| error.kind()).map(|connection| {
             let idle_since = Cell::new(Some(Instant::now()));
-            let shared = Rc::new(Shared { sender, streams: Cell::new(0), idle_since });
+            let shared = Rc::new(Shared { connection, streams: Cell::new(0), idle_since });
             self.open.borrow_mut().push(Rc::clone(&shared));
             shared
         });
@@ -115,7 +130,7 @@ impl Multiplex {
             }
             let since = shared.idle_since.get().unwrap_or(now);
             shared.idle_since.set(Some(since));
-            now.saturating_duration_since(since) < limit && !shared.sender.is_closed()
+            now.saturating_duration_since(since) < limit && !shared.is_closed()
         };
         self.open.borrow_mut().retain(keep);
     }

@@ -93,5 +93,19 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// What is kept for a head at most. Bytes.
+    pub(crate) fn head_buffer_bytes(&self) -> usize {
+        self.head_bytes_max.max(HEAD_BYTES_MIN)
+    }
+
+    /// The same, as HTTP/2 counts.
+    pub(crate) fn http2_head_bytes_max(&self) -> u32 {
+        u32::try_from(self.head_buffer_bytes()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Hyper takes no smaller buffer.
+const HEAD_BYTES_MIN: usize = 8 * 1024;
 /// What hyper keeps room for on the stack; for any other number it asks the allocator, four times for each request.
 pub(crate) const HEADERS_MAX: usize = 100;

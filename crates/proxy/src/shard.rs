@@ -11,7 +11,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http1;
 use hyper::server::conn::{http1 as http1_server, http2 as http2_server};
 use hyper_util::rt::TokioTimer;
 use tokio::runtime::{Builder, LocalOptions};
@@ -19,7 +19,6 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::Limits;
 use crate::admission::Charge;
-use crate::attempt;
 use crate::listener::Listener;
 use crate::options::HEADERS_MAX;
 use crate::state::Process;
@@ -75,7 +74,6 @@ pub(crate) struct Shard {
     http1_server: http1_server::Builder,
     http2_server: http2_server::Builder<LocalExecutor>,
     client: http1::Builder,
-    http2_client: http2::Builder<LocalExecutor>,
     random: RefCell<fastrand::Rng>,
     coarse_now: Cell<Instant>,
     connections: Cell<usize>,
@@ -87,14 +85,14 @@ pub(crate) struct Shard {
 
 impl Shard {
     fn new(index: usize, limits: Limits, connections_max: usize, process: Arc<Process>) -> Self {
-        let head_bytes = limits.head_bytes_max.max(HEAD_BYTES_MIN);
+        let head_bytes = limits.head_buffer_bytes();
         let mut http1_server = http1_server::Builder::new();
         http1_server.max_buf_size(head_bytes).header_read_timeout(None);
         let mut http2_server = http2_server::Builder::new(LocalExecutor);
         http2_server
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams_max)
-            .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
+            .max_header_list_size(limits.http2_head_bytes_max())
             .enable_connect_protocol()
             .keep_alive_interval(Some(HTTP2_PING))
             .keep_alive_timeout(HTTP2_PING)
@@ -107,7 +105,6 @@ impl Shard {
             client.max_headers(limits.headers_max);
         }
         Self {
-            http2_client: attempt::http2::builder(&limits, head_bytes),
             index,
             limits,
             process,
@@ -139,8 +136,8 @@ impl Shard {
         &self.client
     }
 
-    pub(crate) fn http2_client_builder(&self) -> &http2::Builder<LocalExecutor> {
-        &self.http2_client
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Most fields of a head, those that the proxy adds included.
@@ -342,7 +339,5 @@ const POLLS_PER_WAIT: u32 = 256;
 const SWEEP: Duration = Duration::from_millis(500);
 /// Forwarding fields, and a host where there was an authority.
 const FIELDS_ADDED: usize = 5;
-/// hyper's own lower bound.
-const HEAD_BYTES_MIN: usize = 8 * 1024;
 /// HTTP/2 connections are asked for a sign of life this often, and given as long to answer.
 const HTTP2_PING: Duration = Duration::from_secs(20);

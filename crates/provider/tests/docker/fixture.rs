@@ -70,6 +70,8 @@ pub(crate) fn service_spec(name: &str, service: TestService) -> InstanceSpec {
     let name = InstanceName::new(name).expect("a good name");
     let mut spec = InstanceSpec::new(name, "web", Vec::new());
     spec.container = Some(container);
+    // Two tests and an engine share two cores.
+    spec.probe_timeout = std::time::Duration::from_secs(5);
     spec.env.insert(SERVICE_KEY.to_owned(), service.word().to_owned());
     spec
 }

@@ -5,18 +5,20 @@ use std::time::{Duration, Instant};
 
 use h2::Reason;
 use http::{Request, Version};
-use hyper::client::conn::http2::{self, SendRequest};
+use hyper::client::conn::http2;
 use hyper_util::rt::TokioTimer;
+use tokio::sync::oneshot;
 
 use super::replay::Replay;
 use super::{Attempt, answered, fail, in_time, is_closed, open};
 use crate::body::RequestBody;
 use crate::choice::Choice;
 use crate::lease::Lease;
-use crate::multiplex::{Place, STREAMS_MAX};
+use crate::multiplex::{Connection, Place, STREAMS_MAX};
 use crate::options::Limits;
-use crate::shard::{LocalExecutor, Shard};
+use crate::shard::Shard;
 use crate::stream::Stream;
+use crate::tasks::ConnectionTasks;
 use crate::view::ShardRoute;
 
 /// Sends the request to the chosen backend, as [`attempt`](super::attempt) does.
@@ -98,36 +100,43 @@ async fn take(shard: &Shard, route: &ShardRoute, lease: &mut Lease) -> io::Resul
         return Ok((place, true));
     }
     let (address, limit) = (lease.backend().state.addr, route.spec.timeouts.connect);
-    let builder = shard.http2_client_builder().clone();
-    let place = lease.backend().multiplex.opened(|| connect(builder, address, limit)).await?;
+    let connect = || {
+        let tasks = ConnectionTasks::default();
+        connect(builder(tasks.clone(), shard.limits()), tasks, address, limit)
+    };
+    let place = lease.backend().multiplex.opened(connect).await?;
     lease.connected(Instant::now());
     Ok((place, false))
 }
 
 async fn connect(
-    builder: http2::Builder<LocalExecutor>,
+    builder: http2::Builder<ConnectionTasks>,
+    tasks: ConnectionTasks,
     address: std::net::SocketAddr,
     limit: Duration,
-) -> io::Result<SendRequest<RequestBody>> {
+) -> io::Result<Connection> {
     let stream = open(address, limit).await?;
     let handshake = builder.handshake(Stream::new(stream)).await;
     let (sender, connection) = handshake.map_err(io::Error::other)?;
+    let (_kept, dropped) = oneshot::channel();
     tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
+        if let (Err(error), _) = tokio::join!(connection, dropped) {
             tracing::debug!(%error, "connection to a backend ended");
         }
+        tokio::time::sleep(GOODBYE).await;
+        tasks.cut();
     });
-    Ok(sender)
+    Ok(Connection { sender, _kept })
 }
 
-/// How all shards' connections to backends behave.
-pub(crate) fn builder(limits: &Limits, head_bytes: usize) -> http2::Builder<LocalExecutor> {
-    let mut builder = http2::Builder::new(LocalExecutor);
+/// How connections to backends behave.
+fn builder(tasks: ConnectionTasks, limits: &Limits) -> http2::Builder<ConnectionTasks> {
+    let mut builder = http2::Builder::new(tasks);
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(PING))
         .keep_alive_timeout(PING)
-        .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(limits.http2_head_bytes_max())
         // The windows of all streams fit into that of the connection: clients that read slowly hold up nobody else.
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(STREAM_WINDOW * STREAMS_MAX)
@@ -148,5 +157,7 @@ fn is_refused(error: &hyper::Error) -> bool {
 const TRIES_MAX: u32 = 3;
 /// What a backend may send of a response before the client takes it.
 const STREAM_WINDOW: u32 = 256 * 1024;
+/// For the last frames on a connection that is used no more.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// A connection with requests on it is asked for a sign of life this often, and given as long to answer.
 const PING: Duration = Duration::from_secs(20);

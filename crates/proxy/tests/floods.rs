@@ -1,12 +1,18 @@
 //! Clients that flood by HTTP/2: what the proxy keeps for them is bounded, and others are served meanwhile.
+//!
+//! The only test of its program: it measures the memory of the whole process.
+
+#[path = "support/frames.rs"]
+mod frames;
+mod support;
 
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::frames::{END_HEADERS, END_STREAM, HEADERS, PREFACE, block, frame};
-use super::support::{Backend, Proxy, get, until};
+use frames::{END_HEADERS, END_STREAM, HEADERS, PREFACE, block, frame};
+use support::{Backend, Proxy, get, until};
 
 /// What is sent again and again; the number counts up.
 type Piece = fn(u32) -> Vec<u8>;

@@ -25,7 +25,7 @@ const QUANTILES: [f64; 4] = [0.05, 0.5, 0.9, 0.95];
 type Part<'a> = &'a dyn Fn(&mut Rows) -> Result<()>;
 
 pub(crate) fn measure(setting: &Setting, rows: &mut Rows) -> Result<()> {
-    let wanted = |part: &str| setting.only.as_ref().is_none_or(|text| part.contains(text.as_str()));
+    let wanted = |part: &str| setting.takes(part);
     let with_peers = wanted("speed") || wanted("accuracy");
     let peers = if with_peers { peers::Peers::prepare() } else { peers::Peers::left_out() };
     let with_corpus = wanted("short") || wanted("coverage") || wanted("accuracy");

@@ -40,7 +40,8 @@ struct Arguments {
     #[arg(long)]
     traces: Option<PathBuf>,
     /// Of `forecast`, only the parts whose name contains this: speed, short, coverage, accuracy, competition, events,
-    /// requests, sparse. Of `proxy`: small, large, tls, http2, latency, idle, backends, swaps.
+    /// requests, sparse. Of `proxy`: small, large, tls, http2, latency, idle, backends, swaps. Of `promotion`: process,
+    /// template, container, machine.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
 }
@@ -64,6 +65,13 @@ struct Setting {
     only: Option<String>,
 }
 
+impl Setting {
+    /// Whether a part of a subject is to be measured.
+    fn takes(&self, part: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| part.contains(only.as_str()))
+    }
+}
+
 /// A subject adds its rows to the table.
 type Measure = fn(&Setting, &mut Rows) -> Result<()>;
 
@@ -77,6 +85,7 @@ const SUBJECTS: &[(Subject, Measure)] = &[
 ];
 
 fn main() -> Result<()> {
+    provider::contract::serve_if_asked();
     let arguments = Arguments::parse();
     let foreshadow = arguments.foreshadow.canonicalize().with_context(|| {
         format!("there is no {}; build it by `cargo build --release`", arguments.foreshadow.display())

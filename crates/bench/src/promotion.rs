@@ -1,158 +1,179 @@
-//! From decision to first byte: a parked instance beside a cold start of the same instance, through a running daemon.
+//! From decision to first byte, for every kind of instance: a cold start, a fork from a template, a restored snapshot, the
+//! promotion of a parked instance; each beside the mechanism that is used for it, without foreshadow.
 //!
-//! A request waits at the proxy while nothing is active. Then an operator's override asks for one active instance, and
-//! the clock runs from sending that override until the waiting request has its answer. It holds everything a real
-//! decision needs: the planner's turn, the thaw, the verifying probe, the swap of the route table, the request itself.
+//! All run the same service, which is this very program: the small HTTP server of the providers' contract tests, with a
+//! start-up time of its own.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::time::{Duration, Instant};
-
-use anyhow::{Context, Result, bail};
-use daemon::client::Client;
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use anyhow::{Context, Result};
+use provider::contract::{SERVICE_KEY, STARTUP_KEY};
 
 use crate::Setting;
 use crate::rows::{Better, Rows, quantile};
-use crate::running::{Running, free_address, wait_until_listening};
+use bed::TestBed;
+use still::Still;
 
-const WORKLOAD: &str = "measured";
-/// Start-up delay of the sample service.
+mod bed;
+mod container;
+// Those of the providers' tests.
+#[expect(dead_code, reason = "tests need more of it")]
+#[path = "../../provider/tests/docker/daemon.rs"]
+mod engine;
+#[path = "../../provider/tests/machine/guest.rs"]
+mod guest;
+mod machine;
+mod process;
+mod request;
+mod still;
+mod template;
+
+/// An emulated machine boots for seconds.
+const BOOTS_MAX: usize = 5;
+/// How long the service takes to initialise.
 const STARTUP_MS: u64 = 500;
-/// How long a state that was asked for may take.
-const STATE_DEADLINE: Duration = Duration::from_secs(20);
-/// Long enough for the request to be waiting at the proxy, and for the daemon to be idle again.
-const SETTLE: Duration = Duration::from_millis(60);
+/// Most that foreshadow may add to the bare mechanism, at the median.
+const OVER_MAX_MS: f64 = 3.0;
 
 pub(crate) fn measure(setting: &Setting, rows: &mut Rows) -> Result<()> {
-    let (promotions, cold_starts) = if setting.quick { (20, 3) } else { (200, 15) };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (warm, cold) = runtime.block_on(async {
-        let bed = TestBed::start(&setting.foreshadow).await?;
-        let warm = bed.repeat(promotions, 1).await.context("promotions")?;
-        let cold = bed.repeat(cold_starts, 0).await.context("cold starts")?;
-        anyhow::Ok((warm, cold))
-    })?;
-    let cold_p50 = quantile(&cold, 0.5);
-    let beside = |q: f64| Some(format!("cold start {:.0} ms", quantile(&cold, q)));
-    rows.at_most("promotion: decision to first byte, median", quantile(&warm, 0.5), "ms", 5.0, beside(0.5));
-    rows.at_most("promotion: decision to first byte, p99", quantile(&warm, 0.99), "ms", 25.0, beside(0.99));
-    let own = cold_p50 - STARTUP_MS as f64;
-    rows.note(
-        "cold start: our part beyond the service's own start-up, median",
-        own,
-        "ms",
-        Better::Lower,
-        None,
-    );
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        if setting.takes("process") {
+            processes(setting, rows).await.context("processes")?;
+        }
+        if setting.takes("template") {
+            templates(setting, rows).await.context("templates")?;
+        }
+        if setting.takes("container") {
+            containers(setting, rows).await.context("containers")?;
+        }
+        if setting.takes("machine") {
+            machines(setting, rows).await.context("machines")?;
+        }
+        Ok(())
+    })
+}
+
+/// How often a thaw and a start are measured.
+fn times(setting: &Setting) -> (usize, usize) {
+    if setting.quick { (20, 3) } else { (200, 15) }
+}
+
+async fn processes(setting: &Setting, rows: &mut Rows) -> Result<()> {
+    let (thaws, starts) = times(setting);
+    let bed = TestBed::start(&setting.foreshadow, "", &service("")?)?;
+    let warm = bed.repeat(thaws, 1).await?;
+    let cold = bed.repeat(starts, 0).await?;
+    let (bare_warm, bare_cold) = bed
+        .outlive(async |survivor| {
+            let thawed = Still::of_process(survivor)?.thaws(survivor.addr, thaws).await?;
+            Ok((thawed, process::cold(survivor, starts).await?))
+        })
+        .await?;
+    rows.at_most("process, thaw: median", quantile(&warm, 0.5), "ms", 5.0, None);
+    rows.at_most("process, thaw: p99", quantile(&warm, 0.99), "ms", 25.0, None);
+    tell(rows, "process, thaw", &warm, "freezer file", &bare_warm);
+    tell(rows, "process, cold start", &cold, "spawn", &bare_cold);
     Ok(())
 }
 
-/// A daemon with one workload, a client of its API, and the address of its proxy.
-struct TestBed {
-    client: Client,
-    proxy: SocketAddr,
-    _daemon: Running,
-    _state: tempfile::TempDir,
+async fn templates(setting: &Setting, rows: &mut Rows) -> Result<()> {
+    let (_, starts) = times(setting);
+    let bed = TestBed::start(&setting.foreshadow, "", &service("fork = true")?)?;
+    // The first waits for the template to initialise.
+    bed.repeat(1, 0).await?;
+    let forked = bed.repeat(starts, 0).await?;
+    drop(bed);
+    tell(rows, "template fork", &forked, "fork", &template::forks(STARTUP_MS, starts).await?);
+    Ok(())
 }
 
-impl TestBed {
-    async fn start(foreshadow: &Path) -> Result<TestBed> {
-        let state = tempfile::tempdir()?;
-        let (api, proxy) = (free_address()?, free_address()?);
-        let config = state.path().join("foreshadow.toml");
-        fs::write(&config, configuration(foreshadow, api, proxy))?;
-        let daemon = Running::start(std::process::Command::new(foreshadow).arg("run").arg(&config))?;
-        wait_until_listening(api)?;
-        Ok(TestBed { client: Client::new(api), proxy, _daemon: daemon, _state: state })
-    }
+async fn containers(setting: &Setting, rows: &mut Rows) -> Result<()> {
+    let (thaws, starts) = times(setting);
+    let Some(engine) =
+        tokio::task::spawn_blocking(|| engine::Daemon::start(engine::Options::default())).await?
+    else {
+        return Ok(());
+    };
+    let socket = engine.socket();
+    let workload =
+        format!("container = {{ image = {:?}, network = \"host\" }}\n{}", engine::IMAGE, environment());
+    let server = |more: &str| format!("docker = {{ endpoint = \"unix://{}\"{more} }}", socket.display());
+    let bed = TestBed::start(&setting.foreshadow, &server(""), &workload)?;
+    let warm = bed.repeat(thaws, 1).await?;
+    let cold = bed.repeat(starts, 0).await?;
+    let (bare_warm, bare_cold) = bed
+        .outlive(async |survivor| {
+            let mut api = container::Engine::connect(&socket).await?;
+            let id = api.container(survivor).await?;
+            let cold = api.cold(survivor, &id, starts).await?;
+            Ok((Still::Container(api, id).thaws(survivor.addr, thaws).await?, cold))
+        })
+        .await?;
+    tell(rows, "container, thaw by the engine", &warm, "unpause", &bare_warm);
+    tell(rows, "container, cold start", &cold, "create and start", &bare_cold);
+    let bed = TestBed::start(&setting.foreshadow, &server(", freezer = true"), &workload)?;
+    let warm = bed.repeat(thaws, 1).await?;
+    let bare =
+        bed.outlive(async |survivor| Still::of_process(survivor)?.thaws(survivor.addr, thaws).await).await?;
+    tell(rows, "container, thaw by its freezer", &warm, "freezer file", &bare);
+    Ok(())
+}
 
-    /// Measures `times` first bytes in milliseconds, with `standby` parked instances before each.
-    async fn repeat(&self, times: usize, standby: u32) -> Result<Vec<f64>> {
-        let mut measured = Vec::with_capacity(times);
-        for _ in 0..times {
-            self.pin(0, standby).await?;
-            self.wait_for(standby).await?;
-            measured.push(self.first_byte().await?);
+async fn machines(setting: &Setting, rows: &mut Rows) -> Result<()> {
+    let (thaws, starts) = times(setting);
+    let guest = match tokio::task::spawn_blocking(guest::guest).await? {
+        Ok(guest) => guest,
+        Err(why) => {
+            eprintln!("  no machine can be measured here: {why}");
+            return Ok(());
         }
-        Ok(measured)
-    }
-
-    async fn first_byte(&self) -> Result<f64> {
-        let waiting = tokio::spawn(request(self.proxy));
-        tokio::time::sleep(SETTLE).await;
-        let begin = Instant::now();
-        self.pin(1, 0).await?;
-        let answered = waiting.await??;
-        Ok(answered.duration_since(begin).as_secs_f64() * 1e3)
-    }
-
-    async fn pin(&self, active: u32, standby: u32) -> Result<()> {
-        let request = api::OverrideRequest {
-            active: Some(active),
-            standby: Some(standby),
-            author: String::from("bench"),
-            reason: String::from("measuring promotions"),
-            expires_in_s: None,
-        };
-        self.client.set_override(WORKLOAD, &request).await?;
-        Ok(())
-    }
-
-    /// Waits until nothing is active and exactly `parked` instances are parked.
-    async fn wait_for(&self, parked: u32) -> Result<()> {
-        let begin = Instant::now();
-        while begin.elapsed() < STATE_DEADLINE {
-            let counts = self.client.workload(WORKLOAD).await?.summary.counts;
-            let others = counts.active + counts.starting + counts.draining + counts.stopping;
-            if others == 0 && counts.parked == parked && counts.standby == parked {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        bail!("no state with {parked} parked and no active instances within {} s", STATE_DEADLINE.as_secs())
-    }
+    };
+    let workload = |start: &str| {
+        format!(
+            "machine = {{ kernel = {:?}, initrd = {:?}, memory = \"128MiB\", start = \"{start}\" }}\n\
+             command = [\"console=tty0\", \"quiet\"]\ndeadlines = {{ start = \"2m\" }}\n{}",
+            guest.kernel,
+            guest.initrd,
+            environment().replace("{ ", "{ HOST = \"0.0.0.0\", ")
+        )
+    };
+    let bed = TestBed::start(&setting.foreshadow, "", &workload("snapshot"))?;
+    // The first waits for the snapshot.
+    bed.repeat(1, 0).await?;
+    let warm = bed.repeat(thaws, 1).await?;
+    let restored = bed.repeat(starts, 0).await?;
+    let (bare_warm, bare_restored) = bed
+        .outlive(async |survivor| {
+            let thawed = Still::of_machine(survivor).await?.thaws(survivor.addr, thaws).await?;
+            Ok((thawed, machine::cold(survivor, starts).await?))
+        })
+        .await?;
+    tell(rows, "machine, thaw", &warm, "QMP cont", &bare_warm);
+    tell(rows, "machine, restore from a snapshot", &restored, "restore by QMP", &bare_restored);
+    let boots = starts.min(BOOTS_MAX);
+    let bed = TestBed::start(&setting.foreshadow, "", &workload("boot"))?;
+    let booted = bed.repeat(boots, 0).await?;
+    let bare = bed.outlive(async |survivor| machine::cold(survivor, boots).await).await?;
+    tell(rows, "machine, cold start", &booted, "boot", &bare);
+    Ok(())
 }
 
-/// Sends one request through the proxy; the instant at which its answer began.
-async fn request(proxy: SocketAddr) -> Result<Instant> {
-    let stream = TcpStream::connect(proxy).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let driver = tokio::spawn(connection);
-    let request = hyper::Request::get("/").header("host", "measured").body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
-    let answered = Instant::now();
-    if !response.status().is_success() {
-        bail!("the waiting request was answered {}", response.status());
-    }
-    response.into_body().collect().await?;
-    driver.abort();
-    Ok(answered)
+/// A workload of this program as the service.
+fn service(more: &str) -> Result<String> {
+    let program = std::env::current_exe()?;
+    Ok(format!("command = [{program:?}]\n{}\n{more}", environment()))
 }
 
-fn configuration(foreshadow: &Path, api: SocketAddr, proxy: SocketAddr) -> String {
-    format!(
-        r#"
-[server]
-listen = "{api}"
-state_dir = "state"
+fn environment() -> String {
+    format!(r#"env = {{ {SERVICE_KEY} = "normal", {STARTUP_KEY} = "{STARTUP_MS}" }}"#)
+}
 
-[[workload]]
-name = "{WORKLOAD}"
-command = [{foreshadow:?}, "sample-service", "--port", "{{port}}", "--service-time", "1ms", "--startup", "{STARTUP_MS}ms"]
-listen = "{proxy}"
-step = "1s"
-tick = "250ms"
-capacity = 100
-replicas = {{ min = 0, max = 4 }}
-probe = "/healthz"
-probe_interval = "50ms"
-hold = "1s"
-shift = {{ first_share = 1 }}
-"#
-    )
+/// Decision to first byte beside the bare mechanism.
+fn tell(rows: &mut Rows, what: &str, ours: &[f64], mechanism: &str, bare: &[f64]) {
+    for (name, q) in [("median", 0.5), ("p99", 0.99)] {
+        let peer = format!("{mechanism} {:.2} ms", quantile(bare, q));
+        let name = format!("{what}: decision to first byte, {name}");
+        rows.note(&name, quantile(ours, q), "ms", Better::Lower, Some(peer));
+    }
+    let over = quantile(ours, 0.5) - quantile(bare, 0.5);
+    rows.at_most(&format!("{what}: over the {mechanism}, median"), over, "ms", OVER_MAX_MS, None);
 }

@@ -19,7 +19,7 @@ mod size;
 pub(crate) fn measure(setting: &Setting, rows: &mut Rows) -> Result<()> {
     let rounds =
         if setting.quick { Rounds { count: 2, seconds: 1 } } else { Rounds { count: 5, seconds: 3 } };
-    let is_wanted = |key: &str| setting.only.as_ref().is_none_or(|only| key.contains(only.as_str()));
+    let is_wanted = |key: &str| setting.takes(key);
     let folder = tempfile::tempdir()?;
     let ground = Ground::prepare(folder.path())?;
     let idle = idle_max()?;

@@ -21,9 +21,14 @@ pub(crate) struct Running {
 impl Running {
     /// Starts `command` without input; what it prints is thrown away.
     pub(crate) fn start(command: &mut Command) -> Result<Running> {
+        Running::start_with(command, Stdio::null())
+    }
+
+    /// Starts `command` with this input; what it prints is thrown away.
+    pub(crate) fn start_with(command: &mut Command, input: Stdio) -> Result<Running> {
         let shown = format!("{command:?}");
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -34,10 +39,20 @@ impl Running {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
+
+    /// Ends it without a chance to clean up.
+    pub(crate) fn kill(&mut self) {
+        // One that has ended already is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
         let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         let begin = Instant::now();
         while asked.is_ok() && begin.elapsed() < STOP_DEADLINE {

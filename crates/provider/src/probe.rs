@@ -70,13 +70,14 @@ pub async fn ask(probe: &Probe, addr: SocketAddr, time_max: Duration) -> Result<
     timeout(time_max, asked).await.unwrap_or(Err(ProbeError::Timeout(time_max)))
 }
 
-/// Asks again and again until it passes, at first quickly: many services are ready within a few milliseconds.
+/// Asks again and again until it passes, each time after a pause in proportion to the time waited so far: what is ready soon
+/// is found soon, and what takes long is asked no more often than it matters.
 pub(crate) async fn ask_until(
     spec: &InstanceSpec,
     addr: SocketAddr,
     deadline: Instant,
 ) -> Result<(), ProbeError> {
-    let mut pause = PROBE_INTERVAL_FIRST.min(spec.probe_interval);
+    let begin = Instant::now();
     let mut last = None;
     loop {
         let time_left = deadline.saturating_duration_since(Instant::now());
@@ -86,10 +87,15 @@ pub(crate) async fn ask_until(
             Err(ProbeError::Timeout(_)) if time_left < spec.probe_timeout && last.is_some() => last.take(),
             Err(failure) => Some(failure),
         };
+        let share = match last {
+            // The kernel refuses; the instance does not even notice.
+            Some(ProbeError::Connect { .. }) => PAUSE_SHARE_REFUSED,
+            _ => PAUSE_SHARE,
+        };
+        let pause = (begin.elapsed() / share).max(PROBE_INTERVAL_MIN).min(spec.probe_interval);
         if timeout_at(deadline, sleep(pause)).await.is_err() {
             return Err(last.unwrap_or(ProbeError::Timeout(spec.start_deadline)));
         }
-        pause = (pause * 2).min(spec.probe_interval);
     }
 }
 
@@ -144,8 +150,12 @@ async fn drain(mut stream: TcpStream) {
     let _ = timeout(DRAIN_TIME_MAX, reading).await;
 }
 
-/// The first pause between two readiness probes; it doubles up to the ordered one.
-const PROBE_INTERVAL_FIRST: Duration = Duration::from_millis(1);
+/// The shortest pause between two readiness probes; it grows up to the ordered one.
+const PROBE_INTERVAL_MIN: Duration = Duration::from_millis(1);
+/// A pause is the time waited so far, divided by this.
+const PAUSE_SHARE: u32 = 20;
+/// The same where nothing listens yet. Each probe costs 30 microseconds, so that a start of half a minute costs 20 ms.
+const PAUSE_SHARE_REFUSED: u32 = 200;
 /// The longest status line that is read, in bytes.
 const STATUS_LINE_MAX: usize = 1024;
 /// How much of an answer that is not HTTP is shown, in bytes.

@@ -18,7 +18,7 @@ pub use life::*;
 pub use output::*;
 pub use parking::*;
 pub use restart::*;
-pub use service::{SERVICE_KEY, serve_if_asked};
+pub use service::{SERVICE_KEY, STARTUP_KEY, serve_if_asked};
 
 use std::net::SocketAddr;
 use std::time::Duration;

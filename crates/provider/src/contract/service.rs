@@ -32,6 +32,8 @@ use super::TestService;
 
 /// The environment variable that asks for the test service.
 pub const SERVICE_KEY: &str = "FORESHADOW_TEST_SERVICE";
+/// The environment variable that says how many milliseconds the test service takes to initialise.
+pub const STARTUP_KEY: &str = "FORESHADOW_TEST_STARTUP_MS";
 
 /// Becomes the test service, or a template of it, and does not return, if the environment variable [`SERVICE_KEY`] asks for it. To be called
 /// in the program that the fixture's orders run; children are made by running it again with the same arguments.
@@ -40,6 +42,9 @@ pub const SERVICE_KEY: &str = "FORESHADOW_TEST_SERVICE";
 /// When it cannot listen.
 pub fn serve_if_asked() {
     let Ok(word) = std::env::var(SERVICE_KEY) else { return };
+    if let Some(millis) = std::env::var(STARTUP_KEY).ok().and_then(|millis| millis.parse().ok()) {
+        thread::sleep(Duration::from_millis(millis));
+    }
     super::template::fork_if_asked();
     if word == CHILD {
         burn();

@@ -1,0 +1,63 @@
+//! One request by hand, and the instant at which its answer began.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+/// Longest wait for an answer, and for a server that is being started.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
+/// A server that is not there yet is tried again this often.
+const RETRY: Duration = Duration::from_millis(1);
+/// A machine takes connections before anything listens in it.
+const SILENCE: Duration = Duration::from_millis(200);
+
+/// A request that was sent and has no answer yet.
+pub(super) struct Waiting(JoinHandle<Result<Instant>>);
+
+impl Waiting {
+    pub(super) async fn at(addr: SocketAddr) -> Result<Waiting> {
+        let mut stream = TcpStream::connect(addr).await?;
+        stream.write_all(REQUEST).await?;
+        Ok(Waiting(tokio::spawn(async move { answer(&mut stream).await })))
+    }
+
+    pub(super) async fn answered(self) -> Result<Instant> {
+        timeout(ANSWER_DEADLINE, self.0).await.context("no answer")??
+    }
+}
+
+/// Asks once.
+pub(super) async fn ask(addr: SocketAddr) -> Result<Instant> {
+    Waiting::at(addr).await?.answered().await
+}
+
+/// Asks until a server that is being started answers.
+pub(super) async fn ask_until_answered(addr: SocketAddr) -> Result<Instant> {
+    let begin = Instant::now();
+    while begin.elapsed() < ANSWER_DEADLINE {
+        if let Ok(Ok(answered)) = timeout(SILENCE, ask(addr)).await {
+            return Ok(answered);
+        }
+        sleep(RETRY).await;
+    }
+    bail!("nothing answers at {addr}")
+}
+
+async fn answer(stream: &mut TcpStream) -> Result<Instant> {
+    let mut begin = vec![0; GOOD.len()];
+    stream.read_exact(&mut begin[..1]).await?;
+    let answered = Instant::now();
+    stream.read_exact(&mut begin[1..]).await?;
+    if begin != GOOD {
+        bail!("the answer begins with {:?}", String::from_utf8_lossy(&begin));
+    }
+    Ok(answered)
+}
+
+const GOOD: &[u8] = b"HTTP/1.1 200";
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: measured\r\nConnection: close\r\n\r\n";

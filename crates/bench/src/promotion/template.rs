@@ -1,0 +1,89 @@
+//! What a template does for its clones, without foreshadow: an order, a fork, a word to go on.
+
+use std::io::{IoSlice, Write};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use provider::contract::{SERVICE_KEY, STARTUP_KEY};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    recv, sendmsg, socketpair,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::request::ask_until_answered;
+use crate::running::{Running, free_address};
+
+/// An initialised process, of the protocol in `docs/processes.md`.
+struct Template {
+    control: OwnedFd,
+    _running: Running,
+}
+
+impl Template {
+    fn start(startup_ms: u64) -> Result<Template> {
+        let (control, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let mut command = Command::new("/bin/sh");
+        // A command can only be given its first three descriptors.
+        command.args(["-c", "exec 3<&0 0</dev/null; exec \"$0\""]).arg(std::env::current_exe()?);
+        command.env("FORESHADOW_TEMPLATE", "3").env(SERVICE_KEY, "normal");
+        command.env(STARTUP_KEY, startup_ms.to_string());
+        let running = Running::start_with(&mut command, Stdio::from(theirs))?;
+        let template = Template { control, _running: running };
+        if template.hear()?.get("ready").is_none() {
+            bail!("the template is not ready");
+        }
+        Ok(template)
+    }
+
+    fn hear(&self) -> Result<Value> {
+        let mut packet = vec![0; 4096];
+        let (_, length) = recv(&self.control, packet.as_mut_slice(), RecvFlags::empty())?;
+        Ok(serde_json::from_slice(&packet[..length])?)
+    }
+
+    /// A clone that serves there.
+    fn fork(&self, addr: SocketAddr) -> Result<Pid> {
+        let port = addr.port();
+        let environment = json!({ SERVICE_KEY: "normal", "PORT": port.to_string() });
+        let order = json!({ "fork": { "name": "bare", "port": port, "ports": [port], "env": environment } })
+            .to_string();
+        let output = OwnedFd::from(std::fs::File::create("/dev/null")?);
+        let (theirs, mut go) = std::io::pipe()?;
+        let theirs = OwnedFd::from(theirs);
+        let descriptors = [output.as_fd(), theirs.as_fd()];
+        let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut room);
+        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+        sendmsg(&self.control, &[IoSlice::new(order.as_bytes())], &mut ancillary, SendFlags::NOSIGNAL)?;
+        let pid = loop {
+            // That an earlier clone has ended is said in between.
+            if let Some(pid) = self.hear()?["forked"].as_i64() {
+                break pid;
+            }
+        };
+        go.write_all(&[1])?;
+        i32::try_from(pid).ok().and_then(Pid::from_raw).context("no pid")
+    }
+}
+
+/// From the order to the first byte, in milliseconds.
+pub(super) async fn forks(startup_ms: u64, times: usize) -> Result<Vec<f64>> {
+    let template = Template::start(startup_ms)?;
+    let mut measured = Vec::with_capacity(times);
+    for _ in 0..times {
+        let addr = free_address()?;
+        let begin = Instant::now();
+        let clone = template.fork(addr)?;
+        let answered = ask_until_answered(addr).await;
+        kill_process(clone, Signal::KILL)?;
+        measured.push(answered?.duration_since(begin).as_secs_f64() * 1e3);
+    }
+    Ok(measured)
+}

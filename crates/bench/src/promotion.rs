@@ -4,6 +4,8 @@
 //! All run the same service, which is this very program: the small HTTP server of the providers' contract tests, with a
 //! start-up time of its own.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use provider::contract::{SERVICE_KEY, STARTUP_KEY};
 
@@ -62,6 +64,7 @@ async fn processes(setting: &Setting, rows: &mut Rows) -> Result<()> {
     let bed = TestBed::start(&setting.foreshadow, "", &service("")?)?;
     let warm = bed.repeat(thaws, 1).await?;
     let cold = bed.repeat(starts, 0).await?;
+    rest(setting, rows, "process", &bed).await?;
     let (bare_warm, bare_cold) = bed
         .outlive(async |survivor| {
             let thawed = Still::of_process(survivor)?.thaws(survivor.addr, thaws).await?;
@@ -100,6 +103,7 @@ async fn containers(setting: &Setting, rows: &mut Rows) -> Result<()> {
     let bed = TestBed::start(&setting.foreshadow, &server(""), &workload)?;
     let warm = bed.repeat(thaws, 1).await?;
     let cold = bed.repeat(starts, 0).await?;
+    rest(setting, rows, "container", &bed).await?;
     let (bare_warm, bare_cold) = bed
         .outlive(async |survivor| {
             let mut api = container::Engine::connect(&socket).await?;
@@ -141,6 +145,7 @@ async fn machines(setting: &Setting, rows: &mut Rows) -> Result<()> {
     bed.repeat(1, 0).await?;
     let warm = bed.repeat(thaws, 1).await?;
     let restored = bed.repeat(starts, 0).await?;
+    rest(setting, rows, "machine", &bed).await?;
     let (bare_warm, bare_restored) = bed
         .outlive(async |survivor| {
             let thawed = Still::of_machine(survivor).await?.thaws(survivor.addr, thaws).await?;
@@ -165,6 +170,14 @@ fn service(more: &str) -> Result<String> {
 
 fn environment() -> String {
     format!(r#"env = {{ {SERVICE_KEY} = "normal", {STARTUP_KEY} = "{STARTUP_MS}" }}"#)
+}
+
+/// That a parked instance uses no processor time.
+async fn rest(setting: &Setting, rows: &mut Rows, kind: &str, bed: &TestBed) -> Result<()> {
+    let seconds = if setting.quick { 5 } else { 60 };
+    let used = bed.parked(Duration::from_secs(seconds)).await?;
+    rows.at_most(&format!("{kind}, parked: processor time in {seconds} s"), used, "ms", 0.0, None);
+    Ok(())
 }
 
 /// Decision to first byte beside the bare mechanism.

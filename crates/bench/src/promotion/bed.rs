@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use daemon::client::Client;
 
 use super::request::{Waiting, ask};
-use crate::running::{Running, free_address, wait_until_listening};
+use crate::running::{Running, cpu_seconds, free_address, wait_until_listening};
 
 const WORKLOAD: &str = "measured";
 /// How long a state that was asked for may take; an emulated machine needs seconds to boot.
@@ -71,16 +71,31 @@ impl TestBed {
         Ok(waiting.answered().await?.duration_since(begin).as_secs_f64() * 1e3)
     }
 
+    /// Processor time that a parked instance uses meanwhile, in milliseconds.
+    pub(super) async fn parked(&self, time: Duration) -> Result<f64> {
+        self.pin(0, 1).await?;
+        self.wait_for(0, 1).await?;
+        let pid = self.instance().await?.pid.context("it has no pid")?;
+        let before = cpu_seconds(pid)?;
+        tokio::time::sleep(time).await;
+        Ok((cpu_seconds(pid)? - before) * 1e3)
+    }
+
+    async fn instance(&self) -> Result<api::Instance> {
+        let mut instances = self.client.workload(WORKLOAD).await?.instances;
+        let instance = instances.pop().context("there is no instance")?;
+        ensure!(instances.is_empty(), "{} instances instead of one", instances.len() + 1);
+        Ok(instance)
+    }
+
     /// Kills the daemon and hands its only instance, which serves on, to `look`. Afterwards a new daemon takes it over and
     /// ends it.
     pub(super) async fn outlive<T>(mut self, look: impl AsyncFnOnce(&Survivor) -> Result<T>) -> Result<T> {
         self.pin(1, 0).await?;
         self.wait_for(1, 0).await?;
-        let instances = self.client.workload(WORKLOAD).await?.instances;
-        let [instance] = &instances[..] else { bail!("{} instances instead of one", instances.len()) };
+        let instance = self.instance().await?;
         let addr = instance.address.as_deref().context("it has no address")?.parse()?;
-        let survivor =
-            Survivor { pid: instance.pid.context("it has no pid")?, name: instance.name.clone(), addr };
+        let survivor = Survivor { pid: instance.pid.context("it has no pid")?, name: instance.name, addr };
         self.daemon.kill();
         ask(survivor.addr).await.context("the instance ended with its daemon")?;
         let seen = look(&survivor).await;

@@ -15,7 +15,7 @@ use crate::face::{ExitReason, Promoted, ProviderEvent};
 use crate::name::InstanceName;
 use crate::probe::ask;
 use crate::process::blocking;
-use crate::spec::ResourceLimits;
+use crate::spec::{Probe, ResourceLimits};
 
 /// Freezes an instance.
 pub(super) async fn park(table: &Arc<Table>, name: &InstanceName) -> Result<(), ProviderError> {
@@ -71,14 +71,33 @@ async fn freeze(table: &Table, instance: &Arc<Instance>) -> Result<(), ProviderE
 
 /// Thaws an instance and verifies that it serves.
 pub(super) async fn promote(table: &Arc<Table>, name: &InstanceName) -> Result<Promoted, ProviderError> {
-    let (_turn, instance) = take_turn(table, name).await?;
-    let place = placed(&instance)?;
+    let (turn, instance) = take_turn(table, name).await?;
+    let addr = placed(&instance)?.addr;
     let begin = Instant::now();
-    thaw(table, &instance, place).await?;
+    // A task of its own, and the next step's turn comes after it: half a thaw must not be left behind.
+    let mut thawing = tokio::spawn({
+        let (table, instance) = (Arc::clone(table), Arc::clone(&instance));
+        async move {
+            thaw(&table, &instance).await.map(|()| turn)
+        }
+    });
+    let facts = &instance.facts;
+    let _turn = tokio::select! {
+        biased;
+        // The engine still keeps its books when the instance already answers. A connection says nothing: the kernel makes
+        // it for a frozen process, too.
+        Ok(()) = ask(&facts.probe, addr, facts.probe_timeout), if facts.probe != Probe::Tcp => {
+            instance.set_parked(Parked::No);
+            return Ok(Promoted { took: begin.elapsed() });
+        }
+        thawed = &mut thawing => {
+            thawed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?
+        }
+    };
     tokio::select! {
         biased;
         reason = instance.ended() => Err(ProviderError::Exited { name: name.clone(), reason }),
-        asked = ask(&instance.facts.probe, place.addr, instance.facts.probe_timeout) => match asked {
+        asked = ask(&facts.probe, addr, facts.probe_timeout) => match asked {
             Ok(()) => Ok(Promoted { took: begin.elapsed() }),
             Err(source) => match instance.reason() {
                 Some(reason) => Err(ProviderError::Exited { name: name.clone(), reason }),
@@ -88,8 +107,8 @@ pub(super) async fn promote(table: &Arc<Table>, name: &InstanceName) -> Result<P
     }
 }
 
-async fn thaw(table: &Table, instance: &Instance, place: &Place) -> Result<(), ProviderError> {
-    match (instance.parked(), &place.group) {
+async fn thaw(table: &Table, instance: &Instance) -> Result<(), ProviderError> {
+    match (instance.parked(), &placed(instance)?.group) {
         (Parked::No, _) => return Ok(()),
         // One short write, fit for an async thread.
         (Parked::ByFile, Some(group)) => group.thaw().map_err(|source| ProviderError::Freezer {
@@ -170,7 +189,7 @@ pub(super) async fn stop(
         && instance.reason().is_none()
     {
         // A frozen process cannot hear the request to end.
-        let asked = match thaw(table, &instance, place).await {
+        let asked = match thaw(table, &instance).await {
             Ok(()) => {
                 engine.kill(id, &place.stop_signal).await.map_err(engine.failed("ask the container to end"))
             }

@@ -1,6 +1,8 @@
 //! What is special about instances that are processes: real deaths of control planes, orphans, ports, limits, and the
 //! rights of an ordinary user.
 
+#[path = "process/disk.rs"]
+mod disk;
 mod process;
 
 use std::fs;

@@ -77,9 +77,7 @@ pub(super) async fn promote(table: &Arc<Table>, name: &InstanceName) -> Result<P
     // A task of its own, and the next step's turn comes after it: half a thaw must not be left behind.
     let mut thawing = tokio::spawn({
         let (table, instance) = (Arc::clone(table), Arc::clone(&instance));
-        async move {
-            thaw(&table, &instance).await.map(|()| turn)
-        }
+        async move { thaw(&table, &instance).await.map(|()| turn) }
     });
     let facts = &instance.facts;
     let _turn = tokio::select! {

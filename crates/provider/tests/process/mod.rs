@@ -22,7 +22,13 @@ pub(crate) struct Fixture {
 impl Fixture {
     /// None, and a word about it, when this machine has no such control groups or we may not use them.
     pub(crate) async fn new(cgroups: CgroupChoice) -> Option<Fixture> {
-        let fixture = Fixture { dir: tempfile::tempdir().expect("a folder"), cgroups, id: OnceLock::new() };
+        Self::below(&std::env::temp_dir(), cgroups)
+    }
+
+    /// The same in a folder below this one.
+    pub(crate) fn below(parent: &Path, cgroups: CgroupChoice) -> Option<Fixture> {
+        let dir = tempfile::tempdir_in(parent).expect("a folder");
+        let fixture = Fixture { dir, cgroups, id: OnceLock::new() };
         match ProcessProvider::open(fixture.config()) {
             Ok(provider) => {
                 let _ = fixture.id.set(provider.id().to_owned());

@@ -140,9 +140,10 @@ impl Prepare for Order {
             machine: None,
             template: false,
             env: Default::default(),
-            // Those of the process; there is always one of processor time, so that it can be changed while it runs.
+            // Those of the process; there is always one of processor time, so that it can be changed while it runs. One that
+            // was not ordered holds nothing up: QEMU has work to do besides executing the machine, above all at the start.
             limits: ResourceLimits {
-                cpu_cores: Some(self.spec.limits.cpu_cores.unwrap_or(f64::from(self.machine.vcpus))),
+                cpu_cores: Some(self.spec.limits.cpu_cores.unwrap_or(f64::from(self.machine.vcpus) + 1.0)),
                 memory_bytes: None,
                 ..self.spec.limits
             },

@@ -85,6 +85,8 @@ async fn templates(setting: &Setting, rows: &mut Rows) -> Result<()> {
     bed.repeat(1, 0).await?;
     let forked = bed.repeat(starts, 0).await?;
     drop(bed);
+    let moved = quantile(&process::moves(starts)?, 0.5);
+    rows.note("template fork: the kernel's move into a group, median", moved, "ms", Better::Lower, None);
     tell(rows, "template fork", &forked, "fork", &template::forks(STARTUP_MS, starts).await?);
     Ok(())
 }

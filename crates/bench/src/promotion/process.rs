@@ -4,7 +4,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -22,18 +23,13 @@ impl Freezer {
     /// That of the group in which the process is.
     pub(super) fn of(pid: u32) -> Result<Freezer> {
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-        for (line, kind, file, words) in [
-            (":freezer:", " - cgroup ", "freezer.state", ["THAWED", "FROZEN"]),
-            ("0::", " - cgroup2 ", "cgroup.freeze", ["0", "1"]),
-        ] {
-            let path = groups.lines().find_map(|group| group.split_once(line)).map(|(_, path)| path);
+        for hierarchy in &HIERARCHIES {
+            let path =
+                groups.lines().find_map(|group| group.split_once(hierarchy.line)).map(|(_, path)| path);
             let Some(path) = path.filter(|path| *path != "/") else { continue };
-            let mounted = fs::read_to_string("/proc/self/mountinfo")?;
-            let is_it = |mount: &&str| mount.contains(kind) && (line == "0::" || mount.ends_with("freezer"));
-            let point = mounted.lines().find(is_it).and_then(|mount| mount.split(' ').nth(4));
-            let file = Path::new(point.context("no freezer is mounted")?).join(&path[1..]).join(file);
+            let file = hierarchy.mounted()?.join(&path[1..]).join(hierarchy.file);
             if file.exists() {
-                return Ok(Freezer { file, words });
+                return Ok(Freezer { file, words: hierarchy.words });
             }
         }
         bail!("process {pid} is in no group that could be frozen")
@@ -44,6 +40,52 @@ impl Freezer {
             .with_context(|| format!("failed to write {}", self.file.display()))
     }
 }
+
+/// Where groups are that can be frozen.
+struct Hierarchy {
+    /// In `/proc/PID/cgroup`.
+    line: &'static str,
+    /// In `/proc/self/mountinfo`.
+    mount: &'static str,
+    file: &'static str,
+    words: [&'static str; 2],
+}
+
+const HIERARCHIES: [Hierarchy; 2] = [
+    Hierarchy { line: ":freezer:", mount: ",freezer", file: "freezer.state", words: ["THAWED", "FROZEN"] },
+    Hierarchy { line: "0::", mount: " - cgroup2 ", file: "cgroup.freeze", words: ["0", "1"] },
+];
+
+impl Hierarchy {
+    fn mounted(&self) -> Result<PathBuf> {
+        let mounted = fs::read_to_string("/proc/self/mountinfo")?;
+        let mount = mounted.lines().find(|mount| mount.contains(self.mount));
+        let point = mount.and_then(|mount| mount.split(' ').nth(4));
+        point.map(PathBuf::from).with_context(|| format!("nothing is mounted as {}", self.mount))
+    }
+}
+
+/// How long the kernel takes to move a process into a group, in milliseconds.
+pub(super) fn moves(times: usize) -> Result<Vec<f64>> {
+    let mounted = HIERARCHIES.iter().find_map(|hierarchy| hierarchy.mounted().ok());
+    let group = mounted.context("there are no control groups")?.join(format!("bench-{}", std::process::id()));
+    fs::create_dir(&group).with_context(|| format!("failed to make {}", group.display()))?;
+    let mut measured = Vec::with_capacity(times);
+    for _ in 0..times {
+        let mut moved = Running::start(Command::new("sleep").arg("60"))?;
+        // The kernel is faster right after another move.
+        sleep(BETWEEN_MOVES);
+        let begin = Instant::now();
+        fs::write(group.join("cgroup.procs"), moved.pid().to_string())?;
+        measured.push(begin.elapsed().as_secs_f64() * 1e3);
+        moved.kill();
+    }
+    sleep(BETWEEN_MOVES);
+    fs::remove_dir(&group)?;
+    Ok(measured)
+}
+
+const BETWEEN_MOVES: Duration = Duration::from_millis(100);
 
 /// The command line of an instance that runs, to be run again on another port.
 pub(super) struct Again {

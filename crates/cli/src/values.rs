@@ -3,6 +3,7 @@
 //! They return sentences, because clap prints them as they are, and refuse nonsense here rather than deep inside a computation:
 //! a negative capacity, a quantile of 1.5, a duration without a unit.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use forecast::Timestamp;
@@ -68,6 +69,17 @@ pub(crate) fn timestamp(text: &str) -> Result<Timestamp, String> {
         .map_err(|error| format!("{error}; write for example `1995-08-30T10:30:00Z`, or seconds since 1970"))
 }
 
+/// `unix:///var/run/docker.sock`, or only the path.
+pub(crate) fn unix_socket(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text.strip_prefix("unix://").unwrap_or(text));
+    match path.is_absolute() {
+        true => Ok(path),
+        false => Err(format!(
+            "`{text}` is not a socket of this machine; write for example `unix:///run/docker.sock`"
+        )),
+    }
+}
+
 /// A comma-separated list of quantiles: sorted, each strictly between 0 and 1, none twice.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Quantiles(pub(crate) Vec<f64>);
@@ -120,6 +132,16 @@ const LEVELS_MAX: usize = 100;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sockets_are_paths_with_or_without_a_scheme() {
+        for text in ["unix:///run/docker.sock", "/run/docker.sock"] {
+            assert_eq!(unix_socket(text).unwrap(), PathBuf::from("/run/docker.sock"));
+        }
+        for text in ["tcp://10.0.0.2:2376", "docker.sock", "unix://docker.sock", ""] {
+            assert!(unix_socket(text).unwrap_err().contains("unix:///run/docker.sock"), "{text}");
+        }
+    }
 
     #[test]
     fn durations_need_a_unit() {

@@ -1,10 +1,12 @@
-//! `foreshadow demo`: the main job, end to end, on a real trace with real processes, beside a rival; then a verdict.
+//! `foreshadow demo`: the main job, end to end, on a real trace with real instances, beside a rival; then a verdict.
 
 pub(crate) mod plan;
 
 mod meter;
+mod place;
 mod report;
 mod rival;
+mod root;
 mod run;
 mod stage;
 mod stretch;
@@ -18,6 +20,7 @@ use clap::Args;
 use forecast::Timestamp;
 use tokio::sync::watch;
 
+use self::place::{Kind, Place};
 use self::plan::Script;
 use self::run::{Played, initial, play};
 use self::stage::{Addresses, Policy};
@@ -31,6 +34,12 @@ use crate::{output, values};
 /// Options of `demo`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DemoArgs {
+    /// What instances are
+    #[arg(long, value_enum, default_value_t)]
+    provider: Kind,
+    /// Socket of the Docker engine
+    #[arg(long, value_name = "ENDPOINT", default_value = "unix:///var/run/docker.sock", value_parser = values::unix_socket)]
+    docker: PathBuf,
     /// Show no progress, ask for nothing
     #[arg(long)]
     headless: bool,
@@ -93,7 +102,7 @@ fn writable(args: &DemoArgs) -> Result<(), Failure> {
 }
 
 fn script(args: &DemoArgs) -> Script {
-    let mut script = Script::new(args.seed);
+    let mut script = Script::new(args.seed).made_of(args.provider);
     script.from = args.from.unwrap_or(script.from);
     script.speedup = args.speedup.unwrap_or(script.speedup);
     script.scale = args.scale.unwrap_or(script.scale);
@@ -108,15 +117,25 @@ async fn perform(args: &DemoArgs, script: &Script, folder: &Path) -> Result<(), 
     let trace = Trace::embedded().or_failed("cannot read the embedded trace")?;
     let load = Arc::new(trace.load(script).map_err(Failure::usage)?);
     let addresses = Addresses::free().or_failed("no free port")?;
+    let place = Place::prepare(args.provider, &args.docker, folder).await?;
     announce(script, &trace, &load, addresses);
-    let scene = Scene { script, trace: &trace, load: &load, folder, addresses, interrupt: &interrupt };
-    let (stage, rival) = play(&scene, Policy::Hpa).await?;
+    let scene =
+        Scene { script, trace: &trace, load: &load, place: &place, folder, addresses, interrupt: &interrupt };
+    let compared = compare(args, &scene).await;
+    let away = place.put_away().await;
+    compared?;
+    Ok(away?)
+}
+
+/// Plays both runs, one after the other.
+async fn compare(args: &DemoArgs, scene: &Scene<'_>) -> Result<(), Failure> {
+    let (stage, rival) = play(scene, Policy::Hpa).await?;
     stage.close().await?;
-    let (stage, ours) = play(&scene, Policy::Foreshadow).await?;
-    let concluded = conclude(args, &scene, &rival, &ours);
+    let (stage, ours) = play(scene, Policy::Foreshadow).await?;
+    let concluded = conclude(args, scene, &rival, &ours);
     if concluded.is_ok() && args.keep_open {
         output::say(&format!("going on; the dashboard is at http://{}/ until Ctrl-C", stage.api()));
-        run::go_on(&scene, &stage).await?;
+        run::go_on(scene, &stage).await?;
     }
     stage.close().await?;
     concluded
@@ -126,13 +145,14 @@ async fn perform(args: &DemoArgs, script: &Script, folder: &Path) -> Result<(), 
 fn announce(script: &Script, trace: &Trace, load: &Schedule, addresses: Addresses) {
     let expected = Duration::from_secs(run::expected(script).as_secs());
     output::say(&format!(
-        "{} requests of NASA's web server from {} on, {} times as fast, against real processes:\n\
+        "{} requests of NASA's web server from {} on, {} times as fast, against real {}:\n\
          first under the rule of Kubernetes' autoscaler (HPA), then under foreshadow, about {} in all.\n\
          Both begin with {} instances of {:.0} requests/s; a new one takes {} to start, which stands for {}.\n\
          Dashboard: http://{}/",
         output::grouped(load.arrivals().len() as u64),
         script.from,
         script.speedup,
+        script.kind.plural(),
         humantime::format_duration(expected),
         initial(script, trace),
         script.capacity(),
@@ -166,6 +186,7 @@ pub(crate) struct Scene<'a> {
     script: &'a Script,
     trace: &'a Trace,
     load: &'a Arc<Schedule>,
+    place: &'a Place,
     folder: &'a Path,
     addresses: Addresses,
     interrupt: &'a Interrupt,

@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use forecast::Timestamp;
 
+use super::place::Kind;
+
 /// What is played, and on what.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
+    /// What instances are.
+    pub(crate) kind: Kind,
     /// The moment of the trace at which scoring begins.
     pub(crate) from: Timestamp,
     /// Trace seconds that pass in one second of the demo.
@@ -53,6 +57,7 @@ impl Script {
     /// The demo as it is shown.
     pub(crate) fn new(seed: u64) -> Script {
         Script {
+            kind: Kind::Process,
             // Wednesday, 23 August 1995, 06:30 at the Kennedy Space Center: an ordinary weekday morning, demand trebles.
             from: Timestamp::from_millis(809_173_800_000),
             // Fast enough to see three hours of it in a minute; a start-up then stands for 12 minutes, as that of a large model does.
@@ -76,6 +81,11 @@ impl Script {
             standby_price: 0.2,
             seed,
         }
+    }
+
+    /// The same with instances of another kind.
+    pub(crate) fn made_of(self, kind: Kind) -> Script {
+        Script { kind, ..self }
     }
 
     /// Requests a second one instance serves at the very most.

@@ -48,7 +48,10 @@ pub(crate) fn build(
     page.plot(
         &capacity_plot("HPA's rule", script, rival, load, highest, (colour::RIVAL, "rgba(213,94,0,0.30)")),
         380,
-        "The same processes and the same proxy under the rule of Kubernetes' autoscaler, which reacts to what has already come.",
+        &format!(
+            "The same kind of {} and the same proxy under the rule of Kubernetes' autoscaler, which reacts to what has already come.",
+            script.kind.plural()
+        ),
     );
     page.heading("What users saw");
     page.plot(
@@ -270,8 +273,9 @@ fn how(script: &Script) -> Vec<String> {
             script.seed
         ),
         format!(
-            "Service: real processes behind the same proxy. Each serves {} requests at a time, {} ms each, so {:.0} requests/s; {} more \
+            "Service: real {} behind the same proxy. Each serves {} requests at a time, {} ms each, so {:.0} requests/s; {} more \
              may wait, then it answers 503. Starting takes {}, which stands for {}.",
+            script.kind.plural(),
             script.slots,
             script.service_time.as_millis(),
             script.capacity(),
@@ -297,8 +301,9 @@ fn how(script: &Script) -> Vec<String> {
         ),
         format!(
             "Both begin with the same number of ready instances and have {} of load, which is not scored, to find their footing. What clients saw is measured by the \
-             clients; what it cost is integrated over the lives of the real processes, looked at ten times a second.",
-            humantime::format_duration(script.lead_in)
+             clients; what it cost is integrated over the lives of the real {}, looked at ten times a second.",
+            humantime::format_duration(script.lead_in),
+            script.kind.plural()
         ),
     ]
 }

@@ -61,7 +61,7 @@ pub(crate) async fn play(scene: &Scene<'_>, policy: Policy) -> anyhow::Result<(S
         Policy::Foreshadow => Some(write_history(scene, lead_in_at)?),
     };
     // Not interruptible: what it starts must be in our hands before we can put it away.
-    let stage = Stage::open(script, policy, scene.folder, scene.addresses, history).await?;
+    let stage = Stage::open(script, policy, scene.place, scene.folder, scene.addresses, history).await?;
     let outcome = tokio::select! {
         outcome = perform(scene, policy, &stage, lead_in_at, bar) => outcome,
         () = scene.interrupt.heard() => Err(Interrupted.into()),

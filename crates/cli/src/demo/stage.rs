@@ -17,6 +17,7 @@ use daemon::{
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::place::Place;
 use super::plan::Script;
 
 /// Name of the workload.
@@ -83,12 +84,15 @@ impl Stage {
     pub(crate) async fn open(
         script: &Script,
         policy: Policy,
+        place: &Place,
         folder: &Path,
         addresses: Addresses,
         history: Option<PathBuf>,
     ) -> anyhow::Result<Stage> {
         let file = folder.join(format!("{}.toml", policy.name()));
-        let text = config(script, policy, folder, addresses, history)?.to_toml();
+        let mut config = config(script, policy, folder, addresses, history);
+        place.furnish(script, &mut config)?;
+        let text = config.to_toml();
         std::fs::write(&file, &text).with_context(|| format!("cannot write {}", file.display()))?;
         let config = Config::parse(&text, &file).context("the demo's own configuration is not valid")?;
         let mut options = BuildOptions::of_process().context("cannot find out which program is running")?;
@@ -175,7 +179,7 @@ pub(crate) async fn pin(client: Client, active: u32, author: &str, reason: &str)
     Ok(())
 }
 
-/// Whether an instance's process exists.
+/// Whether an instance exists.
 pub(crate) fn is_live(instance: &api::Instance) -> bool {
     match instance.phase {
         api::Phase::Starting | api::Phase::Ready | api::Phase::Draining | api::Phase::Stopping => true,
@@ -198,12 +202,12 @@ fn config(
     folder: &Path,
     addresses: Addresses,
     history: Option<PathBuf>,
-) -> anyhow::Result<Config> {
+) -> Config {
     let mut server = ServerConfig::new(folder.join(policy.name()));
     server.listen = addresses.api;
     let mut web = WorkloadConfig::new(
         WORKLOAD,
-        command(script)?,
+        Vec::new(),
         addresses.front,
         CapacityConfig::Pinned(script.capacity_within_bound()),
     );
@@ -225,31 +229,10 @@ fn config(
         Policy::Hpa => web.shift.first_share = 1.0,
         Policy::Foreshadow => web.shift.step_every = script.compressed(SHIFT_EVERY),
     }
-    Ok(Config {
-        server,
-        workloads: vec![web],
-        models: BTreeMap::new(),
-        nodes: Vec::new(),
-        tenants: Vec::new(),
-    })
+    Config { server, workloads: vec![web], models: BTreeMap::new(), nodes: Vec::new(), tenants: Vec::new() }
 }
 
 /// How often an instance that starts is asked whether it is ready.
 const PROBE_EVERY: Duration = Duration::from_millis(100);
 /// Time between two steps of a traffic shift, in the trace's time.
 const SHIFT_EVERY: Duration = Duration::from_secs(5);
-
-fn command(script: &Script) -> anyhow::Result<Vec<String>> {
-    let program = std::env::current_exe().context("cannot find out which program is running")?;
-    let program = program.to_str().context("the path of this program is not valid UTF-8")?.to_owned();
-    let duration = |duration: Duration| humantime::format_duration(duration).to_string().replace(' ', "");
-    Ok(vec![
-        program,
-        "sample-service".to_owned(),
-        "--port={port}".to_owned(),
-        format!("--concurrency={}", script.slots),
-        format!("--service-time={}", duration(script.service_time)),
-        format!("--queue={}", script.queue),
-        format!("--startup={}", duration(script.startup)),
-    ])
-}

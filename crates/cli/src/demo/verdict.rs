@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sim::Demand;
 use sim::replay::{Options, PolicyKind};
 
+use super::place::Kind;
 use super::plan::Script;
 use super::run::Played;
 use super::stage::Policy;
@@ -38,6 +39,7 @@ pub(crate) struct Verdict {
     pub(crate) oracle_cost: f64,
     pub(crate) standby_price: f64,
     pub(crate) bound: Duration,
+    pub(crate) kind: Kind,
 }
 
 impl Score {
@@ -79,6 +81,7 @@ impl Verdict {
             oracle_cost: oracle_cost(script, load, initial)?,
             standby_price: script.standby_price,
             bound: script.bound,
+            kind: script.kind,
         })
     }
 
@@ -155,7 +158,8 @@ impl Verdict {
                 "cold_start_ms": {"p50": score.cold_start_ms.p50, "p99": score.cold_start_ms.p99},
             })
         };
-        json!({"trace": TRACE_NAME, "policies": [policy(&self.foreshadow), policy(&self.rival)]})
+        let policies = [policy(&self.foreshadow), policy(&self.rival)];
+        json!({"trace": TRACE_NAME, "provider": self.kind.name(), "policies": policies})
     }
 }
 
@@ -217,6 +221,7 @@ mod tests {
             oracle_cost: 600.0,
             standby_price: 0.2,
             bound: Duration::from_millis(250),
+            kind: Kind::Process,
         }
     }
 
@@ -232,6 +237,7 @@ mod tests {
     fn the_json_has_the_keys_of_the_contract() {
         let json = verdict().json();
         assert_eq!(json["trace"], "nasa_http_1995_10s");
+        assert_eq!(json["provider"], "process");
         let keys: Vec<&String> = json["policies"][0].as_object().unwrap().keys().collect();
         let mut expected = vec![
             "name",

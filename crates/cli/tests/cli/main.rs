@@ -180,6 +180,12 @@ const REFUSED: &[(&str, i32, &str)] = &[
     ("simulate --seed 5 --without earthquake", 2, "earthquake|node-loss"),
     ("simulate --without death", 2, "--seed"),
     ("demo --report no/such/folder.html", 2, "cannot write no/such/folder.html"),
+    (
+        "demo --no-report --provider docker --docker /no/such.sock",
+        2,
+        "no Docker engine at /no/such.sock|--docker",
+    ),
+    ("demo --no-report --provider docker --docker tcp://b:2376", 2, "not a socket of this machine"),
     ("demo --no-report --from 1996-01-01T00:00:00Z", 2, "no such stretch|1995-09-01"),
     ("sample-service --port 70000", 2, "70000"),
 ];

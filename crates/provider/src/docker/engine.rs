@@ -23,7 +23,7 @@ pub(super) struct Engine {
     /// How messages name it.
     pub(super) name: String,
     pub(super) deadline: Duration,
-    pull_deadline: Duration,
+    pub(super) pull_deadline: Duration,
 }
 
 impl std::fmt::Debug for Engine {
@@ -72,7 +72,7 @@ impl Engine {
         self.call_within(self.deadline, work).await
     }
 
-    async fn call_within<T>(
+    pub(super) async fn call_within<T>(
         &self,
         deadline: Duration,
         work: impl Future<Output = Result<T, bollard::errors::Error>>,

@@ -8,13 +8,14 @@
 //! - `table`: who exists, and whose turn it is; `instance`: one of them; `mark`: what is written on a container.
 //! - `start`: from an order to a ready instance, with `create`; `steps`: park, promote, resize, stop.
 //! - `watch`: the engine's events, and the regular comparison. `adopt`: after a restart.
-//! - `logs`, `usage`: what is read.
+//! - `logs`, `usage`: what is read. `images`: fetched, made and removed.
 
 mod adopt;
 mod config;
 mod create;
 mod engine;
 mod error;
+mod images;
 mod instance;
 mod logs;
 mod mark;
@@ -89,17 +90,6 @@ impl DockerProvider {
     #[must_use]
     pub fn health(&self) -> channel::Receiver<EngineHealth> {
         self.health.clone()
-    }
-
-    /// Makes sure that an image is on the engine: pulls it when it is missing, or in any case when `always`.
-    ///
-    /// # Errors
-    /// It cannot be pulled, or not in time.
-    pub async fn pull(&self, image: &str, always: bool) -> Result<(), ProviderError> {
-        if !always && self.table.engine.has_image(image).await? {
-            return Ok(());
-        }
-        self.table.engine.pull(image).await
     }
 }
 

@@ -5,9 +5,12 @@ mod api;
 mod cache;
 #[path = "../../../proxy/tests/support/tls.rs"]
 mod certificates;
+#[path = "../../../provider/tests/docker/daemon.rs"]
+mod engine;
 mod explain;
 mod haproxy;
 mod inputs;
+mod kinds;
 mod knowledge;
 mod life;
 mod models;
@@ -19,3 +22,10 @@ mod shift;
 mod sizes;
 mod support;
 mod watch;
+
+/// Not a test: what the containers of `kinds` run.
+#[test]
+#[ignore = "run by containers"]
+fn service() {
+    provider::contract::serve_if_asked();
+}

@@ -71,24 +71,38 @@ impl Stage {
     pub(crate) fn client(&self) -> Client {
         Client::new(self.api)
     }
+
+    /// Processes that run in this folder or were told it.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let mark = self.dir.path().display().to_string();
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let here = processes.filter_map(|process| {
+            let pid: u32 = process.file_name().to_str()?.parse().ok()?;
+            let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            let folder = std::fs::read_link(process.path().join("cwd")).unwrap_or_default();
+            let text = format!("{} {}", String::from_utf8_lossy(&command), folder.display());
+            text.contains(&mark).then_some(pid)
+        });
+        here.collect()
+    }
+
+    /// Files that instances have while they exist, of whatever kind they are.
+    pub(crate) fn instance_files(&self) -> Vec<PathBuf> {
+        let state = self.dir.path().join("state");
+        let machines = ["machines", "templates"]
+            .into_iter()
+            .flat_map(|part| ["instances", "files"].map(|kind| format!("machines/{part}/{kind}")));
+        let folders = ["instances/instances", "containers/engine/instances"].map(str::to_owned);
+        let entries =
+            folders.into_iter().chain(machines).flat_map(|folder| std::fs::read_dir(state.join(folder)));
+        entries.flatten().flatten().map(|entry| entry.path()).collect()
+    }
 }
 
 impl Drop for Stage {
     /// A failed test must leave nothing running: whatever runs in this folder or was told it is ended.
     fn drop(&mut self) {
-        let mark = self.dir.path().display().to_string();
-        let Ok(processes) = std::fs::read_dir("/proc") else { return };
-        for process in processes.flatten() {
-            let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-                continue;
-            };
-            let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-            let folder = std::fs::read_link(process.path().join("cwd")).unwrap_or_default();
-            let text = format!("{} {}", String::from_utf8_lossy(&command), folder.display());
-            if text.contains(&mark) {
-                kill(pid.cast_unsigned());
-            }
-        }
+        self.processes().into_iter().for_each(kill);
     }
 }
 
@@ -173,8 +187,17 @@ pub(crate) fn runs(pid: u32) -> bool {
 }
 
 /// Waits until `condition` yields something.
-pub(crate) async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) async fn eventually<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
+    patiently(what, PATIENCE, condition).await
+}
+
+/// The same for what takes longer.
+pub(crate) async fn patiently<T>(
+    what: &str,
+    patience: Duration,
+    mut condition: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = condition().await {
             return found;
@@ -195,6 +218,11 @@ pub(crate) async fn serves(client: &Client) {
 
 /// Pins counts and waits until they are reached.
 pub(crate) async fn pin(client: &Client, active: u32, standby: u32) {
+    pin_workload(client, "web", active, standby).await;
+}
+
+/// The same for a workload of another name.
+pub(crate) async fn pin_workload(client: &Client, workload: &str, active: u32, standby: u32) {
     let request = api::OverrideRequest {
         active: Some(active),
         standby: Some(standby),
@@ -202,9 +230,9 @@ pub(crate) async fn pin(client: &Client, active: u32, standby: u32) {
         reason: "a known number".into(),
         expires_in_s: None,
     };
-    client.set_override("web", &request).await.expect("pinned");
+    client.set_override(workload, &request).await.expect("pinned");
     eventually("the pinned counts", async || {
-        let detail = client.workload("web").await.ok()?;
+        let detail = client.workload(workload).await.ok()?;
         let counts = detail.summary.counts;
         let still = counts.starting + counts.draining + counts.stopping == 0;
         (counts.active == active && counts.parked == standby && counts.standby == standby && still)

@@ -1,11 +1,13 @@
 //! The command line: what can be asked for, and which function answers.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
-    endpoints, evaluate, events, explain, forecast, load, models, overrides, proxy, replay, requests, run,
-    sample_service, sessions, simulate, status,
+    endpoints, evaluate, events, explain, forecast, guest, load, models, overrides, proxy, replay, requests,
+    run, sample_service, sessions, simulate, status,
 };
 use crate::demo;
 use crate::failure::Failure;
@@ -54,6 +56,9 @@ enum Command {
     /// A small HTTP server with a known capacity
     #[command(hide = true)]
     SampleService(sample_service::SampleServiceArgs),
+    /// The first process of a virtual machine of the demo
+    #[command(hide = true)]
+    Guest,
     /// Steady open-loop load at one address
     #[command(hide = true)]
     Load(load::LoadArgs),
@@ -65,16 +70,21 @@ struct Environment {
     log: Option<String>,
     /// Who is at the keyboard.
     user: Option<String>,
+    /// What is kept between runs is below it.
+    home: Option<PathBuf>,
 }
 
 /// Parses the command line and does what it says. clap itself ends the process, with code 2, when it does not parse.
 pub(crate) fn run() -> Result<(), Failure> {
-    let environment =
-        Environment { log: std::env::var("FORESHADOW_LOG").ok(), user: std::env::var("USER").ok() };
+    let environment = Environment {
+        log: std::env::var("FORESHADOW_LOG").ok(),
+        user: std::env::var("USER").ok(),
+        home: std::env::var_os("HOME").map(PathBuf::from),
+    };
     let command = Cli::parse().command;
     log_to_stderr(&command, environment.log.as_deref())?;
     match command {
-        Command::Demo(args) => demo::run(&args),
+        Command::Demo(args) => demo::run(&args, environment.home.as_deref()),
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Forecast(args) => forecast::run(&args),
@@ -90,6 +100,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Models(args) => models::run(&args, environment.user),
         Command::Proxy(args) => proxy::run(&args),
         Command::SampleService(args) => sample_service::run(&args),
+        Command::Guest => guest::run(),
         Command::Load(args) => load::run(&args),
     }
 }
@@ -112,6 +123,7 @@ fn log_to_stderr(command: &Command, filter: Option<&str>) -> Result<(), Failure>
         | Command::Endpoints(_)
         | Command::Sessions(_)
         | Command::SampleService(_)
+        | Command::Guest
         | Command::Load(_) => "error",
     };
     let filter = EnvFilter::try_new(filter.unwrap_or(default)).map_err(|error| {

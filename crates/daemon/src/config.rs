@@ -19,6 +19,7 @@ mod machine;
 mod model;
 mod observation;
 mod protocols;
+mod qemu;
 mod quantity;
 mod raise;
 mod read;
@@ -48,6 +49,7 @@ pub use model::{
     StandbyConfig, WorkloadConfig,
 };
 pub use protocols::ProtocolsConfig;
+pub use qemu::QemuConfig;
 pub(crate) use quantity::parse_duration;
 pub use raise::RaiseConfig;
 pub use retrain::{RetrainSchedule, RetrainSettings};

@@ -43,9 +43,9 @@ mod view;
 pub use config::{
     CapacityConfig, Config, ConfigError, ConfigErrors, DeadlinesConfig, DemandSource, EngineConfig,
     HealthConfig, HistoryImport, LimitsConfig, ListenMode, MachineConfig, MarginConfig, Mode, ModelConfig,
-    NeedsConfig, NodeConfig, ProbeConfig, ProtocolsConfig, RaiseConfig, ReplicasConfig, RetrainSchedule,
-    RetrainSettings, RouterConfig, ServerConfig, SessionTypeConfig, SessionsConfig, ShiftConfig,
-    StandbyConfig, Surroundings, TenantConfig, WorkloadConfig,
+    NeedsConfig, NodeConfig, ProbeConfig, ProtocolsConfig, QemuConfig, RaiseConfig, ReplicasConfig,
+    RetrainSchedule, RetrainSettings, RouterConfig, ServerConfig, SessionTypeConfig, SessionsConfig,
+    ShiftConfig, StandbyConfig, Surroundings, TenantConfig, WorkloadConfig,
 };
 pub use data_plane::DataPlaneError;
 pub use error::{DaemonError, chain};

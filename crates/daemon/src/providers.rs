@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use provider::{
-    DockerProvider, ProcessConfig, ProcessProvider, ProviderError, Providers, VmConfig, VmProvider,
-};
+use provider::{DockerProvider, ProcessConfig, ProcessProvider, ProviderError, Providers, VmProvider};
 
 use crate::config::Config;
 use crate::error::DaemonError;
@@ -24,7 +22,7 @@ pub(crate) async fn open(config: &Config, state_dir: &Path) -> Result<Providers,
     // Also without a workload of this kind while something of an earlier one may be left.
     let has_machines = config.workloads.iter().any(|w| w.machine.is_some()) || machines.exists();
     let machines = match has_machines {
-        true => Some(VmProvider::open(VmConfig::new(machines)).await.map_err(failed)?),
+        true => Some(VmProvider::open(config.server.qemu.provider(machines)).await.map_err(failed)?),
         false => None,
     };
     let mut engines = BTreeMap::new();

@@ -21,6 +21,7 @@ pub mod contract;
 mod docker;
 mod error;
 mod face;
+pub mod guest;
 mod name;
 mod perf;
 pub mod probe;

@@ -5,6 +5,7 @@ pub(crate) mod evaluate;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod forecast;
+pub(crate) mod guest;
 pub(crate) mod load;
 pub(crate) mod models;
 pub(crate) mod overrides;

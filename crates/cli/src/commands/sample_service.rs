@@ -42,9 +42,12 @@ const CONCURRENCY_MAX: u32 = 10_000;
 /// Options of the sample service.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SampleServiceArgs {
-    /// Port to listen on, on 127.0.0.1
+    /// Port to listen on
     #[arg(long)]
     port: u16,
+    /// Address to listen on
+    #[arg(long, default_value_t = Ipv4Addr::LOCALHOST)]
+    host: Ipv4Addr,
     /// Requests served at the same time
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=i64::from(CONCURRENCY_MAX)))]
     concurrency: u32,
@@ -60,6 +63,9 @@ pub(crate) struct SampleServiceArgs {
     /// How long it takes to become ready
     #[arg(long, default_value = "0s", value_parser = values::duration_or_zero)]
     startup: Duration,
+    /// Count that time from the boot of this machine on, which is then a part of it
+    #[arg(long)]
+    since_boot: bool,
     /// Seed of the jitter
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -88,8 +94,9 @@ pub(crate) fn run(args: &SampleServiceArgs) -> Result<(), Failure> {
 }
 
 async fn serve(args: &SampleServiceArgs) -> Result<(), Failure> {
-    let ready_at = Instant::now() + args.startup;
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
+    let passed = if args.since_boot { since_boot()? } else { Duration::ZERO };
+    let ready_at = Instant::now() + args.startup.saturating_sub(passed);
+    let address = SocketAddr::from((args.host, args.port));
     let listener = TcpListener::bind(address)
         .await
         .or_usage(format!("cannot listen on {address}; choose another port with --port"))?;
@@ -125,6 +132,15 @@ async fn serve(args: &SampleServiceArgs) -> Result<(), Failure> {
                 .await;
         });
     }
+}
+
+/// How long this machine has been running.
+fn since_boot() -> Result<Duration, Failure> {
+    let text =
+        std::fs::read_to_string("/proc/uptime").or_failed("cannot find out when this machine booted")?;
+    let seconds = text.split_ascii_whitespace().next().and_then(|seconds| seconds.parse().ok());
+    let passed = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    passed.ok_or_else(|| Failure::usage(format!("/proc/uptime says {text:?}")))
 }
 
 impl Service {

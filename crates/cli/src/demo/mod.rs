@@ -2,6 +2,7 @@
 
 pub(crate) mod plan;
 
+mod machines;
 mod meter;
 mod place;
 mod report;
@@ -76,7 +77,7 @@ pub(crate) struct DemoArgs {
 }
 
 /// Plays both runs and prints the verdict.
-pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &DemoArgs, home: Option<&Path>) -> Result<(), Failure> {
     writable(args)?;
     let script = script(args);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -85,7 +86,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
         .or_failed("cannot start an async runtime")?;
     let folder =
         tempfile::Builder::new().prefix("foreshadow-demo-").tempdir().or_failed("cannot make a folder")?;
-    runtime.block_on(perform(args, &script, folder.path()))
+    runtime.block_on(perform(args, &script, home, folder.path()))
 }
 
 /// Says beforehand, not after two minutes, that a file cannot be written.
@@ -111,13 +112,18 @@ fn script(args: &DemoArgs) -> Script {
     script
 }
 
-async fn perform(args: &DemoArgs, script: &Script, folder: &Path) -> Result<(), Failure> {
+async fn perform(
+    args: &DemoArgs,
+    script: &Script,
+    home: Option<&Path>,
+    folder: &Path,
+) -> Result<(), Failure> {
     // Before anything is started, so that no Ctrl-C is lost.
     let interrupt = Interrupt::listen().or_failed("cannot listen for signals")?;
     let trace = Trace::embedded().or_failed("cannot read the embedded trace")?;
     let load = Arc::new(trace.load(script).map_err(Failure::usage)?);
     let addresses = Addresses::free().or_failed("no free port")?;
-    let place = Place::prepare(args.provider, &args.docker, folder).await?;
+    let place = Place::prepare(script, &args.docker, home, folder).await?;
     announce(script, &trace, &load, addresses);
     let scene =
         Scene { script, trace: &trace, load: &load, place: &place, folder, addresses, interrupt: &interrupt };

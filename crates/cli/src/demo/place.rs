@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use daemon::{Config, EngineConfig};
 use provider::{ContainerNetwork, ContainerSpec, DockerConfig, DockerProvider, Endpoint};
 
+use super::machines::Machines;
 use super::plan::Script;
 use super::root::Root;
 use crate::failure::{Failure, OrFail};
@@ -21,6 +22,8 @@ pub(crate) enum Kind {
     Process,
     /// Containers of a Docker engine of this machine
     Docker,
+    /// Virtual machines, by QEMU
+    Vm,
 }
 
 impl Kind {
@@ -29,6 +32,7 @@ impl Kind {
         match self {
             Kind::Process => "process",
             Kind::Docker => "docker",
+            Kind::Vm => "vm",
         }
     }
 
@@ -37,6 +41,7 @@ impl Kind {
         match self {
             Kind::Process => "processes",
             Kind::Docker => "containers",
+            Kind::Vm => "virtual machines",
         }
     }
 }
@@ -47,6 +52,8 @@ pub(crate) enum Place {
     Processes,
     /// An engine that has our image.
     Containers(Box<Containers>),
+    /// QEMU, with a kernel and our program.
+    Machines(Machines),
 }
 
 /// An engine that has our image.
@@ -58,10 +65,16 @@ pub(crate) struct Containers {
 
 impl Place {
     /// Makes what instances of this kind need, or says what is missing on this machine.
-    pub(crate) async fn prepare(kind: Kind, socket: &Path, folder: &Path) -> Result<Place, Failure> {
-        match kind {
+    pub(crate) async fn prepare(
+        script: &Script,
+        socket: &Path,
+        home: Option<&Path>,
+        folder: &Path,
+    ) -> Result<Place, Failure> {
+        match script.kind {
             Kind::Process => Ok(Place::Processes),
             Kind::Docker => Ok(Place::Containers(Box::new(Containers::prepare(socket, folder).await?))),
+            Kind::Vm => Ok(Place::Machines(Machines::prepare(script, home, folder).await?)),
         }
     }
 
@@ -84,6 +97,11 @@ impl Place {
                 let endpoint = Endpoint::Unix(containers.socket.clone());
                 config.server.docker = EngineConfig { endpoint, ..EngineConfig::default() };
             }
+            Place::Machines(machines) => {
+                (web.command, web.env) = machines.told(script);
+                web.machine = Some(machines.machine());
+                config.server.qemu = machines.qemu();
+            }
         }
         Ok(())
     }
@@ -91,7 +109,8 @@ impl Place {
     /// Removes what was made for the demo.
     pub(crate) async fn put_away(self) -> anyhow::Result<()> {
         match self {
-            Place::Processes => Ok(()),
+            // All that machines have is in the demo's own folder; the kernel is kept for the next time.
+            Place::Processes | Place::Machines(_) => Ok(()),
             Place::Containers(containers) => {
                 let removed = containers.engine.remove_image(&containers.image).await;
                 removed.with_context(|| format!("the image {} is still there", containers.image))
@@ -125,11 +144,14 @@ impl Containers {
 
 /// The command of an instance.
 fn service(program: &str, script: &Script) -> Vec<String> {
+    let head = [program, "sample-service", "--port={port}"].map(str::to_owned);
+    head.into_iter().chain(manners(script)).collect()
+}
+
+/// How a service serves.
+pub(super) fn manners(script: &Script) -> [String; 4] {
     let duration = |duration| humantime::format_duration(duration).to_string().replace(' ', "");
-    vec![
-        program.to_owned(),
-        "sample-service".to_owned(),
-        "--port={port}".to_owned(),
+    [
         format!("--concurrency={}", script.slots),
         format!("--service-time={}", duration(script.service_time)),
         format!("--queue={}", script.queue),

@@ -39,6 +39,10 @@ pub(crate) struct Script {
     pub(crate) queue: u32,
     /// How long an instance takes to become ready.
     pub(crate) startup: Duration,
+    /// A start that takes longer has failed.
+    pub(crate) start_deadline: Duration,
+    /// From the start of the daemon to the first request, beside one start: those that both begin with start at once.
+    pub(crate) get_ready: Duration,
     /// Answers later than this are late.
     pub(crate) bound: Duration,
     /// A request without an answer by then has failed.
@@ -74,6 +78,8 @@ impl Script {
             service_time: Duration::from_millis(40),
             queue: 16,
             startup: Duration::from_secs(4),
+            start_deadline: Duration::from_secs(16),
+            get_ready: Duration::from_millis(2500),
             bound: Duration::from_millis(250),
             timeout: Duration::from_secs(2),
             replicas_max: 24,
@@ -85,7 +91,32 @@ impl Script {
 
     /// The same with instances of another kind.
     pub(crate) fn made_of(self, kind: Kind) -> Script {
-        Script { kind, ..self }
+        match kind {
+            Kind::Process | Kind::Docker => Script { kind, ..self },
+            Kind::Vm => self.of_machines(),
+        }
+    }
+
+    /// The same morning for machines that may have to be emulated, on two cores: everything takes longer, and there is less
+    /// of it. In the trace's time a start takes as long as it does elsewhere.
+    fn of_machines(self) -> Script {
+        Script {
+            kind: Kind::Vm,
+            speedup: 120.0,
+            // A third of the instances: a boot costs an emulating processor four seconds.
+            scale: 0.75,
+            length: Duration::from_secs(90),
+            lead_in: Duration::from_secs(12),
+            hold: Duration::from_millis(1500),
+            service_time: Duration::from_millis(80),
+            startup: Duration::from_secs(6),
+            start_deadline: Duration::from_secs(60),
+            get_ready: Duration::from_secs(20),
+            bound: Duration::from_millis(500),
+            timeout: Duration::from_secs(4),
+            replicas_max: 8,
+            ..self
+        }
     }
 
     /// Requests a second one instance serves at the very most.

@@ -1,22 +1,22 @@
 //! A file system with nothing in it but this program and the libraries that it is linked with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context;
 
 /// Files by their path inside, without the leading slash.
 pub(crate) struct Root {
-    files: Vec<(String, PathBuf)>,
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
 }
 
 impl Root {
     /// This program at `path`, and its libraries where they are on this machine.
     ///
     /// # Errors
-    /// When it cannot be found out which they are.
+    /// When it cannot be found out which they are, or one cannot be read.
     pub(crate) fn of_this_program(path: &str) -> anyhow::Result<Root> {
         let program = std::env::current_exe().context("cannot find out which program is running")?;
         // It fails for a program without any, and says nothing on its standard output then.
@@ -24,23 +24,26 @@ impl Root {
         let linked = linked.context("cannot run `ldd`, which tells the libraries (Debian: libc-bin)")?;
         let linked = String::from_utf8(linked.stdout).context("the path of a library is not valid UTF-8")?;
         let libraries = linked.split_ascii_whitespace().filter(|word| word.starts_with('/'));
-        let mut files = vec![(inside(path), program)];
-        files.extend(libraries.map(|library| (inside(library), PathBuf::from(library))));
-        Ok(Root { files })
+        let sources =
+            libraries.map(|library| (library, Path::new(library))).chain([(path, program.as_path())]);
+        let read = |(inside, from): (&str, &Path)| {
+            let data = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+            Ok((inside.trim_start_matches('/').to_owned(), data))
+        };
+        Ok(Root { files: sources.map(read).collect::<anyhow::Result<_>>()? })
     }
 
     /// All of it in the "ustar" format of POSIX.
     ///
     /// # Errors
-    /// When a file cannot be read, or its path has no room in the format.
+    /// When a path has no room in the format.
     pub(crate) fn tar(&self) -> anyhow::Result<Vec<u8>> {
         let mut archive = Vec::new();
         for folder in self.folders() {
             add(&mut archive, &format!("{folder}/"), FOLDER, &[])?;
         }
-        for (name, path) in &self.files {
-            let data = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            add(&mut archive, name, FILE, &data)?;
+        for (name, data) in &self.files {
+            add(&mut archive, name, FILE, data)?;
         }
         archive.resize(archive.len() + 2 * BLOCK, 0);
         Ok(archive)
@@ -48,14 +51,9 @@ impl Root {
 
     /// Those above files, each after its own parent.
     fn folders(&self) -> BTreeSet<&str> {
-        let places =
-            self.files.iter().flat_map(|(name, _)| name.match_indices('/').map(|(at, _)| &name[..at]));
+        let places = self.files.keys().flat_map(|name| name.match_indices('/').map(|(at, _)| &name[..at]));
         places.collect()
     }
-}
-
-fn inside(path: &str) -> String {
-    path.trim_start_matches('/').to_owned()
 }
 
 fn add(archive: &mut Vec<u8>, name: &str, kind: u8, data: &[u8]) -> anyhow::Result<()> {

@@ -20,8 +20,6 @@ use crate::output;
 
 /// Open connections to the proxy at most.
 const CONNECTIONS_MAX: usize = 512;
-/// From the start of the daemon to the first request: what the first instances need to start, and a little more.
-const GET_READY: Duration = Duration::from_millis(2500);
 /// How often the progress bar moves.
 const SHOW_EVERY: Duration = Duration::from_millis(250);
 
@@ -55,7 +53,7 @@ pub(crate) async fn play(scene: &Scene<'_>, policy: Policy) -> anyhow::Result<(S
             "foreshadow: learning the weeks before, starting daemon, proxy and the first instances"
         }
     });
-    let lead_in_at = (now() + script.startup + GET_READY).align_down(script.step) + script.step;
+    let lead_in_at = (now() + script.startup + script.get_ready).align_down(script.step) + script.step;
     let history = match policy {
         Policy::Hpa => None,
         Policy::Foreshadow => Some(write_history(scene, lead_in_at)?),
@@ -165,7 +163,7 @@ fn now() -> Timestamp {
 
 /// When a run with this script ends at the latest, for the announcement.
 pub(crate) fn expected(script: &Script) -> Duration {
-    (script.startup + GET_READY + script.lead_in + script.length + Duration::from_secs(2)) * 2
+    (script.startup + script.get_ready + script.lead_in + script.length + Duration::from_secs(2)) * 2
 }
 
 /// Sends what comes after the scored stretch until interrupted, so that an open dashboard has something to show.

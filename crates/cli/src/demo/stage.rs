@@ -134,7 +134,7 @@ impl Stage {
 
     /// Waits until exactly `active` instances serve with full weight and nothing else runs.
     pub(crate) async fn settled(&self, script: &Script, active: u32) -> anyhow::Result<()> {
-        let deadline = tokio::time::Instant::now() + script.startup + READY_WITHIN;
+        let deadline = tokio::time::Instant::now() + script.start_deadline + READY_WITHIN;
         loop {
             let detail = self.client.workload(WORKLOAD).await.context("the demo's daemon does not answer")?;
             let live = detail.instances.iter().filter(|instance| is_live(instance));
@@ -222,7 +222,7 @@ fn config(
     web.hold = script.hold;
     web.probe = ProbeConfig::Http("/healthz".to_owned());
     web.probe_interval = PROBE_EVERY;
-    web.deadlines.start = script.startup * 4;
+    web.deadlines.start = script.start_deadline;
     web.history = history.map(|file| HistoryImport { file, column: None, series: None });
     match policy {
         // The pods of a service get traffic in full as soon as they are ready.

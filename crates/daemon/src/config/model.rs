@@ -13,6 +13,7 @@ use super::engine::EngineConfig;
 use super::limits::LimitsConfig;
 use super::machine::MachineConfig;
 use super::protocols::ProtocolsConfig;
+use super::qemu::QemuConfig;
 use super::retrain::RetrainSettings;
 use super::router::RouterConfig;
 use super::sessions::SessionsConfig;
@@ -48,6 +49,8 @@ pub struct ServerConfig {
     pub router: RouterConfig,
     /// `docker`: the engine of workloads that are containers, where there is no `[[node]]` with one. Default: this machine's.
     pub docker: EngineConfig,
+    /// `qemu`: how workloads that are virtual machines are executed. Default: by KVM if it works here.
+    pub qemu: QemuConfig,
 }
 
 /// `{ cpu, memory }`.
@@ -362,6 +365,7 @@ impl ServerConfig {
             state_dir,
             router: RouterConfig::default(),
             docker: EngineConfig::default(),
+            qemu: QemuConfig::default(),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::model::{Config, ModelConfig, ServerConfig, WorkloadConfig};
 use super::section::{Context, Section};
 use super::sharing::NodeConfig;
 use super::workload::{read_model, read_workload};
-use super::{engine, router, sharing};
+use super::{engine, qemu, router, sharing};
 
 pub(super) fn config(text: &str, path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErrors> {
     let context = Context::new(text, path, surroundings);
@@ -74,6 +74,7 @@ fn read_server(mut section: Section<'_>, server: &mut ServerConfig) {
     section.read("state_dir", &mut server.state_dir, Entry::path);
     section.read("router", &mut server.router, router::router);
     section.read("docker", &mut server.docker, engine::engine);
+    section.read("qemu", &mut server.qemu, qemu::qemu);
     if !server.listen.ip().is_loopback() && !server.allow_remote {
         section.report(
             "listen",

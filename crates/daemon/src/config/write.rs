@@ -12,8 +12,8 @@ use super::quantity::{format_bytes, format_duration};
 use super::retrain::{RetrainSchedule, RetrainSettings};
 use super::sharing::NodeConfig;
 use super::{
-    admission, balancing, cache, container, engine, limits, machine, observation, protocols, raise, router,
-    scope, sessions, shedding, sizing,
+    admission, balancing, cache, container, engine, limits, machine, observation, protocols, qemu, raise,
+    router, scope, sessions, shedding, sizing,
 };
 
 pub(super) fn config(config: &Config) -> String {
@@ -24,6 +24,7 @@ pub(super) fn config(config: &Config) -> String {
     out.text("state_dir", &config.server.state_dir.display());
     out.raw("router", router::write(&config.server.router, quoted));
     out.raw("docker", engine::write(&config.server.docker));
+    out.raw("qemu", qemu::write(&config.server.qemu));
     for (name, model) in &config.models {
         out.line(&format!("\n[model.{}]", quoted(name)));
         out.raw("command", list(&model.command));

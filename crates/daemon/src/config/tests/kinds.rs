@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use provider::{Birth, ContainerNetwork, Endpoint, Pull};
+use provider::{Acceleration, Birth, ContainerNetwork, Endpoint, Pull};
 
 use super::parse;
 
@@ -35,13 +35,15 @@ fn machines_are_read_and_written() {
     };
     let (kernel, initrd) = (file("vmlinuz"), file("initrd"));
     let text = format!(
-        "{SHARED}probe = \"/\"\ncommand = [\"quiet\"]\nmachine = {{ kernel = {kernel:?}, initrd = {initrd:?}, memory = \"128MiB\", \
+        "[server]\nqemu = {{ acceleration = \"emulation\", cpu = \"qemu64\" }}\n{SHARED}probe = \"/\"\ncommand = [\"quiet\"]\nmachine = {{ kernel = {kernel:?}, initrd = {initrd:?}, memory = \"128MiB\", \
          memory_min = \"64MiB\", cpus = 2, port = 80, start = \"boot\" }}\n"
     );
     let config = parse(&text).expect("valid");
     let machine = config.workloads[0].machine.as_ref().expect("as configured");
     assert_eq!((machine.spec.birth, machine.spec.vcpus, machine.spec.port), (Birth::Boot, 2, Some(80)));
     assert_eq!(machine.spec.kernel, Some(PathBuf::from(kernel)));
+    let qemu = &config.server.qemu;
+    assert_eq!((qemu.acceleration, qemu.cpu.as_str()), (Acceleration::Emulation, "qemu64"));
     assert_eq!(parse(&config.to_toml()), Ok(config));
     // QEMU itself accepts connections.
     let errors = parse(&text.replace("probe = \"/\"\n", "")).expect_err("a TCP probe").to_string();
@@ -78,6 +80,8 @@ fn what_makes_no_sense_is_named_with_its_key() {
         ("machine = { cpus = 1 }", "machine"),
         ("machine = { kernel = \"/no/such/kernel\" }", "kernel"),
         ("command = [\"sh\"]\n[server]\ndocker = { endpoint = \"http://a\" }", "endpoint"),
+        ("command = [\"sh\"]\n[server]\nqemu = { acceleration = \"hvf\" }", "acceleration"),
+        ("command = [\"sh\"]\n[server]\nqemu = { cpu = \"-S\" }", "cpu"),
         ("command = [\"sh\"]\n[server]\ndocker = { endpoint = \"ssh://-oProxyCommand=x\" }", "endpoint"),
         ("command = [\"sh\"]\n[server]\ndocker = { endpoint = \"ssh://root@b\" }", "address"),
     ];

@@ -1,13 +1,9 @@
 //! The daemon with a HAProxy of the user's as its router.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::{Load, Running, Stage, eventually, pids, pin, request, serves};
-
-/// Tests that cannot run append a line to the file that this variable names.
-const SKIPS_VARIABLE: &str = "FORESHADOW_SKIPS";
+use crate::support::{Load, Running, Stage, could_not_run, eventually, pids, pin, request, serves};
 
 /// Programs of Debian's administrator are not on every PATH.
 fn search_path() -> String {
@@ -17,13 +13,7 @@ fn search_path() -> String {
 fn is_here(test: &str) -> bool {
     let here = std::env::split_paths(&search_path()).any(|folder| folder.join("haproxy").is_file());
     if !here {
-        let part = format!("the daemon with HAProxy, {test}: no haproxy on this machine");
-        eprintln!("could not run: {part}");
-        if let Some(file) = std::env::var_os(SKIPS_VARIABLE) {
-            let file = std::fs::OpenOptions::new().append(true).create(true).open(file);
-            let written = file.and_then(|mut file| writeln!(file, "{part}"));
-            written.expect("the list of skipped parts can be written");
-        }
+        could_not_run(&format!("the daemon with HAProxy, {test}"), "no haproxy on this machine");
     }
     here
 }

@@ -8,6 +8,8 @@ mod certificates;
 #[path = "../../../provider/tests/docker/daemon.rs"]
 mod engine;
 mod explain;
+#[path = "../../../provider/tests/machine/guest.rs"]
+mod guest;
 mod haproxy;
 mod inputs;
 mod kinds;

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod autobahn;
 mod bench;
+mod engine;
 mod fuzz;
 mod packages;
 mod redbot;

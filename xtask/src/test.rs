@@ -5,6 +5,8 @@ use std::fs;
 use anyhow::Result;
 
 use crate::autobahn;
+use crate::bench::demo;
+use crate::engine::Engine;
 use crate::packages;
 use crate::redbot;
 use crate::steps::{Steps, command, command_with};
@@ -13,7 +15,7 @@ use crate::tidy;
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Leave out the release build and the full-length demo (about seven minutes on two cores).
+    /// Leave out the release build and the full-length demos (about fifteen minutes on two cores).
     #[arg(long)]
     quick: bool,
 }
@@ -70,7 +72,20 @@ fn run_release(steps: &mut Steps) {
     // Others than those that the tests of the simulator run.
     let seeds = ["simulate", "--seeds", "10000..11000"];
     steps.run("fault simulation, 1,000 more seeds", || command(&binary, &seeds));
-    steps.run("demo, verdict checked", || crate::bench::demo::check(&binary));
+    steps.run("demo, verdict checked", || demo::check(&binary, &[]));
+    match packages::find_program("dockerd") {
+        None => steps.could_not_run("demo with containers", "there is no dockerd"),
+        Some(dockerd) => steps.run("demo with containers, verdict checked", || {
+            let engine = Engine::start(&dockerd)?;
+            demo::check(&binary, &["--provider", "docker", "--docker", &engine.endpoint()])
+        }),
+    }
+    match packages::find_program("qemu-system-x86_64") {
+        None => steps.could_not_run("demo with virtual machines", "there is no QEMU"),
+        Some(_) => steps.run("demo with virtual machines, verdict checked", || {
+            demo::check(&binary, &["--provider", "vm"])
+        }),
+    }
 }
 
 /// The release binary, wherever the build put it.

@@ -2,6 +2,9 @@
 
 mod end_to_end {
     mod dashboard;
+    mod demo;
+    #[path = "../../../provider/tests/docker/daemon.rs"]
+    mod engine;
     mod events;
     mod models;
     mod survival;

@@ -27,10 +27,11 @@ struct Policy {
     promotions: u64,
 }
 
-pub(crate) fn check(binary: &str) -> Result<()> {
+/// Plays it with these further arguments and checks the verdict.
+pub(crate) fn check(binary: &str, arguments: &[&str]) -> Result<()> {
     let file = std::env::temp_dir().join(format!("foreshadow-demo-{}.json", std::process::id()));
     let path = file.to_str().context("the temporary folder's name is not UTF-8")?;
-    command(binary, &["demo", "--headless", "--json", path])?;
+    command(binary, &[&["demo", "--headless", "--json", path], arguments].concat())?;
     let text = fs::read_to_string(&file).context("the demo wrote no JSON")?;
     fs::remove_file(&file)?;
     let verdict: Verdict = serde_json::from_str(&text).context("the demo's JSON has another shape")?;

@@ -21,7 +21,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         let told = |key: &str| environment.get(key).map(String::as_str).unwrap_or_default();
         let mut command = Command::new(PROGRAM);
         // QEMU's network comes in by an address that is not the loopback's.
-        command.args(["sample-service", "--since-boot", "--host=0.0.0.0", "--port", told("PORT")]);
+        command.args(["sample-service", "--saved", "--host=0.0.0.0", "--port", told("PORT")]);
         command.args(told(SERVICE_KEY).split_ascii_whitespace());
         command
     });

@@ -8,12 +8,13 @@
 //! Requests may be of unlike size: `?work=3.5` takes 3.5 service times, and the answer says so in `x-work`.
 //!
 //! Starting takes `startup` (an image pulled, a model loaded, a cache filled): the port is open, but `/healthz` and everything
-//! else answers 503 until it is over.
+//! else answers 503 until it is over. In a machine that is `saved`, one probe passes before that: what is restored from the
+//! snapshot then still has all of its start before it.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -63,9 +64,9 @@ pub(crate) struct SampleServiceArgs {
     /// How long it takes to become ready
     #[arg(long, default_value = "0s", value_parser = values::duration_or_zero)]
     startup: Duration,
-    /// Count that time from the boot of this machine on, which is then a part of it
+    /// Pass the first probe, after which a snapshot is taken, and begin that time then
     #[arg(long)]
-    since_boot: bool,
+    saved: bool,
     /// Seed of the jitter
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -80,7 +81,9 @@ struct Service {
     jitter: f64,
     seed: u64,
     served: AtomicUsize,
-    ready_at: Instant,
+    startup: Duration,
+    /// Not yet known before the first probe of one that is saved.
+    ready_at: OnceLock<Instant>,
     port: u16,
 }
 
@@ -94,8 +97,7 @@ pub(crate) fn run(args: &SampleServiceArgs) -> Result<(), Failure> {
 }
 
 async fn serve(args: &SampleServiceArgs) -> Result<(), Failure> {
-    let passed = if args.since_boot { since_boot()? } else { Duration::ZERO };
-    let ready_at = Instant::now() + args.startup.saturating_sub(passed);
+    let ready_at = if args.saved { OnceLock::new() } else { (Instant::now() + args.startup).into() };
     let address = SocketAddr::from((args.host, args.port));
     let listener = TcpListener::bind(address)
         .await
@@ -108,6 +110,7 @@ async fn serve(args: &SampleServiceArgs) -> Result<(), Failure> {
         jitter: args.jitter,
         seed: args.seed,
         served: AtomicUsize::new(0),
+        startup: args.startup,
         ready_at,
         port: args.port,
     });
@@ -134,21 +137,17 @@ async fn serve(args: &SampleServiceArgs) -> Result<(), Failure> {
     }
 }
 
-/// How long this machine has been running.
-fn since_boot() -> Result<Duration, Failure> {
-    let text =
-        std::fs::read_to_string("/proc/uptime").or_failed("cannot find out when this machine booted")?;
-    let seconds = text.split_ascii_whitespace().next().and_then(|seconds| seconds.parse().ok());
-    let passed = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    passed.ok_or_else(|| Failure::usage(format!("/proc/uptime says {text:?}")))
-}
-
 impl Service {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        if Instant::now() < self.ready_at {
+        let is_probe = request.uri().path() == "/healthz";
+        let is_ready = match self.ready_at.get() {
+            Some(at) => Instant::now() >= *at,
+            None => is_probe && self.ready_at.set(Instant::now() + self.startup).is_ok(),
+        };
+        if !is_ready {
             return response(StatusCode::SERVICE_UNAVAILABLE, "starting\n".into());
         }
-        if request.uri().path() == "/healthz" {
+        if is_probe {
             return response(StatusCode::OK, "ok\n".into());
         }
         let permit = match self.slots.try_acquire() {

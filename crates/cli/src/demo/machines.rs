@@ -58,8 +58,7 @@ impl Machines {
         let spec = MachineSpec {
             memory_bytes: memory,
             memory_min_bytes: memory,
-            // From a snapshot a machine is ready in no time, and there would be nothing to foresee.
-            birth: Birth::Boot,
+            birth: Birth::Snapshot,
             ..MachineSpec::of_kernel(image, initrd)
         };
         output::say("booting a first machine, to see whether KVM works here");

@@ -16,6 +16,7 @@ use provider::{
 use super::place::manners;
 use super::plan::Script;
 use super::root::Root;
+use super::{Interrupt, Interrupted};
 use crate::commands::guest;
 use crate::failure::{Failure, OrFail};
 use crate::output;
@@ -33,6 +34,7 @@ impl Machines {
         script: &Script,
         home: Option<&Path>,
         folder: &Path,
+        interrupt: &Interrupt,
     ) -> Result<Machines, Failure> {
         let config = VmConfig { canary_deadline: CANARY_DEADLINE, ..VmConfig::new(folder.join("first")) };
         if !is_program(&config.qemu) {
@@ -63,7 +65,8 @@ impl Machines {
         };
         output::say("booting a first machine, to see whether KVM works here");
         let mut machines = Machines { spec, accelerator: Accelerator::Emulation };
-        machines.accelerator = machines.prove(script, config).await.or_failed("no machine boots here")?;
+        machines.accelerator =
+            machines.prove(script, config, interrupt).await.or_failed("no machine boots here")?;
         output::say(match machines.accelerator {
             Accelerator::Kvm => "it works",
             Accelerator::Emulation => {
@@ -74,7 +77,12 @@ impl Machines {
     }
 
     /// Boots one, and says what executed it.
-    async fn prove(&self, script: &Script, config: VmConfig) -> anyhow::Result<Accelerator> {
+    async fn prove(
+        &self,
+        script: &Script,
+        config: VmConfig,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Accelerator> {
         let provider = VmProvider::open(config).await?;
         provider.adopt().await?;
         let (command, env) = self.told(script);
@@ -85,7 +93,10 @@ impl Machines {
             start_deadline: script.start_deadline,
             ..InstanceSpec::new(InstanceName::new("first")?, "first", command)
         };
-        let started = provider.start(spec).await;
+        let started = tokio::select! {
+            started = provider.start(spec) => started.map_err(anyhow::Error::new),
+            () = interrupt.heard() => Err(Interrupted.into()),
+        };
         provider.shutdown(Duration::ZERO).await?;
         started?;
         provider.accelerator().await.context("it is not known what executes machines")

@@ -122,8 +122,8 @@ async fn perform(
     let interrupt = Interrupt::listen().or_failed("cannot listen for signals")?;
     let trace = Trace::embedded().or_failed("cannot read the embedded trace")?;
     let load = Arc::new(trace.load(script).map_err(Failure::usage)?);
+    let place = Place::prepare(script, &args.docker, home, folder, &interrupt).await?;
     let addresses = Addresses::free().or_failed("no free port")?;
-    let place = Place::prepare(script, &args.docker, home, folder).await?;
     announce(script, &trace, &load, addresses);
     let scene =
         Scene { script, trace: &trace, load: &load, place: &place, folder, addresses, interrupt: &interrupt };

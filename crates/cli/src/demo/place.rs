@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use daemon::{Config, EngineConfig};
 use provider::{ContainerNetwork, ContainerSpec, DockerConfig, DockerProvider, Endpoint};
 
+use super::Interrupt;
 use super::machines::Machines;
 use super::plan::Script;
 use super::root::Root;
@@ -44,6 +45,17 @@ impl Kind {
             Kind::Vm => "virtual machines",
         }
     }
+
+    /// What there is to know about how they come into being.
+    pub(crate) fn birth(self) -> &'static str {
+        match self {
+            Kind::Process => "",
+            Kind::Docker => " Each is a container of one image, in the host's network.",
+            Kind::Vm => {
+                " Each is restored from one snapshot of a booted machine, and only then does the service in it start."
+            }
+        }
+    }
 }
 
 /// Where instances can be made now.
@@ -70,11 +82,12 @@ impl Place {
         socket: &Path,
         home: Option<&Path>,
         folder: &Path,
+        interrupt: &Interrupt,
     ) -> Result<Place, Failure> {
         match script.kind {
             Kind::Process => Ok(Place::Processes),
             Kind::Docker => Ok(Place::Containers(Box::new(Containers::prepare(socket, folder).await?))),
-            Kind::Vm => Ok(Place::Machines(Machines::prepare(script, home, folder).await?)),
+            Kind::Vm => Ok(Place::Machines(Machines::prepare(script, home, folder, interrupt).await?)),
         }
     }
 

@@ -274,14 +274,15 @@ fn how(script: &Script) -> Vec<String> {
         ),
         format!(
             "Service: real {} behind the same proxy. Each serves {} requests at a time, {} ms each, so {:.0} requests/s; {} more \
-             may wait, then it answers 503. Starting takes {}, which stands for {}.",
+             may wait, then it answers 503. Starting takes {}, which stands for {}.{}",
             script.kind.plural(),
             script.slots,
             script.service_time.as_millis(),
             script.capacity(),
             script.queue,
             humantime::format_duration(script.startup),
-            stands_for(script.startup)
+            stands_for(script.startup),
+            script.kind.birth()
         ),
         format!(
             "HPA: the rule and constants of Kubernetes' autoscaler, every duration compressed {} times: a decision every 15 s, a metric \

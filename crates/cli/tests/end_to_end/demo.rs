@@ -1,13 +1,18 @@
 //! The demo with containers and with machines, too short for a verdict: it runs, measures, and leaves nothing.
 
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 
 use super::engine::{Daemon, Options};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_foreshadow");
 
+/// One demo at a time: both would want the dashboard's usual port.
+static TURNS: Mutex<()> = Mutex::new(());
+
 /// Plays eight seconds of each policy, and returns what it printed and the verdict.
 fn play(arguments: &[&str]) -> (Output, Option<serde_json::Value>) {
+    let _turn = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("verdict.json");
     let mut command = Command::new(BINARY);

@@ -66,7 +66,7 @@ impl Machines {
         output::say("booting a first machine, to see whether KVM works here");
         let mut machines = Machines { spec, accelerator: Accelerator::Emulation };
         machines.accelerator =
-            machines.prove(script, config, interrupt).await.or_failed("no machine boots here")?;
+            machines.prove(script, config, interrupt).await.or_failed("the first machine did not boot")?;
         output::say(match machines.accelerator {
             Accelerator::Kvm => "it works",
             Accelerator::Emulation => {

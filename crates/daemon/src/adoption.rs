@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use history::Store;
-use planner::{Event, InstanceId, Planner};
+use planner::{Event, InstanceId, NodeId, Planner};
 use provider::InstanceInfo;
 use proxy::control::{Refusal, Router as _};
 
@@ -31,29 +31,32 @@ pub(crate) struct Adoption {
 }
 
 impl Adoption {
-    /// Sorts what was found into workloads, and makes a planner that has learned.
+    /// Sorts what was found, each with the node whose engine has it, into workloads, and makes a planner that has learned.
     pub(crate) fn new(
         config: &Config,
         store: &Store,
         seed: u64,
         learned: Vec<learn::Learned>,
         known: Vec<Knowledge>,
-        found: Vec<InstanceInfo>,
+        found: Vec<(Option<String>, InstanceInfo)>,
     ) -> Result<Adoption, DaemonError> {
         let next_known = store.get(NEXT_INSTANCE_KEY).map_err(DaemonError::History)?;
         let mut next_instance = next_known
             .and_then(|value| String::from_utf8(value).ok()?.parse().ok())
             .unwrap_or(FIRST_INSTANCE);
-        let mut places: Vec<BTreeMap<InstanceId, (Place, bool)>> =
+        let mut places: Vec<BTreeMap<InstanceId, (Place, bool, Option<NodeId>)>> =
             vec![BTreeMap::new(); config.workloads.len()];
         let mut unwanted = Vec::new();
-        for info in found {
+        for (node, info) in found {
+            // What is no container runs on the one node that there can be then.
+            let node = node.filter(|node| !node.is_empty()).map(NodeId::from);
+            let node = node.or_else(|| config.nodes.first().map(|first| first.name.as_str().into()));
             let owner = config.workloads.iter().position(|w| w.name == info.workload);
             let id = owner.and_then(|owner| Some((owner, id_of(&config.workloads[owner].name, &info.name)?)));
             next_instance = next_instance.max(id.map_or(0, |(_, id)| id.get() + 1));
             match id.filter(|_| info.ready) {
                 Some((owner, id)) => {
-                    places[owner].insert(id, (Place::from(&info), info.parked));
+                    places[owner].insert(id, (Place::from(&info), info.parked, node));
                 }
                 None => unwanted.push(info),
             }
@@ -82,18 +85,18 @@ impl Adoption {
             };
             let mut workload = Workload::new(Arc::new(configured.clone()), forecaster, last);
             workload.knowledge = known;
-            for (instance, (place, parked)) in std::mem::take(&mut places[index]) {
+            for (instance, (place, parked, node)) in std::mem::take(&mut places[index]) {
                 workload.places.insert(instance, place);
-                adopted.push((index, instance, parked));
+                adopted.push((index, instance, parked, node));
             }
             workloads.push(workload);
         }
         // Roles are filled in when the proxy's table is known.
         let adopted = adopted
             .into_iter()
-            .map(|(index, instance, parked)| {
+            .map(|(index, instance, parked, node)| {
                 let workload: &Workload = &workloads[index];
-                (index, routes::adopted(&workload.id, instance, parked, &workload.weights, config))
+                (index, routes::adopted(&workload.id, (instance, node), parked, &workload.weights, config))
             })
             .collect();
         Ok(Adoption { planner, workloads, adopted, unwanted, next_instance })
@@ -110,9 +113,9 @@ impl Adoption {
             workload.weights = routes::weights_in(&table, configured, &workload.places);
         }
         for (index, event) in &mut self.adopted {
-            if let Event::InstanceAdopted { workload, instance, parked, .. } = event {
-                *event =
-                    routes::adopted(workload, *instance, *parked, &self.workloads[*index].weights, config);
+            if let Event::InstanceAdopted { workload, instance, parked, node, .. } = event {
+                let (found, weights) = ((*instance, node.take()), &self.workloads[*index].weights);
+                *event = routes::adopted(workload, found, *parked, weights, config);
             }
         }
         let wanted: Vec<_> =

@@ -9,6 +9,7 @@ mod commands;
 mod deploys;
 mod forecast_overrides;
 mod knowing;
+mod nodes;
 mod observe;
 mod orders;
 mod publish;
@@ -31,6 +32,7 @@ use tokio::task::JoinSet;
 pub(crate) use commands::{Command, CommandError, override_key};
 pub(crate) use deploys::Deploys;
 pub(crate) use forecast_overrides::ForecastOverrides;
+pub(crate) use nodes::EngineNodes;
 pub(crate) use orders::NEXT_INSTANCE_KEY;
 pub(crate) use raises::RAISE_KINDS;
 pub(crate) use sessions::Answered;
@@ -40,6 +42,7 @@ use crate::convert;
 use crate::externals::{Externals, Heard};
 use crate::instances::Done;
 use crate::metrics::Metrics;
+use crate::nodes::EngineNews;
 use crate::proxy_process::ProxyNews;
 use crate::recent::Recent;
 use crate::recorder::{Record, Recorder, clock};
@@ -66,6 +69,9 @@ pub(crate) struct ControlLoop {
     pub(crate) externals: Externals,
     /// Orders under way, with the workload they belong to.
     pub(crate) executions: JoinSet<(usize, Done)>,
+    pub(crate) engine_nodes: EngineNodes,
+    /// Taking back what runs on nodes, and stopping what nobody wants.
+    pub(crate) node_work: JoinSet<()>,
     /// Raises being put in force.
     pub(crate) raising: JoinSet<raises::Raised>,
     /// Problems that hold now, by kind.
@@ -107,6 +113,7 @@ pub(crate) struct Inlets {
     pub(crate) proxy: mpsc::Receiver<ProxyNews>,
     pub(crate) provider: broadcast::Receiver<ProviderEvent>,
     pub(crate) usage: mpsc::Receiver<Vec<UsageReading>>,
+    pub(crate) engines: mpsc::Receiver<EngineNews>,
     pub(crate) commands: mpsc::Receiver<Command>,
     /// Closed where nothing is trained.
     pub(crate) trained: mpsc::Receiver<TrainingDone>,
@@ -149,6 +156,7 @@ impl ControlLoop {
                     Some(readings) => self.usage_read(readings),
                     None => return Err("usage reader"),
                 },
+                Some(news) = inlets.engines.recv() => self.engine_news(news),
                 Some(done) = inlets.trained.recv() => self.training_done(done),
                 Some(heard) = inlets.heard.recv() => self.heard(heard),
                 () = tokio::time::sleep(wake) => {}
@@ -244,6 +252,7 @@ impl ControlLoop {
         self.expire_drains(now);
         self.deploy_what_is_due(now);
         self.history_health();
+        while self.node_work.try_join_next().is_some() {}
         self.settle();
     }
 

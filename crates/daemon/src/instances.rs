@@ -124,11 +124,12 @@ fn limits_of(size: Size) -> ResourceLimits {
 
 /// Carries out an order about one instance; orders about the route table and about draining are the proxy's.
 ///
-/// `time_left` is the planner's patience: an order that takes longer has failed.
+/// `node` is where an instance is to come up, `time_left` the planner's patience: an order that takes longer has failed.
 pub(crate) async fn execute(
     provider: Arc<Providers>,
     workload: Arc<WorkloadConfig>,
     action: Action,
+    node: Option<NodeId>,
     time_left: Duration,
 ) -> Done {
     let begun = Instant::now();
@@ -144,7 +145,7 @@ pub(crate) async fn execute(
     };
     let work = async {
         match (&action.kind, id) {
-            (ActionKind::Start { size, node, .. }, Some(id)) => {
+            (ActionKind::Start { size, .. }, Some(id)) => {
                 let place = (*size, node.as_ref());
                 let info = provider.start(spec(&workload, id, place, time_left)).await?;
                 Ok(Some(info))
@@ -161,7 +162,7 @@ pub(crate) async fn execute(
                 stop(&provider, &name, workload.deadlines.stop).await.map(|()| None)
             }
             (ActionKind::Restart { .. }, Some(id)) => {
-                let info = provider.start(spec(&workload, id, (None, None), time_left)).await?;
+                let info = provider.start(spec(&workload, id, (None, node.as_ref()), time_left)).await?;
                 Ok(Some(info))
             }
             // The configuration refuses templates: processes of one workload cannot become those of another.

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::adoption::Adoption;
 use crate::config::Config;
-use crate::control_loop::{ControlLoop, Deploys, Inlets, ProxyState, Published, Workload, override_key};
+use crate::control_loop::{ControlLoop, Deploys, EngineNodes, Inlets, ProxyState, Published, Workload, override_key};
 use crate::data_plane::DataPlane;
 use crate::error::{DaemonError, chain};
 use crate::externals::Externals;
@@ -36,7 +36,7 @@ use crate::recorder::{Recorder, clock};
 use crate::router::Router;
 use crate::trainer::Trainer;
 use crate::view::View;
-use crate::{learn, request_samples, sticky, usage};
+use crate::{learn, nodes, request_samples, sticky, usage};
 
 /// What does not belong into a configuration file.
 #[derive(Clone, Debug)]
@@ -107,6 +107,7 @@ impl Daemon {
         let (plane, child) = DataPlane::open(&config, &place).await?;
         let mut proxy = ProxyLink { place, plane, child, generation: 0 };
         let adopted = provider.adopt().await.map_err(DaemonError::Provider)?;
+        let adopted = adopted.into_iter().map(|info| (provider.node_of(&info.name), info)).collect();
         let mut adoption = Adoption::new(&config, &store, options.seed, learned, known, adopted)?;
         match adoption.first_table(&config, &proxy.plane).await {
             Ok(generation) => proxy.generation = generation,
@@ -170,10 +171,19 @@ impl Daemon {
         let (applied_in, applied) = mpsc::channel(INPUTS_MAX);
         let (news_in, news) = mpsc::channel(INPUTS_MAX);
         let (readings_in, readings) = mpsc::channel(INPUTS_MAX);
+        let (engines_in, engines) = mpsc::channel(INPUTS_MAX);
         let (trained_in, trained) = mpsc::channel(INPUTS_MAX);
         let (heard_in, heard) = mpsc::channel(INPUTS_MAX);
-        let mut inlets =
-            Inlets { applied, proxy: news, provider: self.exits, usage: readings, commands, trained, heard };
+        let mut inlets = Inlets {
+            applied,
+            proxy: news,
+            provider: self.exits,
+            usage: readings,
+            engines,
+            commands,
+            trained,
+            heard,
+        };
         let externals = Externals::start(&self.config, &heard_in).map_err(state)?;
         drop(heard_in);
         let trainer = if self.config.workloads.iter().any(|workload| !workload.models.is_empty()) {
@@ -215,6 +225,8 @@ impl Daemon {
             deploys: Deploys::default(),
             externals,
             executions: JoinSet::new(),
+            engine_nodes: EngineNodes::new(&self.config, &self.provider, engines_in.clone()),
+            node_work: JoinSet::new(),
             raising: JoinSet::new(),
             problems: BTreeMap::new(),
             notes: Vec::new(),
@@ -223,6 +235,7 @@ impl Daemon {
             published: Published { at: Instant::now(), stale: true },
             next_instance: self.next_instance,
         };
+        core.begin_nodes();
         for (workload, event) in self.adopted {
             core.handle(workload, event);
         }
@@ -250,6 +263,9 @@ impl Daemon {
             tasks.spawn(request_samples::watch(workloads, client.clone(), api_store, inbox));
         }
         tasks.spawn(usage::watch(self.provider.clone(), readings_in));
+        if self.provider.engines().next().is_some() {
+            tasks.spawn(nodes::watch(self.provider.clone(), engines_in));
+        }
         tasks.spawn(stop_unwanted(self.provider.clone(), self.unwanted));
         let result = core.run(&mut inlets, shutdown).await;
         if let Some(trainer) = &core.trainer {
@@ -261,6 +277,7 @@ impl Daemon {
 
         tasks.shutdown().await;
         core.executions.shutdown().await;
+        core.node_work.shutdown().await;
         let grace = self.config.workloads.iter().map(|w| w.deadlines.stop).max().unwrap_or_default();
         let ended = match result {
             Ok(()) => shut_down(&reader, &place, &self.provider, &self.config, grace).await,
@@ -303,7 +320,7 @@ async fn open_history(
 }
 
 /// Stops instances that no configured workload wants.
-async fn stop_unwanted(provider: Arc<Providers>, unwanted: Vec<InstanceInfo>) {
+pub(crate) async fn stop_unwanted(provider: Arc<Providers>, unwanted: Vec<InstanceInfo>) {
     for info in unwanted {
         tracing::info!(name = %info.name, "stopping an instance of an earlier daemon that is of no use");
         if let Err(error) = provider.stop(&info.name, UNWANTED_GRACE).await {

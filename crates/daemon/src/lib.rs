@@ -25,6 +25,7 @@ mod learn;
 mod measured;
 mod metrics;
 mod models;
+mod nodes;
 mod policy;
 mod providers;
 mod proxy_process;

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use provider::{DockerProvider, ProcessConfig, ProcessProvider, ProviderError, Providers, VmProvider};
+use futures_util::future::join_all;
+use provider::{
+    DockerConfig, DockerProvider, ProcessConfig, ProcessProvider, ProviderError, Providers, VmProvider,
+};
 
 use crate::config::Config;
-use crate::error::DaemonError;
+use crate::error::{DaemonError, chain};
 
 /// Opens them below the state folder.
 ///
 /// # Errors
-/// Another daemon uses the folder, or an engine cannot be reached.
+/// Another daemon uses the folder, or none of the engines can be reached.
 pub(crate) async fn open(config: &Config, state_dir: &Path) -> Result<Providers, DaemonError> {
     let failed = |error| match error {
         ProviderError::Locked { path, holder } => DaemonError::InUse { path, holder },
@@ -27,11 +30,29 @@ pub(crate) async fn open(config: &Config, state_dir: &Path) -> Result<Providers,
     };
     let mut engines = BTreeMap::new();
     if config.workloads.iter().any(|w| w.container.is_some()) {
-        for (node, engine) in config.engines() {
+        let connecting = config.engines().into_iter().map(async |(node, engine)| {
             let dir = state_dir.join("containers").join(if node.is_empty() { "engine" } else { node });
-            let provider = DockerProvider::connect(engine.provider(dir)).await.map_err(failed)?;
-            engines.insert(node.to_owned(), provider);
-        }
+            let config = engine.provider(dir);
+            let connected = DockerProvider::connect(config.clone()).await;
+            (node.to_owned(), config, connected)
+        });
+        engines = together(join_all(connecting).await).map_err(failed)?;
     }
     Ok(Providers::new(processes, machines, engines))
+}
+
+/// All engines, if one of them answers: the others are expected to, some time. What is wrong beside that is wrong anyway.
+fn together(
+    tried: Vec<(String, DockerConfig, Result<DockerProvider, ProviderError>)>,
+) -> Result<BTreeMap<String, DockerProvider>, ProviderError> {
+    let any = tried.iter().any(|(_, _, connected)| connected.is_ok());
+    let one = |(node, config, connected)| match connected {
+        Err(ProviderError::Engine { engine, step, source }) if any => {
+            let error = ProviderError::Engine { engine, step, source };
+            tracing::warn!(node, error = chain(&error), "the node is lost until its engine answers");
+            Ok((node, DockerProvider::expect(config)?))
+        }
+        other => Ok((node, other?)),
+    };
+    tried.into_iter().map(one).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use planner::{Event, FULL_WEIGHT, InstanceId, Role, WorkloadId};
+use planner::{Event, FULL_WEIGHT, InstanceId, NodeId, Role, WorkloadId};
 use proxy::control::{BackendSpec, HealthSpec, Route, RouteTable};
 
 use crate::config::{Config, ProbeConfig, WorkloadConfig};
@@ -65,10 +65,10 @@ pub(crate) fn weights_in(
 }
 
 /// What an instance found again was used as. One that was draining counts as active: as a standby it could be frozen
-/// with a request on it. All that is found here runs on the one node that there can be.
+/// with a request on it.
 pub(crate) fn adopted(
     workload: &WorkloadId,
-    instance: InstanceId,
+    (instance, node): (InstanceId, Option<NodeId>),
     parked: bool,
     weights: &Weights,
     config: &Config,
@@ -77,7 +77,6 @@ pub(crate) fn adopted(
     // Without a route, nobody knows whether it served; what is not frozen may have had work on it.
     let unrouted = config.workloads.iter().any(|w| w.name == workload.as_str() && w.listen.is_none());
     let role = if routed || (unrouted && !parked) { Role::Active } else { Role::Standby };
-    let node = config.nodes.first().map(|node| node.name.as_str().into());
     Event::InstanceAdopted { workload: workload.clone(), instance, role, parked, node }
 }
 
@@ -157,14 +156,14 @@ mod tests {
         let server = crate::config::ServerConfig::new("state".into());
         let (workloads, models) = (vec![workload()], BTreeMap::new());
         let config = Config { server, workloads, models, nodes: Vec::new(), tenants: Vec::new() };
-        let role = |id| match adopted(&"web".into(), InstanceId::new(id), false, &weights, &config) {
+        let role = |id| match adopted(&"web".into(), (InstanceId::new(id), None), false, &weights, &config) {
             Event::InstanceAdopted { role, .. } => role,
             other => panic!("{other:?}"),
         };
         assert_eq!((role(1), role(2)), (Role::Active, Role::Standby));
         let mut config = config.clone();
         config.workloads[0].listen = None;
-        let role = |parked| match adopted(&"web".into(), InstanceId::new(2), parked, &weights, &config) {
+        let role = |parked| match adopted(&"web".into(), (InstanceId::new(2), None), parked, &weights, &config) {
             Event::InstanceAdopted { role, .. } => role,
             other => panic!("{other:?}"),
         };

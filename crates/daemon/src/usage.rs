@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, stream};
 use provider::{InstanceName, Provider, Providers, Usage};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// What one instance has used so far.
 #[derive(Debug)]
@@ -21,17 +22,23 @@ pub(crate) async fn watch(provider: Arc<Providers>, readings: mpsc::Sender<Vec<U
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let mut read = Vec::new();
-        for info in provider.list() {
+        // Several at once: one engine may be slow, and its instances must not keep the others waiting.
+        let asked = provider.list().into_iter().map(async |info| {
+            let reading = timeout(PATIENCE, provider.usage(&info.name)).await;
             // An instance may end between the list and the question.
-            if let Ok(usage) = provider.usage(&info.name).await {
-                read.push(UsageReading { name: info.name, at: Instant::now(), usage });
-            }
-        }
+            let usage = reading.ok()?.ok()?;
+            Some(UsageReading { name: info.name, at: Instant::now(), usage })
+        });
+        let read = stream::iter(asked).buffer_unordered(AT_ONCE).filter_map(std::future::ready);
+        let read = read.collect().await;
         if readings.send(read).await.is_err() {
             return;
         }
     }
 }
 
+/// Readings under way at a time.
+const AT_ONCE: usize = 32;
+/// Longest wait for one.
+const PATIENCE: Duration = Duration::from_secs(5);
 const READ_EVERY: Duration = Duration::from_secs(2);

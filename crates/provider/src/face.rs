@@ -188,6 +188,8 @@ pub enum ExitReason {
     Signal(i32),
     /// The kernel of a machine gave up, perhaps for lack of memory.
     Panicked,
+    /// Its engine was given up, see [`Providers::give_up`](crate::Providers::give_up); it may even run on.
+    Lost,
     /// It is gone and its parent, which is not us, has the details (an adopted instance).
     Unknown,
 }
@@ -199,6 +201,7 @@ impl fmt::Display for ExitReason {
             ExitReason::Signal(9) => f.write_str("signal 9 (killed, perhaps for lack of memory)"),
             ExitReason::Signal(signal) => write!(f, "signal {signal}"),
             ExitReason::Panicked => f.write_str("a panic of its kernel"),
+            ExitReason::Lost => f.write_str("its node is lost"),
             ExitReason::Unknown => f.write_str("unknown reason"),
         }
     }

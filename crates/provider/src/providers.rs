@@ -1,5 +1,7 @@
 //! Several providers behind one face: an order says which of them makes an instance, its name which of them has it.
 
+mod engines;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -202,7 +204,7 @@ impl Provider for Providers {
 
     async fn adopt(&self) -> Result<Vec<InstanceInfo>, ProviderError> {
         let mut all = Vec::new();
-        for home in self.homes_of_all() {
+        for home in self.homes_of_all().into_iter().filter(|home| !self.is_silent(home)) {
             let adopted = at!(self, &home, provider => provider.adopt().await).unwrap_or(Ok(Vec::new()))?;
             let names = adopted.iter().map(|info| (info.name.clone(), home.clone()));
             self.homes().extend(names);

@@ -11,7 +11,7 @@ use super::model::Config;
 use super::quantity::format_duration;
 use super::write::quoted;
 
-/// `docker = { endpoint, address, tls, freezer, deadline }`.
+/// `docker = { endpoint, address, tls, freezer, deadline, lost_after }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
     /// `endpoint`: `"unix:///var/run/docker.sock"` (the default), `"tcp://HOST:PORT"` or `"ssh://USER@HOST"`.
@@ -22,24 +22,31 @@ pub struct EngineConfig {
     pub freezer: bool,
     /// `deadline`: longest wait for an answer of the engine. Default 20 s.
     pub deadline: Duration,
+    /// `lost_after`: silence of engine and instances after which its node is lost. Default 10 s. Shorter: replacements come
+    /// sooner, also when it would have come back.
+    pub lost_after: Duration,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
         let DockerConfig { endpoint, address, freezer, deadline, .. } = DockerConfig::new("");
-        Self { endpoint, address, freezer, deadline }
+        Self { endpoint, address, freezer, deadline, lost_after: Duration::from_secs(10) }
     }
 }
 
 impl EngineConfig {
     /// What its provider is told.
     pub(crate) fn provider(&self, state_dir: PathBuf) -> DockerConfig {
+        let default = DockerConfig::new(state_dir);
         DockerConfig {
             endpoint: self.endpoint.clone(),
             address: self.address,
             freezer: self.freezer,
             deadline: self.deadline,
-            ..DockerConfig::new(state_dir)
+            // It must be known to be silent when the question is whether its instances are, too.
+            check_interval: default.check_interval.min(self.lost_after / 5),
+            ping_deadline: default.ping_deadline.min(self.lost_after / 3),
+            ..default
         }
     }
 }
@@ -71,6 +78,9 @@ pub(super) fn engine(e: &Entry<'_>) -> Option<EngineConfig> {
     s.read("freezer", &mut config.freezer, Entry::flag);
     s.read("deadline", &mut config.deadline, |e| {
         e.duration(Duration::from_millis(100)..=Duration::from_secs(600))
+    });
+    s.read("lost_after", &mut config.lost_after, |e| {
+        e.duration(Duration::from_secs(3)..=Duration::from_secs(3600))
     });
     match (&mut config.endpoint, files) {
         (Endpoint::Tcp { tls, .. }, files) => *tls = files,
@@ -138,6 +148,7 @@ pub(super) fn write(engine: &EngineConfig) -> String {
         format!("address = {}", quoted(&engine.address.to_string())),
         format!("freezer = {}", engine.freezer),
         format!("deadline = {}", quoted(&format_duration(engine.deadline))),
+        format!("lost_after = {}", quoted(&format_duration(engine.lost_after))),
     ];
     if let Endpoint::Tcp { tls: Some(TlsFiles { ca, cert, key }), .. } = &engine.endpoint {
         parts.push(format!("tls = {{ ca = {}, cert = {}, key = {} }}", file(ca), file(cert), file(key)));

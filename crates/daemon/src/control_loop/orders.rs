@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use forecast::Timestamp;
-use planner::{Action, ActionKind, Event, InstanceId};
+use planner::{Action, ActionKind, Event, InstanceId, NodeId};
 use provider::{InstanceName, Provider};
 
 use super::ControlLoop;
@@ -69,7 +69,22 @@ impl ControlLoop {
         }
         let time_left = action.deadline.since(clock()).max(TIME_LEFT_MIN);
         let (provider, workload) = (self.provider.clone(), self.workloads[index].config.clone());
-        self.executions.spawn(async move { (index, execute(provider, workload, action, time_left).await) });
+        let node = self.node_for(&action);
+        let work = async move { (index, execute(provider, workload, action, node, time_left).await) };
+        self.executions.spawn(work);
+    }
+
+    /// Where an instance is to come up. One that comes up again does so where it was.
+    fn node_for(&self, action: &Action) -> Option<NodeId> {
+        match &action.kind {
+            ActionKind::Start { node, .. } => node.clone(),
+            ActionKind::Restart { instance } => {
+                let snapshot = self.planner.snapshot();
+                let rows = snapshot.workload(&action.workload)?.instances;
+                rows.iter().find(|row| row.id() == *instance)?.node().cloned()
+            }
+            _ => None,
+        }
     }
 
     /// Remembers that a number was given away, so that no later daemon gives it to another instance.
@@ -184,7 +199,20 @@ impl ControlLoop {
             | Event::NodeLost { .. } => {}
         }
         let started = done.started.map(|info| info.name);
+        let ready = match &done.event {
+            Event::InstanceReady { instance, .. } => Some(*instance),
+            _ => None,
+        };
         self.handle(index, done.event);
+        if let (Some(instance), Some(name)) = (ready, &started)
+            && !self.is_known(index, instance)
+        {
+            // Its node was lost while it started, and the planner has forgotten it.
+            self.workloads[index].forget(instance);
+            let (provider, name) = (self.provider.clone(), name.clone());
+            self.node_work.spawn(async move { drop(provider.stop(&name, Duration::ZERO).await) });
+            return;
+        }
         // One that ended right after its start was reported as ended before its place was known.
         if let Some(name) = started
             && !self.provider.list().iter().any(|info| info.name == name)

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use planner::{Instance, InstanceId, Phase, Size};
+use planner::{Instance, InstanceId, NodeId, Phase, Size, Snapshot};
 use provider::{Provider, ResourceLimits};
 use proxy::control::WorkloadStats;
 
@@ -58,13 +58,6 @@ impl Raises {
             memory_bytes: size.memory_bytes + raise.extra.memory,
         }
     }
-
-    fn total(&self) -> Extra {
-        self.of.values().fold(Extra::default(), |sum, raise| Extra {
-            cpu: sum.cpu + raise.extra.cpu,
-            memory: sum.memory + raise.extra.memory,
-        })
-    }
 }
 
 impl Raise {
@@ -112,22 +105,35 @@ fn base(workload: &Workload, row: &Instance) -> Option<ResourceLimits> {
 }
 
 impl ControlLoop {
+    /// What is left of each node beside all that is promised and raised on it.
+    fn rooms(&self, snapshot: &Snapshot<'_>) -> BTreeMap<NodeId, Extra> {
+        let left = snapshot.nodes().into_iter().map(|node| {
+            let cpu = node.policy.size.cores() - node.used.cores();
+            let memory = node.policy.size.memory.saturating_sub(node.used.memory);
+            (node.policy.id.clone(), Extra { cpu, memory })
+        });
+        let mut rooms: BTreeMap<NodeId, Extra> = left.collect();
+        for workload in &self.workloads {
+            for row in snapshot.workload(&workload.id).map(|view| view.instances).unwrap_or_default() {
+                let (Some(raise), Some(room)) =
+                    (workload.raises.of.get(&row.id()), row.node().and_then(|node| rooms.get_mut(node)))
+                else {
+                    continue;
+                };
+                room.cpu -= raise.extra.cpu;
+                room.memory = room.memory.saturating_sub(raise.extra.memory);
+            }
+        }
+        rooms
+    }
+
     /// Raises and lowers what instances of a workload may use, by a reading of the proxy.
     pub(crate) fn raise(&mut self, index: usize, counted: &WorkloadStats) {
         let Some(config) = self.workloads[index].config.raise else { return };
         self.take_in_raised();
         let now = Instant::now();
         let snapshot = self.planner.snapshot();
-        let raised = self.workloads.iter().fold(Extra::default(), |sum, workload| {
-            let total = workload.raises.total();
-            Extra { cpu: sum.cpu + total.cpu, memory: sum.memory + total.memory }
-        });
-        // All instances run on the one node that there can be.
-        let mut room =
-            snapshot.nodes().first().map_or(Extra { cpu: f64::INFINITY, memory: u64::MAX }, |node| Extra {
-                cpu: node.policy.size.cores() - node.used.cores() - raised.cpu,
-                memory: node.policy.size.memory.saturating_sub(node.used.memory + raised.memory),
-            });
+        let mut rooms = self.rooms(&snapshot);
         let id = self.workloads[index].id.clone();
         let Some(view) = snapshot.workload(&id) else { return };
         let mut told = Vec::new();
@@ -139,6 +145,8 @@ impl ControlLoop {
             let requests = counted.backend(row.id().get()).map_or(0, |backend| backend.outgrown);
             let used = workload.usage.get(&row.id()).map_or(0, |usage| usage.total.memory_bytes);
             let raise = workload.raises.of.entry(row.id()).or_default();
+            let mut unbounded = Extra { cpu: f64::INFINITY, memory: u64::MAX };
+            let room = row.node().and_then(|node| rooms.get_mut(node)).unwrap_or(&mut unbounded);
             let own = Extra {
                 cpu: room.cpu + raise.extra.cpu,
                 memory: room.memory.saturating_add(raise.extra.memory),

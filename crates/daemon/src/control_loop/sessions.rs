@@ -17,7 +17,7 @@ pub(crate) type Answered = (api::Session, Option<oneshot::Receiver<bool>>);
 
 impl ControlLoop {
     /// The time by a clock that goes on whatever is done to the one on the wall.
-    fn steady(&self) -> Timestamp {
+    pub(crate) fn steady(&self) -> Timestamp {
         self.began.0.saturating_add(self.began.1.elapsed())
     }
 

@@ -24,6 +24,8 @@ pub struct NodePolicy {
     /// Cores may be promised this many times over, because peaks seldom meet; memory never. 1 to 16. Above 1, no instance
     /// is put where the forecast peak of all that runs there would exceed the cores. Default 1.
     pub overcommit: f64,
+    /// It takes no new instances for now; those on it stay. Default false.
+    pub closed: bool,
 }
 
 impl NodePolicy {
@@ -37,6 +39,7 @@ impl NodePolicy {
             place: String::new(),
             spare: false,
             overcommit: 1.0,
+            closed: false,
         }
     }
 

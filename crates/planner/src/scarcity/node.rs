@@ -30,7 +30,7 @@ impl Node {
 
     /// What is left to promise.
     pub(crate) fn left(&self) -> Resources {
-        if self.up { self.policy.room().minus(self.used) } else { Resources::NONE }
+        if self.up && !self.policy.closed { self.policy.room().minus(self.used) } else { Resources::NONE }
     }
 
     pub(crate) fn take(&mut self, workload: usize, needs: Resources) {

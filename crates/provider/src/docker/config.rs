@@ -31,6 +31,9 @@ pub struct DockerConfig {
     /// How often the containers of the engine are compared with what we know. Default 2 s. The end of a container is
     /// known at once; this finds what happened while the engine did not tell.
     pub check_interval: Duration,
+    /// Longest wait for the answer to "are you there", which is asked once a check interval. Default 3 s. An engine that does
+    /// not give it is said to be lost, whatever else it does.
+    pub ping_deadline: Duration,
     /// Most instances at a time. Default [`INSTANCES_MAX`].
     pub instances_max: usize,
 }
@@ -47,6 +50,7 @@ impl DockerConfig {
             deadline: Duration::from_secs(20),
             pull_deadline: Duration::from_secs(600),
             check_interval: Duration::from_secs(2),
+            ping_deadline: Duration::from_secs(3),
             instances_max: INSTANCES_MAX,
         }
     }

@@ -23,6 +23,7 @@ pub(super) struct Engine {
     /// How messages name it.
     pub(super) name: String,
     pub(super) deadline: Duration,
+    ping_deadline: Duration,
     pub(super) pull_deadline: Duration,
 }
 
@@ -33,8 +34,8 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Connects and asks for the version.
-    pub(super) async fn connect(config: &DockerConfig) -> Result<Engine, ProviderError> {
+    /// Prepares to talk to it; nothing is sent.
+    pub(super) fn open(config: &DockerConfig) -> Result<Engine, ProviderError> {
         let name = config.endpoint.to_string();
         let failed = |source| ProviderError::Engine { engine: name.clone(), step: "connect", source };
         let transport = Arc::new(Transport::new(config.endpoint.clone()).map_err(failed)?);
@@ -44,12 +45,20 @@ impl Engine {
         let docker =
             Docker::connect_with_custom_transport(send, Some("http://engine"), seconds, API_DEFAULT_VERSION)
                 .map_err(|error| failed(EngineError::from_client(error, config.deadline)))?;
-        let mut engine =
-            Engine { docker, name, deadline: config.deadline, pull_deadline: config.pull_deadline };
-        engine.check_version().await?;
-        let docker = engine.docker.clone();
-        engine.docker = engine.ask("agree on a version", docker.negotiate_version()).await?;
-        Ok(engine)
+        let (deadline, pull_deadline) = (config.deadline, config.pull_deadline);
+        Ok(Engine { docker, name, deadline, ping_deadline: config.ping_deadline, pull_deadline })
+    }
+
+    /// Checks the version, and agrees on the one to speak. To be done with every new connection: engines are upgraded.
+    pub(super) async fn agree(&self) -> Result<(), ProviderError> {
+        self.check_version().await?;
+        // Clones share the version.
+        self.ask("agree on a version", self.docker.clone().negotiate_version()).await.map(drop)
+    }
+
+    /// Asks whether it is there.
+    pub(super) async fn ping(&self) -> Result<(), EngineError> {
+        self.call_within(self.ping_deadline, self.docker.ping()).await.map(drop)
     }
 
     async fn check_version(&self) -> Result<(), ProviderError> {

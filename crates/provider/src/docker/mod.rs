@@ -8,7 +8,7 @@
 //! - `table`: who exists, and whose turn it is; `instance`: one of them; `mark`: what is written on a container.
 //! - `start`: from an order to a ready instance, with `create`; `steps`: park, promote, resize, stop.
 //! - `watch`: the engine's events, and the regular comparison. `adopt`: after a restart.
-//! - `logs`, `usage`: what is read. `images`: fetched, made and removed.
+//! - `loss`: when the engine is gone for good. `logs`, `usage`: what is read. `images`: fetched, made and removed.
 
 mod adopt;
 mod config;
@@ -18,6 +18,7 @@ mod error;
 mod images;
 mod instance;
 mod logs;
+mod loss;
 mod mark;
 mod spec;
 mod start;
@@ -67,17 +68,39 @@ impl DockerProvider {
     /// # Errors
     /// The folder cannot be used, or another control plane uses it, or the engine cannot be reached or used.
     pub async fn connect(config: DockerConfig) -> Result<DockerProvider, ProviderError> {
+        let (table, lock) = DockerProvider::prepare(config)?;
+        table.engine.agree().await?;
+        Ok(DockerProvider::watch(table, lock, EngineHealth::Answers))
+    }
+
+    /// The same for an engine that may not be there yet. Call [`Provider::adopt`] when [`DockerProvider::health`] says that it
+    /// answers.
+    ///
+    /// # Errors
+    /// The folder cannot be used, or another control plane uses it, or the certificates cannot be used.
+    pub fn expect(config: DockerConfig) -> Result<DockerProvider, ProviderError> {
+        let (table, lock) = DockerProvider::prepare(config)?;
+        let reason = "it has not answered yet".to_owned();
+        let lost = EngineHealth::Lost { reason, since: std::time::Instant::now() };
+        Ok(DockerProvider::watch(table, lock, lost))
+    }
+
+    fn prepare(config: DockerConfig) -> Result<(Table, Lock), ProviderError> {
         let (state, lock) = StateDir::open(&config.state_dir)?;
         let owner = Owner::of(&config.state_dir).map_err(|source| ProviderError::State {
             step: "keep an identity in",
             path: config.state_dir.clone(),
             source,
         })?;
-        let engine = Engine::connect(&config).await?;
-        let table = Arc::new(Table::new(engine, config, state, owner));
-        let (sender, health) = channel::channel(EngineHealth::Answers);
+        let engine = Engine::open(&config)?;
+        Ok((Table::new(engine, config, state, owner), lock))
+    }
+
+    fn watch(table: Table, lock: Lock, health: EngineHealth) -> DockerProvider {
+        let table = Arc::new(table);
+        let (sender, health) = channel::channel(health);
         let watching = tokio::spawn(watch::watch_over(Arc::clone(&table), sender)).abort_handle();
-        Ok(DockerProvider { table, health, watching, _lock: lock })
+        DockerProvider { table, health, watching, _lock: lock }
     }
 
     /// What containers of this provider have in their label `foreshadow.owner`.
@@ -90,6 +113,18 @@ impl DockerProvider {
     #[must_use]
     pub fn health(&self) -> channel::Receiver<EngineHealth> {
         self.health.clone()
+    }
+
+    /// Asks the instances themselves, not the engine: true as soon as one passes its probe within `patience`. Those that are
+    /// parked cannot; where `parked`, it is enough that a connection to one is taken, which its machine's kernel does.
+    pub async fn is_heard(&self, parked: bool, patience: Duration) -> bool {
+        loss::is_heard(&self.table, parked, patience).await
+    }
+
+    /// Gives up all instances of an engine that is lost, and calls off those that start: they are reported as exited, lost.
+    /// Nothing is asked of the engine. Containers that run on there are left alone until [`Provider::adopt`] finds them.
+    pub fn give_up(&self) -> Vec<InstanceName> {
+        loss::give_up(&self.table)
     }
 }
 
@@ -139,7 +174,8 @@ impl Provider for DockerProvider {
 
     async fn usage(&self, name: &InstanceName) -> Result<Usage, ProviderError> {
         let instance = self.table.find(name).ok_or_else(|| ProviderError::Unknown(name.clone()))?;
-        usage::usage(&self.table, &instance).await
+        let health = self.health.borrow().clone();
+        usage::usage(&self.table, &instance, health).await
     }
 
     async fn logs(&self, name: &InstanceName, tail_bytes: u64) -> Result<String, ProviderError> {

@@ -16,7 +16,7 @@ use super::table::Table;
 use super::{create, logs, mark, steps, watch as events};
 use crate::cgroup::Group;
 use crate::error::ProviderError;
-use crate::face::InstanceInfo;
+use crate::face::{ExitReason, InstanceInfo};
 use crate::probe::{ProbeError, ask_until};
 use crate::process::ports;
 use crate::spec::InstanceSpec;
@@ -67,7 +67,7 @@ async fn attempt_start(
         ready = run(table, spec, container, &instance, &ports, deadline) => match ready {
             Ok(()) => match confirm(table, &instance) {
                 Ok(info) => return Ok(info),
-                Err(None) => early_end(table, &instance, crate::face::ExitReason::Unknown).await,
+                Err(None) => early_end(table, &instance, ExitReason::Unknown).await,
                 Err(Some(error)) => error,
             },
             Err(error) => error,
@@ -80,9 +80,12 @@ async fn attempt_start(
     Err((error, addr))
 }
 
-async fn early_end(table: &Table, instance: &Instance, fallback: crate::face::ExitReason) -> ProviderError {
-    let log = logs::quote(table, &instance.facts.id).await;
+async fn early_end(table: &Table, instance: &Instance, fallback: ExitReason) -> ProviderError {
     let reason = instance.reason().unwrap_or(fallback);
+    let log = match reason {
+        ExitReason::Lost => String::new(),
+        _ => logs::quote(table, &instance.facts.id).await,
+    };
     ProviderError::ExitedEarly { name: instance.facts.name.clone(), reason, log }
 }
 
@@ -321,9 +324,12 @@ fn confirm(table: &Table, instance: &Instance) -> Result<InstanceInfo, Option<Pr
 /// Removes what there is; what cannot be removed now is nobody's, and removed when the engine can be reached again.
 async fn undo(table: &Arc<Table>, instance: &Arc<Instance>) {
     instance.want_end();
-    logs::keep(table, instance).await;
-    if let Err(error) = table.engine.remove(&instance.facts.id).await {
-        tracing::warn!(instance = %instance.facts.name, %error, "a container of a failed start is left for now");
+    // Of a lost engine nothing can be asked; it is cleared away when that is back.
+    if instance.reason() != Some(ExitReason::Lost) {
+        logs::keep(table, instance).await;
+        if let Err(error) = table.engine.remove(&instance.facts.id).await {
+            tracing::warn!(instance = %instance.facts.name, %error, "a container of a failed start is left for now");
+        }
     }
     table.remove(instance);
 }

@@ -110,6 +110,19 @@ impl Table {
         true
     }
 
+    /// Forgets an instance as it is: the mark of its start stays, for the case that it is found again.
+    pub(super) fn let_go(&self, instance: &Arc<Instance>) {
+        let name = &instance.facts.name;
+        let mut slots = self.slots();
+        let Some(slot) = slots.get_mut(name) else { return };
+        if slot.instance.as_ref().is_some_and(|present| Arc::ptr_eq(present, instance)) {
+            slot.instance = None;
+            if slot.starting.is_none() {
+                slots.remove(name);
+            }
+        }
+    }
+
     pub(super) fn find(&self, name: &InstanceName) -> Option<Arc<Instance>> {
         self.slots().get(name)?.instance.clone()
     }

@@ -7,14 +7,20 @@ use bollard::models::{ContainerBlkioStats, ContainerStatsResponse};
 use bollard::query_parameters::StatsOptionsBuilder;
 use futures_util::StreamExt;
 
+use super::error::EngineError;
 use super::instance::Instance;
 use super::table::Table;
+use super::watch::EngineHealth;
 use crate::error::ProviderError;
 use crate::face::{Throttling, Traffic, Usage};
 use crate::process::blocking;
 
-/// What an instance has used so far.
-pub(super) async fn usage(table: &Table, instance: &Arc<Instance>) -> Result<Usage, ProviderError> {
+/// What an instance has used so far. An engine that is known to be silent is not asked: many would wait for it.
+pub(super) async fn usage(
+    table: &Table,
+    instance: &Arc<Instance>,
+    health: EngineHealth,
+) -> Result<Usage, ProviderError> {
     let looking = Arc::clone(instance);
     // A group that cannot be read any more is asked of the engine, which has the better words for it.
     let read = blocking(move || looking.place()?.group.as_ref()?.usage().ok()).await;
@@ -22,6 +28,9 @@ pub(super) async fn usage(table: &Table, instance: &Arc<Instance>) -> Result<Usa
         return Ok(usage);
     }
     let engine = &table.engine;
+    if health != EngineHealth::Answers {
+        return Err(engine.failed("read the usage of the container")(EngineError::NoAnswer(engine.deadline)));
+    }
     let options = StatsOptionsBuilder::new().stream(false).one_shot(true).build();
     let asking = async {
         let mut stats = std::pin::pin!(engine.docker.stats(&instance.facts.id, Some(options)));

@@ -2,7 +2,7 @@
 //! did not tell, removes what nobody knows, and notices an engine that is gone or hangs.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum, EventMessage};
@@ -15,6 +15,7 @@ use super::error::EngineError;
 use super::instance::{Instance, Parked};
 use super::table::Table;
 use super::{mark, steps};
+use crate::error::ProviderError;
 use crate::face::ExitReason;
 
 /// Whether an engine answers.
@@ -26,7 +27,7 @@ pub enum EngineHealth {
     Lost {
         /// Why.
         reason: String,
-        /// Since when.
+        /// When it answered last, or since when it has been asked in vain.
         since: std::time::Instant,
     },
 }
@@ -34,10 +35,12 @@ pub enum EngineHealth {
 /// Watches until it is dropped.
 pub(super) async fn watch_over(table: Arc<Table>, health: watch::Sender<EngineHealth>) {
     let mut pause = RECONNECT_MIN;
+    let heard = Mutex::new(Instant::now());
     loop {
         let begin = Instant::now();
-        let error = watch_once(&table, &health).await;
-        let lost = EngineHealth::Lost { reason: error.to_string(), since: begin.into_std() };
+        let error = watch_once(&table, &health, &heard).await;
+        let since = heard.lock().unwrap_or_else(PoisonError::into_inner).into_std();
+        let lost = EngineHealth::Lost { reason: error.to_string(), since };
         health.send_if_modified(|health| match health {
             EngineHealth::Lost { .. } => false,
             EngineHealth::Answers => {
@@ -52,8 +55,36 @@ pub(super) async fn watch_over(table: Arc<Table>, health: watch::Sender<EngineHe
     }
 }
 
-/// One connection's worth of events.
-async fn watch_once(table: &Arc<Table>, health: &watch::Sender<EngineHealth>) -> EngineError {
+/// One connection's worth of events. `heard`: when the engine said last that it is there.
+async fn watch_once(
+    table: &Arc<Table>,
+    health: &watch::Sender<EngineHealth>,
+    heard: &Mutex<Instant>,
+) -> EngineError {
+    let pinging = async {
+        loop {
+            if let Err(error) = table.engine.ping().await {
+                return error;
+            }
+            *heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            sleep(table.config.check_interval).await;
+        }
+    };
+    tokio::select! {
+        error = pinging => error,
+        error = follow(table, health) => error,
+    }
+}
+
+/// Follows the events and compares, until either fails.
+async fn follow(table: &Arc<Table>, health: &watch::Sender<EngineHealth>) -> EngineError {
+    if *health.borrow() != EngineHealth::Answers {
+        match table.engine.agree().await {
+            Ok(()) => {}
+            Err(ProviderError::Engine { source, .. }) => return source,
+            Err(other) => return EngineError::Odd(other.to_string()),
+        }
+    }
     let filters: HashMap<String, Vec<String>> = [
         ("type", vec!["container".to_owned()]),
         ("event", ["die", "kill", "oom", "destroy"].map(str::to_owned).to_vec()),

@@ -11,11 +11,13 @@ mod explain;
 #[path = "../../../provider/tests/machine/guest.rs"]
 mod guest;
 mod haproxy;
+mod hosts;
 mod inputs;
 mod kinds;
 mod knowledge;
 mod life;
 mod models;
+mod nodes;
 mod observe;
 mod protocols;
 mod raise;
@@ -25,7 +27,7 @@ mod sizes;
 mod support;
 mod watch;
 
-/// Not a test: what the containers of `kinds` run.
+/// Not a test: what containers run.
 #[test]
 #[ignore = "run by containers"]
 fn service() {

@@ -19,6 +19,8 @@ pub(crate) const IMAGE: &str = "foreshadow-test:1";
 pub(crate) struct Options {
     /// Further arguments of `dockerd`.
     pub(crate) arguments: Vec<String>,
+    /// What runs `dockerd`, with arguments: a program that brings it into a namespace, say.
+    pub(crate) runner: Vec<String>,
 }
 
 /// A running engine; stopped, with all it has made, when it is dropped.
@@ -77,8 +79,11 @@ impl Daemon {
         fs::write(self.path("daemon.json"), "{}").map_err(|error| error.to_string())?;
         let log = File::create(self.path("log")).map_err(|error| error.to_string())?;
         let option = |name: &str, file: &str| format!("--{name}={}", self.path(file).display());
-        let mut command = Command::new(program("dockerd").expect("looked for"));
+        let dockerd = program("dockerd").expect("looked for");
+        let words: Vec<_> = self.options.runner.iter().map(Into::into).chain([dockerd.into_os_string()]).collect();
+        let mut command = Command::new(&words[0]);
         command
+            .args(&words[1..])
             .arg(option("data-root", "data"))
             .arg(option("exec-root", "exec"))
             .arg(option("pidfile", "docker.pid"))

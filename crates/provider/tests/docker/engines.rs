@@ -18,7 +18,7 @@ use crate::{GRACE, PATIENCE, chain, off, serves, until};
 /// A fixture with an engine of its own, which the test may restart or stop.
 pub(crate) async fn own_engine(arguments: &[&str], freezer: bool) -> Option<Fixture> {
     let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-    let starting = tokio::task::spawn_blocking(move || Daemon::start(Options { arguments }));
+    let starting = tokio::task::spawn_blocking(move || Daemon::start(Options { arguments, ..Options::default() }));
     Some(Fixture::on(Arc::new(starting.await.expect("no panic")?), freezer))
 }
 

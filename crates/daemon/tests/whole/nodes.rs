@@ -1,0 +1,254 @@
+//! Two nodes, each an engine in a network namespace of its own: what becomes of traffic and instances when one of them
+//! vanishes, is cut off, hangs, restarts, or is not there from the beginning.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use daemon::client::Client;
+use rustix::process::Signal;
+
+use crate::engine::IMAGE;
+use crate::hosts::Host;
+use crate::support::{Load, Running, Stage, pids, request};
+
+/// A configuration of one workload on two nodes; `lines` follow the nodes.
+fn configuration(stage: &Stage, a: &Host, b: &Host, lines: &str) -> std::path::PathBuf {
+    let size = "cores = 4\nmemory = \"4GiB\"";
+    stage.config("web.toml", |text| {
+        let container = format!(
+            "container = {{ image = {IMAGE:?}, network = \"host\" }}\nneeds = {{ cpu = 0.5, memory = \"256MiB\" }}\n\
+             env = {{ FORESHADOW_TEST_SERVICE = \"normal\" }}"
+        );
+        let own = text.lines().map(|line| if line.starts_with("command =") { &container } else { line });
+        let own = own.collect::<Vec<_>>().join("\n");
+        format!("{own}\n{}{}{lines}\n", a.node("a", size), b.node("b", size))
+    })
+}
+
+/// Waits for something that takes as long as a machine does, and says for how long it took.
+async fn within<T>(limit: Duration, what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> (T, Duration) {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = condition().await {
+            return (found, begin.elapsed());
+        }
+        assert!(begin.elapsed() < limit, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn instances(client: &Client) -> Vec<api::Instance> {
+    client.workload("web").await.expect("the workload").instances
+}
+
+/// Instances in traffic by node, when none is on its way.
+async fn serving(client: &Client) -> Option<BTreeMap<String, usize>> {
+    let detail = client.workload("web").await.ok()?;
+    let counts = detail.summary.counts;
+    let mut by_node = BTreeMap::new();
+    for instance in detail.instances.iter().filter(|i| i.weight > 0 && i.healthy == Some(true)) {
+        *by_node.entry(instance.node.clone()?).or_default() += 1;
+    }
+    (counts.starting + counts.draining + counts.stopping == 0).then_some(by_node)
+}
+
+async fn pin(client: &Client, active: u32) {
+    let request = api::OverrideRequest {
+        active: Some(active),
+        standby: Some(0),
+        author: "test".into(),
+        reason: "a known number".into(),
+        expires_in_s: None,
+    };
+    client.set_override("web", &request).await.expect("pinned");
+}
+
+/// Pins a number of instances and waits until so many serve on each node.
+async fn pinned(client: &Client, active: u32, a: usize, b: usize) {
+    pin(client, active).await;
+    let wanted: BTreeMap<String, usize> =
+        [("a", a), ("b", b)].into_iter().filter(|(_, n)| *n > 0).map(|(node, n)| (node.to_owned(), n)).collect();
+    within(PATIENCE, "the instances in traffic", async || (serving(client).await? == wanted).then_some(())).await;
+}
+
+async fn is_up(client: &Client, node: &str) -> Option<bool> {
+    client.status().await.ok()?.nodes.iter().find(|one| one.name == node).map(|one| one.up)
+}
+
+async fn has_problem(client: &Client, kind: &str) -> Option<bool> {
+    Some(client.status().await.ok()?.problems.iter().any(|problem| problem.kind == kind))
+}
+
+async fn starts(client: &Client) -> u64 {
+    client.workload("web").await.expect("the workload").counters.starts
+}
+
+async fn has_happened(client: &Client, kind: &str) -> bool {
+    client.events(200).await.expect("events").events.iter().any(|event| event.kind == kind)
+}
+
+/// What the engines have is what the daemon has, and no name is there twice.
+async fn nothing_is_left_over(client: &Client, a: &Host, b: &Host) {
+    within(PATIENCE, "engines and daemon agree", async || {
+        let known = instances(client).await;
+        let names: BTreeSet<&str> = known.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names.len(), known.len(), "{known:?}");
+        (a.containers().await + b.containers().await == known.len()).then_some(())
+    })
+    .await;
+}
+
+/// Lets a node vanish by `vanish` in the middle of traffic: it is noticed and made up for within the bound, and requests fail
+/// only until then. How many failed.
+async fn loses_a(client: &Client, load: &Load, vanish: impl FnOnce()) -> u64 {
+    within(PATIENCE, "traffic", async || (load.good() > 50).then_some(())).await;
+    assert_eq!(load.failed(), 0);
+    vanish();
+    let begin = Instant::now();
+    within(NOTICED_WITHIN + SLACK, "the loss is noticed", async || (!is_up(client, "a").await?).then_some(())).await;
+    let noticed = begin.elapsed();
+    let wanted = BTreeMap::from([("b".to_owned(), 2)]);
+    within(PATIENCE, "the replacement", async || (serving(client).await? == wanted).then_some(())).await;
+    let replaced = begin.elapsed();
+    // Who asked before may still be waiting for an answer.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (failed, good) = (load.failed(), load.good());
+    within(PATIENCE, "traffic goes on", async || (load.good() > good + 100).then_some(())).await;
+    assert_eq!(load.failed(), failed, "after the replacement none fails");
+    assert_eq!(has_problem(client, "node_lost").await, Some(true));
+    eprintln!("noticed after {noticed:?}, replaced after {replaced:?}; {failed} of {good} failed");
+    failed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_dies_is_replaced_in_time_and_used_again_when_it_is_back() {
+    let (Some(a), Some(b)) = (Host::new(&[]).await, Host::new(&[]).await) else { return };
+    let stage = Stage::new("");
+    let daemon = Running::start(&configuration(&stage, &a, &b, "")).expect("the daemon starts");
+    let client = stage.client();
+    pinned(&client, 2, 1, 1).await;
+    let load = Load::start(stage.web, 50);
+    let failed = loses_a(&client, &load, || a.crash()).await;
+    // Nobody listens there any more, which is known at once: they are tried again elsewhere.
+    assert_eq!(failed, 0, "{}", load.finish().await.2);
+
+    tokio::task::block_in_place(|| a.engine.run()).expect("the engine runs again");
+    within(PATIENCE, "the node is back", async || is_up(&client, "a").await?.then_some(())).await;
+    assert_eq!(has_problem(&client, "node_lost").await, Some(false));
+    // What the dead engine left is cleared away, and new ones go to the emptier node.
+    nothing_is_left_over(&client, &a, &b).await;
+    pinned(&client, 4, 2, 2).await;
+    nothing_is_left_over(&client, &a, &b).await;
+    daemon.terminate();
+    assert_eq!((a.containers().await, b.containers().await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_cut_off_is_replaced_and_what_still_runs_there_is_taken_over_later() {
+    let (Some(a), Some(b)) = (Host::new(&[]).await, Host::new(&[]).await) else { return };
+    let stage = Stage::new("");
+    let daemon = Running::start(&configuration(&stage, &a, &b, "")).expect("the daemon starts");
+    let client = stage.client();
+    pinned(&client, 2, 1, 1).await;
+    let before = instances(&client).await;
+    let there = before.iter().find(|one| one.node.as_deref() == Some("a")).expect("one on a").name.clone();
+    let load = Load::start(stage.web, 50);
+    let failed = loses_a(&client, &load, || a.plug(false)).await;
+    let (good, all_failed, complaints) = load.finish().await;
+    assert_eq!(failed, all_failed);
+    // Half of what came until the proxy's own checks took it out, were nothing tried again.
+    assert!(failed < 50 * 6 / 2, "{failed} of {}: {complaints}", good + failed);
+    assert_eq!(a.containers().await, 1, "it runs on");
+
+    a.plug(true);
+    within(PATIENCE, "the node is back", async || is_up(&client, "a").await?.then_some(())).await;
+    assert!(has_happened(&client, "node_back").await);
+    nothing_is_left_over(&client, &a, &b).await;
+    // It was adopted under its name, and serves again where more are wanted or was ended where not.
+    let events = client.events(200).await.expect("events").events;
+    let adopted = events.iter().find(|event| event.kind == "instance_adopted").expect("adopted");
+    assert_eq!(adopted.instance.as_deref(), Some(there.as_str()));
+    pinned(&client, 4, 2, 2).await;
+    nothing_is_left_over(&client, &a, &b).await;
+    daemon.terminate();
+    assert_eq!((a.containers().await, b.containers().await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_hangs_or_restarts_costs_no_request_and_no_instance() {
+    let (Some(a), Some(b)) = (Host::new(&["--live-restore"]).await, Host::new(&[]).await) else { return };
+    let stage = Stage::new("");
+    let config = configuration(&stage, &a, &b, "");
+    let daemon = Running::start(&config).expect("the daemon starts");
+    let client = stage.client();
+    pinned(&client, 2, 1, 1).await;
+    let (before, started) = (pids(&client).await, starts(&client).await);
+    let load = Load::start(stage.web, 50);
+    within(PATIENCE, "traffic", async || (load.good() > 50).then_some(())).await;
+
+    a.engine.signal(Signal::STOP);
+    let hangs_since = Instant::now();
+    within(PATIENCE, "it is noticed", async || has_problem(&client, "engine_silent").await?.then_some(())).await;
+    // Meanwhile others go where an engine answers, although the other node is emptier.
+    pinned(&client, 3, 1, 2).await;
+    pin(&client, 2).await;
+    tokio::time::sleep(HANGS_FOR.saturating_sub(hangs_since.elapsed())).await;
+    assert_eq!(is_up(&client, "a").await, Some(true), "its instance answers");
+    a.engine.signal(Signal::CONT);
+    let solved = async || (!has_problem(&client, "engine_silent").await?).then_some(());
+    within(PATIENCE, "it is heard again", solved).await;
+    within(PATIENCE, "one too many is gone", async || (pids(&client).await.len() == 2).then_some(())).await;
+
+    let engine = &a.engine;
+    tokio::task::block_in_place(|| engine.end(Signal::TERM));
+    within(PATIENCE, "it is noticed", async || has_problem(&client, "engine_silent").await?.then_some(())).await;
+    tokio::time::sleep(HANGS_FOR).await;
+    assert_eq!(is_up(&client, "a").await, Some(true), "its instance answers");
+    tokio::task::block_in_place(|| engine.run()).expect("the engine runs again");
+    within(PATIENCE, "it is heard again", solved).await;
+    let (good, bad, complaints) = load.finish().await;
+    assert_eq!(bad, 0, "of {}: {complaints}", good + bad);
+    assert!(!has_happened(&client, "node_lost").await);
+    assert!(starts(&client).await - started <= 1, "only the one that was asked for");
+    let after = pids(&client).await;
+    assert!(after.iter().filter(|one| before.contains(one)).count() >= 1, "{before:?} {after:?}");
+    nothing_is_left_over(&client, &a, &b).await;
+
+    // The next daemon finds each of them on its node.
+    let nodes = async || -> BTreeMap<String, Option<String>> {
+        instances(&client).await.into_iter().map(|one| (one.name, one.node)).collect()
+    };
+    let placed = nodes().await;
+    daemon.kill();
+    let daemon = Running::start(&config).expect("the next daemon starts");
+    within(PATIENCE, "they are adopted", async || (pids(&client).await == after).then_some(())).await;
+    assert_eq!(nodes().await, placed);
+    daemon.terminate();
+    assert_eq!((a.containers().await, b.containers().await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_not_there_from_the_beginning_is_used_when_it_comes() {
+    let (Some(a), Some(b)) = (Host::new(&[]).await, Host::new(&[]).await) else { return };
+    let stage = Stage::new("");
+    a.crash();
+    let daemon = Running::start(&configuration(&stage, &a, &b, "")).expect("the daemon starts with one node");
+    let client = stage.client();
+    assert_eq!(is_up(&client, "a").await, Some(false));
+    pinned(&client, 2, 0, 2).await;
+    let (status, ..) = request(stage.web, "GET", "/", &[], "").await.expect("answered");
+    assert_eq!(status, 200);
+    tokio::task::block_in_place(|| a.engine.run()).expect("the engine runs");
+    within(PATIENCE, "the node is there", async || is_up(&client, "a").await?.then_some(())).await;
+    pinned(&client, 4, 2, 2).await;
+    nothing_is_left_over(&client, &a, &b).await;
+    daemon.terminate();
+    assert_eq!((a.containers().await, b.containers().await), (0, 0));
+}
+
+/// What the documentation promises, with the default settings.
+const NOTICED_WITHIN: Duration = Duration::from_secs(12);
+/// Other tests and two engines share two cores.
+const SLACK: Duration = Duration::from_secs(8);
+const HANGS_FOR: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(90);

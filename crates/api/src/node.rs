@@ -8,8 +8,14 @@ use utoipa::ToSchema;
 pub struct Node {
     /// Name.
     pub name: String,
-    /// It is there and healthy.
+    /// It is there: its instances count, and it may get more.
     pub up: bool,
+    /// Whether it can be reached, where it has an engine of containers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<NodeHealth>,
+    /// Why its engine does not answer; absent while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_because: Option<String>,
     /// What sort of machine it is; may be empty.
     pub kind: String,
     /// Rack or zone; may be empty.
@@ -30,6 +36,18 @@ pub struct Node {
     pub instances: u32,
     /// Cores that their use will hardly exceed in the coming day (99 % quantile of the sum).
     pub forecast_peak_cores: f64,
+}
+
+/// Whether a node can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeHealth {
+    /// Its engine answers.
+    Up,
+    /// Its engine is silent, and instances on it serve on: nothing is started, stopped or changed there.
+    Silent,
+    /// Engine and instances are silent, or it has not been back for long enough: what ran there is replaced elsewhere.
+    Lost,
 }
 
 /// A workload's place among the others on the same nodes.

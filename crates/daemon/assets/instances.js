@@ -67,7 +67,8 @@ function fill(node, instance, now) {
   text(cell.p99, routed ? duration(instance.latency_p99_ms) : DASH);
   text(cell.cpu, Number.isFinite(instance.cpu_cores) ? instance.cpu_cores.toFixed(2) : DASH);
   text(cell.memory, bytes(instance.memory_bytes));
-  text(cell.address, instance.address ?? DASH);
+  const address = instance.address ?? DASH;
+  text(cell.address, instance.node ? `${address} on ${instance.node}` : address);
 }
 
 /** The steps by which it came to its share, each with its reason at hover, and to screen readers. */

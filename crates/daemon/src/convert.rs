@@ -131,11 +131,18 @@ fn sharing_rule(reason: &SharingReason) -> &'static str {
     }
 }
 
-/// A node and what is on it.
-pub(crate) fn node(node: &NodeView<'_>) -> api::Node {
+/// A node and what is on it; `health`: how it stands and why its engine is silent, where it has one.
+pub(crate) fn node(node: &NodeView<'_>, health: Option<(Standing, Option<&str>)>) -> api::Node {
+    let is = |(standing, _)| match standing {
+        Standing::Up => api::NodeHealth::Up,
+        Standing::Silent => api::NodeHealth::Silent,
+        Standing::Lost => api::NodeHealth::Lost,
+    };
     api::Node {
         name: node.policy.id.to_string(),
         up: node.up,
+        health: health.map(is),
+        silent_because: health.and_then(|(_, why)| why.map(str::to_owned)),
         kind: node.policy.kind.clone(),
         place: node.policy.place.clone(),
         price: node.policy.price,

@@ -21,7 +21,9 @@ use tokio::task::JoinSet;
 
 use crate::adoption::Adoption;
 use crate::config::Config;
-use crate::control_loop::{ControlLoop, Deploys, EngineNodes, Inlets, ProxyState, Published, Workload, override_key};
+use crate::control_loop::{
+    ControlLoop, Deploys, EngineNodes, Inlets, ProxyState, Published, Workload, override_key,
+};
 use crate::data_plane::DataPlane;
 use crate::error::{DaemonError, chain};
 use crate::externals::Externals;
@@ -36,7 +38,7 @@ use crate::recorder::{Recorder, clock};
 use crate::router::Router;
 use crate::trainer::Trainer;
 use crate::view::View;
-use crate::{learn, nodes, request_samples, sticky, usage};
+use crate::{inventory, learn, nodes, request_samples, sticky, usage};
 
 /// What does not belong into a configuration file.
 #[derive(Clone, Debug)]
@@ -102,6 +104,7 @@ impl Daemon {
         let listener = TcpListener::bind(listen).await.map_err(refused)?;
         let api_address = listener.local_addr().map_err(refused)?;
         let provider = providers::open(&config, &state_dir).await?;
+        inventory::fill(&mut config, &provider).await;
 
         let exits = provider.events();
         let (plane, child) = DataPlane::open(&config, &place).await?;

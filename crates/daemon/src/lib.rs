@@ -19,6 +19,7 @@ pub mod external_model;
 mod externals;
 mod http;
 mod instances;
+mod inventory;
 mod knowledge;
 mod launch;
 mod learn;

@@ -1,8 +1,9 @@
 //! Whether nodes are there: what their engines and the instances on them say, and what follows from it.
 //!
 //! An engine that is silent is no proof of anything: it restarts, it is updated, it hangs. As long as an instance of it answers,
-//! only control is lost, and traffic goes on. When both are silent for long enough, the node is lost. One that is back must
-//! answer without a break for a while, longer with every loss, so that a node which comes and goes is left alone.
+//! only control is lost, and traffic goes on. When both are silent for long enough, the node is lost; unless no other is there,
+//! because then it may be us who are cut off, and nothing could be replaced anyway. One that is back must answer without a break
+//! for a while, longer with every loss, so that a node which comes and goes is left alone.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,13 +13,16 @@ use provider::{DockerProvider, EngineHealth, InstanceInfo, Providers};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::error::chain;
+use crate::inventory::Size;
+
 /// What the watcher of engines tells.
 #[derive(Debug)]
 pub(crate) enum EngineNews {
     /// What each engine and its instances say now.
     Read(Vec<EngineReading>),
-    /// What was found on a node that is back, or why it is not.
-    TakenBack { node: String, found: Result<Vec<InstanceInfo>, String> },
+    /// What was found on a node that is back, or why it is not; and its size, where that was not known.
+    TakenBack { node: String, found: Result<Vec<InstanceInfo>, String>, size: Option<Size> },
 }
 
 /// One engine at one moment.
@@ -55,6 +59,16 @@ async fn read(node: &str, engine: &DockerProvider, round: u64) -> EngineReading 
         reading.silent = Some((silent, reason));
     }
     reading
+}
+
+/// Fetches images that an engine does not have, so that it is warm: no start on it has to wait for that.
+pub(crate) async fn fetch_images(provider: Arc<Providers>, node: String, images: Vec<String>) {
+    let Some((_, engine)) = provider.engines().find(|(name, _)| *name == node) else { return };
+    for image in images {
+        if let Err(error) = engine.pull(&image, false).await {
+            tracing::warn!(node, image, error = chain(&error), "an image cannot be fetched beforehand");
+        }
+    }
 }
 
 /// How a node stands.
@@ -104,8 +118,14 @@ impl Vigil {
         self.standing
     }
 
-    /// Takes in a reading. `serving`: the proxy says that an instance on the node is healthy.
-    pub(crate) fn look(&mut self, now: Instant, reading: &EngineReading, serving: bool) -> Option<Turn> {
+    /// Takes in a reading. `serving`: the proxy says that an instance on the node is healthy. `elsewhere`: another node is up.
+    pub(crate) fn look(
+        &mut self,
+        now: Instant,
+        reading: &EngineReading,
+        serving: bool,
+        elsewhere: bool,
+    ) -> Option<Turn> {
         let Some((silent, _)) = &reading.silent else { return self.answers(now) };
         self.steady_since = None;
         if reading.heard {
@@ -114,7 +134,9 @@ impl Vigil {
         let heard = self.heard_at.is_some_and(|at| now.duration_since(at) < self.lost_after / 2);
         match self.standing {
             Standing::Lost => None,
-            Standing::Up | Standing::Silent if *silent >= self.lost_after && !heard && !serving => {
+            Standing::Up | Standing::Silent
+                if *silent >= self.lost_after && !heard && !serving && elsewhere =>
+            {
                 self.lose(now);
                 Some(Turn::Lost)
             }
@@ -145,8 +167,7 @@ impl Vigil {
 
     fn lose(&mut self, now: Instant) {
         let again = self.back_at.is_some_and(|at| now.duration_since(at) < FORGIVEN_AFTER);
-        self.back_after =
-            if again { (self.back_after * 2).min(BACK_AFTER_MAX) } else { BACK_AFTER_MIN };
+        self.back_after = if again { (self.back_after * 2).min(BACK_AFTER_MAX) } else { BACK_AFTER_MIN };
         self.standing = Standing::Lost;
     }
 
@@ -181,12 +202,13 @@ mod tests {
         vigil: Vigil,
         now: Instant,
         silent: Option<u64>,
+        elsewhere: bool,
     }
 
     impl World {
         fn new() -> World {
             let vigil = Vigil::new(true, Duration::from_secs(10));
-            World { vigil, now: Instant::now(), silent: None }
+            World { vigil, now: Instant::now(), silent: None, elsewhere: true }
         }
 
         /// Lets so many seconds pass; every turn with the second in which it came.
@@ -197,7 +219,7 @@ mod tests {
                 self.silent = if engine { None } else { Some(self.silent.unwrap_or(0) + 1) };
                 let silent = self.silent.map(|s| (Duration::from_secs(s), "gone".to_owned()));
                 let reading = EngineReading { node: "a".to_owned(), silent, heard };
-                let turn = self.vigil.look(self.now, &reading, serving);
+                let turn = self.vigil.look(self.now, &reading, serving, self.elsewhere);
                 if turn == Some(Turn::Back) {
                     self.vigil.taken_back(self.now);
                 }
@@ -216,6 +238,15 @@ mod tests {
         }
         let mut world = World::new();
         assert_eq!(world.pass(60, false, false, false), [(1, Turn::FellSilent), (10, Turn::Lost)]);
+    }
+
+    #[test]
+    fn the_only_node_is_never_given_up() {
+        let mut world = World::new();
+        world.elsewhere = false;
+        assert_eq!(world.pass(3600, false, false, false), [(1, Turn::FellSilent)]);
+        world.elsewhere = true;
+        assert_eq!(world.pass(60, false, false, false), [(1, Turn::Lost)]);
     }
 
     #[test]

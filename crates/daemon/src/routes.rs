@@ -163,10 +163,11 @@ mod tests {
         assert_eq!((role(1), role(2)), (Role::Active, Role::Standby));
         let mut config = config.clone();
         config.workloads[0].listen = None;
-        let role = |parked| match adopted(&"web".into(), (InstanceId::new(2), None), parked, &weights, &config) {
-            Event::InstanceAdopted { role, .. } => role,
-            other => panic!("{other:?}"),
-        };
+        let role =
+            |parked| match adopted(&"web".into(), (InstanceId::new(2), None), parked, &weights, &config) {
+                Event::InstanceAdopted { role, .. } => role,
+                other => panic!("{other:?}"),
+            };
         assert_eq!((role(false), role(true)), (Role::Active, Role::Standby), "it may hold sessions");
     }
 }

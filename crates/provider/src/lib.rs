@@ -34,7 +34,7 @@ mod vm;
 
 pub use cgroup::{CgroupChoice, CgroupError};
 pub use docker::{
-    ContainerSpec, DockerConfig, DockerProvider, Endpoint, EngineError, EngineHealth,
+    ContainerSpec, DockerConfig, DockerProvider, Endpoint, EngineError, EngineHealth, EngineSize,
     Network as ContainerNetwork, Pull, TlsFiles,
 };
 pub use error::ProviderError;

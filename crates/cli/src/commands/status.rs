@@ -102,16 +102,21 @@ fn render_nodes(text: &mut String, status: &api::Status) {
         output::row(&mut table, &cells);
     }
     let _ = writeln!(text, "{table}");
-    let mut table = output::table(&["node", "instances", "cores", "memory", "forecast peak"]);
+    let mut table =
+        output::table(&["node", "kind", "place", "price", "instances", "cores", "memory", "forecast peak"]);
     for node in &status.nodes {
-        let state = match (node.up, node.spare) {
-            (false, _) => " (lost)",
-            (true, true) => " (spare)",
-            (true, false) => "",
+        let state = match (node.up, node.health, node.spare) {
+            (false, ..) => " (lost)",
+            (true, Some(api::NodeHealth::Silent), _) => " (engine silent)",
+            (true, _, true) => " (spare)",
+            (true, _, false) => "",
         };
         let gib = |bytes: u64| output::rounded(bytes as f64 / GIB);
         let cells = [
             format!("{}{state}", node.name),
+            node.kind.clone(),
+            node.place.clone(),
+            if node.price == 0.0 { String::new() } else { output::rounded(node.price) },
             node.instances.to_string(),
             format!("{} of {}", output::rounded(node.cores_promised), output::rounded(node.cores)),
             format!("{} of {} GiB", gib(node.memory_promised_bytes), gib(node.memory_bytes)),

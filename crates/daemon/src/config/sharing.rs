@@ -14,10 +14,11 @@ use super::workload::name;
 pub struct NodeConfig {
     /// `name`: as for workloads. Required, unique.
     pub name: String,
-    /// `cores`: cores that instances may have together. Required.
-    pub cores: f64,
-    /// `memory`: memory that they may have together, such as `"16GiB"`. Required.
-    pub memory: u64,
+    /// `cores`: cores that instances may have together. Default: all that its engine says there are, or this machine has.
+    pub cores: Option<f64>,
+    /// `memory`: memory that they may have together, such as `"16GiB"`. Default as for cores: less than all is wise, as the
+    /// system needs some.
+    pub memory: Option<u64>,
     /// `kind`: what sort of machine it is, for display. Default empty.
     pub kind: String,
     /// `price`: per hour, relative to other nodes. Default 0.
@@ -72,12 +73,10 @@ pub(super) fn sections<T>(
 
 pub(super) fn node(mut s: Section<'_>) -> Option<NodeConfig> {
     let id = s.required("name", "\"local\"", name);
-    let cores = s.required("cores", "8", |e| e.number(CORES));
-    let memory = s.required("memory", "\"16GiB\"", |e| e.bytes(MEMORY));
     let mut node = NodeConfig {
         name: id.clone().unwrap_or_default(),
-        cores: cores.unwrap_or(1.0),
-        memory: memory.unwrap_or(1 << 30),
+        cores: None,
+        memory: None,
         kind: String::new(),
         price: 0.0,
         place: String::new(),
@@ -85,6 +84,8 @@ pub(super) fn node(mut s: Section<'_>) -> Option<NodeConfig> {
         overcommit: 1.0,
         docker: None,
     };
+    s.read("cores", &mut node.cores, |e| e.number(CORES).map(Some));
+    s.read("memory", &mut node.memory, |e| e.bytes(MEMORY).map(Some));
     s.read("kind", &mut node.kind, |e| e.text().map(str::to_owned));
     s.read("price", &mut node.price, |e| e.number(0.0..=1e12));
     s.read("place", &mut node.place, |e| e.text().map(str::to_owned));
@@ -92,7 +93,7 @@ pub(super) fn node(mut s: Section<'_>) -> Option<NodeConfig> {
     s.read("overcommit", &mut node.overcommit, |e| e.number(1.0..=16.0));
     s.read("docker", &mut node.docker, |e| engine::engine(e).map(Some));
     s.finish();
-    (id.is_some() && cores.is_some() && memory.is_some()).then_some(node)
+    id.map(|_| node)
 }
 
 pub(super) fn tenant(mut s: Section<'_>) -> Option<TenantConfig> {
@@ -151,14 +152,16 @@ pub(super) fn check(context: &Context<'_>, config: &Config, lines: &[usize]) {
 }
 
 impl NodeConfig {
+    /// What the planner is told. A size that is not known yet is taken for very large.
     pub(crate) fn policy(&self) -> NodePolicy {
+        let (cores, memory) = (self.cores.unwrap_or(*CORES.end()), self.memory.unwrap_or(*MEMORY.end()));
         NodePolicy {
             kind: self.kind.clone(),
             price: self.price,
             place: self.place.clone(),
             spare: self.spare,
             overcommit: self.overcommit,
-            ..NodePolicy::new(self.name.as_str(), self.cores, self.memory)
+            ..NodePolicy::new(self.name.as_str(), cores, memory)
         }
     }
 }

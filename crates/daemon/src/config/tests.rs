@@ -238,6 +238,17 @@ fn one_node_is_shared_by_workloads_of_tenants() {
 }
 
 #[test]
+fn a_node_may_leave_out_its_size_and_is_large_until_that_is_known() {
+    let open = "needs = { cpu = 500, memory = \"1GiB\" }\n[[node]]\nname = \"local\"\nmemory = \"8GiB\"";
+    let config = parse(&workload(open)).expect("valid");
+    assert_eq!((config.nodes[0].cores, config.nodes[0].memory), (None, Some(8 << 30)));
+    assert_eq!(crate::policy::policy(&config).nodes[0].size, planner::Resources::new(1e6, 8 << 30));
+    let filled = crate::inventory::filled(&config.nodes[0], (4.0, 1 << 30));
+    assert_eq!(filled.size, planner::Resources::new(4.0, 8 << 30), "what is given holds");
+    assert_eq!(parse(&config.to_toml()), Ok(config));
+}
+
+#[test]
 fn sharing_that_cannot_be_is_refused() {
     const NODE: &str = "[[node]]\nname = \"local\"\ncores = 4\nmemory = \"8GiB\"";
     const NEEDS: &str = "needs = { cpu = 1, memory = \"1GiB\" }";
@@ -252,7 +263,7 @@ fn sharing_that_cannot_be_is_refused() {
         (format!("{NEEDS}\nreplicas = {{ min = 5 }}\n{NODE}"), "must hold replicas_min of every workload"),
         ("tenant = \"team\"".to_owned(), "workload `web`: `tenant` must be one of the tenants"),
         ("priority = 256".to_owned(), "workload.web.priority: 256 is out of range"),
-        (format!("{NEEDS}\n[[node]]\nname = \"local\"\ncores = 4"), "node[0].memory: is missing"),
+        (format!("{NEEDS}\n[[node]]\nname = \"local\"\ncores = 4\nmemory = 4"), "node[0].memory: "),
         (format!("{NEEDS}\n{NODE}\ncpu = 3"), "node[0].cpu: is not a known key"),
         (format!("{NEEDS}\n[node]\ncores = 1"), "write each as its own [[node]] section"),
         ("[[tenant]]\nname = \"team\"\nweight = 0".to_owned(), "tenant[0].weight: 0 is out of range"),

@@ -54,8 +54,12 @@ pub(super) fn config(config: &Config) -> String {
 fn sharing(out: &mut Lines, node: &NodeConfig) {
     out.line("\n[[node]]");
     out.text("name", &node.name);
-    out.raw("cores", number(node.cores));
-    out.text("memory", &format_bytes(node.memory));
+    if let Some(cores) = node.cores {
+        out.raw("cores", number(cores));
+    }
+    if let Some(memory) = node.memory {
+        out.text("memory", &format_bytes(memory));
+    }
     out.text("kind", &node.kind);
     out.raw("price", number(node.price));
     out.text("place", &node.place);

@@ -1,21 +1,22 @@
 //! What the control loop does about nodes whose engine is silent, lost, or back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use planner::{Event, NodeId, NodePolicy, Role};
-use provider::{EngineHealth, InstanceInfo, InstanceName, Providers};
+use provider::{EngineHealth, InstanceInfo, InstanceName, Providers, Pull};
 use tokio::sync::mpsc;
 
 use super::ControlLoop;
-use crate::config::{Config, ProbeConfig};
-use crate::convert;
+use crate::config::{Config, NodeConfig, ProbeConfig};
 use crate::error::chain;
 use crate::instances::{Place, id_of};
+use crate::inventory::Size;
 use crate::launch::stop_unwanted;
-use crate::nodes::{EngineNews, EngineReading, Standing, Turn, Vigil};
+use crate::nodes::{EngineNews, EngineReading, Standing, Turn, Vigil, fetch_images};
 use crate::recorder::clock;
+use crate::{convert, inventory};
 
 /// The nodes that have an engine.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ struct Watched {
     vigil: Vigil,
     /// As the planner knows it; `None` where no nodes are given.
     policy: Option<NodePolicy>,
+    /// Set while its size is not known.
+    open: Option<NodeConfig>,
     /// Why the engine does not answer, and for how long by now.
     silent: Option<(Duration, String)>,
 }
@@ -40,11 +43,18 @@ impl EngineNodes {
         let watched = provider.engines().map(|(name, engine)| {
             let there = *engine.health().borrow() == EngineHealth::Answers;
             let lost_after = configured.get(name).map(|engine| engine.lost_after).unwrap_or_default();
-            let policy = config.nodes.iter().find(|node| node.name == name).map(|node| node.policy());
-            let vigil = Vigil::new(there, lost_after);
-            (name.to_owned(), Watched { vigil, policy, silent: None })
+            let node = config.nodes.iter().find(|node| node.name == name);
+            let open = node.filter(|node| inventory::is_open(node)).cloned();
+            // Not used before its size is known.
+            let vigil = Vigil::new(there && open.is_none(), lost_after);
+            (name.to_owned(), Watched { vigil, policy: node.map(NodeConfig::policy), open, silent: None })
         });
         EngineNodes { watched: watched.collect(), news }
+    }
+
+    fn is_up_beside(&self, node: &str) -> bool {
+        let mut others = self.watched.iter().filter(|(other, _)| other.as_str() != node);
+        others.any(|(_, watched)| watched.vigil.standing() == Standing::Up)
     }
 
     /// How the node stands and why; `None` where it has no engine.
@@ -65,14 +75,31 @@ impl ControlLoop {
             self.note_own("node_lost", format!("{} does not answer", called(&name)));
             self.planner.handle(clock(), Event::NodeLost { node: node.id });
         }
+        let there = self.engine_nodes.watched.iter().filter(|(_, w)| w.vigil.standing() == Standing::Up);
+        for node in there.map(|(node, _)| node.clone()).collect::<Vec<_>>() {
+            self.warm(node);
+        }
         self.say_nodes();
+    }
+
+    /// Spare nodes, and those that get instances when another is lost, should have the images already.
+    fn warm(&mut self, node: String) {
+        let containers = self.workloads.iter().filter_map(|workload| workload.config.container.as_ref());
+        let images: BTreeSet<String> = containers
+            .filter(|container| container.pull == Pull::Missing)
+            .map(|one| one.image.clone())
+            .collect();
+        if !images.is_empty() {
+            let fetching = fetch_images(Arc::clone(&self.provider), node, images.into_iter().collect());
+            self.node_work.spawn(fetching);
+        }
     }
 
     pub(crate) fn engine_news(&mut self, news: EngineNews) {
         match news {
             EngineNews::Read(readings) => readings.into_iter().for_each(|one| self.engine_read(one)),
-            EngineNews::TakenBack { node, found: Ok(found) } => self.node_is_back(&node, found),
-            EngineNews::TakenBack { node, found: Err(reason) } => {
+            EngineNews::TakenBack { node, found: Ok(found), size } => self.node_is_back(&node, found, size),
+            EngineNews::TakenBack { node, found: Err(reason), .. } => {
                 tracing::warn!(node, reason, "what runs on the node cannot be taken over yet");
             }
         }
@@ -81,8 +108,9 @@ impl ControlLoop {
 
     fn engine_read(&mut self, reading: EngineReading) {
         let serving = reading.silent.is_some() && self.is_serving(&reading.node);
+        let elsewhere = self.engine_nodes.is_up_beside(&reading.node);
         let Some(watched) = self.engine_nodes.watched.get_mut(&reading.node) else { return };
-        let turn = watched.vigil.look(Instant::now(), &reading, serving);
+        let turn = watched.vigil.look(Instant::now(), &reading, serving, elsewhere);
         watched.silent = reading.silent;
         let (node, who) = (reading.node.as_str(), called(&reading.node));
         match turn {
@@ -99,10 +127,14 @@ impl ControlLoop {
             Some(Turn::Lost) => self.lose_node(node),
             Some(Turn::Back) => {
                 let (provider, news) = (Arc::clone(&self.provider), self.engine_nodes.news.clone());
-                let node = node.to_owned();
+                let (node, open) = (node.to_owned(), watched.open.is_some());
                 self.node_work.spawn(async move {
-                    let found = provider.take_back(&node).await.map_err(|error| chain(&error).to_string());
-                    let _ = news.send(EngineNews::TakenBack { node, found }).await;
+                    let size = if open { inventory::size_of(&node, &provider).await } else { None };
+                    let found = match open && size.is_none() {
+                        true => Err("its size is not known".to_owned()),
+                        false => provider.take_back(&node).await.map_err(|error| chain(&error).to_string()),
+                    };
+                    let _ = news.send(EngineNews::TakenBack { node, found, size }).await;
                 });
             }
         }
@@ -137,7 +169,8 @@ impl ControlLoop {
         let names = self.provider.give_up(node);
         let (who, count) = (called(node), names.len());
         let why = self.why_silent(node);
-        let message = format!("{who} is lost with {count} instances: its engine does not answer ({why}), nor do they");
+        let message =
+            format!("{who} is lost with {count} instances: its engine does not answer ({why}), nor do they");
         self.note_own("node_lost", message);
         let known = self.knows(node);
         if known {
@@ -170,12 +203,19 @@ impl ControlLoop {
     }
 
     /// A node that was lost is there again, and what still runs on it is ours again.
-    fn node_is_back(&mut self, node: &str, found: Vec<InstanceInfo>) {
+    fn node_is_back(&mut self, node: &str, found: Vec<InstanceInfo>, size: Option<Size>) {
         let Some(watched) = self.engine_nodes.watched.get_mut(node) else { return };
+        if let (Some(open), Some(size)) = (&watched.open, size) {
+            watched.policy = Some(inventory::filled(open, size));
+            watched.open = None;
+        }
         watched.vigil.taken_back(Instant::now());
         let policy = watched.policy.clone();
         let count = found.len();
-        self.note_own("node_back", format!("{} is back, with {count} instances that still run", called(node)));
+        self.note_own(
+            "node_back",
+            format!("{} is back, with {count} instances that still run", called(node)),
+        );
         let id = policy.as_ref().map(|policy| policy.id.clone());
         if let Some(policy) = policy {
             self.planner.handle(clock(), Event::NodeAppeared { node: policy });
@@ -183,6 +223,7 @@ impl ControlLoop {
         let unwanted: Vec<InstanceInfo> =
             found.into_iter().filter(|info| !self.take_in(info, id.clone())).collect();
         self.node_work.spawn(stop_unwanted(Arc::clone(&self.provider), unwanted));
+        self.warm(node.to_owned());
     }
 
     /// Takes in an instance that was found on a node; false if nobody wants it.
@@ -233,7 +274,8 @@ impl ControlLoop {
         let message = format!("no answer from the engine of {silent}");
         let hint = "its instances serve on; none is started, stopped or changed there until it answers";
         self.problem_if(!silent.is_empty(), "engine_silent", message, hint);
-        let hint = "its instances are replaced on other nodes; it is used again when its engine answers steadily";
+        let hint =
+            "its instances are replaced on other nodes; it is used again when its engine answers steadily";
         self.problem_if(!lost.is_empty(), "node_lost", format!("lost: {lost}"), hint);
     }
 

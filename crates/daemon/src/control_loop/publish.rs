@@ -50,7 +50,11 @@ impl ControlLoop {
             },
             problems: self.problems.values().cloned().collect(),
             workloads: states,
-            nodes: snapshot.nodes().iter().map(convert::node).collect(),
+            nodes: snapshot
+                .nodes()
+                .iter()
+                .map(|node| convert::node(node, self.engine_nodes.health(node.policy.id.as_str())))
+                .collect(),
         };
         self.view.send_replace(Arc::new(view));
     }

@@ -64,6 +64,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         ("dom.js", include_str!("../../assets/dom.js")),
         ("format.js", include_str!("../../assets/format.js")),
         ("instances.js", include_str!("../../assets/instances.js")),
+        ("nodes.js", include_str!("../../assets/nodes.js")),
         ("panels.js", include_str!("../../assets/panels.js")),
         ("tiles.js", include_str!("../../assets/tiles.js")),
     ];

@@ -60,9 +60,15 @@ impl Host {
         self.engine.end(rustix::process::Signal::KILL);
     }
 
-    /// Containers that are there, whatever their state.
+    /// The states of all containers that are there.
+    pub(crate) async fn states(&self) -> Vec<String> {
+        let containers = tokio::task::block_in_place(|| self.engine.containers("foreshadow.owner"));
+        containers.into_iter().map(|(_, state)| state).collect()
+    }
+
+    /// How many that is.
     pub(crate) async fn containers(&self) -> usize {
-        tokio::task::block_in_place(|| self.engine.containers("foreshadow.owner")).len()
+        self.states().await.len()
     }
 }
 

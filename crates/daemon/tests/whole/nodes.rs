@@ -9,11 +9,10 @@ use rustix::process::Signal;
 
 use crate::engine::IMAGE;
 use crate::hosts::Host;
-use crate::support::{Load, Running, Stage, pids, request};
+use crate::support::{Load, Running, Stage, free_addresses, pids, request};
 
-/// A configuration of one workload on two nodes; `lines` follow the nodes.
-fn configuration(stage: &Stage, a: &Host, b: &Host, lines: &str) -> std::path::PathBuf {
-    let size = "cores = 4\nmemory = \"4GiB\"";
+/// A configuration of one workload on two nodes of this size; `lines` follow the nodes.
+fn configuration(stage: &Stage, [a, b]: [&Host; 2], size: &str, lines: &str) -> std::path::PathBuf {
     stage.config("web.toml", |text| {
         let container = format!(
             "container = {{ image = {IMAGE:?}, network = \"host\" }}\nneeds = {{ cpu = 0.5, memory = \"256MiB\" }}\n\
@@ -26,7 +25,11 @@ fn configuration(stage: &Stage, a: &Host, b: &Host, lines: &str) -> std::path::P
 }
 
 /// Waits for something that takes as long as a machine does, and says for how long it took.
-async fn within<T>(limit: Duration, what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> (T, Duration) {
+async fn within<T>(
+    limit: Duration,
+    what: &str,
+    mut condition: impl AsyncFnMut() -> Option<T>,
+) -> (T, Duration) {
     let begin = Instant::now();
     loop {
         if let Some(found) = condition().await {
@@ -52,7 +55,7 @@ async fn serving(client: &Client) -> Option<BTreeMap<String, usize>> {
     (counts.starting + counts.draining + counts.stopping == 0).then_some(by_node)
 }
 
-async fn pin(client: &Client, active: u32) {
+async fn pin(client: &Client, workload: &str, active: u32) {
     let request = api::OverrideRequest {
         active: Some(active),
         standby: Some(0),
@@ -60,15 +63,19 @@ async fn pin(client: &Client, active: u32) {
         reason: "a known number".into(),
         expires_in_s: None,
     };
-    client.set_override("web", &request).await.expect("pinned");
+    client.set_override(workload, &request).await.expect("pinned");
 }
 
 /// Pins a number of instances and waits until so many serve on each node.
 async fn pinned(client: &Client, active: u32, a: usize, b: usize) {
-    pin(client, active).await;
-    let wanted: BTreeMap<String, usize> =
-        [("a", a), ("b", b)].into_iter().filter(|(_, n)| *n > 0).map(|(node, n)| (node.to_owned(), n)).collect();
-    within(PATIENCE, "the instances in traffic", async || (serving(client).await? == wanted).then_some(())).await;
+    pin(client, "web", active).await;
+    let wanted: BTreeMap<String, usize> = [("a", a), ("b", b)]
+        .into_iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(node, n)| (node.to_owned(), n))
+        .collect();
+    within(PATIENCE, "the instances in traffic", async || (serving(client).await? == wanted).then_some(()))
+        .await;
 }
 
 async fn is_up(client: &Client, node: &str) -> Option<bool> {
@@ -93,7 +100,9 @@ async fn nothing_is_left_over(client: &Client, a: &Host, b: &Host) {
         let known = instances(client).await;
         let names: BTreeSet<&str> = known.iter().map(|one| one.name.as_str()).collect();
         assert_eq!(names.len(), known.len(), "{known:?}");
-        (a.containers().await + b.containers().await == known.len()).then_some(())
+        let states = [a.states().await, b.states().await].concat();
+        let all_run = states.iter().all(|state| state == "running");
+        (all_run && states.len() == known.len()).then_some(())
     })
     .await;
 }
@@ -105,7 +114,10 @@ async fn loses_a(client: &Client, load: &Load, vanish: impl FnOnce()) -> u64 {
     assert_eq!(load.failed(), 0);
     vanish();
     let begin = Instant::now();
-    within(NOTICED_WITHIN + SLACK, "the loss is noticed", async || (!is_up(client, "a").await?).then_some(())).await;
+    within(NOTICED_WITHIN + SLACK, "the loss is noticed", async || {
+        (!is_up(client, "a").await?).then_some(())
+    })
+    .await;
     let noticed = begin.elapsed();
     let wanted = BTreeMap::from([("b".to_owned(), 2)]);
     within(PATIENCE, "the replacement", async || (serving(client).await? == wanted).then_some(())).await;
@@ -124,7 +136,7 @@ async fn loses_a(client: &Client, load: &Load, vanish: impl FnOnce()) -> u64 {
 async fn a_node_that_dies_is_replaced_in_time_and_used_again_when_it_is_back() {
     let (Some(a), Some(b)) = (Host::new(&[]).await, Host::new(&[]).await) else { return };
     let stage = Stage::new("");
-    let daemon = Running::start(&configuration(&stage, &a, &b, "")).expect("the daemon starts");
+    let daemon = Running::start(&configuration(&stage, [&a, &b], SIZE, "")).expect("the daemon starts");
     let client = stage.client();
     pinned(&client, 2, 1, 1).await;
     let load = Load::start(stage.web, 50);
@@ -139,6 +151,15 @@ async fn a_node_that_dies_is_replaced_in_time_and_used_again_when_it_is_back() {
     nothing_is_left_over(&client, &a, &b).await;
     pinned(&client, 4, 2, 2).await;
     nothing_is_left_over(&client, &a, &b).await;
+
+    // An engine that ends in order takes its containers with it.
+    tokio::task::block_in_place(|| b.engine.end(Signal::TERM));
+    tokio::task::block_in_place(|| b.engine.run()).expect("the engine runs again");
+    within(PATIENCE, "all four again", async || {
+        (serving(&client).await?.values().sum::<usize>() == 4).then_some(())
+    })
+    .await;
+    nothing_is_left_over(&client, &a, &b).await;
     daemon.terminate();
     assert_eq!((a.containers().await, b.containers().await), (0, 0));
 }
@@ -147,7 +168,7 @@ async fn a_node_that_dies_is_replaced_in_time_and_used_again_when_it_is_back() {
 async fn a_node_that_is_cut_off_is_replaced_and_what_still_runs_there_is_taken_over_later() {
     let (Some(a), Some(b)) = (Host::new(&[]).await, Host::new(&[]).await) else { return };
     let stage = Stage::new("");
-    let daemon = Running::start(&configuration(&stage, &a, &b, "")).expect("the daemon starts");
+    let daemon = Running::start(&configuration(&stage, [&a, &b], SIZE, "")).expect("the daemon starts");
     let client = stage.client();
     pinned(&client, 2, 1, 1).await;
     let before = instances(&client).await;
@@ -178,7 +199,7 @@ async fn a_node_that_is_cut_off_is_replaced_and_what_still_runs_there_is_taken_o
 async fn an_engine_that_hangs_or_restarts_costs_no_request_and_no_instance() {
     let (Some(a), Some(b)) = (Host::new(&["--live-restore"]).await, Host::new(&[]).await) else { return };
     let stage = Stage::new("");
-    let config = configuration(&stage, &a, &b, "");
+    let config = configuration(&stage, [&a, &b], SIZE, "");
     let daemon = Running::start(&config).expect("the daemon starts");
     let client = stage.client();
     pinned(&client, 2, 1, 1).await;
@@ -188,10 +209,11 @@ async fn an_engine_that_hangs_or_restarts_costs_no_request_and_no_instance() {
 
     a.engine.signal(Signal::STOP);
     let hangs_since = Instant::now();
-    within(PATIENCE, "it is noticed", async || has_problem(&client, "engine_silent").await?.then_some(())).await;
+    within(PATIENCE, "it is noticed", async || has_problem(&client, "engine_silent").await?.then_some(()))
+        .await;
     // Meanwhile others go where an engine answers, although the other node is emptier.
     pinned(&client, 3, 1, 2).await;
-    pin(&client, 2).await;
+    pin(&client, "web", 2).await;
     tokio::time::sleep(HANGS_FOR.saturating_sub(hangs_since.elapsed())).await;
     assert_eq!(is_up(&client, "a").await, Some(true), "its instance answers");
     a.engine.signal(Signal::CONT);
@@ -201,7 +223,8 @@ async fn an_engine_that_hangs_or_restarts_costs_no_request_and_no_instance() {
 
     let engine = &a.engine;
     tokio::task::block_in_place(|| engine.end(Signal::TERM));
-    within(PATIENCE, "it is noticed", async || has_problem(&client, "engine_silent").await?.then_some(())).await;
+    within(PATIENCE, "it is noticed", async || has_problem(&client, "engine_silent").await?.then_some(()))
+        .await;
     tokio::time::sleep(HANGS_FOR).await;
     assert_eq!(is_up(&client, "a").await, Some(true), "its instance answers");
     tokio::task::block_in_place(|| engine.run()).expect("the engine runs again");
@@ -232,7 +255,8 @@ async fn a_node_that_is_not_there_from_the_beginning_is_used_when_it_comes() {
     let (Some(a), Some(b)) = (Host::new(&[]).await, Host::new(&[]).await) else { return };
     let stage = Stage::new("");
     a.crash();
-    let daemon = Running::start(&configuration(&stage, &a, &b, "")).expect("the daemon starts with one node");
+    let daemon =
+        Running::start(&configuration(&stage, [&a, &b], SIZE, "")).expect("the daemon starts with one node");
     let client = stage.client();
     assert_eq!(is_up(&client, "a").await, Some(false));
     pinned(&client, 2, 0, 2).await;
@@ -246,6 +270,49 @@ async fn a_node_that_is_not_there_from_the_beginning_is_used_when_it_comes() {
     assert_eq!((a.containers().await, b.containers().await), (0, 0));
 }
 
+/// Two small ones fill half of each node, and one that needs a whole node comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_to_another_node_makes_before_it_breaks() {
+    let (Some(a), Some(b)) = (Host::new(&[]).await, Host::new(&[]).await) else { return };
+    let stage = Stage::new("");
+    let [listen] = free_addresses();
+    let big = format!(
+        "[[workload]]\nname = \"big\"\nlisten = \"{listen}\"\nprobe = \"/\"\ncapacity = 50\nstep = \"1s\"\n\
+         container = {{ image = {IMAGE:?}, network = \"host\" }}\nneeds = {{ cpu = 1, memory = \"256MiB\" }}\n\
+         env = {{ FORESHADOW_TEST_SERVICE = \"normal\" }}\nreplicas = {{ min = 0, max = 1 }}\npriority = 200\n\
+         tick = \"100ms\"\n"
+    );
+    let config = configuration(&stage, [&a, &b], "cores = 1\nmemory = \"4GiB\"", &big);
+    let daemon = Running::start(&config).expect("the daemon starts");
+    let client = stage.client();
+    pin(&client, "big", 0).await;
+    pinned(&client, 2, 1, 1).await;
+    let load = Load::start(stage.web, 50);
+    within(PATIENCE, "traffic", async || (load.good() > 50).then_some(())).await;
+
+    pin(&client, "big", 1).await;
+    let mut fewest = usize::MAX;
+    within(PATIENCE, "both small ones on one node, and the big one on the other", async || {
+        let small = instances(&client).await;
+        let serve = small.iter().filter(|one| one.weight > 0 && one.healthy == Some(true)).count();
+        fewest = fewest.min(serve);
+        let big = client.workload("big").await.ok()?;
+        let big = big.instances.iter().find(|one| one.weight > 0)?.node.clone()?;
+        let away = small.iter().all(|one| one.node.as_ref() != Some(&big));
+        (small.len() == 2 && serve == 2 && away).then_some(())
+    })
+    .await;
+    assert_eq!(fewest, 2, "one serves elsewhere before the other goes");
+    let (status, ..) = request(listen, "GET", "/", &[], "").await.expect("answered");
+    assert_eq!(status, 200);
+    let (good, bad, complaints) = load.finish().await;
+    assert_eq!(bad, 0, "of {}: {complaints}", good + bad);
+    assert_eq!(a.containers().await + b.containers().await, 3, "what moved was removed");
+    daemon.terminate();
+    assert_eq!((a.containers().await, b.containers().await), (0, 0));
+}
+
+const SIZE: &str = "cores = 4\nmemory = \"4GiB\"";
 /// What the documentation promises, with the default settings.
 const NOTICED_WITHIN: Duration = Duration::from_secs(12);
 /// Other tests and two engines share two cores.

@@ -204,7 +204,8 @@ impl Cluster {
             gone.extend(std::iter::repeat_n(*at, leaving as usize));
             movable.push((claim.class, *at, if may_go { count - leaving } else { 0 }));
         }
-        if !self.nodes[node].up || !needs.fits(left) {
+        let open = self.nodes[node].up && !self.nodes[node].policy.closed;
+        if !open || !needs.fits(left) {
             return None;
         }
         movable.sort_unstable();
@@ -281,6 +282,10 @@ impl Cluster {
 
     /// Workloads on a node that may be asked to go, the lowest class first.
     fn lowest_on(&self, node: usize, below: u8) -> Vec<usize> {
+        // Where nothing can be started, nothing can be stopped either.
+        if self.nodes[node].policy.closed {
+            return Vec::new();
+        }
         let mut found: Vec<(u8, usize)> = self.nodes[node]
             .on
             .iter()

@@ -138,6 +138,25 @@ fn a_lost_node_is_made_up_for_elsespreadat_the_cost_of_the_lower_class() {
 }
 
 #[test]
+fn a_closed_node_keeps_what_is_on_it_and_gets_nothing_new_until_it_is_opened() {
+    let mut world = Nodes::new(&[workload("web", 50)], &[node("a", 4.0), node("b", 4.0)]);
+    world.pin("web", 4, 0);
+    world.sleep(60);
+    let closed = NodePolicy { closed: true, ..node("a", 4.0) };
+    world.tell(Event::NodeAppeared { node: closed });
+    world.pin("web", 6, 0);
+    world.sleep(120);
+    assert_eq!((world.on("a", "web"), world.on("b", "web"), world.ready("web").0), (2, 4, 6));
+    world.pin("web", 8, 0);
+    world.sleep(120);
+    assert_eq!((world.on("a", "web"), world.ready("web").0), (2, 6), "the rest waits");
+    assert!(world.says("web", |r| matches!(r, SharingReason::WaitsForRoom { .. })));
+    world.tell(Event::NodeAppeared { node: node("a", 4.0) });
+    world.sleep(120);
+    assert_eq!((world.on("a", "web"), world.ready("web").0), (4, 8));
+}
+
+#[test]
 fn room_in_pieces_is_put_together_for_who_was_granted_it() {
     let mut big = workload("big", 200);
     (big.replicas_min, big.needs) = (0, Resources::new(4.0, GIB));

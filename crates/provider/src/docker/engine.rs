@@ -17,6 +17,15 @@ use super::error::EngineError;
 use super::transport::Transport;
 use crate::error::ProviderError;
 
+/// What the machine of an engine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineSize {
+    /// Cores that the engine may use.
+    pub cores: u32,
+    /// Its memory, in bytes.
+    pub memory_bytes: u64,
+}
+
 /// One engine.
 pub(super) struct Engine {
     pub(super) docker: Docker,
@@ -130,6 +139,21 @@ impl Engine {
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(error),
             Ok(_) => Err(EngineError::Odd("a container is being removed all the time".to_owned())),
+        }
+    }
+
+    /// Cores and memory of its machine.
+    pub(super) async fn size(&self) -> Result<EngineSize, ProviderError> {
+        let info = self.ask("ask for the size of the machine", self.docker.info()).await?;
+        let cores = info.ncpu.and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
+        let memory_bytes =
+            info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
+        match (cores, memory_bytes) {
+            (Some(cores), Some(memory_bytes)) => Ok(EngineSize { cores, memory_bytes }),
+            _ => {
+                let odd = EngineError::Odd("it does not say how large its machine is".to_owned());
+                Err(self.failed("ask for the size of the machine")(odd))
+            }
         }
     }
 

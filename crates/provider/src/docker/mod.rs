@@ -46,6 +46,7 @@ use crate::process::{CallOff, LOG_TAIL_MAX, blocking, output};
 use crate::spec::{InstanceSpec, ResourceLimits};
 
 pub use config::{DockerConfig, Endpoint, TlsFiles};
+pub use engine::EngineSize;
 pub use error::EngineError;
 pub use spec::{ContainerSpec, Network, Pull};
 pub use watch::EngineHealth;
@@ -113,6 +114,14 @@ impl DockerProvider {
     #[must_use]
     pub fn health(&self) -> channel::Receiver<EngineHealth> {
         self.health.clone()
+    }
+
+    /// Asks for cores and memory of the engine's machine.
+    ///
+    /// # Errors
+    /// It does not answer, or does not know.
+    pub async fn size(&self) -> Result<EngineSize, ProviderError> {
+        self.table.engine.size().await
     }
 
     /// Asks the instances themselves, not the engine: true as soon as one passes its probe within `patience`. Those that are

@@ -80,7 +80,8 @@ impl Daemon {
         let log = File::create(self.path("log")).map_err(|error| error.to_string())?;
         let option = |name: &str, file: &str| format!("--{name}={}", self.path(file).display());
         let dockerd = program("dockerd").expect("looked for");
-        let words: Vec<_> = self.options.runner.iter().map(Into::into).chain([dockerd.into_os_string()]).collect();
+        let words: Vec<_> =
+            self.options.runner.iter().map(Into::into).chain([dockerd.into_os_string()]).collect();
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])

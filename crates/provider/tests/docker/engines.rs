@@ -18,7 +18,8 @@ use crate::{GRACE, PATIENCE, chain, off, serves, until};
 /// A fixture with an engine of its own, which the test may restart or stop.
 pub(crate) async fn own_engine(arguments: &[&str], freezer: bool) -> Option<Fixture> {
     let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-    let starting = tokio::task::spawn_blocking(move || Daemon::start(Options { arguments, ..Options::default() }));
+    let starting =
+        tokio::task::spawn_blocking(move || Daemon::start(Options { arguments, ..Options::default() }));
     Some(Fixture::on(Arc::new(starting.await.expect("no panic")?), freezer))
 }
 
@@ -177,4 +178,83 @@ async fn an_engine_that_restarts_is_found_again_and_its_containers_are_still_our
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
     provider.shutdown(GRACE).await.expect("stops");
     assert_eq!(fixture.leftovers(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runs_on_an_engine_that_was_given_up_is_left_alone_and_taken_over_when_it_is_adopted() {
+    let Some(fixture) = own_engine(&[], true).await else { return };
+    let config = DockerConfig {
+        ping_deadline: Duration::from_millis(500),
+        check_interval: Duration::from_millis(300),
+        ..fixture.config()
+    };
+    drop(fixture.open().await);
+    let provider = Arc::new(DockerProvider::connect(config.clone()).await.expect("connects"));
+    provider.adopt().await.expect("adopts");
+    let serving = provider.start(service_spec("web-1", TestService::Normal)).await.expect("starts");
+    let parked = provider.start(service_spec("web-2", TestService::Normal)).await.expect("starts");
+    provider.park(&parked.name).await.expect("parks");
+    let mut events = provider.events();
+    assert!(provider.is_heard(false, Duration::from_secs(5)).await);
+
+    let starting = Arc::clone(&provider);
+    let starting =
+        tokio::spawn(async move { starting.start(service_spec("web-3", TestService::NeverReady)).await });
+    until("the third is made", async || fixture.containers().len() == 3).await;
+    fixture.daemon.signal(Signal::STOP);
+    let mut health = provider.health();
+    let lost = |health: &EngineHealth| matches!(health, EngineHealth::Lost { since, .. } if since.elapsed() < PATIENCE);
+    let noticed = timeout(Duration::from_secs(5), health.wait_for(lost)).await;
+    noticed.expect("a silent engine is noticed sooner than its calls fail").expect("watched");
+
+    let begin = Instant::now();
+    assert_eq!(provider.give_up(), [serving.name.clone(), parked.name.clone()]);
+    let error = starting.await.expect("no panic").expect_err("nothing starts there");
+    assert!(begin.elapsed() < Duration::from_secs(5), "nobody waits for the engine: {:?}", begin.elapsed());
+    assert!(chain(&error).contains("web-3"), "{}", chain(&error));
+    assert!(provider.list().is_empty() && !provider.is_heard(true, Duration::from_millis(100)).await);
+    let mut reported = Vec::new();
+    while reported.len() < 2 {
+        let event = timeout(PATIENCE, events.recv()).await.expect("is reported").expect("sent");
+        let ProviderEvent::Exited { name, reason } = event;
+        assert_eq!(reason, ExitReason::Lost);
+        reported.push(name);
+    }
+    assert_eq!(reported, [serving.name.clone(), parked.name.clone()]);
+
+    fixture.daemon.signal(Signal::CONT);
+    timeout(PATIENCE, health.wait_for(|health| *health == EngineHealth::Answers))
+        .await
+        .expect("noticed")
+        .expect("watched");
+    // Until somebody asks for them, they are not taken for nobody's.
+    sleep(Duration::from_secs(1)).await;
+    assert!(serves(&serving).await);
+    let found = provider.adopt().await.expect("adopts");
+    assert_eq!(
+        found.iter().map(|info| (&info.name, info.parked)).collect::<Vec<_>>(),
+        [(&serving.name, false), (&parked.name, true)]
+    );
+    provider.promote(&parked.name).await.expect("promotes");
+    assert!(serves(&parked).await && fixture.containers().len() == 2, "the unfinished start is cleared away");
+    provider.shutdown(GRACE).await.expect("stops");
+    assert_eq!(fixture.leftovers(), [""; 0]);
+
+    // One that is not there yet is waited for without holding anything up.
+    drop(provider);
+    let daemon = Arc::clone(&fixture.daemon);
+    off(move || daemon.end(Signal::TERM)).await;
+    let provider = DockerProvider::expect(config).expect("opens");
+    assert!(matches!(&*provider.health().borrow(), EngineHealth::Lost { .. }));
+    let daemon = Arc::clone(&fixture.daemon);
+    off(move || daemon.run()).await.expect("runs again");
+    let mut health = provider.health();
+    timeout(PATIENCE, health.wait_for(|health| *health == EngineHealth::Answers))
+        .await
+        .expect("noticed")
+        .expect("watched");
+    provider.adopt().await.expect("adopts");
+    let info = provider.start(service_spec("web-4", TestService::Normal)).await.expect("starts");
+    assert!(serves(&info).await);
+    provider.shutdown(GRACE).await.expect("stops");
 }

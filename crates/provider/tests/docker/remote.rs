@@ -75,7 +75,9 @@ async fn an_engine_is_reached_by_tls_and_only_with_the_right_certificate() {
         format!("--tlscert={}", file("server.pem").display()),
         format!("--tlskey={}", file("server-key.pem").display()),
     ];
-    let Some(daemon) = off(move || Daemon::start(Options { arguments, ..Options::default() })).await else { return };
+    let Some(daemon) = off(move || Daemon::start(Options { arguments, ..Options::default() })).await else {
+        return;
+    };
     let fixture = Fixture::on(Arc::new(daemon), false);
     drop(fixture.open().await);
     let tls = TlsFiles { ca: file("ca.pem"), cert: file("client.pem"), key: file("client-key.pem") };

@@ -42,7 +42,7 @@ pub use metric::{
     Metric, MetricColumn, MetricList, MetricSample, MetricSeries, MetricsAccepted, MetricsRequest,
 };
 pub use model::{Model, ModelDetail, ModelState, ModelTrial, Models, PromoteRequest, RollbackRequest};
-pub use node::{Node, Sharing};
+pub use node::{Node, NodeHealth, Sharing};
 pub use overrides::{
     ForecastOverride, ForecastOverrideRequest, ForecastOverrides, Override, OverrideRequest,
 };

@@ -4,17 +4,18 @@
 use forecast::{Adjusted, Anomaly, Ensemble, Forecast, Notice, Timestamp, Trust};
 use history::models::{ModelEvent, ModelId, ModelRecord, ModelState};
 use history::{CalendarChange, CalendarRecord};
-use planner::{
-    Event, InstanceId, NodeView, Phase, Plan, Reason, Role, SharingReason, Tier, TriggerLevel, WorkloadView,
-};
+use planner::{Event, InstanceId, Phase, Plan, Reason, Role, SharingReason, TriggerLevel};
 use provider::InstanceName;
 
 use crate::config::{self, MarginConfig, WorkloadConfig};
 use crate::instances::name_of;
 
 pub(crate) mod explain;
+mod nodes;
 pub(crate) mod overrides;
 pub(crate) mod shift;
+
+pub(crate) use nodes::{node, sharing};
 
 pub(crate) fn trust(trust: &Trust) -> api::Trust {
     api::Trust {
@@ -129,51 +130,6 @@ fn sharing_rule(reason: &SharingReason) -> &'static str {
         SharingReason::Shielded { .. } => "shielded",
         SharingReason::NodeLost { .. } => "node_lost",
     }
-}
-
-/// A node and what is on it; `health`: how it stands and why its engine is silent, where it has one.
-pub(crate) fn node(node: &NodeView<'_>, health: Option<(Standing, Option<&str>)>) -> api::Node {
-    let is = |(standing, _)| match standing {
-        Standing::Up => api::NodeHealth::Up,
-        Standing::Silent => api::NodeHealth::Silent,
-        Standing::Lost => api::NodeHealth::Lost,
-    };
-    api::Node {
-        name: node.policy.id.to_string(),
-        up: node.up,
-        health: health.map(is),
-        silent_because: health.and_then(|(_, why)| why.map(str::to_owned)),
-        kind: node.policy.kind.clone(),
-        place: node.policy.place.clone(),
-        price: node.policy.price,
-        spare: node.policy.spare,
-        cores: node.policy.size.cores(),
-        memory_bytes: node.policy.size.memory,
-        cores_promised: node.used.cores(),
-        memory_promised_bytes: node.used.memory,
-        instances: node.instances,
-        forecast_peak_cores: node.forecast_peak(),
-    }
-}
-
-/// The place of a workload among the others; `None` where no nodes are given.
-pub(crate) fn sharing(view: &WorkloadView<'_>) -> Option<api::Sharing> {
-    let (grant, plan) = (view.grant?, view.plan);
-    let refused = plan.and_then(|plan| {
-        plan.reasons.iter().find_map(|reason| match reason {
-            Reason::Sharing(SharingReason::Refused { tier: Tier::Total, asked, granted, .. }) => {
-                Some(asked - granted)
-            }
-            _ => None,
-        })
-    });
-    Some(api::Sharing {
-        priority: view.policy.priority,
-        tenant: view.policy.tenant.clone(),
-        group: view.group,
-        granted: grant.total(),
-        refused: refused.unwrap_or(0),
-    })
 }
 
 pub(crate) fn policy(w: &WorkloadConfig) -> api::PolicySummary {

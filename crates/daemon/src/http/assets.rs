@@ -55,7 +55,7 @@ impl Asset {
 }
 
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
-    let files: [(&'static str, &'static str); 10] = [
+    let files: [(&'static str, &'static str); 11] = [
         ("style.css", include_str!("../../assets/style.css")),
         ("icon.svg", include_str!("../../assets/icon.svg")),
         ("app.js", include_str!("../../assets/app.js")),

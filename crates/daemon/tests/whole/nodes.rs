@@ -155,6 +155,7 @@ async fn a_node_that_dies_is_replaced_in_time_and_used_again_when_it_is_back() {
     // An engine that ends in order takes its containers with it.
     tokio::task::block_in_place(|| b.engine.end(Signal::TERM));
     tokio::task::block_in_place(|| b.engine.run()).expect("the engine runs again");
+    nothing_is_left_over(&client, &a, &b).await;
     within(PATIENCE, "all four again", async || {
         (serving(&client).await?.values().sum::<usize>() == 4).then_some(())
     })

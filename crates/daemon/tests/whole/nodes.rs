@@ -295,7 +295,8 @@ async fn a_move_to_another_node_makes_before_it_breaks() {
     let mut fewest = usize::MAX;
     within(PATIENCE, "both small ones on one node, and the big one on the other", async || {
         let small = instances(&client).await;
-        let serve = small.iter().filter(|one| one.weight > 0 && one.healthy == Some(true)).count();
+        // What has just come into traffic has passed its probe, and the proxy has not said anything about it yet.
+        let serve = small.iter().filter(|one| one.weight > 0 && one.healthy != Some(false)).count();
         fewest = fewest.min(serve);
         let big = client.workload("big").await.ok()?;
         let big = big.instances.iter().find(|one| one.weight > 0)?.node.clone()?;
@@ -304,6 +305,14 @@ async fn a_move_to_another_node_makes_before_it_breaks() {
     })
     .await;
     assert_eq!(fewest, 2, "one serves elsewhere before the other goes");
+    let events = client.events(200).await.expect("events").events;
+    let mut of_small = events.iter().filter(|event| event.workload.as_deref() == Some("web"));
+    let drained =
+        of_small.clone().find(|event| event.kind == "instance_drained").expect("the old one drained");
+    let ready: Vec<i64> = of_small.clone().filter(|e| e.kind == "instance_ready").map(|e| e.at_ms).collect();
+    let stopped = of_small.find(|event| event.kind == "instance_stopped").expect("and ended");
+    assert_eq!((ready.len(), &stopped.instance), (3, &drained.instance), "{events:?}");
+    assert!(ready.iter().all(|at| *at <= drained.at_ms) && drained.at_ms <= stopped.at_ms, "{events:?}");
     let (status, ..) = request(listen, "GET", "/", &[], "").await.expect("answered");
     assert_eq!(status, 200);
     let (good, bad, complaints) = load.finish().await;

@@ -30,6 +30,9 @@ pub(crate) struct Adoption {
     pub(crate) next_instance: u64,
 }
 
+/// Instances of one workload: where each is, whether it is parked, and on which node.
+type Found = BTreeMap<InstanceId, (Place, bool, Option<NodeId>)>;
+
 impl Adoption {
     /// Sorts what was found, each with the node whose engine has it, into workloads, and makes a planner that has learned.
     pub(crate) fn new(
@@ -44,8 +47,7 @@ impl Adoption {
         let mut next_instance = next_known
             .and_then(|value| String::from_utf8(value).ok()?.parse().ok())
             .unwrap_or(FIRST_INSTANCE);
-        let mut places: Vec<BTreeMap<InstanceId, (Place, bool, Option<NodeId>)>> =
-            vec![BTreeMap::new(); config.workloads.len()];
+        let mut places: Vec<Found> = vec![Found::new(); config.workloads.len()];
         let mut unwanted = Vec::new();
         for (node, info) in found {
             // What is no container runs on the one node that there can be then.

@@ -257,15 +257,55 @@ async fn a_node_that_is_not_there_from_the_beginning_is_used_when_it_comes() {
     let stage = Stage::new("");
     a.crash();
     let daemon =
-        Running::start(&configuration(&stage, [&a, &b], SIZE, "")).expect("the daemon starts with one node");
+        Running::start(&configuration(&stage, [&a, &b], "", "")).expect("the daemon starts with one node");
     let client = stage.client();
     assert_eq!(is_up(&client, "a").await, Some(false));
+    let cores = std::thread::available_parallelism().expect("known").get() as f64;
+    let sizes = async || -> Vec<(f64, bool)> {
+        let nodes = client.status().await.expect("a status").nodes;
+        nodes
+            .iter()
+            .map(|node| (node.cores, node.memory_bytes > 1 << 28 && node.memory_bytes < 1 << 45))
+            .collect()
+    };
+    assert_eq!(sizes().await[1], (cores, true), "as the engine says");
     pinned(&client, 2, 0, 2).await;
     let (status, ..) = request(stage.web, "GET", "/", &[], "").await.expect("answered");
     assert_eq!(status, 200);
     tokio::task::block_in_place(|| a.engine.run()).expect("the engine runs");
     within(PATIENCE, "the node is there", async || is_up(&client, "a").await?.then_some(())).await;
+    assert_eq!(sizes().await, [(cores, true); 2], "it was asked when it came");
     pinned(&client, 4, 2, 2).await;
+    nothing_is_left_over(&client, &a, &b).await;
+    daemon.terminate();
+    assert_eq!((a.containers().await, b.containers().await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_nodes_are_out_of_reach_nothing_is_given_up() {
+    let (Some(a), Some(b)) = (Host::new(&[]).await, Host::new(&[]).await) else { return };
+    let stage = Stage::new("");
+    let daemon = Running::start(&configuration(&stage, [&a, &b], SIZE, "")).expect("the daemon starts");
+    let client = stage.client();
+    pinned(&client, 2, 1, 1).await;
+    let before = pids(&client).await;
+    a.plug(false);
+    b.plug(false);
+    within(PATIENCE, "it is noticed", async || has_problem(&client, "engine_silent").await?.then_some(()))
+        .await;
+    // Longer than it takes to lose one, shorter than what an unwell instance is given.
+    tokio::time::sleep(CUT_FOR).await;
+    a.plug(true);
+    b.plug(true);
+    let begin = Instant::now();
+    let answered =
+        async || request(stage.web, "GET", "/", &[], "").await.is_ok_and(|(status, ..)| status == 200);
+    within(PATIENCE, "it serves again", async || answered().await.then_some(())).await;
+    eprintln!("served again {:?} after the return", begin.elapsed());
+    let solved = async || (!has_problem(&client, "engine_silent").await?).then_some(());
+    within(PATIENCE, "the engines are heard again", solved).await;
+    assert!(!has_happened(&client, "node_lost").await);
+    assert_eq!(pids(&client).await, before);
     nothing_is_left_over(&client, &a, &b).await;
     daemon.terminate();
     assert_eq!((a.containers().await, b.containers().await), (0, 0));
@@ -327,5 +367,6 @@ const SIZE: &str = "cores = 4\nmemory = \"4GiB\"";
 const NOTICED_WITHIN: Duration = Duration::from_secs(12);
 /// Other tests and two engines share two cores.
 const SLACK: Duration = Duration::from_secs(8);
+const CUT_FOR: Duration = Duration::from_secs(14);
 const HANGS_FOR: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(90);

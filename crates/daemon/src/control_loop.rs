@@ -17,6 +17,7 @@ mod raises;
 mod sessions;
 mod sizes;
 mod training;
+mod unwell;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ pub(crate) use nodes::EngineNodes;
 pub(crate) use orders::NEXT_INSTANCE_KEY;
 pub(crate) use raises::RAISE_KINDS;
 pub(crate) use sessions::Answered;
+pub(crate) use unwell::Unwell;
 pub(crate) use workload::Workload;
 
 use crate::convert;
@@ -70,6 +72,7 @@ pub(crate) struct ControlLoop {
     /// Orders under way, with the workload they belong to.
     pub(crate) executions: JoinSet<(usize, Done)>,
     pub(crate) engine_nodes: EngineNodes,
+    pub(crate) unwell: Unwell,
     /// Taking back what runs on nodes, and stopping what nobody wants.
     pub(crate) node_work: JoinSet<()>,
     /// Raises being put in force.
@@ -252,6 +255,7 @@ impl ControlLoop {
         self.expire_drains(now);
         self.deploy_what_is_due(now);
         self.history_health();
+        self.ask_unwell();
         while self.node_work.try_join_next().is_some() {}
         self.settle();
     }

@@ -72,13 +72,7 @@ pub(crate) fn spec(
     InstanceSpec {
         env: workload.env.clone(),
         working_dir: workload.working_dir.clone(),
-        probe: match &workload.probe {
-            ProbeConfig::Tcp => Probe::Tcp,
-            ProbeConfig::Http(path) => match workload.protocols.protocols.upstream {
-                Upstream::Http1 => Probe::Http { path: path.clone() },
-                Upstream::Http2 => Probe::Http2 { path: path.clone() },
-            },
-        },
+        probe: probe_of(workload),
         probe_interval: workload.probe_interval,
         probe_timeout: workload.probe_timeout,
         start_deadline: deadline,
@@ -98,6 +92,17 @@ pub(crate) fn spec(
         reclaims: workload.reclaim,
         template: workload.fork,
         ..InstanceSpec::new(name, workload.name.as_str(), workload.command.clone())
+    }
+}
+
+/// How its instances are asked whether they serve.
+pub(crate) fn probe_of(workload: &WorkloadConfig) -> Probe {
+    match &workload.probe {
+        ProbeConfig::Tcp => Probe::Tcp,
+        ProbeConfig::Http(path) => match workload.protocols.protocols.upstream {
+            Upstream::Http1 => Probe::Http { path: path.clone() },
+            Upstream::Http2 => Probe::Http2 { path: path.clone() },
+        },
     }
 }
 

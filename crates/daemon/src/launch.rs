@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use crate::adoption::Adoption;
 use crate::config::Config;
 use crate::control_loop::{
-    ControlLoop, Deploys, EngineNodes, Inlets, ProxyState, Published, Workload, override_key,
+    ControlLoop, Deploys, EngineNodes, Inlets, ProxyState, Published, Unwell, Workload, override_key,
 };
 use crate::data_plane::DataPlane;
 use crate::error::{DaemonError, chain};
@@ -229,6 +229,7 @@ impl Daemon {
             externals,
             executions: JoinSet::new(),
             engine_nodes: EngineNodes::new(&self.config, &self.provider, engines_in.clone()),
+            unwell: Unwell::default(),
             node_work: JoinSet::new(),
             raising: JoinSet::new(),
             problems: BTreeMap::new(),

@@ -20,7 +20,7 @@ use crate::recorder::{
     REACTION_MISSED, REACTION_MISSED_TRULY, REACTION_READY, REQUESTS, Record, SESSIONS, TOTAL_PREFIX, clock,
 };
 use crate::request_samples;
-use crate::routes::{backend_observed, health_changed, load_observed};
+use crate::routes::{backend_observed, load_observed};
 use crate::signals::{BackendDelta, Reading, StepDone};
 use crate::usage::UsageReading;
 
@@ -95,7 +95,7 @@ impl ControlLoop {
             self.handle(index, backend_observed(&id, delta));
         }
         for change in observed.health {
-            self.handle(index, health_changed(&id, change));
+            self.health_told(index, change);
         }
         for step in observed.steps {
             self.step_over(index, step);

@@ -1,6 +1,8 @@
 //! The daemon with real instances and a real proxy, every one a process of its own.
 
-use crate::support::{Load, Running, Stage, eventually, free_addresses, kill, pids, pin, request, runs};
+use crate::support::{
+    Load, Running, Stage, eventually, free_addresses, kill, pids, pin, request, runs, signal,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workload_is_served_promoted_pinned_and_ended_without_a_trace() {
@@ -201,4 +203,26 @@ async fn a_full_disk_costs_history_but_no_request_and_is_said_until_it_is_over()
     }
     let (good, bad, complaints) = load.finish().await;
     assert_eq!(bad, 0, "of {}: {complaints}", good + bad);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_hangs_for_a_while_comes_back_into_traffic() {
+    let stage = Stage::new("health = { interval = \"200ms\", timeout = \"500ms\" }");
+    let _daemon = stage.start();
+    let client = stage.client();
+    pin(&client, 2, 0).await;
+    let before = pids(&client).await;
+    let (name, pid) = before[0].clone();
+    let in_traffic = async || {
+        let detail = client.workload("web").await.ok()?;
+        Some(detail.instances.iter().any(|one| one.name == name && one.weight > 0))
+    };
+    signal(pid, rustix::process::Signal::STOP);
+    eventually("out of traffic", async || (!in_traffic().await?).then_some(())).await;
+    signal(pid, rustix::process::Signal::CONT);
+    eventually("in traffic again", async || in_traffic().await?.then_some(())).await;
+    let events = client.events(100).await.expect("events").events;
+    assert!(events.iter().any(|event| event.kind == "instance_healthy"), "{events:?}");
+    pin(&client, 2, 0).await;
+    assert_eq!(pids(&client).await, before);
 }

@@ -4,6 +4,7 @@
 //! distributions are counted as they happen.
 
 mod cache;
+mod nodes;
 mod shedding;
 mod traffic;
 
@@ -144,6 +145,7 @@ impl Collector for Snapshots {
         encode_forecast(&mut encoder, &view)?;
         encode_costs(&mut encoder, &view)?;
         cache::encode(&mut encoder, &view)?;
+        nodes::encode(&mut encoder, &view)?;
         shedding::encode(&mut encoder, &view)?;
         traffic::encode(&mut encoder, &view)?;
         self.encode_own(&mut encoder, &view)

@@ -18,6 +18,7 @@ struct Space {
     name: String,
     /// Our end, and that inside.
     ends: [String; 2],
+    outside: Ipv4Addr,
     address: Ipv4Addr,
 }
 
@@ -31,6 +32,7 @@ impl Host {
     fn make(mut arguments: Vec<String>) -> Option<Host> {
         let space = Space::make()?;
         arguments.push(format!("--host=tcp://{}:{PORT}", space.address));
+        arguments.push(format!("--insecure-registry={}/29", space.outside));
         // It is nobody's but ours.
         arguments.push("--tls=false".to_owned());
         let enter = ["nsenter".to_owned(), format!("--net=/run/netns/{}", space.name), "--".to_owned()];
@@ -45,6 +47,17 @@ impl Host {
             "[[node]]\nname = {name:?}\n{lines}\n\
              docker = {{ endpoint = \"tcp://{address}:{PORT}\", address = \"{address}\" }}\n"
         )
+    }
+
+    /// Our address at the other end of its cable.
+    pub(crate) fn outside(&self) -> Ipv4Addr {
+        self.space.outside
+    }
+
+    /// Whether its engine has an image.
+    pub(crate) async fn has_image(&self, image: &str) -> bool {
+        let asked = tokio::task::block_in_place(|| self.engine.get(&format!("/images/{image}/json")));
+        asked.is_some_and(|answer| answer.lines().next().is_some_and(|status| status.contains("200")))
     }
 
     /// Pulls the cable out, or plugs it in again.
@@ -84,7 +97,7 @@ impl Space {
         let at = |host: u32| Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 0)) + number * 8 + host);
         let name = format!("fs{}-{number}", std::process::id());
         let ends = [format!("fso{number}"), format!("fsi{number}")];
-        let space = Space { name, ends, address: at(2) };
+        let space = Space { name, ends, outside: at(1), address: at(2) };
         let ([outside, inside], name) = (&space.ends, space.name.as_str());
         let (ours, theirs) = (format!("{}/29", at(1)), format!("{}/29", at(2)));
         let made = ip(&["netns", "add", name])
@@ -93,7 +106,8 @@ impl Space {
             && ip(&["link", "set", outside, "up"])
             && ip(&["-n", name, "addr", "add", &theirs, "dev", inside])
             && ip(&["-n", name, "link", "set", inside, "up"])
-            && ip(&["-n", name, "link", "set", "lo", "up"]);
+            && ip(&["-n", name, "link", "set", "lo", "up"])
+            && ip(&["-n", name, "route", "add", "default", "via", &at(1).to_string()]);
         if !made {
             skipped("network namespaces cannot be made here");
             return None;

@@ -21,6 +21,7 @@ mod nodes;
 mod observe;
 mod protocols;
 mod raise;
+mod registry;
 mod sessions;
 mod shift;
 mod sizes;

@@ -2,6 +2,7 @@
 //! vanishes, is cut off, hangs, restarts, or is not there from the beginning.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use daemon::client::Client;
@@ -9,6 +10,7 @@ use rustix::process::Signal;
 
 use crate::engine::IMAGE;
 use crate::hosts::Host;
+use crate::registry::Registry;
 use crate::support::{Load, Running, Stage, free_addresses, pids, request};
 
 /// A configuration of one workload on two nodes of this size; `lines` follow the nodes.
@@ -109,7 +111,7 @@ async fn nothing_is_left_over(client: &Client, a: &Host, b: &Host) {
 
 /// Lets a node vanish by `vanish` in the middle of traffic: it is noticed and made up for within the bound, and requests fail
 /// only until then. How many failed.
-async fn loses_a(client: &Client, load: &Load, vanish: impl FnOnce()) -> u64 {
+async fn loses_a(client: &Client, api: SocketAddr, load: &Load, vanish: impl FnOnce()) -> u64 {
     within(PATIENCE, "traffic", async || (load.good() > 50).then_some(())).await;
     assert_eq!(load.failed(), 0);
     vanish();
@@ -128,6 +130,10 @@ async fn loses_a(client: &Client, load: &Load, vanish: impl FnOnce()) -> u64 {
     within(PATIENCE, "traffic goes on", async || (load.good() > good + 100).then_some(())).await;
     assert_eq!(load.failed(), failed, "after the replacement none fails");
     assert_eq!(has_problem(client, "node_lost").await, Some(true));
+    let (_, metrics, _) = request(api, "GET", "/metrics", &[], "").await.expect("metrics");
+    for line in ["foreshadow_node_up{node=\"a\"} 0", "foreshadow_node_up{node=\"b\"} 1"] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
     eprintln!("noticed after {noticed:?}, replaced after {replaced:?}; {failed} of {good} failed");
     failed
 }
@@ -140,7 +146,7 @@ async fn a_node_that_dies_is_replaced_in_time_and_used_again_when_it_is_back() {
     let client = stage.client();
     pinned(&client, 2, 1, 1).await;
     let load = Load::start(stage.web, 50);
-    let failed = loses_a(&client, &load, || a.crash()).await;
+    let failed = loses_a(&client, stage.api, &load, || a.crash()).await;
     // Nobody listens there any more, which is known at once: they are tried again elsewhere.
     assert_eq!(failed, 0, "{}", load.finish().await.2);
 
@@ -175,7 +181,7 @@ async fn a_node_that_is_cut_off_is_replaced_and_what_still_runs_there_is_taken_o
     let before = instances(&client).await;
     let there = before.iter().find(|one| one.node.as_deref() == Some("a")).expect("one on a").name.clone();
     let load = Load::start(stage.web, 50);
-    let failed = loses_a(&client, &load, || a.plug(false)).await;
+    let failed = loses_a(&client, stage.api, &load, || a.plug(false)).await;
     let (good, all_failed, complaints) = load.finish().await;
     assert_eq!(failed, all_failed);
     // Half of what came until the proxy's own checks took it out, were nothing tried again.
@@ -309,6 +315,35 @@ async fn when_all_nodes_are_out_of_reach_nothing_is_given_up() {
     nothing_is_left_over(&client, &a, &b).await;
     daemon.terminate();
     assert_eq!((a.containers().await, b.containers().await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_node_is_warm_and_so_is_one_that_comes_late() {
+    let (Some(a), Some(b)) = (Host::new(&[]).await, Host::new(&[]).await) else { return };
+    let stage = Stage::new("");
+    let registry = Registry::start(b.outside());
+    let other = format!(
+        "spare = true\n[[workload]]\nname = \"other\"\nlisten = \"{}\"\ncapacity = 50\n\
+         container = {{ image = {:?}, pull = \"missing\" }}\nneeds = {{ cpu = 1, memory = \"256MiB\" }}\n\
+         replicas = {{ min = 0, max = 1 }}\n",
+        free_addresses::<1>()[0],
+        registry.image()
+    );
+    b.engine.end(Signal::TERM);
+    let daemon = Running::start(&configuration(&stage, [&a, &b], SIZE, &other)).expect("the daemon starts");
+    tokio::task::block_in_place(|| b.engine.run()).expect("the engine runs");
+    let client = stage.client();
+    within(PATIENCE, "the node is there", async || is_up(&client, "b").await?.then_some(())).await;
+    for (name, host) in [("a", &a), ("b", &b)] {
+        let there = async || host.has_image(&registry.image()).await.then_some(());
+        within(PATIENCE, &format!("the image is on {name}"), there).await;
+    }
+    let nodes = client.status().await.expect("a status").nodes;
+    assert_eq!(
+        nodes.iter().map(|node| (node.spare, node.instances)).collect::<Vec<_>>(),
+        [(false, 1), (true, 0)]
+    );
+    daemon.terminate();
 }
 
 /// Two small ones fill half of each node, and one that needs a whole node comes.

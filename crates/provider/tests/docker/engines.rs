@@ -180,6 +180,15 @@ async fn an_engine_that_restarts_is_found_again_and_its_containers_are_still_our
     assert_eq!(fixture.leftovers(), [""; 0]);
 }
 
+/// An engine that hangs until this is dropped, so that it does not outlast a failed test.
+struct Woken(Arc<Daemon>);
+
+impl Drop for Woken {
+    fn drop(&mut self) {
+        self.0.signal(Signal::CONT);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_runs_on_an_engine_that_was_given_up_is_left_alone_and_taken_over_when_it_is_adopted() {
     let Some(fixture) = own_engine(&[], true).await else { return };
@@ -200,7 +209,10 @@ async fn what_runs_on_an_engine_that_was_given_up_is_left_alone_and_taken_over_w
     let starting = Arc::clone(&provider);
     let starting =
         tokio::spawn(async move { starting.start(service_spec("web-3", TestService::NeverReady)).await });
-    until("the third is made", async || fixture.containers().len() == 3).await;
+    // What is frozen by its file runs as the engine sees it.
+    let running = async || fixture.containers().iter().filter(|(_, state)| state == "running").count() == 3;
+    until("the third runs", running).await;
+    let woken = Woken(Arc::clone(&fixture.daemon));
     fixture.daemon.signal(Signal::STOP);
     let mut health = provider.health();
     let lost = |health: &EngineHealth| matches!(health, EngineHealth::Lost { since, .. } if since.elapsed() < PATIENCE);
@@ -222,7 +234,7 @@ async fn what_runs_on_an_engine_that_was_given_up_is_left_alone_and_taken_over_w
     }
     assert_eq!(reported, [serving.name.clone(), parked.name.clone()]);
 
-    fixture.daemon.signal(Signal::CONT);
+    drop(woken);
     timeout(PATIENCE, health.wait_for(|health| *health == EngineHealth::Answers))
         .await
         .expect("noticed")

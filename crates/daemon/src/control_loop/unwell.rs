@@ -54,7 +54,7 @@ impl ControlLoop {
         self.unwell.asked_at = Some(Instant::now());
         let gone: Vec<Key> =
             self.unwell.of.keys().filter(|key| !self.may_come_back(**key)).copied().collect();
-        gone.iter().for_each(|key| drop(self.unwell.of.remove(key)));
+        self.unwell.of.retain(|key, _| !gone.contains(key));
         for key in self.unwell.of.keys().copied().take(ASKED_MAX) {
             let workload = &self.workloads[key.0];
             let in_table = workload.weights.iter().any(|(id, _)| *id == key.1);

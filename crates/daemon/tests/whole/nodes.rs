@@ -325,7 +325,7 @@ async fn a_spare_node_is_warm_and_so_is_one_that_comes_late() {
     let other = format!(
         "spare = true\n[[workload]]\nname = \"other\"\nlisten = \"{}\"\ncapacity = 50\n\
          container = {{ image = {:?}, pull = \"missing\" }}\nneeds = {{ cpu = 1, memory = \"256MiB\" }}\n\
-         replicas = {{ min = 0, max = 1 }}\n",
+         replicas = {{ min = 0, max = 1 }}\nmode = \"observe\"\n",
         free_addresses::<1>()[0],
         registry.image()
     );

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use planner::{Event, NodeId, NodePolicy, Role};
-use provider::{EngineHealth, InstanceInfo, InstanceName, Providers, Pull};
+use provider::{EngineHealth, InstanceInfo, InstanceName, Provider, Providers, Pull};
 use tokio::sync::mpsc;
 
 use super::ControlLoop;
@@ -205,6 +205,9 @@ impl ControlLoop {
     /// A node that was lost is there again, and what still runs on it is ours again.
     fn node_is_back(&mut self, node: &str, found: Vec<InstanceInfo>, size: Option<Size>) {
         let Some(watched) = self.engine_nodes.watched.get_mut(node) else { return };
+        if watched.vigil.standing() != Standing::Lost {
+            return;
+        }
         if let (Some(open), Some(size)) = (&watched.open, size) {
             watched.policy = Some(inventory::filled(open, size));
             watched.open = None;
@@ -220,8 +223,10 @@ impl ControlLoop {
         if let Some(policy) = policy {
             self.planner.handle(clock(), Event::NodeAppeared { node: policy });
         }
-        let unwanted: Vec<InstanceInfo> =
-            found.into_iter().filter(|info| !self.take_in(info, id.clone())).collect();
+        // One that ended meanwhile has been reported already, when nobody knew it.
+        let alive = self.provider.list();
+        let found = found.into_iter().filter(|one| alive.iter().any(|info| info.name == one.name));
+        let unwanted: Vec<InstanceInfo> = found.filter(|info| !self.take_in(info, id.clone())).collect();
         self.node_work.spawn(stop_unwanted(Arc::clone(&self.provider), unwanted));
         self.warm(node.to_owned());
     }

@@ -276,6 +276,9 @@ pub struct Counters {
     pub stops: u64,
     /// Instances that ended by themselves.
     pub exits: u64,
+    /// Instances, or processes of them, that the kernel killed for lack of memory.
+    #[serde(default)]
+    pub out_of_memory: u64,
     /// Anomalies of demand, those in what was learned at the start included.
     #[serde(default)]
     pub anomalies: u64,

@@ -2,8 +2,9 @@
 //! `stage service PORT[,PORT]..`, `stage daemon CONFIG`.
 //!
 //! The service answers every path with its process id. Its environment may slow it down: `START_MS` before it
-//! listens, `SERVE_MS` for each request; a query `sleep_ms=N` asks for another time. `CACHE_CONTROL` is what its answers say of
-//! being kept. With `HTTP2` it speaks that, and nothing else.
+//! listens, `SERVE_MS` for each request; a query `sleep_ms=N` asks for another time, `work_ms=N` for so much processor time, and
+//! `hold_mib=N` for so much memory that it keeps. `CACHE_CONTROL` is what its answers say of being kept. With `HTTP2` it speaks
+//! that, and nothing else.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -83,8 +84,15 @@ async fn service(port: u16) -> Result<(), Box<dyn Error>> {
             let kept = kept.clone();
             async move {
                 let query = request.uri().query();
-                let asked = query.and_then(|query| query.strip_prefix("sleep_ms=")?.parse().ok());
-                tokio::time::sleep(asked.map_or(serve_time, Duration::from_millis)).await;
+                let asked = |key: &str| query.and_then(|query| query.strip_prefix(key)?.parse::<u64>().ok());
+                if let Some(mib) = asked("hold_mib=") {
+                    hold(mib);
+                }
+                if let Some(millis) = asked("work_ms=") {
+                    // On a thread of its own, so that probes are answered meanwhile.
+                    let _ = tokio::task::spawn_blocking(move || work(Duration::from_millis(millis))).await;
+                }
+                tokio::time::sleep(asked("sleep_ms=").map_or(serve_time, Duration::from_millis)).await;
                 let body = Bytes::from(std::process::id().to_string());
                 let mut response = hyper::Response::new(Full::new(body));
                 response.headers_mut().extend(kept.map(|kept| (CACHE_CONTROL, kept)));
@@ -99,6 +107,25 @@ async fn service(port: u16) -> Result<(), Box<dyn Error>> {
                 tokio::spawn(builder.serve_connection(stream, answer));
             }
         }
+    }
+}
+
+/// Keeps so much memory for good.
+fn hold(mib: u64) {
+    // Written to, or the kernel would give no page.
+    std::mem::forget(vec![1u8; (mib << 20) as usize]);
+}
+
+/// Uses so much processor time of this thread.
+fn work(time: Duration) {
+    let used = || {
+        let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        let nanos = told.split(' ').next().and_then(|nanos| nanos.parse().ok());
+        Duration::from_nanos(nanos.unwrap_or(u64::MAX))
+    };
+    let end = used().saturating_add(time);
+    while used() < end {
+        std::hint::black_box((0..10_000).fold(1u64, |product, n| product.wrapping_mul(n | 1)));
     }
 }
 

@@ -50,7 +50,7 @@ use crate::recent::Recent;
 use crate::recorder::{Record, Recorder, clock};
 use crate::router::{Applied, Router};
 use crate::trainer::{Trainer, TrainingDone};
-use crate::usage::UsageReading;
+use crate::usage::Readings;
 use crate::view::View;
 
 /// The control loop's state.
@@ -115,7 +115,7 @@ pub(crate) struct Inlets {
     pub(crate) applied: mpsc::Receiver<Applied>,
     pub(crate) proxy: mpsc::Receiver<ProxyNews>,
     pub(crate) provider: broadcast::Receiver<ProviderEvent>,
-    pub(crate) usage: mpsc::Receiver<Vec<UsageReading>>,
+    pub(crate) usage: mpsc::Receiver<Readings>,
     pub(crate) engines: mpsc::Receiver<EngineNews>,
     pub(crate) commands: mpsc::Receiver<Command>,
     /// Closed where nothing is trained.
@@ -156,7 +156,8 @@ impl ControlLoop {
                     None => return Err("proxy's watcher"),
                 },
                 readings = inlets.usage.recv() => match readings {
-                    Some(readings) => self.usage_read(readings),
+                    Some(Readings::Usage(readings)) => self.usage_read(readings),
+                    Some(Readings::Strain(readings)) => self.strain_read(readings),
                     None => return Err("usage reader"),
                 },
                 Some(news) = inlets.engines.recv() => self.engine_news(news),
@@ -266,7 +267,7 @@ impl ControlLoop {
     ) -> Result<(), &'static str> {
         match event {
             Ok(ProviderEvent::Exited { name, reason }) => {
-                self.suspect_memory(&name, reason);
+                self.blame_memory(&name, reason);
                 self.exited(&name, reason.to_string());
             }
             Err(broadcast::error::RecvError::Lagged(_)) => {

@@ -445,6 +445,7 @@ pub(crate) fn event(at: Timestamp, workload: &str, event: &Event) -> Option<api:
         }
         Event::DemandObserved { .. }
         | Event::UsageObserved { .. }
+        | Event::StrainObserved { .. }
         | Event::SessionsHeld { .. }
         | Event::InstanceResized { .. }
         | Event::LoadObserved { .. }

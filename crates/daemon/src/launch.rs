@@ -4,7 +4,7 @@
 //! ports; then the proxy and the instances that an earlier daemon left, which keep serving all the while. The first
 //! route table repeats what the proxy has, so a restart of the control plane is not visible to any client.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -265,6 +265,11 @@ impl Daemon {
         if let (Some(inbox), DataPlane::Builtin(client)) = (core.recorder.inbox(), &reader) {
             let workloads = self.config.workloads.clone();
             tasks.spawn(request_samples::watch(workloads, client.clone(), api_store, inbox));
+        }
+        let sized = self.config.workloads.iter().filter(|workload| workload.sizing.is_some());
+        let sized: BTreeSet<String> = sized.map(|workload| workload.name.clone()).collect();
+        if !sized.is_empty() {
+            tasks.spawn(usage::look(self.provider.clone(), sized, readings_in.clone()));
         }
         tasks.spawn(usage::watch(self.provider.clone(), readings_in));
         if self.provider.engines().next().is_some() {

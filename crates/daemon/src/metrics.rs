@@ -281,7 +281,7 @@ const GAUGES: [Gauge; 11] = [
     }),
 ];
 
-const COUNTERS: [Count; 10] = [
+const COUNTERS: [Count; 11] = [
     ("requests", "Requests that arrived at the proxy", |w| w.detail.counters.arrivals as f64),
     ("requests_failed", "Requests without a usable answer", |w| w.detail.counters.failed as f64),
     ("requests_held", "Requests that waited for an instance", |w| w.detail.counters.held as f64),
@@ -292,6 +292,9 @@ const COUNTERS: [Count; 10] = [
     ("promotions", "Promotions from standby to active", |w| w.detail.counters.promotions as f64),
     ("stops", "Instances stopped", |w| w.detail.counters.stops as f64),
     ("exits", "Instances that ended by themselves", |w| w.detail.counters.exits as f64),
+    ("out_of_memory", "Instances, or processes of them, killed for lack of memory", |w| {
+        w.detail.counters.out_of_memory as f64
+    }),
     ("stale_events", "Results that came too late", |w| w.detail.counters.stale_events as f64),
     ("active_instance_seconds", "Time integral of active instances", |w| w.detail.counters.active_instance_s),
 ];

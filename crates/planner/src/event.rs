@@ -65,6 +65,18 @@ pub enum Event {
         /// Share of its quota's periods in which it was throttled since the last such event; `None` where unknown.
         throttled: Option<f64>,
     },
+    /// A quick look at an instance, several times a second: what must not wait for the next `UsageObserved`.
+    StrainObserved {
+        /// The workload.
+        workload: WorkloadId,
+        /// The instance.
+        instance: InstanceId,
+        /// Memory in use, in bytes; `None` where it cannot be told so quickly.
+        memory_bytes: Option<u64>,
+        /// Share of its quota's periods in which it was throttled since the last such event; `None` where unknown, or
+        /// where there was no period.
+        throttled: Option<f64>,
+    },
     /// An instance, or a process of it, was killed because it needed more memory than it may use.
     OutOfMemory {
         /// The workload.

@@ -292,6 +292,7 @@ impl Planner {
             | Event::LoadObserved { workload, .. }
             | Event::BackendObserved { workload, .. }
             | Event::UsageObserved { workload, .. }
+            | Event::StrainObserved { workload, .. }
             | Event::OutOfMemory { workload, .. }
             | Event::SessionsHeld { workload, .. }
             | Event::WeightsApplied { workload, .. }

@@ -1,6 +1,6 @@
 //! Vertical sizing: how much processor time and memory one instance may use.
 //!
-//! - `need`, `rules`: quantiles of forecast use become a size; what is short is raised at once.
+//! - `need`, `rules`: quantiles of forecast use become a size; what is short is raised at once. `strain`: quick looks.
 //! - `joint`: where a larger instance serves more, size and count are one decision, made rarely.
 //! - `captain`, `tower`, `bandit`: a controller of throttling below that, with a learned target.
 //! - `steer`: all of it for one workload.
@@ -16,6 +16,7 @@ mod policy;
 mod reason;
 mod rules;
 mod steer;
+mod strain;
 mod tower;
 mod usage;
 
@@ -35,6 +36,8 @@ use crate::ids::InstanceId;
 use crate::size::Size;
 use bandit::Bandit;
 use joint::{Joint, Need};
+pub(crate) use strain::Look;
+use strain::Strains;
 pub(crate) use usage::Reading;
 use usage::{Readings, RecentPeak, Round};
 
@@ -44,6 +47,7 @@ pub(crate) struct Sizing {
     policy: SizingPolicy,
     readings: Readings,
     rules: Rules,
+    strains: Strains,
     joint: Joint,
     bandit: Option<Bandit>,
     bound: Bound,
@@ -94,6 +98,7 @@ impl Sizing {
         Some(Sizing {
             readings: Readings::new(policy.step, policy.cpu_quantile),
             rules: Rules::new(policy, zone)?,
+            strains: Strains::default(),
             joint: Joint::default(),
             bandit: (policy.mode == SizingMode::Bandit).then(|| Bandit::new(seed, policy.initial.cpu_cores)),
             bound: known.map_or(Bound::Judging { sum: 0.0, seen: 0 }, Bound::Known),
@@ -131,22 +136,46 @@ impl Sizing {
         reading: Reading,
         load: Load,
     ) -> bool {
-        self.rules.memory_seen(now, reading.memory);
+        let near = self.memory_near(now, reading.memory, reading.memory);
         let (step, round) = self.readings.add(wall, instance, reading);
         if let Some(step) = step {
             self.rules.observe(step.start, Some(step.cpu), Some(step.memory));
         }
         self.demand_peak.add(now, load.demand);
-        let Some(round) = round else { return false };
+        let Some(round) = round else { return near };
         self.judge_bound(round, load);
         self.round = Some(round);
         let short = self.rules_short(now, round);
+        let short = near || short;
         let Some(bandit) = &mut self.bandit else { return short };
         let floor = self.rules.cpu_expected().map(|cores| cores.max(self.policy.least.cpu_cores));
         // It may save, never cost: what the rules would give is the most.
         let most = self.rules.size().cpu_cores;
         let limit = bandit.observe(now, round, load.demand, (floor, most));
         short || limit.is_some_and(|limit| limit != self.size.cpu_cores)
+    }
+
+    /// Takes in a quick look. Returns whether the size has to change at once. `serving`: its processor time counts.
+    pub(crate) fn strained(&mut self, now: Timestamp, instance: InstanceId, look: Look, serving: bool) -> bool {
+        let seen = self.strains.look(now, instance, look);
+        let near = match (look.memory, seen.memory_ahead) {
+            (Some(memory), Some(ahead)) => self.memory_near(now, memory, ahead),
+            (None, _) | (_, None) => false,
+        };
+        let answered = self.squeezing() || self.cpu_bound() || self.size.cpu_cores >= self.policy.most.cpu_cores;
+        let Some(share) = seen.throttled.filter(|share| *share >= THROTTLED_HARD && serving && !answered) else {
+            return near;
+        };
+        // What repeats is learned from the rounds; this only helps now.
+        self.rules.throttled_hard(share);
+        self.strains.forget_throttling();
+        true
+    }
+
+    /// Whether memory in use, or what it is going to be, is so near its limit that it must be raised.
+    fn memory_near(&mut self, now: Timestamp, used: u64, ahead: u64) -> bool {
+        self.rules.memory_seen(now, used);
+        self.rules.memory_near(ahead, self.policy.most.memory_bytes)
     }
 
     /// Whether the rules must raise the processor time at once.
@@ -241,6 +270,7 @@ impl Sizing {
         size = self.policy.bounded(size);
         if size != self.size {
             self.throttled.clear();
+            self.strains.forget_throttling();
         }
         self.size = size;
     }
@@ -260,6 +290,9 @@ const AT_LIMIT: f64 = 0.98;
 const THROTTLED_GUESS: f64 = 0.25;
 /// The rules raise processor time when more than this share of periods is throttled over so many rounds.
 const THROTTLED_MAX: f64 = 0.05;
+/// Over a moment, this share is enough. A single busy thread is counted as throttled in every second period or so: it overruns
+/// its quota by a little, and waits that much longer.
+const THROTTLED_HARD: f64 = 0.4;
 const ROUNDS_KEPT: usize = 10;
 const ROUNDS_BELIEVED: usize = 3;
 /// Below this part of its capacity, what an instance uses says little of what it would use at full capacity.

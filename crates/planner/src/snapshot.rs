@@ -165,6 +165,8 @@ pub struct Counters {
     pub adopted: u64,
     /// Instances that ended by themselves.
     pub exits: u64,
+    /// Instances, or processes of them, that were killed for lack of memory.
+    pub out_of_memory: u64,
     /// Traffic ramps rolled back.
     pub rollbacks: u64,
 }

@@ -70,6 +70,15 @@ pub trait Provider: Send + Sync + 'static {
     /// The instance is unknown or its counters cannot be read.
     fn usage(&self, name: &InstanceName) -> impl Future<Output = Result<Usage, ProviderError>> + Send;
 
+    /// How near an instance is to its limits right now; cheap enough to be asked several times a second. What cannot be
+    /// told cheaply is left out: all of it by default.
+    ///
+    /// # Errors
+    /// The instance is unknown.
+    fn strain(&self, _name: &InstanceName) -> impl Future<Output = Result<Strain, ProviderError>> + Send {
+        std::future::ready(Ok(Strain::default()))
+    }
+
     /// The last `tail_bytes` of an instance's output, at most, cut to whole lines. Works for a while after its end.
     ///
     /// # Errors
@@ -134,6 +143,9 @@ pub struct Usage {
     /// Memory now, in bytes: what its memory group is charged for where it has one, else the sum of the resident sets
     /// of its processes, in which shared pages count more than once.
     pub memory_bytes: u64,
+    /// What of the memory cannot be had back: without pages of files that were not used lately, which the kernel takes
+    /// back before it kills. Of a machine, what its guest uses. `None` where nobody tells.
+    pub working_bytes: Option<u64>,
     /// Processes now, those that have ended and wait for their parent excluded.
     pub processes: u32,
     /// What they read from and wrote to disks, where the system tells; what ended processes did may be missing.
@@ -147,6 +159,15 @@ pub struct Usage {
     pub throttling: Option<Throttling>,
     /// Processes killed because the memory limit was reached, where the system tells.
     pub out_of_memory: Option<u64>,
+}
+
+/// How near an instance is to its limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Strain {
+    /// As in [`Usage::working_bytes`].
+    pub working_bytes: Option<u64>,
+    /// As in [`Usage::throttling`].
+    pub throttling: Option<Throttling>,
 }
 
 /// Periods of a quota of processor time.
@@ -186,6 +207,8 @@ pub enum ExitReason {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
+    /// The kernel killed it because its memory limit was reached.
+    OutOfMemory,
     /// The kernel of a machine gave up, perhaps for lack of memory.
     Panicked,
     /// Its engine was given up, see [`Providers::give_up`](crate::Providers::give_up); it may even run on.
@@ -199,6 +222,7 @@ impl fmt::Display for ExitReason {
         match self {
             ExitReason::Code(code) => write!(f, "exit code {code}"),
             ExitReason::Signal(9) => f.write_str("signal 9 (killed, perhaps for lack of memory)"),
+            ExitReason::OutOfMemory => f.write_str("out of memory: killed by the kernel at its memory limit"),
             ExitReason::Signal(signal) => write!(f, "signal {signal}"),
             ExitReason::Panicked => f.write_str("a panic of its kernel"),
             ExitReason::Lost => f.write_str("its node is lost"),

@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 
 use crate::docker::DockerProvider;
 use crate::error::ProviderError;
-use crate::face::{EVENTS_MAX, InstanceInfo, Promoted, Provider, ProviderEvent, Usage};
+use crate::face::{EVENTS_MAX, InstanceInfo, Promoted, Provider, ProviderEvent, Strain, Usage};
 use crate::name::InstanceName;
 use crate::process::ProcessProvider;
 use crate::spec::{InstanceSpec, ResourceLimits};
@@ -186,6 +186,11 @@ impl Provider for Providers {
     async fn usage(&self, name: &InstanceName) -> Result<Usage, ProviderError> {
         let home = self.home_of(name)?;
         known(name, at!(self, &home, provider => provider.usage(name).await))
+    }
+
+    async fn strain(&self, name: &InstanceName) -> Result<Strain, ProviderError> {
+        let home = self.home_of(name)?;
+        known(name, at!(self, &home, provider => provider.strain(name).await))
     }
 
     async fn logs(&self, name: &InstanceName, tail_bytes: u64) -> Result<String, ProviderError> {

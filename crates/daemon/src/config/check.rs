@@ -8,7 +8,7 @@ use planner::SizingMode;
 use super::model::{DemandSource, ListenMode, ProbeConfig, ServerConfig, WorkloadConfig};
 use super::read::{Models, Workloads};
 use super::section::{Context, Section};
-use super::{admission, cache, observation, protocols, raise, sessions, shedding};
+use super::{admission, cache, machine, observation, protocols, raise, sessions, shedding};
 use crate::instances;
 
 /// Within one workload.
@@ -73,6 +73,7 @@ pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
             DemandSource::Proxy | DemandSource::Push | DemandSource::Cost | DemandSource::Sessions,
         ) => {}
     }
+    machine::check(s, w);
     admission::check(s, w);
     raise::check(s, w);
     shedding::check(s, w);

@@ -6,7 +6,9 @@ use provider::{Birth, MachineNetwork, MachineSpec};
 
 use super::container::port;
 use super::entry::Entry;
+use super::model::WorkloadConfig;
 use super::quantity::format_bytes;
+use super::section::Section;
 use super::write::quoted;
 
 /// `machine = { kernel, initrd, disk, user_data, memory, memory_min, cpus, port, start, tap }`.
@@ -50,6 +52,33 @@ pub(super) fn machine(e: &Entry<'_>) -> Option<MachineConfig> {
         return e.refuse("cannot be told its port", "add `user_data = \"cloud-init.yaml\"`");
     }
     Some(MachineConfig { spec, user_data: user_data.map(|(path, _)| path) })
+}
+
+/// What does not fit the rest of the workload.
+pub(super) fn check(s: &mut Section<'_>, w: &WorkloadConfig) {
+    let (Some(machine), Some(sizing)) = (&w.machine, &w.sizing) else { return };
+    let spec = &machine.spec;
+    let (least, most) = (sizing.least.memory_bytes, sizing.most.memory_bytes);
+    if least < spec.memory_min_bytes || most > spec.memory_bytes {
+        s.report(
+            "sizing",
+            format!(
+                "gives machines from {} to {} of memory, and they can have from {} to {}",
+                format_bytes(least),
+                format_bytes(most),
+                format_bytes(spec.memory_min_bytes),
+                format_bytes(spec.memory_bytes)
+            ),
+            "set memory_min and memory_max in `sizing` to what `memory_min` and `memory` in `machine` allow",
+        );
+    }
+    if sizing.most.cpu_cores > f64::from(spec.vcpus) {
+        s.report(
+            "sizing",
+            format!("gives machines {} cores, and they have {}", sizing.most.cpu_cores, spec.vcpus),
+            "make `cpus` in `machine` at least cpu_max in `sizing`",
+        );
+    }
 }
 
 fn file(e: &Entry<'_>) -> Option<PathBuf> {

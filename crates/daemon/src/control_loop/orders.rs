@@ -184,6 +184,7 @@ impl ControlLoop {
             | Event::LoadObserved { .. }
             | Event::BackendObserved { .. }
             | Event::UsageObserved { .. }
+            | Event::StrainObserved { .. }
             | Event::OutOfMemory { .. }
             | Event::SessionsHeld { .. }
             | Event::InstanceResized { .. }

@@ -153,6 +153,7 @@ fn detail(workload: &Workload, view: &WorkloadView<'_>, counts: api::InstanceCou
             anomalies: view.forecaster.anomalies_found(),
             stops: view.counters.stops,
             exits: view.counters.exits,
+            out_of_memory: view.counters.out_of_memory,
             action_failures: view.counters.actions_failed,
             stale_events: view.counters.events_stale,
             active_instance_s: workload.totals.active_instance_s,

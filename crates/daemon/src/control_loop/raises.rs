@@ -10,6 +10,7 @@ use planner::{Instance, InstanceId, NodeId, Phase, Size, Snapshot};
 use provider::{Provider, ResourceLimits};
 use proxy::control::WorkloadStats;
 
+use super::workload::UsageNow;
 use super::{ControlLoop, Workload};
 use crate::config::RaiseConfig;
 use crate::instances::name_of;
@@ -143,7 +144,7 @@ impl ControlLoop {
         for row in view.instances.iter().filter(|row| matches!(row.phase(), Phase::Ready | Phase::Draining)) {
             let Some(base) = base(workload, row) else { continue };
             let requests = counted.backend(row.id().get()).map_or(0, |backend| backend.outgrown);
-            let used = workload.usage.get(&row.id()).map_or(0, |usage| usage.total.memory_bytes);
+            let used = workload.usage.get(&row.id()).map_or(0, UsageNow::memory);
             let raise = workload.raises.of.entry(row.id()).or_default();
             let mut unbounded = Extra { cpu: f64::INFINITY, memory: u64::MAX };
             let room = row.node().and_then(|node| rooms.get_mut(node)).unwrap_or(&mut unbounded);

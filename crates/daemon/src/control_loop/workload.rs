@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use forecast::{Ensemble, Timestamp};
 use planner::{ActionId, InstanceId, Plan, WorkloadId};
-use provider::{Traffic, Usage};
+use provider::{Throttling, Traffic, Usage};
 use proxy::control::WorkloadStats;
 
 use crate::config::{CapacityConfig, DemandSource, WorkloadConfig};
@@ -47,6 +47,8 @@ pub(crate) struct Workload {
     pub(crate) demand_last: Option<f64>,
     pub(crate) backends: BTreeMap<u64, BackendNow>,
     pub(crate) usage: BTreeMap<InstanceId, UsageNow>,
+    /// Throttling at the last quick look.
+    pub(crate) looks: BTreeMap<InstanceId, Throttling>,
     pub(crate) totals: Totals,
     pub(crate) latency_step: api::LatencySummary,
     /// What requests cost, as the proxy told last.
@@ -108,6 +110,11 @@ pub(crate) struct UsageNow {
 }
 
 impl UsageNow {
+    /// Memory that cannot be had back, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.total.working_bytes.unwrap_or(self.total.memory_bytes)
+    }
+
     /// What a reading says beside the one before, if there was one.
     pub(crate) fn read(at: Instant, total: Usage, before: Option<&UsageNow>) -> UsageNow {
         let rates = before.map_or_else(UsageRates::default, |before| {
@@ -286,6 +293,7 @@ impl Workload {
             demand_last: None,
             backends: BTreeMap::new(),
             usage: BTreeMap::new(),
+            looks: BTreeMap::new(),
             totals: Totals::default(),
             latency_step: api::LatencySummary::default(),
             costs: Vec::new(),
@@ -322,6 +330,7 @@ impl Workload {
         self.places.remove(&instance);
         self.promoting.remove(&instance);
         self.usage.remove(&instance);
+        self.looks.remove(&instance);
     }
 
     /// Remembers the missed share up to a step.

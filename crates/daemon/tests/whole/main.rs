@@ -26,6 +26,7 @@ mod sessions;
 mod shift;
 mod sizes;
 mod support;
+mod vertical;
 mod watch;
 
 /// Not a test: what containers run.

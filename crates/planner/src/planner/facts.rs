@@ -79,13 +79,19 @@ impl Workload {
                     None => Effect::Stale,
                 }
             }
-            Event::OutOfMemory { .. } => match &mut self.sizing {
-                Some(sizing) => {
-                    sizing.out_of_memory(now);
-                    Effect::Replan(Trigger::Failure)
+            Event::StrainObserved { instance, memory_bytes: memory, throttled, .. } => {
+                match self.observe_strain(now, instance, sizing::Look { memory, throttled }) {
+                    Some(true) => Effect::Replan(Trigger::Demand),
+                    Some(false) => Effect::Noted,
+                    None => Effect::Stale,
                 }
-                None => Effect::Noted,
-            },
+            }
+            Event::OutOfMemory { .. } => {
+                self.fleet.counters.out_of_memory += 1;
+                let Some(sizing) = &mut self.sizing else { return Effect::Noted };
+                sizing.out_of_memory(now);
+                Effect::Replan(Trigger::Failure)
+            }
             Event::SessionsHeld { .. } if self.policy.sessions.is_none() => Effect::Noted,
             Event::SessionsHeld { instance, sessions, .. } => known(self.fleet.holds(instance, sessions)),
             Event::InstanceResized { action, instance } => known(self.fleet.resized(instance, action)),

@@ -26,6 +26,15 @@ pub enum SizeReason {
         /// The new limit, in cores.
         cpu_cores: f64,
     },
+    /// Memory in use came near its limit: it is raised before the kernel kills.
+    MemoryShort {
+        /// What an instance uses, or is going to use in a moment, in bytes.
+        ahead: u64,
+        /// The limit before, in bytes.
+        limit: u64,
+        /// The new limit, in bytes.
+        memory_bytes: u64,
+    },
     /// An instance ran out of memory; not less than this from now on.
     OutOfMemory {
         /// Bytes.
@@ -106,11 +115,18 @@ impl fmt::Display for SizeReason {
                 "Size: processor time is short in {:.0} % of the time; raised to {cpu_cores:.2} cores at once.",
                 share * 100.0
             ),
+            SizeReason::MemoryShort { ahead, limit, memory_bytes } => write!(
+                f,
+                "Size: an instance uses, or is about to use, {} of its {}; raised to {} at once.",
+                Bytes(*ahead),
+                Bytes(*limit),
+                Bytes(*memory_bytes)
+            ),
             SizeReason::OutOfMemory { memory_bytes } => {
                 write!(f, "Size: an instance ran out of memory; not below {} again.", Bytes(*memory_bytes))
             }
             SizeReason::MemoryPeak { memory_bytes } => {
-                write!(f, "Size: memory stays at the recent peak of {}.", Bytes(*memory_bytes))
+                write!(f, "Size: memory stays above the recent peak, at {}.", Bytes(*memory_bytes))
             }
             SizeReason::Together { cpu_cores, peak, instances, before } => write!(
                 f,

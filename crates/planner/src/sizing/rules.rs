@@ -23,6 +23,10 @@ pub struct Rules {
     headroom: (f64, Timestamp),
     /// Share of time in which processor time was short since the last decision.
     short: f64,
+    /// So hard that a little more will not do.
+    hard: bool,
+    /// Memory that was used near the limit since the last decision, and what is to be had instead.
+    memory_short: Option<(u64, u64)>,
     size: Size,
     changed: Option<Timestamp>,
     urgent: bool,
@@ -40,6 +44,8 @@ impl Rules {
             memory_floor: None,
             headroom: (0.0, Timestamp::from_millis(0)),
             short: 0.0,
+            hard: false,
+            memory_short: None,
             size: policy.initial,
             changed: None,
             urgent: false,
@@ -63,12 +69,32 @@ impl Rules {
         self.memory_peak.add(now, bytes as f64);
     }
 
+    /// Memory is going to be so much in a moment. Returns whether that is too near the limit, where a larger one, up to
+    /// `most`, is allowed.
+    pub(crate) fn memory_near(&mut self, ahead: u64, most: u64) -> bool {
+        let limit = self.size.memory_bytes as f64;
+        if (ahead as f64) < MEMORY_NEAR * limit || self.size.memory_bytes >= most {
+            return false;
+        }
+        let wanted = (ahead as f64 * MEMORY_RAISE).clamp(MEMORY_RAISE * limit, MEMORY_RAISE_MAX * limit) as u64;
+        let before = self.memory_short.unwrap_or_default();
+        self.memory_short = Some((before.0.max(ahead), before.1.max(wanted)));
+        self.urgent = true;
+        true
+    }
+
     /// Instances were throttled in this share of the periods lately: the size is too small whatever the forecast says.
     pub(crate) fn throttled(&mut self, now: Timestamp, share: f64) {
         let headroom = (self.headroom(now) + HEADROOM_GAIN * share).min(HEADROOM_MAX);
         self.headroom = (headroom, now);
         self.short = self.short.max(share);
         self.urgent = true;
+    }
+
+    /// An instance is throttled hard right now: as much as may be added at once, without a lesson for later.
+    pub(crate) fn throttled_hard(&mut self, share: f64) {
+        self.short = self.short.max(share);
+        (self.hard, self.urgent) = (true, true);
     }
 
     /// An instance needed more memory than it may use.
@@ -113,7 +139,8 @@ impl Rules {
             return reasons;
         }
         let wanted = policy.bounded(self.wanted(policy, now, cpu_fixed, &mut reasons));
-        let differs = changed || wanted.differs(&self.size, policy.change_min);
+        let more = self.memory_short.is_some() && wanted.memory_bytes > self.size.memory_bytes;
+        let differs = changed || more || wanted.differs(&self.size, policy.change_min);
         // What is urgent may only add.
         let keep = |new: f64, old: f64| if calm { new } else { new.max(old) };
         if differs {
@@ -126,7 +153,8 @@ impl Rules {
                 (self.size, self.changed) = (next, Some(now));
             }
         }
-        (self.short, self.urgent, self.fresh) = (0.0, false, false);
+        (self.short, self.hard, self.memory_short) = (0.0, false, None);
+        (self.urgent, self.fresh) = (false, false);
         reasons
     }
 
@@ -156,12 +184,19 @@ impl Rules {
         match cpu_fixed {
             Some(cores) => wanted.cpu_cores = cores,
             None if self.short > 0.0 => {
-                let raised = self.size.cpu_cores * (1.0 + self.short.clamp(RAISE_MIN, RAISE_MAX));
+                let more = if self.hard { RAISE_MAX } else { self.short.clamp(RAISE_MIN, RAISE_MAX) };
+                let raised = self.size.cpu_cores * (1.0 + more);
                 wanted.cpu_cores = wanted.cpu_cores.max(raised);
                 let cpu_cores = policy.bounded(wanted).cpu_cores;
                 reasons.push(SizeReason::Throttled { share: self.short, cpu_cores });
             }
             None => {}
+        }
+        if let Some((ahead, raised)) = self.memory_short {
+            wanted.memory_bytes = wanted.memory_bytes.max(raised);
+            let memory_bytes = policy.bounded(wanted).memory_bytes;
+            let limit = self.size.memory_bytes;
+            reasons.push(SizeReason::MemoryShort { ahead, limit, memory_bytes });
         }
         wanted.memory_bytes = self.memory_kept(wanted.memory_bytes, now, reasons);
         wanted
@@ -169,11 +204,12 @@ impl Rules {
 
     /// Memory that must not be taken away.
     fn memory_kept(&self, wanted: u64, now: Timestamp, reasons: &mut Vec<SizeReason>) -> u64 {
-        let peak = self.memory_peak.value() as u64;
+        let peak = (self.memory_peak.value() * MEMORY_SPARE) as u64;
         let floor = self.memory_floor.filter(|(_, until)| now < *until).map_or(0, |(floor, _)| floor);
-        if floor > wanted.max(peak) {
+        if floor > 0 {
             reasons.push(SizeReason::OutOfMemory { memory_bytes: floor });
-        } else if peak > wanted {
+        }
+        if peak > wanted.max(floor) {
             reasons.push(SizeReason::MemoryPeak { memory_bytes: peak });
         }
         wanted.max(peak).max(floor)
@@ -183,6 +219,13 @@ impl Rules {
 /// Cores and bytes that the histograms tell apart near zero.
 const CPU_FIRST_BUCKET: f64 = 0.01;
 const MEMORY_FIRST_BUCKET: f64 = 1e7;
+/// Memory in use from this share of its limit on is too near it, and is given this many times what it is going to be: at least
+/// of the limit, and at most that much of it at once.
+const MEMORY_NEAR: f64 = 0.9;
+const MEMORY_RAISE: f64 = 1.3;
+const MEMORY_RAISE_MAX: f64 = 2.0;
+/// Memory that was in use is kept with so much on top, or it would be too near at once.
+const MEMORY_SPARE: f64 = 1.15;
 /// After running out of memory: so much more, or by this factor, as the Vertical Pod Autoscaler does.
 const OOM_BYTES: f64 = 100.0 * 1024.0 * 1024.0;
 const OOM_FACTOR: f64 = 1.2;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use forecast::Timestamp;
 
-use super::{Load, Reading, SizeReason, Sizing};
+use super::{Load, Look, Reading, SizeReason, Sizing};
 use crate::desk::Shared;
 use crate::ids::InstanceId;
 use crate::instance::Instance;
@@ -31,8 +31,7 @@ impl Workload {
         reading: Reading,
     ) -> Option<bool> {
         let at = self.fleet.find(instance)?;
-        let sane = |share: f64| share.is_finite() && (0.0..=1.0).contains(&share);
-        if !reading.cpu.is_finite() || reading.cpu < 0.0 || !reading.throttled.is_none_or(sane) {
+        if !reading.cpu.is_finite() || reading.cpu < 0.0 || !reading.throttled.is_none_or(is_share) {
             return None;
         }
         let load = self.load(shared.clock.internal());
@@ -41,6 +40,15 @@ impl Workload {
         let times = (shared.clock.internal(), shared.clock.wall());
         // What waits says nothing of what one that serves needs.
         Some(serving && sizing.observe(times, instance, reading, load))
+    }
+
+    /// The same for a quick look.
+    pub(crate) fn observe_strain(&mut self, now: Timestamp, instance: InstanceId, look: Look) -> Option<bool> {
+        let serving = self.fleet.instances[self.fleet.find(instance)?].serving();
+        if !look.throttled.is_none_or(is_share) {
+            return None;
+        }
+        Some(self.sizing.as_mut().is_some_and(|sizing| sizing.strained(now, instance, look, serving)))
     }
 
     fn load(&self, now: Timestamp) -> Load {
@@ -99,6 +107,10 @@ impl Workload {
         let least = serving.map(cores).fold(planned, f64::min);
         self.outlook.capacity.rescale(least / policy.initial.cpu_cores);
     }
+}
+
+fn is_share(share: f64) -> bool {
+    (0.0..=1.0).contains(&share)
 }
 
 const DAY: Duration = Duration::from_secs(86_400);

@@ -292,13 +292,18 @@ impl Chaos {
                 latencies: Vec::new(),
                 in_flight: 3,
             }),
-            Deed::Usage { instance, cores, memory, throttled } => self.tell(Event::UsageObserved {
-                workload: web(),
-                instance: InstanceId::new(instance),
-                cpu_cores: cores,
-                memory_bytes: memory,
-                throttled,
-            }),
+            Deed::Usage { instance, cores, memory, throttled } => {
+                let (workload, instance) = (web(), InstanceId::new(instance));
+                self.tell(Event::UsageObserved {
+                    workload: workload.clone(),
+                    instance,
+                    cpu_cores: cores,
+                    memory_bytes: memory,
+                    throttled,
+                });
+                let memory_bytes = (!memory.is_multiple_of(3)).then_some(memory / 2);
+                self.tell(Event::StrainObserved { workload, instance, memory_bytes, throttled });
+            }
             Deed::OutOfMemory(n) => {
                 self.tell(Event::OutOfMemory { workload: web(), instance: InstanceId::new(n) });
             }

@@ -243,3 +243,65 @@ fn a_policy_that_makes_no_sense_is_refused() {
     let fields: Vec<&str> = policy.validate().unwrap_err().iter().map(|e| e.field).collect();
     assert_eq!(fields, ["sizing.initial", "sizing.cpu_quantile", "sizing.mode"]);
 }
+
+/// A look at the first instance.
+fn look(world: &mut World, memory_mib: u64, throttled: f64) {
+    world.tell(Event::StrainObserved {
+        workload: "web".into(),
+        instance: InstanceId::new(1),
+        memory_bytes: Some(memory_mib * MIB),
+        throttled: Some(throttled),
+    });
+    world.sleep(Duration::from_millis(250));
+}
+
+#[test]
+fn memory_near_its_limit_is_raised_at_once_and_said_so() {
+    let mut world = world(WorkloadPolicy { replicas_min: 1, replicas_max: 1, ..policy() }, 100);
+    world.run(1, noisy(30.0));
+    assert_eq!(planned(&world).memory_bytes, 512 * MIB);
+    look(&mut world, 455, 0.0);
+    assert_eq!(planned(&world).memory_bytes, 512 * MIB, "there is a tenth left");
+    look(&mut world, 465, 0.0);
+    let raised = planned(&world).memory_bytes;
+    assert!((660 * MIB..1_024 * MIB).contains(&raised), "{raised}");
+    assert_eq!(world.sizes[&InstanceId::new(1)].memory_bytes, raised, "in force");
+    let said = plan(&world).reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    assert!(said.contains("of its 512 MiB; raised to"), "{said}");
+    // What grows fast is met before it is there.
+    look(&mut world, 560, 0.0);
+    assert!(planned(&world).memory_bytes > raised, "{:?}", planned(&world));
+    // The most that is allowed is the end.
+    (0..8).for_each(|n| look(&mut world, 3_000 * n, 0.0));
+    assert_eq!(planned(&world).memory_bytes, 16_384 * MIB);
+    world.run(DAY / 4, noisy(30.0));
+    assert_eq!(planned(&world).memory_bytes, 16_384 * MIB, "the peak of the day is kept");
+}
+
+#[test]
+fn hard_throttling_is_answered_within_a_second_and_not_before_it_is_believed() {
+    let mut world = world(WorkloadPolicy { replicas_min: 1, replicas_max: 1, ..policy() }, 100);
+    world.run(1, noisy(30.0));
+    let since = world.log.len();
+    (0..3).for_each(|_| look(&mut world, 100, 0.9));
+    assert!(ordered(&world, since).is_empty(), "half a second is a start, or a burst");
+    look(&mut world, 100, 0.9);
+    let raised = planned(&world);
+    assert!(raised.cpu_cores >= 2.0, "{raised:?}");
+    assert_eq!(ordered(&world, since), [raised]);
+    (0..8).for_each(|_| look(&mut world, 100, 0.3));
+    assert_eq!(planned(&world), raised, "a little is left to the rounds");
+    (0..40).for_each(|_| look(&mut world, 100, 1.0));
+    assert_eq!(planned(&world).cpu_cores, 8.0, "up to the most that is allowed");
+}
+
+#[test]
+fn where_the_count_answers_demand_throttling_raises_no_size() {
+    let mut policy = policy();
+    policy.sizing.as_mut().unwrap().cpu_bound = Some(true);
+    let mut world = world(policy, 100);
+    world.run(1, noisy(30.0));
+    let before = planned(&world).cpu_cores;
+    (0..20).for_each(|_| look(&mut world, 100, 0.9));
+    assert_eq!(planned(&world).cpu_cores, before);
+}

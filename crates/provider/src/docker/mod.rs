@@ -39,7 +39,7 @@ use self::engine::Engine;
 use self::mark::Owner;
 use self::table::Table;
 use crate::error::ProviderError;
-use crate::face::{InstanceInfo, Promoted, Provider, ProviderEvent, Usage};
+use crate::face::{InstanceInfo, Promoted, Provider, ProviderEvent, Strain, Usage};
 use crate::name::InstanceName;
 use crate::process::state::{Lock, StateDir};
 use crate::process::{CallOff, LOG_TAIL_MAX, blocking, output};
@@ -185,6 +185,13 @@ impl Provider for DockerProvider {
         let instance = self.table.find(name).ok_or_else(|| ProviderError::Unknown(name.clone()))?;
         let health = self.health.borrow().clone();
         usage::usage(&self.table, &instance, health).await
+    }
+
+    /// Only where its control group can be seen: the engine takes long to tell.
+    async fn strain(&self, name: &InstanceName) -> Result<Strain, ProviderError> {
+        let instance = self.table.find(name).ok_or_else(|| ProviderError::Unknown(name.clone()))?;
+        let read = blocking(move || Some(instance.place()?.group.as_ref()?.strain())).await;
+        Ok(read.unwrap_or_default())
     }
 
     async fn logs(&self, name: &InstanceName, tail_bytes: u64) -> Result<String, ProviderError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::error::EngineError;
 use super::instance::{Instance, Parked, Place};
@@ -210,6 +210,7 @@ pub(super) async fn stop(
 /// Clears an instance away that ended by itself, and reports it.
 pub(super) async fn clear_away(table: Arc<Table>, instance: Arc<Instance>, reason: ExitReason) {
     let name = instance.facts.name.clone();
+    let reason = why(&table, &instance, reason).await;
     tracing::info!(instance = %name, %reason, "a container ended by itself");
     logs::keep(&table, &instance).await;
     if let Err(error) = table.engine.remove(&instance.facts.id).await {
@@ -217,6 +218,22 @@ pub(super) async fn clear_away(table: Arc<Table>, instance: Arc<Instance>, reaso
     }
     table.remove(&instance);
     table.report(ProviderEvent::Exited { name, reason });
+}
+
+/// Whether what was killed was so for lack of memory: the engine knows, perhaps a moment later.
+async fn why(table: &Table, instance: &Instance, reason: ExitReason) -> ExitReason {
+    if reason != ExitReason::Signal(KILLED) {
+        return reason;
+    }
+    for _ in 0..OOM_LOOKS {
+        let found = table.engine.inspect(&instance.facts.id).await;
+        let told = found.is_ok_and(|found| found.state.and_then(|state| state.oom_killed) == Some(true));
+        if told || instance.oom_kills() > 0 {
+            return ExitReason::OutOfMemory;
+        }
+        sleep(OOM_PAUSE).await;
+    }
+    reason
 }
 
 /// A failed call, or rather the end of the instance if that is why it failed.
@@ -248,5 +265,10 @@ async fn take_turn(
     Ok((turn, instance))
 }
 
+/// The number of the signal that the kernel kills with.
+const KILLED: i32 = 9;
+/// How often, and with which pause, the engine is asked whether memory was the cause.
+const OOM_LOOKS: u32 = 3;
+const OOM_PAUSE: Duration = Duration::from_millis(30);
 /// How long the end of an instance may take to be told after a call has failed for it.
 const END_PATIENCE: Duration = Duration::from_millis(200);

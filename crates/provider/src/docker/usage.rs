@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::models::{ContainerBlkioStats, ContainerStatsResponse};
+use bollard::models::{ContainerBlkioStats, ContainerMemoryStats, ContainerStatsResponse};
 use bollard::query_parameters::StatsOptionsBuilder;
 use futures_util::StreamExt;
 
@@ -56,6 +56,7 @@ fn translate(stats: ContainerStatsResponse) -> Usage {
     Usage {
         cpu_time: Duration::from_nanos(cpu.cpu_usage.and_then(|usage| usage.total_usage).unwrap_or(0)),
         memory_bytes: memory.usage.unwrap_or(0),
+        working_bytes: working(&memory),
         processes: stats
             .pids_stats
             .and_then(|pids| pids.current)
@@ -66,6 +67,13 @@ fn translate(stats: ContainerStatsResponse) -> Usage {
         throttling,
         out_of_memory: None,
     }
+}
+
+/// Without pages of files that the kernel would take back first.
+fn working(memory: &ContainerMemoryStats) -> Option<u64> {
+    let stats = memory.stats.as_ref()?;
+    let spare = stats.get("total_inactive_file").or_else(|| stats.get("inactive_file"))?;
+    Some(memory.usage?.saturating_sub(*spare))
 }
 
 fn disk(stats: &ContainerBlkioStats) -> Option<Traffic> {

@@ -1,6 +1,6 @@
 //! One instance that runs, and the task that watches over it until its end.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub(crate) struct Instance {
     watcher: OnceLock<AbortHandle>,
     /// Opened when usage is asked for the first time; empty where instructions cannot be counted.
     instructions: OnceLock<Option<Instructions>>,
+    /// Processes killed for lack of memory that somebody has been told of.
+    killed_told: AtomicU64,
 }
 
 /// An instance has ended and been cleared away.
@@ -54,6 +56,7 @@ impl Instance {
             ended,
             watcher: OnceLock::new(),
             instructions: OnceLock::new(),
+            killed_told: AtomicU64::new(record.group.out_of_memory().unwrap_or(0)),
             record,
         });
         table.insert(&instance);
@@ -67,7 +70,14 @@ impl Instance {
         let group = &self.record.group;
         let counters = self.instructions.get_or_init(|| Instructions::of(&group.members()));
         let instructions = counters.as_ref().and_then(Instructions::count);
-        Ok(Usage { instructions, ..group.usage()? })
+        let usage = group.usage()?;
+        self.killed_told.fetch_max(usage.out_of_memory.unwrap_or(0), Ordering::Relaxed);
+        Ok(Usage { instructions, ..usage })
+    }
+
+    /// Whether the kernel has killed for lack of memory, and nobody was told of it. Reads a file, so it blocks.
+    fn ran_out_of_memory(&self) -> bool {
+        self.record.group.out_of_memory() > Some(self.killed_told.load(Ordering::Relaxed))
     }
 
     pub(crate) fn info(&self) -> InstanceInfo {
@@ -157,13 +167,18 @@ async fn watch_over(
         sleep(MEMBERS_INTERVAL).await;
     }
     let clearing = Arc::clone(&instance);
-    let cleared = blocking(move || clearing.record.group.destroy()).await;
+    // The group knows why something was killed, and is gone afterwards.
+    let (out_of_memory, cleared) =
+        blocking(move || (clearing.ran_out_of_memory(), clearing.record.group.destroy())).await;
     if let Err(error) = &cleared {
         tracing::warn!(instance = %name, %error, "not everything of an ended instance could be cleared away");
     }
     let is_wanted = || instance.end_by.get().is_some();
     let reason = if is_wanted() { exit.reap() } else { exit.reap_or_hear().await };
-    let reason = (table.meaning)(reason);
+    let reason = match (table.meaning)(reason) {
+        ExitReason::Signal(KILLED) | ExitReason::Unknown if out_of_memory => ExitReason::OutOfMemory,
+        reason => reason,
+    };
     table.remove(&instance);
     ended.send_replace(Some(Ended { reason, is_clean: cleared.is_ok() }));
     if !is_wanted() && instance.is_ready() {
@@ -172,6 +187,8 @@ async fn watch_over(
     }
 }
 
+/// The number of the signal that the kernel kills with.
+const KILLED: i32 = 9;
 /// How often it is looked whether all processes of an ending instance are gone.
 const MEMBERS_INTERVAL: Duration = Duration::from_millis(5);
 /// Longest wait for the watcher of a killed instance, above what killing may take.

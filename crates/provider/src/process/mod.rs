@@ -41,7 +41,7 @@ use self::state::{Lock, StateDir};
 use self::table::Table;
 use crate::cgroup::{CgroupError, Layout, Parent};
 use crate::error::ProviderError;
-use crate::face::{ExitReason, InstanceInfo, Promoted, Provider, ProviderEvent, Usage};
+use crate::face::{ExitReason, InstanceInfo, Promoted, Provider, ProviderEvent, Strain, Usage};
 use crate::name::InstanceName;
 use crate::procfs;
 use crate::spec::{InstanceSpec, ResourceLimits};
@@ -206,6 +206,11 @@ impl Provider for ProcessProvider {
         let instance = self.table.find(name).ok_or_else(|| ProviderError::Unknown(name.clone()))?;
         let read = blocking(move || instance.usage()).await;
         read.map_err(|source| ProviderError::Cgroup { step: "read the usage of the instance", source })
+    }
+
+    async fn strain(&self, name: &InstanceName) -> Result<Strain, ProviderError> {
+        let instance = self.table.find(name).ok_or_else(|| ProviderError::Unknown(name.clone()))?;
+        Ok(blocking(move || instance.record.group.strain()).await)
     }
 
     async fn logs(&self, name: &InstanceName, tail_bytes: u64) -> Result<String, ProviderError> {

@@ -1,13 +1,17 @@
 //! What a guest says about its memory through the balloon device.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::qmp::{Qmp, QmpError};
-use super::{Shared, control};
+use super::{Shared, control, steps};
 use crate::error::ProviderError;
+use crate::name::InstanceName;
 use crate::process::instance::Instance;
+use crate::process::steps::take_turn;
 
 /// The memory of a machine as seen from inside. That of its process, in [`Usage`](crate::Usage), is what the host pays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +28,20 @@ pub(super) async fn watch(talk: &mut Qmp) -> Result<(), QmpError> {
     let property =
         json!({ "path": DEVICE, "property": "guest-stats-polling-interval", "value": INTERVAL_SECONDS });
     talk.execute("qom-set", property).await.map(drop)
+}
+
+/// What a guest uses of its memory, in bytes; none where it does not tell, and without an attempt where its memory cannot be
+/// changed anyway.
+pub(super) async fn used(shared: &Shared, name: &InstanceName) -> Option<u64> {
+    // A machine that is frozen meanwhile would be taken for one that hangs, and what takes long need not be waited for.
+    let turn = timeout(TURN_TIME_MAX, take_turn(shared.machines.table(), name)).await;
+    let (_turn, instance) = turn.ok()?.ok()?;
+    let (least, most) = steps::memory(shared, name).ok()?;
+    if least == most {
+        return None;
+    }
+    let memory = read(shared, &instance).await.ok()??;
+    Some(memory.given_bytes.saturating_sub(memory.available_bytes?))
 }
 
 /// None: the machine is parked, or has no balloon.
@@ -50,4 +68,5 @@ pub(super) async fn read(
 }
 
 const DEVICE: &str = "/machine/peripheral/balloon0";
+const TURN_TIME_MAX: Duration = Duration::from_millis(50);
 const INTERVAL_SECONDS: u64 = 2;

@@ -102,7 +102,7 @@ impl MachineSpec {
     }
 
     /// Whether its memory can be changed while it runs.
-    pub(super) fn has_balloon(&self) -> bool {
+    pub fn has_balloon(&self) -> bool {
         self.memory_min_bytes < self.memory_bytes
     }
 

@@ -37,7 +37,7 @@ use tokio::time::timeout;
 use self::accelerator::{Answer, Known};
 use self::order::{Order, Purpose};
 use crate::error::ProviderError;
-use crate::face::{ExitReason, InstanceInfo, Promoted, Provider, ProviderEvent, Usage};
+use crate::face::{ExitReason, InstanceInfo, Promoted, Provider, ProviderEvent, Strain, Usage};
 use crate::name::InstanceName;
 use crate::process::{ProcessConfig, ProcessProvider, steps::take_turn};
 use crate::procfs;
@@ -245,8 +245,17 @@ impl Provider for VmProvider {
         infos
     }
 
+    /// Where there is a balloon, with the memory that the guest uses.
     async fn usage(&self, name: &InstanceName) -> Result<Usage, ProviderError> {
-        self.shared.machines.usage(name).await
+        let usage = self.shared.machines.usage(name).await?;
+        let working_bytes = balloon::used(&self.shared, name).await;
+        Ok(Usage { working_bytes, ..usage })
+    }
+
+    /// Of processor time alone: guests tell of their memory every few seconds.
+    async fn strain(&self, name: &InstanceName) -> Result<Strain, ProviderError> {
+        let strain = self.shared.machines.strain(name).await?;
+        Ok(Strain { working_bytes: None, ..strain })
     }
 
     async fn logs(&self, name: &InstanceName, tail_bytes: u64) -> Result<String, ProviderError> {

@@ -133,7 +133,7 @@ pub(super) async fn put_right(shared: &Shared, name: &InstanceName) {
 }
 
 /// Between what its memory can be changed, as it was written down at its start.
-fn memory(shared: &Shared, name: &InstanceName) -> Result<(u64, u64), ProviderError> {
+pub(super) fn memory(shared: &Shared, name: &InstanceName) -> Result<(u64, u64), ProviderError> {
     let path = shared.machines.table().state.folder(name).join(control::MEMORY_FILE);
     let read = fs::read(&path).and_then(|text| Ok(serde_json::from_slice::<Value>(&text)?));
     let value = read.map_err(super::order::failed("read", &path))?;

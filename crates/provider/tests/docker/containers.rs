@@ -269,7 +269,7 @@ async fn an_instance_killed_for_lack_of_memory_is_reported_and_one_that_is_raise
     let begin = Instant::now();
     let _ = probe::ask(&fill(100), killed.addr, PATIENCE).await;
     let event = timeout(PATIENCE, events.recv()).await.expect("is reported").expect("sent");
-    assert_eq!(event, ProviderEvent::Exited { name: killed.name, reason: ExitReason::Signal(9) });
+    assert_eq!(event, ProviderEvent::Exited { name: killed.name, reason: ExitReason::OutOfMemory });
     assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
     provider.shutdown(GRACE).await.expect("stops");
     assert_eq!(fixture.leftovers(), [""; 0]);

@@ -45,6 +45,17 @@ fn machines_are_read_and_written() {
     let qemu = &config.server.qemu;
     assert_eq!((qemu.acceleration, qemu.cpu.as_str()), (Acceleration::Emulation, "qemu64"));
     assert_eq!(parse(&config.to_toml()), Ok(config));
+    let sized = |sizing: &str| parse(&format!("{text}sizing = {{ {sizing} }}\n"));
+    let fits = "cpu_max = 2, memory_min = \"64MiB\", memory_max = \"128MiB\"";
+    sized(fits).expect("what the machine can be");
+    for (sizing, words) in [
+        ("cpu_max = 2, memory_max = \"128MiB\"", "from 32MiB to 128MiB of memory"),
+        ("cpu_max = 2, memory_min = \"64MiB\", memory_max = \"256MiB\"", "to 256MiB of memory"),
+        ("cpu_max = 4, memory_min = \"64MiB\", memory_max = \"128MiB\"", "4 cores, and they have 2"),
+    ] {
+        let errors = sized(sizing).expect_err(sizing).to_string();
+        assert!(errors.contains(words), "{errors}");
+    }
     // QEMU itself accepts connections.
     let errors = parse(&text.replace("probe = \"/\"\n", "")).expect_err("a TCP probe").to_string();
     assert!(errors.contains("web.machine") && errors.contains("TCP probe"), "{errors}");

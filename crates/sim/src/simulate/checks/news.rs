@@ -85,6 +85,7 @@ impl News<'_> {
             }
             Event::BackendObserved { .. }
             | Event::UsageObserved { .. }
+            | Event::StrainObserved { .. }
             | Event::OutOfMemory { .. }
             | Event::InstanceResized { .. }
             | Event::InstanceDrained { .. }

@@ -1,0 +1,256 @@
+//! The vertical loop with real instances: what is short is seen at once and raised while requests are answered.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use daemon::client::Client;
+
+use crate::engine::{Daemon, IMAGE, Options};
+use crate::guest;
+use crate::sizes::quota;
+use crate::support::{Load, Running, Stage, eventually, patiently, pids, request, serves};
+
+/// One instance, which begins with a fifth of a core and 64 MiB.
+const SMALL: &str = "limits = { cpu = 0.2, memory = \"64MiB\" }\n\
+    sizing = { cpu_min = 0.1, cpu_max = 2, memory_min = \"32MiB\", memory_max = \"512MiB\", cpu_bound = false }";
+
+fn alone(text: String) -> String {
+    text.replace("replicas = { min = 1, max = 6 }", "replicas = { min = 1, max = 1 }")
+}
+
+/// The limit of memory of a process's group, in bytes; `None` where there are no such groups.
+fn memory_limit(pid: u32) -> Option<u64> {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    groups.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        let file = match controllers {
+            "" => format!("/sys/fs/cgroup{path}/memory.max"),
+            names if names.split(',').any(|name| name == "memory") => {
+                format!("/sys/fs/cgroup/{names}{path}/memory.limit_in_bytes")
+            }
+            _ => return None,
+        };
+        std::fs::read_to_string(file).ok()?.trim().parse().ok()
+    })
+}
+
+/// What an explanation says of sizes, now or since: a sentence that says this.
+async fn explained(client: &Client, words: &str) {
+    eventually(words, async || {
+        let said = client.explain("web", None).await.ok()?;
+        said.sentences.iter().any(|sentence| sentence.text.contains(words)).then_some(())
+    })
+    .await;
+}
+
+/// Everything that this needs is here; says so if not.
+fn has_groups(pid: u32) -> bool {
+    let has = quota(pid).is_some() && memory_limit(pid).is_some();
+    if !has {
+        eprintln!("SKIPPED vertical: no control groups for processor time and memory here");
+    }
+    has
+}
+
+/// Raises the memory of an instance by what it is made to use, in steps; returns what its group allows in the end.
+async fn fill(stage: &Stage, path: impl Fn() -> String, steps: u32, pid: u32) -> Option<u64> {
+    for step in 0..steps {
+        let (status, ..) = request(stage.web, "GET", &path(), &[], "").await.expect("answered");
+        assert_eq!(status, 200, "step {step}");
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    memory_limit(pid)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn throttling_is_answered_at_once_with_more_processor_time() {
+    let stage = Stage::new(SMALL);
+    let daemon = Running::start(&stage.config("web.toml", alone)).expect("the daemon starts");
+    let client = stage.client();
+    serves(&client).await;
+    let pid = pids(&client).await[0].1;
+    if !has_groups(pid) {
+        return;
+    }
+    assert_eq!(quota(pid), Some(20_000));
+    let load = Load::start(stage.web, 10);
+    let begun = Instant::now();
+    let web = stage.web;
+    let busy = tokio::spawn(async move { request(web, "GET", "/?work_ms=5000", &[], "").await });
+    eventually("twice as much", async || (quota(pid) >= Some(40_000)).then_some(())).await;
+    let took = begun.elapsed();
+    println!("raised after {took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}, far within a step of the forecast of use");
+    let (status, ..) = busy.await.expect("ran").expect("answered");
+    assert_eq!(status, 200);
+    assert!(begun.elapsed() < Duration::from_secs(20), "with a fifth of a core it takes 25 s");
+    explained(&client, "processor time is short in").await;
+    let (good, bad, complaints) = load.finish().await;
+    assert!(good > 0 && bad == 0, "{bad} of {}: {complaints}", good + bad);
+    assert_eq!(pids(&client).await[0].1, pid, "the same process");
+    daemon.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_near_its_limit_is_raised_before_the_kernel_kills() {
+    let stage = Stage::new(SMALL);
+    let daemon = Running::start(&stage.config("web.toml", alone)).expect("the daemon starts");
+    let client = stage.client();
+    serves(&client).await;
+    let pid = pids(&client).await[0].1;
+    if !has_groups(pid) {
+        return;
+    }
+    assert_eq!(memory_limit(pid), Some(64 << 20));
+    let load = Load::start(stage.web, 10);
+    let limit = fill(&stage, || "/?hold_mib=12".to_owned(), 20, pid).await.expect("it lives");
+    assert!(limit > 240 << 20, "{limit} bytes for 240 MiB and the program");
+    explained(&client, "MiB at once.").await;
+    let (good, bad, complaints) = load.finish().await;
+    assert!(good > 0 && bad == 0, "{bad} of {}: {complaints}", good + bad);
+    assert_eq!(pids(&client).await[0].1, pid, "the same process");
+    let counters = client.workload("web").await.expect("the workload").counters;
+    assert_eq!((counters.out_of_memory, counters.exits), (0, 0));
+    daemon.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_killed_for_lack_of_memory_is_told_so_and_the_next_one_gets_more() {
+    let stage = Stage::new(SMALL);
+    let daemon = Running::start(&stage.config("web.toml", alone)).expect("the daemon starts");
+    let client = stage.client();
+    serves(&client).await;
+    let pid = pids(&client).await[0].1;
+    if !has_groups(pid) {
+        return;
+    }
+    // More at once than any look could see coming.
+    let _ = request(stage.web, "GET", "/?hold_mib=400", &[], "").await;
+    let (name, next) = eventually("another instance", async || {
+        let now = pids(&client).await;
+        now.into_iter().find(|(_, other)| *other != pid)
+    })
+    .await;
+    serves(&client).await;
+    let limit = memory_limit(next).expect("a limit");
+    assert!(limit >= 164 << 20, "{name} may use {limit} bytes");
+    let counters = client.workload("web").await.expect("the workload").counters;
+    assert_eq!((counters.out_of_memory, counters.exits), (1, 1));
+    explained(&client, "an instance ran out of memory; not below").await;
+    let events = client.events(200).await.expect("events").events;
+    let said = |words: &str| events.iter().any(|event| event.message.contains(words));
+    assert!(said("out of memory: killed by the kernel at its memory limit"), "{events:?}");
+    assert!(said("ran out of memory"), "{events:?}");
+    let metrics = request(stage.api, "GET", "/metrics", &[], "").await.expect("metrics").1;
+    let counted = "foreshadow_out_of_memory_total{workload=\"web\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+    daemon.terminate();
+}
+
+/// A stage whose `web` is of another kind, running the test service of the providers.
+fn of_kind(stage: &Stage, server: &str, kind: &str) -> PathBuf {
+    stage.config("web.toml", |text| {
+        let mut lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("command = ")).collect();
+        let web = lines.iter().position(|line| *line == "[[workload]]").expect("a workload");
+        lines.insert(web, server);
+        let text = alone(lines.join("\n"));
+        let text = text.replace("probe = \"/healthz\"", "probe = \"/\"");
+        let text = text.replace("start = \"20s\"", "start = \"4m\"");
+        format!("{text}\n{kind}\nenv = {{ FORESHADOW_TEST_SERVICE = \"normal\" }}\n")
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_follow_their_sizes_under_load() {
+    let engine = tokio::task::spawn_blocking(|| Daemon::start(Options::default())).await.expect("no panic");
+    let Some(engine) = engine else { return };
+    let stage = Stage::new(SMALL);
+    let server = format!("docker = {{ endpoint = \"unix://{}\" }}", engine.socket().display());
+    let kind = format!("container = {{ image = {IMAGE:?}, network = \"host\" }}");
+    let daemon = Running::start(&of_kind(&stage, &server, &kind)).expect("the daemon starts");
+    let client = stage.client();
+    serves(&client).await;
+    let pid = pids(&client).await[0].1;
+    if has_groups(pid) {
+        assert_eq!((quota(pid), memory_limit(pid)), (Some(20_000), Some(64 << 20)));
+        let load = Load::start(stage.web, 10);
+        let limit = fill(&stage, || "/fill?12".to_owned(), 12, pid).await.expect("it lives");
+        assert!(limit > 144 << 20, "{limit} bytes for 144 MiB and the program");
+        let begun = Instant::now();
+        let (status, ..) = request(stage.web, "GET", "/burn", &[], "").await.expect("answered");
+        assert_eq!(status, 200);
+        eventually("twice as much", async || (quota(pid) >= Some(40_000)).then_some(())).await;
+        println!("raised after {:?}", begun.elapsed());
+        let (good, bad, complaints) = load.finish().await;
+        assert!(good > 0 && bad == 0, "{bad} of {}: {complaints}", good + bad);
+        assert_eq!(pids(&client).await[0].1, pid, "the same process");
+        explained(&client, "processor time is short in").await;
+
+        // The next one is asked for more at once than any look could see coming.
+        let _ = request(stage.web, "GET", "/fill?600", &[], "").await;
+        let told = "out of memory: killed by the kernel at its memory limit";
+        eventually(told, async || {
+            let events = client.events(200).await.ok()?.events;
+            events.iter().any(|event| event.message.contains(told)).then_some(())
+        })
+        .await;
+        serves(&client).await;
+        assert!(client.workload("web").await.expect("the workload").counters.out_of_memory >= 1);
+    }
+    daemon.terminate();
+    let left = tokio::task::spawn_blocking(move || {
+        let left = engine.containers("foreshadow.owner");
+        engine.end(rustix::process::Signal::TERM);
+        left
+    });
+    assert_eq!(left.await.expect("no panic"), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_follow_their_sizes_under_load() {
+    let guest = tokio::task::spawn_blocking(guest::guest).await.expect("no panic");
+    let guest = match guest {
+        Ok(guest) => guest,
+        Err(why) => return eprintln!("SKIPPED vertical: no machines here: {why}"),
+    };
+    let stage = Stage::new(
+        "limits = { cpu = 0.5, memory = \"96MiB\" }\nsizing = { cpu_min = 0.5, cpu_max = 1, \
+         memory_min = \"96MiB\", memory_max = \"192MiB\", cpu_bound = false }",
+    );
+    let kind = format!(
+        "machine = {{ kernel = {:?}, initrd = {:?}, memory = \"192MiB\", memory_min = \"96MiB\", start = \"boot\" }}\n\
+         command = [\"quiet\"]",
+        guest.kernel, guest.initrd
+    );
+    let daemon = Running::start(&of_kind(&stage, "", &kind)).expect("the daemon starts");
+    let client = stage.client();
+    patiently("a machine that serves", Duration::from_secs(240), async || {
+        (client.workload("web").await.ok()?.summary.counts.active > 0).then_some(())
+    })
+    .await;
+    let pid = pids(&client).await[0].1;
+    if quota(pid).is_none() {
+        return eprintln!("SKIPPED vertical: no quotas of processor time here");
+    }
+    let load = Load::start(stage.web, 2);
+    let planned = async || client.plan("web", None).await.expect("a plan").size.expect("sized").memory_bytes;
+    assert_eq!(planned().await, 96 << 20);
+    // Guests tell of their memory every few seconds.
+    for _ in 0..10 {
+        let (status, ..) = request(stage.web, "GET", "/fill?6", &[], "").await.expect("answered");
+        assert_eq!(status, 200);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    patiently("more memory", Duration::from_secs(60), async || (planned().await > 96 << 20).then_some(())).await;
+    explained(&client, "of its 96 MiB; raised to").await;
+    let (status, ..) = request(stage.web, "GET", "/burn", &[], "").await.expect("answered");
+    assert_eq!(status, 200);
+    eventually("all its processor time", async || (quota(pid) == Some(100_000)).then_some(())).await;
+    let (good, bad, complaints) = load.finish().await;
+    assert!(good > 0 && bad == 0, "{bad} of {}: {complaints}", good + bad);
+    assert_eq!(pids(&client).await[0].1, pid, "the same machine");
+    let counters = client.workload("web").await.expect("the workload").counters;
+    assert_eq!((counters.out_of_memory, counters.exits), (0, 0));
+    daemon.terminate();
+}

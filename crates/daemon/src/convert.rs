@@ -112,6 +112,7 @@ pub(crate) fn rule(reason: &Reason) -> &'static str {
         Reason::ShiftRolledBack { .. } => "shift_rolled_back",
         Reason::StartsPaused { .. } => "starts_paused",
         Reason::Size(_) => "size",
+        Reason::Profile(_) => "profile",
         Reason::StandbyShort { .. } => "standby_short",
         Reason::Sharing(reason) => sharing_rule(reason),
         Reason::Sessions(_) => "sessions",

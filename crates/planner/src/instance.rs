@@ -161,6 +161,9 @@ pub struct Instance {
     pub(crate) size: Option<Size>,
     /// The size ordered last.
     pub(crate) size_ordered: Option<Size>,
+    /// What it counts for among active instances, and its share of traffic beside theirs; 1 unless there are profiles.
+    pub(crate) worth: f64,
+    pub(crate) share: f64,
     /// Since when it takes its full share, on the internal clock; for leaving out start-up samples.
     pub(crate) serving_since: Option<Timestamp>,
     /// Sessions that it holds, as told last.
@@ -191,6 +194,8 @@ impl Instance {
             retry: Backoff::default(),
             size: None,
             size_ordered: None,
+            worth: 1.0,
+            share: 1.0,
             serving_since: None,
             sessions: 0,
             held_until: None,

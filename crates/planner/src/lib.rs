@@ -28,6 +28,7 @@ mod overrides;
 mod plan;
 mod planner;
 mod policy;
+mod profiles;
 mod reaction;
 mod reason;
 mod reconcile;
@@ -57,6 +58,7 @@ pub use crate::margin::MarginRule;
 pub use crate::overrides::{FORECAST_OVERRIDES_MAX, ForecastOverride};
 pub use crate::plan::{Basis, Inputs, Plan, PlanInputs, break_even, plan, standby_pays};
 pub use crate::planner::Planner;
+pub use crate::profiles::{ProfileReason, Profiles};
 pub use crate::policy::{
     About, CapacityPolicy, Deadlines, Limits, Margin, Mode, Objective, Policy, PolicyError, PolicyErrors,
     Prices, Retry, ShiftPolicy, WorkloadPolicy,

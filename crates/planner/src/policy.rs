@@ -12,6 +12,7 @@ use forecast::watch::RetrainConfig;
 use jiff::tz::TimeZone;
 
 use crate::ids::{NodeId, WorkloadId};
+use crate::profiles::Profiles;
 use crate::scarcity::{NodePolicy, Resources, TenantPolicy};
 use crate::scope::{Moment, Scope, Scopes};
 use crate::sessions::SessionPolicy;
@@ -113,6 +114,8 @@ pub struct WorkloadPolicy {
     pub guard: Duration,
     /// How large instances are. Default `None`: that is not the planner's business.
     pub sizing: Option<SizingPolicy>,
+    /// Standbys of another size than active instances. Default `None`: all are alike.
+    pub profiles: Option<Profiles>,
     /// Set where instances hold sessions, which are not cut: how, and how long they are waited for. Default `None`.
     pub sessions: Option<SessionPolicy>,
     /// Plan only, or act.
@@ -158,6 +161,7 @@ impl WorkloadPolicy {
             utilisation_untrusted: 0.7,
             guard: (step * 10).clamp(Duration::from_secs(60), Duration::from_secs(3_600)),
             sizing: None,
+            profiles: None,
             sessions: None,
             mode: Mode::Act,
             priority: 100,
@@ -265,6 +269,9 @@ impl WorkloadPolicy {
             require(ok, field, rule);
         }
         for (ok, field, rule) in self.sizing.iter().flat_map(|sizing| sizing.rules(&self.objective)) {
+            require(ok, field, rule);
+        }
+        for (ok, field, rule) in self.profiles.iter().flat_map(|profiles| profiles.rules(self)) {
             require(ok, field, rule);
         }
         for (ok, field, rule) in self.sessions.iter().flat_map(SessionPolicy::rules) {

@@ -274,6 +274,8 @@ pub enum Reason {
     },
     /// Why instances are to have their size.
     Size(SizeReason),
+    /// What standbys of another size are worth.
+    Profile(crate::profiles::ProfileReason),
     /// Active instances are missing because no standby was ready.
     StandbyShort {
         /// How many.
@@ -442,6 +444,7 @@ impl fmt::Display for Reason {
                 write!(f, "Starts are paused until {until} after {failures} failures in a row.")
             }
             Reason::Size(reason) => reason.fmt(f),
+            Reason::Profile(reason) => reason.fmt(f),
             Reason::StandbyShort { instances } => {
                 write!(
                     f,

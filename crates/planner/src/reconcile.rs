@@ -11,6 +11,7 @@ use crate::desk::Desk;
 use crate::fleet::{EARLY_EXIT, Fleet, count};
 use crate::ids::InstanceId;
 use crate::instance::{Instance, Order, Pending, Phase, Role, Turn};
+use crate::profiles::{Profiles, WORTH_SPARE, fits};
 use crate::reason::Reason;
 use crate::scarcity::Seated;
 use crate::shift::{ShiftMove, ShiftStep, ShiftTurn, Stats};
@@ -29,6 +30,8 @@ pub(crate) struct Want {
     pub(crate) capacity: f64,
     /// How large each instance shall be.
     pub(crate) size: Option<Size>,
+    /// Or by what it is used for.
+    pub(crate) profiles: Option<Profiles>,
     /// Others need what is too much: it is given up at once.
     pub(crate) refused: bool,
 }
@@ -72,15 +75,16 @@ impl Fleet {
                 peers.join_peer(&i.stats);
             }
         }
-        let full = want.capacity * f64::from(count(&self.instances, |i| i.serving() && i.ramp.is_none()));
+        let full = want.capacity * self.worth(|i| i.serving() && i.ramp.is_none());
         let mut served_by_others = full;
         for at in 0..self.instances.len() {
             let instance = &mut self.instances[at];
             let Some(mut ramp) = instance.ramp.filter(|_| instance.serving()) else { continue };
             if want.demand > served_by_others || full == 0.0 {
                 instance.ramp = None;
+                let worth = instance.worth;
                 let (instance, demand, capacity_others) = (instance.id, want.demand, served_by_others);
-                served_by_others += want.capacity;
+                served_by_others += want.capacity * worth;
                 self.note(Reason::RampSkipped { instance, demand, capacity_others });
                 let turn = ShiftTurn::AllAtOnce { demand, capacity_others };
                 self.shifts.push(ShiftMove {
@@ -124,14 +128,15 @@ impl Fleet {
                 instance.hold_for(desk.now(), desk.policy);
             }
         }
-        let serving = self.serving();
-        let mut coming = serving + count(&self.instances, Instance::promoting);
+        let wanted = f64::from(want.active);
+        let serving = self.worth(Instance::serving);
+        let mut coming = serving + self.worth(Instance::promoting);
         // Of those that drain, the one with most sessions is the furthest from being given up.
         let mut back: Vec<usize> = (0..self.instances.len()).rev().collect();
         back.sort_by_key(|at| Reverse(self.instances[*at].sessions));
         for at in back {
             let instance = &mut self.instances[at];
-            if coming < want.active
+            if coming < wanted - WORTH_SPARE
                 && instance.counts()
                 && instance.healthy()
                 && instance.turn(Turn::DrainUndone, wall)
@@ -140,18 +145,25 @@ impl Fleet {
                     desk.withdraw(superseded.action);
                 }
                 instance.keep();
-                coming += 1;
+                coming += instance.worth;
             }
         }
-        let surplus = serving.saturating_sub(want.active);
-        if surplus == 0 {
+        let mut surplus = serving - wanted + WORTH_SPARE;
+        if surplus <= 0.0 {
             return;
         }
-        // Those that move on first, then those with the fewest sessions, those that ramp, the youngest.
+        // Those that move on first, then those with the fewest sessions, those that ramp, those of the standbys' profile, the
+        // youngest.
         let serving = self.instances.iter_mut().filter(|i| i.serving());
         let mut serving: Vec<&mut Instance> = serving.collect();
-        serving.sort_by_key(|i| (i.moving.is_none(), i.sessions, i.ramp.is_none(), Reverse(i.id)));
-        for instance in serving.into_iter().take(surplus as usize) {
+        serving.sort_by_key(|i| {
+            (i.moving.is_none(), i.sessions, i.ramp.is_none(), i.worth == 1.0, Reverse(i.id))
+        });
+        for instance in serving {
+            if instance.worth > surplus {
+                continue;
+            }
+            surplus -= instance.worth;
             instance.ramp = None;
             instance.turn(Turn::DrainBegun, wall);
             instance.hold_for(desk.now(), desk.policy);
@@ -160,8 +172,9 @@ impl Fleet {
 
     /// Orders the route table if it is not the one ordered last.
     fn route(&mut self, desk: &mut Desk<'_>) {
+        let most = self.share_most();
         let wanted = |i: &Instance| match (i.serving(), i.phase) {
-            (true, _) => Some((i.id, i.ramp.map_or(FULL_WEIGHT, |r| r.weight))),
+            (true, _) => Some((i.id, weight(i.ramp.map_or(FULL_WEIGHT, |r| r.weight), i.share / most))),
             (false, Phase::Draining) if i.healthy() => Some((i.id, 0)),
             (false, _) => None,
         };
@@ -189,8 +202,8 @@ impl Fleet {
 
     /// Promotes standbys for missing active instances. Returns how many are still missing.
     fn promote(&mut self, want: Want, desk: &mut Desk<'_>) -> u32 {
-        let coming = self.serving() + count(&self.instances, Instance::promoting);
-        let mut missing = want.active.saturating_sub(coming);
+        let coming = self.worth(|i| i.serving() || i.promoting());
+        let mut missing = f64::from(want.active) - coming - WORTH_SPARE;
         // Those that move on serve until others do in their place.
         let mut replaced = count(&self.instances, |i| i.moving.is_some() && (i.serving() || i.promoting()));
         replaced = replaced.min(want.active);
@@ -198,17 +211,18 @@ impl Fleet {
         for (moving, parked) in [(false, false), (false, true), (true, false), (true, true)] {
             for at in 0..self.instances.len() {
                 let instance = &self.instances[at];
-                let open = missing > 0 || (replaced > 0 && !moving);
+                let open = missing > 0.0 || (replaced > 0 && !moving);
+                let worth = instance.worth;
                 let asked = instance.parked == parked && instance.moving.is_some() == moving;
                 if open && asked && instance.promotable() {
                     let kind = ActionKind::Promote { instance: instance.id };
                     if self.order(at, Order::Promote, kind, desk) {
-                        if missing > 0 { missing -= 1 } else { replaced -= 1 }
+                        if missing > 0.0 { missing -= worth } else { replaced -= 1 }
                     }
                 }
             }
         }
-        missing
+        missing.ceil().max(0.0) as u32
     }
 
     /// Waits for the end of what is in flight on instances that the router has confirmed to send nothing new to, once the
@@ -325,10 +339,12 @@ impl Fleet {
                     return;
                 }
             };
+            let park = coming + n >= want.active;
+            let size = want.size.or_else(|| Some(want.profiles?.of_new(park)));
             let kind = ActionKind::Start {
                 instance: id,
-                park: coming + n >= want.active,
-                size: want.size,
+                park,
+                size,
                 node: node.clone(),
             };
             let Some((action, deadline)) = desk.issue(kind, desk.policy.start_deadline()) else {
@@ -344,7 +360,7 @@ impl Fleet {
                 self.note(reason);
             }
             instance.pending = Some(Pending { action, order: Order::Start, deadline });
-            instance.size = want.size;
+            instance.size = size;
             instance.started = Some(desk.now());
             self.counters.starts += 1;
             let at = self.instances.partition_point(|i| i.id < id);
@@ -375,8 +391,14 @@ impl Fleet {
     /// Gives instances the wanted size, those that serve first. An order keeps a standby from being promoted, so no more
     /// than one of them waits for its answer; and what serves does not shrink while instances are missing.
     fn fit(&mut self, want: Want, desk: &mut Desk<'_>) {
-        let Some(size) = want.size.filter(|_| !self.resizes.off(desk.now())) else { return };
-        let missing = self.serving() < want.active;
+        if self.resizes.off(desk.now()) || (want.size.is_none() && want.profiles.is_none()) {
+            return;
+        }
+        let target = |i: &Instance| match (want.size, &want.profiles) {
+            (None, Some(profiles)) => fits(i, profiles),
+            (size, _) => size.filter(|size| i.phase == Phase::Ready && i.size != Some(*size)),
+        };
+        let missing = self.worth(Instance::serving) < f64::from(want.active) - WORTH_SPARE;
         let resizing = |i: &Instance| i.pending.is_some_and(|p| p.order == Order::Resize);
         for role in [Role::Active, Role::Standby] {
             let wait = role == Role::Standby
@@ -386,10 +408,10 @@ impl Fleet {
             }
             for at in 0..self.instances.len() {
                 let i = &self.instances[at];
-                let differs = i.phase == Phase::Ready && i.role == role && i.size != Some(size);
+                let Some(size) = target(i).filter(|_| i.role == role) else { continue };
                 let free = i.pending.is_none() && !i.doomed && i.retry.waiting(desk.now()).is_none();
                 let shrinks = i.size.is_some_and(|now| size.cpu_cores < now.cpu_cores);
-                if !differs || !free || (missing && shrinks) {
+                if !free || (missing && shrinks) {
                     continue;
                 }
                 let kind = ActionKind::Resize { instance: i.id, size };
@@ -447,6 +469,11 @@ impl Fleet {
         self.instances[at].pending = Some(Pending { action, order, deadline });
         true
     }
+}
+
+/// A share of a full weight, for one that serves so much of what the largest does.
+fn weight(of_ramp: u32, share: f64) -> u32 {
+    ((f64::from(of_ramp) * share).round() as u32).max(1)
 }
 
 /// Of many starts at once, the places of the first ones are told.

@@ -126,6 +126,11 @@ impl Stats {
         self.p99.unwrap_or_default()
     }
 
+    /// The median, if anything was served.
+    pub(crate) fn latency_p50_seen(&self) -> Option<Duration> {
+        self.p50
+    }
+
     /// The 99th percentile, if anything was served.
     pub(crate) fn latency_p99_seen(&self) -> Option<Duration> {
         self.p99

@@ -13,6 +13,7 @@ use crate::outlook::Outlook;
 use crate::plan::{Inputs, Plan, instances_for, plan};
 use crate::policy::{Mode, WorkloadPolicy};
 use crate::reaction::Paper;
+use crate::profiles::Worth;
 use crate::reason::{Reason, Trigger};
 use crate::reconcile::Want;
 use crate::scarcity::SharingReason;
@@ -35,6 +36,8 @@ pub(crate) struct Workload {
     pub(crate) fleet: Fleet,
     /// Set where the planner sizes instances.
     pub(crate) sizing: Option<Box<Sizing>>,
+    /// Set where standbys have another size.
+    pub(crate) worth: Option<Box<Worth>>,
     pub(crate) plan: Option<Plan>,
     pub(crate) pinned: Option<DecisionOverride>,
     pub(crate) agenda: Agenda,
@@ -55,6 +58,7 @@ impl Workload {
             index,
             outlook: Outlook::new(&policy, forecaster, shared.limits.history),
             sizing: Sizing::of(&policy, index),
+            worth: Worth::of(&policy).map(Box::new),
             policy,
             fleet: Fleet::default(),
             plan: None,
@@ -131,6 +135,7 @@ impl Workload {
             plan.size = Some(size);
             plan.reasons.extend(reasons);
         }
+        plan.reasons.extend(self.profile_reason().map(Reason::Profile));
         let overrides = self.outlook.overrides_ahead(&self.policy, wall);
         plan.reasons.extend(overrides.cloned().map(Reason::ForecastOverridden));
         plan.reasons.extend(scopes.into_iter().map(Reason::Scope));
@@ -164,6 +169,9 @@ impl Workload {
         if self.policy.mode == Mode::Observe {
             return;
         }
+        let pinned = plan.pinned();
+        self.appraise(pinned);
+        let Some(plan) = &self.plan else { return };
         if shared.pools.defers(self.index) {
             return;
         }
@@ -181,6 +189,7 @@ impl Workload {
             demand: plan.inputs.demand_now.unwrap_or(0.0),
             capacity: self.outlook.capacity.estimate(),
             size: plan.size,
+            profiles: self.profiles(),
             refused: shared.cluster.as_ref().is_some_and(|cluster| cluster.is_short(self.index)),
         };
         let short = self.at_desk(shared, |fleet, desk| fleet.reconcile(want, desk));
@@ -250,11 +259,11 @@ impl Workload {
         }
         // What a squeezed instance serves is not what it can serve.
         let squeezed = self.sizing.as_ref().is_some_and(|sizing| sizing.squeezing());
-        if serving == 0 || demand <= 0.0 || squeezed {
+        if serving == 0 || demand <= 0.0 || squeezed || self.learn_profiles(demand) {
             return;
         }
         let reading = Reading {
-            load: demand / f64::from(serving),
+            load: demand / self.fleet.shares(),
             in_system: in_flight / demand,
             latency_p99: stats.latency_p99_seen(),
             error_rate: stats.error_rate(),

@@ -227,7 +227,8 @@ impl World {
     /// What all that serve can serve together.
     pub(crate) fn capacity(&self) -> f64 {
         let each = self.policy.capacity.initial();
-        let first = self.policy.sizing.as_ref().map(|sizing| sizing.initial.cpu_cores);
+        let sized = self.policy.sizing.as_ref().map(|sizing| sizing.initial.cpu_cores);
+        let first = sized.or_else(|| Some(self.policy.profiles?.active.cpu_cores));
         let part = |id: &InstanceId| match (self.uses, self.sizes.get(id), first) {
             (Some(_), Some(size), Some(first)) => size.cpu_cores / first,
             _ => 1.0,

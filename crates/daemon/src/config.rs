@@ -18,6 +18,7 @@ mod limits;
 mod machine;
 mod model;
 mod observation;
+mod profiles;
 mod protocols;
 mod qemu;
 mod quantity;

@@ -63,6 +63,7 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
             ..Deadlines::default()
         },
         sizing: w.sizing.clone(),
+        profiles: w.profiles,
         sessions: w.sessions.as_ref().map(|sessions| sessions.policy(capacity.initial())),
         mode: match w.mode {
             config::Mode::Observe => Mode::Observe,

@@ -58,11 +58,11 @@ pub use crate::margin::MarginRule;
 pub use crate::overrides::{FORECAST_OVERRIDES_MAX, ForecastOverride};
 pub use crate::plan::{Basis, Inputs, Plan, PlanInputs, break_even, plan, standby_pays};
 pub use crate::planner::Planner;
-pub use crate::profiles::{ProfileReason, Profiles};
 pub use crate::policy::{
     About, CapacityPolicy, Deadlines, Limits, Margin, Mode, Objective, Policy, PolicyError, PolicyErrors,
     Prices, Retry, ShiftPolicy, WorkloadPolicy,
 };
+pub use crate::profiles::{ProfileReason, Profiles};
 pub use crate::reaction::{Ordered, Reaction, ReactionStep};
 pub use crate::reason::{GuardCause, Reason, Tier, Trigger};
 pub use crate::scarcity::{

@@ -81,11 +81,7 @@ impl Profiles {
             && policy.template.is_none();
         vec![
             (valid, "profiles", "must have more than 0 cores and bytes"),
-            (
-                alone,
-                "profiles",
-                "cannot be used where instances are sized, stopped, shared or hold sessions",
-            ),
+            (alone, "profiles", "cannot be used where instances are sized, stopped, shared or hold sessions"),
         ]
     }
 }

@@ -341,12 +341,7 @@ impl Fleet {
             };
             let park = coming + n >= want.active;
             let size = want.size.or_else(|| Some(want.profiles?.of_new(park)));
-            let kind = ActionKind::Start {
-                instance: id,
-                park,
-                size,
-                node: node.clone(),
-            };
+            let kind = ActionKind::Start { instance: id, park, size, node: node.clone() };
             let Some((action, deadline)) = desk.issue(kind, desk.policy.start_deadline()) else {
                 desk.shared.owners.remove(&id);
                 desk.leave(node.as_ref());

@@ -156,14 +156,22 @@ impl Sizing {
     }
 
     /// Takes in a quick look. Returns whether the size has to change at once. `serving`: its processor time counts.
-    pub(crate) fn strained(&mut self, now: Timestamp, instance: InstanceId, look: Look, serving: bool) -> bool {
+    pub(crate) fn strained(
+        &mut self,
+        now: Timestamp,
+        instance: InstanceId,
+        look: Look,
+        serving: bool,
+    ) -> bool {
         let seen = self.strains.look(now, instance, look);
         let near = match (look.memory, seen.memory_ahead) {
             (Some(memory), Some(ahead)) => self.memory_near(now, memory, ahead),
             (None, _) | (_, None) => false,
         };
-        let answered = self.squeezing() || self.cpu_bound() || self.size.cpu_cores >= self.policy.most.cpu_cores;
-        let Some(share) = seen.throttled.filter(|share| *share >= THROTTLED_HARD && serving && !answered) else {
+        let answered =
+            self.squeezing() || self.cpu_bound() || self.size.cpu_cores >= self.policy.most.cpu_cores;
+        let Some(share) = seen.throttled.filter(|share| *share >= THROTTLED_HARD && serving && !answered)
+        else {
             return near;
         };
         // What repeats is learned from the rounds; this only helps now.

@@ -39,7 +39,8 @@ pub use docker::{
 };
 pub use error::ProviderError;
 pub use face::{
-    EVENTS_MAX, ExitReason, InstanceInfo, Promoted, Provider, ProviderEvent, Strain, Throttling, Traffic, Usage,
+    EVENTS_MAX, ExitReason, InstanceInfo, Promoted, Provider, ProviderEvent, Strain, Throttling, Traffic,
+    Usage,
 };
 pub use name::{InstanceName, NAME_LENGTH_MAX, NameError};
 pub use process::{INSTANCES_MAX, ProcessConfig, ProcessProvider, TEMPLATE_IDLE};

@@ -8,7 +8,7 @@ use planner::SizingMode;
 use super::model::{DemandSource, ListenMode, ProbeConfig, ServerConfig, WorkloadConfig};
 use super::read::{Models, Workloads};
 use super::section::{Context, Section};
-use super::{admission, cache, machine, observation, protocols, raise, sessions, shedding};
+use super::{admission, cache, machine, observation, profiles, protocols, raise, sessions, shedding};
 use crate::instances;
 
 /// Within one workload.
@@ -74,6 +74,7 @@ pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
         ) => {}
     }
     machine::check(s, w);
+    profiles::check(s, w);
     admission::check(s, w);
     raise::check(s, w);
     shedding::check(s, w);

@@ -202,6 +202,8 @@ pub struct WorkloadConfig {
     pub reclaim: bool,
     /// `sizing`: instances get larger and smaller by what they use, from `limits` on. Default: they stay as `limits` says.
     pub sizing: Option<planner::SizingPolicy>,
+    /// `profiles = { standby = { cpu, memory } }`: standbys of another size than active instances. Default: all are alike.
+    pub profiles: Option<planner::Profiles>,
     /// `sessions`: instances hold sessions, which are put on them by the API and not cut short. Default none.
     pub sessions: Option<SessionsConfig>,
     /// `[workload.admission]`: requests are admitted and placed by what they are predicted to cost. `costs` lists what they take
@@ -447,6 +449,7 @@ impl WorkloadConfig {
             reclaim: false,
             fork: false,
             sizing: None,
+            profiles: None,
             sessions: None,
             admission: None,
             raise: None,
@@ -465,9 +468,13 @@ impl WorkloadConfig {
         self.scopes.iter().filter_map(|scope| scope.replicas_max).fold(self.replicas.max, u32::max)
     }
 
-    /// What one instance takes of a node: `needs`, or else both `limits`.
+    /// What one instance takes of a node: `needs`, or else both `limits`, or what a larger standby has.
     pub(crate) fn needs(&self) -> Option<NeedsConfig> {
-        self.needs.or_else(|| Some(NeedsConfig { cpu: self.limits.cpu?, memory: self.limits.memory? }))
+        let standby = self.profiles.map(|profiles| profiles.standby);
+        let cpu = |limit: f64| standby.map_or(limit, |standby| standby.cpu_cores.max(limit));
+        let memory = |limit: u64| standby.map_or(limit, |standby| standby.memory_bytes.max(limit));
+        self.needs
+            .or_else(|| Some(NeedsConfig { cpu: cpu(self.limits.cpu?), memory: memory(self.limits.memory?) }))
     }
 }
 

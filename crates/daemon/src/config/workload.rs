@@ -15,6 +15,7 @@ use super::model::{
     CapacityConfig, DeadlinesConfig, DemandSource, HealthConfig, HistoryImport, ListenMode, MarginConfig,
     Mode, ModelConfig, ProbeConfig, ReplicasConfig, ShiftConfig, StandbyConfig, WorkloadConfig,
 };
+use super::profiles::profiles;
 use super::quantity::parse_duration;
 use super::retrain::{RetrainSchedule, RetrainSettings};
 use super::scope;
@@ -131,6 +132,7 @@ fn read_process(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("limits", &mut w.limits, limits);
     let first = w.limits;
     s.read("sizing", &mut w.sizing, |e| sizing(e, first).map(Some));
+    s.read("profiles", &mut w.profiles, |e| profiles(e, first).map(Some));
     s.read("priority", &mut w.priority, |e| e.count(0..=255).and_then(|n| u8::try_from(n).ok()));
     s.read("tenant", &mut w.tenant, |e| name(e).map(Some));
     s.read("needs", &mut w.needs, |e| needs(e).map(Some));

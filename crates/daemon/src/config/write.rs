@@ -12,8 +12,8 @@ use super::quantity::{format_bytes, format_duration};
 use super::retrain::{RetrainSchedule, RetrainSettings};
 use super::sharing::NodeConfig;
 use super::{
-    admission, balancing, cache, container, engine, limits, machine, observation, protocols, qemu, raise,
-    router, scope, sessions, shedding, sizing,
+    admission, balancing, cache, container, engine, limits, machine, observation, profiles, protocols, qemu,
+    raise, router, scope, sessions, shedding, sizing,
 };
 
 pub(super) fn config(config: &Config) -> String {
@@ -222,6 +222,9 @@ fn process(out: &mut Lines, w: &WorkloadConfig) {
     out.raw("fork", w.fork);
     if let Some(policy) = &w.sizing {
         out.raw("sizing", sizing::write(policy));
+    }
+    if let Some(of) = &w.profiles {
+        out.raw("profiles", profiles::write(of));
     }
     if let Some(sessions) = &w.sessions {
         out.raw("sessions", sessions::write(sessions));

@@ -46,7 +46,8 @@ impl ControlLoop {
             let Some((index, instance)) = self.instance_of(&name) else { continue };
             let workload = &mut self.workloads[index];
             let before = strain.throttling.and_then(|now| workload.looks.insert(instance, now));
-            let throttled = strain.throttling.zip(before).and_then(|(now, before)| throttled_share(now, before));
+            let throttled =
+                strain.throttling.zip(before).and_then(|(now, before)| throttled_share(now, before));
             let (workload, memory_bytes) = (workload.id.clone(), strain.working_bytes);
             self.handle(index, Event::StrainObserved { workload, instance, memory_bytes, throttled });
         }

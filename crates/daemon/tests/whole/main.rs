@@ -19,6 +19,7 @@ mod life;
 mod models;
 mod nodes;
 mod observe;
+mod profiles;
 mod protocols;
 mod raise;
 mod registry;

@@ -251,7 +251,8 @@ async fn machines_follow_their_sizes_under_load() {
         assert_eq!(status, 200);
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
-    patiently("more memory", Duration::from_secs(60), async || (planned().await > 96 << 20).then_some(())).await;
+    patiently("more memory", Duration::from_secs(60), async || (planned().await > 96 << 20).then_some(()))
+        .await;
     explained(&client, "MiB at once.").await;
     let (status, ..) = request(stage.web, "GET", "/burn", &[], "").await.expect("answered");
     assert_eq!(status, 200);

@@ -76,7 +76,8 @@ impl Rules {
         if (ahead as f64) < MEMORY_NEAR * limit || self.size.memory_bytes >= most {
             return false;
         }
-        let wanted = (ahead as f64 * MEMORY_RAISE).clamp(MEMORY_RAISE * limit, MEMORY_RAISE_MAX * limit) as u64;
+        let wanted =
+            (ahead as f64 * MEMORY_RAISE).clamp(MEMORY_RAISE * limit, MEMORY_RAISE_MAX * limit) as u64;
         let before = self.memory_short.unwrap_or_default();
         self.memory_short = Some((before.0.max(ahead), before.1.max(wanted)));
         self.urgent = true;

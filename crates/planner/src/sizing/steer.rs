@@ -43,7 +43,12 @@ impl Workload {
     }
 
     /// The same for a quick look.
-    pub(crate) fn observe_strain(&mut self, now: Timestamp, instance: InstanceId, look: Look) -> Option<bool> {
+    pub(crate) fn observe_strain(
+        &mut self,
+        now: Timestamp,
+        instance: InstanceId,
+        look: Look,
+    ) -> Option<bool> {
         let serving = self.fleet.instances[self.fleet.find(instance)?].serving();
         if !look.throttled.is_none_or(is_share) {
             return None;

@@ -117,8 +117,7 @@ mod tests {
     #[test]
     fn throttling_is_believed_after_a_moment_and_forgotten_with_the_size() {
         let (mut strains, one) = (Strains::default(), InstanceId::new(1));
-        let seen: Vec<_> =
-            (0..4).map(|n| strains.look(at(250 * n), one, look(MIB, 0.8)).throttled).collect();
+        let seen: Vec<_> = (0..4).map(|n| strains.look(at(250 * n), one, look(MIB, 0.8)).throttled).collect();
         assert_eq!(seen[..3], [None, None, None]);
         assert!((seen[3].expect("three quarters of a second") - 0.8).abs() < 1e-9);
         strains.forget_throttling();

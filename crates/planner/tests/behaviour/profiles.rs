@@ -65,12 +65,10 @@ fn one_large_standby_takes_a_burst_that_would_have_needed_two() {
         let weights: Vec<u32> = world.table.iter().map(|entry| entry.1).collect();
         if standby == 2.0 {
             assert_eq!((world.capacity(), weights), (300.0, vec![500, 1_000]));
-            assert_eq!(reason(&world), ProfileReason {
-                standby: size(2.0),
-                worth: 2.0,
-                serving: 0,
-                learned: false
-            });
+            assert_eq!(
+                reason(&world),
+                ProfileReason { standby: size(2.0), worth: 2.0, serving: 0, learned: false }
+            );
             world.sleep(Duration::from_secs(10));
             assert_eq!(reason(&world).serving, 1);
         }
@@ -164,7 +162,11 @@ fn what_a_profile_can_serve_is_learned_and_weights_follow() {
                 in_flight: (load * p50.as_secs_f64()) as u32,
             });
         }
-        world.tell(Event::LoadObserved { workload: "web".into(), demand_now: demand, in_flight: demand * 0.01 });
+        world.tell(Event::LoadObserved {
+            workload: "web".into(),
+            demand_now: demand,
+            in_flight: demand * 0.01,
+        });
         world.sleep(Duration::from_secs(2));
     }
     let said = reason(&world);

@@ -62,6 +62,30 @@ fn machines_are_read_and_written() {
 }
 
 #[test]
+fn standbys_of_another_size_are_read_and_written_and_take_more_of_a_node() {
+    let text = format!(
+        "{SHARED}command = [\"sh\"]\nlimits = {{ cpu = 0.5, memory = \"128MiB\" }}\n\
+         profiles = {{ standby = {{ cpu = 1, memory = \"64MiB\" }} }}\n"
+    );
+    let config = parse(&text).expect("valid");
+    let policy = crate::workload_policy(&config.workloads[0]);
+    let size = |cpu_cores, mib: u64| planner::Size { cpu_cores, memory_bytes: mib << 20 };
+    let profiles = planner::Profiles { active: size(0.5, 128), standby: size(1.0, 64) };
+    assert_eq!(policy.profiles, Some(profiles));
+    assert_eq!(policy.needs, planner::Resources::new(1.0, 128 << 20));
+    assert_eq!(parse(&config.to_toml()), Ok(config));
+    for (more, words) in [
+        ("sizing = { cpu_max = 2, memory_max = \"1GiB\" }", "together with `sizing`"),
+        ("stopped = { price = 0.01, lead = \"1s\" }", "together with `stopped`"),
+    ] {
+        let errors = parse(&format!("{text}{more}\n")).expect_err(more).to_string();
+        assert!(errors.contains(words), "{errors}");
+    }
+    let errors = parse(&text.replace(", memory = \"128MiB\" }", " }")).expect_err("no memory").to_string();
+    assert!(errors.contains("how large active instances are"), "{errors}");
+}
+
+#[test]
 fn several_nodes_need_an_engine_each_and_containers() {
     let node = |name: &str, docker: &str| {
         format!("[[node]]\nname = {name:?}\ncores = 4\nmemory = \"8GiB\"\n{docker}\n")

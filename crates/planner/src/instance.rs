@@ -257,6 +257,11 @@ impl Instance {
         self.size
     }
 
+    /// What it counts for among active instances; 1 unless there are profiles.
+    pub fn worth(&self) -> f64 {
+        self.worth
+    }
+
     /// Sessions that it holds, as told last.
     pub fn sessions(&self) -> u32 {
         self.sessions

@@ -3,7 +3,8 @@
 //! A promoted standby keeps its size while it serves, so both sizes, the profiles, may serve at the same time. What an instance is
 //! worth is its capacity in those of an active one: it begins at the ratio of processor time, and where capacity is learned, that of
 //! each profile is learned by itself, from the load and latency of its own instances. Weights in the route table follow it, and
-//! active instances are counted by it. Standbys are counted by number: a pool that is too large for a moment costs little.
+//! active instances are counted by it. Standbys are counted by number: a pool that is too large for a moment costs little. A standby is
+//! never taken for less than an active instance: many small ones would need more places than there may be.
 
 use std::fmt;
 use std::time::Duration;
@@ -81,6 +82,11 @@ impl Profiles {
             && policy.template.is_none();
         vec![
             (valid, "profiles", "must have more than 0 cores and bytes"),
+            (
+                self.ratio() >= 1.0,
+                "profiles",
+                "must give standbys no less processor time than active instances",
+            ),
             (alone, "profiles", "cannot be used where instances are sized, stopped, shared or hold sessions"),
         ]
     }
@@ -157,9 +163,9 @@ impl Workload {
         let (Some(active), Some(standby)) = (active, standby) else { return false };
         self.outlook.capacity.observe(active, bound);
         worth.capacity.observe(standby, bound);
-        let learned = worth.capacity.estimate() / self.outlook.capacity.unscaled();
+        let learned = (worth.capacity.estimate() / self.outlook.capacity.unscaled()).max(1.0);
         // Not with every reading: tables would follow each of them.
-        if (learned / worth.of_standby - 1.0).abs() > CHANGE_MIN && learned.is_finite() && learned > 0.0 {
+        if (learned / worth.of_standby - 1.0).abs() > CHANGE_MIN && learned.is_finite() {
             worth.of_standby = learned;
         }
         true

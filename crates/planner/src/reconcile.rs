@@ -21,6 +21,8 @@ use crate::size::Size;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Want {
     pub(crate) active: u32,
+    /// So many must serve by number, whatever each is worth.
+    pub(crate) least: u32,
     pub(crate) total: u32,
     /// With those that are stopped and keep their disk.
     pub(crate) exist: u32,
@@ -131,12 +133,14 @@ impl Fleet {
         let wanted = f64::from(want.active);
         let serving = self.worth(Instance::serving);
         let mut coming = serving + self.worth(Instance::promoting);
+        let mut heads = self.serving();
+        let mut heads_coming = heads + count(&self.instances, Instance::promoting);
         // Of those that drain, the one with most sessions is the furthest from being given up.
         let mut back: Vec<usize> = (0..self.instances.len()).rev().collect();
         back.sort_by_key(|at| Reverse(self.instances[*at].sessions));
         for at in back {
             let instance = &mut self.instances[at];
-            if coming < wanted - WORTH_SPARE
+            if (coming < wanted - WORTH_SPARE || heads_coming < want.least)
                 && instance.counts()
                 && instance.healthy()
                 && instance.turn(Turn::DrainUndone, wall)
@@ -146,6 +150,7 @@ impl Fleet {
                 }
                 instance.keep();
                 coming += instance.worth;
+                heads_coming += 1;
             }
         }
         let mut surplus = serving - wanted + WORTH_SPARE;
@@ -160,10 +165,11 @@ impl Fleet {
             (i.moving.is_none(), i.sessions, i.ramp.is_none(), i.worth == 1.0, Reverse(i.id))
         });
         for instance in serving {
-            if instance.worth > surplus {
+            if instance.worth > surplus || heads <= want.least {
                 continue;
             }
             surplus -= instance.worth;
+            heads -= 1;
             instance.ramp = None;
             instance.turn(Turn::DrainBegun, wall);
             instance.hold_for(desk.now(), desk.policy);
@@ -204,6 +210,8 @@ impl Fleet {
     fn promote(&mut self, want: Want, desk: &mut Desk<'_>) -> u32 {
         let coming = self.worth(|i| i.serving() || i.promoting());
         let mut missing = f64::from(want.active) - coming - WORTH_SPARE;
+        let heads = self.serving() + count(&self.instances, Instance::promoting);
+        let mut heads_missing = want.least.saturating_sub(heads);
         // Those that move on serve until others do in their place.
         let mut replaced = count(&self.instances, |i| i.moving.is_some() && (i.serving() || i.promoting()));
         replaced = replaced.min(want.active);
@@ -211,18 +219,23 @@ impl Fleet {
         for (moving, parked) in [(false, false), (false, true), (true, false), (true, true)] {
             for at in 0..self.instances.len() {
                 let instance = &self.instances[at];
-                let open = missing > 0.0 || (replaced > 0 && !moving);
+                let lacks = missing > 0.0 || heads_missing > 0;
+                let open = lacks || (replaced > 0 && !moving);
                 let worth = instance.worth;
                 let asked = instance.parked == parked && instance.moving.is_some() == moving;
                 if open && asked && instance.promotable() {
                     let kind = ActionKind::Promote { instance: instance.id };
                     if self.order(at, Order::Promote, kind, desk) {
-                        if missing > 0.0 { missing -= worth } else { replaced -= 1 }
+                        match lacks {
+                            true => missing -= worth,
+                            false => replaced -= 1,
+                        }
+                        heads_missing = heads_missing.saturating_sub(1);
                     }
                 }
             }
         }
-        missing.ceil().max(0.0) as u32
+        (missing.ceil().max(0.0) as u32).max(heads_missing)
     }
 
     /// Waits for the end of what is in flight on instances that the router has confirmed to send nothing new to, once the
@@ -321,7 +334,7 @@ impl Fleet {
         let rows = limits.instances.saturating_sub(self.instances.len() as u32);
         let starts = missing.min(in_flight_max.saturating_sub(starting)).min(room).min(rows);
         let up = |i: &Instance| i.serving() || i.promoting() || i.promotable();
-        let coming = count(&self.instances, |i| up(i) && i.moving.is_none()) + starting;
+        let coming = self.worth(|i| up(i) && i.moving.is_none()) + f64::from(starting) + WORTH_SPARE;
         for n in 0..starts {
             let id = desk.new_instance();
             let mut instance = Instance::new(id, Phase::Starting, Role::Standby, desk.wall());
@@ -339,7 +352,7 @@ impl Fleet {
                     return;
                 }
             };
-            let park = coming + n >= want.active;
+            let park = coming + f64::from(n) >= f64::from(want.active);
             let size = want.size.or_else(|| Some(want.profiles?.of_new(park)));
             let kind = ActionKind::Start { instance: id, park, size, node: node.clone() };
             let Some((action, deadline)) = desk.issue(kind, desk.policy.start_deadline()) else {

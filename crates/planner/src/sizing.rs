@@ -51,6 +51,8 @@ pub(crate) struct Sizing {
     joint: Joint,
     bandit: Option<Bandit>,
     bound: Bound,
+    /// Demand at the round before.
+    judged_at: f64,
     size: Size,
     /// Shares of throttled periods in the last rounds.
     throttled: VecDeque<f64>,
@@ -102,6 +104,7 @@ impl Sizing {
             joint: Joint::default(),
             bandit: (policy.mode == SizingMode::Bandit).then(|| Bandit::new(seed, policy.initial.cpu_cores)),
             bound: known.map_or(Bound::Judging { sum: 0.0, seen: 0 }, Bound::Known),
+            judged_at: 0.0,
             size: policy.initial,
             throttled: VecDeque::new(),
             round: None,
@@ -206,9 +209,12 @@ impl Sizing {
 
     /// Learns whether processor time is what limits an instance, from what it uses at a known part of its capacity.
     fn judge_bound(&mut self, round: Round, load: Load) {
+        let before = std::mem::replace(&mut self.judged_at, load.demand);
         let Bound::Judging { sum, seen } = &mut self.bound else { return };
         let share = load.demand / f64::from(load.serving.max(1)) / load.capacity;
-        if load.serving == 0 || !share.is_finite() || share < LOAD_TELLS {
+        // What is used follows demand at once, and what is known of demand a little later.
+        let steady = (load.demand - before).abs() <= DEMAND_STEADY * before;
+        if load.serving == 0 || !share.is_finite() || share < LOAD_TELLS || !steady {
             return;
         }
         *sum += round.cpu_mean / share / self.policy.initial.cpu_cores;
@@ -306,5 +312,7 @@ const ROUNDS_BELIEVED: usize = 3;
 /// Below this part of its capacity, what an instance uses says little of what it would use at full capacity.
 const LOAD_TELLS: f64 = 0.2;
 const ROUNDS_TO_JUDGE: u32 = 30;
+/// Rounds between which demand has moved by a larger share tell nothing.
+const DEMAND_STEADY: f64 = 0.2;
 /// An instance that would use this share of its processor time at full capacity is limited by it.
 const BOUND_FROM: f64 = 0.7;

@@ -39,6 +39,8 @@ pub(crate) struct Workload {
     /// Set where standbys have another size.
     pub(crate) worth: Option<Box<Worth>>,
     pub(crate) plan: Option<Plan>,
+    /// So many are to serve, whatever each is worth.
+    pub(crate) least: u32,
     pub(crate) pinned: Option<DecisionOverride>,
     pub(crate) agenda: Agenda,
     /// Where it would be without a forecast.
@@ -62,6 +64,7 @@ impl Workload {
             policy,
             fleet: Fleet::default(),
             plan: None,
+            least: 0,
             pinned: None,
             agenda: Agenda::default(),
             paper: Paper::default(),
@@ -95,6 +98,7 @@ impl Workload {
         }
         self.outlook.overrides.expire(wall);
         let (bounds, scopes) = self.bounds(wall);
+        self.least = bounds.active_min;
         let size = self.decide_size(now);
         let (numbers, basis) = self.outlook.numbers(&self.policy, now, wall);
         let (active_before, total_before, exist_before) = match &self.plan {
@@ -184,6 +188,7 @@ impl Workload {
         }
         let want = Want {
             active: plan.active_wanted,
+            least: self.least.min(plan.active_wanted),
             total: plan.total_wanted(),
             exist: plan.total_wanted() + plan.stopped_wanted,
             demand: plan.inputs.demand_now.unwrap_or(0.0),

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use sim::faults::{Fault, Tally};
-use sim::simulate::{Cut, Report, shrink, simulate, simulate_cut};
+use sim::simulate::{Cut, PROFILES_FROM, Report, shrink, simulate, simulate_cut};
 
 const SEEDS: u64 = 10_000;
 const THREADS: usize = 2;
@@ -13,12 +13,25 @@ const FAILURES_MAX: usize = 5;
 
 #[test]
 fn ten_thousand_seeds_of_faults_stay_safe_and_settle_and_every_fault_really_happens() {
-    let (next, began) = (AtomicU64::new(0), Instant::now());
+    let tally = many(0, SEEDS);
+    for fault in Fault::ALL {
+        assert!(tally.of(fault) > SEEDS / 100, "{fault} happened only {} times", tally.of(fault));
+    }
+}
+
+#[test]
+fn standbys_of_another_size_stay_as_safe_and_settle() {
+    assert!(many(PROFILES_FROM, SEEDS / 5).total() > SEEDS / 5);
+}
+
+/// Runs so many seeds.
+fn many(from: u64, seeds: u64) -> Tally {
+    let (next, began) = (AtomicU64::new(from), Instant::now());
     let work = || {
         let (mut tally, mut failures) = (Tally::default(), Vec::new());
         while failures.len() < FAILURES_MAX {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= SEEDS {
+            if seed >= from + seeds {
                 break;
             }
             match simulate(seed) {
@@ -37,11 +50,9 @@ fn ten_thousand_seeds_of_faults_stay_safe_and_settle_and_every_fault_really_happ
             failures.extend(failed);
         }
     });
-    println!("{:.0} seeds/s on {THREADS} threads", SEEDS as f64 / began.elapsed().as_secs_f64());
+    println!("{:.0} seeds/s on {THREADS} threads", seeds as f64 / began.elapsed().as_secs_f64());
     assert!(failures.is_empty(), "{} seeds failed\n{}", failures.len(), failures.join("\n\n"));
-    for fault in Fault::ALL {
-        assert!(tally.of(fault) > SEEDS / 100, "{fault} happened only {} times", tally.of(fault));
-    }
+    tally
 }
 
 /// Each broke a promise of the planner before it was mended.

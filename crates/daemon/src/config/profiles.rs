@@ -21,6 +21,12 @@ pub(super) fn profiles(e: &Entry<'_>, limits: LimitsConfig) -> Option<Profiles> 
             "add `limits = { cpu = 0.5, memory = \"256MiB\" }`",
         );
     };
+    if standby.cpu < cpu_cores {
+        return e.refuse(
+            format!("gives standbys {} cores, less than `limits`", standby.cpu),
+            "give standbys as much or more",
+        );
+    }
     let standby = Size { cpu_cores: standby.cpu, memory_bytes: standby.memory };
     Some(Profiles { active: Size { cpu_cores, memory_bytes }, standby })
 }

@@ -89,18 +89,6 @@ fn the_large_one_is_given_up_first_and_what_stands_by_is_large_again() {
 }
 
 #[test]
-fn small_standbys_count_for_less() {
-    let mut world = world(policy(0.5));
-    world.run(4, |_| 60.0);
-    world.run(30, |_| 280.0);
-    assert!(world.capacity() >= 280.0, "{:?} {:?}", world.table, world.sizes);
-    assert!(world.serving().len() > 3, "{:?}", world.sizes);
-    let missed = world.missed;
-    world.run(30, |_| 280.0);
-    assert_eq!(world.missed, missed, "nothing more is missed");
-}
-
-#[test]
 fn an_operator_counts_by_number() {
     let mut world = world(policy(2.0));
     world.run(4, |_| 60.0);
@@ -181,6 +169,20 @@ fn profiles_that_make_no_sense_are_refused() {
     let mut policy = policy(0.0);
     policy.sizing = Some(planner::SizingPolicy::new(size(0.1), size(2.0), size(1.0)));
     let rules: Vec<_> = policy.validate().unwrap_err().iter().map(|e| (e.field, e.rule)).collect();
-    assert_eq!(rules.len(), 2, "{rules:?}");
+    assert_eq!(rules.len(), 3, "{rules:?}");
     assert!(rules.iter().all(|rule| rule.0 == "profiles"), "{rules:?}");
+}
+
+#[test]
+fn the_minimum_counts_instances_whatever_they_are_worth() {
+    let mut policy = policy(3.0);
+    (policy.replicas_min, policy.standby_min) = (2, 2);
+    let mut world = world(policy);
+    world.run(4, |_| 150.0);
+    world.run(4, |_| 320.0);
+    assert!(sizes(&world, Role::Active).contains(&3.0), "{:?}", world.words(0));
+    for _ in 0..60 {
+        world.run(1, |_| 20.0);
+        assert!(world.serving().len() >= 2, "{:?}", world.table);
+    }
 }

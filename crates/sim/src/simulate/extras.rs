@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use planner::sessions::{SessionPolicy, SessionType};
-use planner::{Size, SizingMode, SizingPolicy, WorkloadPolicy};
+use planner::{Profiles, Size, SizingMode, SizingPolicy, WorkloadPolicy};
 
 use super::shape::between;
 
@@ -33,6 +33,18 @@ impl Sittings {
         policy.sessions = Some(SessionPolicy { drain, ..SessionPolicy::new(types) });
         Some(Sittings { per_hour: held * 3600.0 / length.as_secs_f64(), length })
     }
+}
+
+/// Larger standbys for three workloads in four that nothing else is special about; the policy is told.
+pub(super) fn draw_profiles(seed: u64, policy: &mut WorkloadPolicy) {
+    let mut rng = fastrand::Rng::with_seed(seed ^ PROFILES_SALT);
+    let alone = policy.sizing.is_none() && policy.sessions.is_none() && policy.stopped.is_none();
+    if rng.u32(0..4) == 0 || !alone || policy.template.is_some() {
+        return;
+    }
+    let size = |cpu_cores| Size { cpu_cores, memory_bytes: GIB as u64 };
+    let standby = size(between(&mut rng, 1.0, 4.0));
+    policy.profiles = Some(Profiles { active: size(1.0), standby });
 }
 
 /// What the instances of a workload use, where the planner sizes them.
@@ -94,4 +106,5 @@ impl Uses {
 
 const GIB: f64 = (1u64 << 30) as f64;
 const SIZING_SALT: u64 = 0x0051_2E05;
+const PROFILES_SALT: u64 = 0x5AAD_0115;
 const SESSIONS_SALT: u64 = 0x5E55_1045;

@@ -29,7 +29,7 @@ pub use setup::Setup;
 pub use shape::Shape;
 pub use sharing::Sharing;
 pub use shrink::shrink;
-pub use swarm::Swarm;
+pub use swarm::{PROFILES_FROM, Swarm};
 
 use std::fmt;
 use std::time::Duration;

@@ -7,11 +7,16 @@
 use std::time::Duration;
 
 use super::calendar::Calendar;
+use super::extras::draw_profiles;
 use super::run::START;
 use super::setup::Setup;
 use super::shape::between;
 use super::sharing::Sharing;
 use crate::faults::{Fault, Faults};
+
+/// From this seed on, workloads that nothing else is special about may have standbys of another size; the days before are what
+/// they were.
+pub const PROFILES_FROM: u64 = 1 << 40;
 
 /// The parameters of one simulation.
 #[derive(Debug, Clone)]
@@ -40,6 +45,9 @@ impl Swarm {
         let sharing = Sharing::draw(seed, &mut setups);
         if sharing.is_none() {
             share_template(seed, &mut setups);
+        }
+        if seed >= PROFILES_FROM {
+            setups.iter_mut().for_each(|setup| draw_profiles(setup.seed, &mut setup.policy));
         }
         let safety = draw_length(rng, &setups);
         let mut faults = draw_faults(rng, safety);

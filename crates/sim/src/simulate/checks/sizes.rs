@@ -16,6 +16,10 @@ pub(super) fn see_order(action: &Action, policy: &WorkloadPolicy) -> Option<Stri
         | ActionKind::Drain { .. }
         | ActionKind::Stop { .. } => return None,
     };
+    if let (Some(size), Some(profiles)) = (size, &policy.profiles) {
+        let known = [profiles.active, profiles.standby].contains(&size);
+        return (!known).then(|| format!("instance {instance} is to have {size:?}, which no profile is"));
+    }
     match (size, &policy.sizing) {
         (None, None) => None,
         (Some(size), None) => {

@@ -188,7 +188,10 @@ impl Simulation {
         self.events += 1;
         self.services[service].checks.see_event(&event, self.now);
         // What a backend did is only noted.
-        let noted = matches!(event, Event::BackendObserved { .. } | Event::UsageObserved { .. });
+        let noted = matches!(
+            event,
+            Event::BackendObserved { .. } | Event::UsageObserved { .. } | Event::StrainObserved { .. }
+        );
         let now = self.planner_time();
         self.planner.handle(now, event);
         let ordered = self.obey()?;

@@ -140,6 +140,10 @@ impl Service {
     /// What an instance can serve.
     pub(super) fn capacity_of(&self, instance: u64) -> f64 {
         let capacity = self.setup.capacity;
+        if let Some(profiles) = self.setup.policy.profiles {
+            let cores = self.agent.size(instance).map_or(profiles.active.cpu_cores, |size| size.cpu_cores);
+            return capacity * cores / profiles.active.cpu_cores;
+        }
         self.setup.uses.map_or(capacity, |uses| uses.capacity(self.agent.size(instance), capacity))
     }
 
@@ -170,6 +174,9 @@ impl Service {
                 throttled: Some(throttled),
             };
             self.agent.report(now, event);
+            let (workload, memory_bytes) = (self.workload.clone(), Some(memory));
+            let throttled = Some(throttled);
+            self.agent.report(now, Event::StrainObserved { workload, instance: id, memory_bytes, throttled });
         }
     }
 

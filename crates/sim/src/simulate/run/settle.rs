@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use forecast::Timestamp;
-use planner::{CapacityPolicy, Phase};
+use planner::{CapacityPolicy, Instance, Phase, Role};
 
 use super::super::FailureKind;
 use super::super::checks::leaks;
@@ -150,7 +150,35 @@ impl Simulation {
         let shared = self.swarm.sharing.is_some();
         // On nodes the level below parked is only filled by what is given up.
         let shelf = if shared { stopped <= wanted.2 } else { stopped == wanted.2 };
-        (wanted.0, wanted.1) == (active, standby) && shelf && (enough || shared)
+        let counts = match service.setup.policy.profiles {
+            Some(_) if !self.pinned(at) => self.fits_by_worth(at, (wanted.0, wanted.1), standby),
+            Some(_) | None => (wanted.0, wanted.1) == (active, standby),
+        };
+        counts && shelf && (enough || shared)
+    }
+
+    fn pinned(&self, at: usize) -> bool {
+        let snapshot = self.planner.snapshot();
+        snapshot.workloads().get(at).and_then(|view| view.plan).is_some_and(planner::Plan::pinned)
+    }
+
+    /// Where standbys have another size: what serves is worth what is wanted, and would not be without any one of it; and the rest
+    /// stands by.
+    fn fits_by_worth(&self, at: usize, (wanted, standby_wanted): (u32, u32), standby: u32) -> bool {
+        let policy = &self.services[at].setup.policy;
+        let snapshot = self.planner.snapshot();
+        let instances = snapshot.workloads().get(at).map_or(&[][..], |view| view.instances);
+        let serving = instances.iter().filter(|i| i.role() == Role::Active && i.phase() == Phase::Ready);
+        let worths: Vec<f64> = serving.map(Instance::worth).collect();
+        let wanted_by_number = wanted;
+        let (sum, wanted) = (worths.iter().sum::<f64>() + WORTH_SPARE, f64::from(wanted));
+        let told = self.planner_time();
+        let calendar = self.services[at].setup.calendar.as_ref();
+        let least = calendar.map_or(policy.replicas_min, |calendar| calendar.at(told).least);
+        let least = worths.len() <= least as usize;
+        let none_too_many = least || worths.iter().all(|worth| sum - worth - 2.0 * WORTH_SPARE < wanted);
+        let all = worths.len() as u32 + standby == wanted_by_number + standby_wanted;
+        sum >= wanted && none_too_many && all
     }
 
     /// Instances that may exist now.
@@ -184,6 +212,8 @@ impl Simulation {
     }
 }
 
+/// Sums of worths are seldom whole.
+const WORTH_SPARE: f64 = 1e-5;
 /// How often the fleet is looked at while it settles, and for how long it must stay settled.
 const SETTLE_LOOK: Duration = Duration::from_secs(10);
 const SETTLE_HOLD: Duration = Duration::from_secs(200);

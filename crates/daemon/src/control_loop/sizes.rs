@@ -60,7 +60,7 @@ impl ControlLoop {
         let blamed = match reason {
             ExitReason::OutOfMemory => true,
             ExitReason::Signal(KILLED) | ExitReason::Panicked => self.was_near_limit(index, instance),
-            ExitReason::Signal(_) | ExitReason::Code(_) | ExitReason::Unknown => false,
+            ExitReason::Signal(_) | ExitReason::Code(_) | ExitReason::Lost | ExitReason::Unknown => false,
         };
         if blamed {
             let workload = self.workloads[index].id.clone();

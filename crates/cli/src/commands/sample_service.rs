@@ -8,8 +8,8 @@
 //! Requests may be of unlike size: `?work=3.5` takes 3.5 service times, and the answer says so in `x-work`.
 //!
 //! Starting takes `startup` (an image pulled, a model loaded, a cache filled): the port is open, but `/healthz` and everything
-//! else answers 503 until it is over. In a machine that is `saved`, one probe passes before that: what is restored from the
-//! snapshot then still has all of its start before it.
+//! else answers 503 until it is over. In a machine that is `saved`, probes pass as long as they come to the first address that was
+//! probed, which is that of the machine to be saved: what is restored from it, under another address, has all of its start before it.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::HeaderValue;
+use hyper::header::{HOST, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -64,7 +64,7 @@ pub(crate) struct SampleServiceArgs {
     /// How long it takes to become ready
     #[arg(long, default_value = "0s", value_parser = values::duration_or_zero)]
     startup: Duration,
-    /// Pass the first probe, after which a snapshot is taken, and begin that time then
+    /// Begin that time in machines restored from a snapshot of this one; until then only pass probes
     #[arg(long)]
     saved: bool,
     /// Seed of the jitter
@@ -81,10 +81,37 @@ struct Service {
     jitter: f64,
     seed: u64,
     served: AtomicUsize,
-    startup: Duration,
-    /// Not yet known before the first probe of one that is saved.
-    ready_at: OnceLock<Instant>,
+    start: Start,
     port: u16,
+}
+
+/// When it is ready.
+struct Start {
+    takes: Duration,
+    /// Where the machine that is saved was probed.
+    saved_at: OnceLock<String>,
+    /// When it is over; not known in that machine.
+    over_at: OnceLock<Instant>,
+}
+
+impl Start {
+    fn new(takes: Duration, saved: bool, now: Instant) -> Start {
+        let over_at = if saved { OnceLock::new() } else { (now + takes).into() };
+        Start { takes, saved_at: OnceLock::new(), over_at }
+    }
+
+    /// Whether a request may be answered; `probed` is the address of one that is a probe.
+    fn is_over(&self, probed: Option<&str>, now: Instant) -> bool {
+        let over_at = match (self.over_at.get(), probed) {
+            (Some(at), _) => at,
+            (None, None) => return false,
+            (None, Some(address)) if self.saved_at.get_or_init(|| address.to_owned()) == address => {
+                return true;
+            }
+            (None, Some(_)) => self.over_at.get_or_init(|| now + self.takes),
+        };
+        now >= *over_at
+    }
 }
 
 /// Serves until the process is ended.
@@ -97,7 +124,7 @@ pub(crate) fn run(args: &SampleServiceArgs) -> Result<(), Failure> {
 }
 
 async fn serve(args: &SampleServiceArgs) -> Result<(), Failure> {
-    let ready_at = if args.saved { OnceLock::new() } else { (Instant::now() + args.startup).into() };
+    let start = Start::new(args.startup, args.saved, Instant::now());
     let address = SocketAddr::from((args.host, args.port));
     let listener = TcpListener::bind(address)
         .await
@@ -110,8 +137,7 @@ async fn serve(args: &SampleServiceArgs) -> Result<(), Failure> {
         jitter: args.jitter,
         seed: args.seed,
         served: AtomicUsize::new(0),
-        startup: args.startup,
-        ready_at,
+        start,
         port: args.port,
     });
     loop {
@@ -140,11 +166,8 @@ async fn serve(args: &SampleServiceArgs) -> Result<(), Failure> {
 impl Service {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let is_probe = request.uri().path() == "/healthz";
-        let is_ready = match self.ready_at.get() {
-            Some(at) => Instant::now() >= *at,
-            None => is_probe && self.ready_at.set(Instant::now() + self.startup).is_ok(),
-        };
-        if !is_ready {
+        let address = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        if !self.start.is_over(is_probe.then_some(address), Instant::now()) {
             return response(StatusCode::SERVICE_UNAVAILABLE, "starting\n".into());
         }
         if is_probe {
@@ -216,6 +239,23 @@ fn response(status: StatusCode, body: String) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_restored_starts_and_what_is_saved_only_passes_probes() {
+        let (zero, takes) = (Instant::now(), Duration::from_secs(4));
+        let after = |seconds| zero + Duration::from_secs(seconds);
+        let plain = Start::new(takes, false, zero);
+        assert!(!plain.is_over(Some("a"), after(3)) && plain.is_over(None, after(4)));
+
+        let saved = Start::new(takes, true, zero);
+        assert!(!saved.is_over(None, after(9)));
+        // The answer to the first may be lost; however long it takes, the second passes.
+        assert!(saved.is_over(Some("a"), after(9)) && saved.is_over(Some("a"), after(20)));
+        assert!(!saved.is_over(None, after(20)), "it never serves");
+        assert!(!saved.is_over(Some("b"), after(30)) && !saved.is_over(Some("b"), after(33)));
+        assert!(!saved.is_over(None, after(33)) && saved.is_over(None, after(34)));
+        assert!(saved.is_over(Some("b"), after(34)));
+    }
 
     #[test]
     fn the_queue_is_bounded_and_places_come_back() {

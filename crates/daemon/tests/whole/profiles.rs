@@ -24,6 +24,12 @@ async fn instances_of_two_profiles_share_traffic_by_what_they_can_serve() {
     }
     pin(&client, 2, 0).await;
     assert_eq!(pids(&client).await.len(), 2);
+    eventually("their full weights", async || {
+        let instances = client.workload("web").await.ok()?.instances;
+        let weight = |pid| instances.iter().find(|i| i.pid == Some(pid)).map(|i| f64::from(i.weight));
+        (weight(large)? > 2.9 * weight(small)?).then_some(())
+    })
+    .await;
     let mut answered: BTreeMap<u32, u32> = BTreeMap::new();
     for _ in 0..600 {
         let (status, body, _) = request(stage.web, "GET", "/", &[], "").await.expect("answered");

@@ -57,7 +57,7 @@ async fn freeze(table: &Table, instance: &Arc<Instance>) -> Result<(), ProviderE
         }
     }
     let engine = &table.engine;
-    match engine.call(engine.docker.pause_container(&instance.facts.id)).await {
+    match hold(table, instance, true).await {
         Ok(()) => {}
         Err(error) => {
             // The answer may be lost, not the freeze: nothing must stay frozen that we take for running.
@@ -115,17 +115,40 @@ async fn thaw(table: &Table, instance: &Instance) -> Result<(), ProviderError> {
             source,
         })?,
         (Parked::ByFile | Parked::ByEngine, _) => {
-            let engine = &table.engine;
-            match engine.call(engine.docker.unpause_container(&instance.facts.id)).await {
-                Ok(()) => {}
-                // Somebody else has thawed it.
-                Err(EngineError::Refused { message, .. }) if message.contains("not paused") => {}
-                Err(error) => return Err(after(table, instance, "unpause the container", error).await),
+            if let Err(error) = hold(table, instance, false).await {
+                return Err(after(table, instance, "unpause the container", error).await);
             }
         }
     }
     instance.set_parked(Parked::No);
     Ok(())
+}
+
+/// Has the engine hold a container still, or let it go on.
+///
+/// The engine hears of each pause a second time, from below and later, and believes that instead of what it has done since.
+/// So if it says that all is as it should be already, it is asked again for a moment; after that, it is so.
+async fn hold(table: &Table, instance: &Instance, still: bool) -> Result<(), EngineError> {
+    let (engine, id) = (&table.engine, &instance.facts.id);
+    let end = Instant::now() + HEARSAY;
+    loop {
+        let asked = if still {
+            engine.call(engine.docker.pause_container(id)).await
+        } else {
+            engine.call(engine.docker.unpause_container(id)).await
+        };
+        match asked {
+            Err(EngineError::Refused { message, .. })
+                if message.contains(if still { "already paused" } else { "not paused" }) =>
+            {
+                if Instant::now() > end {
+                    return Ok(());
+                }
+            }
+            other => return other,
+        }
+        sleep(HEARSAY_PAUSE).await;
+    }
 }
 
 /// Gives an instance other limits.
@@ -270,5 +293,8 @@ const KILLED: i32 = 9;
 /// How often, and with which pause, the engine is asked whether memory was the cause.
 const OOM_LOOKS: u32 = 3;
 const OOM_PAUSE: Duration = Duration::from_millis(30);
+/// How long an engine may believe what it hears late, and how often it is asked meanwhile.
+const HEARSAY: Duration = Duration::from_millis(500);
+const HEARSAY_PAUSE: Duration = Duration::from_millis(10);
 /// How long the end of an instance may take to be told after a call has failed for it.
 const END_PATIENCE: Duration = Duration::from_millis(200);

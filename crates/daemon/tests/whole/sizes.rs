@@ -4,14 +4,19 @@ use crate::support::{Running, Stage, eventually, pids, serves};
 
 /// The quota of processor time of a process's group, in microseconds per 100 ms; `None` where there are no such groups.
 pub(crate) fn quota(pid: u32) -> Option<u64> {
+    limit(pid, "cpu", ["cpu.max", "cpu.cfs_quota_us"])
+}
+
+/// A limit of a process's group, from the file of this name in version 2, or else in version 1 with this controller.
+pub(crate) fn limit(pid: u32, controller: &str, files: [&str; 2]) -> Option<u64> {
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     groups.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         let (controllers, path) = (parts.next()?, parts.next()?);
         let file = match controllers {
-            "" => format!("/sys/fs/cgroup{path}/cpu.max"),
-            names if names.split(',').any(|name| name == "cpu") => {
-                format!("/sys/fs/cgroup/{names}{path}/cpu.cfs_quota_us")
+            "" => format!("/sys/fs/cgroup{path}/{}", files[0]),
+            names if names.split(',').any(|name| name == controller) => {
+                format!("/sys/fs/cgroup/{names}{path}/{}", files[1])
             }
             _ => return None,
         };

@@ -7,7 +7,7 @@ use daemon::client::Client;
 
 use crate::engine::{Daemon, IMAGE, Options};
 use crate::guest;
-use crate::sizes::quota;
+use crate::sizes::{limit, quota};
 use crate::support::{Load, Running, Stage, eventually, patiently, pids, request, serves};
 
 /// One instance, which begins with a fifth of a core and 64 MiB.
@@ -20,19 +20,7 @@ fn alone(text: String) -> String {
 
 /// The limit of memory of a process's group, in bytes; `None` where there are no such groups.
 fn memory_limit(pid: u32) -> Option<u64> {
-    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    groups.lines().find_map(|line| {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let (controllers, path) = (parts.next()?, parts.next()?);
-        let file = match controllers {
-            "" => format!("/sys/fs/cgroup{path}/memory.max"),
-            names if names.split(',').any(|name| name == "memory") => {
-                format!("/sys/fs/cgroup/{names}{path}/memory.limit_in_bytes")
-            }
-            _ => return None,
-        };
-        std::fs::read_to_string(file).ok()?.trim().parse().ok()
-    })
+    limit(pid, "memory", ["memory.max", "memory.limit_in_bytes"])
 }
 
 /// What an explanation says of sizes, now or since: a sentence that says this.

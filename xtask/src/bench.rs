@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::packages;
+use crate::packages::{self, FOR_PROMOTION_BENCH, FOR_PROXY_BENCH, Package};
 use crate::steps::command;
 
 pub(crate) mod demo;
@@ -60,11 +60,20 @@ impl Subject {
             Subject::All => "all",
         }
     }
+
+    fn packages(self) -> &'static [&'static [Package]] {
+        match self {
+            Subject::Proxy => &[FOR_PROXY_BENCH],
+            Subject::Promotion => &[FOR_PROMOTION_BENCH],
+            Subject::All => &[FOR_PROXY_BENCH, FOR_PROMOTION_BENCH],
+            Subject::Forecast | Subject::Decisions | Subject::Admission | Subject::Scale => &[],
+        }
+    }
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    if matches!(options.subject, Subject::Proxy | Subject::All) {
-        for (package, why) in packages::install(packages::FOR_PROXY_BENCH) {
+    for packages in options.subject.packages() {
+        for (package, why) in packages::install(packages) {
             eprintln!("without {} ({}): {why}", package.name, package.purpose);
         }
     }

@@ -16,19 +16,14 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "slowhttptest", program: "slowhttptest", purpose: "clients that never come to an end" },
     H2LOAD,
     Package { name: "haproxy", program: "haproxy", purpose: "a router beside the built-in one" },
-    Package {
-        name: "docker.io",
-        program: "dockerd",
-        purpose: "a container engine, started by the tests themselves",
-    },
+    ENGINE,
     Package { name: "openssh-server", program: "sshd", purpose: "the way to a container engine far away" },
-    Package {
-        name: "qemu-system-x86",
-        program: "qemu-system-x86_64",
-        purpose: "instances that are machines",
-    },
-    Package { name: "qemu-utils", program: "qemu-img", purpose: "disks of instances that are machines" },
+    MACHINES,
+    DISKS,
 ];
+
+/// Needed by `cargo xtask bench promotion`: what makes instances.
+pub(crate) const FOR_PROMOTION_BENCH: &[Package] = &[ENGINE, MACHINES, DISKS];
 
 /// Needed by `cargo xtask bench proxy`: the peers and the load.
 pub(crate) const FOR_PROXY_BENCH: &[Package] = &[
@@ -43,6 +38,18 @@ pub(crate) const FOR_PROXY_BENCH: &[Package] = &[
     H2LOAD,
 ];
 
+const ENGINE: Package = Package {
+    name: "docker.io",
+    program: "dockerd",
+    purpose: "a container engine, started by tests and measurements themselves",
+};
+const MACHINES: Package = Package {
+    name: "qemu-system-x86",
+    program: "qemu-system-x86_64",
+    purpose: "instances that are machines",
+};
+const DISKS: Package =
+    Package { name: "qemu-utils", program: "qemu-img", purpose: "disks of instances that are machines" };
 const H2LOAD: Package =
     Package { name: "nghttp2-client", program: "h2load", purpose: "makes HTTP/2 load that is not ours" };
 

@@ -20,9 +20,6 @@ pub(crate) struct Options {
     quick: bool,
 }
 
-/// Tests that cannot run on a machine append a line to the file that this variable names, so that nothing is skipped in silence.
-const SKIPS_VARIABLE: &str = "FORESHADOW_SKIPS";
-
 /// Names the folder of the Autobahn suite for the test that runs it.
 const AUTOBAHN_VARIABLE: &str = "FORESHADOW_AUTOBAHN";
 
@@ -50,7 +47,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn run_tests(steps: &mut Steps) -> Result<()> {
     let skips = std::env::temp_dir().join(format!("foreshadow-skips-{}", std::process::id()));
     fs::write(&skips, "")?;
-    let mut variables = vec![(SKIPS_VARIABLE, skips.to_str().unwrap_or_default())];
+    let mut variables = vec![(skips::VARIABLE, skips.to_str().unwrap_or_default())];
     let autobahn = autobahn::install().inspect_err(|why| println!("without the Autobahn suite: {why}"));
     variables.extend(autobahn.iter().filter_map(|folder| Some((AUTOBAHN_VARIABLE, folder.to_str()?))));
     let redbot = redbot::install().inspect_err(|why| println!("without REDbot: {why}"));

@@ -21,14 +21,11 @@ impl SmallDisk {
         match mounted {
             Ok(output) if output.status.success() => Some(SmallDisk(at.to_owned())),
             Ok(output) => {
-                eprintln!(
-                    "SKIPPED: cannot mount a tmpfs: {}",
-                    String::from_utf8_lossy(&output.stderr).trim()
-                );
+                skips::skip("history on a full disk", &String::from_utf8_lossy(&output.stderr));
                 None
             }
             Err(error) => {
-                eprintln!("SKIPPED: cannot run mount: {error}");
+                skips::skip("history on a full disk", &format!("cannot run mount: {error}"));
                 None
             }
         }

@@ -243,7 +243,7 @@ impl Tap {
         let tap = run(&["tuntap", "add", "dev", name, "mode", "tap"]).then_some(Tap(name));
         let is_up = run(&["addr", "add", "10.0.2.2/24", "dev", name]) && run(&["link", "set", name, "up"]);
         if !is_up {
-            eprintln!("SKIPPED machines on a tap interface: none can be made here");
+            skips::skip("machines on a tap interface", "none can be made here");
         }
         tap.filter(|_| is_up)
     }

@@ -174,6 +174,8 @@ async fn a_process_that_only_has_the_same_pid_is_left_alone() {
     let text = fs::read_to_string(&record).expect("readable");
     first.stop(&info.name, GRACE).await.expect("stops");
     drop(first);
+    // A pid comes round again much later than a tick of the clock, by which the kernel tells start times.
+    tokio::time::sleep(Duration::from_millis(50)).await;
     // The recorded pid is that of a stranger now, once in this boot and once after a reboot.
     let mut stranger = Command::new("sleep").arg("1000").spawn().expect("spawned");
     let boot_line = text.lines().find(|line| line.starts_with("boot_id=")).expect("there");

@@ -66,7 +66,7 @@ mod version_1 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clones_have_the_ordered_user_and_limits() {
     if !rustix::process::geteuid().is_root() {
-        return eprintln!("SKIPPED clones_have_the_ordered_user: only root may become somebody else");
+        return skips::skip("clones of another user", "only root may become somebody else");
     }
     for kind in [CgroupChoice::V2, CgroupChoice::V1] {
         let Some(fixture) = Templates::new(kind).await else { continue };

@@ -1,7 +1,5 @@
 //! WebSockets through the proxy, by the Autobahn test suite: its fuzzing client on one side, a server by its library on the other.
 
-#[path = "support/skips.rs"]
-mod skips;
 mod support;
 
 use std::collections::BTreeMap;
@@ -11,7 +9,6 @@ use std::time::Duration;
 
 use proxy::control::BackendSpec;
 use serde::Deserialize;
-use skips::skip;
 use support::{Proxy, eventually, free_address};
 
 /// Where `cargo xtask test` has put the suite.
@@ -84,7 +81,10 @@ async fn every_case_is_passed_through_the_proxy() {
 }
 
 fn missing() {
-    skip("WebSockets by the Autobahn suite (needs Python 2.7; `cargo xtask test` installs the suite)");
+    skips::skip(
+        "WebSockets by the Autobahn suite",
+        "it needs Python 2.7; `cargo xtask test` installs the suite",
+    );
 }
 
 /// Echoes. The suite's own echo server refuses requests whose Host names another port than its own, which is the proxy's here.

@@ -1,7 +1,5 @@
 //! Other people's tests against the proxy: clients that never come to an end, and HTTP/2 load. `cargo xtask test` installs them.
 
-#[path = "support/skips.rs"]
-mod skips;
 mod support;
 #[path = "support/tls.rs"]
 mod tls;
@@ -12,7 +10,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
-use skips::skip;
 use support::{Backend, Http, Proxy};
 use tls::Certificate;
 use tokio::process::Command;
@@ -36,7 +33,7 @@ async fn stage() -> (Backend, Proxy) {
 
 /// Runs slowhttptest, and beside it a client that must be served all the while. What slowhttptest says at its end.
 async fn attacked(proxy: &Proxy, path: &str, mode: &[&str]) -> Option<String> {
-    let program = program("slowhttptest", "slow clients by slowhttptest (package slowhttptest)")?;
+    let program = program("slowhttptest", "slow clients by slowhttptest")?;
     let url = format!("http://{}{path}", proxy.listen);
     let common = ["-c", "300", "-r", "300", "-l", "8", "-p", "2", "-u", &url];
     let attack = Command::new(program).args(mode).args(common).kill_on_drop(true).output();
@@ -97,7 +94,7 @@ async fn answers_that_are_never_read_stop_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_of_h2load_fails() {
-    let Some(program) = program("h2load", "HTTP/2 by h2load (package nghttp2-client)") else { return };
+    let Some(program) = program("h2load", "HTTP/2 by h2load") else { return };
     let (backend, proxy) = stage().await;
     let folder = tempfile::tempdir().expect("a folder");
     let certificate = Certificate::write(folder.path());
@@ -130,7 +127,7 @@ fn program(name: &str, part: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
     if found.is_none() {
-        skip(part);
+        skips::skip(part, &format!("no {name} on this machine"));
     }
     found
 }

@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("forecast", &[]),
     ("balance", &[]),
     ("fuzzing", &[]),
+    ("skips", &[]),
     ("planner", &["forecast"]),
     ("sim", &["planner", "balance", "forecast"]),
     ("history", &["forecast"]),
@@ -19,8 +20,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("daemon", &["api", "forecast", "haproxy", "history", "planner", "provider", "proxy"]),
     ("cli", &["api", "daemon", "forecast", "history", "planner", "provider", "proxy", "sim"]),
-    ("bench", &["api", "balance", "daemon", "forecast", "history", "planner", "provider", "proxy", "sim"]),
-    ("xtask", &[]),
+    (
+        "bench",
+        &["api", "balance", "daemon", "forecast", "history", "planner", "provider", "proxy", "sim", "skips"],
+    ),
+    ("xtask", &["skips"]),
 ];
 
 /// Crates that decide and compute. They know no runtime, no socket, no file format but CSV text, no JSON.

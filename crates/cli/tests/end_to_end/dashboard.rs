@@ -1,14 +1,11 @@
 //! The dashboard in a real browser, on live data.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use super::world::{Shape, WORKLOAD, World, runtime};
 
-/// Tests that cannot run append a line to the file that this variable names.
-const SKIPS_VARIABLE: &str = "FORESHADOW_SKIPS";
 const FLAGS: &[&str] = &[
     "--headless",
     "--no-sandbox",
@@ -25,7 +22,7 @@ const FLAGS: &[&str] = &[
 #[test]
 fn dashboard_shows_the_workload_its_chart_and_its_plan() {
     let Some(browser) = browser() else {
-        return skip("the dashboard in a browser: no chromium on this machine");
+        return skips::skip("the dashboard in a browser", "no chromium on this machine");
     };
     let mut world = World::new(&Shape { replicas_min: 2, replicas_max: 4 });
     world.start();
@@ -58,13 +55,6 @@ fn browser() -> Option<PathBuf> {
         .iter()
         .flat_map(|name| folders.iter().map(move |f| f.join(name)))
         .find(|candidate| candidate.is_file())
-}
-
-fn skip(part: &str) {
-    eprintln!("could not run: {part}");
-    let Some(file) = std::env::var_os(SKIPS_VARIABLE) else { return };
-    let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
-    opened.and_then(|mut file| writeln!(file, "{part}")).expect("the list of skipped parts can be written");
 }
 
 /// The end of a page, where what is missing would be.

@@ -61,13 +61,7 @@ fn the_demo_runs_with_machines() {
     let (output, verdict) = play(&["--provider", "vm", "--scale", "0.25"]);
     let said = said(&output);
     if said.contains("there is no qemu") || said.contains("cannot get a kernel") {
-        eprintln!("SKIPPED the demo with machines: {said}");
-        if let Some(list) = std::env::var_os("FORESHADOW_SKIPS") {
-            let known = std::fs::read_to_string(&list).unwrap_or_default();
-            let line = format!("the demo with machines: {}\n", said.lines().next().unwrap_or_default());
-            std::fs::write(list, known + &line).expect("written");
-        }
-        return;
+        return skips::skip("the demo with machines", &said);
     }
     assert!(output.status.success(), "{said}");
     check(&verdict.expect("a verdict"), "vm");

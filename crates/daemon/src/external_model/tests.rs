@@ -1,6 +1,5 @@
 //! A user's model as a real child process: what it says, and every way in which it can fail.
 
-use std::io::Write;
 use std::time::Duration;
 
 use forecast::covariates::Covariates;
@@ -9,9 +8,6 @@ use forecast::models::external::{External, ExternalError};
 use forecast::models::{FitError, History, Model, Pace};
 
 use super::*;
-
-/// Tests that cannot run append a line to the file that this variable names.
-const SKIPS_VARIABLE: &str = "FORESHADOW_SKIPS";
 
 /// A model in a few lines: every quantile is the last value plus the quantile times the largest step seen. Its first
 /// argument makes it misbehave when it is asked for a forecast.
@@ -71,12 +67,7 @@ impl Place {
         let found =
             Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
         if !found {
-            let reason = "a user's own model as a process: no python3 on this machine";
-            eprintln!("not run: {reason}");
-            if let Some(path) = std::env::var_os(SKIPS_VARIABLE) {
-                let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
-                writeln!(file.expect("the file of skips opens"), "{reason}").expect("it can be written");
-            }
+            skips::skip("a user's own model as a process", "no python3 on this machine");
             return None;
         }
         let folder = tempfile::tempdir().expect("a temporary folder");

@@ -46,7 +46,12 @@ async fn an_override_of_the_forecast_is_planned_for_shown_and_outlives_a_crash()
         (detail.summary.counts.active >= 4).then_some(())
     })
     .await;
-    let forecast = client.forecast("web", Duration::from_secs(10)).await.expect("a forecast");
+    // Demand is seen before the first step is over, a forecast begins after it.
+    let forecast = eventually("a forecast", async || {
+        let forecast = client.forecast("web", Duration::from_secs(10)).await.ok()?;
+        (!forecast.timestamps_ms.is_empty()).then_some(forecast)
+    })
+    .await;
     assert_eq!(forecast.overrides.len(), 1);
     assert!(forecast.columns[0].iter().all(|low| *low >= 150.0), "{forecast:?}");
     let explained = client.explain("web", None).await.expect("explained");

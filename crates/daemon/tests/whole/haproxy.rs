@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::{Load, Running, Stage, could_not_run, eventually, pids, pin, request, serves};
+use crate::support::{Load, Running, Stage, eventually, pids, pin, request, serves};
 
 /// Programs of Debian's administrator are not on every PATH.
 fn search_path() -> String {
@@ -13,7 +13,7 @@ fn search_path() -> String {
 fn is_here(test: &str) -> bool {
     let here = std::env::split_paths(&search_path()).any(|folder| folder.join("haproxy").is_file());
     if !here {
-        could_not_run(&format!("the daemon with HAProxy, {test}"), "no haproxy on this machine");
+        skips::skip(&format!("the daemon with HAProxy, {test}"), "no haproxy on this machine");
     }
     here
 }

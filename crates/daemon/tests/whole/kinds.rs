@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use crate::engine::{Daemon, IMAGE, Options};
 use crate::guest::{Guest, guest};
 use crate::support::{
-    Load, Running, Stage, could_not_run, eventually, free_addresses, patiently, pin_workload, request, runs,
+    Load, Running, Stage, eventually, free_addresses, patiently, pin_workload, request, runs,
 };
 
 /// A workload of one kind.
@@ -173,7 +173,7 @@ async fn machine() -> Option<Guest> {
     match tokio::task::spawn_blocking(guest).await.expect("no panic") {
         Ok(guest) => Some(guest.clone()),
         Err(why) => {
-            could_not_run("virtual machines of the daemon", why);
+            skips::skip("virtual machines of the daemon", why);
             None
         }
     }

@@ -300,8 +300,7 @@ for line in sys.stdin:
 #[tokio::test(flavor = "multi_thread")]
 async fn a_users_model_takes_part_drops_out_when_it_ends_and_holds_nothing_up() {
     if std::process::Command::new("python3").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no python3");
-        return;
+        return skips::skip("a user's model in the daemon", "there is no python3");
     }
     let stage = Stage::new(
         "history = \"demand.csv\"\nmodels = [\"external:mine\", \"external:slow\"]\n\

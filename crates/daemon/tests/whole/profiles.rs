@@ -20,7 +20,7 @@ async fn instances_of_two_profiles_share_traffic_by_what_they_can_serve() {
     let (small, large) = (of(false).expect("an active one"), of(true).expect("a standby"));
     match (quota(small), quota(large)) {
         (Some(small), Some(large)) => assert_eq!((small, large), (25_000, 75_000)),
-        (None, _) | (_, None) => eprintln!("SKIPPED: no quotas of processor time here"),
+        (None, _) | (_, None) => skips::skip("sizes of profiles", "no quotas of processor time here"),
     }
     pin(&client, 2, 0).await;
     assert_eq!(pids(&client).await.len(), 2);

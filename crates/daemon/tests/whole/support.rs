@@ -338,17 +338,6 @@ impl Load {
     }
 }
 
-/// Says that a part of the tests cannot run here, on the standard error and in the summary of the test command.
-pub(crate) fn could_not_run(part: &str, why: &str) {
-    eprintln!("SKIPPED {part}: {why}");
-    if let Some(file) = std::env::var_os("FORESHADOW_SKIPS") {
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(file);
-        let written = file
-            .and_then(|mut file| std::io::Write::write_all(&mut file, format!("{part}: {why}\n").as_bytes()));
-        written.expect("the list of skipped parts can be written");
-    }
-}
-
 /// Addresses that were free a moment ago.
 pub(crate) fn free_addresses<const N: usize>() -> [SocketAddr; N] {
     let listeners: [TcpListener; N] =

@@ -36,7 +36,7 @@ async fn explained(client: &Client, words: &str) {
 fn has_groups(pid: u32) -> bool {
     let has = quota(pid).is_some() && memory_limit(pid).is_some();
     if !has {
-        eprintln!("SKIPPED vertical: no control groups for processor time and memory here");
+        skips::skip("sizes under load", "no control groups for processor time and memory here");
     }
     has
 }
@@ -202,7 +202,7 @@ async fn machines_follow_their_sizes_under_load() {
     let guest = tokio::task::spawn_blocking(guest::guest).await.expect("no panic");
     let guest = match guest {
         Ok(guest) => guest,
-        Err(why) => return eprintln!("SKIPPED vertical: no machines here: {why}"),
+        Err(why) => return skips::skip("sizes of machines under load", why),
     };
     let stage = Stage::new(
         "limits = { cpu = 1.0, memory = \"96MiB\" }\nsizing = { cpu_min = 0.5, cpu_max = 1, \
@@ -222,7 +222,7 @@ async fn machines_follow_their_sizes_under_load() {
     .await;
     let pid = pids(&client).await[0].1;
     if quota(pid).is_none() {
-        return eprintln!("SKIPPED vertical: no quotas of processor time here");
+        return skips::skip("sizes of machines under load", "no quotas of processor time here");
     }
     // It boots with a whole core, and serves with half of one.
     let load = Load::start(stage.web, 2);

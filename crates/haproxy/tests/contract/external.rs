@@ -1,6 +1,5 @@
 //! The real HAProxy, as a process, with the configuration that the documentation tells users to write.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,9 +9,6 @@ use proxy::control::Router;
 
 use crate::Subject;
 use crate::support::{eventually, free_address};
-
-/// Tests that cannot run append a line to the file that this variable names.
-const SKIPS_VARIABLE: &str = "FORESHADOW_SKIPS";
 
 pub(crate) struct External {
     router: Haproxy,
@@ -28,12 +24,7 @@ pub(crate) fn is_here(test: &str) -> bool {
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
     let here = folders.map(|folder| folder.join("haproxy")).any(|program| program.is_file());
     if !here {
-        eprintln!("could not run: {test}: no haproxy on this machine");
-        if let Some(file) = std::env::var_os(SKIPS_VARIABLE) {
-            let file = std::fs::OpenOptions::new().append(true).create(true).open(file);
-            let written = file.and_then(|mut file| writeln!(file, "{test}: no haproxy on this machine"));
-            written.expect("the list of skipped parts can be written");
-        }
+        skips::skip(test, "no haproxy on this machine");
     }
     here
 }

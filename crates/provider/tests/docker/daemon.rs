@@ -32,16 +32,7 @@ pub(crate) struct Daemon {
 
 /// Says that a part of the tests cannot run here, on the standard error and in the summary of the test command.
 pub(crate) fn skipped(why: &str) {
-    eprintln!("SKIPPED docker: {why}");
-    if let Ok(path) = std::env::var("FORESHADOW_SKIPS") {
-        let line = format!("containers on a real engine: {why}\n");
-        let known = fs::read_to_string(&path).unwrap_or_default();
-        if !known.contains(&line)
-            && let Ok(mut file) = fs::OpenOptions::new().append(true).create(true).open(path)
-        {
-            let _ = file.write_all(line.as_bytes());
-        }
-    }
+    skips::skip("containers on a real engine", why);
 }
 
 impl Daemon {

@@ -4,7 +4,6 @@
 mod guest;
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -42,7 +41,7 @@ impl Fixture {
                 Some(Fixture { dir, guest: guest.clone(), birth, ids: OnceLock::new(), _turn: turn })
             }
             Err(reason) => {
-                say_skipped(reason);
+                skips::skip("virtual machines of the provider", reason);
                 None
             }
         }
@@ -93,17 +92,6 @@ impl Fixture {
             })
             .collect()
     }
-}
-
-fn say_skipped(reason: &str) {
-    eprintln!("SKIPPED virtual machines: {reason}");
-    let Some(path) = std::env::var_os("FORESHADOW_SKIPS") else { return };
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        let file = fs::OpenOptions::new().append(true).open(path);
-        file.and_then(|mut file| writeln!(file, "virtual machines of the provider: {reason}"))
-            .expect("is told");
-    });
 }
 
 impl ContractFixture for Fixture {

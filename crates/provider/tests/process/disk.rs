@@ -24,7 +24,7 @@ impl Disk {
         if mounted.is_ok_and(|mounted| mounted.status.success()) {
             return Some(disk);
         }
-        eprintln!("SKIPPED: only root can mount a disk");
+        skips::skip("processes on a full disk", "only root can mount a disk");
         None
     }
 

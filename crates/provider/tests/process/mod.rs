@@ -36,7 +36,10 @@ impl Fixture {
             }
             Err(error @ ProviderError::Cgroup { .. }) => {
                 let reason = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                eprintln!("SKIPPED for {cgroups:?}: {error}: {reason}");
+                skips::skip(
+                    &format!("processes in control groups of {cgroups:?}"),
+                    &format!("{error}: {reason}"),
+                );
                 None
             }
             Err(error) => panic!("{error}"),

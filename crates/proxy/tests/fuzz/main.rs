@@ -127,7 +127,10 @@ fn fault(seen: &Seen, sent: &[Vec<u8>]) -> Option<String> {
     let is_whole = !matches!(seen.framing, "unfinished" | "nonsense");
     let is_ours = seen.values("x-forwarded-for") == ["127.0.0.1"] && seen.values("host").len() == 1;
     let is_clean = !seen.head.replace("\r\n", "").contains(['\r', '\n', '\0']);
-    let target = seen.target().as_bytes();
+    // An absolute target without a path, `http://h?a`, is sent on as `/?a`.
+    let target =
+        seen.target().strip_prefix('/').filter(|rest| rest.starts_with('?')).unwrap_or(seen.target());
+    let target = target.as_bytes();
     let is_sent = seen.target() == "/"
         || seen.target() == "*"
         || sent.iter().any(|sent| sent.windows(target.len().max(1)).any(|part| part == target));

@@ -4,8 +4,6 @@
 //! same that has. Whatever it warns of must be in [`ACCEPTED`], with the reason; what is there and no longer said must go.
 
 mod origin;
-#[path = "../support/skips.rs"]
-mod skips;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -72,7 +70,8 @@ async fn look(redbot: &Path, address: SocketAddr, paths: &[&str]) -> Vec<Report>
 async fn what_it_warns_of_is_known_and_argued() {
     let Some(redbot) = std::env::var_os(REDBOT_VARIABLE) else {
         return skips::skip(
-            "headers and caching by REDbot (needs Python 3.11; `cargo xtask test` installs it)",
+            "headers and caching by REDbot",
+            "it needs Python 3.11; `cargo xtask test` installs it",
         );
     };
     let redbot = Path::new(&redbot);

@@ -1,7 +1,7 @@
 //! The group of one instance.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -29,16 +29,28 @@ pub(crate) struct Group {
     pub(super) others: BTreeMap<Controller, PathBuf>,
 }
 
+/// The ways into a group.
+#[derive(Debug, Default)]
+pub(crate) struct Entrances {
+    /// The folder of a group of version 2, for `clone3(CLONE_INTO_CGROUP)`.
+    pub(crate) birthplace: Option<OwnedFd>,
+    /// To each a process writes `0` to enter; the first is that of the birthplace, if there is one.
+    pub(crate) files: Vec<OwnedFd>,
+}
+
 impl Group {
-    /// The files to which a process writes `0` to enter the group. To be opened before the fork: the child must not
-    /// allocate.
-    pub(crate) fn entrances(&self) -> Result<Vec<OwnedFd>, CgroupError> {
-        let open = |dir: &PathBuf| -> Result<OwnedFd, CgroupError> {
-            let path = dir.join("cgroup.procs");
-            let file: File = OpenOptions::new().write(true).open(&path).map_err(io_error("open", &path))?;
-            Ok(file.into())
+    /// The ways into the group. To be opened before the fork: the child must not allocate.
+    pub(crate) fn entrances(&self) -> Result<Entrances, CgroupError> {
+        let open = |path: PathBuf, options: &mut OpenOptions| -> Result<OwnedFd, CgroupError> {
+            Ok(options.open(&path).map_err(io_error("open", &path))?.into())
         };
-        self.dirs().iter().map(open).collect()
+        let birthplace = match &self.core {
+            Core::V2(dir) => Some(open(dir.clone(), OpenOptions::new().read(true))?),
+            Core::V1(_) | Core::Signals(_) => None,
+        };
+        let files = self.dirs().into_iter();
+        let files = files.map(|dir| open(dir.join("cgroup.procs"), OpenOptions::new().write(true)));
+        Ok(Entrances { birthplace, files: files.collect::<Result<_, _>>()? })
     }
 
     /// Moves a process into the group.

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-pub(crate) use group::Group;
+pub(crate) use group::{Entrances, Group};
 pub(crate) use layout::Layout;
 pub(crate) use parent::Parent;
 

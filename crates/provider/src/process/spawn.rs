@@ -1,12 +1,10 @@
-//! Makes a process that is born inside its control group.
+//! Makes a process that is inside its control group before it executes its program.
 //!
-//! `std` forks, sets up the standard streams and resets the signals; everything after that is ours, in the child before
-//! the exec: enter the groups, make a session, pass the socket, execute. The groups are entered by writing `0` to files
-//! opened before the fork rather than by `clone3(CLONE_INTO_CGROUP)`: the latter knows version 2 only, while one way for
-//! version 1, 2 and the hybrid of both is one way to test, and the exec cannot happen outside the group in either case.
-//! We execute ourselves instead of leaving it to `std` because LISTEN_PID is known only in the child, and because a
-//! passed socket must be descriptor 3, which may be the pipe on which `std` waits for the exec; our own pipe also says
-//! which step failed.
+//! Everything is ours, in the child between fork and exec: set up the standard streams, enter the groups, make a session,
+//! pass the socket, execute. A group of version 2 is where the child is born ([`super::fork`]); those of version 1 are
+//! entered by writing `0` to files opened before the fork. `std` could not be told of the first, nor write LISTEN_PID, which
+//! is known only in the child; and a passed socket must be descriptor 3, which may be the pipe on which `std` waits for the
+//! exec. Our own pipe says which step failed.
 //!
 //! Between fork and exec other threads may hold any lock, the allocator's included: nothing there may allocate.
 
@@ -15,15 +13,15 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{PidfdFlags, pidfd_open};
 
+use super::fork::{fork, reset_signals};
 use super::user::User;
+use crate::cgroup::Entrances;
 
 /// Everything a new process needs.
 pub(super) struct Launch {
@@ -33,8 +31,7 @@ pub(super) struct Launch {
     pub(super) environment: Vec<String>,
     pub(super) working_dir: Option<PathBuf>,
     pub(super) user: Option<User>,
-    /// Files to write `0` to.
-    pub(super) entrances: Vec<OwnedFd>,
+    pub(super) entrances: Entrances,
     pub(super) passed: Option<Passed>,
     /// Standard output and standard error.
     pub(super) log: File,
@@ -72,33 +69,33 @@ pub(super) fn spawn(launch: Launch) -> Result<Spawned, SpawnError> {
         None => (None, false),
     };
     let socket = passed.map(above_passed).transpose().map_err(prepare)?;
-    let mut command = Command::new(&launch.program);
-    let error_log = launch.log.try_clone().map_err(prepare)?;
-    command.stdin(Stdio::null()).stdout(launch.log).stderr(error_log);
-    if let Some(dir) = &launch.working_dir {
-        command.current_dir(dir);
-    }
+    let preparations = Preparations {
+        streams: [File::open("/dev/null").map_err(prepare)?.into(), launch.log.into()],
+        entrances: launch.entrances,
+        folder: launch.working_dir.map(|folder| text(folder.as_os_str().as_bytes())),
+        socket,
+        user: launch.user,
+    };
     let mut image = Image::new(&launch.program, launch.arguments, launch.environment, is_listener);
-    let (entrances, user, report_fd) = (launch.entrances, launch.user, report.as_raw_fd());
-    let socket_fd = socket.as_ref().map(AsRawFd::as_raw_fd);
-    // SAFETY: the closure only makes system calls on memory and descriptors prepared here; it does not allocate, lock
-    // or unwind, and does not return.
-    unsafe {
-        command.pre_exec(move || {
-            let (step, errno) = image.become_it(&entrances, socket_fd, user);
+    let report_fd = report.as_raw_fd();
+    // SAFETY: the child only makes system calls on memory and descriptors prepared here; it does not allocate, lock or
+    // unwind, and does not return.
+    let forked = unsafe {
+        fork(preparations.entrances.birthplace.as_ref(), |is_inside| {
+            let (step, errno) = image.become_it(&preparations, is_inside);
             let mut message = [step as u8, 0, 0, 0, 0];
             message[1..].copy_from_slice(&errno.to_le_bytes());
             libc::write(report_fd, message.as_ptr().cast(), message.len());
             libc::_exit(127)
-        });
-    }
-    let child = command.spawn().map_err(|error| ("fork", error))?;
-    drop((report, socket));
-    let pid = child.id();
+        })
+    };
+    drop(report);
+    let raw = forked.map_err(|error| ("fork", error))?;
+    drop(preparations);
+    let pid = raw.as_raw_nonzero().get().cast_unsigned();
     let mut message = Vec::new();
     // Ends when the exec closes the child's end, or the child ends.
     outcome.read_to_end(&mut message).map_err(|error| ("hear from the new process", error))?;
-    let raw = Pid::from_child(&child);
     if let [step, errno @ ..] = &message[..]
         && let Ok(errno) = <[u8; 4]>::try_from(errno)
     {
@@ -119,6 +116,55 @@ fn above_passed(fd: OwnedFd) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(&fd, PASSED_FD + 1)?)
 }
 
+/// What is to be done before the program is executed.
+struct Preparations {
+    /// Standard input; standard output and standard error.
+    streams: [OwnedFd; 2],
+    entrances: Entrances,
+    /// The working folder.
+    folder: Option<CString>,
+    /// What becomes descriptor 3.
+    socket: Option<OwnedFd>,
+    user: Option<User>,
+}
+
+impl Preparations {
+    /// Makes system calls only. On failure the step and the error number.
+    fn make(&self, is_inside: bool) -> Result<(), (Step, i32)> {
+        let [input, output] = &self.streams;
+        for (stream, standard) in [(input, 0), (output, 1), (output, 2)] {
+            // SAFETY: plain system call; nobody in this process needs the parent's standard streams.
+            check(Step::Streams, unsafe { libc::dup2(stream.as_raw_fd(), standard) })?;
+        }
+        for entrance in self.entrances.files.iter().skip(usize::from(is_inside)) {
+            rustix::io::write(entrance, b"0").map_err(|errno| (Step::Enter, errno.raw_os_error()))?;
+        }
+        if let Some(folder) = &self.folder {
+            // SAFETY: the text ends with a zero.
+            check(Step::Folder, unsafe { libc::chdir(folder.as_ptr()) })?;
+        }
+        rustix::process::setsid().map_err(|errno| (Step::Session, errno.raw_os_error()))?;
+        if let Some(socket) = &self.socket {
+            // SAFETY: plain system call; descriptor 3 belongs to nobody who still needs it in this process.
+            check(Step::Socket, unsafe { libc::dup2(socket.as_raw_fd(), PASSED_FD) })?;
+        }
+        // After the groups, which only root may enter; descriptors that are open stay so.
+        if self.user.is_some_and(|user| !change_user(user)) {
+            return Err((Step::User, last_errno()));
+        }
+        Ok(())
+    }
+}
+
+fn check(step: Step, answer: i32) -> Result<(), (Step, i32)> {
+    if answer < 0 { Err((step, last_errno())) } else { Ok(()) }
+}
+
+/// Orders with zero bytes were refused before; a path from the file system has none.
+fn text(text: &[u8]) -> CString {
+    CString::new(text).unwrap_or_default()
+}
+
 /// A program with its arguments and environment, in the form the kernel reads.
 struct Image {
     program: CString,
@@ -137,8 +183,6 @@ unsafe impl Sync for Image {}
 
 impl Image {
     fn new(program: &Path, arguments: Vec<String>, environment: Vec<String>, is_told: bool) -> Image {
-        // Orders with zero bytes were refused before; a path from the file system has none.
-        let text = |text: &[u8]| CString::new(text).unwrap_or_default();
         let mut texts: Vec<CString> = Vec::new();
         let mut pointers = |list: Vec<String>| -> Vec<*const c_char> {
             list.into_iter()
@@ -167,32 +211,17 @@ impl Image {
     }
 
     /// Runs in the child, between fork and exec. Returns only on failure: the step and the error number.
-    fn become_it(&mut self, entrances: &[OwnedFd], socket: Option<RawFd>, user: Option<User>) -> (Step, i32) {
-        for entrance in entrances {
-            if let Err(errno) = rustix::io::write(entrance, b"0") {
-                return (Step::Enter, errno.raw_os_error());
-            }
+    fn become_it(&mut self, preparations: &Preparations, is_inside: bool) -> (Step, i32) {
+        if let Err(failure) = preparations.make(is_inside) {
+            return failure;
         }
-        if let Err(errno) = rustix::process::setsid() {
-            return (Step::Session, errno.raw_os_error());
-        }
-        let mut keep = PASSED_FD;
-        if let Some(socket) = socket {
-            // SAFETY: plain system call; descriptor 3 belongs to nobody who still needs it in this process.
-            if unsafe { libc::dup2(socket, PASSED_FD) } < 0 {
-                return (Step::Socket, last_errno());
-            }
-            self.write_listen_pid();
-            keep += 1;
-        }
-        // After the groups, which only root may enter; descriptors that are open stay so.
-        if user.is_some_and(|user| !change_user(user)) {
-            return (Step::User, last_errno());
-        }
+        self.write_listen_pid();
+        let keep = if preparations.socket.is_some() { PASSED_FD + 1 } else { PASSED_FD };
         // Whatever the control plane inherited without the close-on-exec mark is not for instances. Kernels before
         // 5.11 refuse; all of our own descriptors have the mark.
         // SAFETY: plain system call.
         unsafe { libc::syscall(libc::SYS_close_range, keep, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+        reset_signals();
         // SAFETY: both arrays end with a null pointer and point to zero-terminated texts that this value owns.
         unsafe { libc::execve(self.program.as_ptr(), self.arguments.as_ptr(), self.environment.as_ptr()) };
         (Step::Execute, last_errno())
@@ -234,19 +263,23 @@ fn last_errno() -> i32 {
 #[derive(Debug, Clone, Copy)]
 #[repr(u8)]
 enum Step {
-    Enter = 1,
-    Session = 2,
-    Socket = 3,
-    User = 4,
-    Execute = 5,
+    Streams = 1,
+    Enter = 2,
+    Folder = 3,
+    Session = 4,
+    Socket = 5,
+    User = 6,
+    Execute = 7,
 }
 
 impl Step {
     fn name(step: u8) -> &'static str {
-        [Step::Enter, Step::Session, Step::Socket, Step::User, Step::Execute]
+        [Step::Streams, Step::Enter, Step::Folder, Step::Session, Step::Socket, Step::User, Step::Execute]
             .into_iter()
             .find(|candidate| *candidate as u8 == step)
             .map_or("do something unheard of", |step| match step {
+                Step::Streams => "set up its standard streams",
+                Step::Folder => "enter its working folder",
                 Step::Enter => "enter its control group",
                 Step::Session => "make a session",
                 Step::Socket => "pass the socket",

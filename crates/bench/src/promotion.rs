@@ -85,9 +85,10 @@ async fn templates(setting: &Setting, rows: &mut Rows) -> Result<()> {
     bed.repeat(1, 0).await?;
     let forked = bed.repeat(starts, 0).await?;
     drop(bed);
-    let moved = quantile(&process::moves(starts)?, 0.5);
-    rows.note("template fork: the kernel's move into a group, median", moved, "ms", Better::Lower, None);
-    tell(rows, "template fork", &forked, "fork", &template::forks(STARTUP_MS, starts).await?);
+    let alone = quantile(&template::forks(STARTUP_MS, starts, None).await?, 0.5);
+    rows.note("template fork: bare, without a group, median", alone, "ms", Better::Lower, None);
+    let bare = template::forks(STARTUP_MS, starts, Some(&process::Group::make()?)).await?;
+    tell(rows, "template fork", &forked, "fork into a group", &bare);
     Ok(())
 }
 
@@ -148,12 +149,16 @@ async fn machines(setting: &Setting, rows: &mut Rows) -> Result<()> {
     let warm = bed.repeat(thaws, 1).await?;
     let restored = bed.repeat(starts, 0).await?;
     rest(setting, rows, "machine", &bed).await?;
-    let (bare_warm, bare_restored) = bed
+    let (answers, bare_warm, bare_restored) = bed
         .outlive(async |survivor| {
+            let answers = request::answers(survivor.addr, thaws).await?;
             let thawed = Still::of_machine(survivor).await?.thaws(survivor.addr, thaws).await?;
-            Ok((thawed, machine::cold(survivor, starts).await?))
+            Ok((answers, thawed, machine::cold(survivor, starts).await?))
         })
         .await?;
+    // What the probe after a thaw and a restore costs: in emulation, most of it.
+    let answer = quantile(&answers, 0.5);
+    rows.note("machine, one answer of the guest: median", answer, "ms", Better::Lower, None);
     tell(rows, "machine, thaw", &warm, "QMP cont", &bare_warm);
     tell(rows, "machine, restore from a snapshot", &restored, "restore by QMP", &bare_restored);
     let boots = starts.min(BOOTS_MAX);

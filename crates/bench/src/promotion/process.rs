@@ -65,27 +65,35 @@ impl Hierarchy {
     }
 }
 
-/// How long the kernel takes to move a process into a group, in milliseconds.
-pub(super) fn moves(times: usize) -> Result<Vec<f64>> {
-    let mounted = HIERARCHIES.iter().find_map(|hierarchy| hierarchy.mounted().ok());
-    let group = mounted.context("there are no control groups")?.join(format!("bench-{}", std::process::id()));
-    fs::create_dir(&group).with_context(|| format!("failed to make {}", group.display()))?;
-    let mut measured = Vec::with_capacity(times);
-    for _ in 0..times {
-        let mut moved = Running::start(Command::new("sleep").arg("60"))?;
-        // The kernel is faster right after another move.
-        sleep(BETWEEN_MOVES);
-        let begin = Instant::now();
-        fs::write(group.join("cgroup.procs"), moved.pid().to_string())?;
-        measured.push(begin.elapsed().as_secs_f64() * 1e3);
-        moved.kill();
+/// A group that processes are moved into; removed in the end.
+pub(super) struct Group(PathBuf);
+
+impl Group {
+    pub(super) fn make() -> Result<Group> {
+        let mounted = HIERARCHIES.iter().rev().find_map(|hierarchy| hierarchy.mounted().ok());
+        let folder = mounted.context("there are no control groups")?;
+        let folder = folder.join(format!("bench-{}", std::process::id()));
+        fs::create_dir(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
+        Ok(Group(folder))
     }
-    sleep(BETWEEN_MOVES);
-    fs::remove_dir(&group)?;
-    Ok(measured)
+
+    pub(super) fn enter(&self, pid: i32) -> Result<()> {
+        Ok(fs::write(self.0.join("cgroup.procs"), pid.to_string())?)
+    }
 }
 
-const BETWEEN_MOVES: Duration = Duration::from_millis(100);
+impl Drop for Group {
+    fn drop(&mut self) {
+        let begin = Instant::now();
+        // What was killed a moment ago is still in it.
+        while let Err(error) = fs::remove_dir(&self.0) {
+            if begin.elapsed() > Duration::from_secs(2) {
+                return eprintln!("  failed to remove {}: {error}", self.0.display());
+            }
+            sleep(Duration::from_millis(5));
+        }
+    }
+}
 
 /// The command line of an instance that runs, to be run again on another port.
 pub(super) struct Again {

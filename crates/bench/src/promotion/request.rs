@@ -13,6 +13,8 @@ use tokio::time::{sleep, timeout};
 const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
 /// A server that is not there yet is tried again this often.
 const RETRY: Duration = Duration::from_millis(1);
+/// Between two requests to a server at rest.
+const BETWEEN: Duration = Duration::from_millis(20);
 /// A machine takes connections before anything listens in it.
 const SILENCE: Duration = Duration::from_millis(200);
 
@@ -46,6 +48,17 @@ pub(super) async fn ask_until_answered(addr: SocketAddr) -> Result<Instant> {
         sleep(RETRY).await;
     }
     bail!("nothing answers at {addr}")
+}
+
+/// How long answers take where nothing is in the way, in milliseconds.
+pub(super) async fn answers(addr: SocketAddr, times: usize) -> Result<Vec<f64>> {
+    let mut measured = Vec::with_capacity(times);
+    for _ in 0..times {
+        sleep(BETWEEN).await;
+        let begin = Instant::now();
+        measured.push(ask(addr).await?.duration_since(begin).as_secs_f64() * 1e3);
+    }
+    Ok(measured)
 }
 
 async fn answer(stream: &mut TcpStream) -> Result<Instant> {

@@ -7,6 +7,7 @@
 //!
 //! Nothing is mocked and nothing is timed closely: waits are bounded generously and end as soon as they may.
 
+mod cycles;
 mod life;
 mod output;
 mod parking;
@@ -14,6 +15,7 @@ mod restart;
 mod service;
 mod template;
 
+pub use cycles::{Counts, Cycles, descriptors, nothing_is_left};
 pub use life::*;
 pub use output::*;
 pub use parking::*;

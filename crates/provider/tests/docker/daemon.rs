@@ -103,11 +103,13 @@ impl Daemon {
         }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.lock().expect("not poisoned").as_ref().map(Child::id).expect("it runs")
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let child = self.child.lock().expect("not poisoned");
-        let pid = child.as_ref().map(|child| child.id()).expect("it runs");
-        kill_process(Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid"), signal)
-            .expect("signalled");
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(pid, signal).expect("signalled");
     }
 
     /// Ends it with this signal, and waits for its end.

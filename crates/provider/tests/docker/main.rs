@@ -2,6 +2,7 @@
 //! and engines. One program for all of it, so that engine and image are made once.
 
 mod containers;
+mod cycles;
 mod daemon;
 mod engines;
 mod fixture;

@@ -104,15 +104,20 @@ impl Adoption {
         Ok(Adoption { planner, workloads, adopted, unwanted, next_instance })
     }
 
-    /// Takes over the proxy's table, without what is gone, and puts it into force with today's settings.
+    /// Takes over the proxy's table, without what is gone, and puts it into force with today's settings. While an engine is
+    /// silent, what is not found may only be out of sight, and stays.
     pub(crate) async fn first_table(
         &mut self,
         config: &Config,
         plane: &DataPlane,
+        is_engine_silent: bool,
     ) -> Result<u64, DaemonError> {
         let table = plane.table().await.map_err(DaemonError::ProxyTable)?;
         for (workload, configured) in self.workloads.iter_mut().zip(&config.workloads) {
             workload.weights = routes::weights_in(&table, configured, &workload.places);
+            if is_engine_silent {
+                workload.unasked = routes::unknown_in(&table, configured, &workload.places);
+            }
         }
         for (index, event) in &mut self.adopted {
             if let Event::InstanceAdopted { workload, instance, parked, node, .. } = event {
@@ -120,8 +125,7 @@ impl Adoption {
                 *event = routes::adopted(workload, found, *parked, weights, config);
             }
         }
-        let wanted: Vec<_> =
-            self.workloads.iter().filter_map(|w| routes::route(&w.config, &w.weights, &w.places)).collect();
+        let wanted: Vec<_> = self.workloads.iter().filter_map(Workload::route).collect();
         if table.generation > 0 && table.routes == wanted {
             return Ok(table.generation);
         }

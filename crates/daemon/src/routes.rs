@@ -64,6 +64,20 @@ pub(crate) fn weights_in(
         .collect()
 }
 
+/// The backends in traffic, by a proxy's table, of which nobody knows the instance.
+pub(crate) fn unknown_in(
+    table: &RouteTable,
+    workload: &WorkloadConfig,
+    places: &BTreeMap<InstanceId, Place>,
+) -> Vec<BackendSpec> {
+    let found = table.routes.iter().filter(|route| route.workload == workload.name);
+    let backends = found.flat_map(|route| route.backends.iter());
+    backends
+        .filter(|backend| backend.weight > 0 && !places.contains_key(&InstanceId::new(backend.id)))
+        .cloned()
+        .collect()
+}
+
 /// What an instance found again was used as. One that was draining counts as active: as a standby it could be frozen
 /// with a request on it.
 pub(crate) fn adopted(

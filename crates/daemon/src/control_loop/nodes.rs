@@ -70,6 +70,11 @@ impl ControlLoop {
         let lost = |watched: &&Watched| watched.vigil.standing() == Standing::Lost;
         let lost: Vec<NodePolicy> =
             self.engine_nodes.watched.values().filter(lost).filter_map(|w| w.policy.clone()).collect();
+        let unasked: usize = self.workloads.iter().map(|workload| workload.unasked.len()).sum();
+        if unasked > 0 {
+            let message = format!("{unasked} instances stay in traffic that no engine can tell about now");
+            self.note_own("engine_silent", message);
+        }
         for node in lost {
             let name = node.id.to_string();
             self.note_own("node_lost", format!("{} does not answer", called(&name)));
@@ -213,22 +218,31 @@ impl ControlLoop {
             watched.open = None;
         }
         watched.vigil.taken_back(Instant::now());
-        let policy = watched.policy.clone();
+        let id = watched.policy.as_ref().map(|policy| policy.id.clone());
         let count = found.len();
         self.note_own(
             "node_back",
             format!("{} is back, with {count} instances that still run", called(node)),
         );
-        let id = policy.as_ref().map(|policy| policy.id.clone());
-        if let Some(policy) = policy {
-            self.planner.handle(clock(), Event::NodeAppeared { node: policy });
-        }
+        // What runs there is counted before anything is started there.
+        self.set_closed(node, true);
         // One that ended meanwhile has been reported already, when nobody knew it.
         let alive = self.provider.list();
         let found = found.into_iter().filter(|one| alive.iter().any(|info| info.name == one.name));
         let unwanted: Vec<InstanceInfo> = found.filter(|info| !self.take_in(info, id.clone())).collect();
+        self.set_closed(node, false);
         self.node_work.spawn(stop_unwanted(Arc::clone(&self.provider), unwanted));
         self.warm(node.to_owned());
+        self.forget_unasked();
+    }
+
+    /// When all engines have told what they have, what none has is gone.
+    fn forget_unasked(&mut self) {
+        let all_told = self.engine_nodes.watched.values().all(|w| w.vigil.standing() != Standing::Lost);
+        if all_told && self.workloads.iter().any(|workload| !workload.unasked.is_empty()) {
+            self.workloads.iter_mut().for_each(|workload| workload.unasked.clear());
+            self.router.want(self.routes(), None);
+        }
     }
 
     /// Takes in an instance that was found on a node; false if nobody wants it.
@@ -239,12 +253,14 @@ impl ControlLoop {
         let Some((index, instance)) = found else { return false };
         let now = self.steady();
         let workload = &mut self.workloads[index];
-        workload.places.insert(instance, Place::from(info));
+        let place = Place::from(info);
+        let role = if workload.claim(instance, &place) { Role::Active } else { Role::Standby };
+        workload.places.insert(instance, place);
         if let Some(sessions) = &mut workload.sessions {
             sessions.adopted(now, instance);
         }
         let (workload, parked) = (workload.id.clone(), info.parked);
-        let event = Event::InstanceAdopted { workload, instance, role: Role::Standby, parked, node };
+        let event = Event::InstanceAdopted { workload, instance, role, parked, node };
         self.handle(index, event);
         let taken = self.is_known(index, instance);
         if !taken {

@@ -107,7 +107,8 @@ impl ControlLoop {
     /// Whether at least one instance of the workload is in traffic.
     fn serving(&self, index: usize) -> bool {
         let workload = &self.workloads[index];
-        workload.weights.iter().any(|(id, weight)| *weight > 0 && workload.places.contains_key(id))
+        !workload.unasked.is_empty()
+            || workload.weights.iter().any(|(id, weight)| *weight > 0 && workload.places.contains_key(id))
     }
 
     /// Closes steps for which no reading or sample came.

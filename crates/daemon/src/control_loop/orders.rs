@@ -121,7 +121,7 @@ impl ControlLoop {
 
     /// The wanted route of every workload.
     pub(crate) fn routes(&self) -> Vec<proxy::control::Route> {
-        self.workloads.iter().filter_map(|w| routes::route(&w.config, &w.weights, &w.places)).collect()
+        self.workloads.iter().filter_map(super::Workload::route).collect()
     }
 
     /// Takes in what became of a table.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forecast::{Ensemble, Timestamp};
-use planner::{ActionId, InstanceId, Plan, WorkloadId};
+use planner::{ActionId, FULL_WEIGHT, InstanceId, Plan, WorkloadId};
 use provider::{Throttling, Traffic, Usage};
-use proxy::control::WorkloadStats;
+use proxy::control::{BackendSpec, Route, WorkloadStats};
 
 use crate::config::{CapacityConfig, DemandSource, WorkloadConfig};
 use crate::control_loop::ForecastOverrides;
@@ -19,7 +19,7 @@ use crate::measured::Measured;
 use crate::recorder::{
     CPU_CORES, DISK_READ, DISK_WRITTEN, INSTRUCTIONS, MEMORY_BYTES, NETWORK_RECEIVED, NETWORK_SENT,
 };
-use crate::routes::Weights;
+use crate::routes::{self, Weights};
 use crate::sessions::Sessions;
 use crate::signals::{Load, Meter, Pushed};
 
@@ -36,6 +36,8 @@ pub(crate) struct Workload {
     pub(crate) places: BTreeMap<InstanceId, Place>,
     /// As ordered last.
     pub(crate) weights: Weights,
+    /// Backends that an earlier daemon had in traffic and nobody can tell about: their engine is silent. They stay there.
+    pub(crate) unasked: Vec<BackendSpec>,
     pub(crate) drains: Vec<Drain>,
     /// Promotions whose instance is not in a table in force yet, and when they were decided.
     pub(crate) promoting: BTreeMap<InstanceId, Instant>,
@@ -284,6 +286,7 @@ impl Workload {
             config,
             places: BTreeMap::new(),
             weights: Weights::new(),
+            unasked: Vec::new(),
             drains: Vec::new(),
             promoting: BTreeMap::new(),
             shifting: BTreeMap::new(),
@@ -323,6 +326,22 @@ impl Workload {
 
     pub(crate) fn name(&self) -> &str {
         &self.config.name
+    }
+
+    /// Its wanted route; `None` where nothing is routed.
+    pub(crate) fn route(&self) -> Option<Route> {
+        let mut route = routes::route(&self.config, &self.weights, &self.places)?;
+        route.backends.extend(self.unasked.iter().cloned());
+        Some(route)
+    }
+
+    /// Whether an instance that was found is one of those that stayed in traffic. It is like any other from now on.
+    pub(crate) fn claim(&mut self, instance: InstanceId, found: &Place) -> bool {
+        let is_it = |backend: &BackendSpec| backend.id == instance.get() && backend.addr == found.address;
+        let Some(index) = self.unasked.iter().position(is_it) else { return false };
+        let backend = self.unasked.swap_remove(index);
+        self.weights.push((instance, backend.weight.min(FULL_WEIGHT)));
+        true
     }
 
     /// Forgets an instance that is gone.

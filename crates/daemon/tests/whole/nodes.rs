@@ -258,6 +258,40 @@ async fn an_engine_that_hangs_or_restarts_costs_no_request_and_no_instance() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_begins_while_an_engine_is_silent_leaves_its_instances_in_traffic() {
+    let (Some(a), Some(b)) = (Host::new(&[]).await, Host::new(&[]).await) else { return };
+    let stage = Stage::new("");
+    // Nothing fits on the other node: nobody else can answer.
+    let config = configuration(&stage, [&a, &b], SIZE, "");
+    let text = std::fs::read_to_string(&config).expect("written");
+    let (first, last) = text.rsplit_once(SIZE).expect("two sizes");
+    std::fs::write(&config, format!("{first}{TINY}{last}")).expect("written");
+    let daemon = Running::start(&config).expect("the daemon starts");
+    let client = stage.client();
+    pinned(&client, 1, 1, 0).await;
+    let before = pids(&client).await;
+    let load = Load::start(stage.web, 50);
+    within(PATIENCE, "traffic", async || (load.good() > 50).then_some(())).await;
+
+    daemon.kill();
+    a.engine.signal(Signal::STOP);
+    let daemon = Running::start(&config).expect("the next daemon starts");
+    assert_eq!(is_up(&client, "a").await, Some(false), "nobody can look at it");
+    let served = load.good();
+    within(PATIENCE, "traffic goes on", async || (load.good() > served + 100).then_some(())).await;
+    assert_eq!(pids(&client).await, []);
+
+    a.engine.signal(Signal::CONT);
+    within(PATIENCE, "it is taken over", async || (pids(&client).await == before).then_some(())).await;
+    within(PATIENCE, "in traffic", async || serving(&client).await?.contains_key("a").then_some(())).await;
+    let (good, bad, complaints) = load.finish().await;
+    assert_eq!(bad, 0, "of {}: {complaints}", good + bad);
+    assert_eq!(starts(&client).await, 0);
+    daemon.terminate();
+    assert_eq!((a.containers().await, b.containers().await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_not_there_from_the_beginning_is_used_when_it_comes() {
     let (Some(a), Some(b)) = (Host::new(&[]).await, Host::new(&[]).await) else { return };
     let stage = Stage::new("");
@@ -398,6 +432,8 @@ async fn a_move_to_another_node_makes_before_it_breaks() {
 }
 
 const SIZE: &str = "cores = 4\nmemory = \"4GiB\"";
+/// Less than an instance needs.
+const TINY: &str = "cores = 0.25\nmemory = \"4GiB\"";
 /// What the documentation promises, with the default settings.
 const NOTICED_WITHIN: Duration = Duration::from_secs(12);
 /// Other tests and two engines share two cores.

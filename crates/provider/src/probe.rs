@@ -154,8 +154,8 @@ async fn drain(mut stream: TcpStream) {
 const PROBE_INTERVAL_MIN: Duration = Duration::from_millis(1);
 /// A pause is the time waited so far, divided by this.
 const PAUSE_SHARE: u32 = 20;
-/// The same where nothing listens yet. Each probe costs 30 microseconds, so that a start of half a minute costs 60 ms.
-const PAUSE_SHARE_REFUSED: u32 = 400;
+/// The same where nothing listens yet. Each probe costs 30 microseconds, so that a start of half a minute costs 130 ms.
+const PAUSE_SHARE_REFUSED: u32 = 1000;
 /// The longest status line that is read, in bytes.
 const STATUS_LINE_MAX: usize = 1024;
 /// How much of an answer that is not HTTP is shown, in bytes.

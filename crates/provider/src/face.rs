@@ -30,8 +30,7 @@ pub trait Provider: Send + Sync + 'static {
     /// The instance is unknown or not ready, or could not be frozen in time (it runs on then).
     fn park(&self, name: &InstanceName) -> impl Future<Output = Result<(), ProviderError>> + Send;
 
-    /// Thaws an instance and verifies by one probe that it serves. Promoting one that is not parked only verifies, unless
-    /// it has passed the probe of its start just now.
+    /// Thaws an instance and verifies by one probe that it serves. Promoting one that is not parked only verifies.
     ///
     /// # Errors
     /// The instance is unknown, or did not pass the probe within its probe timeout. It stays thawed then.

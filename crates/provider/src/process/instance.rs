@@ -22,8 +22,6 @@ pub(crate) struct Instance {
     pub(crate) record: Record,
     ready: AtomicBool,
     parked: AtomicBool,
-    /// When the probe of its start passed; none for one that was taken over.
-    ready_at: OnceLock<Instant>,
     /// Set once its end is wanted: until when its processes may end by themselves.
     end_by: OnceLock<Instant>,
     ended: watch::Receiver<Option<Ended>>,
@@ -53,7 +51,6 @@ impl Instance {
         let (ended_sender, ended) = watch::channel(None);
         let instance = Arc::new(Instance {
             ready: AtomicBool::new(record.ready),
-            ready_at: OnceLock::new(),
             parked: AtomicBool::new(parked),
             end_by: OnceLock::new(),
             ended,
@@ -102,13 +99,6 @@ impl Instance {
 
     pub(super) fn set_ready(&self) {
         self.ready.store(true, Ordering::Relaxed);
-        let _ = self.ready_at.set(Instant::now());
-    }
-
-    /// Whether it lives, and has answered so short a time ago that it need not be asked again.
-    pub(crate) fn has_just_answered(&self) -> bool {
-        let is_fresh = self.ready_at.get().is_some_and(|at| at.elapsed() < FRESH);
-        is_fresh && !self.is_parked() && self.ended.borrow().is_none()
     }
 
     pub(crate) fn is_parked(&self) -> bool {
@@ -201,7 +191,5 @@ async fn watch_over(
 const KILLED: i32 = 9;
 /// How often it is looked whether all processes of an ending instance are gone.
 const MEMBERS_INTERVAL: Duration = Duration::from_millis(5);
-/// For how long an answer counts.
-const FRESH: Duration = Duration::from_millis(20);
 /// Longest wait for the watcher of a killed instance, above what killing may take.
 const END_TIME_MAX: Duration = Duration::from_secs(15);

@@ -51,9 +51,6 @@ pub(crate) fn reclaim(instance: &Instance) {
 pub(super) async fn promote(table: &Arc<Table>, name: &InstanceName) -> Result<Promoted, ProviderError> {
     let (_turn, instance) = take_turn(table, name).await?;
     let begin = Instant::now();
-    if instance.has_just_answered() {
-        return Ok(Promoted { took: begin.elapsed() });
-    }
     let group = &instance.record.group;
     let thawed = if group.thaws_at_once() {
         group.thaw()

@@ -44,9 +44,6 @@ pub(super) async fn park(shared: &Arc<Shared>, name: &InstanceName) -> Result<()
 pub(super) async fn promote(shared: &Arc<Shared>, name: &InstanceName) -> Result<Promoted, ProviderError> {
     let (_turn, instance) = take_turn(shared.machines.table(), name).await?;
     let begin = Instant::now();
-    if instance.has_just_answered() {
-        return Ok(Promoted { took: begin.elapsed() });
-    }
     if instance.info().parked {
         thaw(&instance).await?;
         control::execute(&shared.config, &instance, "continue the machine", "cont", json!({})).await?;

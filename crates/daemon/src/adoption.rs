@@ -1,6 +1,7 @@
 //! Taking over what an earlier daemon left: its instances, its route table, its numbers.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use history::Store;
@@ -104,21 +105,24 @@ impl Adoption {
         Ok(Adoption { planner, workloads, adopted, unwanted, next_instance })
     }
 
-    /// Takes over the proxy's table, without what is gone, and puts it into force with today's settings. While an engine is
-    /// silent, what is not found may only be out of sight, and stays.
+    /// Takes over the proxy's table, without what is gone, and puts it into force with today's settings. What is not found at
+    /// the addresses of silent engines may only be out of sight, and stays.
     pub(crate) async fn first_table(
         &mut self,
         config: &Config,
         plane: &DataPlane,
-        is_engine_silent: bool,
+        silent: &[IpAddr],
     ) -> Result<u64, DaemonError> {
         let table = plane.table().await.map_err(DaemonError::ProxyTable)?;
         for (workload, configured) in self.workloads.iter_mut().zip(&config.workloads) {
             workload.weights = routes::weights_in(&table, configured, &workload.places);
-            if is_engine_silent {
-                workload.unasked = routes::unknown_in(&table, configured, &workload.places);
-            }
+            workload.unasked = routes::unknown_in(&table, configured, &workload.places, silent);
         }
+        // The number given last may not have been written down.
+        let backends = table.routes.iter().flat_map(|route| &route.backends);
+        let beyond = backends.map(|backend| backend.id.saturating_add(1)).max().unwrap_or_default();
+        self.next_instance = self.next_instance.max(beyond);
+        self.planner.skip_instances(self.next_instance);
         for (index, event) in &mut self.adopted {
             if let Event::InstanceAdopted { workload, instance, parked, node, .. } = event {
                 let (found, weights) = ((*instance, node.take()), &self.workloads[*index].weights);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use history::{HistoryError, Store};
 use planner::{Event, Planner};
-use provider::{EngineHealth, InstanceInfo, Provider, ProviderEvent, Providers};
+use provider::{InstanceInfo, Provider, ProviderEvent, Providers};
 use tokio::net::TcpListener;
 use tokio::process::Child;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
@@ -112,9 +112,9 @@ impl Daemon {
         let adopted = provider.adopt().await.map_err(DaemonError::Provider)?;
         let adopted = adopted.into_iter().map(|info| (provider.node_of(&info.name), info)).collect();
         let mut adoption = Adoption::new(&config, &store, options.seed, learned, known, adopted)?;
-        let is_silent =
-            provider.engines().any(|(_, engine)| *engine.health().borrow() != EngineHealth::Answers);
-        match adoption.first_table(&config, &proxy.plane, is_silent).await {
+        let silent = provider.engines().filter(|(_, engine)| !engine.knows_all());
+        let silent: Vec<_> = silent.map(|(_, engine)| engine.address()).collect();
+        match adoption.first_table(&config, &proxy.plane, &silent).await {
             Ok(generation) => proxy.generation = generation,
             Err(error) => {
                 // A proxy that was started for nothing must not stay; one that was found keeps serving.

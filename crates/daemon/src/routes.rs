@@ -1,6 +1,7 @@
 //! Between the planner's words and the proxy's: the only file that knows both.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use planner::{Event, FULL_WEIGHT, InstanceId, NodeId, Role, WorkloadId};
@@ -64,18 +65,20 @@ pub(crate) fn weights_in(
         .collect()
 }
 
-/// The backends in traffic, by a proxy's table, of which nobody knows the instance.
+/// The backends in traffic, by a proxy's table, that are none of the known instances, at one of these addresses.
 pub(crate) fn unknown_in(
     table: &RouteTable,
     workload: &WorkloadConfig,
     places: &BTreeMap<InstanceId, Place>,
+    addresses: &[IpAddr],
 ) -> Vec<BackendSpec> {
     let found = table.routes.iter().filter(|route| route.workload == workload.name);
-    let backends = found.flat_map(|route| route.backends.iter());
+    let mut backends: Vec<BackendSpec> = found.flat_map(|route| route.backends.iter().cloned()).collect();
+    backends.retain(|backend| {
+        let is_there = addresses.contains(&backend.addr.ip());
+        is_there && backend.weight > 0 && !places.contains_key(&InstanceId::new(backend.id))
+    });
     backends
-        .filter(|backend| backend.weight > 0 && !places.contains_key(&InstanceId::new(backend.id)))
-        .cloned()
-        .collect()
 }
 
 /// What an instance found again was used as. One that was draining counts as active: as a standby it could be frozen

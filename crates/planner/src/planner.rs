@@ -115,8 +115,13 @@ impl Planner {
     /// of earlier planners; adopting an instance raises it, too.
     #[must_use]
     pub fn with_first_instance(mut self, first_instance: u64) -> Planner {
-        self.shared.next_instance = self.shared.next_instance.max(first_instance);
+        self.skip_instances(first_instance);
         self
+    }
+
+    /// From now on gives no instance a number below this one.
+    pub fn skip_instances(&mut self, first_instance: u64) {
+        self.shared.next_instance = self.shared.next_instance.max(first_instance);
     }
 
     /// Warms up the forecaster and the margins of a workload with samples from before the start, in order of time.

@@ -27,7 +27,7 @@ async fn serves(info: &InstanceInfo) -> bool {
 #[tokio::test]
 async fn an_instance_runs_as_the_ordered_user_without_a_way_back() {
     if !rustix::process::geteuid().is_root() {
-        return eprintln!("SKIPPED an_instance_runs_as_the_ordered_user: only root may become somebody else");
+        return skips::skip("instances of another user", "only root may become somebody else");
     }
     for kind in KINDS {
         let Some(fixture) = Fixture::new(kind).await else { continue };
@@ -79,7 +79,7 @@ async fn memory_of_a_parked_instance_is_given_back_where_the_kernel_can() {
         let memory = async || provider.usage(&info.name).await.expect("readable").memory_bytes;
         let before = memory().await;
         if before < WRITTEN {
-            eprintln!("SKIPPED for {kind:?}: no controller counts the memory of files");
+            skips::skip(&format!("memory taken back, {kind:?}"), "no controller counts the memory of files");
         } else {
             provider.park(&info.name).await.expect("parks");
             let deadline = Instant::now() + Duration::from_secs(10);
@@ -112,7 +112,9 @@ async fn disks_are_limited_where_the_controller_exists() {
             {
                 assert!(text.contains("1048576"), "{kind:?}: {text}")
             }
-            Some(_) | None => eprintln!("SKIPPED for {kind:?}: no disk, or no controller for it"),
+            Some(_) | None => {
+                skips::skip(&format!("limits of disks, {kind:?}"), "no disk, or no controller for it")
+            }
         }
         provider.stop(&info.name, GRACE).await.expect("stops");
         assert_eq!(fixture.leftovers(), [""; 0], "{kind:?}");

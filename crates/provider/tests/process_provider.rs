@@ -115,7 +115,7 @@ async fn instances_survive_the_kill_of_their_control_plane_and_are_adopted() {
 async fn an_ordinary_user_without_control_groups_can_do_everything() {
     let fixture = Fixture::new(CgroupChoice::Best).await.expect("always possible");
     if !rustix_is_root() {
-        eprintln!("SKIPPED: only root can become another user; the other tests run as an ordinary user now");
+        skips::skip("an ordinary user as root", "the other tests run as an ordinary user now");
         return;
     }
     let own = fixture.state_dir();
@@ -131,7 +131,7 @@ async fn an_ordinary_user_without_control_groups_can_do_everything() {
     let mut command = control_plane_process("promote", &fixture);
     let spawned = command.uid(NOBODY).gid(NOBODY).current_dir("/").spawn();
     let Ok(mut control_plane) = spawned else {
-        eprintln!("SKIPPED: the test program cannot be read by an ordinary user");
+        skips::skip("an ordinary user", "the test program cannot be read by one");
         return;
     };
     assert!(pids_said_by(&mut control_plane).is_some(), "a whole life without privileges");
@@ -284,7 +284,7 @@ async fn limits_are_enforced_where_the_controllers_exist() {
             match (value(v1), value(v2)) {
                 (Some(value), _) => assert_eq!(value, v1_value, "{v1}"),
                 (None, Some(value)) => assert_eq!(value, v2_value, "{v2}"),
-                (None, None) => eprintln!("SKIPPED for {kind:?}: no controller for {v1}"),
+                (None, None) => skips::skip(&format!("{v1} of {kind:?}"), "no controller for it"),
             }
         }
         let usage = provider.usage(&info.name).await.expect("readable");

@@ -26,7 +26,7 @@ const ROUNDS: usize = 30;
 /// The program of the document, or none, and a word about it, where it cannot run.
 fn program(test: &str) -> Option<String> {
     if !Path::new(PYTHON).exists() {
-        eprintln!("SKIPPED {test}: there is no {PYTHON}");
+        skips::skip(test, &format!("there is no {PYTHON}"));
         return None;
     }
     let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/processes.md"));
@@ -45,7 +45,7 @@ async fn fixture(test: &str) -> Option<Fixture> {
     match Fixture::new(CgroupChoice::V2).await {
         Some(fixture) => Some(fixture),
         None => Fixture::new(CgroupChoice::V1).await.or_else(|| {
-            eprintln!("SKIPPED {test}: no control groups");
+            skips::skip(test, "no control groups");
             None
         }),
     }

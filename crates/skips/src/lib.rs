@@ -23,7 +23,7 @@ pub fn skip(part: &str, why: &str) {
 /// Several tests may lack the same thing, which is told once.
 fn note(list: &Path, line: &str) -> std::io::Result<()> {
     let known = std::fs::read_to_string(list).unwrap_or_default();
-    if known.contains(line) {
+    if known.lines().any(|known| known == line.trim_end()) {
         return Ok(());
     }
     OpenOptions::new().append(true).create(true).open(list)?.write_all(line.as_bytes())
@@ -36,11 +36,11 @@ mod tests {
     #[test]
     fn each_line_is_told_once() {
         let list = std::env::temp_dir().join(format!("skips-{}", std::process::id()));
-        for line in ["a: b\n", "c: d\n", "a: b\n"] {
+        for line in ["an a: b\n", "a: b\n", "a: b\n"] {
             note(&list, line).expect("written");
         }
         let told = std::fs::read_to_string(&list).expect("there");
         std::fs::remove_file(&list).expect("ours");
-        assert_eq!(told, "a: b\nc: d\n");
+        assert_eq!(told, "an a: b\na: b\n");
     }
 }

@@ -1,6 +1,7 @@
 //! What the control loop does about nodes whose engine is silent, lost, or back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ struct Watched {
     policy: Option<NodePolicy>,
     /// Set while its size is not known.
     open: Option<NodeConfig>,
+    /// Where its instances are reached.
+    address: IpAddr,
     /// Why the engine does not answer, and for how long by now.
     silent: Option<(Duration, String)>,
 }
@@ -41,13 +44,15 @@ impl EngineNodes {
     pub(crate) fn new(config: &Config, provider: &Providers, news: mpsc::Sender<EngineNews>) -> EngineNodes {
         let configured: BTreeMap<&str, _> = config.engines().into_iter().collect();
         let watched = provider.engines().map(|(name, engine)| {
-            let there = *engine.health().borrow() == EngineHealth::Answers;
+            // One that was silent when everything was adopted is taken back, with what it has.
+            let there = *engine.health().borrow() == EngineHealth::Answers && engine.knows_all();
             let lost_after = configured.get(name).map(|engine| engine.lost_after).unwrap_or_default();
             let node = config.nodes.iter().find(|node| node.name == name);
             let open = node.filter(|node| inventory::is_open(node)).cloned();
             // Not used before its size is known.
             let vigil = Vigil::new(there && open.is_none(), lost_after);
-            (name.to_owned(), Watched { vigil, policy: node.map(NodeConfig::policy), open, silent: None })
+            let (policy, address) = (node.map(NodeConfig::policy), engine.address());
+            (name.to_owned(), Watched { vigil, policy, open, address, silent: None })
         });
         EngineNodes { watched: watched.collect(), news }
     }
@@ -236,13 +241,14 @@ impl ControlLoop {
         self.forget_unasked();
     }
 
-    /// When all engines have told what they have, what none has is gone.
+    /// What stayed in traffic and is not at the address of an engine that has yet to tell what it has is gone.
     fn forget_unasked(&mut self) {
-        let all_told = self.engine_nodes.watched.values().all(|w| w.vigil.standing() != Standing::Lost);
-        if all_told && self.workloads.iter().any(|workload| !workload.unasked.is_empty()) {
-            self.workloads.iter_mut().for_each(|workload| workload.unasked.clear());
-            self.router.want(self.routes(), None);
+        let untold = self.engine_nodes.watched.values().filter(|w| w.vigil.standing() == Standing::Lost);
+        let untold: Vec<IpAddr> = untold.map(|watched| watched.address).collect();
+        for workload in &mut self.workloads {
+            workload.unasked.retain(|backend| untold.contains(&backend.addr.ip()));
         }
+        self.router.want(self.routes(), None);
     }
 
     /// Takes in an instance that was found on a node; false if nobody wants it.

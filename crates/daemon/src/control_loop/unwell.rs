@@ -30,6 +30,10 @@ impl ControlLoop {
         let key = (index, InstanceId::new(change.id));
         if change.healthy {
             self.unwell.of.remove(&key);
+        } else if self.workloads[index].unasked.iter().any(|backend| backend.id == change.id) {
+            // Nobody can ask about it, and it does not answer: it is out of traffic until its engine tells of it.
+            self.workloads[index].unasked.retain(|backend| backend.id != change.id);
+            return self.router.want(self.routes(), None);
         } else {
             self.unwell.of.insert(key, 0);
         }

@@ -331,17 +331,20 @@ impl Workload {
     /// Its wanted route; `None` where nothing is routed.
     pub(crate) fn route(&self) -> Option<Route> {
         let mut route = routes::route(&self.config, &self.weights, &self.places)?;
-        route.backends.extend(self.unasked.iter().cloned());
+        route.backends.extend_from_slice(&self.unasked);
         Some(route)
     }
 
     /// Whether an instance that was found is one of those that stayed in traffic. It is like any other from now on.
     pub(crate) fn claim(&mut self, instance: InstanceId, found: &Place) -> bool {
-        let is_it = |backend: &BackendSpec| backend.id == instance.get() && backend.addr == found.address;
+        let is_it = |backend: &BackendSpec| backend.id == instance.get();
         let Some(index) = self.unasked.iter().position(is_it) else { return false };
         let backend = self.unasked.swap_remove(index);
-        self.weights.push((instance, backend.weight.min(FULL_WEIGHT)));
-        true
+        let is_same = backend.addr == found.address;
+        if is_same {
+            self.weights.push((instance, backend.weight.min(FULL_WEIGHT)));
+        }
+        is_same
     }
 
     /// Forgets an instance that is gone.

@@ -28,6 +28,7 @@ mod transport;
 mod usage;
 mod watch;
 
+use std::net::IpAddr;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,6 +115,18 @@ impl DockerProvider {
     #[must_use]
     pub fn health(&self) -> channel::Receiver<EngineHealth> {
         self.health.clone()
+    }
+
+    /// Whether all that is ours on the engine has been adopted.
+    #[must_use]
+    pub fn knows_all(&self) -> bool {
+        self.table.knows_all()
+    }
+
+    /// Where its instances are reached.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.table.config.address
     }
 
     /// Asks for cores and memory of the engine's machine.

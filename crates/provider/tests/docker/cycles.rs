@@ -41,7 +41,8 @@ fn count(fixture: &Fixture, provider: &DockerProvider) -> Counts {
     let commands = fs::read_dir("/proc").expect("readable").flatten();
     let commands = commands.filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok());
     set("processes of the engine", commands.filter(|command| command.contains(&of_engine)).count());
-    set("descriptors of the engine", entries(&format!("/proc/{}/fd", fixture.daemon.pid()).as_ref()));
+    let descriptors = format!("/proc/{}/fd", fixture.daemon.pid());
+    set("descriptors of the engine", entries(Path::new(&descriptors)));
     let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
     let roots = hierarchies.map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]);
     set("groups", roots.map(|root| entries(&root.join("docker"))).sum());

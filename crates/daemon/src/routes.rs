@@ -168,6 +168,17 @@ mod tests {
     }
 
     #[test]
+    fn only_what_a_silent_engine_may_have_is_in_traffic_and_unknown() {
+        let backend = |id, host, weight| BackendSpec { id, addr: ([10, 0, 0, host], 80).into(), weight };
+        let backends = vec![backend(1, 1, 1000), backend(7, 1, 500), backend(8, 1, 0), backend(9, 2, 1000)];
+        let route = route(&workload(), &Weights::new(), &places()).expect("routed");
+        let table = RouteTable { generation: 1, routes: vec![Route { backends, ..route }] };
+        let unknown = |silent: &[IpAddr]| unknown_in(&table, &workload(), &places(), silent);
+        assert_eq!(unknown(&[[10, 0, 0, 1].into()]), [backend(7, 1, 500)]);
+        assert_eq!(unknown(&[]), []);
+    }
+
+    #[test]
     fn a_draining_instance_is_adopted_as_active_so_that_it_is_not_frozen() {
         let weights = vec![(InstanceId::new(1), 0)];
         let server = crate::config::ServerConfig::new("state".into());

@@ -396,6 +396,9 @@ async fn a_move_to_another_node_makes_before_it_breaks() {
     let daemon = Running::start(&config).expect("the daemon starts");
     let client = stage.client();
     pin(&client, "big", 0).await;
+    // While it is there, the small ones have room on one node only, and stay there.
+    let gone = async || client.workload("big").await.ok()?.instances.is_empty().then_some(());
+    within(PATIENCE, "the big one is not there", gone).await;
     pinned(&client, 2, 1, 1).await;
     let load = Load::start(stage.web, 50);
     within(PATIENCE, "traffic", async || (load.good() > 50).then_some(())).await;

@@ -24,7 +24,7 @@ async fn main() -> Result<(), Failure> {
     for (kind, template) in [("ordinary", false), ("template", true)] {
         if wanted.as_deref().is_none_or(|wanted| wanted == kind) {
             println!("{kind}:");
-            run(kind, template, Cycles { number, at_once: AT_ONCE }).await?;
+            run(kind, template, Cycles { number, at_once: AT_ONCE, kept: 0 }).await?;
         }
     }
     Ok(())

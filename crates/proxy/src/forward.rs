@@ -337,7 +337,12 @@ impl<'a> Dispatch<'a> {
             }
             return route.choose(now, &self.avoid, self.wish, || self.exchange.client().shard().random());
         };
-        if self.hold.is_none() && route.must_queue(claim) {
+        // Whoever was made to look may find that a more important one has come meanwhile.
+        let others_first = match &self.hold {
+            Some(hold) => !hold.ticket.is_first(),
+            None => route.must_queue(claim),
+        };
+        if others_first {
             return None;
         }
         let waited = now.saturating_duration_since(self.exchange.arrived());
@@ -435,11 +440,10 @@ impl<'a> Dispatch<'a> {
             Some(_) | None => self.enter(route)?,
         };
         let (began, mut grant) = (hold.began, hold.ticket.listen());
-        let is_next = self.claim.is_none() || hold.ticket.is_first();
         self.hold = Some(hold);
         // What became free before the ticket was in line was handed to nobody.
         let now = Instant::now();
-        if is_next && let Some(choice) = self.pick(route, now) {
+        if let Some(choice) = self.pick(route, now) {
             return Ok(Some(choice));
         }
         let deadline = began + self.patience(route);

@@ -5,7 +5,7 @@
 //! to the first in line, or a change (new table, backend healthy again) makes everyone look again in their order.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -36,10 +36,34 @@ pub(crate) struct WaitingRoom {
 }
 
 /// Who waits, by class and then by arrival.
-type Queue = BTreeMap<Place, oneshot::Sender<Grant>>;
+#[derive(Debug, Default)]
+struct Queue {
+    listening: BTreeMap<Place, oneshot::Sender<Grant>>,
+    /// Were told, and have neither gone nor listened again: their turn is still before that of those behind them.
+    told: BTreeSet<Place>,
+}
 
 /// A class, 0 goes first, and a number that grows.
 type Place = (u8, u64);
+
+impl Queue {
+    fn first(&self) -> Option<Place> {
+        let listening = self.listening.first_key_value().map(|(place, _)| *place);
+        listening.into_iter().chain(self.told.first().copied()).min()
+    }
+
+    /// Takes the first that listens; whoever calls must send a grant.
+    fn tell_first(&mut self) -> Option<oneshot::Sender<Grant>> {
+        let (place, waiter) = self.listening.pop_first()?;
+        self.told.insert(place);
+        Some(waiter)
+    }
+
+    fn leave(&mut self, place: &Place) {
+        self.listening.remove(place);
+        self.told.remove(place);
+    }
+}
 
 impl WaitingRoom {
     /// How many requests wait.
@@ -47,17 +71,20 @@ impl WaitingRoom {
         self.occupied.load(Ordering::SeqCst)
     }
 
-    /// Takes the first in line out of it; whoever calls must send a grant.
-    pub(crate) fn pop_first(&self) -> Option<oneshot::Sender<Grant>> {
-        if self.occupied() == 0 {
-            return None;
-        }
-        self.lock().pop_first().map(|(_, waiter)| waiter)
+    /// The first in line that listens; whoever calls must send a grant.
+    pub(crate) fn tell_first(&self) -> Option<oneshot::Sender<Grant>> {
+        if self.occupied() == 0 { None } else { self.lock().tell_first() }
     }
 
     /// Makes the first in line look again: something has become free, and only its own need says whether it is enough.
+    /// One that looks already will look once more before it waits, and nudge the next when it goes.
     pub(crate) fn nudge(&self) {
-        if let Some(waiter) = self.pop_first() {
+        if self.occupied() == 0 {
+            return;
+        }
+        let mut queue = self.lock();
+        let is_listening = queue.first().is_some_and(|first| queue.listening.contains_key(&first));
+        if is_listening && let Some(waiter) = queue.tell_first() {
             let _ = waiter.send(Grant::Look);
         }
     }
@@ -73,17 +100,22 @@ impl WaitingRoom {
 
     /// Whether somebody waits whose turn is before that of a newcomer of this class.
     pub(crate) fn is_before(&self, class: u8) -> bool {
-        self.occupied() > 0 && self.lock().first_key_value().is_some_and(|(first, _)| first.0 <= class)
+        self.occupied() > 0 && self.lock().first().is_some_and(|first| first.0 <= class)
     }
 
     /// How many wait whose turn is before that of a newcomer of this class.
     pub(crate) fn ahead_of(&self, class: u8) -> usize {
-        if self.occupied() == 0 { 0 } else { self.lock().range(..=(class, u64::MAX)).count() }
+        if self.occupied() == 0 {
+            return 0;
+        }
+        let queue = self.lock();
+        let ahead = ..=(class, u64::MAX);
+        queue.listening.range(ahead).count() + queue.told.range(ahead).count()
     }
 
     /// Whether the last in line is of a lower class than this.
     fn could_make_room(&self, class: u8) -> bool {
-        self.lock().last_key_value().is_some_and(|(last, _)| last.0 > class)
+        self.lock().listening.last_key_value().is_some_and(|(last, _)| last.0 > class)
     }
 
     /// Makes everyone look again, first come first.
@@ -91,8 +123,11 @@ impl WaitingRoom {
         if self.occupied() == 0 {
             return;
         }
-        let waiters = std::mem::take(&mut *self.lock());
-        for (_, waiter) in waiters {
+        let waiters: Vec<_> = {
+            let mut queue = self.lock();
+            std::iter::from_fn(|| queue.tell_first()).collect()
+        };
+        for waiter in waiters {
             let _ = waiter.send(Grant::Look);
         }
     }
@@ -131,7 +166,7 @@ impl Ticket {
 
     /// Whether nobody's turn is before it.
     pub(crate) fn is_first(&self) -> bool {
-        self.route.waiting.lock().first_key_value().is_none_or(|(first, _)| *first >= self.place)
+        self.route.waiting.lock().first().is_none_or(|first| first >= self.place)
     }
 
     /// Waits in line for a grant. The caller must look once more after this call and before awaiting: a slot
@@ -139,10 +174,11 @@ impl Ticket {
     pub(crate) fn listen(&self) -> oneshot::Receiver<Grant> {
         let (sender, receiver) = oneshot::channel();
         let mut queue = self.route.waiting.lock();
-        queue.insert(self.place, sender);
+        queue.told.remove(&self.place);
+        queue.listening.insert(self.place, sender);
         // At one moment with its own entry, so that nobody behind it is let in between.
         if self.must_push.take()
-            && let Some(last) = queue.last_entry().filter(|last| last.key().0 > self.place.0)
+            && let Some(last) = queue.listening.last_entry().filter(|last| last.key().0 > self.place.0)
         {
             let _ = last.remove().send(Grant::Leave);
         }
@@ -157,7 +193,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.route.waiting.lock().remove(&self.place);
+        self.route.waiting.lock().leave(&self.place);
         self.route.waiting.occupied.fetch_sub(1, Ordering::SeqCst);
         // It may have been made to look and not have done so.
         if self.route.waiting.is_by_cost() {
@@ -200,6 +236,25 @@ mod tests {
         assert!(high.is_first() && !low.is_first());
         route.waiting.nudge();
         assert!(matches!(wait.try_recv(), Ok(Grant::Look)) && waits[0].try_recv().is_err());
+    }
+
+    #[test]
+    fn whoever_looks_keeps_its_turn_until_it_goes() {
+        let route = route();
+        route.waiting.set_by_cost(true);
+        let [first, second] = [1, 2].map(|class| Ticket::enter(&route, 9, class).expect("room"));
+        let mut waits = [first.listen(), second.listen()];
+        route.waiting.nudge();
+        assert!(matches!(waits[0].try_recv(), Ok(Grant::Look)));
+        // What becomes free meanwhile is for the one that looks, too.
+        route.waiting.nudge();
+        assert!(first.is_first() && !second.is_first() && waits[1].try_recv().is_err());
+        assert!(route.waiting.is_before(1) && !route.waiting.is_before(0) && route.waiting.ahead_of(2) == 2);
+        waits[0] = first.listen();
+        route.waiting.nudge();
+        assert!(matches!(waits[0].try_recv(), Ok(Grant::Look)) && waits[1].try_recv().is_err());
+        drop(first);
+        assert!(second.is_first() && matches!(waits[1].try_recv(), Ok(Grant::Look)));
     }
 
     #[test]

@@ -84,9 +84,13 @@ impl Bands {
         let mut values = Values::zeros(middle.len(), quantiles.len());
         for (h, &middle) in middle.iter().enumerate() {
             let scale = scale(h);
+            // The last quantile and its value: of errors that differ by many magnitudes, rounding may turn the order.
+            let mut below = (f64::INFINITY, floor);
             for (value, &tau) in values.row_mut(h).iter_mut().zip(quantiles) {
                 let said = middle + scale * self.offset(h + 1, tau);
-                *value = if said.is_finite() { said.max(floor) } else { floor.max(0.0) };
+                let said = if said.is_finite() { said } else { 0.0 };
+                *value = said.max(if tau >= below.0 { below.1 } else { floor });
+                below = (tau, *value);
             }
         }
         values

@@ -11,8 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::core::{Core, tree};
-use super::limit::{Limit, disks};
-use super::parent::set_all;
+use super::limit::{Limit, disks, set_all_v1, set_all_v2};
 use super::signals::{Leader, Signals};
 use super::{CgroupError, Controller, Layout, io_error};
 use crate::face::{Strain, Throttling, Traffic, Usage};
@@ -165,10 +164,10 @@ impl Group {
                 reason: format!("the instance has no group for {}", limit.controller.word()),
             };
             match (self.others.get(&limit.controller), &self.core) {
-                (Some(dir), _) => set_all(dir, &limit.v1)?,
+                (Some(dir), _) => set_all_v1(dir, &limit.v1)?,
                 (None, Core::V2(dir)) if limit.v2.iter().all(|(file, _)| dir.join(file).exists()) => {
                     self.check_memory(limit.controller, limits)?;
-                    set_all(dir, &limit.v2)?;
+                    set_all_v2(dir, &limit.v2)?;
                 }
                 (None, Core::V2(_) | Core::V1(_) | Core::Signals(_)) => return Err(missing()),
             }
@@ -326,7 +325,7 @@ fn count(text: &str, word: &str) -> Option<u64> {
     lines.find(|(key, _)| *key == word)?.1.trim().parse().ok()
 }
 
-fn number(path: &Path) -> Option<u64> {
+pub(super) fn number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 

@@ -1,6 +1,10 @@
 //! Limits in the words of both versions of control groups.
 
-use super::Controller;
+use std::fs;
+use std::path::Path;
+
+use super::group::number;
+use super::{CgroupError, Controller, io_error};
 use crate::spec::ResourceLimits;
 
 /// One limit.
@@ -24,7 +28,7 @@ impl Limit {
         let all = [
             limits.cpu_cores.map(quota),
             limits.cpu_weight.map(weight),
-            limits.memory_bytes.map(memory("memory.limit_in_bytes", "memory.max")),
+            limits.memory_bytes.map(memory(MEMORY, "memory.max")),
             limits.memory_high_bytes.map(memory("memory.soft_limit_in_bytes", "memory.high")),
             limits.pids.map(|pids| one(Controller::Pids, "pids.max", "pids.max", pids.into())),
             disk_rates(limits, disks),
@@ -86,6 +90,40 @@ pub(super) fn disks() -> Vec<String> {
     numbers
 }
 
+/// Writes limits of version 1 into a group's folder.
+///
+/// What made the group may have bound memory and swap together to the memory's limit. That bound goes along: raised before
+/// the memory, which the kernel refuses otherwise, and lowered after it.
+pub(super) fn set_all_v1(dir: &Path, values: &[(&str, String)]) -> Result<(), CgroupError> {
+    for (file, value) in values {
+        let bound = [MEMORY, MEMORY_AND_SWAP].map(|file| number(&dir.join(file)));
+        match (bound, value.parse::<u64>()) {
+            ([Some(memory), Some(both)], Ok(wanted))
+                if *file == MEMORY && memory == both && both < UNLIMITED_MIN =>
+            {
+                let order = if wanted > both { [MEMORY_AND_SWAP, MEMORY] } else { [MEMORY, MEMORY_AND_SWAP] };
+                order.into_iter().try_for_each(|file| set(dir, file, value))?;
+            }
+            _ => set(dir, file, value)?,
+        }
+    }
+    Ok(())
+}
+
+/// Writes limits of version 2 into a group's folder.
+pub(super) fn set_all_v2(dir: &Path, values: &[(&str, String)]) -> Result<(), CgroupError> {
+    values.iter().try_for_each(|(file, value)| set(dir, file, value))
+}
+
+fn set(dir: &Path, file: &str, value: &str) -> Result<(), CgroupError> {
+    let path = dir.join(file);
+    fs::write(&path, value).map_err(io_error("set the limit", path))
+}
+
+const MEMORY: &str = "memory.limit_in_bytes";
+const MEMORY_AND_SWAP: &str = "memory.memsw.limit_in_bytes";
+/// The kernel says "no limit" by a number above this.
+const UNLIMITED_MIN: u64 = 1 << 62;
 /// The smallest number of shares that the kernel accepts.
 const CPU_SHARES_MIN: u64 = 2;
 /// Period of a processor quota, in microseconds: the kernel's default.
@@ -123,6 +161,27 @@ mod tests {
         assert_eq!(io.v2[0], ("io.max", "8:0 rbps=5000".to_owned()));
         let no_disks = || panic!("nobody asks for them");
         assert!(Limit::all(&ResourceLimits::default(), no_disks).is_empty());
+    }
+
+    #[test]
+    fn a_bound_on_memory_and_swap_goes_along_and_no_bound_stays_none() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let read = |file: &str| fs::read_to_string(dir.path().join(file)).expect("readable");
+        for (before, wanted, after) in [
+            ((100, 100), 300, "300"),
+            ((300, 300), 100, "100"),
+            ((100, 500), 300, "500"),
+            ((UNLIMITED_MIN, UNLIMITED_MIN), 300, "4611686018427387904"),
+        ] {
+            for (file, value) in [(MEMORY, before.0), (MEMORY_AND_SWAP, before.1)] {
+                fs::write(dir.path().join(file), value.to_string()).expect("written");
+            }
+            set_all_v1(dir.path(), &[(MEMORY, wanted.to_string())]).expect("set");
+            assert_eq!((read(MEMORY), read(MEMORY_AND_SWAP)), (wanted.to_string(), after.to_owned()));
+        }
+        fs::remove_file(dir.path().join(MEMORY_AND_SWAP)).expect("removed");
+        set_all_v1(dir.path(), &[(MEMORY, "7".to_owned())]).expect("set");
+        assert!(read(MEMORY) == "7" && !dir.path().join(MEMORY_AND_SWAP).exists());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rustix::fs::{Access, access};
 use super::core::Core;
 use super::group::{LEAF_PREFIX, leaf};
 use super::layout::{Hierarchy, Layout};
-use super::limit::{Limit, disks};
+use super::limit::{Limit, disks, set_all_v1, set_all_v2};
 use super::signals::Signals;
 use super::{CgroupChoice, CgroupError, Controller, Group, io_error};
 use crate::name::InstanceName;
@@ -151,8 +151,8 @@ impl Parent {
         dirs.iter().try_for_each(|dir| make_dir(dir))?;
         for limit in Limit::all(limits, disks) {
             match (group.others.get(&limit.controller), &group.core) {
-                (Some(dir), _) => set_all(dir, &limit.v1)?,
-                (None, Core::V2(dir)) if self.enable(limit.controller, dir) => set_all(dir, &limit.v2)?,
+                (Some(dir), _) => set_all_v1(dir, &limit.v1)?,
+                (None, Core::V2(dir)) if self.enable(limit.controller, dir) => set_all_v2(dir, &limit.v2)?,
                 (None, Core::V2(_) | Core::V1(_) | Core::Signals(_)) => {
                     tracing::warn!(
                         controller = limit.controller.word(),
@@ -297,15 +297,6 @@ fn make_dir(dir: &Path) -> Result<(), CgroupError> {
             made => return made.map_err(io_error("make", dir)),
         }
     }
-}
-
-pub(super) fn set_all(dir: &Path, values: &[(&str, String)]) -> Result<(), CgroupError> {
-    values.iter().try_for_each(|(file, value)| set(dir, file, value))
-}
-
-fn set(dir: &Path, file: &str, value: &str) -> Result<(), CgroupError> {
-    let path = dir.join(file);
-    fs::write(&path, value).map_err(io_error("set the limit", path))
 }
 
 /// Fails without harm while the folder has groups or processes.

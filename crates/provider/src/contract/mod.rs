@@ -67,6 +67,11 @@ pub trait ContractFixture: Send + Sync {
         None
     }
 
+    /// Variables that the engine gives to every instance by itself, beside those that all are known to give.
+    fn given_variables(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// In what time a start surely comes to the first answer of the service, on a busy machine too.
     fn start_time_max(&self) -> Duration {
         Duration::from_secs(3)

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::{
-    CreateImageOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
-    RemoveContainerOptionsBuilder,
+    CreateImageOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use futures_util::TryStreamExt;
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::config::DockerConfig;
 use super::error::EngineError;
+use super::lenient;
 use super::transport::Transport;
 use crate::error::ProviderError;
 
@@ -29,6 +30,7 @@ pub struct EngineSize {
 /// One engine.
 pub(super) struct Engine {
     pub(super) docker: Docker,
+    transport: Arc<Transport>,
     /// How messages name it.
     pub(super) name: String,
     pub(super) deadline: Duration,
@@ -48,14 +50,15 @@ impl Engine {
         let name = config.endpoint.to_string();
         let failed = |source| ProviderError::Engine { engine: name.clone(), step: "connect", source };
         let transport = Arc::new(Transport::new(config.endpoint.clone()).map_err(failed)?);
-        let send = move |request: BollardRequest| Arc::clone(&transport).request(request);
+        let sending = Arc::clone(&transport);
+        let send = move |request: BollardRequest| Arc::clone(&sending).request(request);
         // Our own deadline is the one that counts.
         let seconds = config.deadline.as_secs().saturating_add(1);
         let docker =
             Docker::connect_with_custom_transport(send, Some("http://engine"), seconds, API_DEFAULT_VERSION)
                 .map_err(|error| failed(EngineError::from_client(error, config.deadline)))?;
         let (deadline, pull_deadline) = (config.deadline, config.pull_deadline);
-        Ok(Engine { docker, name, deadline, ping_deadline: config.ping_deadline, pull_deadline })
+        Ok(Engine { docker, transport, name, deadline, ping_deadline: config.ping_deadline, pull_deadline })
     }
 
     /// Checks the version, and agrees on the one to speak. To be done with every new connection: engines are upgraded.
@@ -116,7 +119,16 @@ impl Engine {
     }
 
     pub(super) async fn inspect(&self, id: &str) -> Result<ContainerInspectResponse, EngineError> {
-        self.call(self.docker.inspect_container(id, None)).await
+        self.look(&format!("/containers/{id}/json")).await
+    }
+
+    /// Asks about containers, whatever words the engine has for their states.
+    async fn look<T: DeserializeOwned>(&self, target: &str) -> Result<T, EngineError> {
+        let asking = async {
+            let sent = Arc::clone(&self.transport).get(target).await;
+            lenient::read(sent.map_err(|error| EngineError::from_client(error, self.deadline))?).await
+        };
+        timeout(self.deadline, asking).await.unwrap_or(Err(EngineError::NoAnswer(self.deadline)))
     }
 
     pub(super) async fn kill(&self, id: &str, signal: &str) -> Result<(), EngineError> {
@@ -159,9 +171,9 @@ impl Engine {
 
     /// All containers with this label, running or not.
     pub(super) async fn list(&self, label: &str) -> Result<Vec<ContainerSummary>, EngineError> {
-        let filters = [("label".to_owned(), vec![label.to_owned()])].into();
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        self.call(self.docker.list_containers(Some(options))).await
+        let filters = serde_json::json!({ "label": [label] }).to_string();
+        let filters: String = form_urlencoded::byte_serialize(filters.as_bytes()).collect();
+        self.look(&format!("/containers/json?all=true&filters={filters}")).await
     }
 
     /// Fetches an image.

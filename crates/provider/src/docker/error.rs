@@ -64,7 +64,7 @@ impl EngineError {
         }
     }
 
-    fn refused(status: u16, message: String) -> EngineError {
+    pub(super) fn refused(status: u16, message: String) -> EngineError {
         if message.contains("no space left on device") {
             return EngineError::DiskFull(message);
         }
@@ -83,6 +83,12 @@ impl EngineError {
     /// What it was asked about does not exist.
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, EngineError::Refused { status: 404, .. })
+    }
+
+    /// It has never heard of such an order: Podman 4 cannot change what runs.
+    pub(super) fn is_unknown_order(&self) -> bool {
+        let EngineError::Refused { status: 404, message } = self else { return false };
+        !message.to_ascii_lowercase().contains("container")
     }
 
     /// The port that was to be published belongs to somebody else. Texts of Docker and Podman.
@@ -130,6 +136,8 @@ mod tests {
         let full = "write /var/lib/docker/tmp/x: no space left on device";
         assert!(matches!(refused(500, full), EngineError::DiskFull(_)));
         assert!(refused(404, "No such container: x").is_not_found());
+        assert!(!refused(404, "No such container: x").is_unknown_order());
+        assert!(refused(404, "Not Found").is_unknown_order());
         assert!(refused(500, "Bind for 127.0.0.1:80 failed: port is already allocated").is_port_taken());
         assert!(refused(400, "exec: \"x\": executable file not found in $PATH").is_command_missing());
         assert!(!refused(500, "something else").is_command_missing());

@@ -64,8 +64,10 @@ pub(super) enum Parked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
     Starting,
+    /// The start came to nothing; what there is of it is cleared away.
+    Failed,
     Ready,
-    /// Its end is wanted, or has been noticed; somebody clears it away.
+    /// It was ready. Its end is wanted, or has been noticed; somebody clears it away.
     Ending,
 }
 
@@ -100,7 +102,7 @@ impl Instance {
             further: place.further.clone(),
             parked: self.parked() != Parked::No,
             started_at: self.facts.started_at,
-            ready: *self.life() != Life::Starting,
+            ready: matches!(*self.life(), Life::Ready | Life::Ending),
         })
     }
 
@@ -120,7 +122,8 @@ impl Instance {
 
     /// Says that its end is wanted.
     pub(super) fn want_end(&self) {
-        *self.life() = Life::Ending;
+        let mut life = self.life();
+        *life = if matches!(*life, Life::Starting | Life::Failed) { Life::Failed } else { Life::Ending };
     }
 
     /// It has ended. True if nobody wanted that or knows of it yet: the caller is to clear it away and to report it.
@@ -177,5 +180,47 @@ impl Instance {
 
     fn life(&self) -> MutexGuard<'_, Life> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::InstanceSpec;
+
+    fn instance() -> Arc<Instance> {
+        let spec = InstanceSpec::new(InstanceName::new("web-1").expect("a name"), "web", Vec::new());
+        let instance = Instance::new(Facts {
+            name: spec.name,
+            id: "1".to_owned(),
+            workload: spec.workload,
+            probe: spec.probe,
+            probe_timeout: spec.probe_timeout,
+            health_check: false,
+            reclaims: false,
+            started_at: SystemTime::UNIX_EPOCH,
+            log_limit: spec.log_limit,
+        });
+        instance.set_place(Place {
+            pid: 1,
+            addr: "127.0.0.1:1".parse().expect("literal"),
+            further: Vec::new(),
+            group: None,
+            stop_signal: String::new(),
+        });
+        instance
+    }
+
+    #[test]
+    fn a_failed_start_was_never_ready_and_a_stopped_instance_was() {
+        let is_ready = |instance: &Instance| instance.info().expect("it has a place").ready;
+        let [failed, stopped] = [instance(), instance()];
+        assert!(!is_ready(&failed));
+        failed.want_end();
+        failed.want_end();
+        assert!(!is_ready(&failed) && !failed.set_ready() && !failed.note_end(ExitReason::Lost));
+        assert!(stopped.set_ready());
+        stopped.want_end();
+        assert!(is_ready(&stopped) && !stopped.note_end(ExitReason::Lost));
     }
 }

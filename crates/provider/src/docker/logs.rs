@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::query_parameters::LogsOptionsBuilder;
 use futures_util::StreamExt;
+use tokio::time::sleep;
 
 use super::error::EngineError;
 use super::instance::Instance;
@@ -55,6 +57,18 @@ pub(super) async fn quote(table: &Table, id: &str) -> String {
     lines[lines.len().saturating_sub(QUOTE_LINES_MAX)..].join("\n")
 }
 
+/// The same of one that has just ended: its end may be known before its last words are written down.
+pub(super) async fn last_words(table: &Table, id: &str) -> String {
+    for _ in 0..WORDS_LOOKS {
+        let words = quote(table, id).await;
+        if !words.is_empty() {
+            return words;
+        }
+        sleep(WORDS_PAUSE).await;
+    }
+    String::new()
+}
+
 /// Keeps the end of the output of a container that is about to be removed, and not too many of those.
 pub(super) async fn keep(table: &Arc<Table>, instance: &Instance) {
     let text = match tail(table, &instance.facts.id, instance.facts.log_limit.min(KEPT_BYTES_MAX)).await {
@@ -85,3 +99,6 @@ const KEPT_BYTES_MAX: u64 = 1 << 20;
 /// How much output is quoted in an error.
 const QUOTE_BYTES_MAX: u64 = 4096;
 const QUOTE_LINES_MAX: usize = 20;
+/// How often, and with which pauses, the last words of one that ended are looked for; most that say nothing have nothing to say.
+const WORDS_LOOKS: u32 = 4;
+const WORDS_PAUSE: Duration = Duration::from_millis(100);

@@ -17,6 +17,7 @@ mod engine;
 mod error;
 mod images;
 mod instance;
+mod lenient;
 mod logs;
 mod loss;
 mod mark;

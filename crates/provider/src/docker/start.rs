@@ -62,12 +62,12 @@ async fn attempt_start(
     let error = tokio::select! {
         // In this order: what has ended is not ready, whatever answers at its address.
         biased;
-        reason = instance.ended() => early_end(table, &instance, reason).await,
+        reason = instance.ended() => early_end(table, spec, &instance, reason).await,
         () = async { drop(called_off.wait_for(|called_off| *called_off).await) } => ProviderError::CalledOff(spec.name.clone()),
         ready = run(table, spec, container, &instance, &ports, deadline) => match ready {
             Ok(()) => match confirm(table, &instance) {
                 Ok(info) => return Ok(info),
-                Err(None) => early_end(table, &instance, ExitReason::Unknown).await,
+                Err(None) => early_end(table, spec, &instance, ExitReason::Unknown).await,
                 Err(Some(error)) => error,
             },
             Err(error) => error,
@@ -80,13 +80,34 @@ async fn attempt_start(
     Err((error, addr))
 }
 
-async fn early_end(table: &Table, instance: &Instance, fallback: ExitReason) -> ProviderError {
+async fn early_end(
+    table: &Table,
+    spec: &InstanceSpec,
+    instance: &Instance,
+    fallback: ExitReason,
+) -> ProviderError {
     let reason = instance.reason().unwrap_or(fallback);
     let log = match reason {
         ExitReason::Lost => String::new(),
-        _ => logs::quote(table, &instance.facts.id).await,
+        _ => logs::last_words(table, &instance.facts.id).await,
     };
-    ProviderError::ExitedEarly { name: instance.facts.name.clone(), reason, log }
+    if says_command_missing(&log) {
+        return command_not_found(spec, log);
+    }
+    ProviderError::ExitedEarly { name: spec.name.clone(), reason, log }
+}
+
+/// Whether the first process, which is the engine's own where it cares for orphans, found nothing to run. Texts of
+/// catatonit (Podman) and tini (Docker).
+fn says_command_missing(log: &str) -> bool {
+    let log = log.trim_end();
+    log.ends_with(": No such file or directory")
+        && (log.contains("failed to exec pid1") || log.contains("FATAL tini"))
+}
+
+fn command_not_found(spec: &InstanceSpec, searched: String) -> ProviderError {
+    let command = spec.command.first().cloned().unwrap_or_else(|| "that of the image".to_owned());
+    ProviderError::CommandNotFound { name: spec.name.clone(), command, searched }
 }
 
 fn pick_ports(spec: &InstanceSpec, container: &ContainerSpec) -> Result<Vec<u16>, ProviderError> {
@@ -185,14 +206,19 @@ async fn run(
     if let Err(error) = engine.call(engine.docker.start_container(id, None)).await {
         return Err(not_started(table, spec, container, ports, error));
     }
-    let found = engine.inspect(id).await.map_err(engine.failed("inspect the container"))?;
-    let Some(place) = place(table, id, &found, Some(ports)) else {
-        // It has ended already; that will be told in a moment, or is looked for.
-        events::check(table, instance).await;
-        sleep(END_PATIENCE).await;
-        return Err(engine.failed("find the address")(EngineError::Odd(
-            "a container without ports".to_owned(),
-        )));
+    let found = match engine.inspect(id).await {
+        Ok(found) => place(table, id, &found, Some(ports))
+            .ok_or_else(|| EngineError::Odd("a container without ports".to_owned())),
+        Err(error) => Err(error),
+    };
+    let place = match found {
+        Ok(place) => place,
+        Err(error) => {
+            // It has ended already, perhaps while it was looked at; that will be told in a moment, or is looked for.
+            events::check(table, instance).await;
+            sleep(END_PATIENCE).await;
+            return Err(engine.failed("find the address")(error));
+        }
     };
     let addresses: Vec<SocketAddr> =
         std::iter::once(place.addr).chain(place.further.iter().copied()).collect();
@@ -237,8 +263,7 @@ fn not_started(
         return ProviderError::PortInUse { name, addr, log: error.to_string() };
     }
     if error.is_command_missing() {
-        let command = spec.command.first().cloned().unwrap_or_else(|| "that of the image".to_owned());
-        return ProviderError::CommandNotFound { name, command, searched: error.to_string() };
+        return command_not_found(spec, error.to_string());
     }
     table.engine.failed("start the container")(error)
 }

@@ -10,6 +10,7 @@ use super::error::EngineError;
 use super::instance::{Instance, Parked, Place};
 use super::table::Table;
 use super::{create, logs, watch};
+use crate::cgroup::CgroupError;
 use crate::error::ProviderError;
 use crate::face::{ExitReason, Promoted, ProviderEvent};
 use crate::name::InstanceName;
@@ -168,6 +169,13 @@ pub(super) async fn resize(
             limit_further(&instance, limits).await;
             Ok(())
         }
+        Err(error) if error.is_unknown_order() => match limit(&instance, limits).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(source)) => {
+                Err(ProviderError::Cgroup { step: "change the limits of the container", source })
+            }
+            None => Err(engine.failed("change the limits of the container")(error)),
+        },
         Err(error) => Err(after(table, &instance, "change the limits of the container", error).await),
     }
 }
@@ -179,9 +187,7 @@ pub(super) async fn limit_further(instance: &Arc<Instance>, limits: ResourceLimi
     if further == ResourceLimits::default() {
         return;
     }
-    let limited = Arc::clone(instance);
-    let set = blocking(move || Some(limited.place()?.group.as_ref()?.resize(&further))).await;
-    match set {
+    match limit(instance, further).await {
         Some(Ok(())) => {}
         Some(Err(error)) => {
             tracing::warn!(instance = %instance.facts.name, %error, "some limits cannot be enforced");
@@ -190,6 +196,12 @@ pub(super) async fn limit_further(instance: &Arc<Instance>, limits: ResourceLimi
             tracing::warn!(instance = %instance.facts.name, "some limits cannot be enforced on this engine")
         }
     }
+}
+
+/// Sets limits by the container's control group; `None` where that is not ours to write.
+async fn limit(instance: &Arc<Instance>, limits: ResourceLimits) -> Option<Result<(), CgroupError>> {
+    let limited = Arc::clone(instance);
+    blocking(move || Some(limited.place()?.group.as_ref()?.resize(&limits))).await
 }
 
 /// Ends an instance and everything it has started.

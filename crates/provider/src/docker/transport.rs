@@ -90,6 +90,12 @@ impl Transport {
         }
     }
 
+    /// A question without a body.
+    pub(super) async fn get(self: Arc<Transport>, target: &str) -> Result<Response<Incoming>, ClientError> {
+        let request = http::Request::get(target).body(Either::Left(Full::default()))?;
+        self.request(request).await
+    }
+
     /// The connection is idle again when the answer has been read.
     fn keep(self: Arc<Transport>, mut sender: Sender, response: Response<Incoming>) -> Response<Incoming> {
         tokio::spawn(async move {

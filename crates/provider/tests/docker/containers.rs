@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use provider::contract::{ContractFixture, TestService};
 use provider::{
-    ContainerNetwork as Network, ExitReason, InstanceSpec, Probe, Provider, ProviderError, ProviderEvent,
-    ResourceLimits, probe,
+    ContainerNetwork as Network, ContainerSpec, ExitReason, InstanceSpec, Probe, Provider, ProviderError,
+    ProviderEvent, ResourceLimits, probe,
 };
 use tokio::time::timeout;
 
+use crate::daemon::{Kind, skipped};
 use crate::engines::own_engine;
-use crate::fixture::{Fixture, service_spec};
-use crate::{GRACE, PATIENCE, chain, off, serves, until};
+use crate::fixture::{self, Fixture, service_spec};
+use crate::{GRACE, PATIENCE, WAYS, chain, off, serves, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ports_are_published_on_a_named_network_and_a_taken_one_is_named() {
@@ -65,6 +66,62 @@ async fn ports_are_published_on_a_named_network_and_a_taken_one_is_named() {
     off(move || daemon.ask("DELETE", &target, &[])).await.expect("answers");
 }
 
+/// A bridge of this machine under a name of its own, for an engine's default network; removed when dropped, which has to be
+/// after the engine.
+struct Bridge(String);
+
+impl Bridge {
+    fn add() -> Option<Bridge> {
+        let bridge = Bridge(format!("fs{}", std::process::id()));
+        let name = &bridge.0;
+        let steps = [
+            format!("link add {name} type bridge"),
+            format!("addr add 10.213.78.1/24 dev {name}"),
+            format!("link set {name} up"),
+        ];
+        let is_made = steps.iter().all(|step| Bridge::ip(step));
+        if !is_made {
+            skipped("the default bridge network: no bridge can be made here");
+        }
+        is_made.then_some(bridge)
+    }
+
+    fn ip(words: &str) -> bool {
+        let ran = std::process::Command::new("ip").args(words.split(' ')).status();
+        ran.is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        Bridge::ip(&format!("link del {}", self.0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_default_network_is_the_engines_bridge_and_publishes_a_port() {
+    let Some(bridge) = Bridge::add() else { return };
+    let arguments = format!("--bridge={}", bridge.0);
+    let Some(fixture) = own_engine(&[&arguments, "--userland-proxy=true"], false).await else { return };
+    let provider = fixture.open().await;
+    let mut spec = service_spec("web-1", TestService::Normal);
+    let container = spec.container.as_mut().expect("a container");
+    container.network = ContainerSpec::new("").network;
+    assert_eq!(container.network, Network::Bridge);
+    let info = provider.start(spec).await.expect("starts");
+    assert!(info.addr.ip().is_loopback() && serves(&info).await);
+    provider.park(&info.name).await.expect("parks");
+    assert!(!serves(&info).await);
+    provider.promote(&info.name).await.expect("promotes");
+    let usage = provider.usage(&info.name).await.expect("readable");
+    assert!(usage.network.is_some_and(|network| network.bytes_in > 0), "{usage:?}");
+    drop(provider);
+    let provider = fixture.open().await;
+    assert_eq!(provider.adopt().await.expect("adopts"), [info]);
+    provider.shutdown(GRACE).await.expect("stops");
+    assert_eq!(fixture.leftovers(), [""; 0]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_network_is_not_taken_for_an_unknown_image() {
     let Some(fixture) = Fixture::new(false).await else { return };
@@ -101,8 +158,8 @@ async fn the_check_of_the_image_counts_where_it_is_asked_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_change_under_load_without_a_failed_request() {
-    for freezer in [false, true] {
-        let Some(fixture) = Fixture::new(freezer).await else { return };
+    for (kind, freezer) in WAYS {
+        let Some(fixture) = Fixture::of(kind, freezer).await else { continue };
         let provider = fixture.open().await;
         let of = |cpu: f64, mib: u64| ResourceLimits {
             cpu_cores: Some(cpu),
@@ -129,18 +186,26 @@ async fn limits_change_under_load_without_a_failed_request() {
         for (cpu, mib) in [(1.5, 128), (0.6, 96), (2.0, 256), (0.9, 64)] {
             provider.resize(&info.name, of(cpu, mib)).await.expect("changes");
             let quota = (cpu * 100_000.0) as i64;
-            let daemon = Arc::clone(&fixture.daemon);
             let (id, _) = fixture.containers().pop().expect("one container");
+            if kind == Kind::Podman {
+                // Its engine does not know of it.
+                let read = |file: &str| fixture::read_of(&id, file).expect("readable");
+                assert_eq!(read("memory.limit_in_bytes"), (mib << 20).to_string());
+                assert_eq!(read("cpu.cfs_quota_us"), quota.to_string());
+                assert_eq!(read("cpu.shares"), "2048");
+                continue;
+            }
+            let daemon = Arc::clone(&fixture.daemon);
             let inspected =
                 off(move || daemon.get(&format!("/containers/{id}/json"))).await.expect("answers");
             assert!(inspected.contains(&format!("\"Memory\":{},", mib << 20)), "{inspected}");
             assert!(inspected.contains(&format!("\"CpuQuota\":{quota},")), "{inspected}");
             assert!(inspected.contains("\"CpuShares\":2048,"), "{inspected}");
         }
+        until("there was load", async || done.load(Ordering::Relaxed) > 50).await;
         stop.store(true, Ordering::Relaxed);
         load.await.expect("no panic");
         assert_eq!(failed.load(Ordering::Relaxed), 0);
-        assert!(done.load(Ordering::Relaxed) > 50);
         assert_eq!(provider.list(), std::slice::from_ref(&info), "the same process");
 
         provider.park(&info.name).await.expect("parks");
@@ -156,8 +221,8 @@ async fn limits_change_under_load_without_a_failed_request() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_container_killed_or_removed_from_outside_is_reported() {
-    for freezer in [false, true] {
-        let Some(fixture) = Fixture::new(freezer).await else { return };
+    for (kind, freezer) in WAYS {
+        let Some(fixture) = Fixture::of(kind, freezer).await else { continue };
         let provider = fixture.open().await;
         let mut events = provider.events();
         for (index, parked) in [false, true].into_iter().enumerate() {
@@ -173,14 +238,18 @@ async fn a_container_killed_or_removed_from_outside_is_reported() {
                 daemon.ask("DELETE", &format!("/containers/{id}?force=1"), &[])
             });
             let event = timeout(PATIENCE, events.recv()).await;
-            let event = event.unwrap_or_else(|_| panic!("freezer {freezer}, parked {parked}: not reported"));
+            let event = event
+                .unwrap_or_else(|_| panic!("{kind:?}, freezer {freezer}, parked {parked}: not reported"));
             let ProviderEvent::Exited { name, .. } = event.expect("sent");
             assert_eq!(name, info.name);
             if !parked {
                 assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
             }
             let removed = removing.await.expect("no panic").expect("answers");
-            assert!(removed.contains("204 No Content"), "freezer {freezer}, parked {parked}: {removed}");
+            assert!(
+                removed.contains("204 No Content"),
+                "{kind:?}, freezer {freezer}, parked {parked}: {removed}"
+            );
             assert!(provider.list().is_empty());
             until("nothing is left", async || fixture.leftovers().is_empty()).await;
         }
@@ -189,9 +258,11 @@ async fn a_container_killed_or_removed_from_outside_is_reported() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_containers_of_a_killed_control_plane_are_adopted_and_those_nobody_knows_removed() {
-    for freezer in [false, true] {
-        let (Some(fixture), Some(other)) = (Fixture::new(freezer).await, Fixture::new(freezer).await) else {
-            return;
+    for (kind, freezer) in WAYS {
+        let (Some(fixture), Some(other)) =
+            (Fixture::of(kind, freezer).await, Fixture::of(kind, freezer).await)
+        else {
+            continue;
         };
         let (first, stranger) = (fixture.open().await, other.open().await);
         let active = first.start(service_spec("web-1", TestService::Normal)).await.expect("starts");
@@ -277,8 +348,8 @@ async fn an_instance_killed_for_lack_of_memory_is_reported_and_one_that_is_raise
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_parked_container_uses_no_processor_time_for_long() {
-    for freezer in [false, true] {
-        let Some(fixture) = Fixture::new(freezer).await else { return };
+    for (kind, freezer) in WAYS {
+        let Some(fixture) = Fixture::of(kind, freezer).await else { continue };
         let provider = fixture.open().await;
         let info = provider.start(service_spec("web-1", TestService::Normal)).await.expect("starts");
         probe::ask(&Probe::Http { path: "/burn".to_owned() }, info.addr, PATIENCE).await.expect("burns");
@@ -286,7 +357,7 @@ async fn a_parked_container_uses_no_processor_time_for_long() {
         let before = provider.usage(&info.name).await.expect("readable").cpu_time;
         tokio::time::sleep(Duration::from_secs(6)).await;
         let after = provider.usage(&info.name).await.expect("readable").cpu_time;
-        assert_eq!(before, after, "freezer: {freezer}");
+        assert_eq!(before, after, "{kind:?}, freezer: {freezer}");
         provider.shutdown(GRACE).await.expect("stops");
     }
 }

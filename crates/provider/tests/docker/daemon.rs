@@ -1,4 +1,4 @@
-//! `dockerd` as a child of the test program.
+//! `dockerd`, or Podman's service, as a child of the test program.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -14,12 +14,21 @@ use tempfile::TempDir;
 /// The image that every engine of a test has.
 pub(crate) const IMAGE: &str = "foreshadow-test:1";
 
+/// Whose engine it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Kind {
+    #[default]
+    Docker,
+    Podman,
+}
+
 /// How an engine is started.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Options {
-    /// Further arguments of `dockerd`.
+    pub(crate) kind: Kind,
+    /// Further arguments.
     pub(crate) arguments: Vec<String>,
-    /// What runs `dockerd`, with arguments: a program that brings it into a namespace, say.
+    /// What runs it, with arguments: a program that brings it into a namespace, say.
     pub(crate) runner: Vec<String>,
 }
 
@@ -42,18 +51,23 @@ impl Daemon {
             skipped("an engine of its own needs root");
             return None;
         }
-        if program("dockerd").is_none() {
-            skipped("dockerd is not installed (Debian's package docker.io)");
+        let (name, package) = options.kind.program();
+        if program(name).is_none() {
+            skipped(&format!("{name} is not installed (Debian's package {package})"));
             return None;
         }
-        let dir = tempfile::Builder::new().prefix("foreshadow-dockerd-").tempdir().expect("a folder");
+        let dir = tempfile::Builder::new().prefix("foreshadow-engine-").tempdir().expect("a folder");
         let daemon = Daemon { dir, options, child: Mutex::new(None) };
         if let Err(why) = daemon.run() {
-            skipped(&format!("dockerd does not run here: {why}"));
+            skipped(&format!("{name} does not run here: {why}"));
             return None;
         }
         daemon.import();
         Some(daemon)
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.options.kind
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -66,25 +80,16 @@ impl Daemon {
 
     /// Starts it, and waits until it answers.
     pub(crate) fn run(&self) -> Result<(), String> {
-        let _ = fs::remove_file(self.path("docker.pid"));
-        fs::write(self.path("daemon.json"), "{}").map_err(|error| error.to_string())?;
         let log = File::create(self.path("log")).map_err(|error| error.to_string())?;
-        let option = |name: &str, file: &str| format!("--{name}={}", self.path(file).display());
-        let dockerd = program("dockerd").expect("looked for");
-        let words: Vec<_> =
-            self.options.runner.iter().map(Into::into).chain([dockerd.into_os_string()]).collect();
-        let mut command = Command::new(&words[0]);
-        command
-            .args(&words[1..])
-            .arg(option("data-root", "data"))
-            .arg(option("exec-root", "exec"))
-            .arg(option("pidfile", "docker.pid"))
-            .arg(option("config-file", "daemon.json"))
-            .arg(format!("--host=unix://{}", self.socket().display()))
-            // Nothing of the machine's own network is touched.
-            .args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"])
-            .args(&self.options.arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let mut command = match self.options.kind {
+            Kind::Docker => self.dockerd(),
+            Kind::Podman => self.podman(&["system", "service", "--time=0"]),
+        }
+        .map_err(|error| error.to_string())?;
+        if self.options.kind == Kind::Podman {
+            command.arg(format!("unix://{}", self.socket().display()));
+        }
+        command.args(&self.options.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut child = command.spawn().map_err(|error| error.to_string())?;
         let deadline = Instant::now() + START_TIME_MAX;
         loop {
@@ -101,6 +106,44 @@ impl Daemon {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    fn dockerd(&self) -> std::io::Result<Command> {
+        let _ = fs::remove_file(self.path("docker.pid"));
+        fs::write(self.path("daemon.json"), "{}")?;
+        let option = |name: &str, file: &str| format!("--{name}={}", self.path(file).display());
+        let dockerd = program("dockerd").expect("looked for");
+        let words: Vec<_> =
+            self.options.runner.iter().map(Into::into).chain([dockerd.into_os_string()]).collect();
+        let mut command = Command::new(&words[0]);
+        command
+            .args(&words[1..])
+            .arg(option("data-root", "data"))
+            .arg(option("exec-root", "exec"))
+            .arg(option("pidfile", "docker.pid"))
+            .arg(option("config-file", "daemon.json"))
+            .arg(format!("--host=unix://{}", self.socket().display()))
+            // Nothing of the machine's own network is touched.
+            .args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"]);
+        Ok(command)
+    }
+
+    /// Podman on folders of its own. Debian's crun refuses machines with control groups of both versions, and its own limits
+    /// are more than a container of ours may raise; both limits are equal because Podman 4.3 mixes them up.
+    fn podman(&self, words: &[&str]) -> std::io::Result<Command> {
+        let settings = self.path("containers.conf");
+        let limits = r#"default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]"#;
+        fs::write(&settings, format!("[containers]\n{limits}\n[engine]\nruntime = \"runc\"\n"))?;
+        let option = |name: &str, file: &str| format!("--{name}={}", self.path(file).display());
+        let mut command = Command::new(program("podman").expect("looked for"));
+        command
+            .env("CONTAINERS_CONF", settings)
+            .arg(option("root", "data"))
+            .arg(option("runroot", "exec"))
+            .arg(option("tmpdir", "tmp"))
+            .args(["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file"])
+            .args(words);
+        Ok(command)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -137,8 +180,15 @@ impl Daemon {
             r#"CMD ["/service","--ignored","--exact","service","--nocapture"]"#,
             r#"HEALTHCHECK --interval=200ms --retries=1000 CMD ["/service","--ignored","--exact","health","--nocapture"]"#,
         ];
-        let changes: String = changes.iter().map(|change| format!("&changes={}", encoded(change))).collect();
-        let (repo, tag) = IMAGE.split_once(':').expect("a tag");
+        // Podman's import knows no check, and needs none: its images have none either.
+        let known = if self.options.kind == Kind::Podman { 1 } else { changes.len() };
+        let changes: String =
+            changes[..known].iter().map(|change| format!("&changes={}", encoded(change))).collect();
+        let (repo, tag) = match self.options.kind {
+            Kind::Docker => IMAGE.split_once(':').expect("a tag"),
+            // It does not look at the tag.
+            Kind::Podman => (IMAGE, ""),
+        };
         let body = fs::read(&tar).expect("readable");
         let target = format!("/images/create?fromSrc=-&repo={repo}&tag={tag}{changes}");
         let answer = self.ask("POST", &target, &body).expect("the engine answers");
@@ -190,7 +240,23 @@ impl Drop for Daemon {
             let _ = kill_process(pid, Signal::TERM);
             let _ = child.wait();
         }
+        if self.options.kind == Kind::Podman
+            && let Ok(mut podman) = self.podman(&["rm", "--all", "--force"])
+        {
+            // Containers have no daemon that they would end with.
+            let _ = podman.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
         unmount_below(self.dir.path());
+    }
+}
+
+impl Kind {
+    /// Its program, and Debian's package of it.
+    fn program(self) -> (&'static str, &'static str) {
+        match self {
+            Kind::Docker => ("dockerd", "docker.io"),
+            Kind::Podman => ("podman", "podman"),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A real engine of its own for the tests: started in a temporary folder, fed with an image made of this very test
 //! program, stopped at the end. It looks for everything that could be left over.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 
 use provider::contract::{ContractFixture, SERVICE_KEY, TestService};
@@ -12,7 +12,7 @@ use provider::{
 use std::sync::Mutex;
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, IMAGE, Options};
+use crate::daemon::{Daemon, IMAGE, Kind, Options};
 
 /// A provider on a folder of its own, and the engine that all tests of a program share.
 pub(crate) struct Fixture {
@@ -22,18 +22,23 @@ pub(crate) struct Fixture {
     owner: OnceLock<String>,
 }
 
-/// The engine of this test program. It ends with the last test that uses it.
-static SHARED: Mutex<Weak<Daemon>> = Mutex::new(Weak::new());
+/// The engines of this test program, Docker's and Podman's. Each ends with the last test that uses it.
+static SHARED: [Mutex<Weak<Daemon>>; 2] = [const { Mutex::new(Weak::new()) }; 2];
 
 impl Fixture {
-    /// None, and a word about it, where no engine can run.
+    /// On Docker's engine. None, and a word about it, where it cannot run.
     pub(crate) async fn new(freezer: bool) -> Option<Fixture> {
-        let daemon = tokio::task::spawn_blocking(|| {
-            let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Fixture::of(Kind::Docker, freezer).await
+    }
+
+    /// None, and a word about it, where no such engine can run.
+    pub(crate) async fn of(kind: Kind, freezer: bool) -> Option<Fixture> {
+        let daemon = tokio::task::spawn_blocking(move || {
+            let mut shared = SHARED[kind as usize].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             if let Some(daemon) = shared.upgrade() {
                 return Some(daemon);
             }
-            let daemon = Arc::new(Daemon::start(Options::default())?);
+            let daemon = Arc::new(Daemon::start(Options { kind, ..Options::default() })?);
             *shared = Arc::downgrade(&daemon);
             Some(daemon)
         });
@@ -104,6 +109,13 @@ impl ContractFixture for Fixture {
         containers.chain(groups).chain(marks).collect()
     }
 
+    fn given_variables(&self) -> &'static [&'static str] {
+        match self.daemon.kind() {
+            Kind::Docker => &[],
+            Kind::Podman => &["TERM", "container"],
+        }
+    }
+
     fn passes_sockets(&self) -> bool {
         false
     }
@@ -114,14 +126,25 @@ impl ContractFixture for Fixture {
 }
 
 /// Control groups named after a container, in any hierarchy.
-pub(crate) fn groups_of(id: &str) -> Vec<String> {
+fn group_folders(id: &str) -> Vec<PathBuf> {
     let below = |dir: &Path| {
         std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>()
     };
-    let hierarchies = below(Path::new("/sys/fs/cgroup"));
-    let roots = hierarchies.into_iter().chain(["/sys/fs/cgroup".into()]);
-    let groups = roots.map(|root| root.join("docker").join(id)).filter(|group| group.exists());
-    groups.map(|group| format!("group {}", group.display())).collect()
+    let roots = below(Path::new("/sys/fs/cgroup")).into_iter().chain(["/sys/fs/cgroup".into()]);
+    let named = [format!("docker/{id}"), format!("libpod_parent/libpod-{id}")];
+    let groups = roots.flat_map(|root| named.each_ref().map(|name| root.join(name)));
+    groups.filter(|group| group.exists()).collect()
+}
+
+/// The same in words.
+pub(crate) fn groups_of(id: &str) -> Vec<String> {
+    group_folders(id).into_iter().map(|group| format!("group {}", group.display())).collect()
+}
+
+/// What a file of a container's control groups says.
+pub(crate) fn read_of(id: &str, file: &str) -> Option<String> {
+    let read = |group: PathBuf| std::fs::read_to_string(group.join(file)).ok();
+    group_folders(id).into_iter().find_map(read).map(|text| text.trim().to_owned())
 }
 
 impl Drop for Fixture {

@@ -10,12 +10,17 @@ mod remote;
 
 use std::time::{Duration, Instant};
 
+use daemon::Kind;
 use fixture::Fixture;
 use provider::{InstanceInfo, Probe, contract, probe};
 use tokio::time::sleep;
 
 const GRACE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whose engine, and whether containers are parked by their freezers.
+const WAYS: [(Kind, bool); 4] =
+    [(Kind::Docker, false), (Kind::Docker, true), (Kind::Podman, false), (Kind::Podman, true)];
 
 mod by_the_engine {
     use super::*;
@@ -25,6 +30,11 @@ mod by_the_engine {
 mod by_the_freezer {
     use super::*;
     provider::contract_tests!(Fixture::new(true).await);
+}
+
+mod by_podman {
+    use super::*;
+    provider::contract_tests!(Fixture::of(Kind::Podman, false).await);
 }
 
 /// Not a test: what the containers run.

@@ -1,6 +1,6 @@
 //! One client connection: what is under way on it, and the ways in which it ends other than by the client's will.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -24,7 +24,8 @@ pub(crate) struct ClientConnection {
     peer: Cell<SocketAddr>,
     /// What the client connected to, where a proxy in front has said so.
     destination: Cell<Option<SocketAddr>>,
-    names: OnceCell<ClientNames>,
+    /// Made when a request needs them, and given back with the rest of what requests need.
+    names: RefCell<Option<Rc<ClientNames>>>,
     is_tls: Cell<bool>,
     /// Requests between head and end.
     requests: Cell<u32>,
@@ -65,7 +66,7 @@ impl ClientConnection {
             listener,
             peer: Cell::new(peer),
             destination: Cell::new(None),
-            names: OnceCell::new(),
+            names: RefCell::default(),
             is_tls: Cell::new(false),
             requests: Cell::new(0),
             begun: Cell::new(0),
@@ -88,14 +89,13 @@ impl ClientConnection {
         self.listener.route()
     }
 
-    pub(crate) fn names(&self) -> &ClientNames {
-        self.names.get_or_init(|| {
-            ClientNames::new(
-                self.peer.get(),
-                self.destination.get().unwrap_or(self.listener.address()),
-                self.is_tls.get(),
-            )
-        })
+    pub(crate) fn names(&self) -> Rc<ClientNames> {
+        let mut names = self.names.borrow_mut();
+        let names = names.get_or_insert_with(|| {
+            let destination = self.destination.get().unwrap_or(self.listener.address());
+            Rc::new(ClientNames::new(self.peer.get(), destination, self.is_tls.get()))
+        });
+        Rc::clone(names)
     }
 
     /// The client's address.
@@ -222,6 +222,7 @@ impl ClientConnection {
         let is_silent = now.saturating_duration_since(self.moved.get()) >= after;
         if self.fate.get() == Fate::Open && is_silent && self.is_at_rest() {
             self.fate.set(Fate::Resting);
+            self.names.take();
             self.wake();
         }
     }

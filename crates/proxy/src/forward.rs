@@ -104,7 +104,8 @@ impl Prepared {
         if protocols.upstream == Upstream::Http2 && is_grpc(&parts.headers) {
             exchange.speaks_grpc();
         }
-        let prepared = prepare_request(&mut parts, client.names(), protocols);
+        let names = client.names();
+        let prepared = prepare_request(&mut parts, &names, protocols);
         let (upgrade, refused) = match prepared {
             Ok(None) => (None, None),
             Ok(Some(protocol)) => {
@@ -122,7 +123,7 @@ impl Prepared {
         };
         // The requests of HTTP/2 lie in frames of their own.
         let refused = refused.map(|status| Refusal { status, closes: version != Version::HTTP_2 });
-        let wish = Wish::read(&route, &parts, client.names());
+        let wish = Wish::read(&route, &parts, &names);
         let body = RequestBody::new(body, &route, client);
         if let Some(observer) = &route.observer {
             let mut watch = Watch::begin(observer, client, &mut parts, version);

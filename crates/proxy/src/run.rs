@@ -25,6 +25,7 @@ pub fn run(options: ProxyOptions) -> Result<(), RunError> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = runtime.map_err(start("making the control runtime"))?;
     let descriptors = raise_descriptor_limit();
+    keep_pages_small();
     let inheritance = match options.take_over {
         true => runtime.block_on(Inheritance::ask(&options.control_socket)),
         false => Ok(None),
@@ -98,6 +99,14 @@ fn raise_descriptor_limit() -> usize {
     let usable =
         if wanted > current && setrlimit(Resource::Nofile, raised).is_ok() { wanted } else { current };
     usize::try_from(usable).unwrap_or(usize::MAX)
+}
+
+/// Asks for no huge pages: idle connections are many small things, and what a burst leaves between them could not be given back.
+/// Children inherit it; a proxy has none.
+fn keep_pages_small() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages stay allowed");
+    }
 }
 
 pub(crate) fn start(operation: &'static str) -> impl Fn(io::Error) -> RunError {

@@ -36,7 +36,7 @@ pub(crate) async fn serve<T>(
     let mut exchange = Exchange::begin(&client, &route, Instant::now());
     exchange.observe(route.observer.as_ref().map(|observer| Watch::begin_connection(observer, &client)));
     route.deposit();
-    let wish = Wish::of_connection(&route, client.names());
+    let wish = Wish::of_connection(&route, &client.names());
     let mut dispatch = Dispatch::new(&exchange, wish.as_ref());
     let found = dispatch.connect(route, client.peer(), destination, stream.socket()).await;
     drop(dispatch);

@@ -18,7 +18,11 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "haproxy", program: "haproxy", purpose: "a router beside the built-in one" },
     ENGINE,
     Package { name: "podman", program: "podman", purpose: "a container engine of the other kind" },
-    Package { name: "catatonit", program: "catatonit", purpose: "the first process of that one's containers" },
+    Package {
+        name: "catatonit",
+        program: "catatonit",
+        purpose: "the first process of that one's containers",
+    },
     Package { name: "openssh-server", program: "sshd", purpose: "the way to a container engine far away" },
     MACHINES,
     DISKS,

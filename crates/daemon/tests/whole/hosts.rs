@@ -36,7 +36,7 @@ impl Host {
         // It is nobody's but ours.
         arguments.push("--tls=false".to_owned());
         let enter = ["nsenter".to_owned(), format!("--net=/run/netns/{}", space.name), "--".to_owned()];
-        let engine = Daemon::start(Options { arguments, runner: enter.to_vec() })?;
+        let engine = Daemon::start(Options { arguments, runner: enter.to_vec(), ..Options::default() })?;
         Some(Host { engine, space })
     }
 

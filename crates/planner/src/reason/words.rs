@@ -17,11 +17,11 @@ impl fmt::Display for Amount {
             x if x >= 1.0 => 2,
             _ => 3,
         };
-        write!(f, "{:.digits$}", self.0)
+        // Sums of nothing are a negative zero.
+        write!(f, "{:.digits$}", self.0 + 0.0)
     }
 }
 
-/// A share in percent, with as many digits as it needs near its ends.
 /// A rule in words.
 pub(crate) struct RuleName(pub(crate) MarginRule);
 
@@ -47,6 +47,7 @@ impl fmt::Display for RuleName {
     }
 }
 
+/// A share in percent, with as many digits as it needs near its ends.
 pub(crate) struct Percent(pub(crate) f64);
 
 impl fmt::Display for Percent {
@@ -101,5 +102,16 @@ impl fmt::Display for Stays {
             1 => write!(f, "1 {} is", self.1),
             n => write!(f, "{n} {}s are", self.1),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_have_the_digits_they_need_and_nothing_is_never_negative() {
+        let said: Vec<String> = [-0.0, 0.25, 7.125, 70.25, 700.4].map(|x| Amount(x).to_string()).to_vec();
+        assert_eq!(said, ["0", "0.250", "7.12", "70.2", "700"]);
     }
 }

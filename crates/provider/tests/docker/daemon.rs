@@ -66,10 +66,6 @@ impl Daemon {
         Some(daemon)
     }
 
-    pub(crate) fn kind(&self) -> Kind {
-        self.options.kind
-    }
-
     pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("docker.sock")
     }

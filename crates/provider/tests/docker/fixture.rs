@@ -18,6 +18,7 @@ use crate::daemon::{Daemon, IMAGE, Kind, Options};
 pub(crate) struct Fixture {
     dir: TempDir,
     pub(crate) daemon: Arc<Daemon>,
+    kind: Kind,
     pub(crate) freezer: bool,
     owner: OnceLock<String>,
 }
@@ -42,11 +43,15 @@ impl Fixture {
             *shared = Arc::downgrade(&daemon);
             Some(daemon)
         });
-        Some(Fixture::on(daemon.await.expect("no panic")?, freezer))
+        let mut fixture = Fixture::on(daemon.await.expect("no panic")?, freezer);
+        fixture.kind = kind;
+        Some(fixture)
     }
 
+    /// On an engine of Docker's.
     pub(crate) fn on(daemon: Arc<Daemon>, freezer: bool) -> Fixture {
-        Fixture { dir: tempfile::tempdir().expect("a folder"), daemon, freezer, owner: OnceLock::new() }
+        let dir = tempfile::tempdir().expect("a folder");
+        Fixture { dir, daemon, kind: Kind::Docker, freezer, owner: OnceLock::new() }
     }
 
     pub(crate) fn config(&self) -> DockerConfig {
@@ -110,7 +115,7 @@ impl ContractFixture for Fixture {
     }
 
     fn given_variables(&self) -> &'static [&'static str] {
-        match self.daemon.kind() {
+        match self.kind {
             Kind::Docker => &[],
             Kind::Podman => &["TERM", "container"],
         }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, TRANSFER_ENCODING, UPGRADE};
@@ -267,6 +268,13 @@ struct Hold {
     _queued: Option<Queued>,
 }
 
+impl Hold {
+    /// Whether it is in the room of this route: the address may have changed hands since.
+    fn is_for(&self, route: &ShardRoute) -> bool {
+        Arc::ptr_eq(self.ticket.route(), &route.state)
+    }
+}
+
 impl<'a> Dispatch<'a> {
     pub(crate) fn new(exchange: &'a Exchange, wish: Option<&'a Wish>) -> Self {
         Self { exchange, avoid: Vec::new(), hold: None, wish, claim: None, class: 0 }
@@ -299,7 +307,7 @@ impl<'a> Dispatch<'a> {
                     }
                 },
             };
-            now = self.end_hold(&route).unwrap_or(now);
+            now = self.end_hold().unwrap_or(now);
             if let Some(charge) = &choice.charge {
                 shard.watch(charge);
             }
@@ -340,8 +348,8 @@ impl<'a> Dispatch<'a> {
         };
         // Whoever was made to look may find that a more important one has come meanwhile.
         let others_first = match &self.hold {
-            Some(hold) => !hold.ticket.is_first(),
-            None => route.must_queue(claim),
+            Some(hold) if hold.is_for(route) => !hold.ticket.is_first(),
+            Some(_) | None => route.must_queue(claim),
         };
         if others_first {
             return None;
@@ -395,15 +403,11 @@ impl<'a> Dispatch<'a> {
     }
 
     /// A backend was found; if it had to be waited for, that is over.
-    pub(crate) fn end_hold(&mut self, route: &ShardRoute) -> Option<Instant> {
+    pub(crate) fn end_hold(&mut self) -> Option<Instant> {
         let hold = self.hold.take()?;
         let now = Instant::now();
         self.waited(now.saturating_duration_since(hold.began));
-        if self.claim.is_some() {
-            drop(hold);
-            // There may be room for the next one, too.
-            route.state.waiting.nudge();
-        }
+        // Its ticket goes here: there may be room for the next one, too.
         Some(now)
     }
 
@@ -437,7 +441,7 @@ impl<'a> Dispatch<'a> {
     pub(crate) async fn wait(&mut self, route: &Rc<ShardRoute>) -> Result<Option<Choice>, Failure> {
         let hold = match self.hold.take() {
             // The address may have changed hands since; then this is a new wait in another room.
-            Some(hold) if std::sync::Arc::ptr_eq(hold.ticket.route(), &route.state) => hold,
+            Some(hold) if hold.is_for(route) => hold,
             Some(_) | None => self.enter(route)?,
         };
         let (began, mut grant) = (hold.began, hold.ticket.listen());

@@ -28,7 +28,7 @@ pub(crate) enum Grant {
 #[derive(Debug, Default)]
 pub(crate) struct WaitingRoom {
     queue: Mutex<Queue>,
-    /// Tickets given out, a moment more than the queue holds while someone looks again.
+    /// Tickets given out.
     occupied: AtomicUsize,
     next: AtomicU64,
     /// Those in it wait for more than a free place: see [`WaitingRoom::set_by_cost`].
@@ -39,7 +39,8 @@ pub(crate) struct WaitingRoom {
 #[derive(Debug, Default)]
 struct Queue {
     listening: BTreeMap<Place, oneshot::Sender<Grant>>,
-    /// Were told, and have neither gone nor listened again: their turn is still before that of those behind them.
+    /// Were told to look, and have neither gone nor listened again. Where requests are placed by cost, their turn is still
+    /// before that of those behind them; elsewhere whoever listens is given what becomes free meanwhile.
     told: BTreeSet<Place>,
 }
 
@@ -52,7 +53,7 @@ impl Queue {
         listening.into_iter().chain(self.told.first().copied()).min()
     }
 
-    /// Takes the first that listens; whoever calls must send a grant.
+    /// Takes the first that listens, to be told to look.
     fn tell_first(&mut self) -> Option<oneshot::Sender<Grant>> {
         let (place, waiter) = self.listening.pop_first()?;
         self.told.insert(place);
@@ -71,13 +72,17 @@ impl WaitingRoom {
         self.occupied.load(Ordering::SeqCst)
     }
 
-    /// The first in line that listens; whoever calls must send a grant.
-    pub(crate) fn tell_first(&self) -> Option<oneshot::Sender<Grant>> {
-        if self.occupied() == 0 { None } else { self.lock().tell_first() }
+    /// Takes the first in line that listens out of it; whoever calls must send a grant.
+    pub(crate) fn pop_first(&self) -> Option<oneshot::Sender<Grant>> {
+        if self.occupied() == 0 {
+            return None;
+        }
+        self.lock().listening.pop_first().map(|(_, waiter)| waiter)
     }
 
     /// Makes the first in line look again: something has become free, and only its own need says whether it is enough.
-    /// One that looks already will look once more before it waits, and nudge the next when it goes.
+    /// One that looks already will look once more before it waits, and where requests are placed by cost, nudge the next
+    /// when it goes.
     pub(crate) fn nudge(&self) {
         if self.occupied() == 0 {
             return;

@@ -404,7 +404,7 @@ impl Drop for Slot {
         if self.route.waiting.is_by_cost() {
             return self.route.waiting.nudge();
         }
-        while let Some(waiter) = self.route.waiting.tell_first() {
+        while let Some(waiter) = self.route.waiting.pop_first() {
             let limit = self.route.shed.limit().unwrap_or(self.limit);
             let grant = match Self::take(&self.backend, &self.route, &self.process, limit) {
                 Some(slot) => Grant::Slot(slot),

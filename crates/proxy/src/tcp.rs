@@ -82,7 +82,7 @@ impl Dispatch<'_> {
                     }
                 }
             };
-            self.end_hold(&route);
+            self.end_hold();
             let lease = Lease::begin(choice, Instant::now());
             match begin(&route, &lease, source, destination).await {
                 Ok(stream) => {

@@ -95,19 +95,24 @@ pub(super) fn disks() -> Vec<String> {
 /// What made the group may have bound memory and swap together to the memory's limit. That bound goes along: raised before
 /// the memory, which the kernel refuses otherwise, and lowered after it.
 pub(super) fn set_all_v1(dir: &Path, values: &[(&str, String)]) -> Result<(), CgroupError> {
-    for (file, value) in values {
-        let bound = [MEMORY, MEMORY_AND_SWAP].map(|file| number(&dir.join(file)));
-        match (bound, value.parse::<u64>()) {
-            ([Some(memory), Some(both)], Ok(wanted))
-                if *file == MEMORY && memory == both && both < UNLIMITED_MIN =>
-            {
-                let order = if wanted > both { [MEMORY_AND_SWAP, MEMORY] } else { [MEMORY, MEMORY_AND_SWAP] };
-                order.into_iter().try_for_each(|file| set(dir, file, value))?;
-            }
-            _ => set(dir, file, value)?,
+    values.iter().try_for_each(|(file, value)| match *file {
+        MEMORY => set_memory_v1(dir, value),
+        file => set(dir, file, value),
+    })
+}
+
+fn set_memory_v1(dir: &Path, value: &str) -> Result<(), CgroupError> {
+    let bound = [MEMORY, MEMORY_AND_SWAP].map(|file| number(&dir.join(file)));
+    let order = match (bound, value.parse::<u64>()) {
+        ([_, Some(both)], Ok(wanted)) if both < UNLIMITED_MIN && wanted > both => {
+            &[MEMORY_AND_SWAP, MEMORY][..]
         }
-    }
-    Ok(())
+        ([Some(memory), Some(both)], _) if both < UNLIMITED_MIN && memory == both => {
+            &[MEMORY, MEMORY_AND_SWAP]
+        }
+        _ => &[MEMORY],
+    };
+    order.iter().try_for_each(|file| set(dir, file, value))
 }
 
 /// Writes limits of version 2 into a group's folder.
@@ -171,6 +176,7 @@ mod tests {
             ((100, 100), 300, "300"),
             ((300, 300), 100, "100"),
             ((100, 500), 300, "500"),
+            ((100, 200), 300, "300"),
             ((UNLIMITED_MIN, UNLIMITED_MIN), 300, "4611686018427387904"),
         ] {
             for (file, value) in [(MEMORY, before.0), (MEMORY_AND_SWAP, before.1)] {

@@ -126,6 +126,12 @@ pub(super) fn further(limits: ResourceLimits) -> ResourceLimits {
     ResourceLimits { cpu_cores: None, cpu_weight: None, memory_bytes: None, pids: None, ..limits }
 }
 
+/// The others.
+pub(super) fn nearer(limits: ResourceLimits) -> ResourceLimits {
+    let ResourceLimits { cpu_cores, cpu_weight, memory_bytes, pids, .. } = limits;
+    ResourceLimits { cpu_cores, cpu_weight, memory_bytes, pids, ..ResourceLimits::default() }
+}
+
 /// The share of a container that has none of its own, and the smallest.
 const CPU_SHARES: i64 = 1024;
 const CPU_SHARES_MIN: i64 = 2;

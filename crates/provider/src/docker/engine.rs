@@ -125,7 +125,8 @@ impl Engine {
     /// Asks about containers, whatever words the engine has for their states.
     async fn look<T: DeserializeOwned>(&self, target: &str) -> Result<T, EngineError> {
         let asking = async {
-            let sent = Arc::clone(&self.transport).get(target).await;
+            let target = format!("/v{}{target}", self.docker.client_version());
+            let sent = Arc::clone(&self.transport).get(&target).await;
             lenient::read(sent.map_err(|error| EngineError::from_client(error, self.deadline))?).await
         };
         timeout(self.deadline, asking).await.unwrap_or(Err(EngineError::NoAnswer(self.deadline)))

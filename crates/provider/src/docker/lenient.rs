@@ -22,8 +22,16 @@ pub(super) async fn read<T: DeserializeOwned>(response: http::Response<Incoming>
     }
     let mut answer: Value = serde_json::from_slice(&body).map_err(|error| odd(&error))?;
     match &mut answer {
-        Value::Array(containers) => containers.iter_mut().for_each(|one| translate(one.get_mut("State"))),
-        container => translate(container.pointer_mut("/State/Status")),
+        Value::Array(containers) => {
+            for one in containers {
+                translate(one.get_mut("State"), STATES);
+                translate(one.pointer_mut("/Health/Status"), HEALTH);
+            }
+        }
+        container => {
+            translate(container.pointer_mut("/State/Status"), STATES);
+            translate(container.pointer_mut("/State/Health/Status"), HEALTH);
+        }
     }
     serde_json::from_value(answer).map_err(|error| odd(&error))
 }
@@ -34,19 +42,23 @@ fn message(body: &Bytes) -> String {
     told.map_or_else(|| String::from_utf8_lossy(body).trim().to_owned(), str::to_owned)
 }
 
-/// Podman's words into Docker's; no word for those that nobody knows.
-fn translate(state: Option<&mut Value>) {
-    let Some(state) = state else { return };
-    let word = match state.as_str().unwrap_or_default() {
+/// Podman's words into those that are `known`; no word for others.
+fn translate(word: Option<&mut Value>, known: &[&str]) {
+    let Some(word) = word else { return };
+    let translated = match word.as_str().unwrap_or_default() {
         "stopped" => "exited",
         "configured" | "initialized" => "created",
-        "created" | "running" | "paused" | "restarting" | "exited" | "removing" | "dead" | "stopping" => {
-            return;
-        }
+        same if known.contains(&same) => return,
         _ => "",
     };
-    *state = Value::from(word);
+    *word = Value::from(translated);
 }
+
+/// What the library knows of a container's state.
+const STATES: &[&str] =
+    &["created", "running", "paused", "restarting", "exited", "removing", "dead", "stopping"];
+/// And of its health.
+const HEALTH: &[&str] = &["none", "starting", "healthy", "unhealthy"];
 
 /// More than any list of containers needs.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -62,7 +74,7 @@ mod tests {
     fn the_words_of_podman_are_put_into_those_of_docker() {
         let known = |word: &str| {
             let mut answer = json!({ "State": { "Status": word } });
-            translate(answer.pointer_mut("/State/Status"));
+            translate(answer.pointer_mut("/State/Status"), STATES);
             serde_json::from_value::<ContainerInspectResponse>(answer).expect("understood").state?.status
         };
         assert_eq!(known("stopped"), Some(Status::EXITED));

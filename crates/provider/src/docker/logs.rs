@@ -52,21 +52,24 @@ async fn read(table: &Table, id: &str, lines: usize, bytes: usize) -> Result<(St
 
 /// The last lines, for an error message.
 pub(super) async fn quote(table: &Table, id: &str) -> String {
-    let text = tail(table, id, QUOTE_BYTES_MAX).await.unwrap_or_default();
+    last_lines(&tail(table, id, QUOTE_BYTES_MAX).await.unwrap_or_default())
+}
+
+fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(QUOTE_LINES_MAX)..].join("\n")
 }
 
 /// The same of one that has just ended: its end may be known before its last words are written down.
 pub(super) async fn last_words(table: &Table, id: &str) -> String {
-    for _ in 0..WORDS_LOOKS {
-        let words = quote(table, id).await;
-        if !words.is_empty() {
-            return words;
+    for _ in 1..WORDS_LOOKS {
+        match tail(table, id, QUOTE_BYTES_MAX).await {
+            Ok(words) if words.is_empty() => sleep(WORDS_PAUSE).await,
+            Ok(words) => return last_lines(&words),
+            Err(_) => return String::new(),
         }
-        sleep(WORDS_PAUSE).await;
     }
-    String::new()
+    quote(table, id).await
 }
 
 /// Keeps the end of the output of a container that is about to be removed, and not too many of those.

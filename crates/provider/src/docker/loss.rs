@@ -36,9 +36,6 @@ async fn answers(instance: &Instance, patience: Duration) -> bool {
 pub(super) fn give_up(table: &Table) -> Vec<InstanceName> {
     // First, so that nothing of them is taken for nobody's when the engine is back.
     table.knows_all.store(false, Ordering::Relaxed);
-    for name in table.names() {
-        table.call_off(&name);
-    }
     let mut given_up = Vec::new();
     for instance in table.instances() {
         let name = instance.facts.name.clone();
@@ -51,6 +48,10 @@ pub(super) fn give_up(table: &Table) -> Vec<InstanceName> {
         if unasked {
             table.report(ProviderEvent::Exited { name, reason: ExitReason::Lost });
         }
+    }
+    // After that, so that starts which end by it know that there is nobody to ask for anything.
+    for name in table.names() {
+        table.call_off(&name);
     }
     given_up
 }

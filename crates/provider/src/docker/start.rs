@@ -206,19 +206,18 @@ async fn run(
     if let Err(error) = engine.call(engine.docker.start_container(id, None)).await {
         return Err(not_started(table, spec, container, ports, error));
     }
-    let found = match engine.inspect(id).await {
-        Ok(found) => place(table, id, &found, Some(ports))
-            .ok_or_else(|| EngineError::Odd("a container without ports".to_owned())),
-        Err(error) => Err(error),
-    };
-    let place = match found {
-        Ok(place) => place,
-        Err(error) => {
-            // It has ended already, perhaps while it was looked at; that will be told in a moment, or is looked for.
-            events::check(table, instance).await;
-            sleep(END_PATIENCE).await;
-            return Err(engine.failed("find the address")(error));
-        }
+    let found = engine.inspect(id).await;
+    let placed = found.as_ref().ok().and_then(|found| place(table, id, found, Some(ports)));
+    let Some(place) = placed else {
+        let error = match found {
+            Ok(_) => EngineError::Odd("a container without ports".to_owned()),
+            Err(error @ EngineError::Refused { .. }) => error,
+            Err(error) => return Err(engine.failed("inspect the container")(error)),
+        };
+        // It has ended already, perhaps while it was looked at; that will be told in a moment, or is looked for.
+        events::check(table, instance).await;
+        sleep(END_PATIENCE).await;
+        return Err(engine.failed("find the address")(error));
     };
     let addresses: Vec<SocketAddr> =
         std::iter::once(place.addr).chain(place.further.iter().copied()).collect();

@@ -162,21 +162,22 @@ pub(super) async fn resize(
         return Err(ProviderError::InvalidSpec { name: name.clone(), problem });
     }
     let (_turn, instance) = take_turn(table, name).await?;
-    let engine = &table.engine;
+    let (engine, step) = (&table.engine, "change the limits of the container");
     let update = engine.docker.update_container(&instance.facts.id, create::update(&limits));
     match engine.call(update).await {
         Ok(()) => {
             limit_further(&instance, limits).await;
             Ok(())
         }
-        Err(error) if error.is_unknown_order() => match limit(&instance, limits).await {
-            Some(Ok(())) => Ok(()),
-            Some(Err(source)) => {
-                Err(ProviderError::Cgroup { step: "change the limits of the container", source })
+        Err(error) if error.is_unknown_order() => match limit(&instance, create::nearer(limits)).await {
+            Some(Ok(())) => {
+                limit_further(&instance, limits).await;
+                Ok(())
             }
-            None => Err(engine.failed("change the limits of the container")(error)),
+            Some(Err(source)) => Err(unless_ended(&instance, ProviderError::Cgroup { step, source }).await),
+            None => Err(after(table, &instance, step, error).await),
         },
-        Err(error) => Err(after(table, &instance, "change the limits of the container", error).await),
+        Err(error) => Err(after(table, &instance, step, error).await),
     }
 }
 
@@ -273,12 +274,17 @@ async fn why(table: &Table, instance: &Instance, reason: ExitReason) -> ExitReas
 
 /// A failed call, or rather the end of the instance if that is why it failed.
 async fn after(table: &Table, instance: &Instance, step: &'static str, error: EngineError) -> ProviderError {
-    if matches!(error, EngineError::Refused { .. })
-        && let Ok(reason) = timeout(END_PATIENCE, instance.ended()).await
-    {
-        return ProviderError::Exited { name: instance.facts.name.clone(), reason };
+    let is_refused = matches!(error, EngineError::Refused { .. });
+    let error = table.engine.failed(step)(error);
+    if is_refused { unless_ended(instance, error).await } else { error }
+}
+
+/// The error, unless the instance turns out to have ended.
+async fn unless_ended(instance: &Instance, error: ProviderError) -> ProviderError {
+    match timeout(END_PATIENCE, instance.ended()).await {
+        Ok(reason) => ProviderError::Exited { name: instance.facts.name.clone(), reason },
+        Err(_) => error,
     }
-    table.engine.failed(step)(error)
 }
 
 fn placed(instance: &Instance) -> Result<&Place, ProviderError> {

@@ -185,10 +185,16 @@ async fn limits_change_under_load_without_a_failed_request() {
         });
         for (cpu, mib) in [(1.5, 128), (0.6, 96), (2.0, 256), (0.9, 64)] {
             provider.resize(&info.name, of(cpu, mib)).await.expect("changes");
+            let before = done.load(Ordering::Relaxed);
+            until("it has served with these limits", async || done.load(Ordering::Relaxed) > before + 13)
+                .await;
             let quota = (cpu * 100_000.0) as i64;
             let (id, _) = fixture.containers().pop().expect("one container");
             if kind == Kind::Podman {
-                // Its engine does not know of it.
+                // Its engine does not know of it. Version 2 has other files, which units of the groups test.
+                if fixture::read_of(&id, "memory.limit_in_bytes").is_none() {
+                    continue;
+                }
                 let read = |file: &str| fixture::read_of(&id, file).expect("readable");
                 assert_eq!(read("memory.limit_in_bytes"), (mib << 20).to_string());
                 assert_eq!(read("cpu.cfs_quota_us"), quota.to_string());
@@ -202,10 +208,10 @@ async fn limits_change_under_load_without_a_failed_request() {
             assert!(inspected.contains(&format!("\"CpuQuota\":{quota},")), "{inspected}");
             assert!(inspected.contains("\"CpuShares\":2048,"), "{inspected}");
         }
-        until("there was load", async || done.load(Ordering::Relaxed) > 50).await;
         stop.store(true, Ordering::Relaxed);
         load.await.expect("no panic");
         assert_eq!(failed.load(Ordering::Relaxed), 0);
+        assert!(done.load(Ordering::Relaxed) > 50);
         assert_eq!(provider.list(), std::slice::from_ref(&info), "the same process");
 
         provider.park(&info.name).await.expect("parks");

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use provider::contract::{ContractFixture, SERVICE_KEY, TestService};
 use provider::{
@@ -55,10 +56,17 @@ impl Fixture {
     }
 
     pub(crate) fn config(&self) -> DockerConfig {
+        let config = DockerConfig::new(self.state_dir());
+        let check_interval = match self.kind {
+            Kind::Docker => config.check_interval,
+            // It tells of an end when a program has cleaned up, which takes its time on a busy machine.
+            Kind::Podman => Duration::from_millis(400),
+        };
         DockerConfig {
             endpoint: Endpoint::Unix(self.daemon.socket()),
             freezer: self.freezer,
-            ..DockerConfig::new(self.state_dir())
+            check_interval,
+            ..config
         }
     }
 
@@ -81,7 +89,7 @@ pub(crate) fn service_spec(name: &str, service: TestService) -> InstanceSpec {
     let mut spec = InstanceSpec::new(name, "web", Vec::new());
     spec.container = Some(container);
     // Two tests and an engine share two cores.
-    spec.probe_timeout = std::time::Duration::from_secs(5);
+    spec.probe_timeout = Duration::from_secs(5);
     spec.env.insert(SERVICE_KEY.to_owned(), service.word().to_owned());
     spec
 }
@@ -164,9 +172,9 @@ impl Drop for Fixture {
                 for _ in 0..100 {
                     if let Ok(provider) = DockerProvider::connect(config.clone()).await {
                         provider.adopt().await.expect("adopts");
-                        return provider.shutdown(std::time::Duration::ZERO).await.expect("stops");
+                        return provider.shutdown(Duration::ZERO).await.expect("stops");
                     }
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             });
         });

@@ -238,7 +238,7 @@ impl Fleet {
         true
     }
 
-    /// An order failed or was not answered in time. `gone`: nothing of a failed start is left.
+    /// An order failed or was not answered in time. `gone`: nothing has come of it.
     pub(crate) fn failed(
         &mut self,
         action: ActionId,
@@ -262,15 +262,15 @@ impl Fleet {
         match pending.order {
             Order::Start if gone => {
                 instance.turn(Turn::Lost, wall);
-                let id = instance.id;
                 self.starts.fail(now, retry, &mut desk.shared.jitter);
-                self.remove(id, desk);
+                self.remove(self.instances[at].id, desk);
             }
             Order::Start | Order::Restart | Order::Promote => {
                 instance.doomed = true;
                 self.starts.fail(now, retry, &mut desk.shared.jitter);
             }
             Order::Resize => {
+                instance.size_ordered = if gone { instance.size } else { instance.size_ordered };
                 instance.retry.fail(now, retry, &mut desk.shared.jitter);
                 self.resizes.fail(now);
             }

@@ -8,6 +8,7 @@ use crate::action::FULL_WEIGHT;
 use crate::ids::{InstanceId, NodeId, WorkloadId};
 use crate::instance::{Instance, Order, Phase, Role};
 use crate::scarcity::{Cause, Resources};
+use crate::size::Size;
 use crate::snapshot::{Snapshot, WorkloadView};
 
 /// A broken invariant.
@@ -66,7 +67,7 @@ fn nodes_hold_what_is_on_them(snapshot: &Snapshot<'_>, violations: &mut Vec<Viol
         refuse(format!("{granted} are granted of {supply}"));
     }
     let workloads = snapshot.workloads();
-    let each = workloads.iter().map(|w| w.grant.map_or(Resources::NONE, |g| w.policy.needs.times(g.total())));
+    let each = workloads.iter().map(|w| w.grant.map_or(Resources::NONE, |g| w.booked.times(g.total())));
     let sum = each.fold(Resources::NONE, Resources::plus);
     if sum != granted {
         refuse(format!("{granted} are said to be granted, but it is {sum}"));
@@ -75,7 +76,12 @@ fn nodes_hold_what_is_on_them(snapshot: &Snapshot<'_>, violations: &mut Vec<Viol
     for view in workloads {
         for node in view.instances.iter().filter_map(Instance::node) {
             let used = on.entry(node).or_default();
-            *used = used.plus(view.policy.needs);
+            *used = used.plus(view.booked);
+        }
+    }
+    for (view, size, instance) in workloads.iter().flat_map(sizes_on_nodes) {
+        if !size.resources().fits(view.booked) {
+            refuse(format!("instance {instance} may use {size:?}, more than the {} booked", view.booked));
         }
     }
     for node in snapshot.nodes() {
@@ -91,6 +97,15 @@ fn nodes_hold_what_is_on_them(snapshot: &Snapshot<'_>, violations: &mut Vec<Viol
             refuse(format!("node {} is lost and still holds {used}", node.policy.id));
         }
     }
+}
+
+/// Sizes that were ordered for instances on nodes.
+fn sizes_on_nodes<'a>(
+    view: &'a WorkloadView<'a>,
+) -> impl Iterator<Item = (&'a WorkloadView<'a>, Size, InstanceId)> {
+    let sized = view.instances.iter().filter(|i| i.node.is_some() && view.policy.sizing.is_some());
+    sized
+        .flat_map(move |i| [i.size, i.size_ordered].into_iter().flatten().map(move |size| (view, size, i.id)))
 }
 
 /// Nobody lacks a minimum that others' instances beyond theirs would have room for, once all claims were weighed.
@@ -309,6 +324,7 @@ mod tests {
             shifts: &shifts,
             counters: Counters::default(),
             grant: cluster.map(|cluster| cluster.members[0].grant),
+            booked: cluster.map_or(Resources::NONE, |cluster| cluster.members[0].claim.needs),
             group: None,
         };
         let now = Timestamp::from_millis(0);

@@ -124,7 +124,8 @@ pub struct WorkloadPolicy {
     pub priority: u8,
     /// To whom it belongs: one of the tenants of the policy. Default `None`.
     pub tenant: Option<String>,
-    /// What one instance needs of a node. Only looked at where nodes are given. Default nothing.
+    /// What one instance needs of a node; one that is sized may use more where there is room. Only looked at where nodes are
+    /// given. Default nothing.
     pub needs: Resources,
 }
 
@@ -168,6 +169,11 @@ impl WorkloadPolicy {
             tenant: None,
             needs: Resources::NONE,
         }
+    }
+
+    /// The least that must be there on a node for one instance.
+    pub(crate) fn needs_least(&self) -> Resources {
+        self.sizing.as_ref().map_or(self.needs, |sizing| self.needs.at_least(sizing.least.resources()))
     }
 
     /// The same with other bounds at some times. What the policy says so far holds outside of them; from then on its own

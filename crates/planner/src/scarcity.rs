@@ -2,6 +2,7 @@
 //!
 //! Nothing here is reached while no nodes are configured.
 
+mod book;
 mod cluster;
 mod desk;
 mod foresee;
@@ -15,6 +16,7 @@ mod reason;
 mod resources;
 mod view;
 
+pub(crate) use book::Asked;
 pub(crate) use cluster::Cluster;
 pub(crate) use desk::Seated;
 pub(crate) use foresee::Proposal;

@@ -54,6 +54,10 @@ pub(crate) struct Sizing {
     /// Demand at the round before.
     judged_at: f64,
     size: Size,
+    /// What is booked for an instance.
+    room: Size,
+    /// What the size would be if there were room for it.
+    cut: Option<Size>,
     /// Shares of throttled periods in the last rounds.
     throttled: VecDeque<f64>,
     round: Option<Round>,
@@ -106,6 +110,8 @@ impl Sizing {
             bound: known.map_or(Bound::Judging { sum: 0.0, seen: 0 }, Bound::Known),
             judged_at: 0.0,
             size: policy.initial,
+            room: policy.most,
+            cut: None,
             throttled: VecDeque::new(),
             round: None,
             demand_peak: RecentPeak::default(),
@@ -247,8 +253,16 @@ impl Sizing {
         self.cpu_bound() && self.peak.is_none_or(|(_, at)| now.since(at) >= self.policy.every)
     }
 
-    /// Decides on the size from now on. `peak`: largest demand expected within a day, if it was asked for.
-    fn decide(&mut self, now: Timestamp, peak: Option<f64>, load: Load, replicas: (u32, u32)) {
+    /// Decides on the size from now on. `peak`: largest demand expected within a day, if it was asked for. `book`: how much of
+    /// what an instance may come to use there is room for, where it cannot live with less than some memory.
+    fn decide(
+        &mut self,
+        now: Timestamp,
+        peak: Option<f64>,
+        load: Load,
+        replicas: (u32, u32),
+        book: impl FnOnce(Size, u64) -> Size,
+    ) {
         if let Some(peak) = peak {
             self.peak = Some((peak, now));
         }
@@ -281,7 +295,12 @@ impl Sizing {
                 size.cpu_cores = size.cpu_cores.max(self.size.cpu_cores);
             }
         }
-        size = self.policy.bounded(size);
+        let wanted = self.policy.bounded(size);
+        // What was squeezed is given back when demand comes, so its room is kept.
+        let firm = self.rules.memory_firm(now).min(self.policy.most.memory_bytes);
+        self.room = book(wanted.at_least(self.policy.bounded(ruled)), firm);
+        size = self.policy.bounded(wanted.within(self.room.resources()));
+        self.cut = (size != wanted).then_some(wanted);
         if size != self.size {
             self.throttled.clear();
             self.strains.forget_throttling();
@@ -295,7 +314,8 @@ impl Sizing {
             Some(off) => SizeReason::BanditOff(off),
             None => bandit.reason(),
         });
-        self.together.clone().into_iter().chain(self.why.clone()).chain(bandit)
+        let cut = self.cut.map(|wanted| SizeReason::NoRoom { wanted, size: self.size });
+        self.together.clone().into_iter().chain(self.why.clone()).chain(bandit).chain(cut)
     }
 }
 

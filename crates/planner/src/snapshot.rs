@@ -111,6 +111,8 @@ pub struct WorkloadView<'a> {
     pub counters: Counters,
     /// What it was granted; `None` where no nodes are given.
     pub grant: Option<Grant>,
+    /// What of a node is booked for each of its instances; nothing where no nodes are given.
+    pub booked: Resources,
     /// Workloads with the same number have forecast days that look alike; `None` where it has no daily pattern, or nobody
     /// asked for one.
     pub group: Option<u32>,

@@ -16,7 +16,7 @@ use crate::profiles::Worth;
 use crate::reaction::Paper;
 use crate::reason::{Reason, Trigger};
 use crate::reconcile::Want;
-use crate::scarcity::SharingReason;
+use crate::scarcity::{Resources, SharingReason};
 use crate::scope::Agenda;
 use crate::sessions::SessionReason;
 use crate::shift::Stats;
@@ -99,7 +99,7 @@ impl Workload {
         self.outlook.overrides.expire(wall);
         let (bounds, scopes) = self.bounds(wall);
         self.least = bounds.active_min;
-        let size = self.decide_size(now);
+        let size = self.decide_size(shared);
         let (numbers, basis) = self.outlook.numbers(&self.policy, now, wall);
         let (active_before, total_before, exist_before) = match &self.plan {
             Some(plan) => {
@@ -321,6 +321,7 @@ impl Workload {
             reaction: self.paper.last_step(),
             shifts: &self.fleet.shifts,
             counters: self.fleet.counters,
+            booked: member.map_or(Resources::NONE, |member| member.claim.needs),
             grant: member.filter(|member| member.acts).map(|member| member.grant),
             group: member.and_then(|member| member.group),
         }

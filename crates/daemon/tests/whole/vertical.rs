@@ -104,6 +104,26 @@ async fn memory_near_its_limit_is_raised_before_the_kernel_kills() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn memory_is_raised_no_further_than_the_node_has_room() {
+    let stage = Stage::new(SMALL);
+    let node = "\n[[node]]\nname = \"local\"\nmemory = \"160MiB\"\n";
+    let config = stage.config("web.toml", |text| alone(text) + node);
+    let daemon = Running::start(&config).expect("the daemon starts");
+    let client = stage.client();
+    serves(&client).await;
+    let pid = pids(&client).await[0].1;
+    if !has_groups(pid) {
+        return;
+    }
+    let limit = fill(&stage, || "/?hold_mib=12".to_owned(), 10, pid).await.expect("it lives");
+    assert_eq!(limit, 160 << 20, "all that there is, for 120 MiB and the program");
+    explained(&client, "the nodes have room for 0.20 cores and 160 MiB").await;
+    assert_eq!(pids(&client).await[0].1, pid, "the same process");
+    assert_eq!(client.workload("web").await.expect("the workload").counters.out_of_memory, 0);
+    daemon.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_killed_for_lack_of_memory_is_told_so_and_the_next_one_gets_more() {
     let stage = Stage::new(SMALL);
     let daemon = Running::start(&stage.config("web.toml", alone)).expect("the daemon starts");
@@ -130,9 +150,12 @@ async fn who_is_killed_for_lack_of_memory_is_told_so_and_the_next_one_gets_more(
     let said = |words: &str| events.iter().any(|event| event.message.contains(words));
     assert!(said("out of memory: killed by the kernel at its memory limit"), "{events:?}");
     assert!(said("ran out of memory"), "{events:?}");
-    let metrics = request(stage.api, "GET", "/metrics", &[], "").await.expect("metrics").1;
     let counted = "foreshadow_out_of_memory_total{workload=\"web\"} 1";
-    assert!(metrics.contains(counted), "{metrics}");
+    eventually("its metric", async || {
+        let metrics = request(stage.api, "GET", "/metrics", &[], "").await.ok()?.1;
+        metrics.contains(counted).then_some(())
+    })
+    .await;
     daemon.terminate();
 }
 

@@ -23,10 +23,14 @@ pub(crate) struct Member {
     /// It runs instances. One that only plans claims nothing.
     pub(crate) acts: bool,
     pub(crate) claim: Claim,
+    /// The least that is booked for one instance; `claim.needs` is what is booked now.
+    pub(crate) base: Resources,
+    /// When instances of it were kept small last, because some were refused.
+    pub(crate) gave_way: Option<Timestamp>,
     pub(crate) grant: Grant,
     /// As many as all nodes could hold if they were empty, at most `replicas_max`.
     pub(crate) most: u32,
-    replicas_max: u32,
+    pub(crate) replicas_max: u32,
     /// By whom it lost how many instances when grants changed last; kept while it is short.
     pub(crate) taken: Option<(usize, u32)>,
     /// From whom others lost how many for its sake then.
@@ -63,9 +67,9 @@ pub(crate) struct Cluster {
     pub(crate) supply: Supply,
     /// The sum of all grants, and by tenant.
     pub(crate) granted: Resources,
-    by_tenant: Vec<Resources>,
+    pub(crate) by_tenant: Vec<Resources>,
     /// Members that did not get all.
-    refused: usize,
+    pub(crate) refused: usize,
     /// The grants may no longer be what they should be.
     pub(crate) stale: bool,
     /// When the grants were shared out last, on the internal clock.
@@ -104,12 +108,14 @@ impl Cluster {
                 workload: at,
                 tenant,
                 class: w.priority,
-                needs: w.needs,
+                needs: w.needs_least(),
                 minimum: w.replicas_min,
                 // What is promised is set aside before the first plans are made.
                 active: w.replicas_min,
                 standby: 0,
             },
+            base: w.needs_least(),
+            gave_way: None,
             grant: Grant::default(),
             most: w.replicas_max,
             replicas_max: w.replicas_max,
@@ -151,19 +157,17 @@ impl Cluster {
         self.index.get(id).copied()
     }
 
+    /// What may be promised on each node that is there.
+    pub(crate) fn rooms(&self) -> impl Iterator<Item = Resources> {
+        self.nodes.iter().filter(|node| node.up).map(|node| node.policy.room())
+    }
+
     /// After a change of the nodes.
     fn count_nodes(&mut self) {
-        let up = || self.nodes.iter().filter(|node| node.up).map(|node| node.policy.room());
-        self.supply.size = up().fold(Resources::NONE, Resources::plus);
-        for member in &mut self.members {
-            member.most = 0;
-            for room in up() {
-                let more = member.claim.needs.count_in(room);
-                member.most = member.most.saturating_add(more).min(member.replicas_max);
-                if member.most == member.replicas_max {
-                    break;
-                }
-            }
+        self.supply.size = self.rooms().fold(Resources::NONE, Resources::plus);
+        for at in 0..self.members.len() {
+            let member = &self.members[at];
+            self.members[at].most = count_in_all(self.rooms(), member.claim.needs, member.replicas_max);
         }
         self.stale = true;
         // Nothing that changes the nodes may wait.
@@ -245,7 +249,7 @@ impl Cluster {
             && quota.is_none_or(|quota| used.fits(quota))
     }
 
-    fn set(&mut self, at: usize, grant: Grant) {
+    pub(crate) fn set(&mut self, at: usize, grant: Grant) {
         let before = claimed(&self.members[at]);
         let member = &mut self.members[at];
         self.refused -= usize::from(member.grant.refused.is_some());
@@ -254,7 +258,12 @@ impl Cluster {
         if grant.refused.is_none() {
             member.taken = None;
         }
-        let (after, tenant) = (claimed(member), member.claim.tenant);
+        self.regranted(at, before);
+    }
+
+    /// Puts the sums right after a member claimed `before`.
+    pub(crate) fn regranted(&mut self, at: usize, before: Resources) {
+        let (after, tenant) = (claimed(&self.members[at]), self.members[at].claim.tenant);
         self.granted = self.granted.minus(before).plus(after);
         self.by_tenant[tenant] = self.by_tenant[tenant].minus(before).plus(after);
     }
@@ -387,7 +396,16 @@ fn within(member: &Member) -> Claim {
     Claim { active, standby: member.claim.standby.min(member.most - active), ..member.claim }
 }
 
-fn claimed(member: &Member) -> Resources {
+/// How many of this size there is room for, at most `limit`.
+pub(crate) fn count_in_all(mut rooms: impl Iterator<Item = Resources>, needs: Resources, limit: u32) -> u32 {
+    let add = |count: u32, room| match count.saturating_add(needs.count_in(room)).min(limit) {
+        enough if enough == limit => Err(limit),
+        more => Ok(more),
+    };
+    rooms.try_fold(0, add).unwrap_or_else(|limit| limit)
+}
+
+pub(crate) fn claimed(member: &Member) -> Resources {
     if member.acts { member.claim.needs.times(member.grant.total()) } else { Resources::NONE }
 }
 

@@ -126,6 +126,8 @@ pub(crate) fn validate(policy: &Policy, errors: &mut Vec<PolicyError>) {
             refuse("needs", "must be above 0 where nodes are given");
         } else if !policy.nodes.iter().any(|n| w.needs.fits(n.size)) {
             refuse("needs", "must fit on one of the nodes");
+        } else if !policy.nodes.iter().any(|n| w.needs_least().fits(n.size)) {
+            refuse("sizing.least", "must fit on one of the nodes");
         }
     }
     if !policy.nodes.is_empty() {
@@ -168,7 +170,7 @@ fn check_tenants(policy: &Policy, errors: &mut Vec<PolicyError>) {
 /// What is promised to everybody must be there while all nodes are.
 fn check_minimums(policy: &Policy, errors: &mut Vec<PolicyError>) {
     let of = |ws: &mut dyn Iterator<Item = &WorkloadPolicy>| {
-        ws.fold(Resources::NONE, |sum, w| sum.plus(w.needs.times(w.replicas_min)))
+        ws.fold(Resources::NONE, |sum, w| sum.plus(w.needs_least().times(w.replicas_min)))
     };
     let supply = policy.nodes.iter().fold(Resources::NONE, |sum, node| sum.plus(node.room()));
     if !of(&mut policy.workloads.iter()).fits(supply) {

@@ -15,7 +15,7 @@ pub(crate) struct Node {
     pub(crate) up: bool,
     /// Promised to the instances on it, those on their way in or out included.
     pub(crate) used: Resources,
-    /// The part of it that was found here instead of being put here.
+    /// The part of it that nobody put here: it was found here, or what is here has come to need it.
     pub(crate) adopted: Resources,
     /// Instances on it, by workload.
     pub(crate) on: BTreeMap<usize, u32>,
@@ -39,12 +39,15 @@ impl Node {
         self.sum = None;
     }
 
+    /// What is on it needs another amount than before.
+    pub(crate) fn rebook(&mut self, before: Resources, after: Resources) {
+        let room = self.policy.room().at_least(self.used);
+        self.used = self.used.minus(before).plus(after);
+        self.adopted = self.adopted.plus(self.used.minus(room)).at_most(self.used);
+    }
+
     pub(crate) fn free(&mut self, workload: usize, needs: Resources) {
-        self.used = self.used.minus(needs);
-        self.adopted = Resources {
-            millicores: self.adopted.millicores.min(self.used.millicores),
-            memory: self.adopted.memory.min(self.used.memory),
-        };
+        self.rebook(needs, Resources::NONE);
         if let Some(count) = self.on.get_mut(&workload) {
             *count -= 1;
             if *count == 0 {

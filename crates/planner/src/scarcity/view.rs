@@ -14,7 +14,7 @@ pub struct NodeView<'a> {
     pub up: bool,
     /// Promised to the instances on it, those on their way in or out included.
     pub used: Resources,
-    /// The part of it that was found on it instead of being put there.
+    /// The part of it that nobody put there: it was found on it, or what is on it has come to need it.
     pub adopted: Resources,
     /// Instances on it.
     pub instances: u32,

@@ -67,6 +67,13 @@ pub enum SizeReason {
     },
     /// The controller of throttling is off; the rules decide.
     BanditOff(BanditOff),
+    /// The nodes have no room for all of it.
+    NoRoom {
+        /// What it would be.
+        wanted: Size,
+        /// What it is.
+        size: Size,
+    },
     /// The provider does not change the size of running instances; only new ones get the planned size.
     NotLive,
 }
@@ -141,6 +148,14 @@ impl fmt::Display for SizeReason {
                 target * 100.0
             ),
             SizeReason::BanditOff(why) => write!(f, "Size: the rules decide, because {why}."),
+            SizeReason::NoRoom { wanted, size } => write!(
+                f,
+                "Size: {:.2} cores and {} are asked for; the nodes have room for {:.2} cores and {}.",
+                wanted.cpu_cores,
+                Bytes(wanted.memory_bytes),
+                size.cpu_cores,
+                Bytes(size.memory_bytes)
+            ),
             SizeReason::NotLive => {
                 f.write_str("Size: running instances cannot be resized here; new ones get the planned size.")
             }

@@ -106,6 +106,11 @@ impl Rules {
         self.urgent = true;
     }
 
+    /// Memory with less than which an instance was killed, in bytes; 0 where none was lately.
+    pub(crate) fn memory_firm(&self, now: Timestamp) -> u64 {
+        self.memory_floor.filter(|(_, until)| now < *until).map_or(0, |(floor, _)| floor)
+    }
+
     fn headroom(&self, now: Timestamp) -> f64 {
         let halvings = now.since(self.headroom.1).as_secs_f64() / HEADROOM_HALF_LIFE.as_secs_f64();
         self.headroom.0 * (-halvings).exp2()
@@ -206,7 +211,7 @@ impl Rules {
     /// Memory that must not be taken away.
     fn memory_kept(&self, wanted: u64, now: Timestamp, reasons: &mut Vec<SizeReason>) -> u64 {
         let peak = (self.memory_peak.value() * MEMORY_SPARE) as u64;
-        let floor = self.memory_floor.filter(|(_, until)| now < *until).map_or(0, |(floor, _)| floor);
+        let floor = self.memory_firm(now);
         if floor > 0 {
             reasons.push(SizeReason::OutOfMemory { memory_bytes: floor });
         }

@@ -10,6 +10,7 @@ use crate::ids::InstanceId;
 use crate::instance::Instance;
 use crate::policy::WorkloadPolicy;
 use crate::reason::Reason;
+use crate::scarcity::{Asked, Resources};
 use crate::size::Size;
 use crate::workload::Workload;
 
@@ -67,12 +68,20 @@ impl Workload {
     }
 
     /// Decides on the size, and lets plans count with the capacity that goes with it. Returns the size with its reasons.
-    pub(crate) fn decide_size(&mut self, now: Timestamp) -> Option<(Size, Vec<Reason>)> {
+    pub(crate) fn decide_size(&mut self, shared: &mut Shared) -> Option<(Size, Vec<Reason>)> {
+        let now = shared.clock.internal();
         let load = self.load(now);
         let asked = self.sizing.as_ref()?.asks_peak(now);
         let peak = asked.then(|| self.peak_of_day(load.demand));
+        let held = self.held();
         let sizing = self.sizing.as_mut()?;
-        sizing.decide(now, peak, load, (self.policy.replicas_min.max(1), self.policy.replicas_max));
+        let book = |size: Size, memory: u64| {
+            let Some(cluster) = &mut shared.cluster else { return size };
+            let (wanted, firm) = (size.resources(), Resources { millicores: 0, memory });
+            size.within(cluster.book(now, self.index, Asked { wanted, held, firm }))
+        };
+        let replicas = (self.policy.replicas_min.max(1), self.policy.replicas_max);
+        sizing.decide(now, peak, load, replicas, book);
         let size = sizing.size();
         let mut reasons: Vec<Reason> = sizing.reasons(now).map(Reason::Size).collect();
         if self.fleet.resizes.off(now) {
@@ -80,6 +89,12 @@ impl Workload {
         }
         self.rescale();
         Some((size, reasons))
+    }
+
+    /// The most that an instance may use already, or may have been allowed to.
+    fn held(&self) -> Resources {
+        let sizes = self.fleet.instances.iter().flat_map(|i| [i.size, i.size_ordered]).flatten();
+        sizes.fold(Resources::NONE, |held, size| held.at_least(size.resources()))
     }
 
     /// The largest demand that is to be expected within a day.
@@ -101,7 +116,7 @@ impl Workload {
         let Some(sizing) = self.sizing.as_ref().filter(|sizing| sizing.cpu_bound()) else { return };
         let Some(policy) = &self.policy.sizing else { return };
         // What throttling is squeezed to is given back when demand comes.
-        let planned = sizing.joint.cores().unwrap_or(policy.initial.cpu_cores);
+        let planned = sizing.joint.cores().unwrap_or(policy.initial.cpu_cores).min(sizing.room.cpu_cores);
         let squeezed = sizing.squeezing();
         let cores = |i: &Instance| match i.size {
             Some(_) if squeezed => planned,

@@ -6,6 +6,7 @@ mod nodes;
 mod operator;
 mod profiles;
 mod random;
+mod room;
 mod scarcity;
 mod sessions;
 mod sizing;

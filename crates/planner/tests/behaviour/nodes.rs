@@ -7,8 +7,8 @@ use std::time::Duration;
 use forecast::Timestamp;
 use planner::{
     Action, ActionKind, CapacityPolicy, DecisionOverride, Event, InstanceId, Limits, MoveCause, NodeId,
-    NodePolicy, Phase, Planner, Policy, Reason, Resources, Role, SharingReason, TenantPolicy, WorkloadPolicy,
-    lint,
+    NodePolicy, Phase, Planner, Policy, Reason, Resources, Role, SharingReason, Size, TenantPolicy,
+    WorkloadPolicy, lint,
 };
 
 use crate::world::Answers;
@@ -48,6 +48,10 @@ pub(crate) struct Nodes {
     policy: Policy,
     /// What runs where, and whose it is.
     pub(crate) running: BTreeMap<InstanceId, (NodeId, String)>,
+    /// The size ordered last for each instance that has one.
+    pub(crate) sizes: BTreeMap<InstanceId, Size>,
+    /// Instances were killed for lack of memory: what they need now is not weighed against the nodes.
+    pub(crate) starved: bool,
     /// Where the disk of each instance is that is stopped with its disk kept, and whose it is.
     pub(crate) disks: BTreeMap<InstanceId, (NodeId, String)>,
     /// Every move that a plan spoke of, by instance.
@@ -87,6 +91,8 @@ impl Nodes {
             log: Vec::new(),
             policy,
             running: BTreeMap::new(),
+            sizes: BTreeMap::new(),
+            starved: false,
             disks: BTreeMap::new(),
             moves: BTreeMap::new(),
             answers: Answers::default(),
@@ -167,15 +173,20 @@ impl Nodes {
     fn answer(&mut self, action: &Action) -> (u64, Event) {
         let id = action.id;
         match &action.kind {
-            ActionKind::Start { instance, node, .. } => {
+            ActionKind::Start { instance, node, size, .. } => {
                 let node = node.clone().expect("a node is chosen");
+                self.sizes.extend(size.map(|size| (*instance, size)));
                 self.running.insert(*instance, (node.clone(), action.workload.to_string()));
                 self.must_hold(&node);
                 let took = Duration::from_secs(20);
                 (20_000, Event::InstanceReady { action: id, instance: *instance, took })
             }
             ActionKind::Claim { instance, .. } => panic!("spares are not shared on nodes: {instance}"),
-            ActionKind::Resize { instance, .. } => panic!("nobody asked for another size of {instance}"),
+            ActionKind::Resize { instance, size } => {
+                self.sizes.insert(*instance, *size);
+                self.must_hold(&self.running[instance].0);
+                (50, Event::InstanceResized { action: id, instance: *instance })
+            }
             ActionKind::Promote { instance } => {
                 let took = Duration::from_millis(50);
                 (50, Event::InstancePromoted { action: id, instance: *instance, took })
@@ -212,10 +223,16 @@ impl Nodes {
 
     fn must_hold(&self, node: &NodeId) {
         let policy = self.policy.nodes.iter().find(|policy| policy.id == *node).expect("a known node");
-        let needs = |name: &str| self.policy.workloads.iter().find(|w| w.id.as_str() == name).unwrap().needs;
-        let on = self.running.values().filter(|(at, _)| at == node);
-        let used = on.fold(Resources::NONE, |sum, (_, workload)| sum.plus(needs(workload)));
+        let on = self.running.iter().filter(|(_, (at, _))| at == node);
+        let used = on.fold(Resources::NONE, |sum, (id, (_, workload))| sum.plus(self.needs(*id, workload)));
         assert!(used.fits(policy.room()), "{used} on {node}, which has {}", policy.size);
+    }
+
+    fn needs(&self, instance: InstanceId, workload: &str) -> Resources {
+        let needs = self.policy.workloads.iter().find(|w| w.id.as_str() == workload).unwrap().needs;
+        let mut size = self.sizes.get(&instance).map_or(Resources::NONE, Size::resources);
+        size.memory = if self.starved { 0 } else { size.memory };
+        needs.at_least(size)
     }
 
     fn check(&self) {

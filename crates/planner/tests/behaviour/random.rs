@@ -214,7 +214,10 @@ impl Chaos {
         web.standby_min = 1;
         if !seed.is_multiple_of(3) {
             let size = |cpu_cores, memory_bytes| Size { cpu_cores, memory_bytes };
-            let mut sizing = SizingPolicy::new(size(0.1, 1 << 20), size(8.0, 1 << 34), size(1.0, 1 << 28));
+            // Memory that is used is not given up: on nodes, not more than there is for all.
+            let memory_most = if nodes == 0 { 1 << 34 } else { 1 << 30 };
+            let mut sizing =
+                SizingPolicy::new(size(0.1, 1 << 20), size(8.0, memory_most), size(1.0, 1 << 28));
             sizing.mode = if seed.is_multiple_of(2) { SizingMode::Bandit } else { SizingMode::Rules };
             sizing.cpu_bound = [None, Some(false), Some(true)][(seed % 7 % 3) as usize];
             web.objective.latency_bound = Some(Duration::from_secs(1));

@@ -32,12 +32,23 @@ impl Sharing {
         let mut largest = Resources::NONE;
         for setup in setups.iter_mut() {
             let policy = &mut setup.policy;
-            policy.needs = Resources::new(between(rng, 0.1, 4.0), (between(rng, 0.1, 8.0) * GIB) as u64);
+            let (cores, gib) = (between(rng, 0.1, 4.0), between(rng, 0.1, 8.0));
+            policy.needs = match &policy.sizing {
+                None => Resources::new(cores, (gib * GIB) as u64),
+                // From the least size to the first; there may be no room for more.
+                Some(sizing) => {
+                    let memory = sizing.initial.memory_bytes as f64 * gib / 8.0;
+                    Resources::new(sizing.initial.cpu_cores * cores / 4.0, memory as u64)
+                        .at_least(sizing.least.resources())
+                }
+            };
             policy.priority = [50, 100, 100, 200][rng.usize(0..4)];
             policy.tenant = rng.choice(&tenants).filter(|_| !tenants.is_empty()).map(|t| t.name.clone());
             most = most.plus(policy.needs.times(policy.replicas_max));
             largest.millicores = largest.millicores.max(policy.needs.millicores);
-            largest.memory = largest.memory.max(policy.needs.memory);
+            // What an instance may come to use fits, too, or it could not live anywhere.
+            let used = policy.sizing.as_ref().map_or(0, |sizing| sizing.most.memory_bytes);
+            largest.memory = largest.memory.max(policy.needs.memory).max(used);
         }
         let count = rng.usize(1..6);
         // From far too little to more than enough, but every instance fits on every node.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use forecast::Timestamp;
-use planner::{Cause, Event, NodeId, Reason, Resources, SharingReason, Tier, WorkloadView};
+use planner::{Cause, Event, Instance, NodeId, Reason, Resources, SharingReason, Size, Tier, WorkloadView};
 
 use super::super::FailureKind;
 use super::{START, Simulation};
@@ -53,6 +53,17 @@ impl Simulation {
         if self.nodes.away(number) == Some(Away::Lost) {
             return Some(format!("instance {instance} is to start on node-{number}, which is lost"));
         }
+        self.check_room(number, None)
+    }
+
+    /// An instance was ordered to have another size. Returns what is wrong with it.
+    pub(super) fn check_growth(&self, instance: u64, size: Size) -> Option<String> {
+        self.check_room(self.nodes.home(instance)?, Some((instance, size)))
+    }
+
+    /// Whether a node holds no more than it has, once an instance has the size that was ordered for it.
+    fn check_room(&self, node: usize, ordered: Option<(u64, Size)>) -> Option<String> {
+        let room = self.swarm.sharing.as_ref()?.nodes[node].room();
         let mut used = Resources::NONE;
         for service in &self.services {
             // What is stopped with its disk kept takes no room.
@@ -60,11 +71,13 @@ impl Simulation {
                 .agent
                 .fleet()
                 .iter()
-                .filter(|(id, stage)| self.nodes.home(*id) == Some(number) && *stage != Stage::Halted);
-            used = used.plus(service.setup.policy.needs.times(here.count() as u32));
+                .filter(|(id, stage)| self.nodes.home(*id) == Some(node) && *stage != Stage::Halted);
+            for (id, _) in here {
+                let next = ordered.filter(|(of, _)| *of == id).map(|(_, size)| size);
+                used = used.plus(service.needs_of(id, next));
+            }
         }
-        let room = sharing.nodes[number].room();
-        (!used.fits(room)).then(|| format!("node-{number} has to hold {used}, more than {room}"))
+        (!used.fits(room)).then(|| format!("node-{node} has to hold {used}, more than {room}"))
     }
 
     /// Once nothing goes wrong any more: nobody is refused for long what a lower class has beyond its minimum.
@@ -113,7 +126,10 @@ impl Simulation {
         let has =
             [Stage::Active, Stage::Warm, Stage::Parked, Stage::Promoting].map(|stage| fleet.count(stage));
         let beyond = has.iter().sum::<u32>().saturating_sub(lower.replicas_min);
-        refused && high.policy.needs.fits(lower.needs.times(beyond))
+        let sized = high.plan.and_then(|plan| plan.size).map_or(Resources::NONE, |size| size.resources());
+        let largest = high.instances.iter().filter_map(Instance::size).map(|size| size.resources());
+        let needs = largest.fold(high.policy.needs.at_least(sized), Resources::at_least);
+        refused && needs.fits(lower.needs.times(beyond))
     }
 }
 

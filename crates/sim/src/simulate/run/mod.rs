@@ -225,6 +225,11 @@ impl Simulation {
         let mut checks = std::mem::take(&mut service.checks);
         checks.see_action(&action, &service.truth(now, told, others), &service.setup.policy);
         service.checks = checks;
+        if let ActionKind::Start { instance, size: Some(size), .. } | ActionKind::Resize { instance, size } =
+            &action.kind
+        {
+            service.ordered.insert(instance.get(), *size);
+        }
         if let Some((from, to, instance)) = claim {
             self.hand_over(from, to, instance);
             self.services[to].agent.order(now, action);
@@ -255,6 +260,11 @@ impl Simulation {
             service.agent.order(now, action);
             let node = self.node_of(instance);
             if let Some(rule) = self.check_start(instance, node.as_ref()) {
+                return Err(FailureKind::Unsafe { after: now.since(START), broken: vec![rule] });
+            }
+        } else if let ActionKind::Resize { instance, size } = action.kind {
+            service.agent.order(now, action);
+            if let Some(rule) = self.check_growth(instance.get(), size) {
                 return Err(FailureKind::Unsafe { after: now.since(START), broken: vec![rule] });
             }
         } else {

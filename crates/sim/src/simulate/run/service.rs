@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use forecast::{Timestamp, calendar};
-use planner::{Event, InstanceId, Planner, WorkloadId};
+use planner::{Event, InstanceId, Planner, Resources, Size, WorkloadId};
 
 use super::super::calendar::{Calendar, Within};
 use super::super::checks::{Checks, Truth};
@@ -29,6 +29,10 @@ pub(super) struct Service {
     pub(super) history: BTreeMap<Timestamp, Option<f64>>,
     /// Instances that do not answer.
     pub(super) sick: BTreeSet<u64>,
+    /// Instances were killed for lack of memory: what they then need, they need on whatever node they are.
+    starved: bool,
+    /// The sizes that the planner has ordered since it began.
+    pub(super) ordered: BTreeMap<u64, Size>,
     /// Events that are announced and never come.
     announced: Vec<calendar::Event>,
     /// From when on the demand is so many times what its shape says.
@@ -79,6 +83,8 @@ impl Service {
             step_start: START,
             history,
             sick: BTreeSet::new(),
+            starved: false,
+            ordered: BTreeMap::new(),
             announced,
             shift,
             steady,
@@ -137,6 +143,19 @@ impl Service {
         serving.map(|(instance, _)| self.capacity_of(instance)).sum()
     }
 
+    /// What an instance needs of its node, as far as the planner can know, if it is to have the size `next`. Of the size that
+    /// was ordered and the one that it has, whichever order is still on its way, the smaller one is sure.
+    pub(super) fn needs_of(&self, instance: u64, next: Option<Size>) -> Resources {
+        let ordered = self.ordered.get(&instance).zip(self.agent.size(instance));
+        let sure = ordered.map(|(ordered, has)| ordered.resources().at_most(has.resources()));
+        let size = next.map(|size| size.resources()).or(sure).filter(|_| self.setup.policy.sizing.is_some());
+        let mut size = size.unwrap_or(Resources::NONE);
+        if self.starved {
+            size.memory = 0;
+        }
+        self.setup.policy.needs.at_least(size)
+    }
+
     /// What an instance can serve.
     pub(super) fn capacity_of(&self, instance: u64) -> f64 {
         let capacity = self.setup.capacity;
@@ -162,6 +181,7 @@ impl Service {
             if memory > size.memory_bytes {
                 self.agent.report(now, Event::OutOfMemory { workload, instance: id });
                 self.agent.dice().note(Fault::OutOfMemory);
+                self.starved = true;
                 self.agent.kill(now, instance, "needed more memory than it may use");
                 continue;
             }

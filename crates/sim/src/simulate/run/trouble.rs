@@ -219,6 +219,7 @@ impl Simulation {
         self.restarting = true;
         for service in &mut self.services {
             service.agent.forget_control_plane();
+            service.ordered.clear();
             service.checks.restart(&service.agent, self.now);
             service.teach(&mut self.planner, now);
         }

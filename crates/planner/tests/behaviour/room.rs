@@ -1,0 +1,152 @@
+//! Sizes where nodes are finite: an instance grows into what is free, and what it gives back is there for others.
+
+use std::time::Duration;
+
+use planner::sizing::SizeReason;
+use planner::{
+    Event, InstanceId, NodePolicy, Reason, Resources, SharingReason, Size, SizingPolicy, WorkloadPolicy,
+};
+
+use crate::nodes::{GIB, Nodes, workload};
+
+const MIB: u64 = 1 << 20;
+
+fn size(cpu_cores: f64, mib: u64) -> Size {
+    Size { cpu_cores, memory_bytes: mib * MIB }
+}
+
+/// A workload that needs little, begins with a core and 512 MiB, and may have up to four cores and 8 GiB.
+fn sized(name: &str, priority: u8) -> WorkloadPolicy {
+    let mut policy = workload(name, priority);
+    policy.needs = Resources::new(0.1, 256 * MIB);
+    let sizing = SizingPolicy::new(size(0.1, 64), size(4.0, 8_192), size(1.0, 512));
+    let step = Duration::from_secs(60);
+    policy.sizing = Some(SizingPolicy { cpu_bound: Some(false), step, every: step, ..sizing });
+    policy
+}
+
+fn node(cores: f64, mib: u64) -> NodePolicy {
+    NodePolicy::new("a", cores, mib * MIB)
+}
+
+fn planned(world: &Nodes, workload: &str) -> Size {
+    let snapshot = world.planner.snapshot();
+    snapshot.workload(&workload.into()).unwrap().plan.unwrap().size.unwrap()
+}
+
+/// The instance of a workload that has only one.
+fn only(world: &Nodes, workload: &str) -> InstanceId {
+    let mut own = world.running.iter().filter(|(_, (_, whose))| whose == workload).map(|(id, _)| *id);
+    let one = own.next().expect("it has one");
+    assert_eq!(own.next(), None);
+    one
+}
+
+fn uses_memory(world: &mut Nodes, workload: &str, mib: u64) {
+    let instance = only(world, workload);
+    let memory_bytes = Some(mib * MIB);
+    world.tell(Event::StrainObserved { workload: workload.into(), instance, memory_bytes, throttled: None });
+    world.sleep(1);
+}
+
+fn has_no_room(world: &Nodes, workload: &str) -> bool {
+    world.reasons(workload).iter().any(|reason| matches!(reason, Reason::Size(SizeReason::NoRoom { .. })))
+}
+
+#[test]
+fn memory_is_raised_as_far_as_the_node_has_room_and_the_rest_when_there_is_more() {
+    let other = WorkloadPolicy { replicas_min: 0, ..workload("other", 100) };
+    let mut world = Nodes::new(&[sized("web", 100), other], &[node(4.0, 2_048)]);
+    for name in ["web", "other"] {
+        world.pin(name, 1, 0);
+    }
+    world.step(|_, _| 50.0);
+    assert_eq!(planned(&world, "web"), size(1.0, 512));
+    uses_memory(&mut world, "web", 490);
+    assert!(planned(&world, "web").memory_bytes > 600 * MIB && !has_no_room(&world, "web"));
+    uses_memory(&mut world, "web", 900);
+    assert_eq!(planned(&world, "web").memory_bytes, GIB, "the other half is taken");
+    assert!(has_no_room(&world, "web"), "{:?}", world.reasons("web"));
+    let said = world.reasons("web").iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    assert!(said.contains("the nodes have room for 1.00 cores and 1024 MiB"), "{said}");
+    world.pin("other", 0, 0);
+    world.step(|_, _| 50.0);
+    assert!(planned(&world, "web").memory_bytes > 1_100 * MIB && !has_no_room(&world, "web"));
+    let instance = only(&world, "web");
+    assert_eq!(world.sizes[&instance], planned(&world, "web"), "in force, in the same instance");
+}
+
+#[test]
+fn nobody_grows_into_what_a_higher_class_waits_for() {
+    let workloads = [sized("web", 100), workload("high", 200)];
+    let mut world = Nodes::new(&workloads, &[node(2.5, 4_096)]);
+    world.pin("web", 1, 0);
+    world.pin("high", 3, 0);
+    world.step(|_, _| 50.0);
+    // One of the three does not fit beside the other's least; a core would.
+    assert!(world.says("high", |reason| matches!(reason, SharingReason::Refused { granted: 2, .. })));
+    assert!(planned(&world, "web").cpu_cores <= 0.5, "{:?}", planned(&world, "web"));
+    uses_memory(&mut world, "web", 500);
+    assert_eq!(planned(&world, "web").memory_bytes, 512 * MIB, "not while another one lacks room");
+}
+
+#[test]
+fn who_was_killed_for_lack_of_memory_gets_it_and_there_is_room_for_fewer() {
+    let mut web = sized("web", 100);
+    web.needs = Resources::new(0.1, 512 * MIB);
+    let mut world = Nodes::new(&[web], &[node(8.0, 2_048)]);
+    world.pin("web", 4, 0);
+    world.step(|_, _| 300.0);
+    assert_eq!(world.on("a", "web"), 4);
+    world.starved = true;
+    world.tell(Event::OutOfMemory { workload: "web".into(), instance: InstanceId::new(1) });
+    world.step(|_, _| 300.0);
+    let planned = planned(&world, "web");
+    assert!(planned.memory_bytes >= 612 * MIB, "{planned:?}");
+    assert_eq!(world.on("a", "web"), 3, "{:?}", world.reasons("web"));
+    assert!(world.running.keys().all(|id| world.sizes[id] == planned), "in force");
+    world.starved = false;
+    world.step(|_, _| 300.0);
+    assert!(3 * planned.memory_bytes <= 2 * GIB, "and all of it fits");
+}
+
+#[test]
+fn what_is_not_used_makes_room_for_more_instances() {
+    let mut world = Nodes::new(&[sized("web", 100)], &[node(4.0, 4_096)]);
+    world.pin("web", 4, 0);
+    world.step(|_, _| 100.0);
+    assert_eq!((world.on("a", "web"), planned(&world, "web").cpu_cores), (4, 1.0), "all of the node");
+    world.pin("web", 6, 0);
+    world.step(|_, _| 100.0);
+    world.step(|_, _| 100.0);
+    assert_eq!(world.on("a", "web"), 6, "processor time beyond what is needed gives way");
+    (0..12).for_each(|_| world.step(|_, _| 100.0));
+    let shared = planned(&world, "web").cpu_cores;
+    assert!((0.6..0.67).contains(&shared), "after a while what is left is shared: {shared}");
+    for _ in 0..60 {
+        for instance in world.running.keys().copied().collect::<Vec<_>>() {
+            let (workload, throttled) = ("web".into(), Some(0.0));
+            let (cpu_cores, memory_bytes) = (0.2, 100 * MIB);
+            world.tell(Event::UsageObserved { workload, instance, cpu_cores, memory_bytes, throttled });
+        }
+        world.step(|_, _| 100.0);
+    }
+    assert!(planned(&world, "web").cpu_cores < 0.5, "{:?}", planned(&world, "web"));
+    world.pin("web", 8, 0);
+    world.step(|_, _| 100.0);
+    assert_eq!(world.on("a", "web"), 8, "{:?}", world.reasons("web"));
+}
+
+#[test]
+fn a_least_size_that_fits_nowhere_is_refused() {
+    let mut web = sized("web", 100);
+    web.sizing.as_mut().unwrap().least = size(1.0, 512);
+    let policy = planner::Policy {
+        workloads: vec![web],
+        limits: planner::Limits::default(),
+        nodes: vec![node(0.5, 2_048)],
+        tenants: Vec::new(),
+    };
+    let said = policy.validate_sharing().unwrap_err().to_string();
+    assert!(said.contains("`sizing.least` must fit on one of the nodes"), "{said}");
+}

@@ -167,7 +167,7 @@ impl Fleet {
 
     pub(crate) fn resized(&mut self, id: InstanceId, action: ActionId) -> bool {
         let Some(instance) = self.answered(id, action, Order::Resize) else { return false };
-        instance.size = instance.size_ordered;
+        (instance.size, instance.memory_ordered) = (instance.size_ordered, 0);
         instance.retry.succeed();
         self.resizes.succeed();
         self.counters.resizes += 1;
@@ -238,7 +238,7 @@ impl Fleet {
         true
     }
 
-    /// An order failed or was not answered in time. `gone`: nothing has come of it.
+    /// An order failed or was not answered in time. `gone`: nothing of a failed start is left.
     pub(crate) fn failed(
         &mut self,
         action: ActionId,
@@ -270,7 +270,6 @@ impl Fleet {
                 self.starts.fail(now, retry, &mut desk.shared.jitter);
             }
             Order::Resize => {
-                instance.size_ordered = if gone { instance.size } else { instance.size_ordered };
                 instance.retry.fail(now, retry, &mut desk.shared.jitter);
                 self.resizes.fail(now);
             }

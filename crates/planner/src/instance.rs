@@ -161,6 +161,8 @@ pub struct Instance {
     pub(crate) size: Option<Size>,
     /// The size ordered last.
     pub(crate) size_ordered: Option<Size>,
+    /// The most memory that was ordered since a size was confirmed last: nobody knows what has come of it.
+    pub(crate) memory_ordered: u64,
     /// What it counts for among active instances, and its share of traffic beside theirs; 1 unless there are profiles.
     pub(crate) worth: f64,
     pub(crate) share: f64,
@@ -194,6 +196,7 @@ impl Instance {
             retry: Backoff::default(),
             size: None,
             size_ordered: None,
+            memory_ordered: 0,
             worth: 1.0,
             share: 1.0,
             serving_since: None,
@@ -250,6 +253,11 @@ impl Instance {
     /// The order about it that has not been answered yet.
     pub fn pending(&self) -> Option<ActionId> {
         self.pending.map(|p| p.action)
+    }
+
+    /// The most memory that it may use, or may have been allowed to, in bytes.
+    pub(crate) fn memory_held(&self) -> u64 {
+        self.size.map_or(0, |size| size.memory_bytes).max(self.memory_ordered)
     }
 
     /// How large it is; `None` while nobody said.

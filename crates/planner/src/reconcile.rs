@@ -424,7 +424,9 @@ impl Fleet {
                 }
                 let kind = ActionKind::Resize { instance: i.id, size };
                 if self.order(at, Order::Resize, kind, desk) {
-                    self.instances[at].size_ordered = Some(size);
+                    let instance = &mut self.instances[at];
+                    instance.size_ordered = Some(size);
+                    instance.memory_ordered = instance.memory_ordered.max(size.memory_bytes);
                 }
                 if role == Role::Standby {
                     return;

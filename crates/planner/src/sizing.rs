@@ -132,6 +132,16 @@ impl Sizing {
         self.bandit.as_ref().is_some_and(Bandit::on)
     }
 
+    /// The nodes have no room for the processor time that an instance should have.
+    fn cpu_cut(&self) -> bool {
+        self.cut.is_some_and(|wanted| self.size.cpu_cores < wanted.cpu_cores)
+    }
+
+    /// What instances do tells nothing of what one of the initial size can serve.
+    pub(crate) fn dwarfed(&self) -> bool {
+        self.squeezing() || (self.cpu_cut() && !self.cpu_bound())
+    }
+
     /// An instance with more processor time serves more.
     pub(crate) fn cpu_bound(&self) -> bool {
         matches!(self.bound, Bound::Known(true))
@@ -177,8 +187,8 @@ impl Sizing {
             (Some(memory), Some(ahead)) => self.memory_near(now, memory, ahead),
             (None, _) | (_, None) => false,
         };
-        let answered =
-            self.squeezing() || self.cpu_bound() || self.size.cpu_cores >= self.policy.most.cpu_cores;
+        let most = self.size.cpu_cores >= self.policy.most.cpu_cores;
+        let answered = self.squeezing() || self.cpu_bound() || self.cpu_cut() || most;
         let Some(share) = seen.throttled.filter(|share| *share >= THROTTLED_HARD && serving && !answered)
         else {
             return near;
@@ -204,7 +214,7 @@ impl Sizing {
         self.throttled.push_back(round.throttled.unwrap_or(unknown));
         let share = self.throttled.iter().sum::<f64>() / self.throttled.len() as f64;
         // Where the count answers demand, a busy instance is no reason for a larger one; and the bandit wants throttling.
-        let idle = self.squeezing() || self.cpu_bound();
+        let idle = self.squeezing() || self.cpu_bound() || self.cpu_cut();
         if idle || self.throttled.len() < ROUNDS_BELIEVED || share <= THROTTLED_MAX {
             return false;
         }
@@ -216,11 +226,12 @@ impl Sizing {
     /// Learns whether processor time is what limits an instance, from what it uses at a known part of its capacity.
     fn judge_bound(&mut self, round: Round, load: Load) {
         let before = std::mem::replace(&mut self.judged_at, load.demand);
+        let cut = self.cpu_cut();
         let Bound::Judging { sum, seen } = &mut self.bound else { return };
         let share = load.demand / f64::from(load.serving.max(1)) / load.capacity;
         // What is used follows demand at once, and what is known of demand a little later.
         let steady = (load.demand - before).abs() <= DEMAND_STEADY * before;
-        if load.serving == 0 || !share.is_finite() || share < LOAD_TELLS || !steady {
+        if cut || load.serving == 0 || !share.is_finite() || share < LOAD_TELLS || !steady {
             return;
         }
         *sum += round.cpu_mean / share / self.policy.initial.cpu_cores;
@@ -232,7 +243,7 @@ impl Sizing {
 
     /// An instance ran out of memory.
     pub(crate) fn out_of_memory(&mut self, now: Timestamp) {
-        self.rules.out_of_memory(now);
+        self.rules.out_of_memory(now, self.size.memory_bytes);
     }
 
     /// What a backend did since its last reading; `bound` is the latency bound. Returns whether the

@@ -263,8 +263,8 @@ impl Workload {
             stats.join(&instance.stats);
         }
         // What a squeezed instance serves is not what it can serve.
-        let squeezed = self.sizing.as_ref().is_some_and(|sizing| sizing.squeezing());
-        if serving == 0 || demand <= 0.0 || squeezed || self.learn_profiles(demand) {
+        let dwarfed = self.sizing.as_ref().is_some_and(|sizing| sizing.dwarfed());
+        if serving == 0 || demand <= 0.0 || dwarfed || self.learn_profiles(demand) {
             return;
         }
         let reading = Reading {

@@ -140,7 +140,7 @@ impl Workload {
         let aged = old.outline.is_none() || now.since(old.outlined_at) >= OUTLINE_AGE;
         if aged && cluster.outlines_left > 0 {
             cluster.outlines_left -= 1;
-            let needs = old.claim.needs;
+            let needs = old.base;
             let most = needs.cores() * f64::from(self.policy.replicas_max);
             let cores = per_unit(needs, plan.inputs.capacity);
             let outline = Outline::of(self.outlook.forecaster(), plan.inputs.demand_now, cores, most);

@@ -1,152 +1,154 @@
-//! What is booked on nodes for each instance of a workload that is sized: as much as it may use, and never less than `needs`.
+//! How large instances may be where nodes are finite: never less than their `needs`, and more while there is room.
 //!
-//! More than is booked is given only while there is room for it: on every node that has an instance of the workload, beside
-//! all that is granted, within the tenant's quota, and while nobody of the same or a higher class lacks any. Processor time beyond
-//! `needs` gives way to instances that are refused, those of a higher class and its own; memory does not, as it is in use. What
-//! instances were killed for lack of is given in any case: the workload then has room for fewer of them.
-
-use std::time::Duration;
+//! Memory that an instance may use is in use, or will be: it is booked, on the node and in the workload's claim, before it may
+//! be used, as far as it is free, and given back when no instance has it any more. What instances were killed for lack of is
+//! booked in any case, if the least of every workload still has room beside it: then there is room for fewer of them.
+//!
+//! Processor time beyond `needs` is only lent. Whoever is granted an instance finds room as if nothing were lent, and at the
+//! next look there is less to lend, first to the lower classes.
 
 use forecast::Timestamp;
 
 use super::cluster::{Cluster, claimed, count_in_all};
-use super::grant::{Cause, Grant, Refused};
 use super::resources::Resources;
 
 /// What one instance of a workload is to have.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
     pub(crate) wanted: Resources,
-    /// Some have as much already, or may have.
-    pub(crate) held: Resources,
-    /// With less it cannot live.
-    pub(crate) firm: Resources,
+    /// Bytes that some have already, or may have.
+    pub(crate) held: u64,
+    /// Bytes with less than which it is killed.
+    pub(crate) firm: u64,
 }
 
 impl Cluster {
-    /// Books as much of what is asked for each instance of a workload as there is room for. Returns what each may use.
+    /// Books memory for each instance of a workload and lends it processor time, as much of what is asked for as there is
+    /// room for. Returns what each may use.
     pub(crate) fn book(&mut self, now: Timestamp, at: usize, asked: Asked) -> Resources {
-        let member = &self.members[at];
-        let booked = member.claim.needs;
-        if !member.acts {
+        if !self.members[at].acts {
             return asked.wanted;
         }
-        let firm = asked.firm.at_least(member.base);
-        // What no node could hold helps nobody.
-        let firm = if self.could_hold(firm.at_least(booked)) > 0 { firm } else { member.base };
-        let mut wanted = asked.wanted.at_least(firm);
-        let (class, lacking) = (member.claim.class, self.lacking(at));
-        if self.gives_way(now, at, lacking) {
-            wanted.millicores = self.members[at].base.millicores;
+        let memory = self.memory_for(at, asked);
+        if memory != self.members[at].claim.needs.memory {
+            self.book_memory(now, at, memory);
         }
-        let kept = wanted.at_most(booked).at_least(asked.held.at_most(booked));
-        let mut next = kept.at_least(firm);
-        if !wanted.fits(next) && lacking < Some(class) {
-            let grown = next.at_least(wanted.at_most(booked.plus(self.room_to_grow(at))));
-            if self.could_hold(grown) >= self.promised(at) {
-                next = grown;
-            }
+        let needs = self.members[at].claim.needs;
+        let wanted = asked.wanted.millicores.saturating_sub(needs.millicores);
+        let lent = if wanted > 0 { wanted.min(self.to_lend(at)) } else { 0 };
+        let before = self.members[at].lent;
+        // A little more is not worth an order for each instance.
+        let little = lent < wanted && lent > before && (lent - before) * LITTLE < needs.millicores + before;
+        let lent = if little { before } else { lent };
+        self.members[at].lent = lent;
+        // What was wanted before may still be booked.
+        Resources {
+            millicores: needs.millicores + lent,
+            memory: memory.min(asked.wanted.memory.max(asked.firm)),
         }
-        if next != booked {
-            self.rebook(now, at, next);
-        }
-        next.at_most(wanted)
+        .at_least(self.members[at].base)
     }
 
-    /// Instances of a higher class or more of its own are refused, or were a while ago: to go back and forth would help nobody.
-    fn gives_way(&mut self, now: Timestamp, at: usize, lacking: Option<u8>) -> bool {
-        let gives =
-            lacking > Some(self.members[at].claim.class) || self.is_short(at) || self.waiting.contains(&at);
-        let gave_way = &mut self.members[at].gave_way;
-        *gave_way = if gives { Some(now) } else { gave_way.filter(|at| now.since(*at) < GIVES_WAY_FOR) };
-        gave_way.is_some()
-    }
-
-    /// The highest class of the others that lack what a larger instance would take.
-    fn lacking(&self, at: usize) -> Option<u8> {
-        if self.refused == 0 && self.waiting.is_empty() {
-            return None;
+    /// Bytes to book for each instance.
+    fn memory_for(&self, at: usize, Asked { wanted, held, firm }: Asked) -> u64 {
+        let member = &self.members[at];
+        let booked = member.claim.needs.memory;
+        let firm = if firm > booked && !self.bears(at, firm) { 0 } else { firm };
+        let kept = wanted.memory.max(held).min(booked).max(firm).max(member.base.memory);
+        if wanted.memory <= kept {
+            return kept;
         }
-        let refused =
-            self.members.iter().enumerate().filter(|(_, member)| {
-                member.grant.refused.is_some_and(|refused| refused.cause != Cause::Quota)
-            });
-        let waiting = self.waiting.iter().map(|other| (*other, &self.members[*other]));
-        let lacking = refused.chain(waiting).filter(|(other, _)| *other != at);
-        lacking.map(|(_, member)| member.claim.class).max()
+        let grown = kept.max(wanted.memory.min(booked.saturating_add(self.free_memory(at))));
+        let promised = member.grant.total();
+        let needs = Resources { memory: grown, ..member.base };
+        if count_in_all(self.rooms(), needs, promised) >= promised { grown } else { kept }
     }
 
-    /// By how much each instance of a workload could be larger.
-    fn room_to_grow(&self, at: usize) -> Resources {
+    /// By how many bytes each instance could be larger.
+    fn free_memory(&self, at: usize) -> u64 {
         let member = &self.members[at];
         let on_nodes = member.on.iter().filter(|(node, _)| self.nodes[**node].up);
-        let mut room = Resources { millicores: u64::MAX, memory: u64::MAX };
-        for (node, count) in on_nodes {
+        let on_nodes = on_nodes.map(|(node, count)| {
             let node = &self.nodes[*node];
-            room = room.at_most(node.policy.room().minus(node.used).shared_by(*count));
+            node.policy.room().minus(node.used).memory / u64::from(*count)
+        });
+        let granted = u64::from(member.grant.total().max(1));
+        let mut free = on_nodes.fold(self.supply.size.minus(self.granted).memory / granted, u64::min);
+        if let Some(quota) = self.supply.tenants[member.claim.tenant].quota {
+            free = free.min(quota.minus(self.by_tenant[member.claim.tenant]).memory / granted);
         }
-        let promised = |tenant: Option<usize>| {
-            let members = self.members.iter().enumerate().filter(|(_, member)| member.acts);
-            let own = members.filter(|(_, member)| tenant.is_none_or(|tenant| member.claim.tenant == tenant));
-            own.fold(Resources::NONE, |sum, (other, member)| {
-                sum.plus(member.claim.needs.times(self.promised(other)))
-            })
-        };
-        let count = self.promised(at).max(1);
-        room = room.at_most(self.supply.size.minus(promised(None)).shared_by(count));
-        let tenant = member.claim.tenant;
-        match self.supply.tenants[tenant].quota {
-            Some(quota) => room.at_most(quota.minus(promised(Some(tenant))).shared_by(count)),
-            None => room,
-        }
+        free
     }
 
-    /// Instances that a workload has or was promised.
-    fn promised(&self, at: usize) -> u32 {
+    /// Whether everybody's least has room where each instance of this workload has so much memory.
+    fn bears(&self, at: usize, memory: u64) -> bool {
+        let tenant = self.members[at].claim.tenant;
+        let (mut all, mut own) = (Resources::NONE, Resources::NONE);
+        for (other, member) in self.members.iter().enumerate().filter(|(_, member)| member.acts) {
+            let least = match other == at {
+                true => Resources { memory, ..member.base }.times(member.claim.minimum.max(1)),
+                false => member.claim.needs.times(member.claim.minimum),
+            };
+            all = all.plus(least);
+            own = if member.claim.tenant == tenant { own.plus(least) } else { own };
+        }
         let member = &self.members[at];
-        member.grant.total().max(member.claim.minimum.min(member.most))
+        let count = member.claim.minimum.max(1);
+        all.fits(self.supply.size)
+            && self.supply.tenants[tenant].quota.is_none_or(|quota| own.fits(quota))
+            && count_in_all(self.rooms(), Resources { memory, ..member.base }, count) == count
     }
 
-    /// Instances of this size that all nodes could hold if they were empty.
-    fn could_hold(&self, needs: Resources) -> u32 {
-        count_in_all(self.rooms(), needs, u32::MAX)
-    }
-
-    fn rebook(&mut self, now: Timestamp, at: usize, needs: Resources) {
+    fn book_memory(&mut self, now: Timestamp, at: usize, memory: u64) {
         let before = claimed(&self.members[at]);
         let member = &mut self.members[at];
-        let smaller = needs.fits(member.claim.needs);
+        let (old, new) = (member.claim.needs, Resources { memory, ..member.claim.needs });
+        member.claim.needs = new;
         for (node, count) in &member.on {
-            self.nodes[*node].rebook(member.claim.needs.times(*count), needs.times(*count));
+            self.nodes[*node].rebook(old.times(*count), new.times(*count));
         }
-        member.claim.needs = needs;
         self.regranted(at, before);
-        self.members[at].most = count_in_all(self.rooms(), needs, self.members[at].replicas_max);
+        self.members[at].most = count_in_all(self.rooms(), new, self.members[at].replicas_max);
         self.stale |= self.refused > 0;
-        if smaller && !self.waiting.is_empty() {
+        if !self.grants_fit() {
+            self.share_at_once(now);
+        }
+        if memory < old.memory && !self.waiting.is_empty() {
             self.wake(now);
         }
-        self.cut_grant(at);
     }
 
-    /// Takes instances from a workload whose grant has outgrown what there is, until all claims are weighed anew.
-    fn cut_grant(&mut self, at: usize) {
+    /// Thousandths of a core that each instance may have beyond what it needs: what nobody needs on the nodes where they are,
+    /// and no workload of the same or a higher class has been lent.
+    fn to_lend(&self, at: usize) -> u64 {
         let member = &self.members[at];
-        let (claim, own, before) = (member.claim, claimed(member), member.grant);
-        let mut count = claim.needs.count_in(self.supply.size.minus(self.granted.minus(own)));
-        if let Some(quota) = self.supply.tenants[claim.tenant].quota {
-            count = count.min(claim.needs.count_in(quota.minus(self.by_tenant[claim.tenant].minus(own))));
+        let class = member.claim.class;
+        let lent = |(other, count): (&usize, &u32)| match &self.members[*other] {
+            peer if *other != at && peer.claim.class >= class => peer.lent * u64::from(*count),
+            _ => 0,
+        };
+        let on_nodes = member.on.iter().filter(|(node, _)| self.nodes[**node].up).map(|(node, count)| {
+            let node = &self.nodes[*node];
+            let free = node.policy.room().minus(node.used).millicores;
+            free.saturating_sub(node.on.iter().map(lent).sum()) / u64::from(*count)
+        });
+        let granted = u64::from(member.grant.total().max(1));
+        let free = on_nodes.fold(self.supply.size.minus(self.granted).millicores / granted, u64::min);
+        match self.supply.tenants[member.claim.tenant].quota {
+            Some(quota) => free.min(self.to_lend_of(at, quota) / granted),
+            None => free,
         }
-        if !member.acts || count >= before.total() {
-            return;
-        }
-        let active = before.active.min(count);
-        let refused = Some(Refused { cause: Cause::Supply, sake: None });
-        self.set(at, Grant { active, standby: count - active, refused });
-        self.forget(at);
-        self.stale = true;
+    }
+
+    /// The same of a tenant's quota.
+    fn to_lend_of(&self, at: usize, quota: Resources) -> u64 {
+        let tenant = self.members[at].claim.tenant;
+        let peers = self.members.iter().enumerate();
+        let peers = peers.filter(|(other, peer)| *other != at && peer.acts && peer.claim.tenant == tenant);
+        let lent: u64 = peers.map(|(_, peer)| peer.lent * u64::from(peer.grant.total())).sum();
+        quota.minus(self.by_tenant[tenant]).millicores.saturating_sub(lent)
     }
 }
 
-/// Whoever has given way does not grow again for so long.
-const GIVES_WAY_FOR: Duration = Duration::from_secs(600);
+/// A part of an instance's processor time that is little.
+const LITTLE: u64 = 10;

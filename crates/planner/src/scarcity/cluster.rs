@@ -25,8 +25,8 @@ pub(crate) struct Member {
     pub(crate) claim: Claim,
     /// The least that is booked for one instance; `claim.needs` is what is booked now.
     pub(crate) base: Resources,
-    /// When instances of it were kept small last, because some were refused.
-    pub(crate) gave_way: Option<Timestamp>,
+    /// Processor time that each instance may use beyond that, in thousandths of a core.
+    pub(crate) lent: u64,
     pub(crate) grant: Grant,
     /// As many as all nodes could hold if they were empty, at most `replicas_max`.
     pub(crate) most: u32,
@@ -115,7 +115,7 @@ impl Cluster {
                 standby: 0,
             },
             base: w.needs_least(),
-            gave_way: None,
+            lent: 0,
             grant: Grant::default(),
             most: w.replicas_max,
             replicas_max: w.replicas_max,
@@ -169,9 +169,8 @@ impl Cluster {
             let member = &self.members[at];
             self.members[at].most = count_in_all(self.rooms(), member.claim.needs, member.replicas_max);
         }
-        self.stale = true;
         // Nothing that changes the nodes may wait.
-        self.shared_at = None;
+        (self.stale, self.shared_at) = (true, None);
     }
 
     /// A node is there: a new one, or one that was lost, perhaps of another size.
@@ -249,7 +248,7 @@ impl Cluster {
             && quota.is_none_or(|quota| used.fits(quota))
     }
 
-    pub(crate) fn set(&mut self, at: usize, grant: Grant) {
+    fn set(&mut self, at: usize, grant: Grant) {
         let before = claimed(&self.members[at]);
         let member = &mut self.members[at];
         self.refused -= usize::from(member.grant.refused.is_some());
@@ -266,6 +265,19 @@ impl Cluster {
         let (after, tenant) = (claimed(&self.members[at]), self.members[at].claim.tenant);
         self.granted = self.granted.minus(before).plus(after);
         self.by_tenant[tenant] = self.by_tenant[tenant].minus(before).plus(after);
+    }
+
+    /// No more is granted than there is, and no tenant has more than its quota.
+    pub(crate) fn grants_fit(&self) -> bool {
+        let mut tenants = self.supply.tenants.iter().zip(&self.by_tenant);
+        self.granted.fits(self.supply.size)
+            && tenants.all(|(tenant, used)| tenant.quota.is_none_or(|quota| used.fits(quota)))
+    }
+
+    /// All claims are to be weighed before anything else is decided.
+    pub(crate) fn share_at_once(&mut self, now: Timestamp) {
+        (self.stale, self.shared_at) = (true, None);
+        self.wake(now);
     }
 
     /// A workload did not get all that it asked for.

@@ -210,14 +210,14 @@ impl Cluster {
         }
         movable.sort_unstable();
         let movable = movable.into_iter().flat_map(|(_, at, count)| std::iter::repeat_n(at, count as usize));
-        let adopted = self.nodes[node].adopted;
+        let (adopted, outgrown) = (self.nodes[node].adopted, self.nodes[node].outgrown);
         // As if those that leave were gone already, and each that must had moved.
         gone.iter().for_each(|at| self.release(*at, node));
         let moves = self.clear_by(node, waiter, movable, fewer);
         for at in gone {
             self.take(at, node, false);
         }
-        self.nodes[node].adopted = adopted;
+        (self.nodes[node].adopted, self.nodes[node].outgrown) = (adopted, outgrown);
         moves
     }
 

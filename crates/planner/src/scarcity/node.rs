@@ -15,8 +15,10 @@ pub(crate) struct Node {
     pub(crate) up: bool,
     /// Promised to the instances on it, those on their way in or out included.
     pub(crate) used: Resources,
-    /// The part of it that nobody put here: it was found here, or what is here has come to need it.
+    /// The part of it that was found here instead of being put here.
     pub(crate) adopted: Resources,
+    /// The part of it that is too much, because what is here has come to need it.
+    pub(crate) outgrown: Resources,
     /// Instances on it, by workload.
     pub(crate) on: BTreeMap<usize, u32>,
     sum: Option<Sum>,
@@ -25,7 +27,7 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(policy: NodePolicy) -> Node {
         let used = Resources::NONE;
-        Node { policy, up: true, used, adopted: used, on: BTreeMap::new(), sum: None }
+        Node { policy, up: true, used, adopted: used, outgrown: used, on: BTreeMap::new(), sum: None }
     }
 
     /// What is left to promise.
@@ -41,13 +43,15 @@ impl Node {
 
     /// What is on it needs another amount than before.
     pub(crate) fn rebook(&mut self, before: Resources, after: Resources) {
-        let room = self.policy.room().at_least(self.used);
         self.used = self.used.minus(before).plus(after);
-        self.adopted = self.adopted.plus(self.used.minus(room)).at_most(self.used);
+        self.adopted = self.adopted.at_most(self.used);
+        self.outgrown = self.used.minus(self.adopted).minus(self.policy.room());
     }
 
     pub(crate) fn free(&mut self, workload: usize, needs: Resources) {
-        self.rebook(needs, Resources::NONE);
+        self.used = self.used.minus(needs);
+        self.adopted = self.adopted.at_most(self.used);
+        self.outgrown = self.outgrown.at_most(self.used.minus(self.adopted).minus(self.policy.room()));
         if let Some(count) = self.on.get_mut(&workload) {
             *count -= 1;
             if *count == 0 {

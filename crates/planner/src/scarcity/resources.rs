@@ -56,12 +56,6 @@ impl Resources {
         Resources { millicores: self.millicores.min(other.millicores), memory: self.memory.min(other.memory) }
     }
 
-    /// What each of so many gets of it; all of it for none.
-    pub fn shared_by(self, count: u32) -> Resources {
-        let count = u64::from(count.max(1));
-        Resources { millicores: self.millicores / count, memory: self.memory / count }
-    }
-
     /// So many of it.
     pub fn times(self, count: u32) -> Resources {
         Resources {

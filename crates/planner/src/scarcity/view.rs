@@ -32,9 +32,17 @@ impl NodeView<'_> {
 impl Cluster {
     pub(crate) fn views(&self) -> Vec<NodeView<'_>> {
         let view = |node| {
-            let Node { policy, up, used, adopted, on, .. }: &Node = node;
+            let Node { policy, up, used, adopted, outgrown, on, .. }: &Node = node;
             let instances = on.values().sum();
-            NodeView { policy, up: *up, used: *used, adopted: *adopted, instances, cluster: self, node }
+            NodeView {
+                policy,
+                up: *up,
+                used: *used,
+                adopted: adopted.plus(*outgrown),
+                instances,
+                cluster: self,
+                node,
+            }
         };
         self.nodes.iter().map(view).collect()
     }

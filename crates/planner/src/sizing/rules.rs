@@ -98,9 +98,9 @@ impl Rules {
         (self.hard, self.urgent) = (true, true);
     }
 
-    /// An instance needed more memory than it may use.
-    pub(crate) fn out_of_memory(&mut self, now: Timestamp) {
-        let used = self.memory_peak.value().max(self.size.memory_bytes as f64);
+    /// An instance needed more memory than it might use: `limit` bytes.
+    pub(crate) fn out_of_memory(&mut self, now: Timestamp, limit: u64) {
+        let used = self.memory_peak.value().max(limit as f64);
         let floor = (used + OOM_BYTES).max(used * OOM_FACTOR) as u64;
         self.memory_floor = Some((floor, now.saturating_add(OOM_REMEMBERED)));
         self.urgent = true;

@@ -10,7 +10,7 @@ use crate::ids::InstanceId;
 use crate::instance::Instance;
 use crate::policy::WorkloadPolicy;
 use crate::reason::Reason;
-use crate::scarcity::{Asked, Resources};
+use crate::scarcity::Asked;
 use crate::size::Size;
 use crate::workload::Workload;
 
@@ -73,12 +73,14 @@ impl Workload {
         let load = self.load(now);
         let asked = self.sizing.as_ref()?.asks_peak(now);
         let peak = asked.then(|| self.peak_of_day(load.demand));
-        let held = self.held();
+        let held = self.fleet.instances.iter().map(Instance::memory_held).max().unwrap_or(0);
         let sizing = self.sizing.as_mut()?;
-        let book = |size: Size, memory: u64| {
-            let Some(cluster) = &mut shared.cluster else { return size };
-            let (wanted, firm) = (size.resources(), Resources { millicores: 0, memory });
-            size.within(cluster.book(now, self.index, Asked { wanted, held, firm }))
+        let book = |size: Size, firm: u64| match &mut shared.cluster {
+            Some(cluster) => {
+                let asked = Asked { wanted: size.resources(), held, firm };
+                size.within(cluster.book(now, self.index, asked))
+            }
+            None => size,
         };
         let replicas = (self.policy.replicas_min.max(1), self.policy.replicas_max);
         sizing.decide(now, peak, load, replicas, book);
@@ -89,12 +91,6 @@ impl Workload {
         }
         self.rescale();
         Some((size, reasons))
-    }
-
-    /// The most that an instance may use already, or may have been allowed to.
-    fn held(&self) -> Resources {
-        let sizes = self.fleet.instances.iter().flat_map(|i| [i.size, i.size_ordered]).flatten();
-        sizes.fold(Resources::NONE, |held, size| held.at_least(size.resources()))
     }
 
     /// The largest demand that is to be expected within a day.

@@ -230,9 +230,9 @@ impl Nodes {
 
     fn needs(&self, instance: InstanceId, workload: &str) -> Resources {
         let needs = self.policy.workloads.iter().find(|w| w.id.as_str() == workload).unwrap().needs;
-        let mut size = self.sizes.get(&instance).map_or(Resources::NONE, Size::resources);
-        size.memory = if self.starved { 0 } else { size.memory };
-        needs.at_least(size)
+        // Processor time is lent.
+        let memory = self.sizes.get(&instance).filter(|_| !self.starved).map_or(0, |size| size.memory_bytes);
+        needs.at_least(Resources { millicores: 0, memory })
     }
 
     fn check(&self) {

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use planner::sizing::SizeReason;
-use planner::{
-    Event, InstanceId, NodePolicy, Reason, Resources, SharingReason, Size, SizingPolicy, WorkloadPolicy,
-};
+use planner::{Event, InstanceId, NodePolicy, Reason, Resources, Size, SizingPolicy, WorkloadPolicy};
 
 use crate::nodes::{GIB, Nodes, workload};
 
@@ -77,17 +75,50 @@ fn memory_is_raised_as_far_as_the_node_has_room_and_the_rest_when_there_is_more(
 }
 
 #[test]
-fn nobody_grows_into_what_a_higher_class_waits_for() {
-    let workloads = [sized("web", 100), workload("high", 200)];
+fn processor_time_is_lent_only_as_long_as_nobody_needs_it() {
+    let workloads = [sized("web", 100), WorkloadPolicy { replicas_min: 0, ..workload("other", 100) }];
     let mut world = Nodes::new(&workloads, &[node(2.5, 4_096)]);
     world.pin("web", 1, 0);
-    world.pin("high", 3, 0);
+    world.pin("other", 0, 0);
     world.step(|_, _| 50.0);
-    // One of the three does not fit beside the other's least; a core would.
-    assert!(world.says("high", |reason| matches!(reason, SharingReason::Refused { granted: 2, .. })));
-    assert!(planned(&world, "web").cpu_cores <= 0.5, "{:?}", planned(&world, "web"));
-    uses_memory(&mut world, "web", 500);
-    assert_eq!(planned(&world, "web").memory_bytes, 512 * MIB, "not while another one lacks room");
+    assert_eq!(planned(&world, "web").cpu_cores, 1.0);
+    world.pin("other", 2, 0);
+    world.step(|_, _| 50.0);
+    assert_eq!(world.on("a", "other"), 2, "as if nothing were lent: {:?}", world.reasons("other"));
+    let instance = only(&world, "web");
+    assert_eq!(world.sizes[&instance].cpu_cores, 0.5, "what is left");
+    assert!(has_no_room(&world, "web"));
+    world.pin("other", 0, 0);
+    (0..2).for_each(|_| world.step(|_, _| 50.0));
+    assert_eq!(world.sizes[&instance].cpu_cores, 1.0);
+}
+
+#[test]
+fn a_higher_class_is_lent_processor_time_first() {
+    let mut world = Nodes::new(&[sized("web", 100), sized("high", 200)], &[node(1.5, 4_096)]);
+    for name in ["web", "high"] {
+        world.pin(name, 1, 0);
+    }
+    (0..2).for_each(|_| world.step(|_, _| 50.0));
+    assert_eq!((planned(&world, "high").cpu_cores, planned(&world, "web").cpu_cores), (1.0, 0.5));
+}
+
+#[test]
+fn what_would_cost_another_its_least_is_not_given() {
+    let [mut web, mut other] = [sized("web", 200), workload("other", 100)];
+    (web.needs, other.needs) = (Resources::new(0.1, 512 * MIB), Resources::new(0.1, 1_300 * MIB));
+    let mut world = Nodes::new(&[web, other], &[node(4.0, 2_048)]);
+    for name in ["web", "other"] {
+        world.pin(name, 1, 0);
+    }
+    world.step(|_, _| 50.0);
+    for _ in 0..4 {
+        world.tell(Event::OutOfMemory { workload: "web".into(), instance: InstanceId::new(1) });
+        world.step(|_, _| 50.0);
+    }
+    assert_eq!((world.on("a", "web"), world.on("a", "other")), (1, 1));
+    assert_eq!(planned(&world, "web").memory_bytes, 748 * MIB, "all that is left beside it");
+    assert!(has_no_room(&world, "web"));
 }
 
 #[test]
@@ -111,30 +142,15 @@ fn who_was_killed_for_lack_of_memory_gets_it_and_there_is_room_for_fewer() {
 }
 
 #[test]
-fn what_is_not_used_makes_room_for_more_instances() {
+fn more_instances_are_each_lent_less() {
     let mut world = Nodes::new(&[sized("web", 100)], &[node(4.0, 4_096)]);
     world.pin("web", 4, 0);
     world.step(|_, _| 100.0);
     assert_eq!((world.on("a", "web"), planned(&world, "web").cpu_cores), (4, 1.0), "all of the node");
-    world.pin("web", 6, 0);
-    world.step(|_, _| 100.0);
-    world.step(|_, _| 100.0);
-    assert_eq!(world.on("a", "web"), 6, "processor time beyond what is needed gives way");
-    (0..12).for_each(|_| world.step(|_, _| 100.0));
-    let shared = planned(&world, "web").cpu_cores;
-    assert!((0.6..0.67).contains(&shared), "after a while what is left is shared: {shared}");
-    for _ in 0..60 {
-        for instance in world.running.keys().copied().collect::<Vec<_>>() {
-            let (workload, throttled) = ("web".into(), Some(0.0));
-            let (cpu_cores, memory_bytes) = (0.2, 100 * MIB);
-            world.tell(Event::UsageObserved { workload, instance, cpu_cores, memory_bytes, throttled });
-        }
-        world.step(|_, _| 100.0);
-    }
-    assert!(planned(&world, "web").cpu_cores < 0.5, "{:?}", planned(&world, "web"));
     world.pin("web", 8, 0);
-    world.step(|_, _| 100.0);
+    (0..2).for_each(|_| world.step(|_, _| 100.0));
     assert_eq!(world.on("a", "web"), 8, "{:?}", world.reasons("web"));
+    assert!(world.running.keys().all(|id| world.sizes[id].cpu_cores == 0.5), "{:?}", world.sizes);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Nodes, tenants and priorities that the planner itself shares out, in some simulations.
 
-use planner::{NodePolicy, Resources, TenantPolicy};
+use planner::{NodePolicy, Resources, TenantPolicy, WorkloadPolicy};
 
 use super::setup::Setup;
 use super::shape::between;
@@ -46,9 +46,7 @@ impl Sharing {
             policy.tenant = rng.choice(&tenants).filter(|_| !tenants.is_empty()).map(|t| t.name.clone());
             most = most.plus(policy.needs.times(policy.replicas_max));
             largest.millicores = largest.millicores.max(policy.needs.millicores);
-            // What an instance may come to use fits, too, or it could not live anywhere.
-            let used = policy.sizing.as_ref().map_or(0, |sizing| sizing.most.memory_bytes);
-            largest.memory = largest.memory.max(policy.needs.memory).max(used);
+            largest.memory = largest.memory.max(memory_most(policy));
         }
         let count = rng.usize(1..6);
         // From far too little to more than enough, but every instance fits on every node.
@@ -64,8 +62,10 @@ impl Sharing {
             }
         });
         let mut nodes: Vec<NodePolicy> = nodes.collect();
-        // The least of everybody must fit, or the policy is refused.
-        let least = setups.iter().map(|setup| setup.policy.needs.times(setup.policy.replicas_min));
+        // The least of everybody must fit, or the policy is refused, or some could not live.
+        let least = setups.iter().map(|Setup { policy, .. }| {
+            Resources { memory: memory_most(policy), ..policy.needs }.times(policy.replicas_min.max(1))
+        });
         let least = least.fold(Resources::NONE, Resources::plus);
         nodes[0].size = Resources {
             millicores: nodes[0].size.millicores.max(least.millicores),
@@ -78,6 +78,11 @@ impl Sharing {
     pub(super) fn number(&self, id: &planner::NodeId) -> Option<usize> {
         self.nodes.iter().position(|node| node.id == *id)
     }
+}
+
+/// Bytes that an instance may come to use.
+fn memory_most(policy: &WorkloadPolicy) -> u64 {
+    policy.sizing.as_ref().map_or(0, |sizing| sizing.most.memory_bytes).max(policy.needs.memory)
 }
 
 fn name(node: usize) -> String {

@@ -108,17 +108,30 @@ impl Simulation {
         Ok(())
     }
 
+    /// Instances of this size that all nodes together could hold if they were empty.
+    fn could_hold(&self, needs: Resources) -> u32 {
+        let nodes = self.swarm.sharing.iter().flat_map(|sharing| sharing.nodes.iter().enumerate());
+        let there = nodes.filter(|(number, _)| self.nodes.away(*number) != Some(Away::Lost));
+        there.map(|(_, node)| needs.count_in(node.room())).sum()
+    }
+
     fn envies(&self, high: &WorkloadView<'_>, low: usize) -> bool {
         let lower = &self.services[low].setup.policy;
         if lower.priority >= high.policy.priority {
             return false;
         }
+        let planned = high.plan.and_then(|plan| plan.size).map_or(0, |size| size.memory_bytes);
+        let largest = high.instances.iter().filter_map(Instance::size).map(|size| size.memory_bytes);
+        let memory = largest.fold(planned, u64::max);
+        let needs = high.policy.needs.at_least(Resources { millicores: 0, memory });
+        let most = self.could_hold(needs);
+        // What the nodes could not hold if they were empty is nobody's.
         let refused = high.plan.is_some_and(|plan| {
             plan.reasons.iter().any(|reason| {
                 matches!(
                     reason,
-                    Reason::Sharing(SharingReason::Refused { tier: Tier::Active, cause, .. })
-                        if *cause != Cause::Quota
+                    Reason::Sharing(SharingReason::Refused { tier: Tier::Active, cause, granted, .. })
+                        if *cause != Cause::Quota && *granted < most
                 )
             })
         });
@@ -126,9 +139,6 @@ impl Simulation {
         let has =
             [Stage::Active, Stage::Warm, Stage::Parked, Stage::Promoting].map(|stage| fleet.count(stage));
         let beyond = has.iter().sum::<u32>().saturating_sub(lower.replicas_min);
-        let sized = high.plan.and_then(|plan| plan.size).map_or(Resources::NONE, |size| size.resources());
-        let largest = high.instances.iter().filter_map(Instance::size).map(|size| size.resources());
-        let needs = largest.fold(high.policy.needs.at_least(sized), Resources::at_least);
         refused && needs.fits(lower.needs.times(beyond))
     }
 }

@@ -143,17 +143,16 @@ impl Service {
         serving.map(|(instance, _)| self.capacity_of(instance)).sum()
     }
 
-    /// What an instance needs of its node, as far as the planner can know, if it is to have the size `next`. Of the size that
-    /// was ordered and the one that it has, whichever order is still on its way, the smaller one is sure.
+    /// What an instance needs of its node, as far as the planner can know, if it is to have the size `next`: processor time
+    /// beyond that is only lent. Of the size that was ordered and the one that it has, whichever order is still on its way,
+    /// the smaller one is sure.
     pub(super) fn needs_of(&self, instance: u64, next: Option<Size>) -> Resources {
+        let policy = &self.setup.policy;
         let ordered = self.ordered.get(&instance).zip(self.agent.size(instance));
-        let sure = ordered.map(|(ordered, has)| ordered.resources().at_most(has.resources()));
-        let size = next.map(|size| size.resources()).or(sure).filter(|_| self.setup.policy.sizing.is_some());
-        let mut size = size.unwrap_or(Resources::NONE);
-        if self.starved {
-            size.memory = 0;
-        }
-        self.setup.policy.needs.at_least(size)
+        let sure = ordered.map(|(ordered, has)| ordered.memory_bytes.min(has.memory_bytes));
+        let memory = next.map(|size| size.memory_bytes).or(sure);
+        let memory = memory.filter(|_| policy.sizing.is_some() && !self.starved).unwrap_or(0);
+        policy.needs.at_least(Resources { millicores: 0, memory })
     }
 
     /// What an instance can serve.

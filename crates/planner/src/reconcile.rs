@@ -416,10 +416,16 @@ impl Fleet {
             }
             for at in 0..self.instances.len() {
                 let i = &self.instances[at];
-                let Some(size) = target(i).filter(|_| i.role == role) else { continue };
+                let Some(mut size) = target(i).filter(|_| i.role == role) else { continue };
                 let free = i.pending.is_none() && !i.doomed && i.retry.waiting(desk.now()).is_none();
-                let shrinks = i.size.is_some_and(|now| size.cpu_cores < now.cpu_cores);
-                if !free || (missing && shrinks) {
+                if let Some(now) = i.size.filter(|now| missing && size.cpu_cores < now.cpu_cores) {
+                    // Memory does not wait. A profile is had as a whole.
+                    size.cpu_cores = now.cpu_cores;
+                    if size == now || want.size.is_none() {
+                        continue;
+                    }
+                }
+                if !free {
                     continue;
                 }
                 let kind = ActionKind::Resize { instance: i.id, size };

@@ -137,6 +137,14 @@ impl Sizing {
         self.cut.is_some_and(|wanted| self.size.cpu_cores < wanted.cpu_cores)
     }
 
+    /// Where processor time is no known limit of what an instance serves, but was cut: the part of it that is left.
+    fn part_left(&self) -> f64 {
+        match self.cut.filter(|_| self.cpu_cut() && !self.cpu_bound()) {
+            Some(wanted) => self.size.cpu_cores / wanted.cpu_cores.min(self.policy.initial.cpu_cores),
+            None => 1.0,
+        }
+    }
+
     /// What instances do tells nothing of what one of the initial size can serve.
     pub(crate) fn dwarfed(&self) -> bool {
         self.squeezing() || (self.cpu_cut() && !self.cpu_bound())
@@ -166,7 +174,8 @@ impl Sizing {
         self.round = Some(round);
         let short = self.rules_short(now, round);
         let short = near || short;
-        let Some(bandit) = &mut self.bandit else { return short };
+        let cut = self.cpu_cut();
+        let Some(bandit) = self.bandit.as_mut().filter(|_| !cut) else { return short };
         let floor = self.rules.cpu_expected().map(|cores| cores.max(self.policy.least.cpu_cores));
         // It may save, never cost: what the rules would give is the most.
         let most = self.rules.size().cpu_cores;

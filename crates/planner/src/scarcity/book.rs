@@ -7,6 +7,8 @@
 //! Processor time beyond `needs` is only lent. Whoever is granted an instance finds room as if nothing were lent, and at the
 //! next look there is less to lend, first to the lower classes.
 
+use std::time::Duration;
+
 use forecast::Timestamp;
 
 use super::cluster::{Cluster, claimed, count_in_all};
@@ -35,12 +37,7 @@ impl Cluster {
         }
         let needs = self.members[at].claim.needs;
         let wanted = asked.wanted.millicores.saturating_sub(needs.millicores);
-        let lent = if wanted > 0 { wanted.min(self.to_lend(at)) } else { 0 };
-        let before = self.members[at].lent;
-        // A little more is not worth an order for each instance.
-        let little = lent < wanted && lent > before && (lent - before) * LITTLE < needs.millicores + before;
-        let lent = if little { before } else { lent };
-        self.members[at].lent = lent;
+        let lent = self.lend(now, at, wanted);
         // What was wanted before may still be booked.
         Resources {
             millicores: needs.millicores + lent,
@@ -53,15 +50,30 @@ impl Cluster {
     fn memory_for(&self, at: usize, Asked { wanted, held, firm }: Asked) -> u64 {
         let member = &self.members[at];
         let booked = member.claim.needs.memory;
-        let firm = if firm > booked && !self.bears(at, firm) { 0 } else { firm };
-        let kept = wanted.memory.max(held).min(booked).max(firm).max(member.base.memory);
-        if wanted.memory <= kept {
-            return kept;
+        let firm = if firm > member.base.memory && !self.bears(at, firm) { 0 } else { firm };
+        let least = held.min(booked).max(firm).max(member.base.memory);
+        if wanted.memory <= least {
+            return least;
         }
-        let grown = kept.max(wanted.memory.min(booked.saturating_add(self.free_memory(at))));
-        let promised = member.grant.total();
-        let needs = Resources { memory: grown, ..member.base };
-        if count_in_all(self.rooms(), needs, promised) >= promised { grown } else { kept }
+        let mut most = booked.saturating_add(self.free_memory(at));
+        if member.on.is_empty() || self.waiting.contains(&at) {
+            most = most.min(self.room_for_one_more(at));
+        }
+        let next = least.max(wanted.memory.min(most));
+        let granted = member.grant.total();
+        let could_hold = |memory| count_in_all(self.rooms(), Resources { memory, ..member.base }, granted);
+        if next <= booked || could_hold(next) >= granted { next } else { booked.max(least) }
+    }
+
+    /// Bytes that each instance could have if there were one more, on the node where that is most.
+    fn room_for_one_more(&self, at: usize) -> u64 {
+        let (on, booked) = (&self.members[at].on, self.members[at].claim.needs.memory);
+        let up = self.nodes.iter().enumerate().filter(|(_, node)| node.up && !node.policy.closed);
+        let most = up.map(|(number, node)| {
+            let own = u64::from(on.get(&number).copied().unwrap_or(0));
+            (node.policy.room().minus(node.used).memory + own * booked) / (own + 1)
+        });
+        most.max().unwrap_or(0)
     }
 
     /// By how many bytes each instance could be larger.
@@ -110,12 +122,26 @@ impl Cluster {
         self.regranted(at, before);
         self.members[at].most = count_in_all(self.rooms(), new, self.members[at].replicas_max);
         self.stale |= self.refused > 0;
-        if !self.grants_fit() {
+        if !self.grants_fit() || self.members[at].grant.total() > self.members[at].most {
             self.share_at_once(now);
         }
         if memory < old.memory && !self.waiting.is_empty() {
             self.wake(now);
         }
+    }
+
+    /// Lends each instance as much of `wanted` thousandths of a core as there is. After there was too little, more is lent
+    /// only after a while: an order to each instance whenever one comes or goes would help nobody.
+    fn lend(&mut self, now: Timestamp, at: usize, wanted: u64) -> u64 {
+        let most = if wanted > 0 { self.to_lend(at) } else { 0 };
+        let member = &mut self.members[at];
+        let kept = member.lent.min(wanted);
+        if most < kept {
+            member.lent_less = Some(now);
+        }
+        let waits = member.lent_less.is_some_and(|since| now.since(since) < LENT_LESS_FOR);
+        member.lent = wanted.min(most).min(if waits { kept } else { u64::MAX });
+        member.lent
     }
 
     /// Thousandths of a core that each instance may have beyond what it needs: what nobody needs on the nodes where they are,
@@ -142,13 +168,13 @@ impl Cluster {
 
     /// The same of a tenant's quota.
     fn to_lend_of(&self, at: usize, quota: Resources) -> u64 {
-        let tenant = self.members[at].claim.tenant;
-        let peers = self.members.iter().enumerate();
-        let peers = peers.filter(|(other, peer)| *other != at && peer.acts && peer.claim.tenant == tenant);
+        let (class, tenant) = (self.members[at].claim.class, self.members[at].claim.tenant);
+        let peers = self.members.iter().enumerate().filter(|(other, peer)| {
+            *other != at && peer.acts && peer.claim.tenant == tenant && peer.claim.class >= class
+        });
         let lent: u64 = peers.map(|(_, peer)| peer.lent * u64::from(peer.grant.total())).sum();
         quota.minus(self.by_tenant[tenant]).millicores.saturating_sub(lent)
     }
 }
 
-/// A part of an instance's processor time that is little.
-const LITTLE: u64 = 10;
+const LENT_LESS_FOR: Duration = Duration::from_secs(600);

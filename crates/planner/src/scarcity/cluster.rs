@@ -27,6 +27,8 @@ pub(crate) struct Member {
     pub(crate) base: Resources,
     /// Processor time that each instance may use beyond that, in thousandths of a core.
     pub(crate) lent: u64,
+    /// When there was too little of that last, on the internal clock.
+    pub(crate) lent_less: Option<Timestamp>,
     pub(crate) grant: Grant,
     /// As many as all nodes could hold if they were empty, at most `replicas_max`.
     pub(crate) most: u32,
@@ -116,6 +118,7 @@ impl Cluster {
             },
             base: w.needs_least(),
             lent: 0,
+            lent_less: None,
             grant: Grant::default(),
             most: w.replicas_max,
             replicas_max: w.replicas_max,

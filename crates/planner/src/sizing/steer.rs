@@ -109,8 +109,11 @@ impl Workload {
     /// Where a larger instance serves more: counts with the smallest one that serves, so that the count only falls once
     /// all have grown, and rises before they shrink.
     pub(crate) fn rescale(&mut self) {
-        let Some(sizing) = self.sizing.as_ref().filter(|sizing| sizing.cpu_bound()) else { return };
-        let Some(policy) = &self.policy.sizing else { return };
+        let (Some(sizing), Some(policy)) = (&self.sizing, &self.policy.sizing) else { return };
+        if !sizing.cpu_bound() {
+            self.outlook.capacity.rescale(sizing.part_left().min(1.0));
+            return;
+        }
         // What throttling is squeezed to is given back when demand comes.
         let planned = sizing.joint.cores().unwrap_or(policy.initial.cpu_cores).min(sizing.room.cpu_cores);
         let squeezed = sizing.squeezing();

@@ -89,7 +89,9 @@ fn processor_time_is_lent_only_as_long_as_nobody_needs_it() {
     assert_eq!(world.sizes[&instance].cpu_cores, 0.5, "what is left");
     assert!(has_no_room(&world, "web"));
     world.pin("other", 0, 0);
-    (0..2).for_each(|_| world.step(|_, _| 50.0));
+    world.step(|_, _| 50.0);
+    assert_eq!(world.sizes[&instance].cpu_cores, 0.5, "not back and forth");
+    (0..10).for_each(|_| world.step(|_, _| 50.0));
     assert_eq!(world.sizes[&instance].cpu_cores, 1.0);
 }
 
@@ -139,6 +141,24 @@ fn who_was_killed_for_lack_of_memory_gets_it_and_there_is_room_for_fewer() {
     world.starved = false;
     world.step(|_, _| 300.0);
     assert!(3 * planned.memory_bytes <= 2 * GIB, "and all of it fits");
+}
+
+#[test]
+fn a_larger_size_leaves_room_for_the_least_of_another() {
+    let names = ["a", "b", "c"];
+    let workloads = names.map(|name| {
+        let mut policy = sized(name, 100);
+        policy.sizing.as_mut().unwrap().initial = size(1.0, 1_536);
+        policy
+    });
+    let nodes = ["x", "y"].map(|name| NodePolicy::new(name, 8.0, 2_048 * MIB));
+    let mut world = Nodes::new(&workloads, &nodes);
+    for name in names {
+        world.pin(name, 1, 0);
+    }
+    (0..2).for_each(|_| world.step(|_, _| 50.0));
+    let there: Vec<usize> = names.iter().map(|name| world.on("x", name) + world.on("y", name)).collect();
+    assert_eq!(there, [1, 1, 1], "{:?}", world.sizes);
 }
 
 #[test]

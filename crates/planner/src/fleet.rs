@@ -149,6 +149,8 @@ impl Fleet {
         let Some(instance) = self.answered(id, action, Order::Park) else { return false };
         instance.parked = true;
         instance.retry.succeed();
+        // Only now: until it was frozen, it could have been wanted again.
+        self.find(id).into_iter().for_each(|at| self.cut_sessions(at));
         true
     }
 
@@ -185,7 +187,6 @@ impl Fleet {
     /// Makes a standby of what has drained. With sessions that began meanwhile it drains on.
     fn demote(&mut self, id: InstanceId, desk: &Desk<'_>) {
         let Some(at) = self.find(id).filter(|at| !self.instances[*at].held(desk.now())) else { return };
-        self.cut_sessions(at);
         let instance = &mut self.instances[at];
         instance.serving_since = None;
         self.counters.demotions += u64::from(instance.turn(Turn::Drained, desk.wall()));

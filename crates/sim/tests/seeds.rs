@@ -75,6 +75,10 @@ fn days_that_once_went_wrong() {
             20_043,
             "found by a restart while they were ill, instances that recovered with sessions served nobody",
         ),
+        (
+            2_008_993,
+            "an instance wanted again after its time to drain was taken to hold no sessions any more",
+        ),
     ] {
         if let Err(failure) = simulate(seed) {
             panic!("again: {what}\n{failure}");

@@ -160,6 +160,11 @@ impl Agent {
         self.lies.retain(|_, lie| *lie != Lie::Errors);
     }
 
+    /// Whether somebody can reach an instance.
+    pub fn reaches(&self, instance: u64) -> bool {
+        !self.unreachable.contains_key(&instance)
+    }
+
     /// Lets nobody reach an instance: orders about it are lost, and what happens to it is not told.
     pub fn cut_off(&mut self, instance: u64) {
         self.unreachable.entry(instance).or_default();

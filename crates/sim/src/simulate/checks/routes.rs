@@ -108,6 +108,7 @@ impl Routes {
         let routed = healthy.clone().any(|(_, stage)| stage == Stage::Active);
         let usable = healthy.find(|(instance, stage)| {
             !self.given_up.contains(instance)
+                && truth.agent.reaches(*instance)
                 && !heard.ill.contains(instance)
                 && matches!(*stage, Stage::Warm | Stage::Parked | Stage::Promoting)
                 && matches!(truth.agent.lie(*instance), None | Some(Lie::Errors))

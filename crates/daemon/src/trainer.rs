@@ -153,8 +153,7 @@ impl Worker {
                 }
                 Err(Failure::Fit(FitError::CalledOff)) => return false,
                 Err(failure) => {
-                    let name = &self.desk.names[workload];
-                    tracing::warn!(workload = name, model = kind.name(), "no model was trained: {failure}");
+                    self.tell(workload, kind, &failure);
                     said.push(format!("no {kind} model: {failure}"));
                 }
             }
@@ -170,6 +169,15 @@ impl Worker {
         let message = format!("{}: {}", job.reason, said.join("; "));
         let done = TrainingDone { workload, trained, removed: Vec::new(), kind: "trained", message };
         self.desk.hand_over(done, &ids, job.history().grid.begins_at(end))
+    }
+
+    /// That a model is not made for a series, or not yet, is no fault.
+    fn tell(&self, workload: usize, kind: Kind, failure: &Failure) {
+        let (workload, model) = (&self.desk.names[workload], kind.name());
+        match failure {
+            Failure::Fit(_) => tracing::info!(workload, model, "no model was trained: {failure}"),
+            _ => tracing::warn!(workload, model, "no model was trained: {failure}"),
+        }
     }
 
     /// Trains one kind, on this workload alone and then, where there are others with this kind, together with theirs.

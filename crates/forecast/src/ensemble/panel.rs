@@ -323,7 +323,7 @@ const SCORED: [usize; 6] = [2, 4, 5, 6, 7, 8];
 const FAR: f32 = 3.0;
 /// Quiet hours and busy ones.
 const HOURS: usize = 2;
-const PRIOR_ONLINE: f32 = 0.3;
+const PRIOR_ONLINE: f32 = 0.4;
 /// Of a model that nothing is known of.
 const PRIOR_GUEST: f32 = 0.1;
 const PENDING_MAX: usize = 512;

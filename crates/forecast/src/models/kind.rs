@@ -85,7 +85,7 @@ impl Kind {
     ];
 
     /// The batch models that [`Kind::Auto`] combines with the online core.
-    pub const COMBINED: &'static [Kind] = &[Kind::Boosted, Kind::Smoothing, Kind::Arima];
+    pub const COMBINED: &'static [Kind] = &[Kind::Boosted, Kind::Smoothing, Kind::Arima, Kind::Sparse];
 
     /// The name it is asked for by.
     pub fn name(self) -> &'static str {
@@ -148,9 +148,11 @@ impl Kind {
         match self {
             Kind::Auto | Kind::Online => 0.0,
             Kind::Last | Kind::Drift | Kind::Day | Kind::Week => 0.05,
-            Kind::Dsp | Kind::Sparse => 0.05,
+            Kind::Dsp => 0.05,
             Kind::Lstm | Kind::Arima | Kind::Additive | Kind::Smoothing | Kind::Pooled => 0.3,
             Kind::Boosted => 0.4,
+            // It refuses every series that is not intermittent, and is the only one made for those that are.
+            Kind::Sparse => 1.0,
         }
     }
 

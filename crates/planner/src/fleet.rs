@@ -422,10 +422,10 @@ impl Fleet {
             {
                 instance.doomed = true;
             }
-            // A move that takes too long is given up, unless its replacement is there and there is no place for both.
+            // A move that takes too long is given up, unless there is no place for it beside the replacements that came.
             let full = kept >= desk.policy.replicas_max;
             if let Some(moving) = instance.moving.take() {
-                let goes_on = moving.until > now || (moving.started && full);
+                let goes_on = moving.until > now || full;
                 instance.moving = goes_on.then_some(moving);
                 kept += u32::from(!goes_on);
             }

@@ -14,7 +14,7 @@ mod family;
 
 pub(crate) use choice::{Aim, Share, choose_cheap, choose_one, choose_two};
 pub use family::MarginRule;
-pub(crate) use family::{FAMILIES, Family, LEVELS, Rule, Sight};
+pub(crate) use family::{FAMILIES, Family, LEVELS, Levels, REACTIVES, Rule, Sight};
 
 /// What one rule would decide now: what is needed at once, and what is not given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,9 +74,14 @@ impl MarginControl {
         }
     }
 
-    /// Lets every rule decide on the coming step, by what it needs and what it keeps. `lag` is the lead time of the tier in
-    /// steps: capacity counts only once it has been wanted for that long.
-    pub(crate) fn decide(&mut self, lag: usize, need: impl Fn(Rule) -> u32, keep: impl Fn(Rule) -> u32) {
+    /// Lets every rule decide on the coming step, by what the levels of its family need and what they keep. `lag` is the lead
+    /// time of the tier in steps: capacity counts only once it has been wanted for that long.
+    pub(crate) fn decide(
+        &mut self,
+        lag: usize,
+        need: impl Fn(Family) -> Levels<u32>,
+        keep: impl Fn(Family) -> Levels<u32>,
+    ) {
         let rows = lag.min(LAG_MAX) + 1;
         let mut decided = Vec::new();
         while self.decisions.len() >= rows {
@@ -86,24 +91,34 @@ impl MarginControl {
     }
 
     /// Lets every rule decide once more on the step that it decided on last, as more is known by now.
-    pub(crate) fn decide_again(&mut self, need: impl Fn(Rule) -> u32, keep: impl Fn(Rule) -> u32) {
+    pub(crate) fn decide_again(
+        &mut self,
+        need: impl Fn(Family) -> Levels<u32>,
+        keep: impl Fn(Family) -> Levels<u32>,
+    ) {
         if let Some(decided) = self.decisions.pop_back() {
             self.settle_all(decided, need, keep);
         }
     }
 
-    fn settle_all(&mut self, mut decided: Vec<u32>, need: impl Fn(Rule) -> u32, keep: impl Fn(Rule) -> u32) {
+    fn settle_all(
+        &mut self,
+        mut decided: Vec<u32>,
+        need: impl Fn(Family) -> Levels<u32>,
+        keep: impl Fn(Family) -> Levels<u32>,
+    ) {
         decided.clear();
         decided.reserve_exact(self.books.len());
         let before = self.decisions.back();
         for (f, &family) in self.families.iter().enumerate() {
-            for k in 0..LEVELS {
-                let before = before.map_or(0, |before| before[f * LEVELS + k]);
-                let rule = Rule { family, at: k as f64 };
-                let need = need(rule);
-                // What is kept matters only where less is needed than there was.
-                let keep = if need < before { keep(rule) } else { need };
-                decided.push(settle(before, Call { need, keep }));
+            let need = need(family);
+            let before = before.map_or(&need[..], |before| &before[f * LEVELS..(f + 1) * LEVELS]);
+            // What is kept matters only where less is needed than there was.
+            if need.iter().zip(before).all(|(need, before)| need >= before) {
+                decided.extend(need);
+            } else {
+                let calls = need.into_iter().zip(keep(family)).map(|(need, keep)| Call { need, keep });
+                decided.extend(before.iter().zip(calls).map(|(before, call)| settle(*before, call)));
             }
         }
         self.decisions.push_back(decided);

@@ -12,7 +12,7 @@ use crate::capacity::Capacity;
 use crate::demand::LoadLevel;
 use crate::guard::{COLLAPSE_QUANTILE, Guard};
 use crate::lead::LeadTime;
-use crate::margin::{Aim, Family, MarginControl, Rule, Share, choose_one, choose_two};
+use crate::margin::{Aim, Family, LEVELS, MarginControl, REACTIVES, Rule, Share, choose_one, choose_two};
 use crate::overrides::ForecastOverrides;
 use crate::plan::{instances_for, standby_pays};
 use crate::policy::WorkloadPolicy;
@@ -375,22 +375,22 @@ impl Outlook {
         if pays {
             let (need, hold) = (self.sight(windows.active), self.sight_to_keep(windows.hold));
             let lag = self.lag(policy, promote);
-            self.active.decide(lag, |rule| count(rule.of(&need)), |rule| count(rule.of(&hold)));
+            self.active.decide(lag, |all| all.levels(&need).map(count), |all| all.levels(&hold).map(count));
         }
         let need = self.sight(windows.total);
         let lag = self.lag(policy, cold);
         if pays {
             let keep = count(self.window(windows.keep).median());
-            self.total.decide(lag, |rule| count(rule.of(&need)), |_| keep);
+            self.total.decide(lag, |all| all.levels(&need).map(count), |_| [keep; LEVELS]);
         } else {
             let hold = self.sight_to_keep(windows.hold_cold);
-            self.total.decide(lag, |rule| count(rule.of(&need)), |rule| count(rule.of(&hold)));
+            self.total.decide(lag, |all| all.levels(&need).map(count), |all| all.levels(&hold).map(count));
         }
         self.play_shelf(policy);
         let lag = self.lag(policy, if pays { promote } else { cold });
         let floor = self.floor_of_steps(policy);
         let recent_hold = self.recent_max(windows.hold);
-        let at = |level: f64| move |rule: Rule| count(level * rule.reactive_factor());
+        let at = |level: f64| move |_: Family| REACTIVES.map(|factor| count(level * factor));
         self.reactive.decide(lag, at(floor), at(recent_hold));
     }
 

@@ -4,6 +4,8 @@
 //! is no list of steps to go wrong in the middle. The route table always comes first: what is dead or demoted leaves it
 //! before anything else is ordered, and what is not verified never enters it.
 
+mod fit;
+
 use std::cmp::Reverse;
 
 use crate::action::{ActionKind, FULL_WEIGHT};
@@ -11,7 +13,7 @@ use crate::desk::Desk;
 use crate::fleet::{EARLY_EXIT, Fleet, count};
 use crate::ids::InstanceId;
 use crate::instance::{Instance, Order, Pending, Phase, Role, Turn};
-use crate::profiles::{Profiles, WORTH_SPARE, fits};
+use crate::profiles::{Profiles, WORTH_SPARE};
 use crate::reason::Reason;
 use crate::scarcity::Seated;
 use crate::shift::{ShiftMove, ShiftStep, ShiftTurn, Stats};
@@ -353,7 +355,7 @@ impl Fleet {
                 }
             };
             let park = coming + f64::from(n) >= f64::from(want.active);
-            let size = want.size.or_else(|| Some(want.profiles?.of_new(park)));
+            let size = self.joins_with(want).or_else(|| Some(want.profiles?.of_new(park)));
             let kind = ActionKind::Start { instance: id, park, size, node: node.clone() };
             let Some((action, deadline)) = desk.issue(kind, desk.policy.start_deadline()) else {
                 desk.shared.owners.remove(&id);
@@ -392,51 +394,6 @@ impl Fleet {
             let kind = ActionKind::Park { instance: i.id };
             if due && self.table.clear_of(i.id) && self.let_go(at, desk) {
                 self.order(at, Order::Park, kind, desk);
-            }
-        }
-    }
-
-    /// Gives instances the wanted size, those that serve first. An order keeps a standby from being promoted, so no more
-    /// than one of them waits for its answer; and what serves does not shrink while instances are missing.
-    fn fit(&mut self, want: Want, desk: &mut Desk<'_>) {
-        if self.resizes.off(desk.now()) || (want.size.is_none() && want.profiles.is_none()) {
-            return;
-        }
-        let target = |i: &Instance| match (want.size, &want.profiles) {
-            (None, Some(profiles)) => fits(i, profiles),
-            (size, _) => size.filter(|size| i.phase == Phase::Ready && i.size != Some(*size)),
-        };
-        let missing = self.worth(Instance::serving) < f64::from(want.active) - WORTH_SPARE;
-        let resizing = |i: &Instance| i.pending.is_some_and(|p| p.order == Order::Resize);
-        for role in [Role::Active, Role::Standby] {
-            let wait = role == Role::Standby
-                && (missing || self.instances.iter().any(|i| i.role == role && resizing(i)));
-            if wait {
-                return;
-            }
-            for at in 0..self.instances.len() {
-                let i = &self.instances[at];
-                let Some(mut size) = target(i).filter(|_| i.role == role) else { continue };
-                let free = i.pending.is_none() && !i.doomed && i.retry.waiting(desk.now()).is_none();
-                if let Some(now) = i.size.filter(|now| missing && size.cpu_cores < now.cpu_cores) {
-                    // Memory does not wait. A profile is had as a whole.
-                    size.cpu_cores = now.cpu_cores;
-                    if size == now || want.size.is_none() {
-                        continue;
-                    }
-                }
-                if !free {
-                    continue;
-                }
-                let kind = ActionKind::Resize { instance: i.id, size };
-                if self.order(at, Order::Resize, kind, desk) {
-                    let instance = &mut self.instances[at];
-                    instance.size_ordered = Some(size);
-                    instance.memory_ordered = instance.memory_ordered.max(size.memory_bytes);
-                }
-                if role == Role::Standby {
-                    return;
-                }
             }
         }
     }

@@ -75,6 +75,12 @@ fn days_that_once_went_wrong() {
             20_043,
             "found by a restart while they were ill, instances that recovered with sessions served nobody",
         ),
+        (2_104_644, "several moves that took too long left one instance more than replicas_max"),
+        (
+            2_168_836,
+            "an instance moved between two nodes for ever: its peak was counted as if it stayed behind, too",
+        ),
+        (2_055_759, "newcomers had less processor time than their peers, looked slow and were taken back"),
         (
             2_008_993,
             "an instance wanted again after its time to drain was taken to hold no sessions any more",

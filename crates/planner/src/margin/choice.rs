@@ -67,16 +67,17 @@ pub(crate) fn choose_two(
 ) -> (Rule, Rule) {
     let (active, total) = controls;
     let allowed = (aim.target * total.total() / capacity - share.spent).max(0.0);
-    let fronts = (
-        pareto(active.entries(capacity, before.map(|rules| rules.0))),
-        pareto(total.entries(capacity, before.map(|rules| rules.1))),
-    );
-    let pairs = fronts.1.iter().flat_map(|t| fronts.0.iter().map(move |a| (*a, *t)));
+    let prices = (1.0 - share.standby, share.standby - share.below);
     let price = |(a, t): &(Entry, Entry)| {
-        (1.0 - share.standby) * a.cost
-            + (share.standby - share.below) * t.cost
-            + aim.worth * (a.missed + t.missed - allowed).max(0.0)
+        prices.0 * a.cost + prices.1 * t.cost + aim.worth * (a.missed + t.missed - allowed).max(0.0)
     };
+    let mut entries = (
+        active.entries(capacity, before.map(|rules| rules.0)),
+        total.entries(capacity, before.map(|rules| rules.1)),
+    );
+    leave_hopeless(&mut entries, prices, aim.worth, allowed, &price);
+    let fronts = (pareto(entries.0), pareto(entries.1));
+    let pairs = fronts.1.iter().flat_map(|t| fronts.0.iter().map(move |a| (*a, *t)));
     let Some((a, t)) = least(pairs, price) else { return (active.rule(LEVELS - 1), total.rule(LEVELS - 1)) };
     let left = (allowed - t.missed).max(0.0);
     (active.spend(a, left, capacity), total.rule(t.index))
@@ -95,6 +96,31 @@ pub(crate) fn choose_cheap(
     let total = |entry: &Entry| price * entry.cost + aim.worth * entry.missed;
     least(entries.iter().copied(), total)
         .map_or((control.rule(LEVELS - 1), 0.0), |best| (control.rule(best.index), best.missed))
+}
+
+/// Takes out what no best pair has: whoever, beside the best of both of the other tier, costs more than a pair at hand.
+fn leave_hopeless(
+    entries: &mut (Vec<Entry>, Vec<Entry>),
+    prices: (f64, f64),
+    worth: f64,
+    allowed: f64,
+    price: &impl Fn(&(Entry, Entry)) -> f64,
+) {
+    let apart = |entries: &[Entry], price: f64| {
+        least(entries.iter().copied(), |entry| price * entry.cost + worth * entry.missed)
+    };
+    let (Some(a), Some(t)) = (apart(&entries.0, prices.0), apart(&entries.1, prices.1)) else { return };
+    let bound = price(&(a, t)) * (1.0 + 1e-6);
+    let leave = |entries: &mut Vec<Entry>, own: f64, others: &[Entry], other: f64| {
+        let start = (f64::INFINITY, f64::INFINITY);
+        let (cost, missed) =
+            others.iter().fold(start, |best, entry| (best.0.min(entry.cost), best.1.min(entry.missed)));
+        let lowest = |e: &Entry| own * e.cost + other * cost + worth * (e.missed + missed - allowed).max(0.0);
+        entries.retain(|entry| lowest(entry) <= bound);
+    };
+    leave(&mut entries.0, prices.0, &entries.1, prices.1);
+    leave(&mut entries.1, prices.1, &entries.0, prices.0);
+    leave(&mut entries.0, prices.0, &entries.1, prices.1);
 }
 
 fn least<T: Copy>(all: impl Iterator<Item = T>, price: impl Fn(&T) -> f64) -> Option<T> {
@@ -205,3 +231,43 @@ const TARGET_MAX: f64 = 1.5;
 const COMPROMISES: [f64; 3] = [1.0, 30.0, 0.03];
 /// Other families than the first are used when they cost less by this factor.
 const NEWCOMER: f64 = 1.01;
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entries(numbers: Vec<(f64, f64)>) -> Vec<Entry> {
+        let entry = |(index, (cost, missed))| Entry { index, cost, missed };
+        numbers.into_iter().enumerate().map(entry).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_left_out_beats_what_is_left(
+            active in vec((0.0..100.0f64, 0.0..5.0f64), 1..40),
+            total in vec((0.0..100.0f64, 0.0..5.0f64), 1..40),
+            standby in 0.0..1.0f64,
+            worth in 0.1..1e3f64,
+            allowed in 0.0..5.0f64,
+        ) {
+            let prices = (1.0 - standby, standby);
+            let price = |(a, t): &(Entry, Entry)| {
+                prices.0 * a.cost + prices.1 * t.cost + worth * (a.missed + t.missed - allowed).max(0.0)
+            };
+            let cheapest = |(a, t): &(Vec<Entry>, Vec<Entry>)| {
+                let pairs = t.iter().flat_map(|t| a.iter().map(move |a| (*a, *t)));
+                least(pairs, price).map(|pair| price(&pair))
+            };
+            let all = (entries(active), entries(total));
+            let mut left = all.clone();
+            leave_hopeless(&mut left, prices, worth, allowed, &price);
+            let fronts = (pareto(left.0), pareto(left.1));
+            let (all, left) = (cheapest(&all).unwrap(), cheapest(&fronts).unwrap());
+            // What is nearly as cheap counts as equal.
+            prop_assert!(left <= all * (1.0 + 1e-6) + 1e-9, "{left} {all}");
+        }
+    }
+}

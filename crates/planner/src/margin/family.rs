@@ -173,6 +173,11 @@ impl Rule {
 }
 
 impl Family {
+    /// The demand that each level provides for.
+    pub(crate) fn levels(self, sight: &Sight) -> Levels<f64> {
+        std::array::from_fn(|k| Rule { family: self, at: k as f64 }.of(sight))
+    }
+
     /// The share of demand that each level is believed to miss before anything is known. For [`Family::Reactive`]:
     /// `utilisation` spends exactly `budget`.
     pub(crate) fn prior(self, utilisation: f64, budget: f64) -> [f64; LEVELS] {
@@ -211,6 +216,8 @@ const fn powers<const N: usize>(base: f64) -> [f64; N] {
     powers
 }
 
+/// Something of each level of a family.
+pub(crate) type Levels<T> = [T; LEVELS];
 /// Levels of each family.
 pub(crate) const LEVELS: usize = TAILS.len() + 5;
 /// Tail probabilities of the first levels; the further levels are multiples of the last quantile.
@@ -224,7 +231,7 @@ const STATIC_QUANTILE: f64 = 0.915;
 /// What the last quantile is multiplied by.
 const BEYOND: [f64; 6] = powers(1.1);
 const MULTIPLES: [f64; LEVELS] = powers(1.08);
-const REACTIVES: [f64; LEVELS] = powers(1.045);
+pub(crate) const REACTIVES: Levels<f64> = powers(1.045);
 /// Before anything is known: the share of demand that is missed is this part of the tail probability.
 const MISS_OF_TAIL: f64 = 0.1;
 /// Before anything is known: a multiple higher by 0.1 misses this much less (exponent per unit).

@@ -19,7 +19,9 @@ fn honest(rule: Rule, widen: f64) -> Call {
 }
 
 fn decide(control: &mut MarginControl, lag: usize, call: impl Fn(Rule) -> Call) {
-    control.decide(lag, |rule| call(rule).need, |rule| call(rule).keep);
+    let levels =
+        |family, part: fn(Call) -> u32| std::array::from_fn(|k| part(call(Rule { family, at: k as f64 })));
+    control.decide(lag, |family| levels(family, |call| call.need), |family| levels(family, |call| call.keep));
 }
 
 fn chosen(control: &MarginControl, before: Option<Rule>) -> Rule {

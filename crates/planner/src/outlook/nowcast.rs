@@ -10,7 +10,7 @@ use std::time::Duration;
 use forecast::{Timestamp, WindowMax};
 
 use super::{Outlook, Windows};
-use crate::margin::Sight;
+use crate::margin::{LEVELS, Sight};
 use crate::plan::{PlanInputs, instances_for, standby_pays};
 use crate::policy::WorkloadPolicy;
 
@@ -46,10 +46,11 @@ impl Outlook {
         let kept = self.nowcast_window(self.kept_for(policy, windows));
         if standby_pays(policy, self.lead_promote.estimate(), self.lead_up(policy)) {
             let keep = count(kept.median().max(level));
-            self.total.decide_again(|rule| count(rule.of(&need)), |_| keep);
+            self.total.decide_again(|all| all.levels(&need).map(count), |_| [keep; LEVELS]);
         } else {
             let hold = self.sight_beyond(windows.hold_cold, windows.hold_cold);
-            self.total.decide_again(|rule| count(rule.of(&need)), |rule| count(rule.of(&hold).max(level)));
+            let held = |demand: f64| count(demand.max(level));
+            self.total.decide_again(|all| all.levels(&need).map(count), |all| all.levels(&hold).map(held));
         }
     }
 

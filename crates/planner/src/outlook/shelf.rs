@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::numbers::{quantile_of, steps_of};
 use super::{Outlook, WIDER};
-use crate::margin::Aim;
+use crate::margin::{Aim, LEVELS};
 use crate::plan::instances_for;
 use crate::policy::{Margin, WorkloadPolicy};
 use crate::warmth::{Shelf, StoppedInputs, break_even_stopped};
@@ -63,7 +63,7 @@ impl Outlook {
         let keep = count(self.window(reach.keep).median());
         let lag = self.lag(policy, self.lead_cold.estimate());
         if let Some(shelf) = &mut self.shelf {
-            shelf.play(lag, |rule| count(rule.of(&need)), |_| keep);
+            shelf.play(lag, |all| all.levels(&need).map(count), |_| [keep; LEVELS]);
         }
     }
 

@@ -338,7 +338,7 @@ impl Cluster {
         for from in spare {
             for workload in self.lowest_on(from, u8::MAX).into_iter().rev() {
                 let Some(seat) = self.seat(workload, Among::Normal) else { continue };
-                let (_, with, _) = self.loads(workload, seat.node);
+                let (_, with, _) = self.loads(workload, seat.node, 0);
                 let (_, peak) = with.highest(hour_of(wall), CALM_HOURS);
                 if peak <= CALM_SHARE * self.nodes[seat.node].policy.size.cores() {
                     return Some(Proposal { workload, from, to: seat.node, cause: MoveCause::Calm });

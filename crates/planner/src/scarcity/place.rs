@@ -26,12 +26,22 @@ pub(crate) enum Among {
     All,
     /// One.
     Only(usize),
-    /// All but one.
+    /// All but the one that it leaves.
     But(usize),
-    /// Spare ones.
+    /// Spare ones, for one that leaves another.
     Spare,
-    /// Those that are not spare.
+    /// Those that are not spare, for one that leaves another.
     Normal,
+}
+
+impl Among {
+    /// Who moves leaves another node, so that its workload has no instance more to share its future.
+    fn more(self) -> u32 {
+        match self {
+            Among::All | Among::Only(_) => 1,
+            Among::But(_) | Among::Spare | Among::Normal => 0,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +87,7 @@ impl Cluster {
             if *seen > WEIGHED_MAX {
                 continue;
             }
-            let Some((rank, seat)) = self.weigh(at, node) else { continue };
+            let Some((rank, seat)) = self.weigh(at, node, among.more()) else { continue };
             if best.as_ref().is_none_or(|(other, _)| rank.order(other) == Ordering::Less) {
                 best = Some((rank, seat));
             }
@@ -85,16 +95,17 @@ impl Cluster {
         best.map(|(_, seat)| seat)
     }
 
-    /// The forecast of a node without and with one more instance of a workload, and the peak of that instance alone.
-    pub(crate) fn loads(&mut self, at: usize, node: usize) -> (Sum, Sum, f64) {
+    /// The forecast of a node without and with one more instance of a workload, and the peak of that instance alone. `more`:
+    /// instances that the workload then has more in all.
+    pub(crate) fn loads(&mut self, at: usize, node: usize, more: u32) -> (Sum, Sum, f64) {
         let own = self.members[at].on.get(&node).copied().unwrap_or(0);
         let mut before = match own {
             0 => self.nodes[node].load(&self.members).clone(),
             _ => self.nodes[node].load_without(&self.members, Some(at)),
         };
         let Some(outline) = &self.members[at].outline else { return (before.clone(), before, 0.0) };
-        // Both are counted as if it were there: then the workload's future is spread over one instance more.
-        let part = 1.0 / self.members[at].spread(1);
+        // Both are counted as if it were there: then the workload's future may be spread over one instance more.
+        let part = 1.0 / self.members[at].spread(more);
         let mut one = Sum::empty();
         one.add(outline, part);
         let mut with = before.clone();
@@ -105,8 +116,8 @@ impl Cluster {
 
     /// What one more instance would do to a node; `None` when its cores are promised more than once and the peak is too
     /// high for that.
-    fn weigh(&mut self, at: usize, node: usize) -> Option<(Rank, Seat)> {
-        let (before, with, alone) = self.loads(at, node);
+    fn weigh(&mut self, at: usize, node: usize, more: u32) -> Option<(Rank, Seat)> {
+        let (before, with, alone) = self.loads(at, node, more);
         let (member, policy) = (&self.members[at], &self.nodes[node].policy);
         let own = member.on.get(&node).copied().unwrap_or(0);
         let (peak, rise) = (with.peak(), with.peak() - before.peak());

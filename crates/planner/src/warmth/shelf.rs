@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::lead::LeadTime;
-use crate::margin::{Aim, Family, MarginControl, Rule, choose_cheap};
+use crate::margin::{Aim, Family, Levels, MarginControl, Rule, choose_cheap};
 use crate::policy::WorkloadPolicy;
 
 /// What the outlook of a workload keeps for its stopped level.
@@ -34,7 +34,12 @@ impl Shelf {
     }
 
     /// Lets every rule decide on the coming step; a new instance takes `lag` steps.
-    pub(crate) fn play(&mut self, lag: usize, need: impl Fn(Rule) -> u32, keep: impl Fn(Rule) -> u32) {
+    pub(crate) fn play(
+        &mut self,
+        lag: usize,
+        need: impl Fn(Family) -> Levels<u32>,
+        keep: impl Fn(Family) -> Levels<u32>,
+    ) {
         self.control.decide(lag, need, keep);
     }
 

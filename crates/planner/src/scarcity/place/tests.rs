@@ -102,6 +102,15 @@ fn cores_promised_twice_are_not_overrun_by_peaks_that_meet() {
 }
 
 #[test]
+fn who_moves_takes_all_of_its_share_along() {
+    let flat = [Outline::flat(1.5 * CORES, 0.1)];
+    let mut cluster = cluster(vec![node(0), node(1)], &flat);
+    cluster.take(0, 0, false);
+    assert!(cluster.seat(0, Among::All).is_some(), "a second one halves what each has to do");
+    assert_eq!(cluster.seat(0, Among::But(0)), None, "the only one is too much for the other node, too");
+}
+
+#[test]
 fn among_equals_it_is_the_cheaper_and_never_a_spare_one_while_others_have_room() {
     let flat = [Outline::flat(1.0, 0.1), Outline::flat(1.0, 0.1), Outline::flat(1.0, 0.1)];
     let plain = |name: &str, price: f64| NodePolicy { price, ..NodePolicy::new(name, 3.0, GIB) };

@@ -151,10 +151,11 @@ fn hidden(truth: &Truth<'_>, serving: usize, policy: &WorkloadPolicy) -> bool {
     fail && (serving == 0 || each < REQUESTS_TO_JUDGE)
 }
 
-/// Once no fault happens, a start that hangs is given up and the longest pause passes before it is tried again.
+/// Once no fault happens, a start that hangs is given up and the longest pause passes before it is tried again. One that
+/// fails takes a place until its sessions were waited for.
 fn least_bound(policy: &WorkloadPolicy) -> Duration {
     2 * (policy.start_deadline() + policy.retry.max)
-        + policy.deadlines.drain
+        + policy.drain_deadline()
         + 3 * policy.tick
         + Duration::from_secs(60)
 }

@@ -207,9 +207,32 @@ impl Simulation {
             service.demand,
             service.setup.capacity,
             self.wanted(at),
-            view.map(|view| view.instances),
+            view.map_or(Vec::new(), |view| view.instances.iter().map(brief).collect()),
         )
     }
+}
+
+/// An instance as the planner knows it, without what it has measured.
+fn brief(instance: &Instance) -> String {
+    let (id, phase, role) = (instance.id(), instance.phase(), instance.role());
+    let mut text = format!("{id} {phase:?} {role:?} {}", instance.weight());
+    let flags = [
+        (instance.parked(), "parked"),
+        (!instance.healthy(), "unhealthy"),
+        (instance.moving(), "moving"),
+        (instance.pending().is_some(), "pending"),
+    ];
+    for (_, flag) in flags.into_iter().filter(|(holds, _)| *holds) {
+        text.push(' ');
+        text.push_str(flag);
+    }
+    if let Some(node) = instance.node() {
+        text.push_str(&format!(" on {node:?}"));
+    }
+    if let Some(size) = instance.size() {
+        text.push_str(&format!(" {:.3} cores {} MiB", size.cpu_cores, size.memory_bytes >> 20));
+    }
+    text
 }
 
 /// Sums of worths are seldom whole.

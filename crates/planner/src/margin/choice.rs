@@ -137,7 +137,6 @@ fn least<T: Copy>(all: impl Iterator<Item = T>, price: impl Fn(&T) -> f64) -> Op
 
 /// Without those that cost more and miss no less than another, the one that misses least first.
 fn pareto(mut entries: Vec<Entry>) -> Vec<Entry> {
-    leave_beaten(&mut entries);
     let order = |a: &Entry, b: &Entry| a.missed.total_cmp(&b.missed).then(a.cost.total_cmp(&b.cost));
     entries.sort_unstable_by(|a, b| order(a, b).then(a.index.cmp(&b.index)));
     let mut cheapest = f64::INFINITY;
@@ -147,30 +146,6 @@ fn pareto(mut entries: Vec<Entry>) -> Vec<Entry> {
         keeps
     });
     entries
-}
-
-/// Takes out most of those that cannot be on the front, so that few are left to sort: whatever is no better in either way
-/// than a good compromise, or equal to it and later.
-fn leave_beaten(entries: &mut Vec<Entry>) {
-    let (cost, missed) = entries.iter().fold((0.0f64, 0.0f64), |most, entry| {
-        (
-            if entry.cost > most.0 { entry.cost } else { most.0 },
-            if entry.missed > most.1 { entry.missed } else { most.1 },
-        )
-    });
-    for weight in COMPROMISES {
-        let weight = weight * cost / missed.max(f64::MIN_POSITIVE);
-        let mut best: Option<(f64, Entry)> = None;
-        for entry in entries.iter() {
-            let sum = entry.cost + weight * entry.missed;
-            // The first among equals, as for the front itself.
-            if best.is_none_or(|best| sum < best.0) {
-                best = Some((sum, *entry));
-            }
-        }
-        let Some((_, best)) = best else { return };
-        entries.retain(|e| e.index == best.index || e.cost < best.cost || e.missed < best.missed);
-    }
 }
 
 impl MarginControl {
@@ -227,8 +202,6 @@ const WORTH_MAX: f64 = 2.0;
 const AIM: f64 = 0.95;
 const TARGET_MIN: f64 = 0.02;
 const TARGET_MAX: f64 = 1.5;
-/// What missing the most weighs beside costing the most, where most of the rules are ruled out before the rest is sorted.
-const COMPROMISES: [f64; 3] = [1.0, 30.0, 0.03];
 /// Other families than the first are used when they cost less by this factor.
 const NEWCOMER: f64 = 1.01;
 

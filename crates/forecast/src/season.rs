@@ -162,14 +162,16 @@ fn by_peak(
     for lag in 2..longest {
         let strength = correlation.at(lag);
         valley = valley.min(strength);
-        let known = candidates.current.iter().any(|&period| period.abs_diff(lag) * SAME <= period);
         let reach = (lag / 16).max(1);
         if lag < range.start.max(PERIOD_MIN) || lag + reach >= correlation.samples {
             continue;
         }
-        if (lag - reach..=lag + reach).any(|near| correlation.at(near) > strength) {
+        // The nearest first, for most lags are on a slope.
+        let higher = |near: usize| correlation.at(near) > strength;
+        if (1..=reach).any(|off| higher(lag - off) || higher(lag + off)) {
             continue;
         }
+        let known = candidates.current.iter().any(|&period| period.abs_diff(lag) * SAME <= period);
         let fresh_least = match () {
             () if is_odd(lag, &candidates.calendar) => STRENGTH_ODD,
             () if found.is_empty() => STRENGTH_BY_PEAK,
@@ -251,14 +253,19 @@ fn energy(values: &[f64]) -> f64 {
 
 fn remove_profile(values: &mut [f64], period: usize) {
     let mut sums = vec![(0.0, 0.0); period];
-    for (i, value) in values.iter().enumerate() {
-        let slot = &mut sums[i % period];
-        slot.0 += value;
-        slot.1 += 1.0;
+    for season in values.chunks(period) {
+        for ((sum, n), value) in sums.iter_mut().zip(season) {
+            *sum += value;
+            *n += 1.0;
+        }
     }
-    for (i, value) in values.iter_mut().enumerate() {
-        let (sum, n) = sums[i % period];
-        *value -= sum / n;
+    for (sum, n) in &mut sums {
+        *sum /= *n;
+    }
+    for season in values.chunks_mut(period) {
+        for (value, (mean, _)) in season.iter_mut().zip(&sums) {
+            *value -= mean;
+        }
     }
 }
 

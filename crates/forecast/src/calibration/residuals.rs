@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::curve::{GRID, MEDIAN, Tail, make_monotone};
-use crate::narrow::{larger, pack, smaller, unpack};
+use crate::narrow::{exponential, larger, pack, smaller, unpack};
 
 /// Standardised residuals of one target and the quantiles read from them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -190,11 +190,12 @@ impl Residuals {
 
     /// The probability to be read for each grid point. Those between adapted ones are moved as their neighbours are.
     fn wanted(&self) -> [f64; GRID.len()] {
-        let [a, b, c, d, e, f, g, h] = self.nudges.map(f64::from);
+        let [a, b, c, d, e, f, g, h] = self.nudges;
         let nudges = [a, a, a, b, (b + c) / 2.0, c, (c + d) / 2.0, d, e, f, g, (g + h) / 2.0, h];
+        let factors = nudges.map(exponential);
         let mut wanted = [0.0; GRID.len()];
         for (k, tau) in GRID.iter().enumerate() {
-            let odds = tau / (1.0 - tau) * nudges[k].exp();
+            let odds = tau / (1.0 - tau) * f64::from(factors[k]);
             wanted[k] = odds / (1.0 + odds);
         }
         make_monotone(&mut wanted);
@@ -221,7 +222,8 @@ impl Residuals {
             squares += weight * excess * excess;
         };
         add(wanted - above, (f64::from(EDGES[first + 1]) - threshold) / 2.0);
-        for i in first + 1..BINS {
+        let last = self.bins.iter().rposition(|&weight| weight > 0).unwrap_or(0);
+        for i in first + 1..=last {
             let weight = f64::from(self.bins[i]);
             add(weight, f64::from(EDGES[i] + EDGES[i + 1]) / 2.0 - threshold);
         }

@@ -174,9 +174,7 @@ impl Forecaster {
             current: self.seasons.iter().map(|season| season.period / factor).collect(),
         };
         let (oldest, next) = (memory.oldest(), memory.next());
-        let fine: Vec<f64> = (memory.oldest_fine().max(next.saturating_sub(SEARCH_SAMPLES))..next)
-            .map(|step| memory.value(step))
-            .collect();
+        let fine = memory.fine();
         let mut found = season::find(&fine, &candidates(1));
         let week = calendar.last().copied().unwrap_or(0) as u64;
         if memory.oldest_fine() == oldest || week * 9 / 4 <= fine.len() as u64 {
@@ -186,9 +184,8 @@ impl Forecaster {
         let factor = memory.coarse_factor().unwrap_or_else(|| {
             even_factor((next - oldest).div_ceil(SEARCH_MEANS), calendar.first().copied())
         });
-        let means: Vec<f64> = (oldest.div_ceil(factor)..next / factor)
-            .map(|i| (0..factor).map(|k| memory.value(i * factor + k)).sum::<f64>() / factor as f64)
-            .collect();
+        let means: Vec<f64> =
+            (oldest.div_ceil(factor)..next / factor).map(|i| memory.mean(i * factor, factor)).collect();
         let factor = factor as usize;
         for season in season::find(&means, &candidates(factor)) {
             let period = season.period * factor;
@@ -383,8 +380,6 @@ const SEARCH_FIRST: u64 = 24;
 const PERIODS_YOUNG: u64 = 8;
 /// Most steps between searches.
 const SEARCH_LAST: u64 = 2048;
-/// Most samples that one search looks at.
-const SEARCH_SAMPLES: u64 = 8192;
 /// Most means of several steps that one search looks at; fewer, for a mean shows a week more clearly than a minute.
 const SEARCH_MEANS: u64 = 2048;
 /// Observations before any forecast is trusted.

@@ -125,6 +125,14 @@ impl Memory {
         self.made_up.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
     }
 
+    /// Mean of the values of `n` steps from one on that begins a coarse mean.
+    pub(crate) fn mean(&self, first: u64, n: u64) -> f64 {
+        if first + n <= self.oldest_fine() && self.coarse_factor() == Some(n) {
+            return self.value(first);
+        }
+        (first..first + n).map(|step| self.value(step)).sum::<f64>() / n as f64
+    }
+
     /// Mean of the values from `half` steps before a step to `half` after it, never beyond the last one.
     #[inline]
     pub(crate) fn around(&self, step: u64, half: u64) -> f64 {
@@ -134,8 +142,7 @@ impl Memory {
             return self.value(step);
         }
         let (mut sum, n) = (0.0, (to - from + 1) as usize);
-        self.fine
-            .runs(slot_of(from), n, |run, _| sum += run.iter().map(|&half| ring::plain(half)).sum::<f32>());
+        self.fine.runs(slot_of(from), n, |run, _| sum += ring::sum(run));
         f64::from(sum * self.fine.unit()) / n as f64
     }
 
@@ -152,6 +159,17 @@ impl Memory {
             }
         });
         true
+    }
+
+    /// The values of all finely held steps, oldest first.
+    pub(crate) fn fine(&self) -> Vec<f64> {
+        let (from, unit) = (self.oldest_fine(), self.fine.unit());
+        let n = (self.next - from) as usize;
+        let mut values = Vec::with_capacity(n);
+        self.fine.runs(slot_of(from), n, |run, _| {
+            values.extend(run.iter().map(|&half| f64::from(ring::plain(half) * unit)));
+        });
+        values
     }
 
     /// The largest value of the last `n` steps that was not made up; minus infinity when there is none. `whole` says that

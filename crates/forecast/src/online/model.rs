@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::online::bucket::{Around, Bucket, Lesson};
+use crate::online::bucket::{Bucket, Lesson, Outcome};
 use crate::online::clock::{Clock, DAY, WEEK};
 use crate::online::experts::{Experts, Levels};
 use crate::online::memory::Memory;
@@ -194,7 +194,7 @@ impl Model {
         if idle || self.zeros > 0.0 {
             self.zeros += ZEROS_PACE * (if idle { 1.0 } else { 0.0 } - self.zeros);
         }
-        let around = Around { high: self.high, idles: self.idles() };
+        let outcome = Outcome { step, value, high: self.high, idles: self.idles() };
         let above = if value > self.high { HIGH } else { HIGH - 1.0 };
         self.high += HIGH_PACE * self.spread.magnitude() * above;
         let (mut near, mut far) = (None, None);
@@ -202,7 +202,7 @@ impl Model {
         for bucket in &mut self.buckets {
             // One and two steps ahead were forecast together, and the first came one step ago.
             let neighbour = (bucket.horizon == 2).then_some(next_before);
-            if let Some(lesson) = bucket.learn(step, value, around, neighbour) {
+            if let Some(lesson) = bucket.learn(outcome, neighbour) {
                 match bucket.range() {
                     Range::Near => near = near.or(Some(lesson)),
                     Range::Far => far = far.filter(|_| bucket.horizon > FAR_MEASURED).or(Some(lesson)),
@@ -346,7 +346,7 @@ const NEAREST: usize = 2;
 const WEEKS_REMEMBERED: u128 = 5;
 const SEASONS_RELEARNED: u64 = 2;
 /// Steps that are learned again in full when the seasons change.
-const STEPS_RELEARNED: u64 = 1024;
+const STEPS_RELEARNED: u64 = 576;
 /// The horizon, or the next shorter one, whose errors are the measure of far ones.
 const FAR_MEASURED: usize = 36;
 /// Horizons that trust is judged by.

@@ -41,6 +41,7 @@ impl Stack {
     }
 
     /// One step of recursive least squares towards `target`, whose error is clipped to `clip`.
+    #[inline(always)]
     pub(crate) fn learn(&mut self, inputs: &[f32; INPUTS], target: f32, clip: f32) {
         let error = smaller(larger(target - self.correction(inputs), -clip), clip);
         let mut gain = [0.0f32; INPUTS];

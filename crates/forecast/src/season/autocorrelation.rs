@@ -40,12 +40,12 @@ pub(crate) fn autocorrelation(values: &[f64], planner: &mut RealFftPlanner<f32>)
     if whole <= 0.0 {
         return none;
     }
-    let by_lag: Vec<f64> = (0..n)
-        .map(|lag| {
-            let overlap = (n - lag) as f64 / n as f64;
-            (f64::from(products[lag] / whole) / overlap.max(OVERLAP_MIN)).clamp(-1.0, 1.0)
-        })
-        .collect();
+    let (scale, least) = (n as f64 / f64::from(whole), OVERLAP_MIN * n as f64);
+    let corrected = |(lag, product): (usize, &f32)| {
+        let overlap = ((n - lag) as f64).max(least);
+        (f64::from(*product) * scale / overlap).clamp(-1.0, 1.0)
+    };
+    let by_lag: Vec<f64> = products.iter().enumerate().map(corrected).collect();
     let persistent: f64 = by_lag[1..].iter().take_while(|r| **r > 0.0).map(|r| r * r).sum();
     let error = ((1.0 + 2.0 * persistent) / n as f64).sqrt();
     Correlation { by_lag, samples: n, error }

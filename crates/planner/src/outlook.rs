@@ -351,7 +351,7 @@ impl Outlook {
 
     fn remember(&mut self, policy: &WorkloadPolicy, demand: f64) {
         // No window is longer than the longest that a plan looks at, or than instances are held.
-        let held = (policy.hold.as_secs_f64() / policy.step.as_secs_f64()).ceil() as usize;
+        let held = (policy.hold_beside_standby().as_secs_f64() / policy.step.as_secs_f64()).ceil() as usize;
         let most = held.clamp(WINDOW_STEPS_MAX, RECENT_STEPS_MAX);
         if self.recent.len() == most {
             self.recent.pop_front();

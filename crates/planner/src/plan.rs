@@ -319,7 +319,8 @@ impl Draft<'_> {
         let call = Call { need, keep: self.count(numbers.forecast_hold) };
         let active = settle(self.inputs.active_before, call);
         if active > need {
-            self.reasons.push(Reason::HeldActive { instances: active - need, hold: policy.hold });
+            let hold = policy.hold_beside_standby();
+            self.reasons.push(Reason::HeldActive { instances: active - need, hold });
         }
         let forecast_total = self.count(numbers.forecast_total);
         self.explain_need(

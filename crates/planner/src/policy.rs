@@ -95,8 +95,8 @@ pub struct WorkloadPolicy {
     pub lead_cold: Duration,
     /// First guess of the time from a promote order to the first byte; measured afterwards. Default 50 ms.
     pub lead_promote: Duration,
-    /// An active instance is demoted only when it will not be needed for this long. Longer: fewer changes, more cost.
-    /// Default: one step.
+    /// An active instance is stopped only when it will not be needed for this long, and demoted to a standby only when it
+    /// will not be needed for a step longer. Longer: fewer changes, more cost. Default: one step.
     pub hold: Duration,
     /// How far above the forecast median to provision.
     pub margin: Margin,
@@ -169,6 +169,12 @@ impl WorkloadPolicy {
             tenant: None,
             needs: Resources::NONE,
         }
+    }
+
+    /// How long an active instance is held that could stand by instead. A step longer than others: what it saves is little,
+    /// and the noise of single steps would have it promoted and parked again and again.
+    pub(crate) fn hold_beside_standby(&self) -> Duration {
+        self.hold.saturating_add(self.step)
     }
 
     /// The least that must be there on a node for one instance.

@@ -181,9 +181,11 @@ impl Outlook {
         let (promote, cold) = (self.lead_promote.estimate(), self.lead_up(policy));
         let steps = |ahead: Duration| steps_of(policy, elapsed + ahead.as_secs_f64());
         let total = steps(cold + policy.tick);
+        let hold =
+            if standby_pays(policy, promote, cold) { policy.hold_beside_standby() } else { policy.hold };
         Windows {
             active: steps(promote + policy.tick),
-            hold: steps(promote + policy.tick + policy.hold),
+            hold: steps(promote + policy.tick + hold),
             total,
             hold_cold: steps(cold.saturating_mul(HOLD_COLD_LEADS) + policy.tick + policy.hold),
             keep: steps(break_even(policy)).max(total),

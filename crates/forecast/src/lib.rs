@@ -35,7 +35,7 @@ pub use online::{
     Config, ConfigError, FORECAST_STEPS_MAX, Forecaster, HORIZON_STEPS_MAX, ObserveError, PATH_VALUES_MAX,
     STEP_MAX, STEP_MIN,
 };
-pub use paths::{Forecast, Values, WindowMax};
+pub use paths::{Forecast, Quantile, Values, WindowMax};
 pub use season::Season;
 pub use timestamp::{Timestamp, TimestampError};
 pub use trust::{Trust, UntrustedReason};

@@ -76,6 +76,17 @@ impl Index<usize> for Values {
     }
 }
 
+/// A quantile whose place among those that are kept was worked out beforehand, for who reads the same one again and again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quantile(crate::calibration::Place);
+
+impl Quantile {
+    /// Of `tau`; values outside (0, 1) are drawn in to the nearest quantile that exists.
+    pub fn new(tau: f64) -> Quantile {
+        Quantile(crate::calibration::Place::of(tau))
+    }
+}
+
 /// Distribution of the largest demand over the next few steps.
 ///
 /// Held as values at fixed quantiles plus a generalised Pareto tail above the last of them, so that any quantile can be
@@ -96,6 +107,11 @@ impl WindowMax {
     /// (0, 1) are drawn in to the nearest quantile that exists.
     pub fn quantile(&self, tau: f64) -> f64 {
         self.curve.quantile(tau)
+    }
+
+    /// The same for a quantile whose place is known.
+    pub fn at(&self, quantile: Quantile) -> f64 {
+        self.curve.read(quantile.0)
     }
 
     /// Moves the whole distribution, nothing of it below `floor`.

@@ -82,7 +82,12 @@ impl Curve {
 
     /// The value at `tau`, drawn into (0, 1) when outside it.
     pub(crate) fn quantile(&self, tau: f64) -> f64 {
-        (at(&self.values, &self.tail, tau)).max(self.floor)
+        self.read(Place::of(tau))
+    }
+
+    /// The value at a place on the grid.
+    pub(crate) fn read(&self, place: Place) -> f64 {
+        place.read(&self.values, &self.tail).max(self.floor)
     }
 
     /// The probability of a value above `level`, by bisection.
@@ -130,25 +135,49 @@ pub(crate) fn make_monotone(values: &mut [f64; GRID.len()]) {
     }
 }
 
-/// The value at `tau` of a monotone table of grid values.
-pub(crate) fn at(values: &[f64; GRID.len()], tail: &Tail, tau: f64) -> f64 {
-    let tau = if tau.is_nan() { 0.5 } else { tau.clamp(TAU_MIN, 1.0 - TAU_MIN) };
-    let last = GRID.len() - 1;
-    if tau >= GRID[last] {
-        return values[last] + tail.beyond(1.0 - GRID[last], 1.0 - tau);
+/// Where a quantile lies among those of the grid. Worth keeping where the same one is read from many curves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Place {
+    /// Below the grid, by the logarithm of the ratio of probabilities.
+    Below(f64),
+    On(usize),
+    /// So far on the way to a grid point from the one before it.
+    Between(usize, f64),
+    /// Above the grid, with this probability above.
+    Beyond(f64),
+}
+
+impl Place {
+    /// The place of `tau`, drawn into (0, 1) when outside it; NaN is taken for the median.
+    pub(crate) fn of(tau: f64) -> Place {
+        let tau = if tau.is_nan() { 0.5 } else { tau.clamp(TAU_MIN, 1.0 - TAU_MIN) };
+        let last = GRID.len() - 1;
+        if tau >= GRID[last] {
+            return Place::Beyond(1.0 - tau);
+        }
+        if tau <= GRID[0] {
+            return Place::Below((GRID[0] / tau).ln());
+        }
+        let upper = GRID.iter().position(|&g| g >= tau).unwrap_or(last);
+        if GRID[upper] == tau {
+            return Place::On(upper);
+        }
+        let share = (probit(tau) - PROBIT[upper - 1]) / (PROBIT[upper] - PROBIT[upper - 1]);
+        // Near a grid point the approximation may be off to the other side of it.
+        Place::Between(upper, share.clamp(0.0, 1.0))
     }
-    if tau <= GRID[0] {
-        // Below the grid: exponential with the spacing of the last two grid points.
-        let scale = (values[1] - values[0]) / (GRID[1] / GRID[0]).ln();
-        return values[0] - scale * (GRID[0] / tau).ln();
+
+    /// The value there in a monotone table of grid values.
+    pub(crate) fn read(self, values: &[f64; GRID.len()], tail: &Tail) -> f64 {
+        let last = GRID.len() - 1;
+        match self {
+            Place::On(k) => values[k],
+            Place::Between(upper, share) => values[upper - 1] + share * (values[upper] - values[upper - 1]),
+            Place::Beyond(above) => values[last] + tail.beyond(1.0 - GRID[last], above),
+            // Exponential with the spacing of the first two grid points.
+            Place::Below(ratio) => values[0] - (values[1] - values[0]) / (GRID[1] / GRID[0]).ln() * ratio,
+        }
     }
-    let upper = GRID.iter().position(|&g| g >= tau).unwrap_or(last);
-    if GRID[upper] == tau {
-        return values[upper];
-    }
-    let share = (probit(tau) - PROBIT[upper - 1]) / (PROBIT[upper] - PROBIT[upper - 1]);
-    // Near a grid point the approximation may be off to the other side of it.
-    values[upper - 1] + share.clamp(0.0, 1.0) * (values[upper] - values[upper - 1])
 }
 
 /// Quantile function of the standard normal distribution, by the rational approximation 26.2.23 of Abramowitz and

@@ -333,6 +333,7 @@ const GAIN_FIRST: f32 = 256.0;
 
 #[cfg(test)]
 mod tests {
+    use super::super::curve::Place;
     use super::*;
 
     #[test]
@@ -360,7 +361,7 @@ mod tests {
             let got = residuals.values()[k];
             assert!((got - expected).abs() < 0.12 + 0.06 * expected, "{tau}: {got} for {expected}");
         }
-        let far = super::super::curve::at(&residuals.values(), &residuals.tail(), 0.9999);
+        let far = Place::of(0.9999).read(&residuals.values(), &residuals.tail());
         assert!((far - 9.2).abs() < 2.0, "{far}");
     }
 

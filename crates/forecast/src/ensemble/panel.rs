@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use crate::calibration::{GRID, Tail, at};
+use crate::calibration::{GRID, Place, Tail};
 use crate::models::Kind;
 
 use super::vigil::Scored;
@@ -148,7 +148,8 @@ impl Panel {
         self.mark(mixed[MEDIAN]);
         let hour = self.hour(mixed[MEDIAN]);
         let tail = tail_of(&mixed);
-        let said = std::array::from_fn(|k| at(&mixed, &tail, nudged(GRID[k], self.odds(hour, GRID[k]))));
+        let said =
+            std::array::from_fn(|k| Place::of(nudged(GRID[k], self.odds(hour, GRID[k]))).read(&mixed, &tail));
         self.pending.push_back(Pending { due, row, mixed, said, hour });
     }
 
@@ -256,7 +257,7 @@ pub(super) fn read(lower: &Panel, upper: &Panel, share: f64, row: &Row, quantile
     let (near, far) = (lower.hour(mixed[MEDIAN]), upper.hour(mixed[MEDIAN]));
     for (value, &tau) in out.iter_mut().zip(quantiles) {
         let odds = (1.0 - share) * lower.odds(near, tau) + share * upper.odds(far, tau);
-        *value = at(&mixed, &tail, nudged(tau, odds));
+        *value = Place::of(nudged(tau, odds)).read(&mixed, &tail);
     }
     // Quantiles that were asked for in rising order never fall.
     for k in 1..out.len() {

@@ -5,7 +5,9 @@
 //! median where they grow with demand. Where bursts are over before anything could have started, a fixed number that does
 //! not even follow them is best. Which it is shows on paper.
 
-use forecast::WindowMax;
+use std::sync::LazyLock;
+
+use forecast::{Quantile, WindowMax};
 
 /// A way to provision; the position on a grid of levels says how much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +75,19 @@ impl Sight {
     ) -> Sight {
         let (median, high) = (window.median(), window.quantile(STATIC_QUANTILE));
         Sight { window, median, high, limit, demand, recent, lasting, unit }
+    }
+
+    /// What the levels of [`Family::Quantile`] provide for.
+    fn quantiles(&self) -> Levels<f64> {
+        let mut levels = [0.0; LEVELS];
+        let (first, beyond) = levels.split_at_mut(TAILS.len());
+        for (level, quantile) in first.iter_mut().zip(QUANTILES.iter()) {
+            *level = self.window.at(*quantile);
+        }
+        for (level, factor) in beyond.iter_mut().zip(&BEYOND[1..]) {
+            *level = first[TAILS.len() - 1] * factor;
+        }
+        levels.map(|level| level.min(self.limit))
     }
 
     /// A quantile of the largest demand, as far as it is believed.
@@ -175,7 +190,10 @@ impl Rule {
 impl Family {
     /// The demand that each level provides for.
     pub(crate) fn levels(self, sight: &Sight) -> Levels<f64> {
-        std::array::from_fn(|k| Rule { family: self, at: k as f64 }.of(sight))
+        match self {
+            Family::Quantile => sight.quantiles(),
+            _ => std::array::from_fn(|k| Rule { family: self, at: k as f64 }.of(sight)),
+        }
     }
 
     /// The share of demand that each level is believed to miss before anything is known. For [`Family::Reactive`]:
@@ -225,6 +243,8 @@ const TAILS: [f64; 21] = [
     0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.22, 0.16, 0.12, 0.085, 0.06, 0.04, 0.025, 0.015, 0.008, 0.004, 0.002,
     0.001, 3e-4, 1e-4, 1e-5,
 ];
+static QUANTILES: LazyLock<[Quantile; TAILS.len()]> =
+    LazyLock::new(|| TAILS.map(|tail| Quantile::new(1.0 - tail)));
 /// What stands above demand where a fixed number is the rule.
 const FLOOR_FACTOR: f64 = 1.15;
 const STATIC_QUANTILE: f64 = 0.915;

@@ -45,6 +45,22 @@ fn play(control: &mut MarginControl, steps: usize, widen: f64, seed: u64) -> (f6
 }
 
 #[test]
+fn the_levels_of_a_family_are_its_rules() {
+    let mut forecaster =
+        forecast::Forecaster::new(forecast::Config::new(std::time::Duration::from_secs(60))).unwrap();
+    for step in 0..500 {
+        let demand = 50.0 + 30.0 * (step as f64 * 0.9).sin() + (step * 37 % 11) as f64;
+        forecaster.observe(forecast::Timestamp::from_secs(60 * step), Some(demand)).unwrap();
+    }
+    let sight = Sight::new(forecaster.window_max(3), 150.0, (60.0, 70.0, 40.0), 10.0);
+    for family in FAMILIES {
+        let rules: Levels<f64> = std::array::from_fn(|k| Rule { family, at: k as f64 }.of(&sight));
+        assert_eq!(family.levels(&sight), rules, "{family:?}");
+    }
+    assert!(Family::Quantile.levels(&sight).windows(2).all(|pair| pair[0] <= pair[1]));
+}
+
+#[test]
 fn it_starts_sane() {
     let rule = choose_one(&MarginControl::forecasting(), Aim::new(0.001, 0.0), 1.0, None);
     let tail = rule.quantile().0;

@@ -1,6 +1,6 @@
 //! What the model says when asked.
 
-use crate::calibration::{Curve, GRID, Tail, at};
+use crate::calibration::{Curve, GRID, Place, Tail};
 use crate::online::bucket::mix;
 use crate::online::doubt::{Claim, Factors};
 use crate::online::experts::{CHUNK, EXPERTS, Path};
@@ -50,12 +50,13 @@ impl Doubts {
 impl Model {
     /// Fills a table with quantiles of the next steps.
     pub(crate) fn fill(&self, quantiles: &[f64], values: &mut Values) {
+        let places: Vec<Place> = quantiles.iter().map(|&tau| Place::of(tau)).collect();
         let table: Vec<f64> = self
             .buckets
             .iter()
             .flat_map(|bucket| {
                 let (grid, tail) = (bucket.residuals.values(), bucket.residuals.tail());
-                quantiles.iter().map(move |&tau| at(&grid, &tail, tau))
+                places.iter().map(move |place| place.read(&grid, &tail))
             })
             .collect();
         let width = quantiles.len();

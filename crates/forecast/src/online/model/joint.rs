@@ -4,7 +4,7 @@
 //! been (an autoregression of first order), each step mapped through its own calibrated distribution. Crossings are read
 //! from the window maxima, which are calibrated as such.
 
-use crate::calibration::{Curve, at, normal_below, probit};
+use crate::calibration::{Curve, Place, normal_below, probit};
 use crate::online::spread::Range;
 
 use super::Model;
@@ -63,7 +63,7 @@ impl Model {
 
 fn scores(residuals: &crate::calibration::Residuals) -> Scores {
     let (values, tail) = (residuals.values(), residuals.tail());
-    std::array::from_fn(|i| at(&values, &tail, normal_below((i as f64 - SIDE) / PER_UNIT)))
+    std::array::from_fn(|i| Place::of(normal_below((i as f64 - SIDE) / PER_UNIT)).read(&values, &tail))
 }
 
 /// Between the two nearest scores.

@@ -253,6 +253,9 @@ fn number(cell: &str, line: u64, column: &str, allow_negative: bool) -> Result<O
         Ok(value) if !value.is_finite() => {
             Err(TraceError::NotFinite { line, column: column(), text: excerpt(cell) })
         }
+        Ok(value) if value.abs() > VALUE_MAX => {
+            Err(TraceError::TooLarge { line, column: column(), text: excerpt(cell) })
+        }
         Ok(value) if value < 0.0 && !allow_negative => {
             Err(TraceError::Negative { line, column: column(), value })
         }
@@ -289,5 +292,7 @@ fn median_spacing(series: &[Series]) -> Option<Duration> {
 
 /// More rows than this are not a trace but a mistake (or an attack on memory).
 const ROWS_MAX: usize = 50_000_000;
+/// Models take larger values for this one.
+const VALUE_MAX: f64 = 1e30;
 /// The median spacing is known long before this many.
 const SPACINGS_MAX: usize = 1_000_000;

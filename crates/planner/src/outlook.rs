@@ -14,7 +14,7 @@ use crate::guard::{COLLAPSE_QUANTILE, Guard};
 use crate::lead::LeadTime;
 use crate::margin::{Aim, Family, LEVELS, MarginControl, REACTIVES, Rule, Share, choose_one, choose_two};
 use crate::overrides::ForecastOverrides;
-use crate::plan::{instances_for, standby_pays};
+use crate::plan::{hold_beside_standby, instances_for, standby_pays};
 use crate::policy::WorkloadPolicy;
 use crate::snapshot::Budget;
 use crate::warmth::Shelf;
@@ -351,7 +351,7 @@ impl Outlook {
 
     fn remember(&mut self, policy: &WorkloadPolicy, demand: f64) {
         // No window is longer than the longest that a plan looks at, or than instances are held.
-        let held = (policy.hold_beside_standby().as_secs_f64() / policy.step.as_secs_f64()).ceil() as usize;
+        let held = (hold_beside_standby(policy).as_secs_f64() / policy.step.as_secs_f64()).ceil() as usize;
         let most = held.clamp(WINDOW_STEPS_MAX, RECENT_STEPS_MAX);
         if self.recent.len() == most {
             self.recent.pop_front();

@@ -170,6 +170,12 @@ pub fn standby_pays(policy: &WorkloadPolicy, lead_promote: Duration, lead_cold: 
     cheaper && quicker
 }
 
+/// How long an active instance is held that could stand by instead. A step longer than others: to park it saves little, and
+/// the noise of single steps would have it promoted and parked again and again.
+pub(crate) fn hold_beside_standby(policy: &WorkloadPolicy) -> Duration {
+    policy.hold.saturating_add(policy.step)
+}
+
 /// After this time, waiting as a standby has cost as much as a start, or as a restart where there is a stopped level.
 pub fn break_even(policy: &WorkloadPolicy) -> Duration {
     let of_start = || break_even_of(policy, policy.prices.start, policy.prices.standby);
@@ -319,7 +325,7 @@ impl Draft<'_> {
         let call = Call { need, keep: self.count(numbers.forecast_hold) };
         let active = settle(self.inputs.active_before, call);
         if active > need {
-            let hold = policy.hold_beside_standby();
+            let hold = hold_beside_standby(policy);
             self.reasons.push(Reason::HeldActive { instances: active - need, hold });
         }
         let forecast_total = self.count(numbers.forecast_total);

@@ -171,12 +171,6 @@ impl WorkloadPolicy {
         }
     }
 
-    /// How long an active instance is held that could stand by instead. A step longer than others: what it saves is little,
-    /// and the noise of single steps would have it promoted and parked again and again.
-    pub(crate) fn hold_beside_standby(&self) -> Duration {
-        self.hold.saturating_add(self.step)
-    }
-
     /// The least that must be there on a node for one instance.
     pub(crate) fn needs_least(&self) -> Resources {
         self.sizing.as_ref().map_or(self.needs, |sizing| self.needs.at_least(sizing.least.resources()))

@@ -353,6 +353,8 @@ pub(super) struct Mean<'a> {
     pub(super) ratio: f64,
     pub(super) worst: f64,
     pub(super) mase: f64,
+    pub(super) mae: f64,
+    pub(super) rmse: f64,
     pub(super) coverage: f64,
     pub(super) upper: f64,
     pub(super) fit: f64,
@@ -365,10 +367,8 @@ fn means<'a>(evaluated: &[Evaluated], names: &[&'a str]) -> Vec<Mean<'a>> {
         let of: Vec<&Scores> =
             evaluated.iter().flat_map(|one| &one.scores).filter(|s| s.model == model).collect();
         let scored: Vec<&&Scores> = of.iter().filter(|s| s.wpl.is_finite() && s.naive_wpl > 0.0).collect();
-        let average = |number: &dyn Fn(&Scores) -> f64| {
-            let finite: Vec<f64> = scored.iter().map(|s| number(s)).filter(|x| x.is_finite()).collect();
-            finite.iter().sum::<f64>() / finite.len() as f64
-        };
+        let average = |number: &dyn Fn(&Scores) -> f64| mean_of(scored.iter().map(|s| number(s)));
+        let of_all = |number: &dyn Fn(&Scores) -> f64| mean_of(of.iter().map(|s| number(s)));
         let ratio = |s: &Scores| (s.wpl / s.naive_wpl).max(1e-3);
         let seconds = |time: &dyn Fn(&Scores) -> Duration| {
             of.iter().map(|s| time(s).as_secs_f64() / s.forecasts.len().max(1) as f64).sum::<f64>()
@@ -379,6 +379,8 @@ fn means<'a>(evaluated: &[Evaluated], names: &[&'a str]) -> Vec<Mean<'a>> {
             ratio: average(&|s| ratio(s).ln()).exp(),
             worst: scored.iter().map(|s| ratio(s)).fold(f64::NAN, f64::max),
             mase: average(&|s| s.mase),
+            mae: of_all(&|s| s.mae),
+            rmse: of_all(&|s| s.rmse),
             coverage: average(&|s| s.coverage),
             upper: average(&|s| s.upper_coverage),
             fit: seconds(&|s| s.fit_time),
@@ -391,20 +393,35 @@ fn means<'a>(evaluated: &[Evaluated], names: &[&'a str]) -> Vec<Mean<'a>> {
     means
 }
 
+/// The mean of those that are known; NaN when none is.
+fn mean_of(numbers: impl Iterator<Item = f64>) -> f64 {
+    let known: Vec<f64> = numbers.filter(|number| number.is_finite()).collect();
+    known.iter().sum::<f64>() / known.len() as f64
+}
+
+/// A score as people read it.
+pub(super) fn shown(score: f64) -> String {
+    match score {
+        _ if !score.is_finite() => "-".to_owned(),
+        _ if score.abs() >= LONG => format!("{score:.2e}"),
+        _ if score.abs() >= 100.0 => format!("{score:.1}"),
+        _ => format!("{score:.3}"),
+    }
+}
+
 fn print_table(evaluated: &[Evaluated], names: &[&str]) -> Result<(), Failure> {
     let mut out = output::stdout();
     let one = &evaluated[0];
     writeln!(
         out,
-        "{} series, {} ahead, {} origins each. pinball: loss of that of the same time last week (or day), smaller is better.\n",
+        "{} series, {} ahead, {} origins each. loss: pinball loss of that of the same time last week (or day), smaller is better. fit, ask: milliseconds.\n",
         evaluated.len(),
         humantime::format_duration(one.grid.step * u32::try_from(one.horizon).unwrap_or(u32::MAX)),
         one.scores.first().map_or(0, |scores| scores.forecasts.len()),
     )?;
-    let header = ["model", "pinball", "worst", "MASE", "in 90 %", "< 0.95", "fit ms", "ask ms"];
+    let header = ["model", "loss", "worst", "MASE", "MAE", "RMSE", "in 90%", "<0.95", "fit", "ask"];
     let mut table = output::table(&header);
     for mean in means(evaluated, names) {
-        let shown = |value: f64| if value.is_finite() { format!("{value:.3}") } else { "-".to_owned() };
         let name = match mean.refused {
             0 => mean.model.to_owned(),
             refused => format!("{} ({refused} refused)", mean.model),
@@ -416,6 +433,8 @@ fn print_table(evaluated: &[Evaluated], names: &[&str]) -> Result<(), Failure> {
                 shown(mean.ratio),
                 shown(mean.worst),
                 shown(mean.mase),
+                shown(mean.mae),
+                shown(mean.rmse),
                 shown(mean.coverage),
                 shown(mean.upper),
                 format!("{:.1}", mean.fit * 1e3),
@@ -424,6 +443,9 @@ fn print_table(evaluated: &[Evaluated], names: &[&str]) -> Result<(), Failure> {
         );
     }
     writeln!(out, "{table}")?;
+    if evaluated.iter().flat_map(|one| &one.scores).all(|scores| scores.naive_wpl == 0.0) {
+        writeln!(out, "Loss and MASE are shares of the naive forecast's errors, and here it made none.")?;
+    }
     for one in evaluated {
         for scores in &one.scores {
             if let Some((times, why)) = &scores.refused {
@@ -434,13 +456,15 @@ fn print_table(evaluated: &[Evaluated], names: &[&str]) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-/// What this thread has computed so far, where the system tells (Linux); zero elsewhere.
+/// What this thread has computed so far.
 fn cpu_time() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    Duration::from_nanos(text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0))
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// Name of the user's own model in the results.
 const OWN: &str = "external";
+/// Scores from here on are written with an exponent.
+const LONG: f64 = 1e6;
 /// Longer series are not evaluated.
 const VALUES_MAX: usize = 20_000_000;

@@ -17,7 +17,7 @@ impl Ensemble {
     pub fn forecast(&self, steps: usize, quantiles: &[f64]) -> Forecast {
         let steps = steps.min(FORECAST_STEPS_MAX);
         let mut forecast = self.online.forecast(steps, quantiles);
-        if self.has_company() {
+        if steps > 0 && self.has_company() {
             self.combine(steps, quantiles, &mut forecast.values);
         }
         forecast

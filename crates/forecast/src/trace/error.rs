@@ -114,6 +114,18 @@ pub enum TraceError {
         /// The cell.
         text: String,
     },
+    /// Larger than anything that is counted or measured.
+    #[error(
+        "line {line}, column {column}: `{text}` is beyond 1e30, which no forecast can be made of; use another unit"
+    )]
+    TooLarge {
+        /// Line in the file, from 1.
+        line: u64,
+        /// Name of the column.
+        column: String,
+        /// The cell.
+        text: String,
+    },
     /// Demand below zero.
     #[error("line {line}, column {column}: {value} is below zero, which demand cannot be")]
     Negative {

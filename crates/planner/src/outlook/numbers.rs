@@ -8,7 +8,7 @@ use super::{
     HOLD_COLD_LEADS, Outlook, PART_STEP, PEAK_FACTOR, Rules, UNIT, WIDER, WINDOW_STEPS_MAX, Windows,
 };
 use crate::margin::{Family, Rule, Sight};
-use crate::plan::{Basis, PlanInputs, break_even, standby_pays};
+use crate::plan::{Basis, PlanInputs, break_even, hold_beside_standby, standby_pays};
 use crate::policy::{Margin, WorkloadPolicy};
 use crate::threshold::CloneThreshold;
 
@@ -182,7 +182,7 @@ impl Outlook {
         let steps = |ahead: Duration| steps_of(policy, elapsed + ahead.as_secs_f64());
         let total = steps(cold + policy.tick);
         let hold =
-            if standby_pays(policy, promote, cold) { policy.hold_beside_standby() } else { policy.hold };
+            if standby_pays(policy, promote, cold) { hold_beside_standby(policy) } else { policy.hold };
         Windows {
             active: steps(promote + policy.tick),
             hold: steps(promote + policy.tick + hold),

@@ -4,7 +4,7 @@ use forecast::evaluate::Scores;
 use plotly::common::{Fill, Line, Marker, Mode, Orientation};
 use plotly::{Bar, Plot, Scatter};
 
-use super::{Evaluated, Mean, means};
+use super::{Evaluated, Mean, means, shown};
 use crate::page::{Page, axis, colour, configuration, layout};
 
 /// Builds the page.
@@ -32,7 +32,18 @@ pub(super) fn build(column: &str, evaluated: &[Evaluated], names: &[&str]) -> Pa
     );
     page.heading("All numbers");
     page.table(
-        &["model", "loss", "worst series", "MASE", "inside 90 %", "below 0.95", "fit, ms", "forecast, ms"],
+        &[
+            "model",
+            "loss",
+            "worst series",
+            "MASE",
+            "MAE",
+            "RMSE",
+            "inside 90 %",
+            "below 0.95",
+            "fit, ms",
+            "forecast, ms",
+        ],
         &rows(&means),
     );
     page.heading("Do the intervals hold?");
@@ -79,18 +90,19 @@ fn losses(means: &[Mean<'_>]) -> Plot {
     plot
 }
 
-fn rows(means: &[Mean<'_>]) -> Vec<[String; 8]> {
-    let number = |value: f64| if value.is_finite() { format!("{value:.3}") } else { "-".to_owned() };
+fn rows(means: &[Mean<'_>]) -> Vec<[String; 10]> {
     means
         .iter()
         .map(|mean| {
             [
                 mean.model.to_string(),
-                number(mean.ratio),
-                number(mean.worst),
-                number(mean.mase),
-                number(mean.coverage),
-                number(mean.upper),
+                shown(mean.ratio),
+                shown(mean.worst),
+                shown(mean.mase),
+                shown(mean.mae),
+                shown(mean.rmse),
+                shown(mean.coverage),
+                shown(mean.upper),
                 format!("{:.1}", mean.fit * 1e3),
                 format!("{:.2}", mean.forecast * 1e3),
             ]

@@ -54,6 +54,7 @@ fn every_kind_is_read_back_as_it_was_and_follows_as_it_would_have() {
             let bytes = postcard::to_stdvec(&fitted).unwrap_or_else(|why| panic!("{kind}: {why}"));
             let mut kept: Fitted = postcard::from_bytes(&bytes).unwrap_or_else(|why| panic!("{kind}: {why}"));
             assert_eq!(postcard::to_stdvec(&kept).unwrap(), bytes, "{kind} changes when it is kept again");
+            assert_eq!(fitted.forecast(0, &[0.5], history.covariates).len(), 0, "{kind} asked for nothing");
             let first = say(&fitted, history.covariates);
             assert_eq!(first, say(&kept, history.covariates), "{kind}");
             for &value in later {

@@ -109,6 +109,9 @@ impl Model for Lstm {
 
     fn forecast(&self, steps: usize, quantiles: &[f64], _: &Covariates) -> Values {
         let mut answer = Values::zeros(steps, quantiles.len());
+        if steps == 0 {
+            return answer;
+        }
         let grid = self.grid();
         let known = self.values.len();
         let mut minutes = self.minutes.clone();

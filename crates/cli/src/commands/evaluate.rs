@@ -362,6 +362,24 @@ pub(super) struct Mean<'a> {
     pub(super) refused: usize,
 }
 
+impl Mean<'_> {
+    /// A row of a table; times in milliseconds.
+    pub(super) fn cells(&self, name: String) -> [String; 10] {
+        [
+            name,
+            shown(self.ratio),
+            shown(self.worst),
+            shown(self.mase),
+            shown(self.mae),
+            shown(self.rmse),
+            shown(self.coverage),
+            shown(self.upper),
+            format!("{:.1}", self.fit * 1e3),
+            format!("{:.2}", self.forecast * 1e3),
+        ]
+    }
+}
+
 fn means<'a>(evaluated: &[Evaluated], names: &[&'a str]) -> Vec<Mean<'a>> {
     let mean = |&model: &&'a str| {
         let of: Vec<&Scores> =
@@ -400,7 +418,7 @@ fn mean_of(numbers: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// A score as people read it.
-pub(super) fn shown(score: f64) -> String {
+fn shown(score: f64) -> String {
     match score {
         _ if !score.is_finite() => "-".to_owned(),
         _ if score.abs() >= LONG => format!("{score:.2e}"),
@@ -426,21 +444,7 @@ fn print_table(evaluated: &[Evaluated], names: &[&str]) -> Result<(), Failure> {
             0 => mean.model.to_owned(),
             refused => format!("{} ({refused} refused)", mean.model),
         };
-        output::row(
-            &mut table,
-            &[
-                name,
-                shown(mean.ratio),
-                shown(mean.worst),
-                shown(mean.mase),
-                shown(mean.mae),
-                shown(mean.rmse),
-                shown(mean.coverage),
-                shown(mean.upper),
-                format!("{:.1}", mean.fit * 1e3),
-                format!("{:.2}", mean.forecast * 1e3),
-            ],
-        );
+        output::row(&mut table, &mean.cells(name));
     }
     writeln!(out, "{table}")?;
     if evaluated.iter().flat_map(|one| &one.scores).all(|scores| scores.naive_wpl == 0.0) {

@@ -4,7 +4,7 @@ use forecast::evaluate::Scores;
 use plotly::common::{Fill, Line, Marker, Mode, Orientation};
 use plotly::{Bar, Plot, Scatter};
 
-use super::{Evaluated, Mean, means, shown};
+use super::{Evaluated, Mean, means};
 use crate::page::{Page, axis, colour, configuration, layout};
 
 /// Builds the page.
@@ -44,7 +44,7 @@ pub(super) fn build(column: &str, evaluated: &[Evaluated], names: &[&str]) -> Pa
             "fit, ms",
             "forecast, ms",
         ],
-        &rows(&means),
+        &means.iter().map(|mean| mean.cells(mean.model.to_owned())).collect::<Vec<_>>(),
     );
     page.heading("Do the intervals hold?");
     page.plot(
@@ -88,26 +88,6 @@ fn losses(means: &[Mean<'_>]) -> Plot {
     plot.set_layout(layout("", "loss, as a share of the naive forecast's", "").y_axis(axis("")));
     plot.set_configuration(configuration());
     plot
-}
-
-fn rows(means: &[Mean<'_>]) -> Vec<[String; 10]> {
-    means
-        .iter()
-        .map(|mean| {
-            [
-                mean.model.to_string(),
-                shown(mean.ratio),
-                shown(mean.worst),
-                shown(mean.mase),
-                shown(mean.mae),
-                shown(mean.rmse),
-                shown(mean.coverage),
-                shown(mean.upper),
-                format!("{:.1}", mean.fit * 1e3),
-                format!("{:.2}", mean.forecast * 1e3),
-            ]
-        })
-        .collect()
 }
 
 /// Coverage by distance ahead, averaged over the series.

@@ -21,8 +21,10 @@ mod spread;
 mod stack;
 mod waiting;
 mod watch;
+mod wild;
 mod window;
 
+pub(crate) use clock::Clock;
 pub use config::{Config, ConfigError, HORIZON_STEPS_MAX, STEP_MAX, STEP_MIN};
 pub use forecaster::{FORECAST_STEPS_MAX, Forecaster, ObserveError, PATH_VALUES_MAX};
 pub(crate) use model::Surprise;

@@ -272,7 +272,7 @@ impl Experts {
         if self.short.is_some() && self.next > 0 {
             let base = f64::from(self.say(&seat, self.fade.at(1), memory, clock)[PROFILE_SHIFTED]);
             if let Some(short) = &mut self.short {
-                short.learn(seat.short, value - base);
+                short.learn(seat.short, (value - base).clamp(-limit, limit));
             }
         }
         let before = |season: &Option<Profile>| {

@@ -81,6 +81,20 @@ impl Memory {
         self.next += 1;
     }
 
+    /// Puts another value in the place of one of the finely held steps.
+    pub(crate) fn replace(&mut self, step: u64, value: f64) {
+        if step < self.oldest_fine() || step >= self.next {
+            return;
+        }
+        let slot = slot_of(step);
+        if let Some(coarse) = &mut self.coarse
+            && step / coarse.factor == self.next / coarse.factor
+        {
+            coarse.sum += value - f64::from(self.fine.at(slot));
+        }
+        self.fine.set(slot, value as f32);
+    }
+
     /// Number of the step that comes next.
     #[inline]
     pub(crate) fn next(&self) -> u64 {

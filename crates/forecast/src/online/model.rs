@@ -16,6 +16,7 @@ use crate::online::experts::{Experts, Levels};
 use crate::online::memory::Memory;
 use crate::online::spread::{Range, Spread};
 use crate::online::watch::{OutageWatch, ShiftWatch, Silence};
+use crate::online::wild::{Course, Wild};
 use crate::online::window::{WINDOWS, Window, reach};
 use crate::timestamp::Timestamp;
 
@@ -33,6 +34,8 @@ pub(crate) struct Model {
     buckets: Vec<Bucket>,
     windows: Vec<Window>,
     shift_watch: ShiftWatch,
+    /// Wild values under way.
+    wild: Option<Box<Wild>>,
     /// How often the series has changed its nature.
     shifts: u64,
     outage_watch: OutageWatch,
@@ -96,6 +99,7 @@ impl Model {
             experts,
             windows: WINDOWS.into_iter().map(Window::new).collect(),
             shift_watch: ShiftWatch::default(),
+            wild: None,
             shifts: 0,
             outage_watch: OutageWatch::default(),
             levels_before: None,
@@ -171,6 +175,7 @@ impl Model {
     /// A step without a value that can be believed: the clock goes on, nothing is learned.
     fn skip(&mut self) {
         self.missing += 1;
+        self.follow_wild(None);
         self.surprise = None;
         let expected = self.next_median().unwrap_or(0.0);
         self.push(expected, true);
@@ -218,15 +223,50 @@ impl Model {
         }
         let scale = self.spread.at(slot, Range::Near);
         self.surprise = near.map(|lesson| Surprise { error: lesson.error, scale, covered: lesson.covered });
-        self.learn_spread(slot, near, far);
-        self.spread.learn_value(value);
+        // A wild value must not widen its own limit.
         let limit = PROFILE_CLIP * self.spread.at(slot, Range::Far);
+        if !self.follow_wild(Some(value)) {
+            self.learn_spread(slot, near, far);
+        }
+        self.spread.learn_value(value);
+        let limit =
+            if self.wild.is_some() { limit } else { PROFILE_CLIP * self.spread.at(slot, Range::Far) };
         self.experts.learn(value, limit, &self.memory, &self.clock);
         self.push(value, false);
         for window in &mut self.windows {
             window.learn(step, self.missing, &self.memory);
         }
         self.last_learned = Some(step);
+    }
+
+    /// Notes wild values, and puts back what they disturbed as soon as they are over. Returns whether they are: errors of
+    /// forecasts that followed them say nothing about the next.
+    fn follow_wild(&mut self, value: Option<f64>) -> bool {
+        let Some(mut wild) = self.wild.take() else {
+            self.wild = value.and_then(|value| self.wild_from(value)).map(Box::new);
+            return false;
+        };
+        match wild.judge(value) {
+            Course::GoesOn => self.wild = Some(wild),
+            Course::IsReal => {}
+            Course::IsOver => {
+                for step in wild.first..wild.first + wild.steps {
+                    self.memory.replace(step, wild.tamed(self.memory.value(step)));
+                }
+                self.experts.restore(wild.levels);
+                self.spread.calm_down(wild.calm);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn wild_from(&self, value: f64) -> Option<Wild> {
+        let Surprise { error, scale, .. } = self.surprise?;
+        let known = self.record.lessons() >= JUDGE_LESSONS && !self.idles();
+        (known && Wild::is(error, scale)).then(|| {
+            Wild::new(self.memory.next(), value, (error, scale), self.experts.levels(), self.spread.calm())
+        })
     }
 
     fn learn_spread(&mut self, slot: usize, near: Option<Lesson>, far: Option<Lesson>) {
@@ -325,6 +365,7 @@ impl Model {
     /// Bytes held in all.
     pub(crate) fn bytes(&self) -> usize {
         size_of::<Model>()
+            + self.wild.as_ref().map_or(0, |_| size_of::<Wild>())
             + self.memory.heap_bytes()
             + self.experts.heap_bytes()
             + self.buckets.iter().map(|bucket| size_of::<Bucket>() + bucket.heap_bytes()).sum::<usize>()

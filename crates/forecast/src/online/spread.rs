@@ -40,7 +40,25 @@ struct Table {
     pace: f32,
 }
 
+/// What one wild value would disturb for long.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Calm {
+    magnitude: f64,
+    unrest: f64,
+    jolt: f64,
+}
+
 impl Spread {
+    /// As it stands, to be put back with [`calm_down`](Self::calm_down).
+    pub(crate) fn calm(&self) -> Calm {
+        Calm { magnitude: self.magnitude, unrest: self.unrest, jolt: self.jolt }
+    }
+
+    /// Puts back what [`calm`](Self::calm) gave.
+    pub(crate) fn calm_down(&mut self, calm: Calm) {
+        (self.magnitude, self.unrest, self.jolt) = (calm.magnitude, calm.unrest, calm.jolt);
+    }
+
     /// For a season of `period` steps (0 or 1: none).
     pub(crate) fn new(period: usize) -> Spread {
         let visits = (period / SLOTS).max(1) as f64;

@@ -314,3 +314,32 @@ proptest! {
         check(&feed(&values, Duration::from_secs(10)), 100);
     }
 }
+
+#[test]
+fn one_wild_value_is_followed_at_once_and_forgotten_when_it_is_over() {
+    let usual = |i: usize| {
+        100.0
+            + 50.0 * (i as f64 / 288.0 * std::f64::consts::TAU).sin()
+            + ((i * i * 7_919 + i * 104_729) % 101) as f64 / 10.0
+            - 5.0
+    };
+    for factor in [10.0, 100.0, 1e4] {
+        let (mut forecaster, at) = forecaster(Duration::from_secs(300));
+        let spike = 14 * 288;
+        let mut later = Vec::new();
+        for i in 0..spike + 2 * 288 {
+            let value = if i == spike { factor * usual(i) } else { usual(i) };
+            forecaster.observe(at(i), Some(value)).unwrap();
+            if i == spike {
+                assert!(forecaster.forecast(1, &[0.9]).values[0][0] > 2.0 * usual(i), "it may be a surge");
+            } else if i > spike {
+                let forecast = forecaster.forecast(12, &[0.5, 0.95]);
+                later.extend((0..12).map(|h| (forecast.values[h][0] - usual(i + 1 + h)).abs()));
+                assert!((0..12).all(|h| forecast.values[h][1] < 2.0 * usual(i + 1 + h)), "{factor}: {i}");
+            }
+        }
+        let worst = later.iter().copied().fold(0.0, f64::max);
+        let mean = later.iter().sum::<f64>() / later.len() as f64;
+        assert!(worst < 12.0 && mean < 4.0, "after {factor}: {worst} at worst, {mean} on average");
+    }
+}

@@ -1,0 +1,70 @@
+//! Undoes what a few wild values have done to a series that then goes on as before.
+//!
+//! Nobody knows at first whether a wild value is a mistake or the beginning of a surge, so it is followed at once. When the
+//! series is back within a few steps where it was expected, the wild values were no part of its course: levels are put back
+//! as they were, and history remembers that there was something, but not how wild: risks are counted by it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::online::experts::Levels;
+use crate::online::spread::Calm;
+
+/// Wild values one after the other, the last one just now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Wild {
+    /// The first step of it, and how many there were.
+    pub(crate) first: u64,
+    pub(crate) steps: u64,
+    /// What was expected of the first, how far it was from that, and how far a value may be without being wild.
+    expected: f64,
+    error: f64,
+    tolerated: f64,
+    /// How things stood before it.
+    pub(crate) levels: Levels,
+    pub(crate) calm: Calm,
+}
+
+/// What a value makes of wild ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Course {
+    /// The value is wild, too, or is missing.
+    GoesOn,
+    /// The series is back where it was expected.
+    IsOver,
+    /// So many in a row are no accident: it is how the series is now.
+    IsReal,
+}
+
+impl Wild {
+    /// Whether an error is wild where errors usually are as large as `scale`.
+    pub(crate) fn is(error: f64, scale: f64) -> bool {
+        error.abs() > WILD * scale
+    }
+
+    /// Begins with the value of step `first`, which is `error` above what was expected. `levels` and `calm` tell how things
+    /// stood before.
+    pub(crate) fn new(first: u64, value: f64, (error, scale): (f64, f64), levels: Levels, calm: Calm) -> Wild {
+        Wild { first, steps: 1, expected: value - error, error, tolerated: WILD * scale, levels, calm }
+    }
+
+    /// Takes the next value, if there is one.
+    pub(crate) fn judge(&mut self, value: Option<f64>) -> Course {
+        if value.is_some_and(|value| (value - self.expected).abs() <= BACK * self.error.abs()) {
+            return Course::IsOver;
+        }
+        self.steps += 1;
+        if self.steps > STEPS_MAX { Course::IsReal } else { Course::GoesOn }
+    }
+
+    /// The value, or as much of it as is not wild.
+    pub(crate) fn tamed(&self, value: f64) -> f64 {
+        value.clamp(self.expected - self.tolerated, self.expected + self.tolerated)
+    }
+}
+
+/// Errors larger than so many usual ones are wild.
+const WILD: f64 = 25.0;
+/// Back is what is off by no more than this share of the first wild value's error.
+const BACK: f64 = 0.1;
+/// A longer run is no accident.
+const STEPS_MAX: u64 = 3;

@@ -1,9 +1,18 @@
 //! What is known beside the series itself, for past steps and, where announced, for future ones: weather, campaigns,
 //! holidays, prices. One number for each step and name.
 
-/// Named columns of numbers over the same steps.
+use std::sync::Arc;
+
+/// Named columns of numbers over the same steps. A copy shares them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Covariates {
+    table: Arc<Table>,
+    /// From which step on, as the asker counts, rows are how many steps earlier than it says; oldest first.
+    shifts: Arc<[(u64, i64)]>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Table {
     names: Vec<String>,
     /// Step of the first row.
     first: u64,
@@ -31,7 +40,10 @@ pub enum CovariateError {
 impl Covariates {
     /// No columns, for a series whose rows would begin with step `first`.
     pub fn beginning(first: u64) -> Covariates {
-        Covariates { names: Vec::new(), first, columns: Vec::new() }
+        Covariates {
+            table: Arc::new(Table { names: Vec::new(), first, columns: Vec::new() }),
+            shifts: Arc::default(),
+        }
     }
 
     /// Adds a column; row `i` belongs to step `first + i`. NaN is "not known".
@@ -39,38 +51,46 @@ impl Covariates {
     /// # Errors
     /// [`CovariateError`] when the name is taken or the length is another than that of the columns before.
     pub fn add(&mut self, name: &str, values: Vec<f32>) -> Result<(), CovariateError> {
-        if self.names.iter().any(|known| known == name) {
+        let table = Arc::make_mut(&mut self.table);
+        if table.names.iter().any(|known| known == name) {
             return Err(CovariateError::Duplicate(name.to_owned()));
         }
-        if let Some(first) = self.columns.first().filter(|first| first.len() != values.len()) {
+        if let Some(first) = table.columns.first().filter(|first| first.len() != values.len()) {
             let (found, expected) = (values.len(), first.len());
             return Err(CovariateError::Length { name: name.to_owned(), found, expected });
         }
-        self.names.push(name.to_owned());
-        self.columns.push(values);
+        table.names.push(name.to_owned());
+        table.columns.push(values);
         Ok(())
+    }
+
+    /// The same columns for one who counts steps otherwise: from each step of `shifts` on, so many steps ahead.
+    pub(crate) fn shifted(&self, shifts: Arc<[(u64, i64)]>) -> Covariates {
+        Covariates { table: Arc::clone(&self.table), shifts }
     }
 
     /// Names of the columns.
     pub fn names(&self) -> &[String] {
-        &self.names
+        &self.table.names
     }
 
     /// Number of columns.
     pub fn width(&self) -> usize {
-        self.columns.len()
+        self.table.columns.len()
     }
 
     /// The first step after the last row.
     pub fn end(&self) -> u64 {
-        self.first + self.columns.first().map_or(0, |column| column.len() as u64)
+        self.table.first + self.table.columns.first().map_or(0, |column| column.len() as u64)
     }
 
     /// A column at a step; NaN when it is not known there.
     #[inline]
     pub fn at(&self, column: usize, step: u64) -> f32 {
-        let row = step.checked_sub(self.first).and_then(|row| usize::try_from(row).ok());
-        row.and_then(|row| self.columns.get(column)?.get(row).copied()).unwrap_or(f32::NAN)
+        let shift = self.shifts.iter().rev().find(|(from, _)| step >= *from).map_or(0, |(_, shift)| *shift);
+        let step = step.saturating_add_signed(-shift);
+        let row = step.checked_sub(self.table.first).and_then(|row| usize::try_from(row).ok());
+        row.and_then(|row| self.table.columns.get(column)?.get(row).copied()).unwrap_or(f32::NAN)
     }
 }
 
@@ -87,6 +107,8 @@ mod tests {
             covariates.at(0, 9).is_nan() && covariates.at(0, 12).is_nan() && covariates.at(1, 10).is_nan()
         );
         assert_eq!(covariates.end(), 12);
+        let ahead = covariates.shifted([(0, 0), (12, 1)].into());
+        assert_eq!((ahead.at(0, 11), ahead.at(0, 12)), (2.0, 2.0));
         let error = covariates.add("rain", vec![0.0; 2]).unwrap_err();
         assert_eq!(error, CovariateError::Duplicate("rain".into()));
         let error = covariates.add("heat", vec![0.0; 3]).unwrap_err();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::boosted::{self, Boosted};
+use super::civil::{Civil, Laid};
 use super::lstm::{self, Lstm};
 use super::online::{Combined, Online};
 use super::pooled::{Pool, PoolSettings, Pooled};
@@ -63,6 +64,7 @@ pub enum Fitted {
     Lstm(Box<Lstm>),
     Boosted(Box<Boosted>),
     Sparse(Box<Sparse>),
+    Civil(Box<Civil>),
 }
 
 impl Kind {
@@ -168,26 +170,21 @@ impl Kind {
         }
     }
 
+    /// Whether it counts its seasons in steps, so that the wall clock must be followed for it.
+    pub(super) fn counts_seasons(self) -> bool {
+        match self {
+            Kind::Auto | Kind::Online | Kind::Additive | Kind::Last | Kind::Drift | Kind::Sparse => false,
+            Kind::Day | Kind::Week | Kind::Smoothing | Kind::Arima | Kind::Dsp => true,
+            Kind::Pooled | Kind::Lstm | Kind::Boosted => true,
+        }
+    }
+
     /// Fits a batch model.
     ///
     /// # Errors
     /// As [`fit`](Self::fit); [`FitError::Unsuitable`] for kinds that are no batch models.
     pub fn train(self, history: &History<'_>, pace: &mut Pace<'_>) -> Result<Fitted, FitError> {
-        Ok(match self {
-            Kind::Auto | Kind::Online => {
-                return Err(FitError::Unsuitable(format!("`{self}` learns online and is not trained")));
-            }
-            Kind::Last => Fitted::Naive(Naive::last(history, pace)?),
-            Kind::Drift => Fitted::Naive(Naive::drift(history, pace)?),
-            Kind::Day => Fitted::Naive(Naive::day(history, pace)?),
-            Kind::Week => Fitted::Naive(Naive::week(history, pace)?),
-            Kind::Smoothing => Fitted::Smoothing(Box::new(Smoothing::fit(history, pace)?)),
-            Kind::Arima => Fitted::Arima(Box::new(Arima::fit(history, pace)?)),
-            Kind::Additive => Fitted::Additive(Box::new(Additive::fit(history, pace)?)),
-            Kind::Dsp => Fitted::Dsp(Box::new(Dsp::fit(history, pace)?)),
-            Kind::Sparse => Fitted::Sparse(Box::new(Sparse::fit(history)?)),
-            Kind::Pooled | Kind::Lstm | Kind::Boosted => return self.train_together(history, &[], pace),
-        })
+        self.train_together(history, &[], pace)
     }
 
     /// Fits a batch model to a history and to those beside it together, to follow the first; see
@@ -202,23 +199,48 @@ impl Kind {
         pace: &mut Pace<'_>,
     ) -> Result<Fitted, FitError> {
         let all: Vec<History<'_>> = std::iter::once(*history).chain(beside.iter().copied()).collect();
+        if !self.counts_seasons() {
+            return self.learn(&all, pace);
+        }
+        let mut laid: Vec<Laid<'_>> = all.iter().map(Laid::out).collect();
+        let all: Vec<History<'_>> = laid.iter().map(Laid::history).collect();
+        let fitted = self.learn(&all, pace)?;
+        Ok(laid.swap_remove(0).follow(fitted))
+    }
+
+    /// Fits to the first history, together with the others.
+    fn learn(self, all: &[History<'_>], pace: &mut Pace<'_>) -> Result<Fitted, FitError> {
+        let history = &all[0];
+        if all.len() > 1 && !self.is_global() {
+            return Err(FitError::Unsuitable(format!("`{self}` learns from one series only")));
+        }
         Ok(match self {
+            Kind::Auto | Kind::Online => {
+                return Err(FitError::Unsuitable(format!("`{self}` learns online and is not trained")));
+            }
+            Kind::Last => Fitted::Naive(Naive::last(history, pace)?),
+            Kind::Drift => Fitted::Naive(Naive::drift(history, pace)?),
+            Kind::Day => Fitted::Naive(Naive::day(history, pace)?),
+            Kind::Week => Fitted::Naive(Naive::week(history, pace)?),
+            Kind::Smoothing => Fitted::Smoothing(Box::new(Smoothing::fit(history, pace)?)),
+            Kind::Arima => Fitted::Arima(Box::new(Arima::fit(history, pace)?)),
+            Kind::Additive => Fitted::Additive(Box::new(Additive::fit(history, pace)?)),
+            Kind::Dsp => Fitted::Dsp(Box::new(Dsp::fit(history, pace)?)),
+            Kind::Sparse => Fitted::Sparse(Box::new(Sparse::fit(history)?)),
             Kind::Pooled => {
                 let settings = PoolSettings::new(history.seasons, history.horizon);
-                Fitted::Pooled(Box::new(Pool::fit(&all, &settings, pace)?.attach(history, pace)?))
+                Fitted::Pooled(Box::new(Pool::fit(all, &settings, pace)?.attach(history, pace)?))
             }
             Kind::Lstm => {
-                let weights = lstm::fit_global(&all, &lstm::Config::default(), pace)?;
+                let weights = lstm::fit_global(all, &lstm::Config::default(), pace)?;
                 Fitted::Lstm(Box::new(Lstm::attach(Arc::new(weights), history, pace)?))
             }
             Kind::Boosted => {
                 let params = boosted::Params::default();
                 let rows = params.rows * all.len().min(MORE_ROWS_MAX);
-                let learned = boosted::Learned::fit(&all, &boosted::Params { rows, ..params }, pace)?;
+                let learned = boosted::Learned::fit(all, &boosted::Params { rows, ..params }, pace)?;
                 Fitted::Boosted(Box::new(Boosted::attach(Arc::new(learned), history)))
             }
-            _ if beside.is_empty() => return self.train(history, pace),
-            _ => return Err(FitError::Unsuitable(format!("`{self}` learns from one series only"))),
         })
     }
 }
@@ -232,6 +254,7 @@ impl Fitted {
             Fitted::Additive(model) => &**model,
             Fitted::Dsp(model) => &**model,
             Fitted::Sparse(model) => &**model,
+            Fitted::Civil(model) => &**model,
             Fitted::Pooled(model) => &**model,
             Fitted::Lstm(model) => &**model,
             Fitted::Boosted(model) => &**model,
@@ -246,6 +269,7 @@ impl Fitted {
             Fitted::Additive(model) => &mut **model,
             Fitted::Dsp(model) => &mut **model,
             Fitted::Sparse(model) => &mut **model,
+            Fitted::Civil(model) => &mut **model,
             Fitted::Pooled(model) => &mut **model,
             Fitted::Lstm(model) => &mut **model,
             Fitted::Boosted(model) => &mut **model,

@@ -90,6 +90,18 @@ impl Clock {
         shift
     }
 
+    /// The shifts known so far, each with the step that it begins with; oldest first.
+    pub(crate) fn shifts(&self) -> &[(u64, i64)] {
+        &self.shifts
+    }
+
+    /// When the origin would be for a clock in UTC to show at a step what the wall clock shows.
+    pub(crate) fn origin_on_wall(&self, step: u64) -> Timestamp {
+        let at = jiff::Timestamp::from_millisecond(self.begins_at(step).as_millis()).unwrap_or_default();
+        let offset = self.zone.as_ref().map_or(0, |zone| zone.to_offset(at).seconds());
+        Timestamp::from_millis(self.origin_ms.saturating_add(i64::from(offset) * 1000))
+    }
+
     /// How much further ahead of UTC the wall clock is at `later` than at `earlier`, in steps.
     #[inline]
     pub(crate) fn change(&self, earlier: u64, later: u64) -> i64 {

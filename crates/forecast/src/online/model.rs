@@ -229,8 +229,7 @@ impl Model {
             self.learn_spread(slot, near, far);
         }
         self.spread.learn_value(value);
-        let limit =
-            if self.wild.is_some() { limit } else { PROFILE_CLIP * self.spread.at(slot, Range::Far) };
+        let limit = if self.wild.is_some() { limit } else { PROFILE_CLIP * self.spread.at(slot, Range::Far) };
         self.experts.learn(value, limit, &self.memory, &self.clock);
         self.push(value, false);
         for window in &mut self.windows {

@@ -43,7 +43,13 @@ impl Wild {
 
     /// Begins with the value of step `first`, which is `error` above what was expected. `levels` and `calm` tell how things
     /// stood before.
-    pub(crate) fn new(first: u64, value: f64, (error, scale): (f64, f64), levels: Levels, calm: Calm) -> Wild {
+    pub(crate) fn new(
+        first: u64,
+        value: f64,
+        (error, scale): (f64, f64),
+        levels: Levels,
+        calm: Calm,
+    ) -> Wild {
         Wild { first, steps: 1, expected: value - error, error, tolerated: WILD * scale, levels, calm }
     }
 

@@ -17,7 +17,8 @@ pub struct Forecast {
     pub issued_at_ms: i64,
     /// Length of a step.
     pub step_ms: u64,
-    /// Version of the model that made it.
+    /// Who takes part in it: the version of the online core, then the models combined with it, such as
+    /// `online-3+boosted+arima`.
     pub model: String,
     /// Whether the planner relies on it.
     pub trust: Trust,
@@ -27,9 +28,25 @@ pub struct Forecast {
     pub quantiles: Vec<f64>,
     /// `columns[q][h]`: level `quantiles[q]` at `timestamps_ms[h]`.
     pub columns: Vec<Vec<f64>>,
-    /// The overrides that are in `columns`, in the order in which they are applied.
+    /// What the steps from the first to each come to, as asked for.
+    #[serde(default)]
+    pub windows: Vec<Window>,
+    /// Paths drawn from the joint distribution of all steps: `paths[i][h]` at `timestamps_ms[h]`.
+    #[serde(default)]
+    pub paths: Vec<Vec<f64>>,
+    /// The overrides that are in all of it, in the order in which they are applied.
     #[serde(default)]
     pub overrides: Vec<ForecastOverride>,
+}
+
+/// The largest value, or the sum, of the steps from the first to each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Window {
+    /// `max` or `sum`.
+    pub of: String,
+    /// `columns[q][h]`: level `quantiles[q]` of the window that ends with the step at `timestamps_ms[h]`. Sums are of demand per
+    /// step.
+    pub columns: Vec<Vec<f64>>,
 }
 
 /// Levels of demand and when they are crossed.

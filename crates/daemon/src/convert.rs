@@ -1,20 +1,22 @@
 //! From the daemon's and the planner's types to those of the wire. Nothing else in the daemon makes `api` types of plans,
 //! instances and events.
 
-use forecast::{Adjusted, Anomaly, Ensemble, Forecast, Notice, Timestamp, Trust};
+use ::forecast::{Anomaly, Ensemble, Notice, Timestamp, Trust};
 use history::models::{ModelEvent, ModelId, ModelRecord, ModelState};
 use history::{CalendarChange, CalendarRecord};
-use planner::{Event, InstanceId, Phase, Plan, Reason, Role, SharingReason, TriggerLevel};
+use planner::{Event, InstanceId, Phase, Plan, Reason, Role, SharingReason};
 use provider::InstanceName;
 
 use crate::config::{self, MarginConfig, WorkloadConfig};
 use crate::instances::name_of;
 
 pub(crate) mod explain;
+mod forecast;
 mod nodes;
 pub(crate) mod overrides;
 pub(crate) mod shift;
 
+pub(crate) use self::forecast::{Asked, forecast, levels};
 pub(crate) use nodes::{node, sharing};
 
 pub(crate) fn trust(trust: &Trust) -> api::Trust {
@@ -158,72 +160,6 @@ pub(crate) fn policy(w: &WorkloadConfig) -> api::PolicySummary {
             config::DemandSource::Sessions => api::DemandSource::Sessions,
         },
         command: w.command.clone(),
-    }
-}
-
-/// A forecast of `steps` steps, with rows for levels turned into columns for charts.
-pub(crate) fn forecast(
-    workload: &WorkloadConfig,
-    forecaster: &Ensemble,
-    steps: usize,
-    levels: &[f64],
-    overrides: Vec<api::ForecastOverride>,
-) -> api::Forecast {
-    // Without any observation there is nothing to say about any time.
-    let steps = if forecaster.observed() == 0 { 0 } else { steps };
-    let adjustments = overrides::adjustments(&overrides);
-    let forecast: Forecast = Adjusted::new(forecaster, &adjustments).forecast(steps, levels);
-    api::Forecast {
-        workload: workload.name.clone(),
-        unit: workload.unit.clone(),
-        issued_at_ms: forecast.issued_at.as_millis(),
-        step_ms: u64::try_from(forecast.step.as_millis()).unwrap_or(u64::MAX),
-        model: format!("online-{}", forecast.model_version),
-        trust: trust(&forecaster.trust()),
-        timestamps_ms: (0..forecast.steps()).map(|h| forecast.begins_at(h).as_millis()).collect(),
-        columns: (0..levels.len()).map(|q| forecast.values.iter().map(|row| row[q]).collect()).collect(),
-        overrides: overrides::within(overrides, forecast.issued_at, forecast.begins_at(steps)),
-        quantiles: forecast.quantiles,
-    }
-}
-
-/// When demand exceeds levels within the next steps.
-pub(crate) fn levels(
-    workload: &WorkloadConfig,
-    forecaster: &Ensemble,
-    capacity: f64,
-    steps: usize,
-    levels: &[TriggerLevel],
-    overrides: Vec<api::ForecastOverride>,
-) -> api::Levels {
-    let steps = if forecaster.observed() == 0 { 0 } else { steps };
-    let demands: Vec<f64> = levels.iter().map(|level| level.demand).collect();
-    let adjustments = overrides::adjustments(&overrides);
-    let crossed = Adjusted::new(forecaster, &adjustments).crossings(&demands, steps);
-    let grid: Forecast = forecaster.forecast(steps, &[]);
-    let starts: Vec<i64> = (0..steps).map(|h| grid.begins_at(h).as_millis()).collect();
-    let first = |path: &[f64], p: f64| path.iter().position(|&crossed| crossed >= p).map(|h| starts[h]);
-    api::Levels {
-        workload: workload.name.clone(),
-        unit: workload.unit.clone(),
-        issued_at_ms: grid.issued_at.as_millis(),
-        step_ms: u64::try_from(grid.step.as_millis()).unwrap_or(u64::MAX),
-        capacity,
-        trust: trust(&forecaster.trust()),
-        levels: levels
-            .iter()
-            .zip(crossed)
-            .map(|(level, crossed)| api::Level {
-                demand: level.demand,
-                instances: (level.instances > 0).then_some(level.instances),
-                possible_at_ms: first(&crossed, 0.1),
-                likely_at_ms: first(&crossed, 0.5),
-                almost_certain_at_ms: first(&crossed, 0.9),
-                crossed,
-            })
-            .collect(),
-        overrides: overrides::within(overrides, grid.issued_at, grid.begins_at(steps)),
-        timestamps_ms: starts,
     }
 }
 

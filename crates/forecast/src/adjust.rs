@@ -6,7 +6,7 @@
 
 use crate::Ensemble;
 use crate::calibration::{Curve, GRID, Tail, crossed};
-use crate::paths::{Forecast, WindowMax};
+use crate::paths::{self, Forecast, WindowMax};
 use crate::timestamp::Timestamp;
 
 /// What is done to the demand that is forecast.
@@ -135,14 +135,22 @@ impl<'a> Adjusted<'a> {
         window
     }
 
+    /// As [`Ensemble::window_maxima`].
+    pub fn window_maxima(&self, steps: usize) -> Vec<WindowMax> {
+        paths::windows(self.windows(steps))
+    }
+
     /// As [`Ensemble::crossings`].
     pub fn crossings(&self, levels: &[f64], steps: usize) -> Vec<Vec<f64>> {
-        if !self.changes(steps) {
-            return self.forecaster.crossings(levels, steps);
-        }
+        crossed(&self.windows(steps), levels)
+    }
+
+    fn windows(&self, steps: usize) -> Vec<Curve> {
         let mut curves = self.forecaster.windows(steps);
-        self.forecast_crests(curves.len(), |h, crests| curves[h] = crests.change(&curves[h]));
-        crossed(&curves, levels)
+        if self.changes(steps) {
+            self.forecast_crests(curves.len(), |h, crests| curves[h] = crests.change(&curves[h]));
+        }
+        curves
     }
 
     /// The most that a demand, if it went on as it is, would be made to within the next `steps` steps from `origin` on.

@@ -25,7 +25,7 @@ use std::collections::VecDeque;
 use crate::calibration::GRID;
 use crate::grid::Grid;
 use crate::models::{Kind, Model};
-use crate::online::{Config, ConfigError, Forecaster, ObserveError};
+use crate::online::{Config, ConfigError, Forecaster, ObserveError, Part};
 use crate::paths::Values;
 use crate::timestamp::Timestamp;
 use crate::watch::{Decision, Response, RetrainConfig};
@@ -95,6 +95,17 @@ impl Ensemble {
             notices: Notices::default(),
             anomalies: Anomalies::new(),
         })
+    }
+
+    /// The same with one part of the online core in its place. To be called before the first observation, and not where
+    /// anything is known beside the series.
+    #[must_use]
+    pub fn reduced(mut self, alone: Option<Part>) -> Ensemble {
+        self.online = match self.online {
+            Core::Plain(forecaster) => Core::Plain(Box::new(forecaster.reduced(alone))),
+            informed @ Core::Informed(..) => informed,
+        };
+        self
     }
 
     /// The same, trained anew when this says so instead of [`RetrainConfig::for_step`].
@@ -243,6 +254,7 @@ impl Ensemble {
     fn issue(&mut self, now: u64) {
         let aheads: Vec<usize> = self.panels.iter().map(|panel| panel.ahead).collect();
         let farthest = aheads.last().copied().unwrap_or(1);
+        let last = self.online.plain().level().unwrap_or(0.0);
         let core = self.online.forecast(farthest, &GRID).values;
         let effects = self.online.ahead(farthest);
         let said: Vec<(usize, Values)> = self
@@ -265,7 +277,7 @@ impl Ensemble {
                     row.set(1 + self.kinds.len() + place, values);
                 }
             }
-            panel.issue(now + panel.ahead as u64, row);
+            panel.issue(now + panel.ahead as u64, row, last);
         }
     }
 

@@ -16,6 +16,7 @@ pub mod effects;
 mod ensemble;
 pub mod evaluate;
 pub mod grid;
+pub mod joint;
 pub mod models;
 mod narrow;
 mod online;
@@ -33,7 +34,7 @@ pub use adjust::{Adjusted, Adjustment, Change};
 pub use ensemble::{Anomaly, Contest, Ensemble, Job, Notice, Outcome, Rival, Trained};
 pub use online::{
     Config, ConfigError, FORECAST_STEPS_MAX, Forecaster, HORIZON_STEPS_MAX, ObserveError, PATH_VALUES_MAX,
-    STEP_MAX, STEP_MIN,
+    Part, STEP_MAX, STEP_MIN,
 };
 pub use paths::{Forecast, Quantile, Values, WindowMax};
 pub use season::Season;

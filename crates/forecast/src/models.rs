@@ -19,6 +19,7 @@ mod naive;
 mod online;
 mod pooled;
 mod realised;
+mod recent;
 mod smoothing;
 pub mod sparse;
 mod warp;
@@ -39,6 +40,7 @@ pub use dsp::Dsp;
 pub use kind::{Fitted, Kind, UnknownModel};
 pub use naive::Naive;
 pub use pooled::{Pool, PoolSettings, Pooled};
+pub use recent::trust;
 pub use smoothing::Smoothing;
 
 /// What a model is fitted to.

@@ -24,7 +24,9 @@ mod watch;
 mod wild;
 mod window;
 
+pub(crate) use bucket::Lesson;
 pub(crate) use clock::Clock;
 pub use config::{Config, ConfigError, HORIZON_STEPS_MAX, STEP_MAX, STEP_MIN};
+pub use experts::Part;
 pub use forecaster::{FORECAST_STEPS_MAX, Forecaster, ObserveError, PATH_VALUES_MAX};
-pub(crate) use model::Surprise;
+pub(crate) use model::{Record, Surprise};

@@ -6,6 +6,7 @@ use std::ops::Index;
 use std::time::Duration;
 
 use crate::Timestamp;
+use crate::calibration::Curve;
 
 /// Quantiles of demand for consecutive future steps.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,6 +77,39 @@ impl Index<usize> for Values {
     }
 }
 
+/// The largest value of the first step, of the first two and so on.
+pub(crate) fn windows(curves: Vec<Curve>) -> Vec<WindowMax> {
+    curves.into_iter().enumerate().map(|(h, curve)| WindowMax { steps: h + 1, curve }).collect()
+}
+
+/// Gives each step of paths that were drawn from the distributions `from` the distribution `to` has for it; both have a row
+/// for each step with values at the grid. What is as improbable under the one becomes what is as improbable under the other.
+pub(crate) fn recast(paths: &mut [Vec<f64>], from: &Values, to: &Values) {
+    for h in 0..from.len().min(to.len()) {
+        for path in &mut *paths {
+            path[h] = recast_one(path[h], &from[h], &to[h]);
+        }
+    }
+}
+
+/// Beyond the grid distances keep their proportion to the outermost known one.
+fn recast_one(value: f64, from: &[f64], to: &[f64]) -> f64 {
+    let last = from.len() - 1;
+    // Where several points of the grid have one value, such as zero, the middle of them is meant.
+    let (least, most) = (from.partition_point(|&x| x < value), from.partition_point(|&x| x <= value));
+    if least < most {
+        return to[(least + most - 1) / 2];
+    }
+    let upper = least.clamp(1, last);
+    let width = from[upper] - from[upper - 1];
+    let share = if width > 0.0 { ((value - from[upper - 1]) / width).clamp(-FAR, FAR) } else { 0.0 };
+    let said = to[upper - 1] + share * (to[upper] - to[upper - 1]);
+    if to[0] >= 0.0 { said.max(0.0) } else { said }
+}
+
+/// Nothing lies farther out than so many widths of the outermost stretch of the grid.
+const FAR: f64 = 1e3;
+
 /// A quantile whose place among those that are kept was worked out beforehand, for who reads the same one again and again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quantile(crate::calibration::Place);
@@ -94,7 +128,7 @@ impl Quantile {
 #[derive(Clone, Debug, PartialEq)]
 pub struct WindowMax {
     pub(crate) steps: usize,
-    pub(crate) curve: crate::calibration::Curve,
+    pub(crate) curve: Curve,
 }
 
 impl WindowMax {
@@ -122,5 +156,23 @@ impl WindowMax {
     /// The value that the maximum exceeds half of the time.
     pub fn median(&self) -> f64 {
         self.quantile(0.5)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_as_improbable_here_is_as_improbable_there() {
+        let from = [0.0, 10.0, 20.0];
+        let to = [100.0, 101.0, 105.0];
+        let moved = |value: f64| recast_one(value, &from, &to);
+        assert_eq!([0.0, 5.0, 10.0, 15.0, 20.0].map(moved), [100.0, 100.5, 101.0, 103.0, 105.0]);
+        assert_eq!(moved(30.0), 109.0);
+        let idle = [0.0, 0.0, 0.0, 4.0];
+        assert_eq!(recast_one(0.0, &idle, &[1.0, 2.0, 3.0, 9.0]), 2.0);
+        assert!(recast_one(1e300, &[0.0, 1.0, 1.0], &[0.0, 1.0, 5.0]).is_finite());
+        assert_eq!(recast_one(-50.0, &from, &[0.0, 1.0, 2.0]), 0.0, "demand is never below zero");
     }
 }

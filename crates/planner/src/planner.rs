@@ -327,7 +327,7 @@ impl Planner {
     }
 }
 
-/// Horizons beyond the forecaster's default are learned when a lead time or the break-even asks for them.
+/// Horizons beyond the policy's are learned when a lead time or the break-even asks for them.
 fn forecast_config(policy: &WorkloadPolicy) -> Config {
     let mut config = Config::new(policy.step);
     config.time_zone = policy.time_zone.clone();
@@ -335,7 +335,7 @@ fn forecast_config(policy: &WorkloadPolicy) -> Config {
         policy.lead_cold.max(policy.lead_promote).saturating_add(policy.hold).max(break_even(policy));
     let longest = longest.max(break_even_stopped(policy).unwrap_or_default());
     let most = policy.step.saturating_mul(HORIZON_STEPS_MAX as u32);
-    config.horizon_max = config.horizon_max.max(longest.saturating_add(policy.step * 2)).min(most);
+    config.horizon_max = policy.horizon.max(longest.saturating_add(policy.step * 2)).min(most);
     config
 }
 

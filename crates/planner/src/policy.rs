@@ -61,10 +61,11 @@ pub struct WorkloadPolicy {
     pub step: Duration,
     /// A new plan is made at least this often; at most one step. Default: the step.
     pub tick: Duration,
+    /// Forecasts are learned this far ahead, if leads and prices do not ask for more. Default 288 steps; at most 4,096.
+    pub horizon: Duration,
     /// For calendar effects; `None`: seasons come from the data only. Default `None`.
     pub time_zone: Option<TimeZone>,
-    /// Batch models that are trained in the background and combined with the online core. Each costs training time, which
-    /// the driver bounds. Default none: the online core alone.
+    /// Batch models, trained in the background and combined with the online core. Default none: the core alone.
     pub models: Vec<Kind>,
     /// When they are trained anew, and what is done before. Default `None`: what suits the step.
     pub retraining: Option<RetrainConfig>,
@@ -154,6 +155,7 @@ impl WorkloadPolicy {
             lead_cold,
             lead_promote: Duration::from_millis(50),
             hold: step,
+            horizon: step.saturating_mul(288),
             margin: Margin::Controlled,
             clone_threshold: None,
             shift: ShiftPolicy::default(),

@@ -22,8 +22,8 @@ use forecast::{Config, Forecaster, HORIZON_STEPS_MAX};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::forecast::core::{Chosen, Core, columns};
-use super::forecast::{Grid as CliGrid, Zone, zone};
+use super::forecast::core::{columns, ensemble};
+use super::forecast::{Combine, Grid as CliGrid, Zone, combined, zone};
 use super::known::KnownArgs;
 use super::own_model;
 use crate::failure::{Failure, OrFail};
@@ -48,6 +48,9 @@ pub(crate) struct EvaluateArgs {
     /// Models to evaluate, comma-separated. Default: all
     #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
     models: Vec<Kind>,
+    /// Batch models that `auto` combines with the online core, comma-separated; `all` of them take their time
+    #[arg(long, default_value = "boosted,smoothing,arima,sparse", value_name = "NAME,..", value_parser = combined)]
+    combine: Combine,
     /// Also evaluate a model of your own, as `external`: a shell command that speaks the protocol of docs/external-models.md,
     /// such as 'python3 my_model.py'
     #[arg(long, value_name = "COMMAND")]
@@ -240,10 +243,9 @@ fn judge(
         output::progress((kinds.len() + usize::from(own.is_some())) as u64, "{bar:30} {pos}/{len} {msg}");
     for &kind in kinds {
         bar.set_message(format!("{} {}", one.series, kind.name()));
-        let knows = !args.known.is_empty() && !kind.is_batch();
-        one.scores.push(match knows {
-            true => informed(kind, one, &history, &plan, events, given)?,
-            false => evaluate(kind, &history, &plan, &mut cpu_time),
+        one.scores.push(match kind.is_batch() {
+            true => evaluate(kind, &history, &plan, &mut cpu_time),
+            false => streamed((kind, &args.combine.0), one, &history, &plan, (events, given))?,
         });
         bar.inc(1);
     }
@@ -256,31 +258,30 @@ fn judge(
 }
 
 /// Runs a model that learns at every step over one series, with what is known beside it.
-fn informed(
-    kind: Kind,
+fn streamed(
+    (kind, combined): (Kind, &[Kind]),
     one: &Evaluated,
     history: &History<'_>,
     plan: &Plan,
-    events: &[Event],
-    given: &Arc<Covariates>,
+    known: (&[Event], &Arc<Covariates>),
 ) -> Result<Scores, Failure> {
     let mut config = Config::new(one.grid.step);
     config.time_zone = one.grid.zone.clone();
     config.horizon_max = one.grid.step.saturating_mul(u32::try_from(one.horizon).unwrap_or(u32::MAX));
-    let mut core = Core::new(&Chosen::Named(kind), true, &config, one.grid.origin, events, given)?;
+    let mut ensemble = ensemble(kind, combined, &config, known)?;
     let (mut fit_time, mut forecast_time) = (Duration::ZERO, Duration::ZERO);
     let (mut forecasts, mut seen) = (Vec::new(), 0);
     for &origin in &plan.origins {
         let begun = cpu_time();
         for step in seen..origin {
             let value = Some(f64::from(one.values[step])).filter(|value| value.is_finite());
-            core.observe(one.grid.begins_at(step as u64), value, given)
-                .or_usage("the series cannot be followed")?;
+            let at = one.grid.begins_at(step as u64);
+            ensemble.observe(at, value).or_usage("the series cannot be followed")?;
+            ensemble.train_if_due();
         }
         seen = origin;
         let fitted = cpu_time();
-        let said = core.forecast(plan.horizon, &plan.quantiles, given);
-        let (forecast, _) = said.or_failed(format!("the model `{kind}` has no forecast"))?;
+        let forecast = ensemble.forecast(plan.horizon, &plan.quantiles);
         forecast_time += cpu_time().saturating_sub(fitted);
         fit_time += fitted.saturating_sub(begun);
         forecasts.push((origin, forecast.values));

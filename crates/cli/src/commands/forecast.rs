@@ -4,30 +4,30 @@
 //! is the starting point for the next, exactly as in a running daemon. Events, holidays and covariates are known beyond it.
 
 pub(super) mod core;
+mod joint;
 mod json;
 mod page;
+mod print;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use forecast::calendar::Event;
-use forecast::covariates::Covariates;
-use forecast::effects::Seen;
 use forecast::models::Kind;
 use forecast::trace::{Options, Series};
-use forecast::{Config, Forecast, HORIZON_STEPS_MAX, Timestamp, Trust};
+use forecast::{Config, FORECAST_STEPS_MAX, Forecast, HORIZON_STEPS_MAX, Timestamp};
 use jiff::tz::TimeZone;
 
-use self::core::{Chosen, Core, Known};
+use self::core::{Answer, Chosen, Core};
+use self::joint::JointArgs;
 use super::known::KnownArgs;
 use super::own_model;
 use crate::failure::{Failure, OrFail};
 use crate::output;
 use crate::trace_file::{self, Clock, TraceFile};
-use crate::values::{self, Levels, Quantiles};
+use crate::values::{self, Quantiles};
 
 /// Options of `forecast`.
 #[derive(Args, Clone, Debug)]
@@ -52,10 +52,8 @@ pub(crate) struct ForecastArgs {
     /// Quantiles to print, comma-separated
     #[arg(long, default_value = "0.05,0.5,0.95", value_parser = values::quantiles)]
     quantiles: Quantiles,
-    /// Levels of demand, comma-separated: also print the probability that each has been exceeded by the end of each step. With
-    /// the models `auto` and `online`
-    #[arg(long, value_name = "N,..", value_parser = values::levels)]
-    levels: Option<Levels>,
+    #[command(flatten)]
+    joint: JointArgs,
     /// Time zone of the people behind the demand, such as Europe/Berlin, and of times in the files that have none; `none` uses no
     /// calendar. Default: UTC when the file has dates, none when it counts seconds
     #[arg(long, value_parser = zone)]
@@ -66,6 +64,9 @@ pub(crate) struct ForecastArgs {
     /// trees, exponential smoothing and ARIMA), `online` or a batch model; `foreshadow evaluate` compares them
     #[arg(long, default_value = "auto")]
     model: Kind,
+    /// Batch models that `auto` combines with the online core, comma-separated; `all` of them take their time
+    #[arg(long, default_value = "boosted,smoothing,arima,sparse", value_name = "NAME,..", value_parser = combined)]
+    combine: Combine,
     /// Forecast with a model of your own: a shell command that speaks the protocol of docs/external-models.md, such as
     /// 'python3 my_model.py'
     #[arg(long, value_name = "COMMAND", conflicts_with = "model")]
@@ -81,9 +82,9 @@ pub(crate) struct ForecastArgs {
 /// What `forecast` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// `as_of,series,timestamp,<quantile>,..,above_<level>,..,trusted,coverage,skill,reason`
+    /// `as_of,series,timestamp,<quantile>,..,above_<level>,..,max_<quantile>,..,sum_<quantile>,..,path_<n>,..,trusted,..`
     Csv,
-    /// One object with a list of forecasts, each with its quantiles in columns, its levels and its trust
+    /// One object with a list of forecasts, each with its quantiles in columns, its levels, windows, paths and its trust
     Json,
     /// For reading
     Table,
@@ -95,15 +96,15 @@ enum Format {
 #[derive(Clone, Debug)]
 pub(super) struct Zone(pub(super) Option<TimeZone>);
 
+/// Batch models for `auto`.
+#[derive(Clone, Debug)]
+pub(super) struct Combine(pub(super) Vec<Kind>);
+
 /// One forecast of one series.
 struct Issued {
     as_of: Timestamp,
     series: Option<String>,
-    forecast: Forecast,
-    trust: Trust,
-    known: Known,
-    /// For each level asked for, the probability that it was exceeded by the end of each step.
-    crossed: Vec<Vec<f64>>,
+    answer: Answer,
 }
 
 /// Reads, forecasts, prints.
@@ -126,8 +127,11 @@ pub(crate) fn run(args: &ForecastArgs) -> Result<(), Failure> {
     let config = config(args, &file)?;
     let chosen = match &args.model_command {
         Some(command) => Chosen::Own(own_model::of(command)),
-        None => Chosen::Named(args.model),
+        None => Chosen::Named(args.model, args.combine.0.clone()),
     };
+    if args.model_command.is_none() && !args.known.is_empty() && !args.model.looks_beside() {
+        output::say(&format!("note: the model `{}` makes nothing of events and covariates", args.model));
+    }
     let mut issued = Vec::new();
     let events = args.known.calendar.events(&file, config.time_zone.as_ref(), last_moment(&file, args))?;
     for (series, beside) in file.trace.series.iter().zip(&file.beside) {
@@ -135,9 +139,9 @@ pub(crate) fn run(args: &ForecastArgs) -> Result<(), Failure> {
     }
     say_notes(&issued);
     match args.format {
-        Format::Csv => print_csv(&issued, args, file.clock)?,
-        Format::Json => output::print(&json::text(&issued, levels(args), file.clock)?)?,
-        Format::Table => print_tables(&issued, args, file.clock)?,
+        Format::Csv => print::csv(&issued, args, file.clock)?,
+        Format::Json => output::print(&json::text(&issued, args, file.clock)?)?,
+        Format::Table => print::tables(&issued, args, file.clock)?,
         Format::Html => output::print(&page::build(&file.trace, &forecasts(&issued)).render())?,
     }
     if let Some(path) = &args.plot {
@@ -157,7 +161,7 @@ fn last_moment(file: &TraceFile, args: &ForecastArgs) -> Timestamp {
 /// What had to be assumed is said to the person, whatever the format of the answer.
 fn say_notes(issued: &[Issued]) {
     for one in issued {
-        for note in &one.known.notes {
+        for note in &one.answer.known.notes {
             match &one.series {
                 Some(series) => output::say(&format!("note: {series}: {note}")),
                 None => output::say(&format!("note: {note}")),
@@ -169,14 +173,20 @@ fn say_notes(issued: &[Issued]) {
 fn config(args: &ForecastArgs, file: &TraceFile) -> Result<Config, Failure> {
     let mut config = Config::new(file.trace.step);
     let steps = steps(args.horizon, config.step);
-    if steps > HORIZON_STEPS_MAX {
+    if steps > FORECAST_STEPS_MAX {
         return Err(Failure::usage(format!(
-            "--horizon {} is {steps} steps of {}; at most {HORIZON_STEPS_MAX} are possible",
+            "--horizon {} is {steps} steps of {}; at most {FORECAST_STEPS_MAX} are possible",
             humantime::format_duration(args.horizon),
             humantime::format_duration(config.step),
         )));
     }
-    config.horizon_max = config.step.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX));
+    if steps > HORIZON_STEPS_MAX {
+        output::say(&format!(
+            "note: what is farther than {HORIZON_STEPS_MAX} steps is forecast with what was learned of that distance"
+        ));
+    }
+    let learned = u32::try_from(steps.min(HORIZON_STEPS_MAX)).unwrap_or(u32::MAX);
+    config.horizon_max = config.step.saturating_mul(learned);
     config.time_zone = match &args.time_zone {
         Some(Zone(zone)) => zone.clone(),
         None => match file.clock {
@@ -216,7 +226,7 @@ fn issue(
         )));
     }
     let covariates = Arc::new(args.known.covariates(series, beside, &grid)?);
-    let mut core = Core::new(chosen, !args.known.is_empty(), config, origin, events, &covariates)?;
+    let mut core = Core::new(chosen, config, origin, (events, &covariates))?;
     let mut open: Option<Slot> = None;
     let mut rest = series.points.as_slice();
     for as_of in moments {
@@ -225,15 +235,12 @@ fn issue(
         for &(at, value) in before {
             let slot = grid.slot(at);
             if let Some(full) = open.take_if(|open| open.number != slot) {
-                full.observe(&grid, &mut core, &covariates)?;
+                full.observe(&grid, &mut core)?;
             }
             open.get_or_insert(Slot { number: slot, sum: 0.0, count: 0 }).add(value);
         }
-        issued.push(Issued {
-            as_of,
-            series: series.name.clone(),
-            ..at_moment(&core, &covariates, open.as_ref(), &grid, as_of, args)?
-        });
+        let answer = at_moment(&core, open.as_ref(), &grid, as_of, args)?;
+        issued.push(Issued { as_of, series: series.name.clone(), answer });
     }
     Ok(())
 }
@@ -241,37 +248,24 @@ fn issue(
 /// Forecasts from a copy, so that the step still being filled and the missing ones before `as_of` are not kept.
 fn at_moment(
     core: &Core,
-    covariates: &Covariates,
     open: Option<&Slot>,
     grid: &Grid,
     as_of: Timestamp,
     args: &ForecastArgs,
-) -> Result<Issued, Failure> {
+) -> Result<Answer, Failure> {
     let mut copy = core.clone();
     let mut next = 0;
     if let Some(slot) = open {
-        slot.observe(grid, &mut copy, covariates)?;
+        slot.observe(grid, &mut copy)?;
         next = slot.number + 1;
     }
     let first_future = grid.slot_from(as_of);
     if first_future > next {
-        copy.observe(grid.start(first_future - 1), None, covariates)
+        copy.observe(grid.start(first_future - 1), None)
             .or_failed("cannot skip the missing steps before --as-of")?;
     }
-    let steps = steps(args.horizon, grid.step);
-    let (forecast, known) = copy
-        .forecast(steps, &args.quantiles.0, covariates)
-        .or_failed(format!("the model `{}` has no forecast as of {as_of}", name(args)))?;
-    let crossed = match levels(args) {
-        [] => Vec::new(),
-        levels => copy.crossings(levels, steps).ok_or_else(|| {
-            Failure::usage(
-                "--levels needs `--model auto` or `--model online`, without events, holidays and covariates: others say \
-                 nothing of when demand first exceeds a level",
-            )
-        })?,
-    };
-    Ok(Issued { as_of, series: None, trust: copy.trust(), forecast, known, crossed })
+    copy.answer(steps(args.horizon, grid.step), &args.quantiles.0, &args.joint)
+        .or_failed(format!("the model `{}` has no forecast as of {as_of}", name(args)))
 }
 
 fn name(args: &ForecastArgs) -> &str {
@@ -321,9 +315,9 @@ impl Slot {
         }
     }
 
-    fn observe(&self, grid: &Grid, core: &mut Core, covariates: &Covariates) -> Result<(), Failure> {
+    fn observe(&self, grid: &Grid, core: &mut Core) -> Result<(), Failure> {
         let value = (self.count > 0).then(|| self.sum / f64::from(self.count));
-        core.observe(grid.start(self.number), value, covariates).or_usage("the series cannot be followed")
+        core.observe(grid.start(self.number), value).or_usage("the series cannot be followed")
     }
 }
 
@@ -332,106 +326,27 @@ fn steps(horizon: Duration, step: Duration) -> usize {
 }
 
 fn forecasts(issued: &[Issued]) -> Vec<(Option<&str>, &Forecast)> {
-    issued.iter().map(|issued| (issued.series.as_deref(), &issued.forecast)).collect()
+    issued.iter().map(|issued| (issued.series.as_deref(), &issued.answer.forecast)).collect()
 }
 
-fn levels(args: &ForecastArgs) -> &[f64] {
-    args.levels.as_ref().map_or(&[], |levels| &levels.0)
-}
-
-fn print_csv(issued: &[Issued], args: &ForecastArgs, clock: Clock) -> Result<(), Failure> {
-    let mut out = output::stdout();
-    write!(out, "as_of,series,timestamp")?;
-    for quantile in &args.quantiles.0 {
-        write!(out, ",{quantile}")?;
+/// `boosted,lstm`, or `all`.
+pub(super) fn combined(text: &str) -> Result<Combine, String> {
+    let batch = || Kind::ALL.iter().copied().filter(|kind| kind.is_batch());
+    if text == "all" {
+        return Ok(Combine(batch().collect()));
     }
-    for level in levels(args) {
-        write!(out, ",above_{level}")?;
-    }
-    writeln!(out, ",trusted,coverage,skill,reason")?;
-    for one in issued {
-        let as_of = clock.write(one.as_of);
-        let series = csv_cell(one.series.as_deref().unwrap_or(""));
-        let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.4}"));
-        let trust = format!(
-            "{},{},{},{}",
-            one.trust.is_trusted(),
-            number(one.trust.coverage()),
-            number(one.trust.skill()),
-            csv_cell(&one.trust.reason().map_or(String::new(), |reason| reason.to_string()))
-        );
-        for step in 0..one.forecast.steps() {
-            write!(out, "{as_of},{series},{}", clock.write(one.forecast.begins_at(step)))?;
-            for value in &one.forecast.values[step] {
-                write!(out, ",{value}")?;
-            }
-            for crossed in &one.crossed {
-                write!(out, ",{:.6}", crossed[step])?;
-            }
-            writeln!(out, ",{trust}")?;
+    let mut kinds = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        let kind: Kind = name.parse().map_err(|unknown| format!("{unknown}"))?;
+        if !kind.is_batch() {
+            return Err(format!("`{kind}` is no batch model; the online core always takes part"));
+        }
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
         }
     }
-    Ok(out.flush()?)
+    Ok(Combine(kinds))
 }
-
-/// A cell quoted when it must be (RFC 4180).
-fn csv_cell(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
-}
-
-fn print_tables(issued: &[Issued], args: &ForecastArgs, clock: Clock) -> Result<(), Failure> {
-    let mut out = output::stdout();
-    for one in issued {
-        match &one.series {
-            Some(series) => writeln!(out, "{series}, as of {}: {}", clock.write(one.as_of), one.trust)?,
-            None => writeln!(out, "as of {}: {}", clock.write(one.as_of), one.trust)?,
-        }
-        let labels: Vec<String> = args.quantiles.0.iter().map(|quantile| quantile.to_string()).collect();
-        let mut header = vec!["from"];
-        header.extend(labels.iter().map(String::as_str));
-        let above: Vec<String> = levels(args).iter().map(|level| format!("above {level}")).collect();
-        header.extend(above.iter().map(String::as_str));
-        let mut table = output::table(&header);
-        for step in 0..one.forecast.steps() {
-            let mut cells = vec![clock.write(one.forecast.begins_at(step))];
-            cells.extend(one.forecast.values[step].iter().map(|value| output::rounded(*value)));
-            cells.extend(one.crossed.iter().map(|crossed| format!("{:.1} %", 100.0 * crossed[step])));
-            output::row(&mut table, &cells);
-        }
-        writeln!(out, "{table}\n")?;
-        if !one.known.effects.is_empty() {
-            writeln!(out, "{}\n", effects(one))?;
-        }
-    }
-    Ok(out.flush()?)
-}
-
-/// What was learned of events and covariates.
-fn effects(one: &Issued) -> String {
-    let mut table = output::table(&["effect", "factor", "from", "to", "seen"]);
-    for effect in &one.known.effects {
-        let seen = match effect.seen {
-            Seen::Occurrences(count) => format!("{count} times"),
-            Seen::Steps(count) => format!("{count} steps"),
-        };
-        let cells = [
-            effect.name.chars().take(EFFECT_CHARS).collect(),
-            format!("{:.2}", effect.factor),
-            format!("{:.2}", effect.low),
-            format!("{:.2}", effect.high),
-            seen,
-        ];
-        output::row(&mut table, &cells);
-    }
-    table.to_string()
-}
-
-/// Longer names of events are cut.
-const EFFECT_CHARS: usize = 60;
 
 pub(super) fn zone(text: &str) -> Result<Zone, String> {
     if text == "none" {
@@ -454,11 +369,5 @@ mod tests {
         assert_eq!(grid.slot_from(Timestamp::from_secs(95)), 0);
         assert_eq!(grid.slot(Timestamp::from_secs(124)), 2);
         assert_eq!(grid.start(3), Timestamp::from_secs(130));
-    }
-
-    #[test]
-    fn series_names_are_quoted_when_they_must_be() {
-        assert_eq!(csv_cell("web"), "web");
-        assert_eq!(csv_cell("a,\"b\""), "\"a,\"\"b\"\"\"");
     }
 }

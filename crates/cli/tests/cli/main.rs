@@ -65,7 +65,7 @@ const REFUSED: &[(&str, i32, &str)] = &[
     ("forecast good.csv --horizon 5", 2, "`5` has no unit|`5m`"),
     ("forecast good.csv --horizon 0s", 2, "longer than zero"),
     ("forecast good.csv --horizon soon", 2, "`soon` is not a duration"),
-    ("forecast good.csv --horizon 30d", 2, "at most 4096 are possible"),
+    ("forecast good.csv --horizon 90d", 2, "at most 100000 are possible"),
     ("forecast good.csv --horizon 5m --quantiles 1.5", 2, "1.5 is not between 0 and 1"),
     ("forecast good.csv --horizon 5m --quantiles 0", 2, "strictly between 0 and 1"),
     ("forecast good.csv --horizon 5m --quantiles 0.5,0.5", 2, "given twice"),
@@ -264,8 +264,50 @@ fn levels_come_with_the_probability_that_they_are_crossed_and_trust_with_its_num
     let one = &json["forecasts"][0];
     assert_eq!((one["levels"][0]["crossed"].as_array().unwrap().len(), &one["step_s"]), (6, &3600.0.into()));
     assert!(one["trust"]["coverage"].as_f64().is_some_and(|share| (share - number(9)).abs() < 1e-4), "{one}");
-    let refused = foreshadow(folder.path(), &format!("{command} --model smoothing"));
-    assert!(text(&refused.stderr).contains("--levels needs"), "{}", text(&refused.stderr));
+    let output = foreshadow(folder.path(), &format!("{command} --model smoothing"));
+    let csv = text(&output.stdout);
+    let cells: Vec<&str> = csv.lines().nth(6).unwrap().split(',').collect();
+    assert_eq!((cells[6], cells[7]), ("1.000000", "0.000000"), "any model tells of levels: {csv}");
+}
+
+#[test]
+fn windows_and_paths_say_what_single_steps_do_not() {
+    let folder = folder();
+    shop(folder.path(), "shop.csv", |hour| {
+        (200.0 + 100.0 * ((hour % 24) as f64 / 3.8).sin() + (hour * 7919 % 23) as f64).to_string()
+    });
+    for model in ["online", "rls", "profile", "smoothing"] {
+        let command = format!(
+            "forecast shop.csv --column visits --horizon 6h --model {model} --window max,sum --paths 3 --seed 7"
+        );
+        let output = foreshadow(folder.path(), &format!("{command} --format json"));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let one = &json["forecasts"][0];
+        let number = |value: &serde_json::Value| value.as_f64().unwrap();
+        let (max, sum) = (&one["windows"][0]["values"][1], &one["windows"][1]["values"][1]);
+        let medians: f64 = (0..6).map(|h| number(&one["values"][1][h])).sum();
+        assert!((number(&sum[5]) / medians - 1.0).abs() < 0.2, "{model}: {one}");
+        assert!((0..5).all(|h| number(&max[h]) <= number(&max[h + 1])), "{model}: {one}");
+        assert!(number(&max[5]) > number(&one["values"][1][0]), "{model}: {one}");
+        assert_eq!(one["paths"].as_array().map(Vec::len), Some(3), "{model}");
+        let again = foreshadow(folder.path(), &format!("{command} --format json"));
+        assert_eq!(again.stdout, output.stdout, "the same seed draws the same paths");
+        let csv = text(&foreshadow(folder.path(), &command).stdout);
+        let header = "as_of,series,timestamp,0.05,0.5,0.95,max_0.05,max_0.5,max_0.95,sum_0.05,sum_0.5,sum_0.95,path_1,path_2,path_3,";
+        assert!(csv.starts_with(header), "{csv}");
+    }
+}
+
+#[test]
+fn what_auto_combines_can_be_chosen() {
+    let folder = folder();
+    shop(folder.path(), "shop.csv", |day| (100 + day % 7).to_string());
+    let command = "forecast shop.csv --column visits --horizon 6h";
+    let of = |more: &str| text(&foreshadow(folder.path(), &format!("{command} {more}")).stdout);
+    assert_ne!(of("--combine week,drift"), of(""));
+    let refused = foreshadow(folder.path(), &format!("{command} --combine online"));
+    assert!(text(&refused.stderr).contains("always takes part"), "{}", text(&refused.stderr));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use forecast::HORIZON_STEPS_MAX;
 use planner::SizingMode;
 
 use super::model::{DemandSource, ListenMode, ProbeConfig, ServerConfig, WorkloadConfig};
@@ -25,6 +26,14 @@ pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
     }
     if w.tick > w.step {
         s.report("tick", "is longer than step", "make tick at most step");
+    }
+    if w.forecast_horizon.is_some_and(|horizon| horizon > w.step * HORIZON_STEPS_MAX as u32) {
+        let most = humantime::format_duration(w.step * HORIZON_STEPS_MAX as u32);
+        s.report(
+            "forecast_horizon",
+            format!("is more than {HORIZON_STEPS_MAX} steps"),
+            format!("make it at most {most}, or step longer"),
+        );
     }
     if w.standby.max > w.replicas_most() {
         s.report(
@@ -169,4 +178,29 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() != 0
         && a.port() == b.port()
         && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use crate::config::Config;
+
+    const WEB: &str = "[[workload]]\nname = \"web\"\ncommand = [\"/bin/true\"]\nlisten = \"127.0.0.1:8080\"\ncapacity = 10\n\
+                       step = \"10s\"\n";
+
+    #[test]
+    fn forecasts_are_learned_as_far_as_asked_and_no_farther_than_can_be() {
+        let read = |more: &str| Config::parse(&format!("{WEB}{more}\n"), Path::new("test.toml"));
+        let config = read("forecast_horizon = \"11h\"").expect("valid");
+        let policy = crate::workload_policy(&config.workloads[0]);
+        assert_eq!(policy.horizon, Duration::from_secs(11 * 3600));
+        let again = Config::parse(&config.to_toml(), Path::new("test.toml")).expect("valid");
+        assert_eq!(again, config);
+        let plain = read("").expect("valid");
+        assert_eq!(crate::workload_policy(&plain.workloads[0]).horizon, Duration::from_secs(2880));
+        let error = read("forecast_horizon = \"12h\"").expect_err("4,320 steps").to_string();
+        assert!(error.contains("forecast_horizon") && error.contains("4096 steps"), "{error}");
+    }
 }

@@ -148,6 +148,9 @@ pub struct WorkloadConfig {
     /// `lead_promote`: first guess of the time from decision to traffic of a parked instance; measured afterwards.
     /// Default `50ms`.
     pub lead_promote: Duration,
+    /// `forecast_horizon`: forecasts are learned at least so far ahead, at most 4,096 steps. Farther ones than are learned are as
+    /// sure as the farthest that is. Default 288 steps.
+    pub forecast_horizon: Option<Duration>,
     /// `hold`: how long capacity is kept before it may shrink. Default `1m`. Longer is calmer and dearer.
     pub hold: Duration,
     /// `margin`: `"controlled"` learns the headroom that meets `error_budget`; a number such as `0.2`, or `{ fixed = 0.2 }`, adds
@@ -416,6 +419,7 @@ impl WorkloadConfig {
             lead_cold: Duration::from_secs(10),
             lead_promote: Duration::from_millis(50),
             hold: Duration::from_secs(60),
+            forecast_horizon: None,
             margin: MarginConfig::Controlled,
             clone_threshold: None,
             mode: Mode::Act,

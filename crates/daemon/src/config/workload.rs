@@ -150,6 +150,7 @@ fn read_policy(s: &mut Section<'_>, w: &mut WorkloadConfig) {
     s.read("start_cost", &mut w.start_cost, |e| e.duration(Duration::ZERO..=DAY).map(Some));
     s.read("lead_cold", &mut w.lead_cold, |e| e.duration(MOMENT..=DAY));
     s.read("lead_promote", &mut w.lead_promote, |e| e.duration(MOMENT..=HOUR));
+    s.read("forecast_horizon", &mut w.forecast_horizon, |e| e.duration(MOMENT..=400 * DAY).map(Some));
     s.read("hold", &mut w.hold, |e| e.duration(Duration::ZERO..=DAY));
     s.read("margin", &mut w.margin, margin);
     s.read("clone_threshold", &mut w.clone_threshold, |e| scope::clone_threshold(e).map(Some));

@@ -147,6 +147,9 @@ fn policy(out: &mut Lines, w: &WorkloadConfig) {
     }
     out.duration("lead_cold", w.lead_cold);
     out.duration("lead_promote", w.lead_promote);
+    if let Some(horizon) = w.forecast_horizon {
+        out.duration("forecast_horizon", horizon);
+    }
     out.duration("hold", w.hold);
     match w.margin {
         MarginConfig::Controlled => out.text("margin", &"controlled"),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use forecast::Timestamp;
+use forecast::joint::Window;
 
 use super::failure::Failure;
 use crate::config::parse_duration;
@@ -101,6 +102,23 @@ impl Params {
                 ),
             )),
         }
+    }
+
+    /// A whole number from 0 to `max`; `default` where there is none.
+    pub(crate) fn whole(&self, key: &str, default: u64, max: u64) -> Result<u64, Failure> {
+        let Some(text) = self.text(key) else { return Ok(default) };
+        match text.parse() {
+            Ok(number) if number <= max => Ok(number),
+            Ok(_) | Err(_) => Err(self.refuse(key, &format!("a whole number from 0 to {max}"))),
+        }
+    }
+
+    /// `max`, `sum` or both, separated by a comma.
+    pub(crate) fn windows(&self) -> Result<Vec<Window>, Failure> {
+        let Some(text) = self.text("windows") else { return Ok(Vec::new()) };
+        let found = |name: &str| Window::ALL.into_iter().find(|window| window.name() == name.trim());
+        let windows: Option<Vec<Window>> = text.split(',').map(found).collect();
+        windows.ok_or_else(|| self.refuse("windows", "max, sum or max,sum"))
     }
 
     /// Ascending levels of demand, separated by commas; `None` where there are none.

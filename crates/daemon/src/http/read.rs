@@ -73,6 +73,9 @@ pub(crate) async fn workload(
         ("id" = String, Path, description = "Workload name"),
         ("horizon" = Option<String>, Query, description = "How far, such as `15m`, or seconds; default 60 steps"),
         ("quantiles" = Option<String>, Query, description = "Ascending levels; default 0.05,0.25,0.5,0.75,0.95"),
+        ("windows" = Option<String>, Query, description = "`max`, `sum` or both: quantiles of the largest value, of the sum"),
+        ("paths" = Option<u64>, Query, description = "So many paths drawn from the joint distribution; at most 100,000 values in all"),
+        ("seed" = Option<u64>, Query, description = "Which paths are drawn; default 0"),
     ),
     responses((status = 200, body = api::Forecast), (status = 400, body = api::ErrorBody), (status = 404, body = api::ErrorBody))
 )]
@@ -81,14 +84,18 @@ pub(crate) async fn forecast(
     Path(name): Path<String>,
     Query(pairs): Pairs,
 ) -> Result<Json<api::Forecast>, Failure> {
-    let params = Params::new(pairs, &["horizon", "quantiles"])?;
+    let params = Params::new(pairs, &["horizon", "quantiles", "windows", "paths", "seed"])?;
     let levels = params.quantiles(&[0.05, 0.25, 0.5, 0.75, 0.95])?;
+    let windows = params.windows()?;
+    let seed = params.whole("seed", 0, u64::MAX)?;
     let view = api.view();
     let workload = view.workload(&name).ok_or_else(|| Failure::unknown_workload(&name))?;
     let steps = horizon_steps(&params, workload.config.step)?;
     let (config, forecaster) = (workload.config.clone(), workload.forecaster.clone());
     let overrides = workload.detail.forecast_overrides.clone();
-    let work = move || convert::forecast(&config, &forecaster, steps, &levels, overrides);
+    let paths = params.whole("paths", 0, PATH_VALUES_MAX / steps as u64)? as usize;
+    let asked = convert::Asked { steps, levels, windows, paths, seed };
+    let work = move || convert::forecast(&config, &forecaster, &asked, overrides);
     tokio::task::spawn_blocking(work).await.map(Json).map_err(|_| Failure::busy())
 }
 
@@ -353,5 +360,6 @@ fn soon() -> Timestamp {
 const DAY: Duration = Duration::from_secs(86_400);
 const LIST_MAX: usize = 1000;
 const HORIZON_STEPS_DEFAULT: u32 = 60;
-const HORIZON_STEPS_MAX: f64 = 2000.0;
+const HORIZON_STEPS_MAX: f64 = 10_000.0;
+const PATH_VALUES_MAX: u64 = 100_000;
 const SERIES_STEPS_DEFAULT: u32 = 240;

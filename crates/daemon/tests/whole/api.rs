@@ -14,7 +14,7 @@ const PIN: &str = r#"{"active":1,"author":"a","reason":"b"}"#;
 async fn nonsense_is_refused_with_a_hint() {
     let stage = Stage::new("");
     let _daemon = stage.start();
-    let cases: [Case; 22] = [
+    let cases: [Case; 24] = [
         ("GET", "/api/v1/nothing", &[], "", 404),
         ("GET", "/api/v1/workloads/nobody", &[], "", 404),
         ("GET", "/api/v1/workloads/%00", &[], "", 404),
@@ -25,6 +25,8 @@ async fn nonsense_is_refused_with_a_hint() {
         ("GET", "/api/v1/workloads/web/forecast?horizon=30+parsecs", &[], "", 400),
         ("GET", "/api/v1/workloads/web/forecast?horizon=10000000h", &[], "", 400),
         ("GET", "/api/v1/workloads/web/forecast?quantiles=0.9,0.1", &[], "", 400),
+        ("GET", "/api/v1/workloads/web/forecast?windows=mean", &[], "", 400),
+        ("GET", "/api/v1/workloads/web/forecast?paths=1000000", &[], "", 400),
         ("GET", "/api/v1/workloads/web/plan?at=1000", &[], "", 404),
         ("GET", "/api/v1/events?limit=0", &[], "", 400),
         ("GET", "/api/v1/events?workload=nobody", &[], "", 404),
@@ -74,6 +76,14 @@ async fn everything_that_is_documented_answers() {
     assert!(!client.plans("web", 10).await.expect("plans").plans.is_empty());
     let forecast = client.forecast("web", Duration::from_secs(10)).await.expect("a forecast");
     assert_eq!((forecast.timestamps_ms.len(), forecast.columns.len()), (10, 5));
+    assert_eq!((forecast.windows.len(), forecast.paths.len()), (0, 0));
+    let path = "/api/v1/workloads/web/forecast?horizon=10s&quantiles=0.5,0.9&windows=max,sum&paths=3&seed=1";
+    let (_, answer, _) = request(stage.api, "GET", path, &[], "").await.expect("answered");
+    let joint: api::Forecast = serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{answer}"));
+    assert_eq!(joint.paths.iter().map(Vec::len).collect::<Vec<_>>(), [10; 3]);
+    let [max, sum] = &joint.windows[..] else { panic!("two windows: {answer}") };
+    assert!((max.of.as_str(), sum.of.as_str()) == ("max", "sum") && max.columns[1].is_sorted(), "{answer}");
+    assert!(sum.columns[1][9] >= max.columns[1][9], "{answer}");
     let events = client.events(50).await.expect("events").events;
     assert!(events.iter().any(|event| event.kind == "instance_ready"), "{events:?}");
     assert!(events.is_sorted_by(|a, b| a.at_ms >= b.at_ms));

@@ -7,7 +7,7 @@ use super::panel::{self, Row};
 use super::{CREST_STEPS_MAX, Ensemble};
 use crate::calibration::{Curve, GRID, crossed};
 use crate::online::FORECAST_STEPS_MAX;
-use crate::paths::{Forecast, Values, WindowMax};
+use crate::paths::{self, Forecast, Values, WindowMax};
 use crate::season::Season;
 use crate::timestamp::Timestamp;
 use crate::trust::Trust;
@@ -79,22 +79,13 @@ impl Ensemble {
         window
     }
 
-    /// Draws joint paths of the next steps; see [`Forecaster::paths`](crate::Forecaster::paths). Those of the online core, each step moved by how far
-    /// the combined median is from its own.
+    /// Draws joint paths of the next steps; see [`Forecaster::paths`](crate::Forecaster::paths). Each step has the
+    /// distribution that [`forecast`](Self::forecast) gives it; how alike steps are is the online core's.
     pub fn paths(&self, steps: usize, samples: usize, seed: u64) -> Vec<Vec<f64>> {
-        let mut paths = self.online.paths(steps, samples, seed);
-        if self.members.is_empty() {
-            return paths;
+        if !self.has_company() {
+            return self.online.paths(steps, samples, seed);
         }
-        let steps = paths.first().map_or(0, Vec::len);
-        let (combined, core) = (self.forecast(steps, &[0.5]), self.online.forecast(steps, &[0.5]));
-        let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
-        for path in &mut paths {
-            for (h, value) in path.iter_mut().enumerate() {
-                *value = (*value + combined.values[h][0] - core.values[h][0]).max(floor);
-            }
-        }
-        paths
+        self.online.paths_through(&self.forecast(steps, &GRID).values, samples, seed)
     }
 
     /// Probabilities that levels are crossed by the end of each step; see [`Forecaster::crossings`](crate::Forecaster::crossings). Read from the windows
@@ -106,7 +97,7 @@ impl Ensemble {
     /// The largest value of the first step, of the first two and so on.
     pub(crate) fn windows(&self, steps: usize) -> Vec<Curve> {
         let mut curves = self.online.window_curves(steps);
-        if !self.members.is_empty() {
+        if self.has_company() {
             let reach = curves.len();
             let (combined, core) = (self.forecast(reach, &[0.5]), self.online.forecast(reach, &[0.5]));
             let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
@@ -149,9 +140,24 @@ impl Ensemble {
         self.config.step
     }
 
-    /// Whether forecasts may be relied upon now.
+    /// Whether forecasts may be relied upon now: by how those that were combined came out, as soon as enough have.
     pub fn trust(&self) -> Trust {
-        self.online.trust()
+        self.online.trust(self.vigil.record().filter(|_| self.has_company()))
+    }
+
+    /// Who takes part in forecasts, the version of the online core first: `online-3+boosted+arima`.
+    pub fn composition(&self) -> String {
+        let members = self.members.iter().map(|member| member.kind.name());
+        let guests = self.guests.iter().filter(|guest| guest.is_present(self.next));
+        let company = members.chain(guests.map(|guest| guest.name.as_str()));
+        let version = self.online.plain().version();
+        company.fold(format!("online-{version}"), |all, name| format!("{all}+{name}"))
+    }
+
+    /// The largest value of the first of the next steps, of the first two and so on; see
+    /// [`window_max`](Self::window_max).
+    pub fn window_maxima(&self, steps: usize) -> Vec<WindowMax> {
+        paths::windows(self.windows(steps))
     }
 
     /// The weight of every member at a horizon, the online core first. Adds up to one.

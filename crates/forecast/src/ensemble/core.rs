@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::calibration::Curve;
+use crate::calibration::{Curve, GRID};
 use crate::covariates::Covariates;
 use crate::effects::{Ahead, Informed};
-use crate::online::{Forecaster, ObserveError, Surprise};
-use crate::paths::{Forecast, WindowMax};
+use crate::online::{Forecaster, ObserveError, Record, Surprise};
+use crate::paths::{self, Forecast, Values, WindowMax};
 use crate::season::Season;
 use crate::timestamp::Timestamp;
 use crate::trust::Trust;
@@ -66,6 +66,13 @@ impl Core {
         }
     }
 
+    /// Paths whose every step has the distribution that `said` gives it at the grid.
+    pub(super) fn paths_through(&self, said: &Values, samples: usize, seed: u64) -> Vec<Vec<f64>> {
+        let mut paths = self.paths(said.len(), samples, seed);
+        paths::recast(&mut paths, &self.forecast(said.len(), &GRID).values, said);
+        paths
+    }
+
     pub(super) fn window_curves(&self, steps: usize) -> Vec<Curve> {
         match self {
             Core::Plain(forecaster) => forecaster.window_curves(steps),
@@ -80,11 +87,9 @@ impl Core {
         }
     }
 
-    pub(super) fn trust(&self) -> Trust {
-        match self {
-            Core::Plain(forecaster) => forecaster.trust(),
-            Core::Informed(informed, _) => informed.trust(),
-        }
+    /// Whether forecasts may be relied upon that have this record, or the core's own.
+    pub(super) fn trust(&self, record: Option<&Record>) -> Trust {
+        self.undisturbed().trust_in(record)
     }
 
     /// Of demand freed of its effects: an event is no shift, and hides no season.

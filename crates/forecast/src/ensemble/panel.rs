@@ -79,6 +79,8 @@ pub(super) struct Panel {
 #[derive(Clone, Debug)]
 struct Pending {
     due: u64,
+    /// The last value known then.
+    last: f64,
     row: Row,
     /// The averaged quantiles, and the values read from them in the end.
     mixed: [f64; GRID.len()],
@@ -137,8 +139,8 @@ impl Panel {
         self.pending.clear();
     }
 
-    /// Keeps what was said about step `due`.
-    pub(super) fn issue(&mut self, due: u64, row: Row) {
+    /// Keeps what was said about step `due` when `last` was the last value.
+    pub(super) fn issue(&mut self, due: u64, row: Row, last: f64) {
         if self.pending.len() >= PENDING_MAX {
             self.pending.pop_front();
         }
@@ -150,7 +152,7 @@ impl Panel {
         let tail = tail_of(&mixed);
         let said =
             std::array::from_fn(|k| Place::of(nudged(GRID[k], self.odds(hour, GRID[k]))).read(&mixed, &tail));
-        self.pending.push_back(Pending { due, row, mixed, said, hour });
+        self.pending.push_back(Pending { due, last, row, mixed, said, hour });
     }
 
     /// Scores whatever was said about step `now`, and says how it came out.
@@ -160,7 +162,7 @@ impl Panel {
             if pending.due == now && value.is_finite() {
                 let value = f64::from(value);
                 self.score(&pending, value);
-                let outcome = outcome(&pending.said, value);
+                let outcome = outcome(&pending, value);
                 self.haste = self.haste.saturating_sub(1);
                 self.caution *= CAUTION_FADE;
                 self.held += HELD_PACE * (f64::from(u8::from(outcome.covered)) - self.held);
@@ -293,12 +295,14 @@ impl Nudges {
 }
 
 /// How what was said came out.
-fn outcome(said: &[f64; GRID.len()], value: f64) -> Scored {
+fn outcome(pending: &Pending, value: f64) -> Scored {
+    let said = &pending.said;
     let loss = |k: usize| pinball(GRID[k], value, said[k]);
     Scored {
         error: value - said[MEDIAN],
         pinball: SCORED.into_iter().map(loss).sum::<f64>() / SCORED.len() as f64,
         covered: (said[LOWER]..=said[UPPER]).contains(&value),
+        persistence: value - pending.last,
     }
 }
 

@@ -115,3 +115,52 @@ fn a_champion_from_a_contest_is_admitted_and_gets_weight_when_it_was_scored_ofte
     }
     assert!(ensemble.weights(1).iter().any(|(name, weight)| *name == "day" && *weight > 0.0));
 }
+
+#[test]
+fn paths_of_a_combination_have_the_distribution_that_it_says() {
+    let ensemble = grown(1500, &[Kind::Smoothing, Kind::Day]);
+    let said = ensemble.forecast(24, &[0.1, 0.5, 0.9]);
+    let paths = ensemble.paths(24, 4000, 1);
+    for h in [0, 11, 23] {
+        for (k, tau) in [0.1, 0.5, 0.9].into_iter().enumerate() {
+            let below = paths.iter().filter(|path| path[h] <= said.values[h][k]).count() as f64 / 4000.0;
+            assert!((below - tau).abs() < 0.03, "step {h}: {below} of paths below the {tau} quantile");
+        }
+    }
+    assert_eq!(ensemble.composition(), format!("online-{}+smoothing+day", ensemble.online.plain().version()));
+}
+
+#[test]
+fn a_combination_is_trusted_by_what_it_said_and_not_by_its_core() {
+    let ensemble = grown(2500, &[Kind::Smoothing, Kind::Day]);
+    let (own, core) = (ensemble.trust(), ensemble.online.trust(None));
+    assert!(own.is_trusted() && core.is_trusted());
+    assert_ne!(own.coverage(), core.coverage());
+    let record = ensemble.vigil.record().unwrap();
+    assert_eq!(own.coverage(), Some(record.coverage()));
+    let alone = grown(2500, &[]);
+    assert_eq!(alone.trust(), core);
+}
+
+#[test]
+fn a_part_of_the_core_alone_says_something_else_and_keeps_its_word() {
+    use crate::online::Part;
+    let config = Config::new(Duration::from_secs(300));
+    let values = series(288 * 12);
+    let mut medians = Vec::new();
+    for part in [None, Some(Part::Profile), Some(Part::Stack)] {
+        let mut ensemble = Ensemble::new(config.clone(), &[]).unwrap().reduced(part);
+        let (mut inside, mut seen) = (0, 0);
+        for (i, &value) in values.iter().enumerate() {
+            if i > 288 * 6 {
+                let said = ensemble.forecast(1, &[0.05, 0.95]).values;
+                (seen, inside) = (seen + 1, inside + usize::from((said[0][0]..=said[0][1]).contains(&value)));
+            }
+            ensemble.observe(at(i), Some(value)).unwrap();
+        }
+        let share = inside as f64 / f64::from(seen);
+        assert!((0.85..=0.96).contains(&share), "{part:?}: {share} inside the 90 % interval");
+        medians.push(ensemble.forecast(12, &[0.5]).values);
+    }
+    assert!(medians[0] != medians[1] && medians[1] != medians[2] && medians[0] != medians[2]);
+}

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use crate::online::Surprise;
+use crate::online::{Lesson, Record, Surprise};
 use crate::timestamp::Timestamp;
 use crate::watch::{Accuracy, Adwin, Cusum, Decision, Response, RetrainConfig, RetrainPolicy, Signals};
 
@@ -22,6 +22,8 @@ pub(super) struct Vigil {
     errors: Adwin,
     coverage: Adwin,
     outcomes: VecDeque<Scored>,
+    /// What trust is judged by.
+    record: Record,
     deploy: Option<String>,
     shifts: u64,
     another_nature: bool,
@@ -38,6 +40,8 @@ pub(super) struct Scored {
     pub(super) pinball: f64,
     /// Inside the 90 % interval.
     pub(super) covered: bool,
+    /// The error of repeating the last value.
+    pub(super) persistence: f64,
 }
 
 impl Vigil {
@@ -49,6 +53,7 @@ impl Vigil {
             errors: Adwin::new(RISK, ERROR_MAX),
             coverage: Adwin::new(RISK, 1.0),
             outcomes: VecDeque::new(),
+            record: Record::default(),
             deploy: None,
             shifts: 0,
             another_nature: false,
@@ -72,6 +77,13 @@ impl Vigil {
             self.outcomes.pop_front();
         }
         self.outcomes.push_back(outcome);
+        let Scored { error, persistence, covered, .. } = outcome;
+        self.record.learn(&Lesson { error, persistence, covered });
+    }
+
+    /// How combined forecasts have come out, where enough of them have.
+    pub(super) fn record(&self) -> Option<&Record> {
+        Some(&self.record).filter(|record| record.lessons() >= OUTCOMES_MIN as u64)
     }
 
     /// A step is over; `combined` tells whether anything but the core takes part. What is to be done at once, if anything;

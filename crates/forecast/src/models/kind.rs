@@ -14,6 +14,7 @@ use super::pooled::{Pool, PoolSettings, Pooled};
 use super::sparse::Sparse;
 use super::{Additive, Arima, Dsp, FitError, History, Model, Naive, Pace, Smoothing};
 use crate::covariates::Covariates;
+use crate::online::Part;
 use crate::paths::Values;
 
 /// Every model that can be asked for by name.
@@ -48,6 +49,10 @@ pub enum Kind {
     Boosted,
     /// Intermittent demand: when it comes, and how much then.
     Sparse,
+    /// Of the online core the profile of the seasons at its level, alone.
+    Profile,
+    /// Of the online core the stack of least squares, alone.
+    Rls,
 }
 
 /// A fitted batch model, as plain data that can be kept and brought back.
@@ -72,6 +77,8 @@ impl Kind {
     pub const ALL: &'static [Kind] = &[
         Kind::Auto,
         Kind::Online,
+        Kind::Profile,
+        Kind::Rls,
         Kind::Last,
         Kind::Drift,
         Kind::Day,
@@ -94,6 +101,8 @@ impl Kind {
         match self {
             Kind::Auto => "auto",
             Kind::Online => "online",
+            Kind::Profile => "profile",
+            Kind::Rls => "rls",
             Kind::Last => "last",
             Kind::Drift => "drift",
             Kind::Day => "day",
@@ -118,6 +127,8 @@ impl Kind {
             Kind::Online => {
                 "seasonal experts, least squares and their online combination; learns at every step"
             }
+            Kind::Profile => "of the online core the seasons' profile at its level, alone",
+            Kind::Rls => "of the online core the recursive least squares over its experts, alone",
             Kind::Last => "the last value",
             Kind::Drift => "the last value and the mean slope",
             Kind::Day => "the same time yesterday",
@@ -137,7 +148,21 @@ impl Kind {
 
     /// Whether it is fitted once and then only follows; the others learn at every step.
     pub fn is_batch(self) -> bool {
-        !matches!(self, Kind::Auto | Kind::Online)
+        !matches!(self, Kind::Auto | Kind::Online | Kind::Profile | Kind::Rls)
+    }
+
+    /// Whether it makes anything of events and covariates; the others pass over them.
+    pub fn looks_beside(self) -> bool {
+        matches!(self, Kind::Auto | Kind::Online | Kind::Additive | Kind::Boosted)
+    }
+
+    /// The part of the online core that it is, if it is one.
+    pub fn part(self) -> Option<Part> {
+        match self {
+            Kind::Profile => Some(Part::Profile),
+            Kind::Rls => Some(Part::Stack),
+            _ => None,
+        }
     }
 
     /// Whether it can be learned from several series together.
@@ -148,7 +173,7 @@ impl Kind {
     /// Weight in the ensemble before anything is known, beside 0.4 of the online core.
     pub(crate) fn prior(self) -> f32 {
         match self {
-            Kind::Auto | Kind::Online => 0.0,
+            Kind::Auto | Kind::Online | Kind::Profile | Kind::Rls => 0.0,
             Kind::Last | Kind::Drift | Kind::Day | Kind::Week => 0.05,
             Kind::Dsp => 0.05,
             Kind::Lstm | Kind::Arima | Kind::Additive | Kind::Smoothing | Kind::Pooled => 0.3,
@@ -165,7 +190,7 @@ impl Kind {
     pub fn fit(self, history: &History<'_>, pace: &mut Pace<'_>) -> Result<Box<dyn Model>, FitError> {
         match self {
             Kind::Auto => Ok(Box::new(Combined::fit(history, Kind::COMBINED, pace)?)),
-            Kind::Online => Ok(Box::new(Online::fit(history, pace)?)),
+            Kind::Online | Kind::Profile | Kind::Rls => Ok(Box::new(Online::fit(self, history, pace)?)),
             _ => Ok(Box::new(self.train(history, pace)?)),
         }
     }
@@ -173,7 +198,8 @@ impl Kind {
     /// Whether it counts its seasons in steps, so that the wall clock must be followed for it.
     pub(super) fn counts_seasons(self) -> bool {
         match self {
-            Kind::Auto | Kind::Online | Kind::Additive | Kind::Last | Kind::Drift | Kind::Sparse => false,
+            Kind::Auto | Kind::Online | Kind::Profile | Kind::Rls => false,
+            Kind::Additive | Kind::Last | Kind::Drift | Kind::Sparse => false,
             Kind::Day | Kind::Week | Kind::Smoothing | Kind::Arima | Kind::Dsp => true,
             Kind::Pooled | Kind::Lstm | Kind::Boosted => true,
         }
@@ -215,7 +241,7 @@ impl Kind {
             return Err(FitError::Unsuitable(format!("`{self}` learns from one series only")));
         }
         Ok(match self {
-            Kind::Auto | Kind::Online => {
+            Kind::Auto | Kind::Online | Kind::Profile | Kind::Rls => {
                 return Err(FitError::Unsuitable(format!("`{self}` learns online and is not trained")));
             }
             Kind::Last => Fitted::Naive(Naive::last(history, pace)?),

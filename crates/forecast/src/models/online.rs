@@ -9,9 +9,10 @@ use crate::paths::Values;
 
 use super::{FitError, History, Kind, Model, Pace};
 
-/// The online core alone.
+/// The online core alone, or one part of it.
 #[derive(Clone, Debug)]
 pub(super) struct Online {
+    kind: Kind,
     core: Forecaster,
     next: u64,
     history: Origin,
@@ -30,9 +31,9 @@ pub(super) struct Combined {
 struct Origin(crate::grid::Grid);
 
 impl Online {
-    pub(super) fn fit(history: &History<'_>, pace: &mut Pace<'_>) -> Result<Online, FitError> {
-        let core = Forecaster::new(config(history)).map_err(unsuitable)?;
-        let mut online = Online { core, next: history.first, history: Origin(history.grid.clone()) };
+    pub(super) fn fit(kind: Kind, history: &History<'_>, pace: &mut Pace<'_>) -> Result<Online, FitError> {
+        let core = Forecaster::new(config(history)).map_err(unsuitable)?.reduced(kind.part());
+        let mut online = Online { kind, core, next: history.first, history: Origin(history.grid.clone()) };
         for (i, &value) in history.values.iter().enumerate() {
             online.observe(value, history.covariates);
             if i % CHECK_EVERY == 0 {
@@ -45,7 +46,7 @@ impl Online {
 
 impl Model for Online {
     fn name(&self) -> &'static str {
-        Kind::Online.name()
+        self.kind.name()
     }
 
     fn observe(&mut self, value: f32, _: &Covariates) {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::calibration::{Issued, Residuals};
 use crate::narrow::{pack, unpack};
 use crate::online::doubt::{Claim, Doubt};
-use crate::online::experts::{BASE, EXPERTS, Faded, LAST, STACK, combined, prior, stack_inputs};
+use crate::online::experts::{BASE, EXPERTS, Faded, LAST, Part, STACK, combined, prior, stack_inputs};
 use crate::online::idle::Idle;
 use crate::online::mixture::{Mixture, dot};
 use crate::online::spread::Range;
@@ -20,6 +20,8 @@ pub(crate) struct Bucket {
     stride: u32,
     /// How far between the priors of near and far horizons this one's is.
     prior_share: f32,
+    /// The part that all weight goes to, where only one is asked.
+    pub(crate) alone: Option<Part>,
     pub(crate) faded: Faded,
     mixture: Mixture<EXPERTS>,
     stack: Stack,
@@ -78,10 +80,10 @@ pub(crate) struct Lesson {
 
 impl Bucket {
     /// For a series with a season of so many steps; `faded` is what is left of corrections at this horizon.
-    pub(crate) fn new(horizon: usize, season: usize, faded: Faded) -> Bucket {
+    pub(crate) fn new(horizon: usize, season: usize, faded: Faded, alone: Option<Part>) -> Bucket {
         let stride = stride(horizon);
         let prior_share = ((horizon as f32).ln() / (season.max(2) as f32).ln()).min(1.0);
-        let mixture = Mixture::new(prior(prior_share));
+        let mixture = Mixture::new(prior(prior_share, alone));
         let overlap = horizon as f64 / f64::from(stride);
         let stack = Stack::new(FORGETTING, overlap);
         let kept = (RESIDUALS_KEPT / f64::from(stride)).max(RESIDUALS_KEPT_MIN);
@@ -89,6 +91,7 @@ impl Bucket {
             horizon,
             stride,
             prior_share,
+            alone,
             faded,
             weights: combined(&mixture.weights, &stack.weights),
             mixture,
@@ -198,7 +201,7 @@ impl Bucket {
         self.error += (1.0 / self.count as f32).max(0.002) * (error.abs().min(clip) - self.error);
         self.error = self.error.max(1e-9);
         let gradient = if error < 0.0 { 1.0 } else { -1.0 };
-        self.mixture.learn(&prior(self.prior_share), &says, (mixed, gradient), clip, DISCOUNT);
+        self.mixture.learn(&prior(self.prior_share, self.alone), &says, (mixed, gradient), clip, DISCOUNT);
         self.stack.learn(&inputs, target, STACK_CLIP * self.error);
         self.weights = combined(&self.mixture.weights, &self.stack.weights);
         Some(lesson)
@@ -263,7 +266,7 @@ mod tests {
             return;
         }
         let faded = Faded { quick: 0.9, gentle: 0.95, trend: 1.0 };
-        let (mut plain, mut wide) = (Bucket::new(1, 24, faded), Bucket::new(1, 24, faded));
+        let (mut plain, mut wide) = (Bucket::new(1, 24, faded, None), Bucket::new(1, 24, faded, None));
         for step in 1..2000u64 {
             let truth = (step as f64 * 0.26).sin() * 10.0 + (step as f64 * 1.7).cos();
             let says =
@@ -280,6 +283,6 @@ mod tests {
             );
         }
         assert_eq!(format!("{plain:?}"), format!("{wide:?}"));
-        assert!(plain.weights != combined(&prior(0.0), &[0.0; crate::online::stack::INPUTS]));
+        assert!(plain.weights != combined(&prior(0.0, None), &[0.0; crate::online::stack::INPUTS]));
     }
 }

@@ -62,10 +62,25 @@ const PRIOR_NEAR: [f32; EXPERTS] =
 const PRIOR_FAR: [f32; EXPERTS] =
     [0.01, 0.01, 0.06, 0.005, 0.04, 0.08, 0.13, 0.13, 0.13, 0.13, 0.015, 0.08, 0.04, 0.03, 0.02, 0.09];
 
-/// Prior weights, adding up to one: `share` of the way from those of near horizons to those of far ones.
+/// A part of the core that can be asked alone, calibrated as the whole is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
+    /// The profile of the seasons at its recent level.
+    Profile,
+    /// The stack: recursive least squares over some of the experts.
+    Stack,
+}
+
+/// Prior weights, adding up to one: `share` of the way from those of near horizons to those of far ones. Of a part alone all
+/// weight is its own, and stays there.
 #[inline]
-pub(crate) fn prior(share: f32) -> [f32; EXPERTS] {
-    std::array::from_fn(|i| PRIOR_NEAR[i] + share * (PRIOR_FAR[i] - PRIOR_NEAR[i]))
+pub(crate) fn prior(share: f32, alone: Option<Part>) -> [f32; EXPERTS] {
+    let only = |expert: usize| std::array::from_fn(|i| if i == expert { 1.0 } else { 0.0 });
+    match alone {
+        None => std::array::from_fn(|i| PRIOR_NEAR[i] + share * (PRIOR_FAR[i] - PRIOR_NEAR[i])),
+        Some(Part::Profile) => only(PROFILE_MIDDLE),
+        Some(Part::Stack) => only(STACK),
+    }
 }
 
 /// Where a future step stands in each season.

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::calibration::{Curve, crossed};
+use crate::calibration::{Curve, GRID, crossed};
 use crate::online::clock::{DAY, WEEK};
 use crate::online::config::{Config, ConfigError};
+use crate::online::experts::Part;
 use crate::online::memory::even_factor;
-use crate::online::model::{Model, Setting, Surprise};
-use crate::paths::{Forecast, Values, WindowMax};
+use crate::online::model::{Model, Record, Setting, Surprise};
+use crate::paths::{self, Forecast, Values, WindowMax};
 use crate::season::{self, Candidates, Season};
 use crate::timestamp::Timestamp;
 use crate::trust::{Trust, UntrustedReason};
@@ -33,6 +34,8 @@ pub struct Forecaster {
     steps_until_search: u64,
     /// Searches in a row that missed a season in use.
     doubts: u8,
+    /// The part that is asked, where it is not all.
+    alone: Option<Part>,
 }
 
 impl Forecaster {
@@ -53,7 +56,14 @@ impl Forecaster {
             silent_steps: 0,
             steps_until_search: SEARCH_FIRST,
             doubts: 0,
+            alone: None,
         })
+    }
+
+    /// Only one part of it, calibrated as the whole is. To be called before the first observation.
+    #[must_use]
+    pub fn reduced(self, alone: Option<Part>) -> Forecaster {
+        Forecaster { alone, ..self }
     }
 
     /// The value of the step that begins at `at`; `None` or NaN when it is missing. The first call sets the grid of steps;
@@ -101,7 +111,7 @@ impl Forecaster {
     }
 
     fn advance(&mut self, at: Timestamp, value: Option<f64>) {
-        let (config, horizon) = (&self.config, self.horizon);
+        let (config, horizon, alone) = (&self.config, self.horizon, self.alone);
         let model = self.model.get_or_insert_with(|| {
             Model::new(&Setting {
                 origin: at,
@@ -109,6 +119,7 @@ impl Forecaster {
                 zone: config.time_zone.clone(),
                 horizon,
                 floor: if config.non_negative { 0.0 } else { f64::MIN },
+                alone,
             })
         });
         model.advance(value);
@@ -241,6 +252,21 @@ impl Forecaster {
         }
     }
 
+    /// Paths whose every step has the distribution that another model says of it: `said` has a row for each step with
+    /// quantiles at [`GUEST_QUANTILES`](crate::Ensemble::GUEST_QUANTILES). What is as improbable here becomes what is as
+    /// improbable there; steps are as alike as those of [`paths`](Forecaster::paths).
+    pub fn paths_through(&self, said: &Values, samples: usize, seed: u64) -> Vec<Vec<f64>> {
+        let mut paths = self.paths(said.len(), samples, seed);
+        paths::recast(&mut paths, &self.forecast(said.len(), &GRID).values, said);
+        paths
+    }
+
+    /// The largest value of the first of the next steps, of the first two and so on; see
+    /// [`window_max`](Forecaster::window_max).
+    pub fn window_maxima(&self, steps: usize) -> Vec<WindowMax> {
+        paths::windows(self.window_curves(steps))
+    }
+
     /// For each level, the probability that demand has exceeded it by the end of the first of the next steps, of the second
     /// and so on up to `steps` (at most [`FORECAST_STEPS_MAX`]): never falling, each from 0 to 1. Read from the calibrated
     /// window maxima. Zeros before the first value.
@@ -269,6 +295,11 @@ impl Forecaster {
 
     /// Whether forecasts of this series may be relied upon now.
     pub fn trust(&self) -> Trust {
+        self.trust_in(None)
+    }
+
+    /// Whether forecasts of this series may be relied upon that have the given record in place of this one's own.
+    pub(crate) fn trust_in(&self, record: Option<&Record>) -> Trust {
         let untrusted = |reason| Trust::Untrusted { reason };
         let Some(model) = self.model.as_ref().filter(|_| self.observed >= OBSERVED_MIN) else {
             return untrusted(UntrustedReason::TooLittleHistory {
@@ -282,7 +313,8 @@ impl Forecaster {
         if self.silent_steps >= SILENT_STEPS_MAX {
             return untrusted(UntrustedReason::SignalMissing { steps: self.silent_steps });
         }
-        let (coverage, skill) = (model.record.coverage(), model.skill());
+        let record = record.unwrap_or(&model.record);
+        let (coverage, skill) = (record.coverage(), record.skill(model.negligible()));
         if coverage < COVERAGE_MIN {
             return untrusted(UntrustedReason::CoverageLost { coverage });
         }
@@ -305,6 +337,11 @@ impl Forecaster {
     /// Periods found in the series, shortest first.
     pub fn seasons(&self) -> &[Season] {
         &self.seasons
+    }
+
+    /// How often the model was started anew with other seasons.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     /// How many values were observed (missing ones not counted).

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::online::bucket::{Bucket, Lesson, Outcome};
 use crate::online::clock::{Clock, DAY, WEEK};
-use crate::online::experts::{Experts, Levels};
+use crate::online::experts::{Experts, Levels, Part};
 use crate::online::memory::Memory;
 use crate::online::spread::{Range, Spread};
 use crate::online::watch::{OutageWatch, ShiftWatch, Silence};
@@ -76,6 +76,8 @@ pub(crate) struct Setting {
     pub(crate) horizon: usize,
     /// Least value that is possible.
     pub(crate) floor: f64,
+    /// The part that is asked, where it is not all.
+    pub(crate) alone: Option<Part>,
 }
 
 impl Model {
@@ -84,12 +86,18 @@ impl Model {
         let clock = Clock::new(setting.origin, setting.step, setting.zone.clone());
         let span = (WEEK.as_millis() * WEEKS_REMEMBERED / setting.step.as_millis().max(1)) as usize;
         let day = clock.steps_in(DAY);
-        Model::start(clock, Memory::new(span, day), setting.horizon, setting.floor, Vec::new())
+        let Setting { horizon, floor, alone, .. } = *setting;
+        Model::start((clock, Memory::new(span, day)), (horizon, floor), alone, Vec::new())
     }
 
-    fn start(clock: Clock, memory: Memory, horizon: usize, floor: f64, periods: Vec<usize>) -> Model {
+    fn start(
+        (clock, memory): (Clock, Memory),
+        (horizon, floor): (usize, f64),
+        alone: Option<Part>,
+        periods: Vec<usize>,
+    ) -> Model {
         let experts = Experts::new(&periods, &clock);
-        let bucket = |h: usize| Bucket::new(h, experts.span(), experts.faded(h));
+        let bucket = |h: usize| Bucket::new(h, experts.span(), experts.faded(h), alone);
         Model {
             spread: Spread::new(experts.reference_period()),
             clock,
@@ -121,7 +129,8 @@ impl Model {
         // Before that only the profiles of the longest season have something to learn.
         let from = relearned.saturating_sub(SEASONS_RELEARNED * longest).max(old.oldest());
         let memory = old.emptied(from);
-        let mut model = Model::start(self.clock.clone(), memory, self.horizon, self.floor, periods);
+        let (reach, alone) = ((self.horizon, self.floor), self.buckets[0].alone);
+        let mut model = Model::start((self.clock.clone(), memory), reach, alone, periods);
         model.inherit(self);
         model.experts.arrive(&model.memory, &model.clock);
         for step in from..relearned {
@@ -351,9 +360,9 @@ impl Model {
         self.outage_watch.suspected()
     }
 
-    /// Recent gain over repeating the last value. Errors that are nothing beside the values count as none.
-    pub(crate) fn skill(&self) -> f64 {
-        self.record.skill(NEGLIGIBLE * self.spread.magnitude())
+    /// Errors so small beside the values count as none.
+    pub(crate) fn negligible(&self) -> f64 {
+        NEGLIGIBLE * self.spread.magnitude()
     }
 
     /// Short-term slope per step.

@@ -6,43 +6,40 @@ use std::sync::Arc;
 use daemon::external_model::ExternalModel;
 use forecast::calendar::{self, Event, Window};
 use forecast::covariates::Covariates;
-use forecast::effects::{Effect, Informed, Note};
+use forecast::effects::{Effect, Note};
 use forecast::grid::Grid;
-use forecast::models::{FitError, History, Kind, Model, Pace};
+use forecast::models::external::External;
+use forecast::models::{self, FitError, History, Kind, Model, Pace};
 use forecast::{Config, Ensemble, Forecast, Forecaster, ObserveError, Timestamp, Trust};
 
-use crate::commands::own_model;
+use super::joint::{Joint, JointArgs};
 use crate::failure::{Failure, OrFail};
 
 /// One series, forecast.
 #[derive(Clone, Debug)]
-pub(in crate::commands) enum Core {
-    /// The online core alone.
-    Plain(Box<Forecaster>),
-    /// The online core and what is known beside the series.
-    Informed(Box<Informed>),
-    /// The online core combined with batch models, retrained as the history grows.
-    Combined(Box<Ensemble>),
+pub(super) enum Core {
+    /// What learns at every step: the online core or a part of it, and batch models that are retrained as the history grows.
+    Learning(Box<Ensemble>),
     /// One batch model.
     Batch(Box<Batch>),
 }
 
 /// Which model is asked.
 #[derive(Clone, Debug)]
-pub(in crate::commands) enum Chosen {
-    /// One of ours.
-    Named(Kind),
+pub(super) enum Chosen {
+    /// One of ours, and what `auto` combines.
+    Named(Kind, Vec<Kind>),
     /// A command.
     Own(Arc<ExternalModel>),
 }
 
 /// What a batch model will be fitted to.
 #[derive(Clone, Debug)]
-pub(in crate::commands) struct Batch {
+pub(super) struct Batch {
     model: Chosen,
     grid: Grid,
     values: Vec<f32>,
-    /// Finds the seasons.
+    /// Finds the seasons, and knows how steps hang together.
     core: Forecaster,
     horizon: usize,
     covariates: Arc<Covariates>,
@@ -50,58 +47,62 @@ pub(in crate::commands) struct Batch {
 
 /// What was assumed and learned of effects.
 #[derive(Debug, Default)]
-pub(in crate::commands) struct Known {
-    pub(in crate::commands) notes: Vec<Note>,
-    pub(in crate::commands) effects: Vec<Effect>,
+pub(super) struct Known {
+    pub(super) notes: Vec<Note>,
+    pub(super) effects: Vec<Effect>,
+}
+
+/// All that a model says at one moment.
+pub(super) struct Answer {
+    pub(super) forecast: Forecast,
+    pub(super) trust: Trust,
+    pub(super) known: Known,
+    pub(super) joint: Joint,
+}
+
+/// The online core with what is known beside the series, combined with batch models.
+pub(in crate::commands) fn ensemble(
+    kind: Kind,
+    combined: &[Kind],
+    config: &Config,
+    (events, covariates): (&[Event], &Arc<Covariates>),
+) -> Result<Ensemble, Failure> {
+    let combined = if kind == Kind::Auto { combined } else { &[] };
+    let ensemble = Ensemble::new(config.clone(), combined).or_usage("cannot forecast with these settings")?;
+    let mut ensemble = ensemble.reduced(kind.part());
+    if kind.part().is_none() {
+        ensemble.announce(events);
+        if covariates.width() > 0 {
+            ensemble.know(Arc::clone(covariates));
+        }
+    }
+    Ok(ensemble)
 }
 
 impl Core {
-    pub(in crate::commands) fn new(
+    pub(super) fn new(
         model: &Chosen,
-        knows: bool,
         config: &Config,
         origin: Timestamp,
-        events: &[Event],
-        covariates: &Arc<Covariates>,
+        (events, covariates): (&[Event], &Arc<Covariates>),
     ) -> Result<Core, Failure> {
-        let cannot = "cannot forecast with these settings";
-        if matches!(model, Chosen::Named(Kind::Online)) && knows {
-            let mut informed = Informed::new(config.clone(), origin, covariates.names()).or_usage(cannot)?;
-            informed.announce(events);
-            return Ok(Core::Informed(Box::new(informed)));
+        if let Chosen::Named(kind, combined) = model
+            && !kind.is_batch()
+        {
+            let ensemble = ensemble(*kind, combined, config, (events, covariates))?;
+            return Ok(Core::Learning(Box::new(ensemble)));
         }
-        let core = Forecaster::new(config.clone()).or_usage(cannot)?;
-        Ok(match model {
-            Chosen::Named(Kind::Online) => Core::Plain(Box::new(core)),
-            Chosen::Named(Kind::Auto) => {
-                let mut ensemble = Ensemble::new(config.clone(), Kind::COMBINED).or_usage(cannot)?;
-                ensemble.announce(events);
-                if covariates.width() > 0 {
-                    ensemble.know(Arc::clone(covariates));
-                }
-                Core::Combined(Box::new(ensemble))
-            }
-            Chosen::Named(_) | Chosen::Own(_) => {
-                let model = model.clone();
-                let grid = Grid { origin, step: config.step, zone: config.time_zone.clone() };
-                let horizon =
-                    config.horizon_max.as_millis().div_ceil(config.step.as_millis().max(1)) as usize;
-                let covariates = Arc::new(columns(&grid, events, covariates)?);
-                Core::Batch(Box::new(Batch { model, grid, values: Vec::new(), core, horizon, covariates }))
-            }
-        })
+        let core = Forecaster::new(config.clone()).or_usage("cannot forecast with these settings")?;
+        let grid = Grid { origin, step: config.step, zone: config.time_zone.clone() };
+        let horizon = config.horizon_max.as_millis().div_ceil(config.step.as_millis().max(1)) as usize;
+        let covariates = Arc::new(columns(&grid, events, covariates)?);
+        let model = model.clone();
+        Ok(Core::Batch(Box::new(Batch { model, grid, values: Vec::new(), core, horizon, covariates })))
     }
 
-    pub(in crate::commands) fn observe(
-        &mut self,
-        at: Timestamp,
-        value: Option<f64>,
-        covariates: &Covariates,
-    ) -> Result<(), ObserveError> {
+    pub(super) fn observe(&mut self, at: Timestamp, value: Option<f64>) -> Result<(), ObserveError> {
         match self {
-            Core::Plain(forecaster) => forecaster.observe(at, value),
-            Core::Informed(informed) => informed.observe(at, value, covariates),
-            Core::Combined(ensemble) => {
+            Core::Learning(ensemble) => {
                 ensemble.observe(at, value)?;
                 ensemble.train_if_due();
                 Ok(())
@@ -112,42 +113,20 @@ impl Core {
 
     /// # Errors
     /// Why a batch model cannot be fitted to this history.
-    pub(in crate::commands) fn forecast(
+    pub(super) fn answer(
         &self,
         steps: usize,
         quantiles: &[f64],
-        covariates: &Covariates,
-    ) -> Result<(Forecast, Known), FitError> {
-        Ok(match self {
-            Core::Plain(forecaster) => (forecaster.forecast(steps, quantiles), Known::default()),
-            Core::Combined(ensemble) => {
-                let known = Known { notes: ensemble.notes(steps), effects: ensemble.effects() };
-                (ensemble.forecast(steps, quantiles), known)
-            }
-            Core::Informed(informed) => {
-                let said = informed.forecast(steps, quantiles, covariates);
-                (said.forecast, Known { notes: said.notes, effects: informed.effects() })
-            }
-            Core::Batch(batch) => (batch.forecast(steps, quantiles)?, Known::default()),
-        })
-    }
-
-    /// For each level, the probability that it has been exceeded by the end of each of the next steps; `None` from models
-    /// that only say single steps.
-    pub(super) fn crossings(&self, levels: &[f64], steps: usize) -> Option<Vec<Vec<f64>>> {
+        asked: &JointArgs,
+    ) -> Result<Answer, FitError> {
         match self {
-            Core::Plain(forecaster) => Some(forecaster.crossings(levels, steps)),
-            Core::Combined(ensemble) => Some(ensemble.crossings(levels, steps)),
-            Core::Informed(_) | Core::Batch(_) => None,
-        }
-    }
-
-    pub(in crate::commands) fn trust(&self) -> Trust {
-        match self {
-            Core::Plain(forecaster) => forecaster.trust(),
-            Core::Informed(informed) => informed.trust(),
-            Core::Combined(ensemble) => ensemble.trust(),
-            Core::Batch(batch) => batch.core.trust(),
+            Core::Learning(ensemble) => Ok(Answer {
+                forecast: ensemble.forecast(steps, quantiles),
+                trust: ensemble.trust(),
+                known: Known { notes: ensemble.notes(steps), effects: ensemble.effects() },
+                joint: asked.of_ensemble(ensemble, steps, quantiles),
+            }),
+            Core::Batch(batch) => batch.answer(steps, quantiles, asked),
         }
     }
 }
@@ -161,7 +140,7 @@ impl Batch {
         Ok(())
     }
 
-    fn forecast(&self, steps: usize, quantiles: &[f64]) -> Result<Forecast, FitError> {
+    fn answer(&self, steps: usize, quantiles: &[f64], asked: &JointArgs) -> Result<Answer, FitError> {
         let seasons: Vec<usize> = self.core.seasons().iter().map(|season| season.period).collect();
         let history = History {
             grid: &self.grid,
@@ -172,14 +151,33 @@ impl Batch {
             horizon: self.horizon,
             non_negative: true,
         };
-        let mut forecast = self.core.forecast(steps, quantiles);
-        forecast.values = match &self.model {
-            Chosen::Named(kind) => {
-                kind.train(&history, &mut Pace::free())?.forecast(steps, quantiles, &self.covariates)
+        let trust = models::trust(&history, &self.core, &mut |history| match &self.model {
+            Chosen::Named(kind, _) => Ok(Box::new(kind.train(history, &mut Pace::free())?)),
+            Chosen::Own(model) => {
+                Ok(Box::new(External::fit(Box::new(model.clone()), history, &mut Pace::free())?))
             }
-            Chosen::Own(model) => own_model::forecast(model, &history, steps, quantiles)?,
+        });
+        // A command has one state: it learns last what it is asked about.
+        let said = match &self.model {
+            Chosen::Named(kind, _) => {
+                let model = kind.train(&history, &mut Pace::free())?;
+                let said = |quantiles: &[f64]| model.forecast(steps, quantiles, &self.covariates);
+                (said(quantiles), asked.needs_grid().then(|| said(Ensemble::GUEST_QUANTILES)))
+            }
+            Chosen::Own(model) => {
+                let model = External::fit(Box::new(model.clone()), &history, &mut Pace::free())?;
+                let said = |quantiles: &[f64]| {
+                    let said = model.try_forecast(steps, quantiles, &self.covariates);
+                    said.map_err(|error| FitError::Unsuitable(error.to_string()))
+                };
+                let grid = asked.needs_grid().then(|| said(Ensemble::GUEST_QUANTILES)).transpose()?;
+                (said(quantiles)?, grid)
+            }
         };
-        Ok(forecast)
+        let (values, grid) = said;
+        let joint = grid.map(|grid| asked.of_distributions(&self.core, &grid, quantiles));
+        let forecast = Forecast { values, ..self.core.forecast(steps, quantiles) };
+        Ok(Answer { forecast, trust, known: Known::default(), joint: joint.unwrap_or_default() })
     }
 }
 

@@ -1,8 +1,9 @@
 //! `foreshadow forecast --format json`.
 
+use forecast::Values;
 use serde::Serialize;
 
-use super::Issued;
+use super::{ForecastArgs, Issued};
 use crate::failure::{Failure, OrFail};
 use crate::trace_file::Clock;
 
@@ -25,6 +26,9 @@ struct One {
     /// One column for each quantile, one value for each step.
     values: Vec<Vec<f64>>,
     levels: Vec<Level>,
+    windows: Vec<Window>,
+    /// One value for each step of each path.
+    paths: Vec<Vec<f64>>,
     trust: Trust,
     notes: Vec<String>,
 }
@@ -35,6 +39,14 @@ struct Level {
     demand: f64,
     /// Probability that it has been exceeded by the end of each step.
     crossed: Vec<f64>,
+}
+
+/// What the steps from the first to each come to.
+#[derive(Serialize)]
+struct Window {
+    of: &'static str,
+    /// One column for each quantile, one value for each step.
+    values: Vec<Vec<f64>>,
 }
 
 /// How far the forecast may be relied upon.
@@ -49,33 +61,42 @@ struct Trust {
     reason: Option<String>,
 }
 
-pub(super) fn text(issued: &[Issued], levels: &[f64], clock: Clock) -> Result<String, Failure> {
-    let forecasts = issued.iter().map(|issued| one(issued, levels, clock)).collect();
+pub(super) fn text(issued: &[Issued], args: &ForecastArgs, clock: Clock) -> Result<String, Failure> {
+    let forecasts = issued.iter().map(|issued| one(issued, args, clock)).collect();
     let text = serde_json::to_string_pretty(&Answer { forecasts }).or_failed("cannot print the forecast")?;
     Ok(text + "\n")
 }
 
-fn one(issued: &Issued, levels: &[f64], clock: Clock) -> One {
-    let forecast = &issued.forecast;
-    let column = |index: usize| forecast.values.iter().map(|row| row[index]).collect();
+fn one(Issued { as_of, series, answer }: &Issued, args: &ForecastArgs, clock: Clock) -> One {
+    let (forecast, trust, joint) = (&answer.forecast, &answer.trust, &answer.joint);
+    let levels = args.joint.levels().iter().zip(&joint.crossed);
     One {
-        series: issued.series.clone(),
-        as_of: clock.write(issued.as_of),
+        series: series.clone(),
+        as_of: clock.write(*as_of),
         step_s: forecast.step.as_secs_f64(),
         timestamps: (0..forecast.steps()).map(|step| clock.write(forecast.begins_at(step))).collect(),
         quantiles: forecast.quantiles.clone(),
-        values: (0..forecast.quantiles.len()).map(column).collect(),
-        levels: levels
+        values: columns(&forecast.values, forecast.quantiles.len()),
+        levels: levels.map(|(&demand, crossed)| Level { demand, crossed: crossed.clone() }).collect(),
+        windows: joint
+            .windows
             .iter()
-            .zip(&issued.crossed)
-            .map(|(&demand, crossed)| Level { demand, crossed: crossed.clone() })
+            .map(|(window, values)| Window {
+                of: window.name(),
+                values: columns(values, forecast.quantiles.len()),
+            })
             .collect(),
+        paths: joint.paths.clone(),
         trust: Trust {
-            trusted: issued.trust.is_trusted(),
-            coverage: issued.trust.coverage(),
-            skill: issued.trust.skill(),
-            reason: issued.trust.reason().map(|reason| reason.to_string()),
+            trusted: trust.is_trusted(),
+            coverage: trust.coverage(),
+            skill: trust.skill(),
+            reason: trust.reason().map(|reason| reason.to_string()),
         },
-        notes: issued.known.notes.iter().map(ToString::to_string).collect(),
+        notes: answer.known.notes.iter().map(ToString::to_string).collect(),
     }
+}
+
+fn columns(values: &Values, width: usize) -> Vec<Vec<f64>> {
+    (0..width).map(|index| values.iter().map(|row| row[index]).collect()).collect()
 }

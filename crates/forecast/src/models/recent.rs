@@ -1,0 +1,118 @@
+//! Whether a model that is fitted to a history may be relied upon: by how it would have done on the last part of it.
+
+use super::{FitError, History, Model};
+use crate::online::{Forecaster, Lesson, Record};
+use crate::trust::{Trust, UntrustedReason};
+
+/// Lets a model that was fitted before the last few hundred steps of a history forecast them, and judges the forecasts.
+/// `core` has observed the same series: a signal that is missing, or an outage, is seen by it. Costs one more fit, and about
+/// fifty forecasts of the next few steps.
+pub fn trust(
+    history: &History<'_>,
+    core: &Forecaster,
+    fit: &mut dyn FnMut(&History<'_>) -> Result<Box<dyn Model>, FitError>,
+) -> Trust {
+    let len = history.values.len();
+    let held = (ORIGINS * STRIDE).min(len / HELD_PART);
+    let mut model = match fit(&history.until(len - held)) {
+        Ok(model) => model,
+        Err(error) => return untried(history, held, &error),
+    };
+    let (mut record, mut last) = (Record::default(), f32::NAN);
+    let is_value = |value: &f32| value.is_finite();
+    if let Some(&value) = history.values[..len - held].iter().rev().find(|value| is_value(value)) {
+        last = value;
+    }
+    for now in len - held..len {
+        if (len - now).is_multiple_of(STRIDE) && last.is_finite() {
+            let said = model.forecast_at(&AHEADS, &[0.05, 0.5, 0.95], history.covariates);
+            for (row, ahead) in said.iter().zip(AHEADS) {
+                let Some(&value) = history.values.get(now + ahead - 1).filter(|value| is_value(value)) else {
+                    continue;
+                };
+                let (value, persistence) = (f64::from(value), f64::from(value - last));
+                let covered = (row[0]..=row[2]).contains(&value);
+                record.learn(&Lesson { error: value - row[1], persistence, covered });
+            }
+        }
+        let value = history.values[now];
+        model.observe(value, history.covariates);
+        last = if value.is_finite() { value } else { last };
+    }
+    core.trust_in(Some(&record))
+}
+
+fn untried(history: &History<'_>, held: usize, error: &FitError) -> Trust {
+    let needed = match error {
+        FitError::TooLittleHistory { needed, .. } => needed + held,
+        FitError::Unsuitable(_) | FitError::CalledOff => history.present() + held,
+    };
+    let observed = history.present() as u64;
+    let needed = (needed as u64).max(observed + 1);
+    Trust::Untrusted { reason: UntrustedReason::TooLittleHistory { observed, needed } }
+}
+
+/// The distances that the online core's trust is judged by.
+const AHEADS: [usize; 5] = [1, 2, 4, 8, 12];
+const ORIGINS: usize = 50;
+const STRIDE: usize = 4;
+/// No more than this part of a history is held out.
+const HELD_PART: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::covariates::Covariates;
+    use crate::grid::Grid;
+    use crate::models::{Kind, Pace};
+    use crate::online::Config;
+    use crate::timestamp::Timestamp;
+
+    /// Half hours with a clear course of the day and little noise.
+    fn value(i: usize) -> f32 {
+        let wave = (std::f32::consts::TAU * (i % 48) as f32 / 48.0).sin();
+        100.0 + 60.0 * wave + (i * 7919 % 31) as f32 / 10.0
+    }
+
+    fn judged(kind: Kind, len: usize) -> Trust {
+        let step = Duration::from_secs(1800);
+        let grid = Grid { origin: Timestamp::from_secs(1_700_006_400), step, zone: None };
+        let mut core = Forecaster::new(Config::new(step)).unwrap();
+        let values: Vec<f32> = (0..len).map(value).collect();
+        for (i, &value) in values.iter().enumerate() {
+            core.observe(grid.begins_at(i as u64), Some(f64::from(value))).unwrap();
+        }
+        let covariates = Covariates::default();
+        let history = History {
+            grid: &grid,
+            first: 0,
+            values: &values,
+            seasons: &[48],
+            covariates: &covariates,
+            horizon: 48,
+            non_negative: true,
+        };
+        trust(&history, &core, &mut |history| Ok(Box::new(kind.train(history, &mut Pace::free())?)))
+    }
+
+    #[test]
+    fn each_model_is_judged_by_its_own_forecasts() {
+        let good = judged(Kind::Day, 48 * 20);
+        assert!(good.skill().is_some_and(|skill| skill > 0.5) && good.is_trusted(), "{good}");
+        let repeating = judged(Kind::Last, 48 * 20);
+        assert!(repeating.skill().is_some_and(|skill| skill.abs() < 0.02), "{repeating}");
+        let coverage = good.coverage().unwrap();
+        assert!((0.8..=1.0).contains(&coverage), "{coverage}");
+    }
+
+    #[test]
+    fn one_that_cannot_be_tried_yet_is_not_trusted() {
+        let young = judged(Kind::Week, 48 * 8);
+        assert!(
+            matches!(young.reason(), Some(UntrustedReason::TooLittleHistory { observed, needed }) if needed > observed),
+            "{young}"
+        );
+    }
+}

@@ -7,9 +7,10 @@ use std::path::Path;
 use flate2::bufread::MultiGzDecoder;
 use forecast::Timestamp;
 use forecast::TimestampError;
-use forecast::trace::{self, Accompanied, Options, Trace, TraceError};
+use forecast::trace::{self, Accompanied, Options, Trace, TraceError, Uneven};
 
 use crate::failure::{Failure, OrFail};
+use crate::output;
 
 /// The first bytes of every gzip file (RFC 1952, section 2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -73,7 +74,7 @@ pub(crate) fn read_beside(path: &Path, options: &Options, columns: &[String]) ->
         }
         Box::new(file)
     };
-    parse_beside(BufReader::new(input), options, columns).map_err(|error| {
+    let read = parse_beside(BufReader::new(input), options, columns).map_err(|error| {
         let hint = match error.downcast_ref::<TraceError>() {
             Some(TraceError::Timestamp { source: TimestampError::NoZone(_), .. }) => {
                 "; if its times are those of a place, name it with --time-zone, such as --time-zone Europe/Berlin"
@@ -81,7 +82,22 @@ pub(crate) fn read_beside(path: &Path, options: &Options, columns: &[String]) ->
             Some(_) | None => "",
         };
         Failure::Usage(error.context(format!("cannot use {name}{hint}")))
-    })
+    })?;
+    if let Some(uneven) = read.trace.uneven() {
+        say_uneven(&name.to_string(), &read, &uneven);
+    }
+    Ok(read)
+}
+
+fn say_uneven(name: &str, read: &TraceFile, Uneven { series, from, spacing }: &Uneven) {
+    let (step, apart) = (read.trace.step, humantime::format_duration(*spacing));
+    let what = if *spacing < step { "their means are taken" } else { "what is between them is missing" };
+    let series = series.as_ref().map_or(String::new(), |series| format!(", series {series}"));
+    output::say(&format!(
+        "note: {name}{series}: from {} on rows are {apart} apart, most are {}: {what}",
+        read.clock.write(*from),
+        humantime::format_duration(step)
+    ));
 }
 
 /// Reads one column of packed or plain text.

@@ -16,8 +16,10 @@ use crate::timestamp::{Timestamp, TimestampError, excerpt};
 mod error;
 #[cfg(test)]
 mod tests;
+mod uneven;
 
 pub use error::TraceError;
+pub use uneven::Uneven;
 
 /// Which part of a file to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

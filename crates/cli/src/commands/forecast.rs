@@ -331,9 +331,8 @@ fn forecasts(issued: &[Issued]) -> Vec<(Option<&str>, &Forecast)> {
 
 /// `boosted,lstm`, or `all`.
 pub(super) fn combined(text: &str) -> Result<Combine, String> {
-    let batch = || Kind::ALL.iter().copied().filter(|kind| kind.is_batch());
     if text == "all" {
-        return Ok(Combine(batch().collect()));
+        return Ok(Combine(Kind::BATCH.to_vec()));
     }
     let mut kinds = Vec::new();
     for name in text.split(',').map(str::trim) {

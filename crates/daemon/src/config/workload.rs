@@ -336,11 +336,13 @@ fn history(e: &Entry<'_>) -> Option<HistoryImport> {
 /// Models to be trained, and the names of those that are commands.
 fn models(e: &Entry<'_>) -> Option<(Vec<Kind>, Vec<String>)> {
     if let DeValue::String(_) = e.value {
-        return e.word(&[("auto", Kind::COMBINED)]).map(|kinds| (kinds.to_vec(), Vec::new()));
+        return e
+            .word(&[("auto", Kind::COMBINED), ("all", Kind::BATCH)])
+            .map(|kinds| (kinds.to_vec(), Vec::new()));
     }
     let (mut kinds, mut external) = (Vec::new(), Vec::new());
     for name in e.texts()? {
-        let hint = "write \"auto\", or a list such as [\"boosted\", \"external:mine\"]";
+        let hint = "write \"auto\", \"all\", or a list such as [\"boosted\", \"external:mine\"]";
         let twice = || format!("{name:?} is there twice");
         if let Some(named) = name.strip_prefix(EXTERNAL) {
             if external.iter().any(|known| known == named) {

@@ -93,6 +93,22 @@ impl Kind {
         Kind::Sparse,
     ];
 
+    /// All that are trained in the background.
+    pub const BATCH: &'static [Kind] = &[
+        Kind::Last,
+        Kind::Drift,
+        Kind::Day,
+        Kind::Week,
+        Kind::Smoothing,
+        Kind::Arima,
+        Kind::Additive,
+        Kind::Dsp,
+        Kind::Pooled,
+        Kind::Lstm,
+        Kind::Boosted,
+        Kind::Sparse,
+    ];
+
     /// The batch models that [`Kind::Auto`] combines with the online core.
     pub const COMBINED: &'static [Kind] = &[Kind::Boosted, Kind::Smoothing, Kind::Arima, Kind::Sparse];
 

@@ -36,6 +36,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 
 use crate::control_loop::Command;
 use crate::metrics::Metrics;
+use crate::models::Repository;
 use crate::recent::Recent;
 use crate::recorder::Health;
 use crate::view::View;
@@ -48,6 +49,7 @@ pub(crate) struct Api {
     pub(crate) view: watch::Receiver<Arc<View>>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) store: Arc<Store>,
+    pub(crate) models: Repository,
     pub(crate) recent: Arc<Recent>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,

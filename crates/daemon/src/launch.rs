@@ -191,10 +191,14 @@ impl Daemon {
         };
         let externals = Externals::start(&self.config, &heard_in).map_err(state)?;
         drop(heard_in);
+        let training = &self.config.training;
+        let models = Repository::new(self.store.clone(), recent.clone(), training.limits());
         let trainer = if self.config.workloads.iter().any(|workload| !workload.models.is_empty()) {
             let names = self.config.workloads.iter().map(|workload| workload.name.clone()).collect();
-            let repository = Repository::new(self.store.clone(), recent.clone());
-            Some(Trainer::start(names, repository, trained_in).map_err(state)?)
+            let trainer =
+                Trainer::start(names, models.clone(), training.cpu_max, trained_in).map_err(state)?;
+            trainer.pause(training.paused);
+            Some(trainer)
         } else {
             None
         };
@@ -202,6 +206,7 @@ impl Daemon {
             view: viewed,
             commands: commands_in,
             store: self.store,
+            models,
             recent: recent.clone(),
             health: recorder.health(),
             metrics: metrics.clone(),

@@ -10,7 +10,8 @@ use crate::trainer::TrainingDone;
 impl ControlLoop {
     /// Leaves the training that is due for a workload, if one is, with the trainer.
     pub(crate) fn train_if_due(&mut self, index: usize) {
-        let Some(trainer) = &self.trainer else { return };
+        // In a pause it stays due, and is made of all that is known when the pause is over.
+        let Some(trainer) = self.trainer.as_ref().filter(|trainer| !trainer.is_paused()) else { return };
         if let Some(job) = self.planner.training_due(&self.workloads[index].id) {
             trainer.submit(index, job);
         }

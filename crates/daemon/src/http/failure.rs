@@ -165,6 +165,9 @@ fn status_of(refusal: &ModelRefusal) -> StatusCode {
 
 fn hint_for(refusal: &ModelRefusal) -> &'static str {
     match refusal {
+        ModelRefusal::NoRoom { .. } => {
+            "raise `versions_max` or `size_max` under [training] in the configuration"
+        }
         ModelRefusal::File(_) => "send the unchanged answer of GET /api/v1/models/{id}/export",
         _ => "GET /api/v1/models lists the versions there are",
     }

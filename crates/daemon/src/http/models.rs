@@ -255,7 +255,7 @@ async fn blocking<T: Send + 'static>(
     api: &Api,
     work: impl FnOnce(&Repository) -> Result<T, HistoryError> + Send + 'static,
 ) -> Result<T, Failure> {
-    let models = Repository::new(api.store.clone(), api.recent.clone());
+    let models = api.models.clone();
     let done = tokio::task::spawn_blocking(move || work(&models)).await.map_err(|_| Failure::busy())?;
     done.map_err(Failure::from)
 }

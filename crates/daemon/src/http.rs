@@ -21,6 +21,7 @@ mod read;
 mod requests;
 mod server;
 mod sessions;
+mod training;
 mod write;
 
 use std::net::SocketAddr;
@@ -107,6 +108,9 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/models/{id}/promote", post(models::promote))
         .route("/models/{id}/export", get(models::export))
         .route("/workloads/{id}/models/{model}/rollback", post(models::rollback))
+        .route("/training", get(training::show))
+        .route("/training/pause", post(training::pause))
+        .route("/training/resume", post(training::resume))
         .route("/openapi.json", get(openapi::document));
     Router::new()
         .nest("/api/v1", v1)

@@ -35,6 +35,8 @@ pub(crate) struct TrainingDone {
     pub(crate) workload: usize,
     /// The champions, caught up to the end of the job's history.
     pub(crate) trained: Trained,
+    /// Where that history ends: when the step after its last one begins.
+    pub(crate) next: Timestamp,
     /// Kinds that have no champion any more.
     pub(crate) removed: Vec<Kind>,
     /// Kind of the event in the journal: `trained` or `models_loaded`.
@@ -183,8 +185,9 @@ impl Worker {
         };
         trained.models.extend(kept);
         let message = format!("{}: {}", job.reason, said.join("; "));
-        let done = TrainingDone { workload, trained, removed: Vec::new(), kind: "trained", message };
-        self.desk.hand_over(done, &ids, job.history().grid.begins_at(end))
+        let next = job.history().grid.begins_at(end);
+        let done = TrainingDone { workload, trained, next, removed: Vec::new(), kind: "trained", message };
+        self.desk.hand_over(done, &ids)
     }
 
     /// That a model is not made for a series, or not yet, is no fault.

@@ -52,7 +52,7 @@ pub(crate) async fn list(
     let wanted = |shown: &api::Model| {
         state.is_none_or(|state| shown.state == state) && model.is_none_or(|model| shown.model == model)
     };
-    Ok(Json(api::Models { models: shown.filter(wanted).collect() }))
+    Ok(Json(api::Models { models: shown.filter(wanted).collect(), training: api.view().training.clone() }))
 }
 
 /// Everything about one version.

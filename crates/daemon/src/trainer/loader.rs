@@ -41,8 +41,9 @@ fn load(desk: &Desk, queue: &Queue, workload: usize, job: &Job) -> bool {
     let Ok(trained) = job.rehearse(models, true, &mut Pace::controlled(&mut step)) else { return false };
     let message = format!("{}: {}", job.reason, said.join("; "));
     let history = job.history();
-    let done = TrainingDone { workload, trained, removed, kind: "models_loaded", message };
-    desk.hand_over(done, &ids, history.grid.begins_at(history.end()))
+    let next = history.grid.begins_at(history.end());
+    let done = TrainingDone { workload, trained, next, removed, kind: "models_loaded", message };
+    desk.hand_over(done, &ids)
 }
 
 fn differences(desk: &Desk, workload: usize, job: &Job) -> Differences {

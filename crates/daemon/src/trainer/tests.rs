@@ -140,23 +140,28 @@ fn what_waits_in_a_pause_is_begun_after_it_in_its_latest_form() {
 }
 
 #[test]
-fn a_training_that_was_paused_ends_with_a_champion_all_the_same() {
+fn a_training_goes_on_after_a_pause_and_is_over_at_once_when_the_trainer_goes_in_one() {
     let dir = tempfile::tempdir().expect("a folder");
     let (news, mut heard) = mpsc::channel(8);
     let trainer =
         Trainer::start(vec!["web".to_owned()], repository(dir.path()), 1.0, news).expect("it starts");
+    let began = Instant::now();
     trainer.submit(0, job(LONG, 1));
+    let message = next(&mut heard).message;
+    assert!(message.contains("boosted version 1 is the champion"), "{message}");
+    let usual = began.elapsed();
+    trainer.submit(0, job(LONG, 2));
     while !trainer.not_begun().is_empty() {
         std::thread::sleep(A_MOMENT / 20);
     }
     trainer.pause(true);
-    std::thread::sleep(A_MOMENT);
-    assert!(heard.try_recv().is_err(), "it ended before it was paused, or in the pause");
+    std::thread::sleep(2 * usual);
+    assert!(heard.try_recv().is_err(), "it went on in the pause");
     trainer.pause(false);
     let message = next(&mut heard).message;
-    assert!(message.contains("boosted version 1 is the champion"), "{message}");
+    assert!(message.contains("boosted") && message.contains('2'), "{message}");
     trainer.pause(true);
-    trainer.submit(0, job(LONG, 2));
+    trainer.submit(0, job(LONG, 3));
     drop(trainer);
     assert!(heard.blocking_recv().is_none(), "its threads have ended");
 }

@@ -28,6 +28,7 @@ mod series;
 mod session;
 mod shift;
 mod status;
+mod training;
 mod workload;
 
 pub use cache::CacheSummary;
@@ -56,6 +57,7 @@ pub use session::{
 };
 pub use shift::{ShiftCompared, ShiftStep, ShiftTurn};
 pub use status::{HistoryState, HistoryStatus, Problem, ProxyStatus, Status};
+pub use training::{Training, TrainingPause, TrainingRequest};
 pub use workload::{
     Anomaly, Budget, Capacity, Counters, DemandSource, Instance, InstanceCounts, LeadTimes, Mode, Phase,
     PolicySummary, Role, WorkloadDetail, WorkloadSummary, Workloads,

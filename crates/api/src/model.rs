@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::Training;
+
 /// What a version is good for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -93,6 +95,9 @@ pub struct ModelTrial {
 pub struct Models {
     /// The versions.
     pub models: Vec<Model>,
+    /// Whether more are trained.
+    #[serde(default)]
+    pub training: Training,
 }
 
 /// Puts a version in charge.

@@ -329,6 +329,24 @@ impl Client {
         self.understand(&answer)
     }
 
+    /// Whether models are trained.
+    pub async fn training(&self) -> Result<api::Training, ClientError> {
+        self.call("GET", "/api/v1/training", None::<&()>).await
+    }
+
+    /// Lets trainings of models wait.
+    pub async fn pause_training(&self, request: &api::TrainingRequest) -> Result<api::Training, ClientError> {
+        self.call("POST", "/api/v1/training/pause", Some(request)).await
+    }
+
+    /// Lets trainings of models go on.
+    pub async fn resume_training(
+        &self,
+        request: &api::TrainingRequest,
+    ) -> Result<api::Training, ClientError> {
+        self.call("POST", "/api/v1/training/resume", Some(request)).await
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: &str,

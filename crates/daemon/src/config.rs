@@ -34,6 +34,7 @@ mod shedding;
 mod sizing;
 #[cfg(test)]
 mod tests;
+mod training;
 mod workload;
 mod write;
 
@@ -57,6 +58,7 @@ pub use retrain::{RetrainSchedule, RetrainSettings};
 pub use router::RouterConfig;
 pub use sessions::{SessionTypeConfig, SessionsConfig};
 pub use sharing::{NodeConfig, TenantConfig};
+pub use training::TrainingConfig;
 
 impl Config {
     /// Reads a configuration; `path` is the file it came from, named in errors and the base of relative paths in it.

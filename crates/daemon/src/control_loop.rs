@@ -12,6 +12,7 @@ mod knowing;
 mod nodes;
 mod observe;
 mod orders;
+mod pausing;
 mod publish;
 mod raises;
 mod sessions;
@@ -35,6 +36,7 @@ pub(crate) use deploys::Deploys;
 pub(crate) use forecast_overrides::ForecastOverrides;
 pub(crate) use nodes::EngineNodes;
 pub(crate) use orders::NEXT_INSTANCE_KEY;
+pub(crate) use pausing::Pausing;
 pub(crate) use raises::RAISE_KINDS;
 pub(crate) use sessions::Answered;
 pub(crate) use unwell::Unwell;
@@ -66,6 +68,7 @@ pub(crate) struct ControlLoop {
     pub(crate) proxy: ProxyState,
     /// Set where a workload has batch models.
     pub(crate) trainer: Option<Trainer>,
+    pub(crate) pausing: Pausing,
     /// Announced, and not here yet.
     pub(crate) deploys: Deploys,
     pub(crate) externals: Externals,

@@ -21,6 +21,7 @@ mod read;
 mod requests;
 mod server;
 mod sessions;
+mod training;
 mod write;
 
 use std::net::SocketAddr;
@@ -36,6 +37,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 
 use crate::control_loop::Command;
 use crate::metrics::Metrics;
+use crate::models::Repository;
 use crate::recent::Recent;
 use crate::recorder::Health;
 use crate::view::View;
@@ -48,6 +50,7 @@ pub(crate) struct Api {
     pub(crate) view: watch::Receiver<Arc<View>>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) store: Arc<Store>,
+    pub(crate) models: Repository,
     pub(crate) recent: Arc<Recent>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
@@ -105,6 +108,9 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/models/{id}/promote", post(models::promote))
         .route("/models/{id}/export", get(models::export))
         .route("/workloads/{id}/models/{model}/rollback", post(models::rollback))
+        .route("/training", get(training::show))
+        .route("/training/pause", post(training::pause))
+        .route("/training/resume", post(training::resume))
         .route("/openapi.json", get(openapi::document));
     Router::new()
         .nest("/api/v1", v1)

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use crate::adoption::Adoption;
 use crate::config::Config;
 use crate::control_loop::{
-    ControlLoop, Deploys, EngineNodes, Inlets, ProxyState, Published, Unwell, Workload, override_key,
+    ControlLoop, Deploys, EngineNodes, Inlets, Pausing, ProxyState, Published, Unwell, Workload, override_key,
 };
 use crate::data_plane::DataPlane;
 use crate::error::{DaemonError, chain};
@@ -163,6 +163,7 @@ impl Daemon {
             problems: Vec::new(),
             nodes: Vec::new(),
             workloads: Vec::new(),
+            training: api::Training::default(),
         }));
         let state = |source| DaemonError::State {
             step: "start a thread for",
@@ -191,10 +192,11 @@ impl Daemon {
         };
         let externals = Externals::start(&self.config, &heard_in).map_err(state)?;
         drop(heard_in);
+        let training = &self.config.training;
+        let models = Repository::new(self.store.clone(), recent.clone(), training.limits());
         let trainer = if self.config.workloads.iter().any(|workload| !workload.models.is_empty()) {
             let names = self.config.workloads.iter().map(|workload| workload.name.clone()).collect();
-            let repository = Repository::new(self.store.clone(), recent.clone());
-            Some(Trainer::start(names, repository, trained_in).map_err(state)?)
+            Some(Trainer::start(names, models.clone(), training.cpu_max, trained_in).map_err(state)?)
         } else {
             None
         };
@@ -202,6 +204,7 @@ impl Daemon {
             view: viewed,
             commands: commands_in,
             store: self.store,
+            models,
             recent: recent.clone(),
             health: recorder.health(),
             metrics: metrics.clone(),
@@ -227,6 +230,7 @@ impl Daemon {
             workloads: self.workloads,
             proxy: ProxyState { connected: true, silent_hint, ..ProxyState::default() },
             trainer,
+            pausing: Pausing::default(),
             deploys: Deploys::default(),
             externals,
             executions: JoinSet::new(),
@@ -249,6 +253,7 @@ impl Daemon {
         core.restore_overrides(&api.store);
         core.restore_forecast_overrides(&api.store);
         core.find_deploys(&api.store);
+        core.restore_training(&api.store, self.config.training.paused);
         core.load_champions();
         core.publish();
 

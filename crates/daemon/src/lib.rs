@@ -47,7 +47,7 @@ pub use config::{
     HealthConfig, HistoryImport, LimitsConfig, ListenMode, MachineConfig, MarginConfig, Mode, ModelConfig,
     NeedsConfig, NodeConfig, ProbeConfig, ProtocolsConfig, QemuConfig, RaiseConfig, ReplicasConfig,
     RetrainSchedule, RetrainSettings, RouterConfig, ServerConfig, SessionTypeConfig, SessionsConfig,
-    ShiftConfig, StandbyConfig, Surroundings, TenantConfig, WorkloadConfig,
+    ShiftConfig, StandbyConfig, Surroundings, TenantConfig, TrainingConfig, WorkloadConfig,
 };
 pub use data_plane::DataPlaneError;
 pub use error::{DaemonError, chain};

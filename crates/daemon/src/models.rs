@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use forecast::Timestamp;
 use history::models::{
-    By, Changed, Description, Gain, ModelEvent, ModelId, ModelRecord, Models, Promotion, Trial,
+    By, Changed, Description, Gain, ModelEvent, ModelId, ModelLimits, ModelRecord, Models, Promotion, Trial,
 };
 use history::{HistoryError, Store};
 
@@ -20,11 +20,12 @@ use crate::recorder::clock;
 pub(crate) struct Repository {
     store: Arc<Store>,
     recent: Arc<Recent>,
+    limits: ModelLimits,
 }
 
 impl Repository {
-    pub(crate) fn new(store: Arc<Store>, recent: Arc<Recent>) -> Repository {
-        Repository { store, recent }
+    pub(crate) fn new(store: Arc<Store>, recent: Arc<Recent>, limits: ModelLimits) -> Repository {
+        Repository { store, recent, limits }
     }
 
     /// Versions, oldest first.
@@ -110,9 +111,48 @@ impl Repository {
     }
 
     fn models(&self) -> Models<'_> {
-        self.store.models().with_journal(|event: &ModelEvent| {
+        self.store.models().with_limits(self.limits).with_journal(|event: &ModelEvent| {
             // An event of these fields always has a JSON form.
             serde_json::to_vec(&convert::model_event(event)).unwrap_or_default()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn described(at: Timestamp) -> Description {
+        Description {
+            workload: "web".to_owned(),
+            model: "smoothing".to_owned(),
+            trained_at: at,
+            data_from: at,
+            data_to: at,
+            features: Vec::new(),
+            scores: [].into(),
+            parent: None,
+            code_version: "1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn as_many_versions_are_kept_as_it_was_told() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Arc::new(Store::open(&dir.path().join("history")).expect("a store"));
+        let limits = ModelLimits { versions_max: 2, bytes_max: 10 };
+        let repository = Repository::new(store, Arc::new(Recent::new(clock())), limits);
+        let by = By::new("trainer", "nightly");
+        let add = |body: &[u8]| repository.add(&by, &described(clock()), body);
+        let kept = || -> Vec<u64> {
+            repository.list(None).expect("read").iter().map(|record| record.id.get()).collect()
+        };
+        for body in [b"one", b"two", b"six"] {
+            add(body).expect("added");
+        }
+        assert_eq!(kept(), [2, 3]);
+        add(&[1; 10]).expect("added");
+        assert_eq!(kept(), [4], "no more bytes than allowed");
+        assert!(add(&[1; 11]).is_err());
     }
 }

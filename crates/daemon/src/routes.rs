@@ -130,7 +130,7 @@ pub(crate) fn health_changed(workload: &WorkloadId, change: HealthChange) -> Eve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::CapacityConfig;
+    use crate::config::{CapacityConfig, TrainingConfig};
     use crate::instances::name_of;
 
     fn workload() -> WorkloadConfig {
@@ -183,7 +183,8 @@ mod tests {
         let weights = vec![(InstanceId::new(1), 0)];
         let server = crate::config::ServerConfig::new("state".into());
         let (workloads, models) = (vec![workload()], BTreeMap::new());
-        let config = Config { server, workloads, models, nodes: Vec::new(), tenants: Vec::new() };
+        let training = TrainingConfig::default();
+        let config = Config { server, workloads, models, training, nodes: Vec::new(), tenants: Vec::new() };
         let role = |id| match adopted(&"web".into(), (InstanceId::new(id), None), false, &weights, &config) {
             Event::InstanceAdopted { role, .. } => role,
             other => panic!("{other:?}"),

@@ -1,4 +1,5 @@
-//! Trains batch models in the background: one thread of the lowest priority that works a quarter of the time.
+//! Trains batch models in the background: one thread of the lowest priority that works a part of the time, a quarter unless
+//! told otherwise, and not at all while an operator has paused it.
 //!
 //! Each kind's newly trained model is a challenger in the model repository. It competes with the champion on the last
 //! part of the history, and only by a measured gain takes over; only champions take part in forecasts. Champions of an
@@ -23,7 +24,7 @@ use history::models::{By, Description, ModelId, ModelRecord, Trial, TrialError};
 use tokio::sync::mpsc;
 
 use self::desk::Desk;
-use self::queue::Queue;
+use self::queue::{Queue, Work};
 use crate::error::chain;
 use crate::models::Repository;
 use crate::recorder::clock;
@@ -34,6 +35,8 @@ pub(crate) struct TrainingDone {
     pub(crate) workload: usize,
     /// The champions, caught up to the end of the job's history.
     pub(crate) trained: Trained,
+    /// Where that history ends: when the step after its last one begins.
+    pub(crate) next: Timestamp,
     /// Kinds that have no champion any more.
     pub(crate) removed: Vec<Kind>,
     /// Kind of the event in the journal: `trained` or `models_loaded`.
@@ -50,15 +53,16 @@ pub(crate) struct Trainer {
 }
 
 impl Trainer {
-    /// Starts the threads. `names`: those of the workloads, in their order.
+    /// Starts the threads. `names`: those of the workloads, in their order. `cpu_max`: how much of one core training uses.
     pub(crate) fn start(
         names: Vec<String>,
         repository: Repository,
+        cpu_max: f64,
         done: mpsc::Sender<TrainingDone>,
     ) -> std::io::Result<Trainer> {
         let mut trainer = Trainer { queue: Arc::new(Queue::default()), threads: Vec::new() };
         let desk = Arc::new(Desk::new(names, repository, done));
-        let mut worker = Worker::new(desk.clone(), trainer.queue.clone(), RESTS);
+        let mut worker = Worker::new(desk.clone(), trainer.queue.clone(), cpu_max);
         let queue = trainer.queue.clone();
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         trainer.threads.push(named("trainer").spawn(move || worker.work())?);
@@ -75,6 +79,20 @@ impl Trainer {
     /// trainings.
     pub(crate) fn load(&self, workload: usize, job: Job) {
         self.queue.load(workload, job);
+    }
+
+    /// Holds trainings, the one under way at its next checkpoint, or lets them go on. Nothing is lost meanwhile.
+    pub(crate) fn pause(&self, paused: bool) {
+        self.queue.pause(paused);
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.queue.is_paused()
+    }
+
+    /// The workloads whose trainings wait to be begun, each with its reason.
+    pub(crate) fn not_begun(&self) -> Vec<(usize, String)> {
+        self.queue.not_begun()
     }
 
     /// Calls off what is under way and what waits.
@@ -96,8 +114,8 @@ impl Drop for Trainer {
 struct Worker {
     desk: Arc<Desk>,
     queue: Arc<Queue>,
-    /// How many times as long it rests as it works.
-    rests: u32,
+    /// How much of one core it uses at most.
+    cpu_max: f64,
     /// The last training of each workload, for those of others to learn from as well.
     seen: BTreeMap<usize, Job>,
 }
@@ -114,8 +132,8 @@ struct Verdict {
 }
 
 impl Worker {
-    fn new(desk: Arc<Desk>, queue: Arc<Queue>, rests: u32) -> Worker {
-        Worker { desk, queue, rests, seen: BTreeMap::new() }
+    fn new(desk: Arc<Desk>, queue: Arc<Queue>, cpu_max: f64) -> Worker {
+        Worker { desk, queue, cpu_max, seen: BTreeMap::new() }
     }
 
     fn work(&mut self) {
@@ -136,7 +154,7 @@ impl Worker {
 
     /// Trains every kind of a job; whether to go on.
     fn train(&self, workload: usize, job: &Job) -> bool {
-        let mut step = self.queue.paced(self.rests);
+        let mut step = self.queue.paced(self.cpu_max, Work::Training);
         let mut pace = Pace::controlled(&mut step);
         let end = job.history().end();
         let (mut kept, mut fresh, mut ids) = (Vec::new(), Vec::new(), BTreeMap::new());
@@ -167,8 +185,9 @@ impl Worker {
         };
         trained.models.extend(kept);
         let message = format!("{}: {}", job.reason, said.join("; "));
-        let done = TrainingDone { workload, trained, removed: Vec::new(), kind: "trained", message };
-        self.desk.hand_over(done, &ids, job.history().grid.begins_at(end))
+        let next = job.history().grid.begins_at(end);
+        let done = TrainingDone { workload, trained, next, removed: Vec::new(), kind: "trained", message };
+        self.desk.hand_over(done, &ids)
     }
 
     /// That a model is not made for a series, or not yet, is no fault.
@@ -350,7 +369,5 @@ enum Failure {
 
 const AUTHOR: &str = "trainer";
 const CODE_VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Training works at most a quarter of one core: after each stretch of work it rests three times as long.
-const RESTS: u32 = 3;
 /// Most other workloads that one learns from as well: time grows with them.
 const OTHERS_MAX: usize = 15;

@@ -15,6 +15,7 @@ pub(crate) struct View {
     pub(crate) problems: Vec<api::Problem>,
     pub(crate) workloads: Vec<WorkloadState>,
     pub(crate) nodes: Vec<api::Node>,
+    pub(crate) training: api::Training,
 }
 
 /// One workload at that moment.

@@ -1,4 +1,4 @@
-//! `foreshadow models`: the model versions of a running daemon, and who is in charge.
+//! `foreshadow models`: the model versions of a running daemon, who is in charge, and whether more are trained.
 
 mod show;
 
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::remote::{ByArgs, RemoteArgs, answer, read_whole};
+use super::remote::{ByArgs, MaybeByArgs, RemoteArgs, answer, read_whole};
 use crate::failure::{Failure, OrFail};
 use crate::output;
 
@@ -32,6 +32,10 @@ enum What {
     Export(ExportArgs),
     /// Take in an exported version as a challenger
     Import(ImportArgs),
+    /// Let trainings wait, also after a restart; models that are there take part as before
+    Pause(PauseArgs),
+    /// Let trainings go on where they were paused
+    Resume(ResumeArgs),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -134,6 +138,28 @@ struct ImportArgs {
     remote: RemoteArgs,
 }
 
+#[derive(Args, Clone, Debug)]
+struct PauseArgs {
+    #[command(flatten)]
+    by: ByArgs,
+    /// Print the answer of the API as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+struct ResumeArgs {
+    #[command(flatten)]
+    by: MaybeByArgs,
+    /// Print the answer of the API as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
 /// Does what was asked for. `user` is the author when none is named.
 pub(crate) fn run(args: &ModelsArgs, user: Option<String>) -> Result<(), Failure> {
     match &args.what {
@@ -146,6 +172,8 @@ pub(crate) fn run(args: &ModelsArgs, user: Option<String>) -> Result<(), Failure
         What::Rollback(args) => rollback(args, user),
         What::Export(args) => export(args),
         What::Import(args) => import(args, user),
+        What::Pause(args) => pause(args, user),
+        What::Resume(args) => resume(args, user),
     }
 }
 
@@ -207,6 +235,19 @@ fn import(args: &ImportArgs, user: Option<String>) -> Result<(), Failure> {
             detail.summary.id, detail.summary.workload, detail.summary.model
         )
     })
+}
+
+fn pause(args: &PauseArgs, user: Option<String>) -> Result<(), Failure> {
+    let request = api::TrainingRequest { author: args.by.author(user), reason: args.by.reason() };
+    let training = args.remote.ask(|client| async move { client.pause_training(&request).await })?;
+    answer(args.json, &training, show::training)
+}
+
+fn resume(args: &ResumeArgs, user: Option<String>) -> Result<(), Failure> {
+    let reason = args.by.reason("the pause is over");
+    let request = api::TrainingRequest { author: args.by.author(user), reason };
+    let training = args.remote.ask(|client| async move { client.resume_training(&request).await })?;
+    answer(args.json, &training, show::training)
 }
 
 /// A file that appears whole or not at all.

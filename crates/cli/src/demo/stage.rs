@@ -12,7 +12,7 @@ use anyhow::Context;
 use daemon::client::Client;
 use daemon::{
     BuildOptions, CapacityConfig, Config, Daemon, DaemonError, HistoryImport, ProbeConfig, ServerConfig,
-    WorkloadConfig,
+    TrainingConfig, WorkloadConfig,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -229,7 +229,8 @@ fn config(
         Policy::Hpa => web.shift.first_share = 1.0,
         Policy::Foreshadow => web.shift.step_every = script.compressed(SHIFT_EVERY),
     }
-    Config { server, workloads: vec![web], models: BTreeMap::new(), nodes: Vec::new(), tenants: Vec::new() }
+    let (models, training) = (BTreeMap::new(), TrainingConfig::default());
+    Config { server, workloads: vec![web], models, training, nodes: Vec::new(), tenants: Vec::new() }
 }
 
 /// How often an instance that starts is asked whether it is ready.

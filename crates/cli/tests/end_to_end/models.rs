@@ -87,5 +87,12 @@ fn versions_are_listed_promoted_rolled_back_exported_and_imported() {
     std::fs::write(folder.join("bad.fsmodel"), &content).expect("written");
     expect("models import bad.fsmodel --reason again", 2, "checksum does not match");
     expect("models import foreshadow.toml --reason again", 2, "not an exported model");
+
+    expect("models pause --reason backup --author ana", 0, "training is paused since");
+    expect("models pause --reason again --author bob", 1, "by ana (backup)");
+    expect("models list", 0, "`foreshadow models resume` lets it go on");
+    expect("models resume", 0, "training of models goes on");
+    expect("models resume", 1, "training of models is not paused");
+    assert!(!expect("models list", 0, "gbdt").contains("paused"));
     world.stop();
 }

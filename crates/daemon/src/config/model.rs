@@ -18,6 +18,7 @@ use super::retrain::RetrainSettings;
 use super::router::RouterConfig;
 use super::sessions::SessionsConfig;
 use super::sharing::{NodeConfig, TenantConfig};
+use super::training::TrainingConfig;
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,8 @@ pub struct Config {
     pub workloads: Vec<WorkloadConfig>,
     /// `[model.NAME]`: models of yours, which workloads name as `"external:NAME"`.
     pub models: BTreeMap<String, ModelConfig>,
+    /// `[training]`: what the training of models in the background may use and keep.
+    pub training: TrainingConfig,
     /// `[[node]]`: what instances run on. Without it, there is taken to be room for all of them.
     pub nodes: Vec<NodeConfig>,
     /// `[[tenant]]`: who shares it.

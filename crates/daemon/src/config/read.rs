@@ -13,7 +13,7 @@ use super::model::{Config, ModelConfig, ServerConfig, WorkloadConfig};
 use super::section::{Context, Section};
 use super::sharing::NodeConfig;
 use super::workload::{read_model, read_workload};
-use super::{engine, qemu, router, sharing};
+use super::{engine, qemu, router, sharing, training};
 
 pub(super) fn config(text: &str, path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErrors> {
     let context = Context::new(text, path, surroundings);
@@ -50,6 +50,7 @@ fn file<'a>(context: &'a Context<'a>, table: &'a DeTable<'a>) -> Option<Config> 
         }
     };
     let models = root.entry("model").map(|entry| read_models(&entry)).unwrap_or_default();
+    let training = root.entry("training").and_then(|entry| training::training(&entry, &workloads));
     let nodes = root.entry("node").map(|e| sharing::sections(&e, "node", sharing::node)).unwrap_or_default();
     let tenants =
         root.entry("tenant").map(|e| sharing::sections(&e, "tenant", sharing::tenant)).unwrap_or_default();
@@ -63,7 +64,8 @@ fn file<'a>(context: &'a Context<'a>, table: &'a DeTable<'a>) -> Option<Config> 
         models.into_iter().map(|(name, model)| Some((name, model?))).collect();
     let (lines, nodes): (Vec<usize>, Vec<NodeConfig>) = nodes.into_iter().unzip();
     let tenants = tenants.into_iter().map(|(_, tenant)| tenant).collect();
-    let config = Config { server, workloads: workloads?, models: models?, nodes, tenants };
+    let training = training.unwrap_or_default();
+    let config = Config { server, workloads: workloads?, models: models?, training, nodes, tenants };
     sharing::check(context, &config, &lines);
     Some(config)
 }

@@ -17,6 +17,7 @@ mod overload;
 mod protocols;
 mod router;
 mod sessions;
+mod training;
 
 fn surroundings() -> Surroundings {
     Surroundings { current_dir: "/etc/foreshadow".into(), search_path: "/usr/bin:/bin".into() }
@@ -347,15 +348,6 @@ fn contradictions_are_refused() {
         ("models = \"boosted\"", "\"boosted\" is not known; write \"auto\""),
         ("models = [\"online\"]", "is not trained in the background"),
         ("models = [\"lstm\", \"lstm\"]", "is there twice"),
-        ("retrain = \"daily\"", "write a table such as { schedule = \"daily\""),
-        (
-            "retrain = { schedule = \"weekly\" }",
-            "write \"hourly\", \"daily\", \"never\" or a time such as \"6h\"",
-        ),
-        ("retrain = { schedule = \"5s\" }", "workload.web.retrain.schedule: \"5s\" is out of range"),
-        ("retrain = { shedule = \"daily\" }", "did you mean `schedule`?"),
-        ("retrain = { coverage_min = 0.95 }", "0.95 is out of range; write at least 0 and at most 0.9"),
-        ("retrain = { mae_max = -1 }", "-1 is out of range"),
         ("models = [\"auto\", \"boosted\"]", "\"boosted\" is there twice"),
         ("models = [\"external:a\", \"external:a\"]", "\"external:a\" is there twice"),
         ("models = [\"external:mine\"]", "there is no section [model.mine]; add [model.mine] with `command"),
@@ -475,6 +467,7 @@ mod properties {
             models in proptest::sample::subsequence(vec![Kind::Boosted, Kind::Smoothing, Kind::Lstm], 0..=3),
         ) {
             let mut config = parse(&workload("")).expect("valid");
+            (config.training.cpu_max, config.training.size_max) = (price.max(0.01), (1 << 20) + hold_ns);
             let web = &mut config.workloads[0];
             (web.step, web.tick) = (Duration::from_secs(step_s), Duration::from_millis(tick_ms));
             web.capacity = if learned { CapacityConfig::LearnFrom(capacity) } else { CapacityConfig::Pinned(capacity) };

@@ -13,7 +13,7 @@ use super::retrain::{RetrainSchedule, RetrainSettings};
 use super::sharing::NodeConfig;
 use super::{
     admission, balancing, cache, container, engine, limits, machine, observation, profiles, protocols, qemu,
-    raise, router, scope, sessions, shedding, sizing,
+    raise, router, scope, sessions, shedding, sizing, training,
 };
 
 pub(super) fn config(config: &Config) -> String {
@@ -32,6 +32,10 @@ pub(super) fn config(config: &Config) -> String {
         out.text("working_dir", &model.working_dir.display());
         out.duration("answer_within", model.answer_within);
         out.duration("fit_within", model.fit_within);
+    }
+    out.line("\n[training]");
+    for (key, value) in training::write(&config.training) {
+        out.raw(key, value);
     }
     for node in &config.nodes {
         sharing(&mut out, node);

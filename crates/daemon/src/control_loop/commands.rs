@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use forecast::Timestamp;
 use history::CalendarChange;
 use planner::{DecisionOverride, Event, FORECAST_OVERRIDES_MAX};
 use thiserror::Error;
@@ -73,6 +74,14 @@ pub(crate) enum Command {
     },
     /// It is on disk already; nobody waits.
     CalendarChanged(CalendarChange),
+    PauseTraining {
+        request: api::TrainingRequest,
+        reply: oneshot::Sender<Result<api::Training, CommandError>>,
+    },
+    ResumeTraining {
+        request: api::TrainingRequest,
+        reply: oneshot::Sender<Result<api::Training, CommandError>>,
+    },
     /// The repository has another champion. Nobody waits: the change is made, and takes effect in the background.
     ChampionChanged {
         workload: String,
@@ -95,6 +104,15 @@ pub(crate) enum CommandError {
     NoTime,
     #[error(transparent)]
     Samples(#[from] PushRefusal),
+    #[error(
+        "training of models is paused already, since {} by {} ({})",
+        Timestamp::from_millis(.0.since_ms),
+        .0.author,
+        .0.reason
+    )]
+    TrainingPaused(api::TrainingPause),
+    #[error("training of models is not paused")]
+    TrainingNotPaused,
     #[error("workload {0} has no sessions")]
     NoSessions(String),
     #[error(transparent)]
@@ -124,6 +142,18 @@ impl ControlLoop {
             }
             Command::ClearForecastOverride { workload, id, reply } => {
                 let answer = self.clear_forecast_override(&workload, id);
+                self.settle();
+                self.publish();
+                let _ = reply.send(answer);
+            }
+            Command::PauseTraining { request, reply } => {
+                let answer = self.pause_training(request);
+                self.settle();
+                self.publish();
+                let _ = reply.send(answer);
+            }
+            Command::ResumeTraining { request, reply } => {
+                let answer = self.resume_training(&request);
                 self.settle();
                 self.publish();
                 let _ = reply.send(answer);
@@ -204,9 +234,9 @@ impl ControlLoop {
             standby: set.standby,
             author: set.author.clone(),
             reason: set.reason.clone(),
-            expires: set.expires_at_ms.map(forecast::Timestamp::from_millis),
+            expires: set.expires_at_ms.map(Timestamp::from_millis),
         };
-        self.workloads[index].override_set_at = Some(forecast::Timestamp::from_millis(set.set_at_ms));
+        self.workloads[index].override_set_at = Some(Timestamp::from_millis(set.set_at_ms));
         let workload = self.workloads[index].id.clone();
         self.handle(index, Event::OverrideSet { workload, decision });
     }

@@ -55,6 +55,7 @@ impl ControlLoop {
                 .iter()
                 .map(|node| convert::node(node, self.engine_nodes.health(node.policy.id.as_str())))
                 .collect(),
+            training: self.pausing.training.clone(),
         };
         self.view.send_replace(Arc::new(view));
     }

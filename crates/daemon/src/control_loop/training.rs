@@ -1,6 +1,9 @@
 //! Hands trainings of batch models to the trainer, and takes their outcomes in.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use forecast::{Job, Timestamp};
 
 use super::{ControlLoop, Workload};
 use crate::externals::Heard;
@@ -10,7 +13,8 @@ use crate::trainer::TrainingDone;
 impl ControlLoop {
     /// Leaves the training that is due for a workload, if one is, with the trainer.
     pub(crate) fn train_if_due(&mut self, index: usize) {
-        let Some(trainer) = &self.trainer else { return };
+        // In a pause it stays due, and is made of all that is known when the pause is over.
+        let Some(trainer) = self.trainer.as_ref().filter(|trainer| !trainer.is_paused()) else { return };
         if let Some(job) = self.planner.training_due(&self.workloads[index].id) {
             trainer.submit(index, job);
         }
@@ -80,6 +84,12 @@ impl ControlLoop {
     /// Models are ready: they take part from now on.
     pub(crate) fn training_done(&mut self, done: TrainingDone) {
         let id = self.workloads[done.workload].id.clone();
+        let Some(job) = self.planner.training(&id, "the last training took too long") else { return };
+        let history = job.history();
+        let now = history.grid.begins_at(history.end());
+        if is_behind(done.next, now, self.workloads[done.workload].config.step) {
+            return self.train_anew(done, job);
+        }
         self.planner.admit(&id, done.trained);
         for kind in done.removed {
             self.planner.dismiss(&id, kind);
@@ -100,6 +110,16 @@ impl ControlLoop {
         self.published.stale = true;
     }
 
+    /// Models of so long ago, after a long pause as a rule, cannot be told all that has come since: with a hole in it they
+    /// would mistake the hour. The models before them stay until a training of today is done.
+    fn train_anew(&mut self, done: TrainingDone, job: Job) {
+        if let Some(trainer) = &self.trainer {
+            trainer.submit(done.workload, job);
+        }
+        let message = format!("{}; too long ago to take part, so they are trained anew", done.message);
+        self.note_models(done.workload, done.kind, message);
+    }
+
     fn note_models(&mut self, index: usize, kind: &str, message: String) {
         self.notes.push(api::Event {
             at_ms: clock().as_millis(),
@@ -110,5 +130,26 @@ impl ControlLoop {
             took_ms: None,
             shift: None,
         });
+    }
+}
+
+/// Whether more steps have passed since than the forecaster remembers.
+fn is_behind(next: Timestamp, now: Timestamp, step: Duration) -> bool {
+    now.since(next) > step * BEHIND_MAX
+}
+
+/// Steps; it remembers some more.
+const BEHIND_MAX: u32 = 16_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_training_of_more_steps_ago_than_are_remembered_is_behind() {
+        let (next, step) = (Timestamp::from_secs(1000), Duration::from_secs(10));
+        assert!(!is_behind(next, Timestamp::from_secs(0), step));
+        assert!(!is_behind(next, next + step * 16_000, step));
+        assert!(is_behind(next, next + step * 16_001, step));
     }
 }

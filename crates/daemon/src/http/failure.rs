@@ -89,6 +89,16 @@ impl From<CommandError> for Failure {
             CommandError::NoTime => {
                 Failure::bad(error.to_string(), "give `from_ms` before `to_ms`, and `to_ms` in the future")
             }
+            CommandError::TrainingPaused(_) => Failure::new(
+                StatusCode::CONFLICT,
+                error.to_string(),
+                "`foreshadow models resume` lets it go on; agree with who paused it",
+            ),
+            CommandError::TrainingNotPaused => Failure::new(
+                StatusCode::CONFLICT,
+                error.to_string(),
+                "GET /api/v1/training tells whether it is",
+            ),
             CommandError::NoSessions(_) => Failure::new(
                 StatusCode::CONFLICT,
                 error.to_string(),
@@ -165,6 +175,9 @@ fn status_of(refusal: &ModelRefusal) -> StatusCode {
 
 fn hint_for(refusal: &ModelRefusal) -> &'static str {
     match refusal {
+        ModelRefusal::NoRoom { .. } => {
+            "raise `versions_max` or `size_max` under [training] in the configuration"
+        }
         ModelRefusal::File(_) => "send the unchanged answer of GET /api/v1/models/{id}/export",
         _ => "GET /api/v1/models lists the versions there are",
     }

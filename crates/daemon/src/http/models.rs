@@ -52,7 +52,7 @@ pub(crate) async fn list(
     let wanted = |shown: &api::Model| {
         state.is_none_or(|state| shown.state == state) && model.is_none_or(|model| shown.model == model)
     };
-    Ok(Json(api::Models { models: shown.filter(wanted).collect() }))
+    Ok(Json(api::Models { models: shown.filter(wanted).collect(), training: api.view().training.clone() }))
 }
 
 /// Everything about one version.
@@ -255,7 +255,7 @@ async fn blocking<T: Send + 'static>(
     api: &Api,
     work: impl FnOnce(&Repository) -> Result<T, HistoryError> + Send + 'static,
 ) -> Result<T, Failure> {
-    let models = Repository::new(api.store.clone(), api.recent.clone());
+    let models = api.models.clone();
     let done = tokio::task::spawn_blocking(move || work(&models)).await.map_err(|_| Failure::busy())?;
     done.map_err(Failure::from)
 }

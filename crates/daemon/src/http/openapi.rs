@@ -7,7 +7,8 @@ use axum::response::IntoResponse;
 use utoipa::OpenApi;
 
 use super::{
-    calendar, endpoints, explain, forecast_overrides, metrics, models, read, requests, sessions, write,
+    calendar, endpoints, explain, forecast_overrides, metrics, models, read, requests, sessions, training,
+    write,
 };
 
 #[derive(OpenApi)]
@@ -54,6 +55,9 @@ use super::{
         models::rollback,
         models::export,
         models::import,
+        training::show,
+        training::pause,
+        training::resume,
     )
 )]
 struct Document;
@@ -79,11 +83,12 @@ mod tests {
             "/api/v1/workloads/{id}/samples",
             "/api/v1/workloads/{id}/levels",
             "/api/v1/workloads/{id}/sessions",
+            "/api/v1/training/pause",
             "/metrics",
         ] {
             assert!(paths.contains_key(path), "{path}");
         }
-        assert_eq!(paths.len(), 29);
+        assert_eq!(paths.len(), 32);
         for schema in ["ErrorBody", "WorkloadDetail", "Plan", "Series", "Forecast", "Override"] {
             assert!(document["components"]["schemas"].get(schema).is_some(), "{schema}");
         }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use forecast::Rival;
 use forecast::models::{Fitted, Kind};
-use forecast::{Rival, Timestamp};
 use history::models::{ModelId, ModelRecord};
 use tokio::sync::mpsc;
 
@@ -43,12 +43,7 @@ impl Desk {
 
     /// Hands models over that are still in charge. Whatever the repository was told while they were prepared, the last
     /// hand-over is of what it says: both threads ask it under this lock. Whether to go on.
-    pub(super) fn hand_over(
-        &self,
-        mut done: TrainingDone,
-        ids: &BTreeMap<Kind, ModelId>,
-        next: Timestamp,
-    ) -> bool {
+    pub(super) fn hand_over(&self, mut done: TrainingDone, ids: &BTreeMap<Kind, ModelId>) -> bool {
         let mut in_charge = self.in_charge();
         let name = &self.names[done.workload];
         let mut replaced = Vec::new();
@@ -58,7 +53,7 @@ impl Desk {
             let still = champion.is_ok_and(|champion| champion.map(|record| record.id) == id);
             match (still, id, model) {
                 (true, Some(id), Ok(model)) => {
-                    let rival = Rival { model: model.clone(), next };
+                    let rival = Rival { model: model.clone(), next: done.next };
                     in_charge.insert((done.workload, *kind), (id, rival));
                     true
                 }

@@ -9,7 +9,7 @@ use history::models::{ModelId, ModelState};
 
 use super::TrainingDone;
 use super::desk::Desk;
-use super::queue::Queue;
+use super::queue::{Queue, Work};
 use crate::error::chain;
 
 pub(super) fn work(desk: &Desk, queue: &Queue) {
@@ -37,12 +37,13 @@ fn load(desk: &Desk, queue: &Queue, workload: usize, job: &Job) -> bool {
     if said.is_empty() {
         return true;
     }
-    let mut step = queue.paced(RESTS);
+    let mut step = queue.paced(CPU_MAX, Work::Loading);
     let Ok(trained) = job.rehearse(models, true, &mut Pace::controlled(&mut step)) else { return false };
     let message = format!("{}: {}", job.reason, said.join("; "));
     let history = job.history();
-    let done = TrainingDone { workload, trained, removed, kind: "models_loaded", message };
-    desk.hand_over(done, &ids, history.grid.begins_at(history.end()))
+    let next = history.grid.begins_at(history.end());
+    let done = TrainingDone { workload, trained, next, removed, kind: "models_loaded", message };
+    desk.hand_over(done, &ids)
 }
 
 fn differences(desk: &Desk, workload: usize, job: &Job) -> Differences {
@@ -92,4 +93,4 @@ fn differences(desk: &Desk, workload: usize, job: &Job) -> Differences {
 }
 
 /// Half of the time: somebody waits for it, and it is soon done.
-const RESTS: u32 = 1;
+const CPU_MAX: f64 = 0.5;

@@ -146,6 +146,11 @@ async fn nonsense_about_models_is_refused_with_a_hint() {
         ),
         ("POST", "/api/v1/workloads/nobody/models/gbdt/rollback", Some(JSON), by, 404),
         ("POST", "/api/v1/workloads/web/models/gbdt/rollback", Some(JSON), by, 409),
+        ("POST", "/api/v1/training/pause", None, by, 415),
+        ("POST", "/api/v1/training/pause", Some(JSON), r#"{"author":"a"}"#, 400),
+        ("POST", "/api/v1/training/pause", Some(JSON), r#"{"author":"a","reason":" "}"#, 400),
+        ("POST", "/api/v1/training/resume", Some(JSON), by, 409),
+        ("GET", "/api/v1/training/pause", None, "", 405),
         ("POST", "/api/v1/models/import?author=a&reason=b", None, "x", 415),
         ("POST", "/api/v1/models/import?author=a&reason=b", Some(JSON), "x", 415),
         ("POST", "/api/v1/models/import?author=a&reason=b", Some(BYTES), "x", 400),
@@ -233,6 +238,46 @@ async fn a_model_is_trained_in_the_background_and_becomes_champion() {
     let [champion] = champions.as_slice() else { panic!("{champions:?}") };
     let detail = client.model(champion.id).await.expect("the version");
     assert!(detail.features.iter().any(|feature| feature == "demand"), "{detail:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_of_training_is_told_outlives_the_daemon_and_ends_with_a_champion() {
+    let stage = Stage::new("models = [\"smoothing\"]\nhistory = \"demand.csv\"\n[training]\npaused = true");
+    fifty_minutes(&stage);
+    let by = |author: &str| api::TrainingRequest { author: author.into(), reason: "backup".into() };
+    let client = stage.client();
+    let author = async || client.training().await.expect("answered").paused.map(|pause| pause.author);
+    let daemon = stage.start();
+    assert_eq!(author().await.as_deref(), Some("configuration"));
+    let refused = client.pause_training(&by("ana")).await.expect_err("it is paused");
+    assert_eq!(status(&refused), 409);
+    assert_eq!(client.resume_training(&by("ana")).await.expect("resumed"), api::Training::default());
+    let paused = client.pause_training(&by("ana")).await.expect("paused");
+    serves(&client).await;
+    daemon.kill();
+
+    // The file still says what it said, so the last word is the operator's.
+    let restarted = now();
+    let daemon = stage.start();
+    assert_eq!(client.training().await.expect("answered"), paused);
+    assert_eq!(client.models(None, None, None).await.expect("versions").training, paused);
+    let steps =
+        async || client.forecast("web", Duration::from_secs(5)).await.expect("a forecast").issued_at_ms;
+    let before = steps().await;
+    eventually("the next steps", async || (steps().await >= before + 3000).then_some(())).await;
+    let events = client.events(200).await.expect("events").events;
+    let of = |kind: &str, since: Timestamp| {
+        events.iter().filter(|event| event.kind == kind && event.at_ms >= since.as_millis()).count()
+    };
+    assert_eq!(of("trained", restarted), 0, "{events:?}");
+    daemon.terminate();
+
+    let _daemon = stage.start();
+    let resumed = now();
+    client.resume_training(&by("bob")).await.expect("resumed");
+    said(&client, resumed, "training_resumed", "training of models goes on (bob: backup)").await;
+    said(&client, resumed, "trained", "smoothing version").await;
+    assert_eq!(author().await, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,8 +6,26 @@ use forecast::Timestamp;
 
 use crate::output;
 
-/// One line for each version.
+/// One line for each version, and the pause where there will be no more.
 pub(super) fn list(models: &api::Models) -> String {
+    format!("{}{}", versions(models), models.training.paused.as_ref().map(pause).unwrap_or_default())
+}
+
+/// After a pause or a resumption.
+pub(super) fn training(training: &api::Training) -> String {
+    training.paused.as_ref().map_or("training of models goes on\n".to_owned(), pause)
+}
+
+/// Several lines: a reason may be long.
+fn pause(pause: &api::TrainingPause) -> String {
+    let since = Timestamp::from_millis(pause.since_ms);
+    let api::TrainingPause { author, reason, .. } = pause;
+    format!(
+        "training is paused since {since} by {author}\n  {reason}\n  `foreshadow models resume` lets it go on\n"
+    )
+}
+
+fn versions(models: &api::Models) -> String {
     if models.models.is_empty() {
         return "no model versions\n".to_owned();
     }
@@ -162,14 +180,29 @@ mod tests {
     #[test]
     fn a_version_is_one_line_of_at_most_eighty_columns() {
         let challenger = api::Model { state: api::ModelState::Challenger, ..model() };
-        let text = list(&api::Models { models: vec![model(), challenger] });
+        let training = api::Training::default();
+        let text = list(&api::Models { models: vec![model(), challenger], training: training.clone() });
         let row = text.lines().last().unwrap();
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert_eq!(text.lines().count(), 4, "{text}");
         for part in ["web", "gbdt", "17", "champion", "11-25 21h", "28d", "0.123/-/31%", "338k"] {
             assert!(text.contains(part), "{part} is not in\n{row}");
         }
-        assert_eq!(list(&api::Models { models: Vec::new() }), "no model versions\n");
+        assert_eq!(list(&api::Models { models: Vec::new(), training }), "no model versions\n");
+    }
+
+    #[test]
+    fn a_pause_is_told_with_its_beginning_author_and_reason() {
+        let (author, reason) = ("ana".to_owned(), "backup".to_owned());
+        let pause = api::TrainingPause { since_ms: 1_764_106_200_000, author, reason };
+        let paused = api::Training { paused: Some(pause) };
+        let text = list(&api::Models { models: vec![model()], training: paused.clone() });
+        assert!(text.ends_with(&training(&paused)), "{text}");
+        for part in ["paused since 2025-11-25T21:30:00Z by ana", "backup", "models resume"] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert_eq!(training(&api::Training::default()), "training of models goes on\n");
     }
 
     #[test]

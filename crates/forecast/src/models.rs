@@ -40,7 +40,7 @@ pub use dsp::Dsp;
 pub use kind::{Fitted, Kind, UnknownModel};
 pub use naive::Naive;
 pub use pooled::{Pool, PoolSettings, Pooled};
-pub use recent::trust;
+pub use recent::{Fit, trust};
 pub use smoothing::Smoothing;
 
 /// What a model is fitted to.

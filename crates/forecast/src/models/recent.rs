@@ -4,14 +4,13 @@ use super::{FitError, History, Model};
 use crate::online::{Forecaster, Lesson, Record};
 use crate::trust::{Trust, UntrustedReason};
 
+/// Fits a model to a history.
+pub type Fit<'a> = dyn FnMut(&History<'_>) -> Result<Box<dyn Model>, FitError> + 'a;
+
 /// Lets a model that was fitted before the last few hundred steps of a history forecast them, and judges the forecasts.
 /// `core` has observed the same series: a signal that is missing, or an outage, is seen by it. Costs one more fit, and about
 /// fifty forecasts of the next few steps.
-pub fn trust(
-    history: &History<'_>,
-    core: &Forecaster,
-    fit: &mut dyn FnMut(&History<'_>) -> Result<Box<dyn Model>, FitError>,
-) -> Trust {
+pub fn trust(history: &History<'_>, core: &Forecaster, fit: &mut Fit<'_>) -> Trust {
     let len = history.values.len();
     let held = (ORIGINS * STRIDE).min(len / HELD_PART);
     let mut model = match fit(&history.until(len - held)) {

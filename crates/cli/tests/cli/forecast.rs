@@ -1,0 +1,165 @@
+//! Forecasts on the command line: by every model, with what is known beside the series, of steps alone and together.
+
+use super::*;
+
+#[test]
+fn forecasts_are_csv_in_the_files_own_clock() {
+    let folder = folder();
+    let output = foreshadow(folder.path(), "forecast good.csv --horizon 2m --as-of 240 --quantiles 0.9,0.5");
+    assert!(output.status.success());
+    let csv = text(&output.stdout);
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines[0], "as_of,series,timestamp,0.5,0.9,trusted,coverage,skill,reason");
+    assert!(lines[1].contains(",false,,,only "), "why it is not trusted: {csv}");
+    assert_eq!(lines.len(), 3);
+    assert!(lines[1].starts_with("240,,240,"), "{csv}");
+    assert!(lines[2].starts_with("240,,300,"), "{csv}");
+}
+
+#[test]
+fn levels_come_with_the_probability_that_they_are_crossed_and_trust_with_its_numbers() {
+    let folder = folder();
+    shop(folder.path(), "shop.csv", |_| "100".to_owned());
+    let command = "forecast shop.csv --column visits --horizon 6h --levels 1e6,1";
+    let output = foreshadow(folder.path(), command);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let csv = text(&output.stdout);
+    let header: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+    assert_eq!(header[6..], ["above_1", "above_1000000", "trusted", "coverage", "skill", "reason"]);
+    let cells: Vec<&str> = csv.lines().nth(6).unwrap().split(',').collect();
+    let number = |cell: usize| -> f64 { cells[cell].parse().unwrap() };
+    assert!(number(6) > 0.99 && number(7) < 0.01, "{csv}");
+    assert!((0.5..=1.0).contains(&number(9)), "coverage: {csv}");
+    let output = foreshadow(folder.path(), &format!("{command} --format json"));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let one = &json["forecasts"][0];
+    assert_eq!((one["levels"][0]["crossed"].as_array().unwrap().len(), &one["step_s"]), (6, &3600.0.into()));
+    assert!(one["trust"]["coverage"].as_f64().is_some_and(|share| (share - number(9)).abs() < 1e-4), "{one}");
+    let output = foreshadow(folder.path(), &format!("{command} --model smoothing"));
+    let csv = text(&output.stdout);
+    let cells: Vec<&str> = csv.lines().nth(6).unwrap().split(',').collect();
+    assert_eq!((cells[6], cells[7]), ("1.000000", "0.000000"), "any model tells of levels: {csv}");
+}
+
+#[test]
+fn windows_and_paths_say_what_single_steps_do_not() {
+    let folder = folder();
+    shop(folder.path(), "shop.csv", |hour| {
+        (200.0 + 100.0 * ((hour % 24) as f64 / 3.8).sin() + (hour * 7919 % 23) as f64).to_string()
+    });
+    for model in ["online", "rls", "profile", "smoothing"] {
+        let command = format!(
+            "forecast shop.csv --column visits --horizon 6h --model {model} --window max,sum --paths 3 --seed 7"
+        );
+        let output = foreshadow(folder.path(), &format!("{command} --format json"));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let one = &json["forecasts"][0];
+        let number = |value: &serde_json::Value| value.as_f64().unwrap();
+        let (max, sum) = (&one["windows"][0]["values"][1], &one["windows"][1]["values"][1]);
+        let medians: f64 = (0..6).map(|h| number(&one["values"][1][h])).sum();
+        assert!((number(&sum[5]) / medians - 1.0).abs() < 0.2, "{model}: {one}");
+        assert!((0..5).all(|h| number(&max[h]) <= number(&max[h + 1])), "{model}: {one}");
+        assert!(number(&max[5]) > number(&one["values"][1][0]), "{model}: {one}");
+        assert_eq!(one["paths"].as_array().map(Vec::len), Some(3), "{model}");
+        let again = foreshadow(folder.path(), &format!("{command} --format json"));
+        assert_eq!(again.stdout, output.stdout, "the same seed draws the same paths");
+        let csv = text(&foreshadow(folder.path(), &command).stdout);
+        let header = "as_of,series,timestamp,0.05,0.5,0.95,max_0.05,max_0.5,max_0.95,sum_0.05,sum_0.5,sum_0.95,path_1,path_2,path_3,";
+        assert!(csv.starts_with(header), "{csv}");
+    }
+}
+
+#[test]
+fn what_auto_combines_can_be_chosen() {
+    let folder = folder();
+    shop(folder.path(), "shop.csv", |day| (100 + day % 7).to_string());
+    let command = "forecast shop.csv --column visits --horizon 6h";
+    let of = |more: &str| text(&foreshadow(folder.path(), &format!("{command} {more}")).stdout);
+    assert_ne!(of("--combine week,drift"), of(""));
+    let refused = foreshadow(folder.path(), &format!("{command} --combine online"));
+    assert!(text(&refused.stderr).contains("always takes part"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn rows_of_the_future_bring_covariates_and_their_end_is_told() {
+    let folder = folder();
+    let output = foreshadow(folder.path(), "forecast weather.csv --horizon 4m --covariates rain");
+    let (csv, said) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    assert!(csv.lines().nth(1).is_some_and(|line| line.starts_with("180,,180,")), "{csv}");
+    assert_eq!(csv.lines().count(), 5);
+    assert!(said.contains("covariate `rain` is not known for 2 steps"), "{said}");
+}
+
+/// Two months of hours on which Sundays, and holidays, have a quarter of the demand.
+#[test]
+fn holidays_events_and_covariates_change_the_forecast_and_what_comes_after_does_not() {
+    let folder = folder();
+    shop(folder.path(), "shop.csv", |_| String::new());
+    shop(folder.path(), "peek.csv", |hour| (hour * 1000).to_string());
+    std::fs::write(
+        folder.path().join("events.ics"),
+        "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:Fair\nDTSTART;VALUE=DATE:20240410\nRRULE:FREQ=WEEKLY;COUNT=8\n\
+         END:VEVENT\nEND:VCALENDAR\n",
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("events.csv"), "start,end,name\n2024-05-27,,Memorial holiday\n")
+        .unwrap();
+    let ask = |words: &str| {
+        let output = foreshadow(
+            folder.path(),
+            &format!("forecast {words} --as-of 2024-05-27T00:00:00Z --horizon 1d --column visits"),
+        );
+        assert!(output.status.success(), "{words}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let plain = medians(&ask("shop.csv"));
+    for known in ["--holidays US", "--events events.csv"] {
+        let informed = medians(&ask(&format!("shop.csv {known}")));
+        let ratio = informed.iter().sum::<f64>() / plain.iter().sum::<f64>();
+        assert!(ratio < 0.6, "{known}: {ratio}");
+    }
+    let all = "--holidays US --events events.ics --covariates sale";
+    assert_eq!(ask(&format!("shop.csv {all}")), ask(&format!("peek.csv {all}")));
+    let table = ask(&format!("shop.csv {all} --format table"));
+    assert!(table.contains("holiday") && table.contains("fair") && table.contains("7 times"), "{table}");
+}
+
+#[test]
+fn the_default_model_is_the_combination_that_knows_holidays_and_the_evaluation_has_them() {
+    let folder = folder();
+    shop(folder.path(), "shop.csv", |hour| (50 + hour % 7).to_string());
+    let words = "evaluate shop.csv --column visits --models auto,online,additive --horizon 1d --origins 4 --format csv";
+    let wpl = |words: &str| {
+        let output = foreshadow(folder.path(), words);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let csv = text(&output.stdout);
+        let column = csv.lines().next().unwrap().split(',').position(|name| name == "pinball").unwrap();
+        let losses: Vec<f64> =
+            csv.lines().skip(1).map(|line| line.split(',').nth(column).unwrap().parse().unwrap()).collect();
+        assert_eq!(losses.len(), 3, "{csv}");
+        losses
+    };
+    let (plain, informed) = (wpl(words), wpl(&format!("{words} --holidays US")));
+    for place in [0, 1] {
+        assert_ne!(plain[place], informed[place], "{plain:?} {informed:?}");
+    }
+}
+
+#[test]
+fn times_without_a_zone_are_those_of_the_place_that_is_named() {
+    let folder = folder();
+    let output = foreshadow(folder.path(), "forecast nozone.csv --horizon 1m --time-zone Europe/Berlin");
+    let csv = text(&output.stdout);
+    assert!(csv.lines().nth(1).is_some_and(|line| line.starts_with("2019-12-31T23:02:00Z,")), "{csv}");
+}
+
+#[test]
+fn every_series_is_forecast_when_asked_for() {
+    let folder = folder();
+    let output = foreshadow(folder.path(), "forecast two.csv --all-series --horizon 1m");
+    let csv = text(&output.stdout);
+    assert!(csv.lines().any(|line| line.starts_with("180,a,180,")), "{csv}");
+    assert!(csv.lines().any(|line| line.starts_with("180,b,180,")), "{csv}");
+}

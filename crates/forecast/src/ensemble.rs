@@ -25,7 +25,7 @@ use std::collections::VecDeque;
 use crate::calibration::GRID;
 use crate::grid::Grid;
 use crate::models::{Kind, Model};
-use crate::online::{Config, ConfigError, Forecaster, ObserveError, Part};
+use crate::online::{Config, ConfigError, Forecaster, ObserveError};
 use crate::paths::Values;
 use crate::timestamp::Timestamp;
 use crate::watch::{Decision, Response, RetrainConfig};
@@ -95,17 +95,6 @@ impl Ensemble {
             notices: Notices::default(),
             anomalies: Anomalies::new(),
         })
-    }
-
-    /// The same with one part of the online core in its place. To be called before the first observation, and not where
-    /// anything is known beside the series.
-    #[must_use]
-    pub fn reduced(mut self, alone: Option<Part>) -> Ensemble {
-        self.online = match self.online {
-            Core::Plain(forecaster) => Core::Plain(Box::new(forecaster.reduced(alone))),
-            informed @ Core::Informed(..) => informed,
-        };
-        self
     }
 
     /// The same, trained anew when this says so instead of [`RetrainConfig::for_step`].

@@ -115,6 +115,14 @@ impl Timestamp {
             }
         }
     }
+
+    /// The second of the two moments at which a wall clock that is set back shows a time without a zone; `None` for every other
+    /// text.
+    pub(crate) fn second_reading(text: &str, zone: &TimeZone) -> Option<Timestamp> {
+        let reading = zone.to_ambiguous_timestamp(text.trim().parse::<jiff::civil::DateTime>().ok()?);
+        let moment = reading.is_ambiguous().then(|| reading.later().ok()).flatten()?;
+        Some(Timestamp(moment.as_millisecond()))
+    }
 }
 
 impl FromStr for Timestamp {

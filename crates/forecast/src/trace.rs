@@ -143,8 +143,9 @@ pub fn parse_beside(
                 series.len() - 1
             }
         };
-        in_order(&series[slot], row.at, line)?;
-        series[slot].points.push((row.at, row.value));
+        let at = later(&series[slot], row.at, text(&record, 0, line, "timestamp")?, options);
+        in_order(&series[slot], at, line)?;
+        series[slot].points.push((at, row.value));
         for (column, (&position, name)) in beside[slot].iter_mut().zip(layout.beside.iter().zip(columns)) {
             let value = number(text(&record, position, line, name)?, line, name, true)?;
             column.push(value.map_or(f32::NAN, |value| value as f32));
@@ -264,6 +265,13 @@ fn number(cell: &str, line: u64, column: &str, allow_negative: bool) -> Result<O
         Ok(value) => Ok(Some(value)),
         Err(_) => Err(TraceError::NotANumber { line, column: column(), text: excerpt(cell) }),
     }
+}
+
+/// When a row is that seems to come too early: in the hour that comes twice when clocks are set back, the second time.
+fn later(series: &Series, at: Timestamp, text: &str, options: &Options) -> Timestamp {
+    let Some(&(last, _)) = series.points.last().filter(|(last, _)| at <= *last) else { return at };
+    let second = options.zone.as_ref().and_then(|zone| Timestamp::second_reading(text, zone));
+    second.filter(|second| *second > last).unwrap_or(at)
 }
 
 fn in_order(series: &Series, at: Timestamp, line: u64) -> Result<(), TraceError> {

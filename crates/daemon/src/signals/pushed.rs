@@ -18,7 +18,7 @@ pub(crate) struct Pushed {
 pub(crate) enum PushRefusal {
     #[error("the request has no samples")]
     Empty,
-    #[error("sample {index}: {what} is {value}, which is not a finite number of at least 0")]
+    #[error("sample {index}: {what} is {value}, which is not a number from 0 to {DEMAND_MAX:e}")]
     NotDemand { index: usize, what: &'static str, value: f64 },
     #[error("sample {index} at {at} is not later than the one before at {before}, in steps of {step:?}")]
     NotAscending { index: usize, at: Timestamp, before: Timestamp, step: Duration },
@@ -43,7 +43,7 @@ impl Pushed {
         let mut starts: Vec<Timestamp> = Vec::with_capacity(samples.len());
         for (index, sample) in samples.iter().enumerate() {
             for (what, value) in [("demand", sample.demand), ("missed", sample.missed)] {
-                if let Some(value) = value.filter(|value| !value.is_finite() || *value < 0.0) {
+                if let Some(value) = value.filter(|value| !(0.0..=DEMAND_MAX).contains(value)) {
                     return Err(PushRefusal::NotDemand { index, what, value });
                 }
             }
@@ -83,6 +83,8 @@ impl Pushed {
     }
 }
 
+/// Larger numbers are a sender's mistake, and beyond what models tell apart.
+const DEMAND_MAX: f64 = 1e30;
 /// Steps that a sample may be late.
 const GRACE_STEPS: u32 = 2;
 /// Missing steps reported one by one after a gap.
@@ -114,6 +116,7 @@ mod tests {
         let refusal = |samples: &[api::PushedSample]| pushed.check(now(), samples).expect_err("refused");
         assert_eq!(refusal(&[]), PushRefusal::Empty);
         assert!(matches!(refusal(&[sample(900, -1.0)]), PushRefusal::NotDemand { what: "demand", .. }));
+        assert!(matches!(refusal(&[sample(900, 2e30)]), PushRefusal::NotDemand { .. }));
         assert!(matches!(refusal(&[sample(900, f64::NAN)]), PushRefusal::NotDemand { .. }));
         assert!(matches!(
             refusal(&[sample(900, 1.0), sample(900, 1.0)]),

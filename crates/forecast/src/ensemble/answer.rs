@@ -5,12 +5,16 @@ use std::time::Duration;
 use super::notice::Notice;
 use super::panel::{self, Row};
 use super::{CREST_STEPS_MAX, Ensemble};
-use crate::calibration::{Curve, GRID, crossed};
+use crate::calibration::{Curve, GRID, Tail, crossed};
+use crate::joint::{Window, paths_counted};
 use crate::online::FORECAST_STEPS_MAX;
 use crate::paths::{self, Forecast, Values, WindowMax};
 use crate::season::Season;
 use crate::timestamp::Timestamp;
 use crate::trust::Trust;
+
+/// Place of the median on the grid.
+const MEDIAN: usize = 5;
 
 impl Ensemble {
     /// Quantiles of the next `steps` steps; see [`Forecaster::forecast`](crate::Forecaster::forecast).
@@ -94,20 +98,46 @@ impl Ensemble {
         crossed(&self.windows(steps), levels)
     }
 
-    /// The largest value of the first step, of the first two and so on.
+    /// The largest value of the first step, of the first two and so on: never less than that of a shorter window, nor than
+    /// any of its steps.
     pub(crate) fn windows(&self, steps: usize) -> Vec<Curve> {
+        if self.has_company() && self.online.plain().idles() {
+            return self.counted_windows(steps);
+        }
         let mut curves = self.online.window_curves(steps);
+        let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
+        let said = self.forecast(curves.len(), &GRID).values;
         if self.has_company() {
-            let reach = curves.len();
-            let (combined, core) = (self.forecast(reach, &[0.5]), self.online.forecast(reach, &[0.5]));
-            let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
+            let core = self.online.forecast(curves.len(), &[0.5]).values;
             let mut crests = [f64::MIN; 2];
             for (h, curve) in curves.iter_mut().enumerate() {
-                crests = [crests[0].max(combined.values[h][0]), crests[1].max(core.values[h][0])];
+                crests = [crests[0].max(said[h][MEDIAN]), crests[1].max(core[h][0])];
                 *curve = curve.shifted(crests[0] - crests[1], floor);
             }
         }
+        let mut least = [f64::MIN; GRID.len()];
+        for (curve, said) in curves.iter_mut().zip(said.iter()) {
+            let (values, tail) = curve.parts();
+            for ((least, &said), &value) in least.iter_mut().zip(said).zip(values) {
+                *least = least.max(said).max(value);
+            }
+            *curve = Curve::new(least, tail, floor);
+        }
         curves
+    }
+
+    /// The same counted over paths, for series so often zero that medians tell nothing of what members know.
+    fn counted_windows(&self, steps: usize) -> Vec<Curve> {
+        let steps = steps.min(FORECAST_STEPS_MAX);
+        let rows = Window::Max.over(&self.paths(steps, paths_counted(steps), 0), &GRID);
+        let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
+        let curve = |row: &[f64]| {
+            let values = std::array::from_fn(|k| row[k]);
+            let last = GRID.len() - 1;
+            let reach = ((1.0 - GRID[last - 1]) / (1.0 - GRID[last])).ln();
+            Curve::new(values, Tail { scale: (values[last] - values[last - 1]) / reach, shape: 0.0 }, floor)
+        };
+        rows.iter().map(curve).collect()
     }
 
     /// The last observed value, if any.

@@ -42,6 +42,8 @@ impl Row {
     fn mixed(&self, weights: &[f32]) -> [f64; GRID.len()] {
         let core = self.0[0];
         let reach = FAR * (core[UPPER] - core[LOWER]).max(0.1 * core[UPPER].abs());
+        // Where the core sees nothing but zeros it is no measure of what comes when something comes.
+        let reach = if reach > 0.0 { reach } else { f32::INFINITY };
         let (floor, ceiling) = (core[LOWER] - reach, core[UPPER] + reach);
         let mut mixed = [0.0; GRID.len()];
         for (seat, (values, &weight)) in self.0.iter().zip(weights).enumerate() {
@@ -98,7 +100,9 @@ struct Nudges {
 impl Panel {
     /// Members are asked every `stride` steps.
     pub(super) fn new(ahead: usize, stride: u64, kinds: &[Kind], guests: usize) -> Panel {
-        let prior = std::iter::once(PRIOR_ONLINE).chain(kinds.iter().map(|kind| kind.prior()));
+        // A part of the core beside the core shares its weight.
+        let online = if kinds.contains(&Kind::Profile) { PRIOR_ONLINE / 2.0 } else { PRIOR_ONLINE };
+        let prior = std::iter::once(online).chain(kinds.iter().map(|kind| kind.prior()));
         let prior = prior.chain(std::iter::repeat_n(PRIOR_GUEST, guests)).collect();
         Panel {
             ahead,

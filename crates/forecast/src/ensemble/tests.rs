@@ -149,18 +149,62 @@ fn a_part_of_the_core_alone_says_something_else_and_keeps_its_word() {
     let values = series(288 * 12);
     let mut medians = Vec::new();
     for part in [None, Some(Part::Profile), Some(Part::Stack)] {
-        let mut ensemble = Ensemble::new(config.clone(), &[]).unwrap().reduced(part);
+        let mut forecaster = Forecaster::new(config.clone()).unwrap().reduced(part);
         let (mut inside, mut seen) = (0, 0);
         for (i, &value) in values.iter().enumerate() {
             if i > 288 * 6 {
-                let said = ensemble.forecast(1, &[0.05, 0.95]).values;
+                let said = forecaster.forecast(1, &[0.05, 0.95]).values;
                 (seen, inside) = (seen + 1, inside + usize::from((said[0][0]..=said[0][1]).contains(&value)));
             }
-            ensemble.observe(at(i), Some(value)).unwrap();
+            forecaster.observe(at(i), Some(value)).unwrap();
         }
         let share = inside as f64 / f64::from(seen);
         assert!((0.85..=0.96).contains(&share), "{part:?}: {share} inside the 90 % interval");
-        medians.push(ensemble.forecast(12, &[0.5]).values);
+        medians.push(forecaster.forecast(12, &[0.5]).values);
     }
     assert!(medians[0] != medians[1] && medians[1] != medians[2] && medians[0] != medians[2]);
+}
+
+#[test]
+fn a_window_is_never_below_its_steps_nor_below_a_shorter_one() {
+    for kinds in [&[][..], &[Kind::Smoothing]] {
+        let ensemble = grown(1500, kinds);
+        let said = ensemble.forecast(60, &[0.05, 0.5, 0.95]).values;
+        let maxima = ensemble.window_maxima(60);
+        for (k, tau) in [0.05, 0.5, 0.95].into_iter().enumerate() {
+            let mut least = f64::MIN;
+            for h in 0..60 {
+                least = least.max(said[h][k]);
+                let max = maxima[h].quantile(tau);
+                assert!(max >= least - 1e-9, "{kinds:?}, {tau}, step {h}: {max} below {least}");
+                least = max;
+            }
+        }
+    }
+}
+
+#[test]
+fn rare_demand_exceeds_levels_as_often_as_it_does() {
+    let mut ensemble = Ensemble::new(Config::new(Duration::from_secs(60)), &[Kind::Sparse]).unwrap();
+    let mut random = fastrand::Rng::with_seed(3);
+    for i in 0..6000i64 {
+        let value = if random.f64() < 0.02 { -(1.0 - random.f64()).ln() } else { 0.0 };
+        ensemble.observe(Timestamp::from_secs(60 * i), Some(value)).unwrap();
+        ensemble.train_if_due();
+    }
+    // In 360 minutes seven demands are to be expected, of which a third is above one.
+    let above = ensemble.crossings(&[1.0], 360)[0][359];
+    let truth = 1.0 - (1.0 - 0.02 * (-1.0f64).exp()).powi(360);
+    assert!((above - truth).abs() < 0.15, "{above}, in truth {truth}");
+    let sums = crate::joint::Window::Sum.over(&ensemble.paths(360, 500, 1), &[0.5]);
+    assert!((3.0..14.0).contains(&sums[359][0]), "{}, in truth about 7", sums[359][0]);
+}
+
+#[test]
+fn before_anything_was_observed_there_is_an_answer_for_every_step() {
+    let mut ensemble = Ensemble::new(Config::new(Duration::from_secs(60)), &[]).unwrap();
+    assert_eq!(ensemble.crossings(&[1.0], 3), [vec![0.0; 3]]);
+    ensemble.observe(Timestamp::from_secs(0), None).unwrap();
+    assert_eq!(ensemble.crossings(&[1.0], 3), [vec![0.0; 3]]);
+    assert_eq!(ensemble.window_maxima(3).len(), 3);
 }

@@ -11,7 +11,6 @@
 mod baseline;
 mod features;
 mod learned;
-mod place;
 mod sampling;
 #[cfg(test)]
 mod tests;
@@ -22,13 +21,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::covariates::Covariates;
+use crate::models::place::Place;
 use crate::models::{FitError, History, Model, Pace};
 use crate::paths::Values;
 use crate::trees;
 
 use features::{Frame, Origin, Past, Row, SeriesTraits, Spans};
 pub use learned::Learned;
-use place::Place;
 
 /// How boosted trees are fitted to series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -190,8 +190,7 @@ impl Model for Civil {
     }
 
     fn next_step(&self) -> Option<u64> {
-        // What is learned of columns, and where the clock is changed, is found by the count of steps.
-        Some(self.next)
+        self.model.next_step().map(|_| self.next)
     }
 
     fn bytes(&self) -> usize {

@@ -12,7 +12,7 @@ use super::lstm::{self, Lstm};
 use super::online::{Combined, Online};
 use super::pooled::{Pool, PoolSettings, Pooled};
 use super::sparse::Sparse;
-use super::{Additive, Arima, Dsp, FitError, History, Model, Naive, Pace, Smoothing};
+use super::{Additive, Arima, Dsp, FitError, History, Model, Naive, Pace, Partial, Smoothing};
 use crate::covariates::Covariates;
 use crate::online::Part;
 use crate::paths::Values;
@@ -70,6 +70,7 @@ pub enum Fitted {
     Boosted(Box<Boosted>),
     Sparse(Box<Sparse>),
     Civil(Box<Civil>),
+    Part(Box<Partial>),
 }
 
 impl Kind {
@@ -95,6 +96,8 @@ impl Kind {
 
     /// All that are trained in the background.
     pub const BATCH: &'static [Kind] = &[
+        Kind::Profile,
+        Kind::Rls,
         Kind::Last,
         Kind::Drift,
         Kind::Day,
@@ -110,7 +113,8 @@ impl Kind {
     ];
 
     /// The batch models that [`Kind::Auto`] combines with the online core.
-    pub const COMBINED: &'static [Kind] = &[Kind::Boosted, Kind::Smoothing, Kind::Arima, Kind::Sparse];
+    pub const COMBINED: &'static [Kind] =
+        &[Kind::Boosted, Kind::Smoothing, Kind::Arima, Kind::Sparse, Kind::Profile];
 
     /// The name it is asked for by.
     pub fn name(self) -> &'static str {
@@ -164,21 +168,12 @@ impl Kind {
 
     /// Whether it is fitted once and then only follows; the others learn at every step.
     pub fn is_batch(self) -> bool {
-        !matches!(self, Kind::Auto | Kind::Online | Kind::Profile | Kind::Rls)
+        !matches!(self, Kind::Auto | Kind::Online)
     }
 
     /// Whether it makes anything of events and covariates; the others pass over them.
     pub fn looks_beside(self) -> bool {
         matches!(self, Kind::Auto | Kind::Online | Kind::Additive | Kind::Boosted)
-    }
-
-    /// The part of the online core that it is, if it is one.
-    pub fn part(self) -> Option<Part> {
-        match self {
-            Kind::Profile => Some(Part::Profile),
-            Kind::Rls => Some(Part::Stack),
-            _ => None,
-        }
     }
 
     /// Whether it can be learned from several series together.
@@ -189,9 +184,10 @@ impl Kind {
     /// Weight in the ensemble before anything is known, beside 0.4 of the online core.
     pub(crate) fn prior(self) -> f32 {
         match self {
-            Kind::Auto | Kind::Online | Kind::Profile | Kind::Rls => 0.0,
+            Kind::Auto | Kind::Online => 0.0,
             Kind::Last | Kind::Drift | Kind::Day | Kind::Week => 0.05,
             Kind::Dsp => 0.05,
+            Kind::Profile | Kind::Rls => 0.2,
             Kind::Lstm | Kind::Arima | Kind::Additive | Kind::Smoothing | Kind::Pooled => 0.3,
             Kind::Boosted => 0.4,
             // It refuses every series that is not intermittent, and is the only one made for those that are.
@@ -206,7 +202,7 @@ impl Kind {
     pub fn fit(self, history: &History<'_>, pace: &mut Pace<'_>) -> Result<Box<dyn Model>, FitError> {
         match self {
             Kind::Auto => Ok(Box::new(Combined::fit(history, Kind::COMBINED, pace)?)),
-            Kind::Online | Kind::Profile | Kind::Rls => Ok(Box::new(Online::fit(self, history, pace)?)),
+            Kind::Online => Ok(Box::new(Online::fit(history, pace)?)),
             _ => Ok(Box::new(self.train(history, pace)?)),
         }
     }
@@ -257,9 +253,11 @@ impl Kind {
             return Err(FitError::Unsuitable(format!("`{self}` learns from one series only")));
         }
         Ok(match self {
-            Kind::Auto | Kind::Online | Kind::Profile | Kind::Rls => {
+            Kind::Auto | Kind::Online => {
                 return Err(FitError::Unsuitable(format!("`{self}` learns online and is not trained")));
             }
+            Kind::Profile => Fitted::Part(Box::new(Partial::fit(Part::Profile, history, pace)?)),
+            Kind::Rls => Fitted::Part(Box::new(Partial::fit(Part::Stack, history, pace)?)),
             Kind::Last => Fitted::Naive(Naive::last(history, pace)?),
             Kind::Drift => Fitted::Naive(Naive::drift(history, pace)?),
             Kind::Day => Fitted::Naive(Naive::day(history, pace)?),
@@ -297,6 +295,7 @@ impl Fitted {
             Fitted::Dsp(model) => &**model,
             Fitted::Sparse(model) => &**model,
             Fitted::Civil(model) => &**model,
+            Fitted::Part(model) => &**model,
             Fitted::Pooled(model) => &**model,
             Fitted::Lstm(model) => &**model,
             Fitted::Boosted(model) => &**model,
@@ -312,6 +311,7 @@ impl Fitted {
             Fitted::Dsp(model) => &mut **model,
             Fitted::Sparse(model) => &mut **model,
             Fitted::Civil(model) => &mut **model,
+            Fitted::Part(model) => &mut **model,
             Fitted::Pooled(model) => &mut **model,
             Fitted::Lstm(model) => &mut **model,
             Fitted::Boosted(model) => &mut **model,

@@ -9,10 +9,9 @@ use crate::paths::Values;
 
 use super::{FitError, History, Kind, Model, Pace};
 
-/// The online core alone, or one part of it.
+/// The online core alone.
 #[derive(Clone, Debug)]
 pub(super) struct Online {
-    kind: Kind,
     core: Forecaster,
     next: u64,
     history: Origin,
@@ -31,9 +30,9 @@ pub(super) struct Combined {
 struct Origin(crate::grid::Grid);
 
 impl Online {
-    pub(super) fn fit(kind: Kind, history: &History<'_>, pace: &mut Pace<'_>) -> Result<Online, FitError> {
-        let core = Forecaster::new(config(history)).map_err(unsuitable)?.reduced(kind.part());
-        let mut online = Online { kind, core, next: history.first, history: Origin(history.grid.clone()) };
+    pub(super) fn fit(history: &History<'_>, pace: &mut Pace<'_>) -> Result<Online, FitError> {
+        let core = Forecaster::new(config(history)).map_err(unsuitable)?;
+        let mut online = Online { core, next: history.first, history: Origin(history.grid.clone()) };
         for (i, &value) in history.values.iter().enumerate() {
             online.observe(value, history.covariates);
             if i % CHECK_EVERY == 0 {
@@ -46,7 +45,7 @@ impl Online {
 
 impl Model for Online {
     fn name(&self) -> &'static str {
-        self.kind.name()
+        Kind::Online.name()
     }
 
     fn observe(&mut self, value: f32, _: &Covariates) {
@@ -110,7 +109,7 @@ impl Model for Combined {
     }
 }
 
-fn config(history: &History<'_>) -> Config {
+pub(super) fn config(history: &History<'_>) -> Config {
     let mut config = Config::new(history.grid.step);
     config.time_zone = history.grid.zone.clone();
     config.non_negative = history.non_negative;
@@ -119,7 +118,7 @@ fn config(history: &History<'_>) -> Config {
     config
 }
 
-fn unsuitable(error: impl std::fmt::Display) -> FitError {
+pub(super) fn unsuitable(error: impl std::fmt::Display) -> FitError {
     FitError::Unsuitable(error.to_string())
 }
 

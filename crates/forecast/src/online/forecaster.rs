@@ -339,6 +339,11 @@ impl Forecaster {
         &self.seasons
     }
 
+    /// Whether the series is often zero.
+    pub(crate) fn idles(&self) -> bool {
+        self.model.as_ref().is_some_and(Model::idles)
+    }
+
     /// How often the model was started anew with other seasons.
     pub(crate) fn version(&self) -> u64 {
         self.version

@@ -337,7 +337,7 @@ impl Model {
     }
 
     /// Whether the series is so often zero that this tells more of its errors than how bold a forecast is.
-    fn idles(&self) -> bool {
+    pub(crate) fn idles(&self) -> bool {
         self.zeros > IDLE_SHARE
     }
 

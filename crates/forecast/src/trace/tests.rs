@@ -152,3 +152,17 @@ proptest! {
         prop_assert_eq!(got, values);
     }
 }
+
+#[test]
+fn the_hour_that_comes_twice_on_a_wall_clock_is_read_in_order() {
+    let zone = TimeZone::get("Europe/Berlin").ok();
+    let options = Options { zone, ..Options::default() };
+    let times = ["01:30", "02:00", "02:30", "02:00", "02:30", "03:00"];
+    let rows: String = times.iter().map(|time| format!("2025-10-26T{time}:00,1\n")).collect();
+    let trace = parse(format!("timestamp,v\n{rows}").as_bytes(), &options).unwrap();
+    let half_hours =
+        trace.series[0].points.windows(2).all(|pair| pair[1].0 - Duration::from_secs(1800) == pair[0].0);
+    assert!(half_hours, "{:?}", trace.series[0].points);
+    let again = format!("timestamp,v\n{rows}2025-10-26T02:30:00,1\n");
+    assert!(matches!(parse(again.as_bytes(), &options), Err(TraceError::Unsorted { .. })));
+}

@@ -18,7 +18,7 @@ use crate::failure::{Failure, OrFail};
 /// One series, forecast.
 #[derive(Clone, Debug)]
 pub(super) enum Core {
-    /// What learns at every step: the online core or a part of it, and batch models that are retrained as the history grows.
+    /// What learns at every step: the online core, and batch models that are retrained as the history grows.
     Learning(Box<Ensemble>),
     /// One batch model.
     Batch(Box<Batch>),
@@ -68,13 +68,11 @@ pub(in crate::commands) fn ensemble(
     (events, covariates): (&[Event], &Arc<Covariates>),
 ) -> Result<Ensemble, Failure> {
     let combined = if kind == Kind::Auto { combined } else { &[] };
-    let ensemble = Ensemble::new(config.clone(), combined).or_usage("cannot forecast with these settings")?;
-    let mut ensemble = ensemble.reduced(kind.part());
-    if kind.part().is_none() {
-        ensemble.announce(events);
-        if covariates.width() > 0 {
-            ensemble.know(Arc::clone(covariates));
-        }
+    let mut ensemble =
+        Ensemble::new(config.clone(), combined).or_usage("cannot forecast with these settings")?;
+    ensemble.announce(events);
+    if covariates.width() > 0 {
+        ensemble.know(Arc::clone(covariates));
     }
     Ok(ensemble)
 }

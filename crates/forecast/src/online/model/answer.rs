@@ -169,7 +169,7 @@ impl Model {
 
     /// Steps since the last learned one; `None` before the first.
     #[inline]
-    fn gap(&self) -> Option<usize> {
+    pub(super) fn gap(&self) -> Option<usize> {
         self.last_learned.map(|last| (self.memory.next() - 1 - last) as usize)
     }
 

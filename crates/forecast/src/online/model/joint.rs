@@ -54,6 +54,9 @@ impl Model {
 
     /// The largest value of the first step, of the first two, and so on.
     pub(crate) fn window_curves(&self, steps: usize) -> Vec<Curve> {
+        if self.gap().is_none() {
+            return vec![Curve::point(self.floor.max(0.0), self.floor); steps];
+        }
         let mut curves = Vec::with_capacity(steps);
         let lengths: Vec<usize> = (1..=steps).collect();
         self.crests(&lengths, |k, crest| curves.push(self.curve_of(k + 1, crest)));

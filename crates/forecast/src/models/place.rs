@@ -29,6 +29,12 @@ impl Place {
         }
     }
 
+    /// When a step begins.
+    pub(super) fn begins_at(&self, step: u64) -> Timestamp {
+        let millis = i128::from(self.origin_ms) + i128::from(step) * i128::from(self.step_ms);
+        Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
+    }
+
     pub(super) fn grid(&self) -> Grid {
         let named = self.zone.as_ref().and_then(|name| TimeZone::get(name).ok());
         let fixed = || Offset::from_seconds(self.offset_s).ok().map(TimeZone::fixed);

@@ -194,7 +194,8 @@ impl RetrainPolicy {
         }
         let may_refit = since_refit >= self.config.refit_gap;
         // A young history grows fast: that is no reason to wait.
-        let due = self.grown(signals.steps).or_else(|| self.due(now, since_refit).filter(|_| may_refit));
+        let asked = self.grown(signals.steps).or_else(|| self.scheduled(since_refit));
+        let due = asked.or_else(|| self.settled(now).filter(|_| may_refit));
         if let Some(reason) = due {
             self.settles.take_if(|(_, at)| *at <= now.as_millis());
             let decision = self.give(now, signals.steps, Response::Refit, reason);
@@ -247,17 +248,21 @@ impl RetrainPolicy {
             .then(|| format!("the history has grown by {since} steps"))
     }
 
-    /// Why a refit is due without any trouble.
-    fn due(&self, now: Timestamp, since_refit: Duration) -> Option<String> {
+    /// Why a refit is due after something that had to settle first.
+    fn settled(&self, now: Timestamp) -> Option<String> {
         match &self.settles {
             Some((Known::Deploy(name), at)) if *at <= now.as_millis() => {
-                return Some(format!("the behaviour after the deploy of `{name}` is known by now"));
+                Some(format!("the behaviour after the deploy of `{name}` is known by now"))
             }
             Some((Known::Shift, at)) if *at <= now.as_millis() => {
-                return Some("the series has shifted, and what it is like now is known".to_owned());
+                Some("the series has shifted, and what it is like now is known".to_owned())
             }
-            Some(_) | None => {}
+            Some(_) | None => None,
         }
+    }
+
+    /// Whether the schedule asks for a refit, whatever the least time between others is.
+    fn scheduled(&self, since_refit: Duration) -> Option<String> {
         let period = self.config.schedule.period().filter(|&period| since_refit >= period)?;
         Some(format!("the schedule says every {}", words(period)))
     }
@@ -513,8 +518,9 @@ mod tests {
         let refits: Vec<i64> =
             (1..5000).filter(|&minute| policy.decide(at(minute), &Signals::default()).is_some()).collect();
         assert_eq!(refits, [600 + 1440, 600 + 2 * 1440, 600 + 3 * 1440]);
-        let mut hourly =
-            RetrainPolicy::new(RetrainConfig { schedule: RefitSchedule::Hourly, ..RetrainConfig::default() });
+        let refit_gap = Duration::from_secs(3 * 3600);
+        let hourly = RetrainConfig { schedule: RefitSchedule::Hourly, refit_gap, ..RetrainConfig::default() };
+        let mut hourly = RetrainPolicy::new(hourly);
         hourly.refitted(at(0));
         let decision = hourly.decide(at(60), &Signals::default()).unwrap();
         assert_eq!(decision.reason, "the schedule says every hour");

@@ -48,8 +48,9 @@ pub(crate) struct EvaluateArgs {
     /// Models to evaluate, comma-separated. Default: all
     #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
     models: Vec<Kind>,
-    /// Batch models that `auto` combines with the online core, comma-separated; `all` of them take their time
-    #[arg(long, default_value = "boosted,smoothing,arima,sparse", value_name = "NAME,..", value_parser = combined)]
+    /// Batch models that `auto` combines with the online core, comma-separated. `auto`: those that measurements favour; `all`
+    /// of them take their time
+    #[arg(long, default_value = "auto", value_name = "NAME,..", value_parser = combined)]
     combine: Combine,
     /// Also evaluate a model of your own, as `external`: a shell command that speaks the protocol of docs/external-models.md,
     /// such as 'python3 my_model.py'

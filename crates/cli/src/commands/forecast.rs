@@ -61,11 +61,12 @@ pub(crate) struct ForecastArgs {
     #[command(flatten)]
     known: KnownArgs,
     /// Model to forecast with: `auto` (the online core, with effects of events and covariates if given, combined with boosted
-    /// trees, exponential smoothing and ARIMA), `online` or a batch model; `foreshadow evaluate` compares them
+    /// trees, exponential smoothing, ARIMA, the sparse model and the profile), `online` or a batch model; `foreshadow evaluate` compares them
     #[arg(long, default_value = "auto")]
     model: Kind,
-    /// Batch models that `auto` combines with the online core, comma-separated; `all` of them take their time
-    #[arg(long, default_value = "boosted,smoothing,arima,sparse", value_name = "NAME,..", value_parser = combined)]
+    /// Batch models that `auto` combines with the online core, comma-separated. `auto`: those that measurements favour; `all`
+    /// of them take their time
+    #[arg(long, default_value = "auto", value_name = "NAME,..", value_parser = combined)]
     combine: Combine,
     /// Forecast with a model of your own: a shell command that speaks the protocol of docs/external-models.md, such as
     /// 'python3 my_model.py'
@@ -331,8 +332,10 @@ fn forecasts(issued: &[Issued]) -> Vec<(Option<&str>, &Forecast)> {
 
 /// `boosted,lstm`, or `all`.
 pub(super) fn combined(text: &str) -> Result<Combine, String> {
-    if text == "all" {
-        return Ok(Combine(Kind::BATCH.to_vec()));
+    match text {
+        "auto" => return Ok(Combine(Kind::COMBINED.to_vec())),
+        "all" => return Ok(Combine(Kind::BATCH.to_vec())),
+        _ => {}
     }
     let mut kinds = Vec::new();
     for name in text.split(',').map(str::trim) {

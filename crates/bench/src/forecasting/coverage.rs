@@ -1,11 +1,16 @@
 //! Whether intervals keep their word: at every distance, at peak hours, and after the level has shifted.
 
 use anyhow::Result;
+use forecast::joint::Window;
 
 use crate::corpus::Recorded;
 use crate::rows::{Better, Rows};
 
 const AHEADS: [usize; 9] = [1, 2, 3, 6, 12, 36, 72, 144, 288];
+/// How many steps are summed up, every how many steps, over so many paths.
+const SUMS: [usize; 4] = [12, 36, 72, 288];
+const SUMS_EVERY: usize = 97;
+const PATHS: usize = 500;
 /// The steps of the day with the largest mean: a quarter of them.
 const PEAK_SHARE: f64 = 0.25;
 const PEAKS_FROM_DAYS: usize = 14;
@@ -42,7 +47,41 @@ pub(super) fn measure(corpus: &[Recorded], rows: &mut Rows) -> Result<()> {
     }
     report("at every hour", &all, rows);
     report("at peak hours", &peaks, rows);
+    sums(corpus, rows)?;
     shifted(corpus, rows)
+}
+
+/// Whether intervals of the sum of several steps, counted over drawn paths, hold.
+fn sums(corpus: &[Recorded], rows: &mut Rows) -> Result<()> {
+    let mut shares = vec![Vec::new(); SUMS.len()];
+    for series in corpus {
+        let mut counts = [Count::default(); SUMS.len()];
+        let mut forecaster = series.forecaster()?;
+        let longest = SUMS[SUMS.len() - 1].min(series.day());
+        for (t, &value) in series.values.iter().enumerate() {
+            forecaster.observe(series.grid.begins_at(t as u64), Some(f64::from(value)))?;
+            if t < series.values.len() / 2 || !t.is_multiple_of(SUMS_EVERY) {
+                continue;
+            }
+            let said = Window::Sum.over(&forecaster.paths(longest, PATHS, t as u64), &[0.05, 0.95]);
+            for (count, &steps) in counts.iter_mut().zip(&SUMS).filter(|(_, steps)| **steps <= longest) {
+                let Some(actual) = series.values.get(t + 1..=t + steps) else { continue };
+                let sum: f64 = actual.iter().map(|&value| f64::from(value)).sum();
+                if sum.is_finite() {
+                    count.add(sum, &said[steps - 1]);
+                }
+            }
+        }
+        for (shares, count) in shares.iter_mut().zip(counts).filter(|(_, count)| count.n > 0.0) {
+            shares.push(count.inside / count.n);
+        }
+    }
+    for (shares, steps) in shares.iter().zip(SUMS).filter(|(shares, _)| !shares.is_empty()) {
+        let mean = shares.iter().sum::<f64>() / shares.len() as f64;
+        let what = format!("coverage: 90 % interval of the sum of {steps} steps");
+        rows.note(&what, mean, "share", Better::Higher, None);
+    }
+    Ok(())
 }
 
 fn report(when: &str, counts: &[Vec<Count>], rows: &mut Rows) {

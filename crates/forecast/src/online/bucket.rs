@@ -48,12 +48,33 @@ struct Pending {
     issued: Issued,
 }
 
-/// How alike the standardised errors of two steps are.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+/// How alike the standardised errors of two steps are, of neighbours and of some that are farther apart.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Link {
     last: f32,
     product: f32,
     square: f32,
+    /// Product with the error of some forecasts ago, and the errors since.
+    apart: f32,
+    recent: [u16; APART_MAX],
+    place: u8,
+}
+
+/// How the errors of a path hang together: a part that returns step by step, and one that all steps have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bond {
+    /// Correlation of neighbours in the part that returns, 0..1.
+    pub(crate) alike: f64,
+    /// Share of the variance that is common, 0..1.
+    pub(crate) common: f64,
+}
+
+impl Bond {
+    /// So far on the way to another.
+    pub(crate) fn towards(self, other: Bond, share: f64) -> Bond {
+        let between = |a: f64, b: f64| a + share * (b - a);
+        Bond { alike: between(self.alike, other.alike), common: between(self.common, other.common) }
+    }
 }
 
 /// The value of a step, and what is known of the series then.
@@ -139,11 +160,24 @@ impl Bucket {
         self.link.last
     }
 
-    /// Correlation of the errors of a path at this horizon and one step later, 0..1.
-    pub(crate) fn persistence(&self) -> f64 {
-        let (product, square) = (f64::from(self.link.product), f64::from(self.link.square));
-        let alike = if square > 0.0 { (product / square).clamp(0.0, ALIKE_MAX) } else { 0.0 };
-        alike.powf(1.0 / f64::from(self.stride))
+    /// How the errors of a path hang together around this horizon.
+    pub(crate) fn bond(&self) -> Bond {
+        let square = f64::from(self.link.square);
+        let correlation = |product: f32| match square > 0.0 {
+            true => (f64::from(product) / square).clamp(0.0, ALIKE_MAX),
+            false => 0.0,
+        };
+        let near = correlation(self.link.product).powf(1.0 / f64::from(self.stride));
+        let steps = (self.apart() as u32 * self.stride) as i32;
+        let faded = near.powi(steps);
+        let common =
+            ((correlation(self.link.apart) - faded) / (1.0 - faded).max(1e-6)).clamp(0.0, COMMON_MAX);
+        Bond { alike: ((near - common) / (1.0 - common)).clamp(0.0, ALIKE_MAX), common }
+    }
+
+    /// How many forecasts ago is far apart.
+    fn apart(&self) -> usize {
+        (APART_STEPS / self.stride as usize).clamp(2, APART_MAX)
     }
 
     /// Learns from the outcome of a step, if a forecast of it was kept. `neighbour` is the error of the step before it on the
@@ -193,7 +227,7 @@ impl Bucket {
         };
         let covered = self.residuals.learn(honest / self.doubt.factor(claim), &pending.issued);
         self.doubt.learn(claim, honest.abs(), covered);
-        self.link.learn(honest, neighbour);
+        self.link.learn(honest, neighbour, self.apart());
         let persistence = spread * f64::from(target - says[LAST]);
         let lesson = Lesson { error: f64::from(honest) * spread, persistence, covered };
         self.count = self.count.saturating_add(1);
@@ -219,12 +253,16 @@ impl Bucket {
 }
 
 impl Link {
-    fn learn(&mut self, error: f32, neighbour: Option<f32>) {
+    fn learn(&mut self, error: f32, neighbour: Option<f32>, apart: usize) {
         let error = error.clamp(-ERROR_LINKED_MAX, ERROR_LINKED_MAX);
         let before = neighbour.unwrap_or(self.last);
         self.product += LINK_PACE * (error * before - self.product);
         self.square += LINK_PACE * ((error * error + before * before) / 2.0 - self.square);
         self.last = error;
+        let place = usize::from(self.place) % apart;
+        self.apart += LINK_PACE * (error * unpack(self.recent[place]) - self.apart);
+        self.recent[place] = pack(error);
+        self.place = ((place + 1) % apart) as u8;
     }
 }
 
@@ -249,6 +287,10 @@ const NEAR_MAX: usize = 6;
 const ERROR_LINKED_MAX: f32 = 6.0;
 const LINK_PACE: f32 = 0.005;
 const ALIKE_MAX: f64 = 0.995;
+/// What errors this far apart have in common does not return within a path.
+const APART_STEPS: usize = 48;
+const APART_MAX: usize = 8;
+const COMMON_MAX: f64 = 0.95;
 const FORGETTING: f64 = 0.9995;
 const DISCOUNT: f32 = 0.9995;
 const CLIP: f32 = 6.0;

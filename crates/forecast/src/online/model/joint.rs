@@ -1,10 +1,12 @@
 //! Whole paths and first crossings: what quantiles of single steps cannot say.
 //!
 //! A path is drawn from a Gaussian copula whose neighbouring steps are as alike as the errors of neighbouring horizons have
-//! been (an autoregression of first order), each step mapped through its own calibrated distribution. Crossings are read
+//! been (an autoregression of first order) beside a part that all steps have in common, as large as errors far apart have
+//! been alike; each step is mapped through its own calibrated distribution. Crossings are read
 //! from the window maxima, which are calibrated as such.
 
 use crate::calibration::{Curve, Place, normal_below, probit};
+use crate::online::bucket::{Bond, Bucket};
 use crate::online::spread::Range;
 
 use super::Model;
@@ -17,7 +19,7 @@ impl Model {
     pub(crate) fn draw(&self, steps: usize, samples: usize, seed: u64) -> Vec<Vec<f64>> {
         let mut random = fastrand::Rng::with_seed(seed);
         let scores: Vec<Scores> = self.buckets.iter().map(|bucket| scores(&bucket.residuals)).collect();
-        let persistence: Vec<f64> = self.buckets.iter().map(|bucket| bucket.persistence()).collect();
+        let bonds: Vec<Bond> = self.buckets.iter().map(Bucket::bond).collect();
         let (near, far) = (self.spread.all(Range::Near), self.spread.all(Range::Far));
         let spreads = |bucket: usize| match self.buckets[bucket].range() {
             Range::Near => &near,
@@ -26,26 +28,31 @@ impl Model {
         let (idle, doubt) = (self.idle_shares(), self.doubts());
         let mut paths = vec![vec![self.floor.max(0.0); steps]; samples];
         let mut drawn: Vec<f64> = (0..samples).map(|_| probit(random.f64())).collect();
+        let common: Vec<f64> = (0..samples).map(|_| probit(random.f64())).collect();
         self.walk(steps, |stretch| {
             let (lower, upper) = (spreads(stretch.lower), spreads(stretch.upper));
             // What links the first two steps was learned two steps ahead.
-            let alike = persistence[stretch.lower.max(1).min(persistence.len() - 1)];
-            let fresh = (1.0 - alike * alike).sqrt();
+            let (near, far) =
+                (stretch.lower.max(1).min(bonds.len() - 1), stretch.upper.max(1).min(bonds.len() - 1));
             for i in 0..stretch.medians.len() {
                 let (share, slot) = (f64::from(stretch.shares[i]), usize::from(stretch.slots[i]));
                 let median = f64::from(stretch.medians[i]);
+                let bond = bonds[near].towards(bonds[far], share);
+                let fresh = (1.0 - bond.alike * bond.alike).sqrt();
+                let (own, shared) = ((1.0 - bond.common).sqrt(), bond.common.sqrt());
                 let low = (1.0 - share) * lower[slot] * doubt.factor(stretch.lower, median, lower[slot]);
                 let high = share * upper[slot] * doubt.factor(stretch.upper, median, upper[slot]);
                 let zero = (1.0 - share) * idle[stretch.lower] + share * idle[stretch.upper];
                 let busy_from = if zero > 0.0 { probit(zero) } else { f64::NEG_INFINITY };
-                for (path, z) in paths.iter_mut().zip(&mut drawn) {
+                for ((path, drawn), common) in paths.iter_mut().zip(&mut drawn).zip(&common) {
                     if stretch.first + i > 0 {
-                        *z = alike * *z + fresh * probit(random.f64());
+                        *drawn = bond.alike * *drawn + fresh * probit(random.f64());
                     }
+                    let z = own * *drawn + shared * common;
                     let error =
-                        low * score(&scores[stretch.lower], *z) + high * score(&scores[stretch.upper], *z);
+                        low * score(&scores[stretch.lower], z) + high * score(&scores[stretch.upper], z);
                     path[stretch.first + i] =
-                        if *z < busy_from { 0.0 } else { (median + error).max(self.floor) };
+                        if z < busy_from { 0.0 } else { (median + error).max(self.floor) };
                 }
             }
         });

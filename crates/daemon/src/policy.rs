@@ -40,7 +40,7 @@ pub fn workload_policy(w: &WorkloadConfig) -> WorkloadPolicy {
         lead_cold: w.lead_cold,
         lead_promote: w.lead_promote,
         hold: w.hold,
-        horizon: w.forecast_horizon.unwrap_or(w.step.saturating_mul(288)),
+        horizon: w.forecast_horizon,
         models: w.models.clone(),
         retraining: Some(retraining(w)),
         guests: w.external.iter().map(|name| crate::externals::seat(name)).collect(),

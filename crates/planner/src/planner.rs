@@ -335,7 +335,8 @@ fn forecast_config(policy: &WorkloadPolicy) -> Config {
         policy.lead_cold.max(policy.lead_promote).saturating_add(policy.hold).max(break_even(policy));
     let longest = longest.max(break_even_stopped(policy).unwrap_or_default());
     let most = policy.step.saturating_mul(HORIZON_STEPS_MAX as u32);
-    config.horizon_max = policy.horizon.max(longest.saturating_add(policy.step * 2)).min(most);
+    config.horizon_max =
+        policy.horizon.unwrap_or(config.horizon_max).max(longest.saturating_add(policy.step * 2)).min(most);
     config
 }
 

@@ -61,8 +61,8 @@ pub struct WorkloadPolicy {
     pub step: Duration,
     /// A new plan is made at least this often; at most one step. Default: the step.
     pub tick: Duration,
-    /// Forecasts are learned this far ahead, if leads and prices do not ask for more. Default 288 steps; at most 4,096.
-    pub horizon: Duration,
+    /// Forecasts are learned this far ahead, if leads and prices do not ask for more. `None`: 288 steps. At most 4,096.
+    pub horizon: Option<Duration>,
     /// For calendar effects; `None`: seasons come from the data only. Default `None`.
     pub time_zone: Option<TimeZone>,
     /// Batch models, trained in the background and combined with the online core. Default none: the core alone.
@@ -155,7 +155,7 @@ impl WorkloadPolicy {
             lead_cold,
             lead_promote: Duration::from_millis(50),
             hold: step,
-            horizon: step.saturating_mul(288),
+            horizon: None,
             margin: Margin::Controlled,
             clone_threshold: None,
             shift: ShiftPolicy::default(),

@@ -195,11 +195,11 @@ mod tests {
         let read = |more: &str| Config::parse(&format!("{WEB}{more}\n"), Path::new("test.toml"));
         let config = read("forecast_horizon = \"11h\"").expect("valid");
         let policy = crate::workload_policy(&config.workloads[0]);
-        assert_eq!(policy.horizon, Duration::from_secs(11 * 3600));
+        assert_eq!(policy.horizon, Some(Duration::from_secs(11 * 3600)));
         let again = Config::parse(&config.to_toml(), Path::new("test.toml")).expect("valid");
         assert_eq!(again, config);
         let plain = read("").expect("valid");
-        assert_eq!(crate::workload_policy(&plain.workloads[0]).horizon, Duration::from_secs(2880));
+        assert_eq!(crate::workload_policy(&plain.workloads[0]).horizon, None);
         let error = read("forecast_horizon = \"12h\"").expect_err("4,320 steps").to_string();
         assert!(error.contains("forecast_horizon") && error.contains("4096 steps"), "{error}");
     }

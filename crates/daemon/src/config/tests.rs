@@ -344,7 +344,7 @@ fn contradictions_are_refused() {
         ("history = \"nowhere.csv\"", "there is no file `/etc/foreshadow/nowhere.csv`"),
         ("working_dir = \"/nowhere\"", "is not a folder"),
         ("margin = \"wide\"", "write \"controlled\""),
-        ("models = [\"oracle\"]", "there is no model `oracle`; there are auto, online, last"),
+        ("models = [\"oracle\"]", "there is no model `oracle`; there are auto, online, profile"),
         ("models = \"boosted\"", "\"boosted\" is not known; write \"auto\""),
         ("models = [\"online\"]", "is not trained in the background"),
         ("models = [\"lstm\", \"lstm\"]", "is there twice"),

@@ -18,7 +18,7 @@ pub struct TrainingConfig {
     /// `paused`: whether training begins paused, to be let go on by `foreshadow models resume`. Default `false`. What an
     /// operator decides while the daemon runs holds after a restart, until this key says something else than it did then.
     pub paused: bool,
-    /// `versions_max`: trained models that are kept of each workload, all kinds together. Default `40`. The one in charge of
+    /// `versions_max`: trained models that are kept of each workload, all kinds together. Default `48`. The one in charge of
     /// each kind and those it came from stay; of the others the oldest go first, when another one comes.
     pub versions_max: u32,
     /// `size_max`: bytes of all of them together. Default `"64MiB"`.
@@ -27,13 +27,8 @@ pub struct TrainingConfig {
 
 impl Default for TrainingConfig {
     fn default() -> TrainingConfig {
-        let ModelLimits { versions_max, bytes_max } = ModelLimits::DEFAULT;
-        TrainingConfig {
-            cpu_max: CPU_MAX,
-            paused: false,
-            versions_max: versions_max as u32,
-            size_max: bytes_max,
-        }
+        let size_max = ModelLimits::DEFAULT.bytes_max;
+        TrainingConfig { cpu_max: CPU_MAX, paused: false, versions_max: VERSIONS, size_max }
     }
 }
 
@@ -91,6 +86,8 @@ const CPU_MAX: f64 = 0.25;
 const CPU_MIN: f64 = 0.01;
 /// The champion, the version it replaced and its parent are never removed.
 const STAY_OF_KIND: usize = 3;
+/// Enough for all kinds there are.
+const VERSIONS: u32 = 48;
 const VERSIONS_MAX: u32 = 10_000;
 const SIZE_MIN: u64 = 1 << 20;
 const SIZE_MAX: u64 = 1 << 40;

@@ -3,18 +3,15 @@
 use std::time::Duration;
 
 use super::notice::Notice;
-use super::panel::{self, Row};
+use super::panel::{self, MEDIAN, Row};
 use super::{CREST_STEPS_MAX, Ensemble};
-use crate::calibration::{Curve, GRID, Tail, crossed};
+use crate::calibration::{Curve, GRID, crossed};
 use crate::joint::{Window, paths_counted};
 use crate::online::FORECAST_STEPS_MAX;
 use crate::paths::{self, Forecast, Values, WindowMax};
 use crate::season::Season;
 use crate::timestamp::Timestamp;
 use crate::trust::Trust;
-
-/// Place of the median on the grid.
-const MEDIAN: usize = 5;
 
 impl Ensemble {
     /// Quantiles of the next `steps` steps; see [`Forecaster::forecast`](crate::Forecaster::forecast).
@@ -133,9 +130,7 @@ impl Ensemble {
         let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
         let curve = |row: &[f64]| {
             let values = std::array::from_fn(|k| row[k]);
-            let last = GRID.len() - 1;
-            let reach = ((1.0 - GRID[last - 1]) / (1.0 - GRID[last])).ln();
-            Curve::new(values, Tail { scale: (values[last] - values[last - 1]) / reach, shape: 0.0 }, floor)
+            Curve::new(values, panel::tail_of(&values), floor)
         };
         rows.iter().map(curve).collect()
     }

@@ -317,7 +317,7 @@ fn nudged(tau: f64, odds: f64) -> f64 {
 }
 
 /// Exponential beyond the grid, with the spacing of its last points.
-fn tail_of(mixed: &[f64; GRID.len()]) -> Tail {
+pub(super) fn tail_of(mixed: &[f64; GRID.len()]) -> Tail {
     let last = GRID.len() - 1;
     let reach = ((1.0 - GRID[last - 1]) / (1.0 - GRID[last])).ln();
     Tail { scale: (mixed[last] - mixed[last - 1]).max(0.0) / reach, shape: 0.0 }
@@ -325,7 +325,7 @@ fn tail_of(mixed: &[f64; GRID.len()]) -> Tail {
 
 /// Places on the grid: 0.05, the median, 0.95; and those that members are judged by.
 const LOWER: usize = 2;
-const MEDIAN: usize = 5;
+pub(super) const MEDIAN: usize = 5;
 const UPPER: usize = 8;
 const SCORED: [usize; 6] = [2, 4, 5, 6, 7, 8];
 /// Widths of the online core's interval that another member may be away from it.

@@ -94,23 +94,8 @@ impl Kind {
         Kind::Sparse,
     ];
 
-    /// All that are trained in the background.
-    pub const BATCH: &'static [Kind] = &[
-        Kind::Profile,
-        Kind::Rls,
-        Kind::Last,
-        Kind::Drift,
-        Kind::Day,
-        Kind::Week,
-        Kind::Smoothing,
-        Kind::Arima,
-        Kind::Additive,
-        Kind::Dsp,
-        Kind::Pooled,
-        Kind::Lstm,
-        Kind::Boosted,
-        Kind::Sparse,
-    ];
+    /// All that are trained in the background: all but the first two.
+    pub const BATCH: &'static [Kind] = Kind::ALL.split_at(2).1;
 
     /// The batch models that [`Kind::Auto`] combines with the online core.
     pub const COMBINED: &'static [Kind] =

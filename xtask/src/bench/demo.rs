@@ -1,7 +1,7 @@
 //! Runs the demo as a machine would and checks what it wrote.
 //!
 //! Only what must hold on any machine is checked here: both policies served the same trace, and foreshadow failed or
-//! delayed fewer requests than the rival. How much fewer, and at which cost, is a measurement: the demo prints it.
+//! delayed fewer requests than the rival, or both none. How much fewer, and at which cost, is a measurement: the demo prints it.
 
 use std::fs;
 
@@ -27,6 +27,9 @@ struct Policy {
     promotions: u64,
 }
 
+/// The cost of equal decisions in one run over that in another, at most.
+const COST_NOISE: f64 = 1.05;
+
 /// Plays it with these further arguments and checks the verdict.
 pub(crate) fn check(binary: &str, arguments: &[&str]) -> Result<()> {
     let file = std::env::temp_dir().join(format!("foreshadow-demo-{}.json", std::process::id()));
@@ -44,9 +47,10 @@ pub(crate) fn check(binary: &str, arguments: &[&str]) -> Result<()> {
     }
     ensure!(foreshadow.promotions > 0, "foreshadow promoted no standby instance");
     let (ours, theirs) = (foreshadow.failed + foreshadow.late, rival.failed + rival.late);
-    // On a machine with nothing else to do the rival may come through unharmed; then the money decides.
+    // On a machine with nothing else to do the rival may come through unharmed; then foreshadow must, too, for the same
+    // money, as far as that can be told: what slow starts cost differs by a few percent from run to run.
     ensure!(
-        ours < theirs || (ours == theirs && foreshadow.cost < rival.cost),
+        ours < theirs || (ours == theirs && foreshadow.cost < COST_NOISE * rival.cost),
         "foreshadow failed or delayed {ours} requests at a cost of {:.0}, the rival {theirs} at {:.0}",
         foreshadow.cost,
         rival.cost

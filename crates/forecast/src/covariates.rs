@@ -9,6 +9,8 @@ pub struct Covariates {
     table: Arc<Table>,
     /// From which step on, as the asker counts, rows are how many steps earlier than it says; oldest first.
     shifts: Arc<[(u64, i64)]>,
+    /// How many steps further than the rows all counting is.
+    lead: i64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,6 +45,7 @@ impl Covariates {
         Covariates {
             table: Arc::new(Table { names: Vec::new(), first, columns: Vec::new() }),
             shifts: Arc::default(),
+            lead: 0,
         }
     }
 
@@ -66,7 +69,12 @@ impl Covariates {
 
     /// The same columns for one who counts steps otherwise: from each step of `shifts` on, so many steps ahead.
     pub(crate) fn shifted(&self, shifts: Arc<[(u64, i64)]>) -> Covariates {
-        Covariates { table: Arc::clone(&self.table), shifts }
+        Covariates { table: Arc::clone(&self.table), shifts, lead: self.lead }
+    }
+
+    /// The same columns for one whose count of all steps is so much further.
+    pub(crate) fn led(&self, lead: i64) -> Covariates {
+        Covariates { lead: self.lead + lead, ..self.clone() }
     }
 
     /// Names of the columns.
@@ -88,7 +96,7 @@ impl Covariates {
     #[inline]
     pub fn at(&self, column: usize, step: u64) -> f32 {
         let shift = self.shifts.iter().rev().find(|(from, _)| step >= *from).map_or(0, |(_, shift)| *shift);
-        let step = step.saturating_add_signed(-shift);
+        let Some(step) = step.checked_add_signed(-shift - self.lead) else { return f32::NAN };
         let row = step.checked_sub(self.table.first).and_then(|row| usize::try_from(row).ok());
         row.and_then(|row| self.table.columns.get(column)?.get(row).copied()).unwrap_or(f32::NAN)
     }
@@ -109,6 +117,9 @@ mod tests {
         assert_eq!(covariates.end(), 12);
         let ahead = covariates.shifted([(0, 0), (12, 1)].into());
         assert_eq!((ahead.at(0, 11), ahead.at(0, 12)), (2.0, 2.0));
+        let both = covariates.led(-5).shifted([(0, 0), (7, 1)].into());
+        assert_eq!((both.at(0, 6), both.at(0, 7)), (2.0, 2.0));
+        assert!(covariates.led(20).at(0, 11).is_nan(), "before all steps");
         let error = covariates.add("rain", vec![0.0; 2]).unwrap_err();
         assert_eq!(error, CovariateError::Duplicate("rain".into()));
         let error = covariates.add("heat", vec![0.0; 3]).unwrap_err();

@@ -22,6 +22,7 @@ mod place;
 mod pooled;
 mod realised;
 mod recent;
+mod recounted;
 mod smoothing;
 pub mod sparse;
 mod warp;
@@ -44,6 +45,7 @@ pub use naive::Naive;
 pub use part::Partial;
 pub use pooled::{Pool, PoolSettings, Pooled};
 pub use recent::{Fit, trust};
+pub use recounted::Recounted;
 pub use smoothing::Smoothing;
 
 /// What a model is fitted to.

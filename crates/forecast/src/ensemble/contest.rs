@@ -6,7 +6,7 @@
 //!
 //! Promises: as the crate's. A rival that has already seen a moment is never scored on it.
 
-use super::rehearsal::stands;
+use super::rehearsal::follower;
 use crate::models::{FitError, Fitted, History, Kind, Model, Pace};
 use crate::score::pinball;
 use crate::timestamp::Timestamp;
@@ -73,11 +73,8 @@ pub(super) fn contest(
     let len = history.values.len();
     let mut begin = len - (len / HOLDOUT_PART).clamp(HOLDOUT_MIN, HOLDOUT_MAX).min(len / 3);
     // Where in the history the rival stands; one that has lost the thread cannot take part.
-    let mut rival = rival.and_then(|rival| {
-        let stands = stands(history, &rival)?;
-        Some((rival.model, stands))
-    });
-    if let Some((_, stands)) = &rival {
+    let mut rival = rival.and_then(|rival| follower(history, rival));
+    if let Some((stands, _)) = &rival {
         begin = begin.max(*stands).min(len.saturating_sub(HOLDOUT_MIN).max(begin));
     }
     let known = history.grid.begins_at(history.first + begin as u64);
@@ -88,7 +85,7 @@ pub(super) fn contest(
         AHEADS.into_iter().take_while(|&ahead| ahead == 1 || ahead <= history.horizon).collect();
     let stride = ((len - begin) / ORIGINS).max(1);
     let (mut outcomes, mut inside, mut judged) = (Vec::new(), 0usize, 0usize);
-    if let Some((model, stands)) = &mut rival {
+    if let Some((stands, model)) = &mut rival {
         while *stands < begin {
             pace.checkpoint()?;
             model.observe(history.values[*stands], history.covariates);
@@ -100,14 +97,14 @@ pub(super) fn contest(
         if (now - begin).is_multiple_of(stride)
             && let Some((loss, within, of)) = loss(&challenger, history, now, &aheads)
         {
-            let fair = rival.as_ref().filter(|(_, stands)| *stands == now);
-            let against = fair.and_then(|(model, _)| loss_of(model, history, now, &aheads));
+            let fair = rival.as_ref().filter(|(stands, _)| *stands == now);
+            let against = fair.and_then(|(_, model)| loss_of(model, history, now, &aheads));
             let at = history.grid.begins_at(history.first + now as u64);
             outcomes.push(Outcome { at, challenger: loss, rival: against });
             (inside, judged) = (inside + within, judged + of);
         }
         challenger.observe(history.values[now], history.covariates);
-        if let Some((model, stands)) = rival.as_mut().filter(|(_, stands)| *stands == now) {
+        if let Some((stands, model)) = rival.as_mut().filter(|(stands, _)| *stands == now) {
             model.observe(history.values[now], history.covariates);
             *stands += 1;
         }
@@ -117,7 +114,7 @@ pub(super) fn contest(
         data_from: history.grid.begins_at(history.first),
         data_to: history.grid.begins_at(history.first + begin as u64),
         challenger,
-        rival: rival.map(|(model, _)| model),
+        rival: rival.map(|(_, model)| model),
         outcomes,
         coverage: (judged > 0).then(|| inside as f64 / judged as f64),
     })

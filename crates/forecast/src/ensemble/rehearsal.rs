@@ -10,17 +10,19 @@
 use super::contest::Rival;
 use super::job::{Job, Trained};
 use super::{Ensemble, Member};
-use crate::models::{FitError, Fitted, History, Kind, Model, Pace};
+use crate::models::{FitError, Fitted, History, Kind, Model, Pace, Recounted};
 
-/// Where in a history a model stands. `None` as well when it looks up covariates by steps that are counted from elsewhere, as
-/// after a restart with other history.
+/// Where in a history a model stands, in steps from the first.
 pub(super) fn stands(history: &History<'_>, rival: &Rival) -> Option<usize> {
     let step = history.grid.step_of(rival.next)?;
-    if history.covariates.width() > 0 && rival.model.next_step().is_some_and(|own| own != step) {
-        return None;
-    }
     let steps = step.checked_sub(history.first)?;
     usize::try_from(steps).ok().filter(|&steps| steps <= history.values.len())
+}
+
+/// A model to follow a history, and where it stands there.
+pub(super) fn follower(history: &History<'_>, rival: Rival) -> Option<(usize, Fitted)> {
+    let stands = stands(history, &rival)?;
+    Some((stands, Recounted::at(rival.model, history.first + stands as u64)))
 }
 
 pub(super) fn rehearse(
@@ -32,7 +34,10 @@ pub(super) fn rehearse(
     let history = job.history();
     let mut waiting: Vec<(usize, Kind, Fitted)> = models
         .into_iter()
-        .filter_map(|(kind, rival)| Some((stands(&history, &rival)?, kind, rival.model)))
+        .filter_map(|(kind, rival)| {
+            let (stands, model) = follower(&history, rival)?;
+            Some((stands, kind, model))
+        })
         .collect();
     waiting.sort_by_key(|(stands, ..)| *stands);
     let end = history.end();
@@ -166,20 +171,17 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_counts_steps_from_elsewhere_is_left_out_where_there_are_covariates() {
+    fn a_model_that_counts_steps_from_elsewhere_takes_part_where_there_are_covariates() {
         let mut live = ensemble(400);
-        let (kind, there) = kept(&live, Kind::Additive, 300);
-        let elsewhere = |mut rival: Rival| {
-            rival.next = at(299);
-            rival
-        };
-        let job = live.job(String::new()).unwrap();
-        assert!(job.stands(&elsewhere(there.clone())).is_some(), "without covariates steps are only times");
+        let (kind, mut there) = kept(&live, Kind::Additive, 300);
+        there.next = at(299);
         let mut rain = Covariates::beginning(0);
         rain.add("rain", (0..600u16).map(|i| f32::from(i % 7)).collect()).unwrap();
         live.know(std::sync::Arc::new(rain));
         let job = live.job(String::new()).unwrap();
-        assert_eq!(job.stands(&there), Some(300), "{kind}");
-        assert_eq!(job.stands(&elsewhere(there)), None);
+        assert_eq!(job.stands(&there), Some(299));
+        let trained = job.rehearse(vec![(kind, there)], true, &mut Pace::free()).unwrap();
+        let model = trained.models[0].1.as_ref().unwrap();
+        assert_eq!(model.next_step(), Some(400));
     }
 }

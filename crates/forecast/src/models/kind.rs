@@ -12,7 +12,7 @@ use super::lstm::{self, Lstm};
 use super::online::{Combined, Online};
 use super::pooled::{Pool, PoolSettings, Pooled};
 use super::sparse::Sparse;
-use super::{Additive, Arima, Dsp, FitError, History, Model, Naive, Pace, Partial, Smoothing};
+use super::{Additive, Arima, Dsp, FitError, History, Model, Naive, Pace, Partial, Recounted, Smoothing};
 use crate::covariates::Covariates;
 use crate::online::Part;
 use crate::paths::Values;
@@ -71,6 +71,7 @@ pub enum Fitted {
     Sparse(Box<Sparse>),
     Civil(Box<Civil>),
     Part(Box<Partial>),
+    Recounted(Box<Recounted>),
 }
 
 impl Kind {
@@ -281,6 +282,7 @@ impl Fitted {
             Fitted::Sparse(model) => &**model,
             Fitted::Civil(model) => &**model,
             Fitted::Part(model) => &**model,
+            Fitted::Recounted(model) => &**model,
             Fitted::Pooled(model) => &**model,
             Fitted::Lstm(model) => &**model,
             Fitted::Boosted(model) => &**model,
@@ -297,6 +299,7 @@ impl Fitted {
             Fitted::Sparse(model) => &mut **model,
             Fitted::Civil(model) => &mut **model,
             Fitted::Part(model) => &mut **model,
+            Fitted::Recounted(model) => &mut **model,
             Fitted::Pooled(model) => &mut **model,
             Fitted::Lstm(model) => &mut **model,
             Fitted::Boosted(model) => &mut **model,

@@ -10,7 +10,7 @@ pub struct RetrainSettings {
     /// `schedule`: `"hourly"`, `"daily"`, `"never"`, or a time such as `"6h"` between trainings whatever happens. Default
     /// `"daily"`, at least 288 steps. Shorter follows slow changes sooner and costs more processor time in the background.
     pub schedule: Option<RetrainSchedule>,
-    /// `growth`: also train when the history has grown by this share of itself. Default `0.25`; `0` never. Smaller
+    /// `growth`: also train when the history has grown by this share of itself. Default `0.05`; `0` never. Smaller
     /// learns a young series sooner.
     pub growth: Option<f64>,
     /// `gap`: least time between two trainings, but for growth. Default `1h`, at least 144 steps. Shorter costs processor

@@ -36,7 +36,8 @@ impl Weights {
         let present = |i: usize| present(i) && (i == 0 || self.lessons[i] >= PROBATION);
         let mut sum = 0.0;
         for (i, weight) in out.iter_mut().enumerate() {
-            *weight = if present(i) { self.prior[i] * self.rate(i) * self.exponent(i).exp() } else { 0.0 };
+            *weight =
+                if present(i) { self.prior[i] * self.rate(i).sqrt() * self.exponent(i).exp() } else { 0.0 };
             sum += *weight;
         }
         if !(sum > 0.0 && sum.is_finite()) {
@@ -99,11 +100,11 @@ impl Weights {
 /// Outcomes that a new member is scored on before it has any weight.
 const PROBATION: u32 = 12;
 /// The past counts for about so many lessons: 1 / (1 - discount).
-const DISCOUNT: f32 = 0.998;
+const DISCOUNT: f32 = 0.99;
 const RANGE_FADE: f32 = 0.999;
 /// Share of weight that always follows the prior.
-const SHARE: f32 = 0.02;
-const PRIOR_LOG: f32 = 1.5;
+const SHARE: f32 = 0.1;
+const PRIOR_LOG: f32 = 0.75;
 const EXPONENT_MAX: f32 = 30.0;
 /// Regrets are in units of a typical error.
 const REGRET_MAX: f32 = 6.0;

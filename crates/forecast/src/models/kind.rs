@@ -174,10 +174,11 @@ impl Kind {
             Kind::Last | Kind::Drift | Kind::Day | Kind::Week => 0.05,
             Kind::Dsp => 0.05,
             Kind::Profile | Kind::Rls => 0.2,
-            Kind::Lstm | Kind::Arima | Kind::Additive | Kind::Smoothing | Kind::Pooled => 0.3,
-            Kind::Boosted => 0.4,
+            Kind::Lstm | Kind::Arima | Kind::Additive | Kind::Pooled => 0.3,
+            Kind::Smoothing => 0.4,
+            Kind::Boosted => 0.6,
             // It refuses every series that is not intermittent, and is the only one made for those that are.
-            Kind::Sparse => 1.0,
+            Kind::Sparse => 0.8,
         }
     }
 

@@ -60,7 +60,7 @@ const STACKED: [usize; INPUTS] =
 const PRIOR_NEAR: [f32; EXPERTS] =
     [0.07, 0.08, 0.04, 0.05, 0.03, 0.06, 0.05, 0.07, 0.04, 0.06, 0.05, 0.10, 0.10, 0.07, 0.03, 0.10];
 const PRIOR_FAR: [f32; EXPERTS] =
-    [0.01, 0.01, 0.06, 0.005, 0.04, 0.08, 0.13, 0.13, 0.13, 0.13, 0.015, 0.08, 0.04, 0.03, 0.02, 0.09];
+    [0.01, 0.01, 0.06, 0.005, 0.04, 0.10, 0.10, 0.13, 0.20, 0.11, 0.015, 0.14, 0.03, 0.03, 0.01, 0.01];
 
 /// A part of the core that can be asked alone, calibrated as the whole is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -67,7 +67,7 @@ pub struct RetrainConfig {
     /// Default daily.
     pub schedule: RefitSchedule,
     /// Also train anew when the history has grown by this share of itself since the last time, as far as it is remembered.
-    /// Default a quarter; `None`: growth is no reason. Smaller learns a young series sooner, for more processor time.
+    /// Default a twentieth; `None`: growth is no reason. Smaller learns a young series sooner, for more processor time.
     pub growth: Option<f64>,
     /// Least time between two refits. Default an hour. Lower costs processor time; higher leaves a bad model in place.
     pub refit_gap: Duration,
@@ -89,7 +89,7 @@ impl Default for RetrainConfig {
     fn default() -> RetrainConfig {
         RetrainConfig {
             schedule: RefitSchedule::Daily,
-            growth: Some(0.25),
+            growth: Some(0.05),
             refit_gap: Duration::from_secs(3600),
             patience: Duration::from_secs(1800),
             deploy_settles: Duration::from_secs(7200),
@@ -244,7 +244,7 @@ impl RetrainPolicy {
         if self.refitted_steps == 0 {
             return Some(format!("{steps} steps are enough to begin with"));
         }
-        (since as f64 >= growth * steps.min(SPAN) as f64)
+        (since as f64 >= (growth * steps.min(SPAN) as f64).max(GROWTH_LEAST))
             .then(|| format!("the history has grown by {since} steps"))
     }
 
@@ -379,6 +379,8 @@ fn words(period: Duration) -> String {
 const COVERAGE_ENOUGH: f64 = 0.85;
 /// Steps before the first training.
 const FIRST: u64 = 192;
+/// Steps that are no growth to speak of.
+const GROWTH_LEAST: f64 = 24.0;
 /// Growth counts as a share of the history up to this many steps.
 const SPAN: u64 = 8192;
 /// The least that a time by the clock must span.

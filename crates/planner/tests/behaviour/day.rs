@@ -85,8 +85,8 @@ fn the_pool_follows_the_forecast_and_is_not_constant() {
         pools.push(snapshot.workloads()[0].plan.unwrap().standby_wanted);
     }
     let (most, least) = (*pools.iter().max().unwrap(), *pools.iter().min().unwrap());
-    assert!(most >= 2, "the morning ramp needs a pool, largest was {most}");
-    assert!(least == 0, "the night needs none, smallest was {least}");
+    assert!(most >= 8, "the morning ramp needs a pool, largest was {most}");
+    assert!(least <= 1, "the night needs next to none, smallest was {least}");
 }
 
 #[test]

@@ -17,9 +17,10 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use forecast::models::{FitError, Fitted, Kind, Pace};
-use forecast::{Contest, Job, Rival, Timestamp, Trained};
+use forecast::{Contest, Job, Rival, Timestamp, Trained, Worth};
 use history::models::{By, Description, ModelId, ModelRecord, Trial, TrialError};
 use tokio::sync::mpsc;
 
@@ -293,7 +294,7 @@ impl Worker {
     /// The champion as it was fitted, so that all that came since can be compared on; or, where it cannot follow from there
     /// any more, as it was handed over last.
     fn rival(&self, workload: usize, job: &Job, kind: Kind, record: &ModelRecord) -> Option<Rival> {
-        let stored = self.desk.stored(record);
+        let stored = self.desk.stored(record, job);
         match stored {
             Ok(rival) if job.stands(&rival).is_some() => return Some(rival),
             Ok(_) => {}
@@ -320,13 +321,20 @@ fn describe(
     parent: Option<ModelId>,
 ) -> Description {
     let history = job.history();
-    let mut features = vec!["demand".to_owned()];
+    let mut features = vec!["demand".to_owned(), step_of(history.grid.step)];
     features.extend(history.seasons.iter().map(|period| format!("season_{period}")));
     features.extend(history.covariates.names().iter().cloned());
     if series > 1 {
         features.push(format!("together_{series}"));
     }
-    let scores = [("pinball", contest.pinball()), ("coverage_90", contest.coverage)];
+    let Worth { coverage, mae, rmse, skill } = contest.worth;
+    let scores = [
+        ("pinball", contest.pinball()),
+        ("coverage_90", coverage),
+        ("mae", mae),
+        ("rmse", rmse),
+        ("skill", skill),
+    ];
     Description {
         workload: workload.to_owned(),
         model: kind.name().to_owned(),
@@ -336,13 +344,23 @@ fn describe(
         features,
         scores: scores.into_iter().filter_map(|(name, score)| Some((name.to_owned(), score?))).collect(),
         parent,
-        code_version: CODE_VERSION.to_owned(),
+        code_version: code_version(),
     }
+}
+
+/// The feature that says what steps a model is made for.
+fn step_of(step: Duration) -> String {
+    format!("{STEP_FEATURE}{}", humantime::format_duration(step).to_string().replace(' ', ""))
 }
 
 /// How a version came about, where that is not the usual way.
 fn origin(series: usize) -> String {
     if series > 1 { format!(", learned from {series} workloads together,") } else { String::new() }
+}
+
+/// Which code can read the models that this one writes.
+fn code_version() -> String {
+    format!("{}+models.{}", env!("CARGO_PKG_VERSION"), forecast::models::FORMAT)
 }
 
 type Losses = Vec<(Timestamp, f64)>;
@@ -368,6 +386,6 @@ enum Failure {
 }
 
 const AUTHOR: &str = "trainer";
-const CODE_VERSION: &str = env!("CARGO_PKG_VERSION");
+const STEP_FEATURE: &str = "step_";
 /// Most other workloads that one learns from as well: time grows with them.
 const OTHERS_MAX: usize = 15;

@@ -17,6 +17,7 @@ mod known;
 mod notice;
 mod panel;
 mod rehearsal;
+mod tally;
 mod vigil;
 mod weights;
 
@@ -39,6 +40,7 @@ use known::Known;
 use notice::Notices;
 pub use notice::{Anomaly, Notice};
 use panel::{Panel, Row};
+pub use tally::Worth;
 use vigil::Vigil;
 
 /// One series, forecast by everything that has something to say about it.

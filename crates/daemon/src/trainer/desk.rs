@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use forecast::Rival;
 use forecast::models::{Fitted, Kind};
-use history::models::{ModelId, ModelRecord};
+use forecast::{Job, Rival};
+use history::models::{Description, ModelId, ModelRecord};
 use tokio::sync::mpsc;
 
-use super::{CODE_VERSION, TrainingDone};
+use super::{STEP_FEATURE, TrainingDone, code_version, step_of};
 use crate::error::chain;
 use crate::models::Repository;
 
@@ -76,9 +76,19 @@ impl Desk {
     ///
     /// # Errors
     /// Why it cannot be used, in words.
-    pub(super) fn stored(&self, record: &ModelRecord) -> Result<Rival, String> {
-        if record.described.code_version != CODE_VERSION {
-            return Err(format!("it was made by version {}", record.described.code_version));
+    pub(super) fn stored(&self, record: &ModelRecord, job: &Job) -> Result<Rival, String> {
+        let Description { code_version: version, features, .. } = &record.described;
+        if *version != code_version() {
+            return Err(format!(
+                "it was made by version {version}, which this one ({}) cannot read",
+                code_version()
+            ));
+        }
+        let own = step_of(job.history().grid.step);
+        if let Some(step) = features.get(1).filter(|step| step.starts_with(STEP_FEATURE) && **step != own) {
+            let bare = |feature: &str| feature[STEP_FEATURE.len()..].to_owned();
+            let (there, here) = (bare(step), bare(&own));
+            return Err(format!("it is made for steps of {there}, and the workload's are of {here}"));
         }
         let body = self.repository.body(record.id).map_err(|error| chain(&error))?;
         let model: Fitted = postcard::from_bytes(&body).map_err(|error| error.to_string())?;

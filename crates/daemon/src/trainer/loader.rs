@@ -72,7 +72,7 @@ fn differences(desk: &Desk, workload: usize, job: &Job) -> Differences {
         if running == Some(id) {
             continue;
         }
-        let usable = desk.stored(record).and_then(|rival| match job.stands(&rival) {
+        let usable = desk.stored(record, job).and_then(|rival| match job.stands(&rival) {
             Some(_) => Ok(rival),
             None => Err("the history does not reach back to its data".to_owned()),
         });

@@ -58,8 +58,31 @@ fn a_young_workload_is_taught_by_an_older_one_where_that_is_measured_to_be_bette
     let champion = repository.champion("young", "boosted").expect("read").expect("there is one");
     assert_eq!(champion.id.get(), 3);
     assert!(champion.described.features.contains(&"together_2".to_owned()), "{champion:?}");
+    let names: Vec<&str> = champion.described.scores.keys().map(String::as_str).collect();
+    assert_eq!(names, ["coverage_90", "mae", "pinball", "rmse", "skill"]);
+    assert!((0.0..1.0).contains(&champion.described.scores["skill"]), "{champion:?}");
     let trial = champion.trial.expect("it was measured");
     assert!(trial.outcomes >= 100 && trial.gain() > 0.01, "{trial}");
+}
+
+#[test]
+fn a_version_that_is_made_for_other_steps_or_by_other_code_is_refused_in_words() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let repository = repository(dir.path());
+    let (news, _heard) = mpsc::channel(8);
+    let desk = Arc::new(Desk::new(vec!["web".to_owned()], repository.clone(), news));
+    let mut worker = Worker::new(desk.clone(), Arc::default(), 1.0);
+    assert!(worker.turn(0, job(360, 1)));
+    let mut champion = repository.champion("web", "boosted").expect("read").expect("there is one");
+    desk.stored(&champion, &job(360, 1)).expect("its own steps");
+    let mut minutes = Ensemble::new(Config::new(Duration::from_secs(60)), &[Kind::Boosted]).expect("valid");
+    minutes.observe(Timestamp::EPOCH, Some(1.0)).expect("the first");
+    let job = minutes.job(String::new()).expect("it has begun");
+    let refused = desk.stored(&champion, &job).expect_err("other steps");
+    assert_eq!(refused, "it is made for steps of 30m, and the workload's are of 1m");
+    champion.described.code_version = "0.0.1".to_owned();
+    let refused = desk.stored(&champion, &job).expect_err("other code");
+    assert!(refused.contains("made by version 0.0.1"), "{refused}");
 }
 
 /// Passes checkpoints until it is told that it is over, counting them.

@@ -215,7 +215,7 @@ fn another_version(stage: &Stage, begin: Timestamp, values: &[f32], known: usize
         features: vec!["demand".into()],
         scores: [].into(),
         parent: None,
-        code_version: env!("CARGO_PKG_VERSION").into(),
+        code_version: format!("{}+models.{}", env!("CARGO_PKG_VERSION"), forecast::models::FORMAT),
     };
     let body = postcard::to_stdvec(&model).expect("encoded");
     let store = Store::open(&stage.history()).expect("a history");

@@ -7,8 +7,8 @@
 //! Promises: as the crate's. A rival that has already seen a moment is never scored on it.
 
 use super::rehearsal::follower;
+use super::tally::{Tally, Worth};
 use crate::models::{FitError, Fitted, History, Kind, Model, Pace};
-use crate::score::pinball;
 use crate::timestamp::Timestamp;
 
 /// The model in charge.
@@ -46,8 +46,8 @@ pub struct Contest {
     pub rival: Option<Fitted>,
     /// Moment by moment, ascending.
     pub outcomes: Vec<Outcome>,
-    /// Share of values inside the challenger's interval from 0.05 to 0.95, if there were any.
-    pub coverage: Option<f64>,
+    /// What the challenger's forecasts were worth.
+    pub worth: Worth,
 }
 
 impl Contest {
@@ -84,7 +84,7 @@ pub(super) fn contest(
     let aheads: Vec<usize> =
         AHEADS.into_iter().take_while(|&ahead| ahead == 1 || ahead <= history.horizon).collect();
     let stride = ((len - begin) / ORIGINS).max(1);
-    let (mut outcomes, mut inside, mut judged) = (Vec::new(), 0usize, 0usize);
+    let (mut outcomes, mut own, mut rivals) = (Vec::new(), Tally::default(), Tally::default());
     if let Some((stands, model)) = &mut rival {
         while *stands < begin {
             pace.checkpoint()?;
@@ -95,13 +95,12 @@ pub(super) fn contest(
     for now in begin..len {
         pace.checkpoint()?;
         if (now - begin).is_multiple_of(stride)
-            && let Some((loss, within, of)) = loss(&challenger, history, now, &aheads)
+            && let Some(loss) = own.ask(&challenger, history, now, &aheads)
         {
             let fair = rival.as_ref().filter(|(stands, _)| *stands == now);
-            let against = fair.and_then(|(_, model)| loss_of(model, history, now, &aheads));
+            let against = fair.and_then(|(_, model)| rivals.ask(model, history, now, &aheads));
             let at = history.grid.begins_at(history.first + now as u64);
             outcomes.push(Outcome { at, challenger: loss, rival: against });
-            (inside, judged) = (inside + within, judged + of);
         }
         challenger.observe(history.values[now], history.covariates);
         if let Some((stands, model)) = rival.as_mut().filter(|(stands, _)| *stands == now) {
@@ -116,7 +115,7 @@ pub(super) fn contest(
         challenger,
         rival: rival.map(|(_, model)| model),
         outcomes,
-        coverage: (judged > 0).then(|| inside as f64 / judged as f64),
+        worth: own.worth(),
     })
 }
 
@@ -128,28 +127,6 @@ fn before(other: History<'_>, moment: Timestamp) -> History<'_> {
     History { values: &other.values[..len], ..other }
 }
 
-fn loss_of(model: &Fitted, history: &History<'_>, now: usize, aheads: &[usize]) -> Option<f64> {
-    loss(model, history, now, aheads).map(|(loss, ..)| loss)
-}
-
-/// Mean loss of what a model says before step `now`, how many values were inside its interval, and of how many. `None`
-/// when none of the values came.
-fn loss(model: &Fitted, history: &History<'_>, now: usize, aheads: &[usize]) -> Option<(f64, usize, usize)> {
-    let said = model.forecast_at(aheads, &QUANTILES, history.covariates);
-    let (mut sum, mut inside, mut count) = (0.0, 0, 0);
-    for (row, &ahead) in said.iter().zip(aheads) {
-        let Some(actual) = history.values.get(now + ahead - 1).filter(|value| value.is_finite()) else {
-            continue;
-        };
-        let actual = f64::from(*actual);
-        let all: f64 = QUANTILES.iter().zip(row).map(|(&tau, &value)| pinball(tau, actual, value)).sum();
-        sum += all / QUANTILES.len() as f64;
-        inside += usize::from((row[0]..=row[QUANTILES.len() - 1]).contains(&actual));
-        count += 1;
-    }
-    (count > 0).then(|| (sum / count as f64, inside, count))
-}
-
 /// The last part of a history that a challenger is not fitted to, and its bounds in steps: a short history gives up a third
 /// where it must, since a gain needs a hundred outcomes.
 const HOLDOUT_PART: usize = 8;
@@ -158,8 +135,6 @@ const HOLDOUT_MAX: usize = 2016;
 /// About how many moments are forecast from: a gain needs a hundred of them, each costs forecasts of two models.
 const ORIGINS: usize = 200;
 const AHEADS: [usize; 5] = [1, 4, 16, 64, 256];
-/// The first and the last bound the interval whose coverage is noted.
-const QUANTILES: [f64; 5] = [0.05, 0.25, 0.5, 0.75, 0.95];
 
 #[cfg(test)]
 mod tests {

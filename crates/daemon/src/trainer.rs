@@ -17,7 +17,6 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use forecast::models::{FitError, Fitted, Kind, Pace};
 use forecast::{Contest, Job, Rival, Timestamp, Trained, Worth};
@@ -321,7 +320,7 @@ fn describe(
     parent: Option<ModelId>,
 ) -> Description {
     let history = job.history();
-    let mut features = vec!["demand".to_owned(), step_of(history.grid.step)];
+    let mut features = vec!["demand".to_owned(), format!("{STEP_FEATURE}{}", step_of(job))];
     features.extend(history.seasons.iter().map(|period| format!("season_{period}")));
     features.extend(history.covariates.names().iter().cloned());
     if series > 1 {
@@ -348,9 +347,9 @@ fn describe(
     }
 }
 
-/// The feature that says what steps a model is made for.
-fn step_of(step: Duration) -> String {
-    format!("{STEP_FEATURE}{}", humantime::format_duration(step).to_string().replace(' ', ""))
+/// Length of a job's steps, in a word.
+fn step_of(job: &Job) -> String {
+    humantime::format_duration(job.history().grid.step).to_string().replace(' ', "")
 }
 
 /// How a version came about, where that is not the usual way.
@@ -386,6 +385,7 @@ enum Failure {
 }
 
 const AUTHOR: &str = "trainer";
+/// Begins the feature that says what steps a model is made for.
 const STEP_FEATURE: &str = "step_";
 /// Most other workloads that one learns from as well: time grows with them.
 const OTHERS_MAX: usize = 15;

@@ -84,11 +84,10 @@ impl Desk {
                 code_version()
             ));
         }
-        let own = step_of(job.history().grid.step);
-        if let Some(step) = features.get(1).filter(|step| step.starts_with(STEP_FEATURE) && **step != own) {
-            let bare = |feature: &str| feature[STEP_FEATURE.len()..].to_owned();
-            let (there, here) = (bare(step), bare(&own));
-            return Err(format!("it is made for steps of {there}, and the workload's are of {here}"));
+        let own = step_of(job);
+        let step = features.get(1).and_then(|feature| feature.strip_prefix(STEP_FEATURE));
+        if let Some(step) = step.filter(|step| *step != own) {
+            return Err(format!("it is made for steps of {step}, and the workload's are of {own}"));
         }
         let body = self.repository.body(record.id).map_err(|error| chain(&error))?;
         let model: Fitted = postcard::from_bytes(&body).map_err(|error| error.to_string())?;

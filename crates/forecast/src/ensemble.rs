@@ -70,6 +70,8 @@ pub struct Ensemble {
 struct Member {
     kind: Kind,
     model: Box<dyn Model>,
+    /// The step up to which it was fitted.
+    trained: u64,
 }
 
 impl Ensemble {
@@ -229,7 +231,7 @@ impl Ensemble {
         let surprise = self.online.surprise().filter(|_| self.values.back().is_some_and(|v| v.is_finite()));
         let combined = !self.members.is_empty();
         let decision = self.vigil.step(now, step + 1, surprise, self.online.shifts(), combined);
-        let Some(Decision { response, reason }) = decision else { return };
+        let Some(Decision { response, reason, .. }) = decision else { return };
         for panel in &mut self.panels {
             match response {
                 Response::RaiseLearningRates => panel.learn_faster(),
@@ -283,8 +285,20 @@ impl Ensemble {
         if self.kinds.is_empty() {
             return None;
         }
-        let reason = self.vigil.due()?;
-        self.job(reason)
+        let wanted = self.vigil.due()?;
+        let mut job = self.job(wanted.reason)?;
+        if wanted.routine {
+            job.kinds.retain(|&kind| !self.can_wait(kind));
+            job.unproven.retain(|kind| job.kinds.contains(kind));
+        }
+        (!job.kinds.is_empty()).then_some(job)
+    }
+
+    /// Whether a kind is dear to train, and its model has seen most of the history.
+    fn can_wait(&self, kind: Kind) -> bool {
+        let member = self.members.iter().find(|member| member.kind == kind && kind.is_dear());
+        let since = member.map(|member| self.next.saturating_sub(member.trained));
+        since.is_some_and(|since| (since as f64) < DEAR_GROWTH * self.values.len() as f64)
     }
 
     /// A training of everything now, whether it is due or not; `None` before the first observation.
@@ -320,8 +334,8 @@ impl Ensemble {
                 model.observe(value, &self.known.columns);
             }
             match self.members.iter_mut().find(|member| member.kind == kind) {
-                Some(member) => member.model = Box::new(model),
-                None => self.members.push(Member { kind, model: Box::new(model) }),
+                Some(member) => (member.model, member.trained) = (Box::new(model), trained.end),
+                None => self.members.push(Member { kind, model: Box::new(model), trained: trained.end }),
             }
         }
     }
@@ -380,6 +394,8 @@ const NEAR: usize = 16;
 const ISSUES_PER_HORIZON: u64 = 24;
 const STRIDE_MAX: u64 = 16;
 const VALUE_MAX: f64 = 1e30;
+/// By how much the history grows before what is dear to train is trained again.
+const DEAR_GROWTH: f64 = 0.3;
 /// Silent steps before the online core recognises an outage.
 const OUTAGE_STEPS_DOUBTFUL: u32 = 2;
 /// Steps of a window that the combined path is followed for.

@@ -55,7 +55,8 @@ pub(super) fn rehearse(
     for (step, &value) in history.values.iter().enumerate() {
         pace.checkpoint()?;
         while let Some((_, kind, model)) = waiting.next_if(|(stands, ..)| *stands == step) {
-            stage.members.push(Member { kind, model: Box::new(model.clone()) });
+            let trained = history.first + step as u64;
+            stage.members.push(Member { kind, model: Box::new(model.clone()), trained });
             following.push((kind, model));
         }
         for (_, model) in &mut following {

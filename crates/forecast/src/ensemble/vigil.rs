@@ -27,8 +27,16 @@ pub(super) struct Vigil {
     deploy: Option<String>,
     shifts: u64,
     another_nature: bool,
-    /// Why a training is wanted that nobody has fetched yet.
-    wanted: Option<String>,
+    /// A training that is wanted and that nobody has fetched yet.
+    wanted: Option<Wanted>,
+}
+
+/// Why a training is wanted.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) reason: String,
+    /// Whether what is dear to train can wait.
+    pub(super) routine: bool,
 }
 
 /// One outcome of what was said.
@@ -116,7 +124,9 @@ impl Vigil {
         let decision = self.policy.decide(now, &signals)?;
         match decision.response {
             Response::Refit => {
-                self.wanted = Some(decision.reason);
+                let Decision { reason, routine, .. } = decision;
+                let routine = routine && self.wanted.as_ref().is_none_or(|wanted| wanted.routine);
+                self.wanted = Some(Wanted { reason, routine });
                 // What the model to come is judged by begins with it.
                 self.outcomes.clear();
                 None
@@ -129,7 +139,7 @@ impl Vigil {
     }
 
     /// Why a training is due, once.
-    pub(super) fn due(&mut self) -> Option<String> {
+    pub(super) fn due(&mut self) -> Option<Wanted> {
         self.wanted.take()
     }
 

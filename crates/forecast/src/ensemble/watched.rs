@@ -52,6 +52,32 @@ fn a_young_history_is_trained_as_it_grows_and_an_old_one_each_day() {
 }
 
 #[test]
+fn what_is_dear_to_train_waits_while_only_the_history_grows() {
+    let mut config = Config::new(STEP);
+    config.horizon_max = STEP * 4;
+    let mut ensemble = Ensemble::new(config, &[Kind::Day, Kind::Lstm]).unwrap();
+    let (mut routine, mut dear) = (0, Vec::<usize>::new());
+    for step in 0..500 {
+        // No season that would have to be waited for.
+        let noise = ((step * 7919) % 101) as f64 / 5.0;
+        ensemble.observe(at(step), Some(100.0 + noise)).unwrap();
+        if step == 450 {
+            ensemble.deployed("checkout 2.4");
+        }
+        let Some(job) = ensemble.due() else { continue };
+        if job.kinds().contains(&Kind::Lstm) {
+            dear.push(step + 1);
+        } else {
+            assert!(job.reason.contains("has grown"), "{}", job.reason);
+            routine += 1;
+        }
+        ensemble.admit(job.run(&mut crate::models::Pace::free()));
+    }
+    assert!(routine >= 8, "{routine} beside {dear:?}");
+    assert_eq!(dear, [192, 288, 432, 480], "grown by three tenths, and what came after the deploy is known");
+}
+
+#[test]
 fn a_deploy_is_trained_on_as_soon_as_it_has_settled() {
     let mut ensemble = ensemble(never());
     assert_eq!(run(&mut ensemble, 0..500, |step| value(step, 5.0)), []);

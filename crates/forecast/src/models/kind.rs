@@ -162,6 +162,11 @@ impl Kind {
         matches!(self, Kind::Auto | Kind::Online | Kind::Additive | Kind::Boosted)
     }
 
+    /// Whether training it takes many times longer than the others.
+    pub fn is_dear(self) -> bool {
+        self == Kind::Lstm
+    }
+
     /// Whether it can be learned from several series together.
     pub fn is_global(self) -> bool {
         matches!(self, Kind::Boosted | Kind::Lstm | Kind::Pooled)

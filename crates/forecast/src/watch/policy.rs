@@ -145,6 +145,8 @@ pub struct Decision {
     pub response: Response,
     /// Why, in words.
     pub reason: String,
+    /// Whether nothing but the growth of the history asks for it: what is dear to train can wait.
+    pub routine: bool,
 }
 
 /// Decides, one moment after another.
@@ -194,11 +196,13 @@ impl RetrainPolicy {
         }
         let may_refit = since_refit >= self.config.refit_gap;
         // A young history grows fast: that is no reason to wait.
-        let asked = self.grown(signals.steps).or_else(|| self.scheduled(since_refit));
+        let grown = self.grown(signals.steps);
+        let routine = grown.is_some() && self.settled(now).is_none();
+        let asked = grown.or_else(|| self.scheduled(since_refit));
         let due = asked.or_else(|| self.settled(now).filter(|_| may_refit));
         if let Some(reason) = due {
             self.settles.take_if(|(_, at)| *at <= now.as_millis());
-            let decision = self.give(now, signals.steps, Response::Refit, reason);
+            let decision = Decision { routine, ..self.give(now, signals.steps, Response::Refit, reason) };
             if self.trouble_ms.is_none() {
                 // It answers no trouble: what comes next begins at the cheap end.
                 self.tried = None;
@@ -335,7 +339,7 @@ impl RetrainPolicy {
         if response == Response::Refit {
             (self.refitted_ms, self.refitted_steps) = (Some(now.as_millis()), steps);
         }
-        Decision { response, reason }
+        Decision { response, reason, routine: false }
     }
 }
 

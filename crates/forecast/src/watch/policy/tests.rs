@@ -82,7 +82,8 @@ fn low_coverage_widens_and_low_accuracy_resets_each_with_its_numbers() {
         Accuracy { mae: Some(1.5), pinball: Some(0.1), coverage: Some(0.9), rmse: Some(9.0), outcomes: 200 };
     let decision = policy.decide(at(0), &Signals { accuracy, ..Signals::default() }).unwrap();
     let reason = "the mean absolute error of the last 200 outcomes is 1.5000, above 1";
-    assert_eq!(decision, Decision { response: Response::ResetWeights, reason: reason.to_owned() });
+    let expected = Decision { response: Response::ResetWeights, reason: reason.to_owned(), routine: false };
+    assert_eq!(decision, expected);
     // Another kind of trouble need not wait.
     let accuracy = Accuracy { coverage: Some(0.7), outcomes: 200, ..Accuracy::default() };
     let decision = policy.decide(at(1), &Signals { accuracy, ..Signals::default() }).unwrap();

@@ -3,5 +3,5 @@
 mod curve;
 mod residuals;
 
-pub(crate) use curve::{Curve, GRID, Place, Tail, crossed, normal_below, probit};
+pub(crate) use curve::{Curve, GRID, MEDIAN, Place, Tail, crossed, normal_below, probit};
 pub(crate) use residuals::{Issued, Residuals};

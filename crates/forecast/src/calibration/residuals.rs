@@ -18,7 +18,7 @@ pub(crate) struct Residuals {
     #[serde(with = "bins")]
     bins: [u16; BINS],
     total: u32,
-    count: u32,
+    count: u16,
     /// Weight of the next residual; grows so that old ones fade.
     gain: f32,
     growth: f32,
@@ -28,12 +28,14 @@ pub(crate) struct Residuals {
     prior_spread: f32,
     /// Correction of the probability read for each adapted grid point, in log odds.
     nudges: [f32; ADAPTED],
+    /// The same for each side, quick to come and to go: misses that come together, as after a shift of the level, are
+    /// answered at once, and the slow ones need not make up for it (the proportional part of conformal PID control,
+    /// Angelopoulos, Candes and Tibshirani 2023).
+    surges: [f32; 2],
     values: [f32; GRID.len()],
-    /// The adapted ones among them.
-    issued: Issued,
     tail_scale: f32,
     tail_shape: f32,
-    since_refresh: u32,
+    since_refresh: u8,
 }
 
 /// Adapted quantiles as they are kept with a forecast.
@@ -54,8 +56,8 @@ impl Residuals {
             total: 0,
             count: 0,
             nudges: [0.0; ADAPTED],
+            surges: [0.0; 2],
             values: [0.0; GRID.len()],
-            issued: [0; ADAPTED],
             tail_scale: 0.0,
             tail_shape: 0.0,
             since_refresh: 0,
@@ -75,7 +77,7 @@ impl Residuals {
 
     /// How many residuals were learned.
     #[cfg(test)]
-    pub(crate) fn count(&self) -> u32 {
+    pub(crate) fn count(&self) -> u16 {
         self.count
     }
 
@@ -100,6 +102,10 @@ impl Residuals {
             let step = ADAPTED_TAU[k] - if residual > said[k] { 0.0 } else { 1.0 };
             self.nudges[k] = smaller(larger(self.nudges[k] + self.pace * step, -NUDGE_MAX), NUDGE_MAX);
         }
+        for (surge, k) in self.surges.iter_mut().zip([LOWER, UPPER]) {
+            let step = ADAPTED_TAU[k] - if residual > said[k] { 0.0 } else { 1.0 };
+            *surge = (SURGE_KEPT * *surge + SURGE * self.pace * step).clamp(-SURGE_MAX, SURGE_MAX);
+        }
         // Below one unit of weight a residual would leave no trace.
         let weight = (self.gain + 0.5) as u32;
         if self.total + weight > u32::from(u16::MAX) {
@@ -115,7 +121,7 @@ impl Residuals {
         }
         self.since_refresh += 1;
         let urgent = residual > said[URGENT];
-        if urgent || self.since_refresh >= (1 + self.count / REFRESH_SHARE).min(REFRESH_EVERY) {
+        if urgent || u16::from(self.since_refresh) >= (1 + self.count / REFRESH_SHARE).min(REFRESH_EVERY) {
             self.refresh();
         }
         residual >= said[LOWER] && residual <= said[UPPER]
@@ -124,7 +130,7 @@ impl Residuals {
     /// The adapted quantiles as they are to be kept with a forecast.
     #[inline]
     pub(crate) fn issue(&self) -> Issued {
-        self.issued
+        ADAPTED_AT.map(|k| pack(self.values[k]))
     }
 
     /// Takes away a part of what was expected before the first residual: by now the data speaks for itself.
@@ -181,7 +187,6 @@ impl Residuals {
         }
         make_monotone(&mut values);
         self.values = values.map(|value| value as f32);
-        self.issued = ADAPTED_AT.map(|k| pack(self.values[k]));
         let last = wanted[GRID.len() - 1];
         let reached = (1.0 - threshold_share) / (1.0 - last).max(1e-9);
         self.tail_scale = (tail.scale * reached.max(1.0).powf(tail.shape)) as f32;
@@ -191,6 +196,8 @@ impl Residuals {
     /// The probability to be read for each grid point. Those between adapted ones are moved as their neighbours are.
     fn wanted(&self) -> [f64; GRID.len()] {
         let [a, b, c, d, e, f, g, h] = self.nudges;
+        let [low, high] = self.surges;
+        let (a, b, d, e, f, g, h) = (a + low, b + low, d + high, e + high, f + high, g + high, h + high);
         let nudges = [a, a, a, b, (b + c) / 2.0, c, (c + d) / 2.0, d, e, f, g, (g + h) / 2.0, h];
         let factors = nudges.map(exponential);
         let mut wanted = [0.0; GRID.len()];
@@ -308,15 +315,19 @@ const PRIOR_SPREAD: f64 = 2.5;
 const WANDERS_FROM: f64 = 24.0;
 const PRIOR_WEIGHT: f64 = 6.0;
 /// After so many residuals a part of the prior is taken away, each time an equal one.
-const PRIOR_FADES: [u32; 3] = [24, 48, 96];
+const PRIOR_FADES: [u16; 3] = [24, 48, 96];
 /// Exceedances below which the tail is extrapolated rather than counted.
 const SUPPORT: f64 = 8.0;
 /// Step of adaptation of one forecast that overlaps with no other.
 const PACE: f64 = 0.05;
+/// How much more quickly surges follow, and what a step leaves of one.
+const SURGE: f32 = 4.0;
+const SURGE_KEPT: f32 = 0.97;
+const SURGE_MAX: f32 = 1.5;
 const NUDGE_MAX: f32 = 3.0;
-const REFRESH_EVERY: u32 = 64;
+const REFRESH_EVERY: u16 = 64;
 /// Sooner while they are few: whenever one in so many is new.
-const REFRESH_SHARE: u32 = 8;
+const REFRESH_SHARE: u16 = 8;
 /// Grid points that adapt: 0.05, 0.1, 0.5, 0.9, 0.95, 0.975, 0.99 and 0.999.
 const ADAPTED_AT: [usize; ADAPTED] = [2, 3, MEDIAN, 7, 8, 9, 10, 12];
 const ADAPTED_TAU: [f32; ADAPTED] = [0.05, 0.1, 0.5, 0.9, 0.95, 0.975, 0.99, 0.999];
@@ -326,7 +337,7 @@ const LOWER: usize = 0;
 const UPPER: usize = 4;
 const URGENT: usize = 6;
 /// So many residuals are worth taking over, and count as so many at most.
-const INHERITED_FROM: u32 = 200;
+const INHERITED_FROM: u16 = 200;
 const INHERITED: f32 = 100.0;
 /// Weight of the first residual: large enough to tell apart what was expected of rare ones.
 const GAIN_FIRST: f32 = 256.0;

@@ -237,9 +237,9 @@ fn trust_is_earned_by_a_regular_series_and_lost_by_one_that_changes_its_nature()
         Trust::Trusted { coverage, skill } => assert!((0.85..=0.95).contains(&coverage) && skill > 0.1),
         Trust::Untrusted { reason } => panic!("{reason}"),
     }
-    // It grows by a half at every step: the next value is always beyond what has ever been.
+    // It doubles at every step: the next value is always beyond what has ever been.
     for step in 0..60 {
-        values.push(1000.0 * 1.5f64.powi(step));
+        values.push(1000.0 * 2f64.powi(step));
     }
     assert!(!feed(&values, STEP).trust().is_trusted());
 }

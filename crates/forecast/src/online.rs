@@ -19,6 +19,7 @@ mod model;
 mod profile;
 mod spread;
 mod stack;
+mod sums;
 mod waiting;
 mod watch;
 mod wild;

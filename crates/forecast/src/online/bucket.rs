@@ -48,16 +48,12 @@ struct Pending {
     issued: Issued,
 }
 
-/// How alike the standardised errors of two steps are, of neighbours and of some that are farther apart.
+/// How alike the standardised errors of neighbouring steps are.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Link {
     last: f32,
     product: f32,
     square: f32,
-    /// Product with the error of some forecasts ago, and the errors since.
-    apart: f32,
-    recent: [u16; APART_MAX],
-    place: u8,
 }
 
 /// How the errors of a path hang together: a part that returns step by step, and one that all steps have in common.
@@ -70,6 +66,22 @@ pub(crate) struct Bond {
 }
 
 impl Bond {
+    /// The same where steps have more in common, or less: from -1 for none to 1 for all.
+    pub(crate) fn tied(self, tie: f64) -> Bond {
+        if tie >= 0.0 {
+            return Bond { common: self.common + tie * (1.0 - self.common), ..self };
+        }
+        // The variance of a long sum grows with (1 + alike) / (1 - alike).
+        let loose = 1.0 + tie;
+        let kin = loose * 2.0 * self.alike / (1.0 - self.alike);
+        Bond { alike: kin / (kin + 2.0), common: loose * self.common }
+    }
+
+    /// What goes into an error of what returns, and of what is common.
+    pub(crate) fn parts(self) -> (f64, f64) {
+        ((1.0 - self.common).sqrt(), self.common.sqrt())
+    }
+
     /// So far on the way to another.
     pub(crate) fn towards(self, other: Bond, share: f64) -> Bond {
         let between = |a: f64, b: f64| a + share * (b - a);
@@ -160,24 +172,14 @@ impl Bucket {
         self.link.last
     }
 
-    /// How the errors of a path hang together around this horizon.
+    /// How the errors of a path hang together around this horizon, as far as neighbours tell.
     pub(crate) fn bond(&self) -> Bond {
         let square = f64::from(self.link.square);
-        let correlation = |product: f32| match square > 0.0 {
-            true => (f64::from(product) / square).clamp(0.0, ALIKE_MAX),
+        let correlation = match square > 0.0 {
+            true => (f64::from(self.link.product) / square).clamp(0.0, ALIKE_MAX),
             false => 0.0,
         };
-        let near = correlation(self.link.product).powf(1.0 / f64::from(self.stride));
-        let steps = (self.apart() as u32 * self.stride) as i32;
-        let faded = near.powi(steps);
-        let common =
-            ((correlation(self.link.apart) - faded) / (1.0 - faded).max(1e-6)).clamp(0.0, COMMON_MAX);
-        Bond { alike: ((near - common) / (1.0 - common)).clamp(0.0, ALIKE_MAX), common }
-    }
-
-    /// How many forecasts ago is far apart.
-    fn apart(&self) -> usize {
-        (APART_STEPS / self.stride as usize).clamp(2, APART_MAX)
+        Bond { alike: correlation.powf(1.0 / f64::from(self.stride)), common: 0.0 }
     }
 
     /// Learns from the outcome of a step, if a forecast of it was kept. `neighbour` is the error of the step before it on the
@@ -227,7 +229,7 @@ impl Bucket {
         };
         let covered = self.residuals.learn(honest / self.doubt.factor(claim), &pending.issued);
         self.doubt.learn(claim, honest.abs(), covered);
-        self.link.learn(honest, neighbour, self.apart());
+        self.link.learn(honest, neighbour);
         let persistence = spread * f64::from(target - says[LAST]);
         let lesson = Lesson { error: f64::from(honest) * spread, persistence, covered };
         self.count = self.count.saturating_add(1);
@@ -253,16 +255,12 @@ impl Bucket {
 }
 
 impl Link {
-    fn learn(&mut self, error: f32, neighbour: Option<f32>, apart: usize) {
+    fn learn(&mut self, error: f32, neighbour: Option<f32>) {
         let error = error.clamp(-ERROR_LINKED_MAX, ERROR_LINKED_MAX);
         let before = neighbour.unwrap_or(self.last);
         self.product += LINK_PACE * (error * before - self.product);
         self.square += LINK_PACE * ((error * error + before * before) / 2.0 - self.square);
         self.last = error;
-        let place = usize::from(self.place) % apart;
-        self.apart += LINK_PACE * (error * unpack(self.recent[place]) - self.apart);
-        self.recent[place] = pack(error);
-        self.place = ((place + 1) % apart) as u8;
     }
 }
 
@@ -287,10 +285,6 @@ const NEAR_MAX: usize = 6;
 const ERROR_LINKED_MAX: f32 = 6.0;
 const LINK_PACE: f32 = 0.005;
 const ALIKE_MAX: f64 = 0.995;
-/// What errors this far apart have in common does not return within a path.
-const APART_STEPS: usize = 48;
-const APART_MAX: usize = 8;
-const COMMON_MAX: f64 = 0.95;
 const FORGETTING: f64 = 0.9995;
 const DISCOUNT: f32 = 0.9995;
 const CLIP: f32 = 6.0;

@@ -202,6 +202,15 @@ impl Memory {
         f64::from(largest * self.fine.unit())
     }
 
+    /// Sum of the last `n` finely held values.
+    #[inline]
+    pub(crate) fn sum_of_last(&self, n: usize) -> f64 {
+        let from = self.next.saturating_sub(n as u64).max(self.oldest_fine());
+        let mut sum = 0.0;
+        self.fine.runs(slot_of(from), (self.next - from) as usize, |run, _| sum += ring::sum(run));
+        f64::from(sum * self.fine.unit())
+    }
+
     /// Bytes held on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
         let coarse = self.coarse.as_ref().map_or(0, |coarse| coarse.means.heap_bytes());

@@ -4,6 +4,7 @@
 mod answer;
 mod joint;
 mod record;
+mod total;
 
 use std::time::Duration;
 
@@ -15,13 +16,15 @@ use crate::online::clock::{Clock, DAY, WEEK};
 use crate::online::experts::{Experts, Levels, Part};
 use crate::online::memory::Memory;
 use crate::online::spread::{Range, Spread};
+use crate::online::sums::{SUMS, Sums};
 use crate::online::watch::{OutageWatch, ShiftWatch, Silence};
 use crate::online::wild::{Course, Wild};
 use crate::online::window::{WINDOWS, Window, reach};
 use crate::timestamp::Timestamp;
 
-use answer::Crest;
+use answer::{Crest, Stretch};
 pub(crate) use record::Record;
+use total::Intervals;
 
 /// Everything known about a series.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,6 +36,7 @@ pub(crate) struct Model {
     spread: Spread,
     buckets: Vec<Bucket>,
     windows: Vec<Window>,
+    sums: Vec<Sums>,
     shift_watch: ShiftWatch,
     /// Wild values under way.
     wild: Option<Box<Wild>>,
@@ -106,6 +110,7 @@ impl Model {
             buckets: horizons(horizon).into_iter().map(bucket).collect(),
             experts,
             windows: WINDOWS.into_iter().map(Window::new).collect(),
+            sums: SUMS.into_iter().map(Sums::new).collect(),
             shift_watch: ShiftWatch::default(),
             wild: None,
             shifts: 0,
@@ -244,6 +249,9 @@ impl Model {
         for window in &mut self.windows {
             window.learn(step, self.missing, &self.memory);
         }
+        for sums in &mut self.sums {
+            sums.learn(step, self.missing, &self.memory);
+        }
         self.last_learned = Some(step);
     }
 
@@ -309,7 +317,20 @@ impl Model {
         }
         let lengths = &WINDOWS[..WINDOWS.iter().take_while(|&&length| length <= reach(now)).count()];
         if lengths.len() > NEAREST || self.horizon < NEAREST {
-            self.crests(lengths, |k, crest| crests[k] = crest);
+            let due = !self.idles() && lengths.last() >= SUMS.first();
+            let mut intervals = due.then(|| Intervals::new(self));
+            let beside = |stretch: &Stretch<'_>| {
+                if let Some(intervals) = &mut intervals {
+                    intervals.go(stretch);
+                }
+            };
+            self.crests(lengths, |k, crest| crests[k] = crest, beside);
+            let found = intervals.map_or([(0.0, 0.0); SUMS.len()], |intervals| intervals.found);
+            for (sums, interval) in
+                self.sums.iter_mut().zip(found).filter(|(sums, _)| due && sums.is_due(now))
+            {
+                sums.issue(now, self.missing, interval);
+            }
         }
         for (window, crest) in self.windows.iter_mut().zip(crests).take(lengths.len()) {
             if window.is_due(now) {
@@ -378,6 +399,7 @@ impl Model {
             + self.experts.heap_bytes()
             + self.buckets.iter().map(|bucket| size_of::<Bucket>() + bucket.heap_bytes()).sum::<usize>()
             + self.windows.iter().map(|window| size_of::<Window>() + window.heap_bytes()).sum::<usize>()
+            + self.sums.iter().map(|sums| size_of::<Sums>() + sums.heap_bytes()).sum::<usize>()
     }
 }
 

@@ -185,6 +185,50 @@ fn drawn_paths_have_the_quantiles_of_their_steps_and_the_maxima_of_the_series() 
 }
 
 #[test]
+fn sums_are_covered_however_the_errors_of_a_path_hang_together() {
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut noise = || (0..4).map(|_| random.f64() - 0.5).sum::<f64>() * 3f64.sqrt();
+    let (mut slow, mut day_height) = (0.0, 0.0);
+    let kinds: Vec<(&str, Vec<f64>)> = ["each by itself", "returning slowly", "days as a whole"]
+        .into_iter()
+        .map(|kind| {
+            let value = |i: usize| {
+                let wave = 300.0 + 100.0 * (std::f64::consts::TAU * (i % DAY) as f64 / DAY as f64).sin();
+                slow = 0.993 * slow + 2.0 * noise();
+                if i % DAY == 0 {
+                    day_height = 20.0 * noise();
+                }
+                match kind {
+                    "each by itself" => wave + 20.0 * noise(),
+                    "returning slowly" => wave + slow + 2.0 * noise(),
+                    _ => wave + day_height + 10.0 * noise(),
+                }
+            };
+            (kind, (0..60 * DAY).map(value).collect())
+        })
+        .collect();
+    for (kind, values) in kinds {
+        let (mut forecaster, at) = forecaster(STEP);
+        let (mut inside, mut asked) = (0.0, 0.0);
+        for (i, &value) in values.iter().enumerate() {
+            forecaster.observe(at(i), Some(value)).unwrap();
+            if i < values.len() / 2 || i + 36 >= values.len() || i % 23 != 0 {
+                continue;
+            }
+            let mut sums: Vec<f64> =
+                forecaster.paths(36, 300, i as u64).iter().map(|p| p.iter().sum()).collect();
+            sums.sort_by(f64::total_cmp);
+            let actual: f64 = values[i + 1..=i + 36].iter().sum();
+            inside += f64::from(u8::from((sums[15]..=sums[284]).contains(&actual)));
+            asked += 1.0;
+        }
+        let share = inside / asked;
+        println!("{kind}: {share:.3} of {asked}");
+        assert!((0.84..=0.96).contains(&share), "{kind}: {share} of {asked}");
+    }
+}
+
+#[test]
 fn levels_are_crossed_as_often_as_was_said() {
     let values = service(42, DAY, 7);
     let (mut forecaster, at) = forecaster(STEP);

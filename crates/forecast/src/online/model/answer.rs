@@ -115,7 +115,7 @@ impl Model {
         }
         let steps = steps.max(1);
         let mut crest = Crest { height: self.floor.max(0.0) as f32, spread: 0.0 };
-        self.crests(&[steps], |_, found| crest = found);
+        self.crests(&[steps], |_, found| crest = found, |_| {});
         self.curve_of(steps, crest)
     }
 
@@ -142,11 +142,17 @@ impl Model {
         Curve::new(values, tail, self.floor)
     }
 
-    /// Follows the median path and reports its highest point up to each length; `lengths` rise.
-    pub(super) fn crests(&self, lengths: &[usize], mut report: impl FnMut(usize, Crest)) {
+    /// Follows the median path and reports its highest point up to each length; `lengths` rise. `beside` sees each stretch.
+    pub(super) fn crests(
+        &self,
+        lengths: &[usize],
+        mut report: impl FnMut(usize, Crest),
+        mut beside: impl FnMut(&Stretch<'_>),
+    ) {
         let mut crest = Crest { height: f32::NEG_INFINITY, spread: 0.0 };
         let (mut k, mut known) = (0, None);
         self.walk(lengths.last().copied().unwrap_or(0), |stretch| {
+            beside(&stretch);
             for (i, (&median, &slot)) in stretch.medians.iter().zip(stretch.slots).enumerate() {
                 crest.height = crest.height.max(median);
                 if known != Some(slot) {

@@ -2,12 +2,13 @@
 //!
 //! A path is drawn from a Gaussian copula whose neighbouring steps are as alike as the errors of neighbouring horizons have
 //! been (an autoregression of first order) beside a part that all steps have in common, as large as errors far apart have
-//! been alike; each step is mapped through its own calibrated distribution. Crossings are read
+//! been alike and as sums of steps have shown; each step is mapped through its own calibrated distribution. Crossings are read
 //! from the window maxima, which are calibrated as such.
 
 use crate::calibration::{Curve, Place, normal_below, probit};
 use crate::online::bucket::{Bond, Bucket};
 use crate::online::spread::Range;
+use crate::online::sums::Ties;
 
 use super::Model;
 
@@ -26,20 +27,18 @@ impl Model {
             Range::Far => &far,
         };
         let (idle, doubt) = (self.idle_shares(), self.doubts());
+        // What comes seldom comes by itself, and its sums say little of how steps go together.
+        let ties = if self.idles() { Ties::default() } else { Ties::of(&self.sums) };
         let mut paths = vec![vec![self.floor.max(0.0); steps]; samples];
         let mut drawn: Vec<f64> = (0..samples).map(|_| probit(random.f64())).collect();
         let common: Vec<f64> = (0..samples).map(|_| probit(random.f64())).collect();
         self.walk(steps, |stretch| {
             let (lower, upper) = (spreads(stretch.lower), spreads(stretch.upper));
-            // What links the first two steps was learned two steps ahead.
-            let (near, far) =
-                (stretch.lower.max(1).min(bonds.len() - 1), stretch.upper.max(1).min(bonds.len() - 1));
+            let bond = self.bond_along(&stretch, &bonds, &ties);
+            let (fresh, (own, shared)) = ((1.0 - bond.alike * bond.alike).sqrt(), bond.parts());
             for i in 0..stretch.medians.len() {
                 let (share, slot) = (f64::from(stretch.shares[i]), usize::from(stretch.slots[i]));
                 let median = f64::from(stretch.medians[i]);
-                let bond = bonds[near].towards(bonds[far], share);
-                let fresh = (1.0 - bond.alike * bond.alike).sqrt();
-                let (own, shared) = ((1.0 - bond.common).sqrt(), bond.common.sqrt());
                 let low = (1.0 - share) * lower[slot] * doubt.factor(stretch.lower, median, lower[slot]);
                 let high = share * upper[slot] * doubt.factor(stretch.upper, median, upper[slot]);
                 let zero = (1.0 - share) * idle[stretch.lower] + share * idle[stretch.upper];
@@ -66,7 +65,8 @@ impl Model {
         }
         let mut curves = Vec::with_capacity(steps);
         let lengths: Vec<usize> = (1..=steps).collect();
-        self.crests(&lengths, |k, crest| curves.push(self.curve_of(k + 1, crest)));
+        let report = |k, crest| curves.push(self.curve_of(k + 1, crest));
+        self.crests(&lengths, report, |_| {});
         curves
     }
 }

@@ -208,6 +208,7 @@ impl Daemon {
             recent: recent.clone(),
             health: recorder.health(),
             metrics: metrics.clone(),
+            metric_forecasts: Arc::default(),
             started_at,
             address: self.api_address,
             transfers: Semaphore::new(http::TRANSFERS_MAX),

@@ -16,6 +16,7 @@ mod inputs;
 mod kinds;
 mod knowledge;
 mod life;
+mod metric_forecast;
 mod models;
 mod nodes;
 mod observe;

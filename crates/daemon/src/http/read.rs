@@ -37,6 +37,7 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Json<api::Status> {
         problems: view.problems.clone(),
         workloads: view.workloads.iter().map(|workload| workload.detail.summary.clone()).collect(),
         nodes: view.nodes.clone(),
+        training: view.training.clone(),
     })
 }
 

@@ -22,6 +22,7 @@ mod nodes;
 mod observe;
 mod profiles;
 mod protocols;
+mod pushing;
 mod raise;
 mod registry;
 mod sessions;

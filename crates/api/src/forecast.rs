@@ -1,17 +1,22 @@
-//! `GET /api/v1/workloads/{id}/forecast`: the distribution of demand, step by step; `/levels`: when it exceeds what the
-//! instances serve.
+//! `GET /api/v1/workloads/{id}/forecast`: the distribution of demand, step by step; `/metrics/{metric}/forecast`: the same of
+//! any other series; `/levels`: when demand exceeds what the instances serve.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{ForecastOverride, Trust};
 
-/// Quantile paths of demand.
+/// Quantile paths of demand, or of another metric.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Forecast {
     /// Workload name.
     pub workload: String,
-    /// Unit of demand, for example `requests/s`.
+    /// What is forecast, where it is a metric that was asked for by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<ForecastMetric>,
+    /// Unit of demand, for example `requests/s`; of another metric its name tells, and this is empty.
     pub unit: String,
     /// When the forecast was made (end of the last observed step).
     pub issued_at_ms: i64,
@@ -37,6 +42,24 @@ pub struct Forecast {
     /// The overrides that are in all of it, in the order in which they are applied.
     #[serde(default)]
     pub overrides: Vec<ForecastOverride>,
+}
+
+/// A metric that is forecast, and from what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ForecastMetric {
+    /// Its name.
+    pub name: String,
+    /// Labels of its series; of several, those that were asked for.
+    pub labels: BTreeMap<String, String>,
+    /// How several series became one: `sum`, `mean` or `max` of those that have a value in a step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aggregate: Option<String>,
+    /// How many series it was made of.
+    pub series: u32,
+    /// Beginning of the first step that was learned from.
+    pub learned_from_ms: i64,
+    /// Steps with a value that were learned from.
+    pub learned_steps: u64,
 }
 
 /// The largest value, or the sum, of the steps from the first to each.

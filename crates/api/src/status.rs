@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Node, WorkloadSummary};
+use crate::{Node, Training, WorkloadSummary};
 
 /// Something an operator should know now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -78,4 +78,7 @@ pub struct Status {
     /// What they run on; empty where no nodes are given.
     #[serde(default)]
     pub nodes: Vec<Node>,
+    /// Whether models are trained.
+    #[serde(default)]
+    pub training: Training,
 }

@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
-    endpoints, evaluate, events, explain, forecast, guest, load, models, overrides, proxy, replay, requests,
-    run, sample_service, sessions, simulate, status,
+    endpoints, evaluate, events, explain, forecast, guest, load, metrics, models, overrides, proxy, replay,
+    requests, run, sample_service, sessions, simulate, status,
 };
 use crate::demo;
 use crate::failure::Failure;
@@ -48,6 +48,8 @@ enum Command {
     Endpoints(endpoints::EndpointsArgs),
     /// Ask for places for sessions, end them, and see where they are
     Sessions(sessions::SessionsArgs),
+    /// Show the series kept of a workload, and forecast any of them
+    Metrics(metrics::MetricsArgs),
     /// Look at trained models, put one in charge, go back, or move one between machines
     Models(models::ModelsArgs),
     /// The data plane's process
@@ -97,6 +99,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Requests(args) => requests::run(&args),
         Command::Endpoints(args) => endpoints::run(&args),
         Command::Sessions(args) => sessions::run(&args),
+        Command::Metrics(args) => metrics::run(&args),
         Command::Models(args) => models::run(&args, environment.user),
         Command::Proxy(args) => proxy::run(&args),
         Command::SampleService(args) => sample_service::run(&args),
@@ -118,6 +121,7 @@ fn log_to_stderr(command: &Command, filter: Option<&str>) -> Result<(), Failure>
         | Command::Explain(_)
         | Command::Override(_)
         | Command::Events(_)
+        | Command::Metrics(_)
         | Command::Models(_)
         | Command::Requests(_)
         | Command::Endpoints(_)

@@ -6,7 +6,7 @@ import { text } from "./dom.js";
 import { age } from "./format.js";
 import { showInstances } from "./instances.js";
 import { showNodes } from "./nodes.js";
-import { say, showEvents, showHeader, showLink, showOutage, showPlan, showProblems, showTabs } from "./panels.js";
+import { say, showEvents, showHeader, showLink, showOutage, showPlan, showProblems, showTabs, showTraining } from "./panels.js";
 import { Tiles } from "./tiles.js";
 
 const EVENTS_SHOWN = 60;
@@ -55,6 +55,7 @@ async function poll() {
   }
   showTabs(status.workloads, state.selected, select);
   showProblems(status.problems, status.now_ms);
+  showTraining(status.training);
   showNodes(id("nodes-panel"), id("nodes"), id("nodes-meta"), status.nodes);
   text(id("about"), `foreshadow ${status.version}, running for ${age(status.now_ms - status.started_at_ms)}; proxy ${status.proxy.connected ? `connected, route table ${status.proxy.generation}` : "not connected"}; history ${status.history.state}`);
   if (state.selected !== null) await pollWorkload(state.selected);

@@ -21,6 +21,14 @@ export function showHeader(summary) {
   document.title = `${summary.name} · foreshadow`;
 }
 
+/** Whether the training of models waits, of all workloads together. */
+export function showTraining(training) {
+  const paused = training?.paused ?? null;
+  id("training").hidden = paused === null;
+  const title = paused && `Since ${new Date(paused.since_ms).toISOString()} by ${paused.author}: ${paused.reason}`;
+  attribute(id("training"), "title", title);
+}
+
 /** The state of the connection: "live", "stale" or "connecting". */
 export function showLink(state, words) {
   attribute(id("link"), "data-state", state);

@@ -265,6 +265,18 @@ impl Client {
         self.call("GET", &format!("{path}?from={from_ms}&to={to_ms}"), None::<&()>).await
     }
 
+    /// A forecast of a metric, asked for with these parameters of the API.
+    pub async fn metric_forecast(
+        &self,
+        name: &str,
+        metric: &str,
+        asked: &[(&str, String)],
+    ) -> Result<api::Forecast, ClientError> {
+        let given: Vec<_> = asked.iter().map(|(key, value)| (*key, Some(value.as_str()))).collect();
+        let (path, query) = (format!("/api/v1/workloads/{}/metrics", escaped(name)), query(&given));
+        self.call("GET", &format!("{path}/{}/forecast{query}", escaped(metric)), None::<&()>).await
+    }
+
     /// Sends metrics of any name.
     pub async fn push_metrics(
         &self,

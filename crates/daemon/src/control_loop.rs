@@ -14,6 +14,7 @@ mod observe;
 mod orders;
 mod pausing;
 mod publish;
+mod pushing;
 mod raises;
 mod sessions;
 mod sizes;

@@ -13,6 +13,7 @@ mod failure;
 mod forecast_overrides;
 mod guard;
 mod knowledge;
+mod metric_forecast;
 mod metrics;
 mod models;
 mod openapi;
@@ -36,6 +37,7 @@ use history::Store;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 
 use crate::control_loop::Command;
+use crate::metric_forecast::MetricForecasts;
 use crate::metrics::Metrics;
 use crate::models::Repository;
 use crate::recent::Recent;
@@ -54,6 +56,7 @@ pub(crate) struct Api {
     pub(crate) recent: Arc<Recent>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metric_forecasts: Arc<MetricForecasts>,
     pub(crate) started_at: Timestamp,
     pub(crate) address: SocketAddr,
     /// Places for large bodies, of which few may be in memory at a time.
@@ -102,6 +105,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/workloads/{id}/events/{event}", delete(calendar::remove))
         .route("/workloads/{id}/metrics", get(metrics::list).post(metrics::push))
         .route("/workloads/{id}/metrics/{metric}", get(metrics::show))
+        .route("/workloads/{id}/metrics/{metric}/forecast", get(metric_forecast::forecast))
         .route("/models", get(models::list))
         .route("/models/import", post(models::import))
         .route("/models/{id}", get(models::show))

@@ -4,6 +4,7 @@
 //! Read from the history at the start and after each change; the control loop gets it as plain data and never waits for the
 //! disk.
 
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use forecast::Timestamp;
@@ -35,6 +36,17 @@ impl Knowledge {
         now: Timestamp,
     ) -> Result<Knowledge, HistoryError> {
         Ok(Knowledge { events: events(store, workload, now)?, series: series(store, workload, now)? })
+    }
+
+    /// Hashes all of it.
+    pub(crate) fn mark(&self, hasher: &mut impl Hasher) {
+        for Event { start, end, name, kind, magnitude } in &self.events {
+            (start.as_millis(), end.as_millis(), name, kind, magnitude.to_bits()).hash(hasher);
+        }
+        for Series { name, values } in &self.series {
+            (name, values.len()).hash(hasher);
+            values.iter().for_each(|(at, value)| (at.as_millis(), value.to_bits()).hash(hasher));
+        }
     }
 
     /// The series on steps counted from `origin`: the mean of the values inside a step; a value holds until the next one, at
@@ -104,7 +116,7 @@ fn series(store: &Store, workload: &WorkloadConfig, now: Timestamp) -> Result<Ve
 }
 
 /// Median distance of neighbours, in milliseconds.
-fn usual_distance(values: &[(Timestamp, f64)]) -> i64 {
+pub(crate) fn usual_distance(values: &[(Timestamp, f64)]) -> i64 {
     let mut distances: Vec<i64> =
         values.windows(2).map(|pair| pair[1].0.as_millis() - pair[0].0.as_millis()).collect();
     if distances.is_empty() {

@@ -208,6 +208,7 @@ impl Daemon {
             recent: recent.clone(),
             health: recorder.health(),
             metrics: metrics.clone(),
+            metric_forecasts: Arc::default(),
             started_at,
             address: self.api_address,
             transfers: Semaphore::new(http::TRANSFERS_MAX),
@@ -251,6 +252,7 @@ impl Daemon {
         }
         core.restore_sessions(&api.store);
         core.restore_overrides(&api.store);
+        core.restore_backfills(&api.store);
         core.restore_forecast_overrides(&api.store);
         core.find_deploys(&api.store);
         core.restore_training(&api.store, self.config.training.paused);

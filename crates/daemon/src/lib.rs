@@ -24,6 +24,7 @@ mod knowledge;
 mod launch;
 mod learn;
 mod measured;
+mod metric_forecast;
 mod metrics;
 mod models;
 mod nodes;

@@ -168,6 +168,11 @@ impl Snapshots {
                 "1 while history takes writes",
                 f64::from(u8::from(history.state == api::HistoryState::Ok)),
             ),
+            (
+                "training_paused",
+                "1 while the training of models is paused",
+                f64::from(u8::from(view.training.paused.is_some())),
+            ),
             ("history_records_dropped", "Records that could not be written", history.records_dropped as f64),
         ];
         for (name, help, value) in own {

@@ -144,10 +144,16 @@ impl Writer {
                     if !self.waiting.is_empty() {
                         // All that has come meanwhile shares one flush of the disk.
                         while self.waiting.len() < WAITING_MAX
+                            && self.pending.samples.len() < SAMPLES_AT_ONCE
                             && let Ok(record) = receiver.try_recv()
                         {
                             self.take(record);
                         }
+                        self.write();
+                    } else if self.pending.samples.len() >= SAMPLES_AT_ONCE
+                        && self.health.status().state == api::HistoryState::Ok
+                    {
+                        // More than comes in a second else: what waits must not reach the bound.
                         self.write();
                     }
                 }
@@ -333,6 +339,8 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(60);
 const UPKEEP_ROUNDS_MAX: usize = 8;
 /// Records on their way to the thread.
 const QUEUE_MAX: usize = 16_384;
+/// Samples that are written without waiting for the second to be over.
+const SAMPLES_AT_ONCE: usize = 10_000;
 /// Samples, and records of the other kinds, that wait while nothing can be written.
 const SAMPLES_PENDING_MAX: usize = 50_000;
 const RECORDS_PENDING_MAX: usize = 5_000;
@@ -363,6 +371,24 @@ mod tests {
         assert_eq!(store.last(&key).expect("read"), Some((Timestamp::from_secs(1), 5.0)));
         assert_eq!(store.get("a").expect("read"), Some(b"2".to_vec()));
         assert_eq!(health.status().records_written, 2);
+    }
+
+    #[test]
+    fn more_than_may_wait_comes_in_a_second_and_none_is_dropped() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Arc::new(Store::open(dir.path()).expect("a store"));
+        let recorder = Recorder::start(store.clone()).expect("a thread");
+        let key = SeriesKey::new("web", "demand");
+        let at = |n: usize| Timestamp::from_secs(n as i64);
+        let count = SAMPLES_PENDING_MAX + SAMPLES_AT_ONCE;
+        for first in (0..count).step_by(1000) {
+            let samples = (first..first + 1000).map(|n| Sample::new(key.clone(), at(n), 1.0)).collect();
+            recorder.record(Record::Samples(samples));
+        }
+        let health = recorder.health();
+        drop(recorder);
+        assert_eq!(health.status().records_dropped, 0);
+        assert_eq!(store.scan(&key, at(0), at(count)).expect("read").count(), count);
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod explain;
 pub(crate) mod forecast;
 pub(crate) mod guest;
 pub(crate) mod load;
+pub(crate) mod metrics;
 pub(crate) mod models;
 pub(crate) mod overrides;
 mod own_model;

@@ -1,6 +1,6 @@
 //! `foreshadow models`: the model versions of a running daemon, who is in charge, and whether more are trained.
 
-mod show;
+pub(super) mod show;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

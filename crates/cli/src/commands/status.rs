@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::remote::RemoteArgs;
-use super::sessions;
+use super::{models, sessions};
 use crate::failure::{Failure, OrFail};
 use crate::output;
 
@@ -79,6 +79,9 @@ fn render(status: &api::Status) -> String {
     if !status.nodes.is_empty() {
         render_nodes(&mut text, status);
     }
+    if let Some(pause) = &status.training.paused {
+        text.push_str(&models::show::pause(pause));
+    }
     for problem in &status.problems {
         let _ = writeln!(text, "problem: {}; {}", problem.message, problem.hint);
     }
@@ -149,3 +152,37 @@ fn cells(workload: &api::WorkloadSummary) -> [String; 6] {
 }
 
 const GIB: f64 = (1u64 << 30) as f64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_of_training_is_shown_while_there_is_one() {
+        let mut status = api::Status {
+            version: "1".into(),
+            pid: 7,
+            now_ms: 0,
+            started_at_ms: 0,
+            proxy: api::ProxyStatus { connected: true, pid: None, generation: 1, restarts: 0 },
+            history: api::HistoryStatus {
+                state: api::HistoryState::Ok,
+                detail: None,
+                records_written: 0,
+                records_dropped: 0,
+            },
+            problems: Vec::new(),
+            workloads: Vec::new(),
+            nodes: Vec::new(),
+            training: api::Training::default(),
+        };
+        assert!(!render(&status).contains("paused"));
+        let (author, reason) = ("ana".to_owned(), "backup".to_owned());
+        status.training.paused = Some(api::TrainingPause { since_ms: 0, author, reason });
+        let text = render(&status);
+        assert!(
+            text.contains("paused since 1970-01-01T00:00:00Z by ana") && text.contains("backup"),
+            "{text}"
+        );
+    }
+}

@@ -9,6 +9,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::ControlLoop;
+use super::pushing::Taken;
 use super::sessions::Answered;
 use crate::knowledge::Knowledge;
 use crate::recorder::clock;
@@ -40,7 +41,7 @@ pub(crate) enum Command {
     Push {
         workload: String,
         samples: Vec<api::PushedSample>,
-        reply: oneshot::Sender<Result<api::SamplesAccepted, CommandError>>,
+        reply: oneshot::Sender<Result<Taken, CommandError>>,
     },
     OpenSession {
         workload: String,
@@ -251,26 +252,6 @@ impl ControlLoop {
             self.handle(index, Event::OverrideCleared { workload: id });
         }
         Ok(())
-    }
-
-    fn push(
-        &mut self,
-        workload: &str,
-        samples: &[api::PushedSample],
-    ) -> Result<api::SamplesAccepted, CommandError> {
-        let index = self.find(workload)?;
-        let Some(pushed) = &self.workloads[index].pushed else {
-            return Err(CommandError::NotPushed(workload.to_owned()));
-        };
-        let starts = pushed.check(clock(), samples)?;
-        for (start, sample) in starts.iter().zip(samples) {
-            self.demand_observed(index, *start, sample.demand, sample.missed.unwrap_or(0.0));
-        }
-        let last = starts.last().copied().unwrap_or_default();
-        if let Some(pushed) = &mut self.workloads[index].pushed {
-            pushed.taken(last);
-        }
-        Ok(api::SamplesAccepted { accepted: starts.len() as u64, last_at_ms: last.as_millis() })
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use forecast::Timestamp;
+use forecast::{Ensemble, Timestamp};
 use history::{Sample, SeriesKey};
 use planner::{Event, Phase, ReactionStep, Role};
 use proxy::control::Stats;
@@ -195,11 +195,7 @@ impl ControlLoop {
         let (forecaster, share) = (Arc::new(view.forecaster.clone()), view.budget.missed_share());
         self.record_reaction(index, start, view.reaction);
         let lead = view.lead_cold;
-        let workload = &mut self.workloads[index];
-        let (name, unit, now) = (workload.id.to_string(), workload.config.unit.clone(), clock());
-        let noticed = std::mem::replace(&mut workload.noticed, forecaster.noticed());
-        self.notes
-            .extend(forecaster.notices(noticed).map(|notice| convert::notice(now, &name, &unit, notice)));
+        self.journal_noticed(index, &forecaster);
         let workload = &mut self.workloads[index];
         workload.note_missed_share(start, share);
         // What is forecast now for one cold start ahead is compared with what comes.
@@ -213,6 +209,15 @@ impl ControlLoop {
         workload.forecaster = forecaster;
         self.train_if_due(index);
         self.ask_externals(index);
+    }
+
+    /// Journals what the forecast has noticed since the last time.
+    pub(super) fn journal_noticed(&mut self, index: usize, forecaster: &Ensemble) {
+        let workload = &mut self.workloads[index];
+        let (name, unit, now) = (workload.id.to_string(), workload.config.unit.clone(), clock());
+        let noticed = std::mem::replace(&mut workload.noticed, forecaster.noticed());
+        self.notes
+            .extend(forecaster.notices(noticed).map(|notice| convert::notice(now, &name, &unit, notice)));
     }
 
     /// Instances and their capacity, and what had been forecast for this step.

@@ -33,6 +33,7 @@ pub(crate) fn forecast(
     let width = asked.levels.len();
     api::Forecast {
         workload: workload.name.clone(),
+        metric: None,
         unit: workload.unit.clone(),
         issued_at_ms: forecast.issued_at.as_millis(),
         step_ms: u64::try_from(forecast.step.as_millis()).unwrap_or(u64::MAX),

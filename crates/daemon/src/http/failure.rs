@@ -107,7 +107,8 @@ impl From<CommandError> for Failure {
             CommandError::Session(refusal) => session_refusal(refusal),
             CommandError::Samples(_) => Failure::bad(
                 error.to_string(),
-                "send samples with ascending `at_ms` (milliseconds since 1970, UTC), one for each step, each later than the last",
+                "send samples with ascending `at_ms` (milliseconds since 1970, UTC), one for each step, each later than the last; the \
+                 past oldest first, with at most 60 s between requests",
             ),
         }
     }

@@ -7,8 +7,8 @@ use axum::response::IntoResponse;
 use utoipa::OpenApi;
 
 use super::{
-    calendar, endpoints, explain, forecast_overrides, metrics, models, read, requests, sessions, training,
-    write,
+    calendar, endpoints, explain, forecast_overrides, metric_forecast, metrics, models, read, requests,
+    sessions, training, write,
 };
 
 #[derive(OpenApi)]
@@ -49,6 +49,7 @@ use super::{
         metrics::list,
         metrics::push,
         metrics::show,
+        metric_forecast::forecast,
         models::list,
         models::show,
         models::promote,
@@ -83,12 +84,13 @@ mod tests {
             "/api/v1/workloads/{id}/samples",
             "/api/v1/workloads/{id}/levels",
             "/api/v1/workloads/{id}/sessions",
+            "/api/v1/workloads/{id}/metrics/{metric}/forecast",
             "/api/v1/training/pause",
             "/metrics",
         ] {
             assert!(paths.contains_key(path), "{path}");
         }
-        assert_eq!(paths.len(), 32);
+        assert_eq!(paths.len(), 33);
         for schema in ["ErrorBody", "WorkloadDetail", "Plan", "Series", "Forecast", "Override"] {
             assert!(document["components"]["schemas"].get(schema).is_some(), "{schema}");
         }

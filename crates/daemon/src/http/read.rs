@@ -37,6 +37,7 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Json<api::Status> {
         problems: view.problems.clone(),
         workloads: view.workloads.iter().map(|workload| workload.detail.summary.clone()).collect(),
         nodes: view.nodes.clone(),
+        training: view.training.clone(),
     })
 }
 
@@ -326,7 +327,7 @@ pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> Result<impl IntoResp
 }
 
 /// How many steps a request looks ahead, at least one.
-fn horizon_steps(params: &Params, step: Duration) -> Result<usize, Failure> {
+pub(super) fn horizon_steps(params: &Params, step: Duration) -> Result<usize, Failure> {
     let horizon = params.duration("horizon")?.unwrap_or(step * HORIZON_STEPS_DEFAULT);
     let steps = (horizon.as_secs_f64() / step.as_secs_f64()).ceil();
     if steps > HORIZON_STEPS_MAX {
@@ -361,5 +362,5 @@ const DAY: Duration = Duration::from_secs(86_400);
 const LIST_MAX: usize = 1000;
 const HORIZON_STEPS_DEFAULT: u32 = 60;
 const HORIZON_STEPS_MAX: f64 = 10_000.0;
-const PATH_VALUES_MAX: u64 = 100_000;
+pub(super) const PATH_VALUES_MAX: u64 = 100_000;
 const SERIES_STEPS_DEFAULT: u32 = 240;

@@ -144,7 +144,7 @@ async fn respond(api: &Api, (mut session, on_disk): Answered) -> Response {
     }
 }
 
-async fn is_on_disk(told: oneshot::Receiver<bool>) -> bool {
+pub(super) async fn is_on_disk(told: oneshot::Receiver<bool>) -> bool {
     matches!(tokio::time::timeout(DISK_PATIENCE, told).await, Ok(Ok(true)))
 }
 

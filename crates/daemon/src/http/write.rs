@@ -13,9 +13,11 @@ use tokio::sync::oneshot;
 use super::Api;
 use super::failure::Failure;
 use super::guard::require_json;
+use super::sessions::is_on_disk;
 use crate::control_loop::{Command, CommandError};
 
-/// Push samples of demand.
+/// Push samples of demand, of the past oldest first in as many requests as it takes: until 60 s after the last of them no step
+/// up to now is given up. What is of the past is on disk when it is answered.
 #[utoipa::path(
     post,
     path = "/api/v1/workloads/{id}/samples",
@@ -43,7 +45,13 @@ pub(crate) async fn push_samples(
             format!("send at most {SAMPLES_MAX} at once"),
         ));
     }
-    ask(&api, |reply| Command::Push { workload, samples: request.samples, reply }).await.map(Json)
+    let push = |reply| Command::Push { workload, samples: request.samples, reply };
+    let (accepted, on_disk) = ask(&api, push).await?;
+    if let Some(told) = on_disk {
+        // A disk in trouble is told by the status; the samples are taken all the same.
+        is_on_disk(told).await;
+    }
+    Ok(Json(accepted))
 }
 
 /// Pin the number of active or standby instances.

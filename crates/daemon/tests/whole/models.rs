@@ -240,6 +240,11 @@ async fn a_model_is_trained_in_the_background_and_becomes_champion() {
     assert!(detail.features.iter().any(|feature| feature == "demand"), "{detail:?}");
 }
 
+/// What a monitoring system reads.
+async fn shown(stage: &Stage) -> String {
+    request(stage.api, "GET", "/metrics", &[], "").await.expect("answered").1
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_of_training_is_told_outlives_the_daemon_and_ends_with_a_champion() {
     let stage = Stage::new("models = [\"smoothing\"]\nhistory = \"demand.csv\"\n[training]\npaused = true");
@@ -252,7 +257,10 @@ async fn a_pause_of_training_is_told_outlives_the_daemon_and_ends_with_a_champio
     let refused = client.pause_training(&by("ana")).await.expect_err("it is paused");
     assert_eq!(status(&refused), 409);
     assert_eq!(client.resume_training(&by("ana")).await.expect("resumed"), api::Training::default());
+    assert!(shown(&stage).await.contains("\nforeshadow_training_paused 0.0\n"));
     let paused = client.pause_training(&by("ana")).await.expect("paused");
+    assert_eq!(client.status().await.expect("the status").training, paused);
+    assert!(shown(&stage).await.contains("\nforeshadow_training_paused 1.0\n"));
     serves(&client).await;
     daemon.kill();
 

@@ -17,7 +17,7 @@ pub(super) fn training(training: &api::Training) -> String {
 }
 
 /// Several lines: a reason may be long.
-fn pause(pause: &api::TrainingPause) -> String {
+pub(in crate::commands) fn pause(pause: &api::TrainingPause) -> String {
     let since = Timestamp::from_millis(pause.since_ms);
     let api::TrainingPause { author, reason, .. } = pause;
     format!(

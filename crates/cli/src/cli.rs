@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
     endpoints, evaluate, events, explain, forecast, guest, load, metrics, models, overrides, proxy, replay,
-    requests, run, sample_service, sessions, simulate, status,
+    requests, run, sample_service, sessions, simulate, status, tether,
 };
 use crate::demo;
 use crate::failure::Failure;
@@ -61,6 +61,9 @@ enum Command {
     /// The first process of a virtual machine of the demo
     #[command(hide = true)]
     Guest,
+    /// A command that ends with the process that asked for it
+    #[command(hide = true)]
+    Tether(tether::TetherArgs),
     /// Steady open-loop load at one address
     #[command(hide = true)]
     Load(load::LoadArgs),
@@ -104,6 +107,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Proxy(args) => proxy::run(&args),
         Command::SampleService(args) => sample_service::run(&args),
         Command::Guest => guest::run(),
+        Command::Tether(args) => tether::run(&args),
         Command::Load(args) => load::run(&args),
     }
 }
@@ -128,6 +132,7 @@ fn log_to_stderr(command: &Command, filter: Option<&str>) -> Result<(), Failure>
         | Command::Sessions(_)
         | Command::SampleService(_)
         | Command::Guest
+        | Command::Tether(_)
         | Command::Load(_) => "error",
     };
     let filter = EnvFilter::try_new(filter.unwrap_or(default)).map_err(|error| {

@@ -16,6 +16,8 @@ pub(crate) enum Failure {
     Usage(anyhow::Error),
     /// It was a sensible thing to ask, and it failed. Exit code 1.
     Failed(anyhow::Error),
+    /// A command that was run for somebody else ended with this code. Nothing printed.
+    Ended(u8),
     /// The reader of our output went away. Exit code 0, nothing printed.
     OutputClosed,
 }
@@ -31,6 +33,7 @@ impl Failure {
         let (error, code) = match self {
             Failure::Usage(error) => (error, 2),
             Failure::Failed(error) => (error, 1),
+            Failure::Ended(code) => return ExitCode::from(code),
             Failure::OutputClosed => return ExitCode::SUCCESS,
         };
         let mut text = format!("error: {error}\n");

@@ -23,4 +23,4 @@ mod usual;
 
 pub(crate) use informed::{Ahead, COVARIATES_MAX};
 pub use informed::{EVENTS_MAX, Informed, InformedForecast};
-pub use report::{Effect, Note, Seen};
+pub use report::{Assumed, Effect, Note, Seen};

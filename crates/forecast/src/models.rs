@@ -78,6 +78,11 @@ impl History<'_> {
         self.values.iter().filter(|value| value.is_finite()).count()
     }
 
+    /// Whether no value that is present is other than zero.
+    pub fn is_idle(&self) -> bool {
+        self.values.iter().all(|&value| value == 0.0 || !value.is_finite())
+    }
+
     /// The same history with only its first `len` values: what was known then.
     pub fn until(&self, len: usize) -> History<'_> {
         History { values: &self.values[..len.min(self.values.len())], ..*self }
@@ -154,6 +159,13 @@ pub enum FitError {
     /// Called off at a checkpoint.
     #[error("training was called off")]
     CalledOff,
+}
+
+impl FitError {
+    /// For models that learn from what is not zero.
+    fn nothing_but_zeros() -> FitError {
+        FitError::Unsuitable("every value is zero: there is nothing to learn from".to_owned())
+    }
 }
 
 /// Lets whoever runs a training pause it, slow it down or call it off, without the training knowing a clock.

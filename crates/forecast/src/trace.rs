@@ -11,8 +11,10 @@ use std::time::Duration;
 use csv::ByteRecord;
 use jiff::tz::TimeZone;
 
+use self::clock::Reading;
 use crate::timestamp::{Timestamp, TimestampError, excerpt};
 
+mod clock;
 mod error;
 #[cfg(test)]
 mod tests;
@@ -124,6 +126,7 @@ pub fn parse_beside(
     let layout = Layout::read(&record, options, columns)?;
     let mut series: Vec<Series> = Vec::new();
     let mut beside: Vec<Vec<Vec<f32>>> = Vec::new();
+    let mut before: Vec<Reading> = Vec::new();
     let mut index: BTreeMap<String, usize> = BTreeMap::new();
     let mut count = 0usize;
     while rows.read_byte_record(&mut record).map_err(TraceError::from_csv)? {
@@ -140,11 +143,15 @@ pub fn parse_beside(
                 let name = layout.series.is_some().then(|| row.series.to_owned());
                 series.push(Series { name, points: Vec::new() });
                 beside.push(vec![Vec::new(); columns.len()]);
+                before.push(Reading::default());
                 series.len() - 1
             }
         };
-        let at = later(&series[slot], row.at, text(&record, 0, line, "timestamp")?, options);
-        in_order(&series[slot], at, line)?;
+        let written = text(&record, 0, line, "timestamp")?;
+        let at = later(&series[slot], row.at, written, options);
+        in_order(&series[slot], at, line)
+            .map_err(|fault| clock::explained(fault, (line, written), &before[slot], options))?;
+        before[slot].keep(line, written);
         series[slot].points.push((at, row.value));
         for (column, (&position, name)) in beside[slot].iter_mut().zip(layout.beside.iter().zip(columns)) {
             let value = number(text(&record, position, line, name)?, line, name, true)?;
@@ -157,6 +164,7 @@ pub fn parse_beside(
             Some(_) | None => TraceError::NoRows,
         });
     }
+    not_too_small(&series, &layout.column)?;
     let step = median_spacing(&series).ok_or(TraceError::OnePoint)?;
     Ok(Accompanied { trace: Trace { column: layout.column, step, series }, beside })
 }
@@ -286,6 +294,19 @@ fn in_order(series: &Series, at: Timestamp, line: u64) -> Result<(), TraceError>
     }
 }
 
+/// Refuses a series that is not zero, and so near to it that no forecast tells them apart.
+fn not_too_small(series: &[Series], column: &str) -> Result<(), TraceError> {
+    for one in series {
+        let sizes = one.points.iter().filter_map(|point| point.1).map(f64::abs);
+        let largest = sizes.fold(0.0, f64::max);
+        if largest > 0.0 && largest < LARGEST_MIN {
+            let (column, series) = (column.to_owned(), one.name.clone().unwrap_or_default());
+            return Err(TraceError::TooSmall { column, series, largest });
+        }
+    }
+    Ok(())
+}
+
 /// Median distance of neighbouring rows over all series; `None` when no series has two.
 fn median_spacing(series: &[Series]) -> Option<Duration> {
     let mut spacings: Vec<Duration> = series
@@ -304,5 +325,7 @@ fn median_spacing(series: &[Series]) -> Option<Duration> {
 const ROWS_MAX: usize = 50_000_000;
 /// Models take larger values for this one.
 const VALUE_MAX: f64 = 1e30;
+/// Models keep errors with about this precision, whatever the size of the values.
+const LARGEST_MIN: f64 = 1e-9;
 /// The median spacing is known long before this many.
 const SPACINGS_MAX: usize = 1_000_000;

@@ -72,6 +72,8 @@ pub enum UntrustedReason {
         /// Recent gain over persistence, negative when worse.
         skill: f64,
     },
+    /// The model cannot be fitted to the history without its last part, so nobody knows how it would have done on that.
+    Untried,
     /// The last steps brought no value.
     SignalMissing {
         /// How many steps in a row.
@@ -112,6 +114,9 @@ impl fmt::Display for UntrustedReason {
             UntrustedReason::NoSkill { skill } => {
                 write!(f, "forecasts have not helped lately ({})", comparison(*skill))
             }
+            UntrustedReason::Untried => f.write_str(
+                "it could not be tried on the end of the history: what came before does not suit the model",
+            ),
             UntrustedReason::SignalMissing { steps } => write!(f, "no value for the last {steps} steps"),
             UntrustedReason::OutageSuspected { steps } => {
                 write!(f, "a busy series has been silent for {steps} steps, an outage is suspected")

@@ -4,8 +4,8 @@
 //! that of this one thread.
 
 mod page;
+mod table;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use serde::Serialize;
 use super::forecast::core::{columns, ensemble};
 use super::forecast::{Combine, Grid as CliGrid, Zone, combined, zone};
 use super::known::KnownArgs;
-use super::own_model;
+use super::own_model::{self, Companion};
 use crate::failure::{Failure, OrFail};
 use crate::output;
 use crate::trace_file::{self, Clock};
@@ -53,7 +53,7 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, default_value = "auto", value_name = "NAME,..", value_parser = combined)]
     combine: Combine,
     /// Also evaluate a model of your own, as `external`: a shell command that speaks the protocol of docs/external-models.md,
-    /// such as 'python3 my_model.py'
+    /// such as 'python3 my_model.py'. Where `auto` is evaluated, so is `auto+external`, which combines it with the others
     #[arg(long, value_name = "COMMAND")]
     model_command: Option<String>,
     /// How far ahead
@@ -137,12 +137,14 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
     let own = args.model_command.as_deref().map(own_model::of);
     let mut names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
     names.extend(own.iter().map(|_| OWN));
+    names.extend(own.iter().filter(|_| kinds.contains(&Kind::Auto)).map(|_| JOINED));
     let step = file.trace.step;
     let all = &file.trace.series;
     let every = all.len().div_ceil(usize::from(args.series_max)).max(1);
     let last = all.iter().filter_map(|series| series.points.last()).map(|point| point.0).max();
     let until = last.unwrap_or_default() + args.horizon;
     let events = args.known.calendar.events(&file, zone.as_ref(), until)?;
+    say_passed_over(kinds, args);
     let mut evaluated = Vec::new();
     for (series, beside) in all.iter().zip(&file.beside).step_by(every) {
         match prepare(series, step, zone.clone(), args) {
@@ -167,7 +169,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
         )));
     }
     match args.format {
-        Format::Table => print_table(&evaluated, &names)?,
+        Format::Table => table::print(&evaluated, &names)?,
         Format::Csv => print_csv(&evaluated)?,
         Format::Json => {
             let text = serde_json::to_string_pretty(&lines(&evaluated)).or_failed("cannot write JSON")?;
@@ -180,6 +182,18 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
             .or_failed(format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Names the models to which nothing that is known beside the series makes a difference.
+fn say_passed_over(kinds: &[Kind], args: &EvaluateArgs) {
+    let over: Vec<&str> =
+        kinds.iter().filter(|kind| kind.assumes().is_none()).map(|kind| kind.name()).collect();
+    if !args.known.is_empty() && !over.is_empty() {
+        output::say(&format!(
+            "note: these models make nothing of events and covariates: {}",
+            over.join(", ")
+        ));
+    }
 }
 
 /// The series on its grid; `None` when it is too short to be evaluated.
@@ -246,13 +260,18 @@ fn judge(
         bar.set_message(format!("{} {}", one.series, kind.name()));
         one.scores.push(match kind.is_batch() {
             true => evaluate(kind, &history, &plan, &mut cpu_time),
-            false => streamed((kind, &args.combine.0), one, &history, &plan, (events, given))?,
+            false => streamed((kind, &args.combine.0, None), one, &history, &plan, (events, given))?,
         });
         bar.inc(1);
     }
     if let Some(own) = own {
         bar.set_message(format!("{} {OWN}", one.series));
         one.scores.push(evaluate_own(own, &history, &plan));
+        if kinds.contains(&Kind::Auto) {
+            bar.set_message(format!("{} {JOINED}", one.series));
+            let joined = (Kind::Auto, args.combine.0.as_slice(), Some(own));
+            one.scores.push(streamed(joined, one, &history, &plan, (events, given))?);
+        }
     }
     bar.finish_and_clear();
     Ok(())
@@ -260,7 +279,7 @@ fn judge(
 
 /// Runs a model that learns at every step over one series, with what is known beside it.
 fn streamed(
-    (kind, combined): (Kind, &[Kind]),
+    (kind, combined, own): (Kind, &[Kind], Option<&Arc<ExternalModel>>),
     one: &Evaluated,
     history: &History<'_>,
     plan: &Plan,
@@ -270,6 +289,12 @@ fn streamed(
     config.time_zone = one.grid.zone.clone();
     config.horizon_max = one.grid.step.saturating_mul(u32::try_from(one.horizon).unwrap_or(u32::MAX));
     let mut ensemble = ensemble(kind, combined, &config, known)?;
+    let mut companion = own.map(Companion::new);
+    if companion.is_some() {
+        ensemble = Companion::seated(ensemble);
+    }
+    let of_own = || own.map_or(Duration::ZERO, |own| own.cpu_time());
+    let own_before = of_own();
     let (mut fit_time, mut forecast_time) = (Duration::ZERO, Duration::ZERO);
     let (mut forecasts, mut seen) = (Vec::new(), 0);
     for &origin in &plan.origins {
@@ -277,18 +302,25 @@ fn streamed(
         for step in seen..origin {
             let value = Some(f64::from(one.values[step])).filter(|value| value.is_finite());
             let at = one.grid.begins_at(step as u64);
+            if let Some(companion) = &mut companion {
+                companion.before(step as u64, &mut ensemble, one.horizon);
+            }
             ensemble.observe(at, value).or_usage("the series cannot be followed")?;
             ensemble.train_if_due();
         }
         seen = origin;
+        if let Some(companion) = &mut companion {
+            companion.ask(&mut ensemble);
+        }
         let fitted = cpu_time();
         let forecast = ensemble.forecast(plan.horizon, &plan.quantiles);
         forecast_time += cpu_time().saturating_sub(fitted);
         fit_time += fitted.saturating_sub(begun);
         forecasts.push((origin, forecast.values));
     }
-    let scores = score(kind.name(), history, plan, forecasts);
-    Ok(Scores { fit_time, forecast_time, ..scores })
+    let name = if own.is_some() { JOINED } else { kind.name() };
+    let fit_time = fit_time + of_own().saturating_sub(own_before);
+    Ok(Scores { fit_time, forecast_time, ..score(name, history, plan, forecasts) })
 }
 
 /// Evaluates a command: fitted to everything before each origin. Its time is that of its own process.
@@ -349,119 +381,6 @@ fn print_csv(evaluated: &[Evaluated]) -> Result<(), Failure> {
     Ok(writer.flush()?)
 }
 
-/// Means over all series: ratios as geometric means, shares as plain ones.
-pub(super) struct Mean<'a> {
-    pub(super) model: &'a str,
-    pub(super) ratio: f64,
-    pub(super) worst: f64,
-    pub(super) mase: f64,
-    pub(super) mae: f64,
-    pub(super) rmse: f64,
-    pub(super) coverage: f64,
-    pub(super) upper: f64,
-    pub(super) fit: f64,
-    pub(super) forecast: f64,
-    pub(super) refused: usize,
-}
-
-impl Mean<'_> {
-    /// A row of a table; times in milliseconds.
-    pub(super) fn cells(&self, name: String) -> [String; 10] {
-        [
-            name,
-            shown(self.ratio),
-            shown(self.worst),
-            shown(self.mase),
-            shown(self.mae),
-            shown(self.rmse),
-            shown(self.coverage),
-            shown(self.upper),
-            format!("{:.1}", self.fit * 1e3),
-            format!("{:.2}", self.forecast * 1e3),
-        ]
-    }
-}
-
-fn means<'a>(evaluated: &[Evaluated], names: &[&'a str]) -> Vec<Mean<'a>> {
-    let mean = |&model: &&'a str| {
-        let of: Vec<&Scores> =
-            evaluated.iter().flat_map(|one| &one.scores).filter(|s| s.model == model).collect();
-        let scored: Vec<&&Scores> = of.iter().filter(|s| s.wpl.is_finite() && s.naive_wpl > 0.0).collect();
-        let average = |number: &dyn Fn(&Scores) -> f64| mean_of(scored.iter().map(|s| number(s)));
-        let of_all = |number: &dyn Fn(&Scores) -> f64| mean_of(of.iter().map(|s| number(s)));
-        let ratio = |s: &Scores| (s.wpl / s.naive_wpl).max(1e-3);
-        let seconds = |time: &dyn Fn(&Scores) -> Duration| {
-            of.iter().map(|s| time(s).as_secs_f64() / s.forecasts.len().max(1) as f64).sum::<f64>()
-                / of.len() as f64
-        };
-        Mean {
-            model,
-            ratio: average(&|s| ratio(s).ln()).exp(),
-            worst: scored.iter().map(|s| ratio(s)).fold(f64::NAN, f64::max),
-            mase: average(&|s| s.mase),
-            mae: of_all(&|s| s.mae),
-            rmse: of_all(&|s| s.rmse),
-            coverage: average(&|s| s.coverage),
-            upper: average(&|s| s.upper_coverage),
-            fit: seconds(&|s| s.fit_time),
-            forecast: seconds(&|s| s.forecast_time),
-            refused: of.iter().filter(|s| s.refused.is_some()).count(),
-        }
-    };
-    let mut means: Vec<Mean<'_>> = names.iter().map(mean).collect();
-    means.sort_by(|a, b| a.ratio.total_cmp(&b.ratio));
-    means
-}
-
-/// The mean of those that are known; NaN when none is.
-fn mean_of(numbers: impl Iterator<Item = f64>) -> f64 {
-    let known: Vec<f64> = numbers.filter(|number| number.is_finite()).collect();
-    known.iter().sum::<f64>() / known.len() as f64
-}
-
-/// A score as people read it.
-fn shown(score: f64) -> String {
-    match score {
-        _ if !score.is_finite() => "-".to_owned(),
-        _ if score.abs() >= LONG => format!("{score:.2e}"),
-        _ if score.abs() >= 100.0 => format!("{score:.1}"),
-        _ => format!("{score:.3}"),
-    }
-}
-
-fn print_table(evaluated: &[Evaluated], names: &[&str]) -> Result<(), Failure> {
-    let mut out = output::stdout();
-    let one = &evaluated[0];
-    writeln!(
-        out,
-        "{} series, {} ahead, {} origins each. loss: pinball loss of that of the same time last week (or day), smaller is better. fit, ask: milliseconds.\n",
-        evaluated.len(),
-        humantime::format_duration(one.grid.step * u32::try_from(one.horizon).unwrap_or(u32::MAX)),
-        one.scores.first().map_or(0, |scores| scores.forecasts.len()),
-    )?;
-    let header = ["model", "loss", "worst", "MASE", "MAE", "RMSE", "in 90%", "<0.95", "fit", "ask"];
-    let mut table = output::table(&header);
-    for mean in means(evaluated, names) {
-        let name = match mean.refused {
-            0 => mean.model.to_owned(),
-            refused => format!("{} ({refused} refused)", mean.model),
-        };
-        output::row(&mut table, &mean.cells(name));
-    }
-    writeln!(out, "{table}")?;
-    if evaluated.iter().flat_map(|one| &one.scores).all(|scores| scores.naive_wpl == 0.0) {
-        writeln!(out, "Loss and MASE are shares of the naive forecast's errors, and here it made none.")?;
-    }
-    for one in evaluated {
-        for scores in &one.scores {
-            if let Some((times, why)) = &scores.refused {
-                writeln!(out, "{} {}: no forecast at {times} origins, {why}", one.series, scores.model)?;
-            }
-        }
-    }
-    Ok(out.flush()?)
-}
-
 /// What this thread has computed so far.
 fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
@@ -470,7 +389,7 @@ fn cpu_time() -> Duration {
 
 /// Name of the user's own model in the results.
 const OWN: &str = "external";
-/// Scores from here on are written with an exponent.
-const LONG: f64 = 1e6;
+/// Name of the combination that has it among its members.
+const JOINED: &str = "auto+external";
 /// Longer series are not evaluated.
 const VALUES_MAX: usize = 20_000_000;

@@ -19,6 +19,7 @@ pub(crate) mod sample_service;
 pub(crate) mod sessions;
 pub(crate) mod simulate;
 pub(crate) mod status;
+pub(crate) mod tether;
 
 mod cold_file;
 mod known;

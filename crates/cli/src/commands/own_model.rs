@@ -1,15 +1,22 @@
-//! A user's own model on the command line: `--model-command` starts it, and it is asked like any other model.
+//! A user's own model on the command line: `--model-command` starts it, and it is asked like any other model, alone or as one
+//! of those that `auto` combines.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use daemon::external_model::{ExternalModel, ExternalModelConfig};
-use forecast::Values;
 use forecast::models::external::External;
-use forecast::models::{FitError, History, Pace};
+use forecast::models::{FitError, History, Model, Pace};
+use forecast::{Ensemble, Values};
 
-/// The command, to be started when it is first asked. The shell reads it, so that it can be written as usual.
+/// The command, to be started when it is first asked. The shell reads it, so that it can be written as usual; it ends with this
+/// process, however that ends.
 pub(crate) fn of(command: &str) -> Arc<ExternalModel> {
-    let words = ["/bin/sh", "-c", command].map(str::to_owned).to_vec();
+    let mut words = match std::env::current_exe() {
+        Ok(this) => vec![this.display().to_string(), "tether".into(), std::process::id().to_string()],
+        Err(_) => Vec::new(),
+    };
+    words.extend(["/bin/sh", "-c", command].map(str::to_owned));
     Arc::new(ExternalModel::new(ExternalModelConfig::new(words)))
 }
 
@@ -27,3 +34,109 @@ pub(crate) fn forecast(
     let said = fitted.try_forecast(steps, quantiles, history.covariates);
     said.map_err(|error| FitError::Unsuitable(error.to_string()))
 }
+
+/// A command that takes part in an ensemble: it is told what the ensemble observes, and what it says is brought there, to be
+/// scored and weighed like what the other members say.
+#[derive(Clone, Debug)]
+pub(crate) struct Companion {
+    model: Arc<ExternalModel>,
+    following: Option<Following>,
+    /// The step after the last one that the command was told, by this or by a copy of it: they share the command.
+    told: Arc<AtomicU64>,
+    /// The step that it was last asked before.
+    asked: Option<u64>,
+    /// Why it says nothing, where it does not.
+    trouble: Option<String>,
+}
+
+/// A command that has been fitted.
+#[derive(Clone, Debug)]
+struct Following {
+    model: External,
+    fitted_at: u64,
+    next: u64,
+}
+
+impl Companion {
+    pub(crate) fn new(model: &Arc<ExternalModel>) -> Companion {
+        let (model, told) = (Arc::clone(model), Arc::default());
+        Companion { model, following: None, told, asked: None, trouble: None }
+    }
+
+    /// The ensemble with a seat for it. To be called before the first observation.
+    pub(crate) fn seated(ensemble: Ensemble) -> Ensemble {
+        ensemble.with_guests(&[SEAT.to_owned()])
+    }
+
+    /// To be called before step `step` is observed. The ensemble scores whole paths every few steps only: asking in between
+    /// would cost as much again and teach nothing.
+    pub(crate) fn before(&mut self, step: u64, ensemble: &mut Ensemble, horizon: usize) {
+        let every = (horizon as u64 / ASKED_PER_HORIZON).clamp(1, EVERY_MAX);
+        if self.asked.is_none_or(|asked| step / every > asked / every) {
+            self.asked = Some(step);
+            self.ask(ensemble);
+        }
+    }
+
+    /// Asks about the steps to come, and lets the ensemble know.
+    pub(crate) fn ask(&mut self, ensemble: &mut Ensemble) {
+        let Some(job) = ensemble.job(String::new()) else { return };
+        let history = job.history();
+        let said = self.turn(&history);
+        self.trouble = said.as_ref().err().cloned();
+        ensemble.hear(SEAT, history.end(), said.ok());
+    }
+
+    /// Tells the command what is new, or lets it learn anew where that is due, and asks it.
+    fn turn(&mut self, history: &History<'_>) -> Result<Values, String> {
+        let end = history.end();
+        let told = self.told.load(Ordering::Relaxed);
+        let due = |following: &Following| {
+            let since = end - following.fitted_at.min(end);
+            let lost = following.next != told || following.next < history.first || following.next > end;
+            lost || since >= (history.values.len() as u64 / REFIT_PART).max(REFIT_MIN)
+        };
+        if self.following.as_ref().is_none_or(due) {
+            self.following = None;
+            let fitted = External::fit(Box::new(self.model.clone()), history, &mut Pace::free());
+            let model = fitted.map_err(|error| error.to_string())?;
+            self.following = Some(Following { model, fitted_at: end, next: end });
+        }
+        let Some(following) = &mut self.following else { return Err("it was not fitted".to_owned()) };
+        for step in following.next..end {
+            let place = usize::try_from(step - history.first).ok();
+            let value = place.and_then(|place| history.values.get(place)).copied().unwrap_or(f32::NAN);
+            following.model.observe(value, history.covariates);
+        }
+        following.next = end;
+        self.told.store(end, Ordering::Relaxed);
+        let said =
+            following.model.try_forecast(history.horizon, Ensemble::GUEST_QUANTILES, history.covariates);
+        said.map_err(|error| error.to_string())
+    }
+
+    /// What part it has in the ensemble's forecasts, in words.
+    pub(crate) fn part(&self, ensemble: &Ensemble, steps: usize) -> String {
+        if let Some(why) = &self.trouble {
+            return format!("your own model has no part in this forecast: {why}");
+        }
+        let share = |ahead: usize| {
+            let weights = ensemble.weights(ahead);
+            100.0 * weights.iter().find(|(name, _)| *name == SEAT).map_or(0.0, |(_, weight)| *weight)
+        };
+        format!(
+            "your own model has {:.0} % of the weight one step ahead, {:.0} % at the end of the horizon",
+            share(1),
+            share(steps)
+        )
+    }
+}
+
+/// Its name in the ensemble.
+const SEAT: &str = "external";
+/// How often it is asked, as the ensemble scores its members: so many times in a horizon, but at least every so many steps.
+const ASKED_PER_HORIZON: u64 = 24;
+const EVERY_MAX: u64 = 16;
+/// Steps after which it learns anew, as in the daemon: a part of its history, and not all too often.
+const REFIT_PART: u64 = 4;
+const REFIT_MIN: u64 = 192;

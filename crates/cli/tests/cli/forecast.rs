@@ -92,6 +92,70 @@ fn rows_of_the_future_bring_covariates_and_their_end_is_told() {
     assert!(said.contains("covariate `rain` is not known for 2 steps"), "{said}");
 }
 
+#[test]
+fn every_model_tells_what_it_makes_of_covariates_that_end_before_the_horizon() {
+    let folder = folder();
+    let rows: Vec<String> = (0..24 * 14 + 24)
+        .map(|hour| {
+            let demand = if hour < 24 * 14 {
+                (100 + 40 * (hour % 24 / 12) + hour % 5).to_string()
+            } else {
+                String::new()
+            };
+            let rain = if hour < 24 * 14 + 20 { (hour * 7 % 3).to_string() } else { String::new() };
+            format!("{},{demand},{rain}\n", hour * 3600)
+        })
+        .collect();
+    std::fs::write(folder.path().join("rain.csv"), format!("timestamp,v,rain\n{}", rows.concat())).unwrap();
+    for (model, words) in [
+        ("online", "covariate `rain` is not known for 4 steps, the first at 1281600: taken as usual there"),
+        ("additive", "for 4 steps, the first at 1281600: taken as its average there"),
+        ("boosted", "for 4 steps, the first at 1281600: taken as in most of the history there"),
+        ("smoothing", "the model `smoothing` makes nothing of events and covariates"),
+        ("week", "the model `week` makes nothing of events and covariates"),
+    ] {
+        let command =
+            format!("forecast rain.csv --horizon 1d --model {model} --covariates rain --format json");
+        let output = foreshadow(folder.path(), &command);
+        let said = text(&output.stderr);
+        assert!(
+            output.status.success() && said.starts_with("note: ") && said.contains(words),
+            "{model}: {said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let note = json["forecasts"][0]["notes"][0].as_str().unwrap_or_default();
+        assert!(note.contains(words), "{model}: {json}");
+        let known = foreshadow(folder.path(), &command.replace("1d", "20h").replace("smoothing", "online"));
+        assert!(model == "week" || !text(&known.stderr).contains("not known"), "{}", text(&known.stderr));
+    }
+}
+
+#[test]
+fn a_moment_after_the_end_of_the_data_is_told_as_such() {
+    let folder = folder();
+    let output = foreshadow(folder.path(), "forecast good.csv --horizon 2m --as-of 1000 --format json");
+    let said = text(&output.stderr);
+    assert!(said.contains("the data ends with the step of 420, 9 steps before --as-of 1000"), "{said}");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(json["forecasts"][0]["notes"][0].as_str().is_some_and(|note| said.contains(note)), "{json}");
+    let at_once = foreshadow(folder.path(), "forecast good.csv --horizon 2m --as-of 480");
+    assert_eq!(text(&at_once.stderr), "");
+}
+
+#[test]
+fn of_many_series_those_that_cannot_be_forecast_are_left_out_by_name() {
+    let folder = folder();
+    let rows = "timestamp,series,v\n0,a,1\n0,b,\n60,a,1\n60,b,\n120,a,2\n120,b,\n";
+    std::fs::write(folder.path().join("half.csv"), rows).unwrap();
+    let output = foreshadow(folder.path(), "forecast half.csv --all-series --horizon 1m");
+    let (csv, said) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success() && csv.contains("180,a,180,") && !csv.contains(",b,"), "{csv}{said}");
+    assert!(said.contains("left out b: half.csv: b has no value before 180"), "{said}");
+    let none = foreshadow(folder.path(), "forecast half.csv --all-series --horizon 1m --model arima");
+    assert_eq!(none.status.code(), Some(2), "{}", text(&none.stderr));
+}
+
 /// Two months of hours on which Sundays, and holidays, have a quarter of the demand.
 #[test]
 fn holidays_events_and_covariates_change_the_forecast_and_what_comes_after_does_not() {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 mod forecast;
+mod own_model;
 mod replay;
 
 const FORESHADOW: &str = env!("CARGO_BIN_EXE_foreshadow");
@@ -38,6 +39,10 @@ fn folder() -> tempfile::TempDir {
         ("words.csv", "timestamp,v\n0,1\n60,many\n120,3\n"),
         ("nozone.csv", "timestamp,v\n2020-01-01T00:00:00,1\n2020-01-01T00:01:00,1\n"),
         ("notime.csv", "time,v\n0,1\n60,1\n"),
+        ("nothing.csv", "timestamp,v\n0,\n60,\n120,\n"),
+        ("zeros.csv", "timestamp,v\n0,0\n60,0\n120,0\n180,0\n"),
+        ("tiny.csv", "timestamp,v\n0,1e-300\n60,2e-300\n120,1e-300\n"),
+        ("spring.csv", "timestamp,v\n2024-03-31T01:00,1\n2024-03-31T02:00,1\n2024-03-31T03:00,1\n"),
         (
             "broken.toml",
             "[server]\nlisten = \"127.0.0.1:0\"\nlissen = 3\n\n[[workload]]\nname = \"web\"\nstep = \"30 parsecs\"\n",
@@ -96,6 +101,17 @@ const REFUSED: &[(&str, i32, &str)] = &[
     ("forecast nan.csv --horizon 5m", 2, "nan.csv|line 3"),
     ("forecast negative.csv --horizon 5m", 2, "negative.csv|line 3"),
     ("forecast words.csv --horizon 5m", 2, "words.csv|line 3|many"),
+    ("forecast nothing.csv --horizon 5m", 2, "nothing.csv|no value before 180|column `v`|--column"),
+    ("forecast tiny.csv --horizon 5m", 2, "tiny.csv|column v|2e-300|another unit"),
+    ("forecast zeros.csv --horizon 5m --model boosted", 2, "zeros.csv|`boosted`|every value is zero|`auto`"),
+    ("forecast zeros.csv --horizon 5m --model sparse", 2, "zeros.csv|`sparse`|every value is zero|`auto`"),
+    ("forecast good.csv --horizon 5m --model arima", 2, "good.csv|8 values, 30 are needed|`auto`"),
+    ("forecast good.csv --horizon 5m --as-of 9999999", 2, "166659 steps|the step of 420|newer rows"),
+    (
+        "forecast spring.csv --horizon 5m --time-zone Europe/Berlin",
+        2,
+        "spring.csv|line 3|Europe/Berlin never show `2024-03-31T02:00`|offset +01",
+    ),
     ("forecast nozone.csv --horizon 5m", 2, "line 2|no zone|--time-zone Europe/Berlin"),
     ("forecast nozone.csv --horizon 5m --time-zone none", 2, "line 2|no zone"),
     ("evaluate nozone.csv", 2, "--time-zone"),
@@ -271,74 +287,6 @@ fn tables_and_pages_are_complete() {
     let page = std::fs::read_to_string(folder.path().join("page.html")).unwrap();
     assert!(page.contains("Plotly.newPlot(\"plot1\"") && page.ends_with("</html>\n"));
     assert!(!page.contains("<link") && !page.contains("<script src"), "the page must not need a network");
-}
-
-/// The program runs with these words, of which the last may have spaces.
-fn with_own_model(folder: &Path, words: &str, command: &str) -> Output {
-    Command::new(FORESHADOW)
-        .args(words.split_whitespace())
-        .args(["--model-command", command])
-        .current_dir(folder)
-        .output()
-        .expect("the binary runs")
-}
-
-#[test]
-fn the_documented_model_of_ones_own_forecasts_and_is_evaluated_beside_ours() {
-    if Command::new("python3").arg("--version").output().is_err() {
-        eprintln!("not run: there is no python3");
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let rows: Vec<String> = (0..24 * 21)
-        .map(|hour| format!("{},{}\n", hour * 3600, 100 + 50 * (hour % 24 / 12) + hour * 7919 % 7))
-        .collect();
-    std::fs::write(folder.path().join("hours.csv"), format!("timestamp,v\n{}", rows.concat())).unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/external_model.py");
-    let command = format!("python3 '{script}'");
-
-    let output = with_own_model(folder.path(), "forecast hours.csv --horizon 24h", &command);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let csv = text(&output.stdout);
-    let medians = medians(&csv);
-    assert_eq!(medians.len(), 24, "{csv}");
-    let (night, day) = (&medians[..12], &medians[12..]);
-    assert!(night.iter().all(|v| (95.0..=112.0).contains(v)), "{csv}");
-    assert!(day.iter().all(|v| (145.0..=162.0).contains(v)), "{csv}");
-
-    let words = "evaluate hours.csv --models last,day --horizon 24h --format csv";
-    let output = with_own_model(folder.path(), words, &command);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let csv = text(&output.stdout);
-    let pinball = |name: &str| -> f64 {
-        let line = csv.lines().find(|line| line.split(',').nth(1) == Some(name)).expect(name);
-        line.split(',').nth(2).unwrap().parse().unwrap()
-    };
-    assert!(pinball("external") < 0.5 * pinball("last"), "{csv}");
-    assert!(pinball("external") < 2.0 * pinball("day"), "{csv}");
-    let seconds: f64 = csv
-        .lines()
-        .find(|line| line.contains(",external,"))
-        .unwrap()
-        .split(',')
-        .nth(9)
-        .unwrap()
-        .parse()
-        .unwrap();
-    assert!(seconds > 0.0, "its process has used no time: {csv}");
-
-    for (command, part) in [
-        ("while read line; do echo hello; done", "is no answer"),
-        ("no-such-program", "it ended with exit status: 127"),
-        ("sed -u 's/.*/{\"error\":\"not today\"}/'", "the external model says: not today"),
-    ] {
-        let output = with_own_model(folder.path(), "forecast hours.csv --horizon 24h", command);
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains(part) && said.contains("has no forecast as of"), "{command}: {said}");
-    }
-    let both = with_own_model(folder.path(), "forecast hours.csv --horizon 24h --model week", &command);
-    assert_eq!(both.status.code(), Some(2), "{}", text(&both.stderr));
 }
 
 #[test]

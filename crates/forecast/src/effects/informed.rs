@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::guard::{Guard, JUDGED};
 use super::learner::{Learner, Situation};
-use super::report::{Effect, Note};
+use super::report::{Assumed, Effect, Note};
 use crate::calendar::Event;
 use crate::calibration::{GRID, probit};
 use crate::covariates::Covariates;
@@ -246,15 +246,8 @@ impl Informed {
 
     /// What a forecast of the next `steps` steps has to assume.
     pub fn notes(&self, steps: usize, covariates: &Covariates) -> Vec<Note> {
-        let mut notes = Vec::new();
-        for (place, name) in self.names.iter().enumerate() {
-            let unknown = |h: &u64| !covariates.at(place, self.next + h).is_finite();
-            let count = (0..steps as u64).filter(unknown).count();
-            if let Some(first) = (0..steps as u64).find(unknown) {
-                let from = self.grid.begins_at(self.next + first);
-                notes.push(Note::CovariateUnknown { name: name.clone(), from, steps: count as u32 });
-            }
-        }
+        let mut notes =
+            Note::unknown(&self.names, covariates, (&self.grid, self.next), steps, Assumed::Usual);
         let due = self.next..self.next + steps as u64;
         notes.extend(self.learner.unseen(&self.grid, due).into_iter().map(|kind| Note::KindUnseen { kind }));
         notes

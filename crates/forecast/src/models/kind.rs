@@ -14,6 +14,7 @@ use super::pooled::{Pool, PoolSettings, Pooled};
 use super::sparse::Sparse;
 use super::{Additive, Arima, Dsp, FitError, History, Model, Naive, Pace, Partial, Recounted, Smoothing};
 use crate::covariates::Covariates;
+use crate::effects::Assumed;
 use crate::online::Part;
 use crate::paths::Values;
 
@@ -157,9 +158,15 @@ impl Kind {
         !matches!(self, Kind::Auto | Kind::Online)
     }
 
-    /// Whether it makes anything of events and covariates; the others pass over them.
-    pub fn looks_beside(self) -> bool {
-        matches!(self, Kind::Auto | Kind::Online | Kind::Additive | Kind::Boosted)
+    /// What it does where a covariate is not known; `None` for those that pass over events and covariates altogether.
+    pub fn assumes(self) -> Option<Assumed> {
+        match self {
+            Kind::Auto | Kind::Online => Some(Assumed::Usual),
+            Kind::Additive => Some(Assumed::Average),
+            Kind::Boosted => Some(Assumed::Common),
+            Kind::Profile | Kind::Rls | Kind::Last | Kind::Drift | Kind::Day | Kind::Week => None,
+            Kind::Smoothing | Kind::Arima | Kind::Dsp | Kind::Pooled | Kind::Lstm | Kind::Sparse => None,
+        }
     }
 
     /// Whether training it takes many times longer than the others.

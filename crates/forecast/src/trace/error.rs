@@ -43,7 +43,7 @@ pub enum TraceError {
         name: String,
     },
     /// A header and nothing else.
-    #[error("there is a header but no row")]
+    #[error("there is a header but no row; add rows below it")]
     NoRows,
     /// The step cannot be told.
     #[error("every series has only one row; two are needed to know the step")]
@@ -92,6 +92,34 @@ pub enum TraceError {
         /// Name of the series, empty when there is only one.
         series: String,
     },
+    /// A wall clock reading that does not exist, so that it stands where another row is.
+    #[error(
+        "line {line}, column timestamp: the clocks of {place} never show `{text}`, for they are set forward over it; if the times keep the offset {offset} all year, append it, or append `Z` if they are UTC, and else leave such rows out"
+    )]
+    Skipped {
+        /// Line in the file, from 1.
+        line: u64,
+        /// The cell.
+        text: String,
+        /// Name of the time zone.
+        place: String,
+        /// The offset from UTC before the clock is set forward.
+        offset: String,
+    },
+    /// A wall clock reading that exists twice, in rows that do not go on in time.
+    #[error(
+        "line {line}, column timestamp: the clocks of {place} show `{text}` twice, and this row cannot be told from the rows before it; append the offset, `{}` before the clocks are set back and `{}` after", offsets.0, offsets.1
+    )]
+    Twice {
+        /// Line in the file, from 1.
+        line: u64,
+        /// The cell.
+        text: String,
+        /// Name of the time zone.
+        place: String,
+        /// Offsets from UTC, before and after.
+        offsets: (String, String),
+    },
     /// The same time twice.
     #[error("line {line}, column timestamp: {at} occurs twice{}; keep one row per time", of(series))]
     Duplicate {
@@ -126,8 +154,23 @@ pub enum TraceError {
         /// The cell.
         text: String,
     },
+    /// All values are so small that nothing can be learned of them.
+    #[error(
+        "column {column}: no value{} is larger than {largest:e}, which no forecast can tell from zero; use another unit, so that some are above 1e-9",
+        of(series)
+    )]
+    TooSmall {
+        /// Name of the column.
+        column: String,
+        /// Name of the series, empty when there is only one.
+        series: String,
+        /// The largest value.
+        largest: f64,
+    },
     /// Demand below zero.
-    #[error("line {line}, column {column}: {value} is below zero, which demand cannot be")]
+    #[error(
+        "line {line}, column {column}: {value} is below zero, which demand cannot be; leave the cell empty for a missing value, or choose another column"
+    )]
     Negative {
         /// Line in the file, from 1.
         line: u64,

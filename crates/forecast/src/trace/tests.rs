@@ -1,5 +1,6 @@
 //! What the reader accepts, and what it says of what it refuses.
 
+use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::*;
@@ -61,6 +62,35 @@ fn each_fault_names_its_line_and_column_and_the_remedy() {
     assert!(complaint("timestamp,v\n0,-1\n").contains("line 2, column v: -1 is below zero"));
     assert!(complaint("timestamp,v\n0,1x\n").contains("line 2, column v: `1x` is not a number"));
     assert!(complaint("timestamp,v\nnow,1\n").contains("line 2, column timestamp"));
+    let tiny = complaint("timestamp,series,v\n0,a,1e-10\n1,a,1e-300\n0,b,2\n1,b,0\n");
+    assert!(tiny.contains("column v: no value in series `a` is larger than 1e-10"), "{tiny}");
+    assert!(read("timestamp,v\n0,1e-300\n1,1\n").is_ok() && read("timestamp,v\n0,0\n1,0\n").is_ok());
+}
+
+#[test]
+fn rows_out_of_order_because_clocks_are_changed_are_told_so() {
+    let zone = TimeZone::get("Europe/Berlin").ok();
+    let options = Options { zone, ..Options::default() };
+    let fault = |rows: &str| {
+        let text = format!("timestamp,v\n{}", rows.replace(' ', "\n"));
+        parse(text.as_bytes(), &options).unwrap_err().to_string()
+    };
+    let spring = fault("2024-03-31T01:00:00,1 2024-03-31T02:00:00,2 2024-03-31T03:00:00,3");
+    assert!(
+        spring.starts_with("line 3, ") && spring.contains("never show `2024-03-31T02:00:00`"),
+        "{spring}"
+    );
+    assert!(spring.contains("Europe/Berlin") && spring.contains("the offset +01"), "{spring}");
+    let halves = fault("2024-03-31T02:00:00,1 2024-03-31T02:30:00,1 2024-03-31T03:00:00,1");
+    assert!(halves.starts_with("line 3, ") && halves.contains("`2024-03-31T02:30:00`"), "{halves}");
+    let autumn = fault("2024-10-27T02:00:00,1 2024-10-27T02:00:00,2 2024-10-27T02:00:00,3");
+    assert!(
+        autumn.starts_with("line 4, ") && autumn.contains("show `2024-10-27T02:00:00` twice"),
+        "{autumn}"
+    );
+    assert!(autumn.contains("`+02`") && autumn.contains("`+01`"), "{autumn}");
+    let plain = fault("2024-06-01T02:00:00,1 2024-06-01T02:00:00,2");
+    assert!(plain.contains("occurs twice; keep one row per time"), "{plain}");
 }
 
 #[test]

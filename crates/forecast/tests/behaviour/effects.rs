@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use forecast::calendar::{Event, holidays};
 use forecast::covariates::Covariates;
-use forecast::effects::{Informed, Note, Seen};
+use forecast::effects::{Assumed, Informed, Note, Seen};
 use forecast::score::pinball;
 use forecast::{Config, Forecaster, Timestamp};
 use jiff::tz::TimeZone;
@@ -216,7 +216,12 @@ fn a_covariate_is_learned_and_taken_as_usual_where_it_ends() {
     let said = pair.informed.forecast(24, &QUANTILES, &short);
     assert_eq!(
         said.notes,
-        [Note::CovariateUnknown { name: "rain".into(), from: at(80 * 24 + 3), steps: 21 }]
+        [Note::CovariateUnknown {
+            name: "rain".into(),
+            from: at(80 * 24 + 3),
+            steps: 21,
+            assumed: Assumed::Usual
+        }]
     );
     assert!(said.factors[3..].iter().all(|&factor| factor == 1.0));
     assert!(said.forecast.values.iter().flatten().all(|value| value.is_finite()));

@@ -4,7 +4,8 @@ use forecast::evaluate::Scores;
 use plotly::common::{Fill, Line, Marker, Mode, Orientation};
 use plotly::{Bar, Plot, Scatter};
 
-use super::{Evaluated, Mean, means};
+use super::Evaluated;
+use super::table::{Mean, means};
 use crate::page::{Page, axis, colour, configuration, layout};
 
 /// Builds the page.

@@ -6,29 +6,49 @@ use std::sync::Arc;
 use daemon::external_model::ExternalModel;
 use forecast::calendar::{self, Event, Window};
 use forecast::covariates::Covariates;
-use forecast::effects::{Effect, Note};
+use forecast::effects::{Assumed, Effect, Note};
 use forecast::grid::Grid;
 use forecast::models::external::External;
 use forecast::models::{self, FitError, History, Kind, Model, Pace};
 use forecast::{Config, Ensemble, Forecast, Forecaster, ObserveError, Timestamp, Trust};
 
+use super::super::own_model::Companion;
 use super::joint::{Joint, JointArgs};
 use crate::failure::{Failure, OrFail};
+use crate::trace_file::Clock;
 
 /// One series, forecast.
 #[derive(Clone, Debug)]
 pub(super) enum Core {
     /// What learns at every step: the online core, and batch models that are retrained as the history grows.
-    Learning(Box<Ensemble>),
+    Learning(Box<Learning>),
     /// One batch model.
     Batch(Box<Batch>),
+}
+
+/// What learns at every step, with a model of the user's own as one of those that are combined, where there is one.
+#[derive(Clone, Debug)]
+pub(super) struct Learning {
+    ensemble: Ensemble,
+    own: Option<Companion>,
+    grid: Grid,
+    horizon: usize,
 }
 
 /// Which model is asked.
 #[derive(Clone, Debug)]
 pub(super) enum Chosen {
-    /// One of ours, and what `auto` combines.
-    Named(Kind, Vec<Kind>),
+    /// One that learns at every step, and what `auto` combines: batch models, and a command.
+    Learning(Kind, Vec<Kind>, Option<Arc<ExternalModel>>),
+    /// One that is fitted.
+    Batch(Alone),
+}
+
+/// A model that is fitted, and asked alone.
+#[derive(Clone, Debug)]
+pub(super) enum Alone {
+    /// One of ours.
+    Named(Kind),
     /// A command.
     Own(Arc<ExternalModel>),
 }
@@ -36,12 +56,14 @@ pub(super) enum Chosen {
 /// What a batch model will be fitted to.
 #[derive(Clone, Debug)]
 pub(super) struct Batch {
-    model: Chosen,
+    model: Alone,
     grid: Grid,
     values: Vec<f32>,
     /// Finds the seasons, and knows how steps hang together.
     core: Forecaster,
     horizon: usize,
+    /// What was given beside the series, and the same with events as further columns.
+    given: Arc<Covariates>,
     covariates: Arc<Covariates>,
 }
 
@@ -49,7 +71,20 @@ pub(super) struct Batch {
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) notes: Vec<Note>,
+    /// What else is to be said of this forecast.
+    pub(super) said: Vec<String>,
     pub(super) effects: Vec<Effect>,
+}
+
+impl Known {
+    /// All notes in words, each with whether it is about this series alone.
+    pub(super) fn told(&self, clock: Clock) -> Vec<(bool, String)> {
+        let notes = self
+            .notes
+            .iter()
+            .map(|note| (!matches!(note, Note::PassedOver { .. }), note.told(&|at| clock.write(at))));
+        notes.chain(self.said.iter().map(|said| (true, said.clone()))).collect()
+    }
 }
 
 /// All that a model says at one moment.
@@ -84,27 +119,29 @@ impl Core {
         origin: Timestamp,
         (events, covariates): (&[Event], &Arc<Covariates>),
     ) -> Result<Core, Failure> {
-        if let Chosen::Named(kind, combined) = model
-            && !kind.is_batch()
-        {
-            let ensemble = ensemble(*kind, combined, config, (events, covariates))?;
-            return Ok(Core::Learning(Box::new(ensemble)));
-        }
-        let core = Forecaster::new(config.clone()).or_usage("cannot forecast with these settings")?;
         let grid = Grid { origin, step: config.step, zone: config.time_zone.clone() };
         let horizon = config.horizon_max.as_millis().div_ceil(config.step.as_millis().max(1)) as usize;
+        let model = match model {
+            Chosen::Batch(model) => model.clone(),
+            Chosen::Learning(kind, combined, own) => {
+                let mut ensemble = ensemble(*kind, combined, config, (events, covariates))?;
+                if own.is_some() {
+                    ensemble = Companion::seated(ensemble);
+                }
+                let own = own.as_ref().map(Companion::new);
+                return Ok(Core::Learning(Box::new(Learning { ensemble, own, grid, horizon })));
+            }
+        };
+        let core = Forecaster::new(config.clone()).or_usage("cannot forecast with these settings")?;
+        let given = Arc::clone(covariates);
         let covariates = Arc::new(columns(&grid, events, covariates)?);
-        let model = model.clone();
-        Ok(Core::Batch(Box::new(Batch { model, grid, values: Vec::new(), core, horizon, covariates })))
+        let values = Vec::new();
+        Ok(Core::Batch(Box::new(Batch { model, grid, values, core, horizon, given, covariates })))
     }
 
     pub(super) fn observe(&mut self, at: Timestamp, value: Option<f64>) -> Result<(), ObserveError> {
         match self {
-            Core::Learning(ensemble) => {
-                ensemble.observe(at, value)?;
-                ensemble.train_if_due();
-                Ok(())
-            }
+            Core::Learning(learning) => learning.observe(at, value),
             Core::Batch(batch) => batch.observe(at, value),
         }
     }
@@ -112,19 +149,40 @@ impl Core {
     /// # Errors
     /// Why a batch model cannot be fitted to this history.
     pub(super) fn answer(
-        &self,
+        &mut self,
         steps: usize,
         quantiles: &[f64],
         asked: &JointArgs,
     ) -> Result<Answer, FitError> {
         match self {
-            Core::Learning(ensemble) => Ok(Answer {
-                forecast: ensemble.forecast(steps, quantiles),
-                trust: ensemble.trust(),
-                known: Known { notes: ensemble.notes(steps), effects: ensemble.effects() },
-                joint: asked.of_ensemble(ensemble, steps, quantiles),
-            }),
+            Core::Learning(learning) => Ok(learning.answer(steps, quantiles, asked)),
             Core::Batch(batch) => batch.answer(steps, quantiles, asked),
+        }
+    }
+}
+
+impl Learning {
+    fn observe(&mut self, at: Timestamp, value: Option<f64>) -> Result<(), ObserveError> {
+        if let (Some(own), Some(step)) = (&mut self.own, self.grid.step_of(at)) {
+            own.before(step, &mut self.ensemble, self.horizon);
+        }
+        self.ensemble.observe(at, value)?;
+        self.ensemble.train_if_due();
+        Ok(())
+    }
+
+    fn answer(&mut self, steps: usize, quantiles: &[f64], asked: &JointArgs) -> Answer {
+        let ensemble = &mut self.ensemble;
+        let said = self.own.as_mut().map(|own| {
+            own.ask(ensemble);
+            own.part(ensemble, steps)
+        });
+        let notes = ensemble.notes(steps);
+        Answer {
+            forecast: ensemble.forecast(steps, quantiles),
+            trust: ensemble.trust(),
+            known: Known { notes, said: said.into_iter().collect(), effects: ensemble.effects() },
+            joint: asked.of_ensemble(ensemble, steps, quantiles),
         }
     }
 }
@@ -150,19 +208,19 @@ impl Batch {
             non_negative: true,
         };
         let trust = models::trust(&history, &self.core, &mut |history| match &self.model {
-            Chosen::Named(kind, _) => Ok(Box::new(kind.train(history, &mut Pace::free())?)),
-            Chosen::Own(model) => {
+            Alone::Named(kind) => Ok(Box::new(kind.train(history, &mut Pace::free())?)),
+            Alone::Own(model) => {
                 Ok(Box::new(External::fit(Box::new(model.clone()), history, &mut Pace::free())?))
             }
         });
         // A command has one state: it learns last what it is asked about.
         let said = match &self.model {
-            Chosen::Named(kind, _) => {
+            Alone::Named(kind) => {
                 let model = kind.train(&history, &mut Pace::free())?;
                 let said = |quantiles: &[f64]| model.forecast(steps, quantiles, &self.covariates);
                 (said(quantiles), asked.needs_grid().then(|| said(Ensemble::GUEST_QUANTILES)))
             }
-            Chosen::Own(model) => {
+            Alone::Own(model) => {
                 let model = External::fit(Box::new(model.clone()), &history, &mut Pace::free())?;
                 let said = |quantiles: &[f64]| {
                     let said = model.try_forecast(steps, quantiles, &self.covariates);
@@ -175,7 +233,24 @@ impl Batch {
         let (values, grid) = said;
         let joint = grid.map(|grid| asked.of_distributions(&self.core, &grid, quantiles));
         let forecast = Forecast { values, ..self.core.forecast(steps, quantiles) };
-        Ok(Answer { forecast, trust, known: Known::default(), joint: joint.unwrap_or_default() })
+        let known = Known { notes: self.notes(steps), ..Known::default() };
+        Ok(Answer { forecast, trust, known, joint: joint.unwrap_or_default() })
+    }
+
+    /// What has to be assumed of what is known beside the series.
+    fn notes(&self, steps: usize) -> Vec<Note> {
+        let assumed = match &self.model {
+            Alone::Named(kind) => kind.assumes().ok_or(*kind),
+            Alone::Own(_) => Ok(Assumed::LeftToModel),
+        };
+        match assumed {
+            Ok(assumed) => {
+                let next = (&self.grid, self.values.len() as u64);
+                Note::unknown(self.given.names(), &self.given, next, steps, assumed)
+            }
+            Err(_) if self.covariates.width() == 0 => Vec::new(),
+            Err(kind) => vec![Note::PassedOver { model: kind.name() }],
+        }
     }
 }
 

@@ -93,7 +93,7 @@ fn one(Issued { as_of, series, answer }: &Issued, args: &ForecastArgs, clock: Cl
             skill: trust.skill(),
             reason: trust.reason().map(|reason| reason.to_string()),
         },
-        notes: answer.known.notes.iter().map(ToString::to_string).collect(),
+        notes: answer.known.told(clock).into_iter().map(|(_, note)| note).collect(),
     }
 }
 

@@ -39,10 +39,23 @@ pub(super) fn draw(
     }
     let needed = 4 * params.trees.min_leaf.max(1);
     if rows.targets.len() < needed {
-        let present = histories.iter().map(History::present).sum();
-        return Err(FitError::TooLittleHistory { present, needed });
+        return Err(too_few(histories, rows.targets.len(), needed));
     }
     Ok(rows)
+}
+
+/// Why so few rows could be drawn.
+fn too_few(histories: &[History<'_>], found: usize, needed: usize) -> FitError {
+    let present: usize = histories.iter().map(History::present).sum();
+    if present > 0 && histories.iter().all(History::is_idle) {
+        return FitError::nothing_but_zeros();
+    }
+    if present < needed {
+        return FitError::TooLittleHistory { present, needed };
+    }
+    FitError::Unsuitable(format!(
+        "too little to learn from: most of the latest values are missing, or zero for long ({found} examples, {needed} are needed)"
+    ))
 }
 
 /// More rows than this for each value of a series only repeat each other.

@@ -28,16 +28,22 @@ impl Sparse {
     /// Reads the history once.
     ///
     /// # Errors
-    /// [`FitError::TooLittleHistory`] without two uses; [`FitError::Unsuitable`] when there are values below zero, or
-    /// fewer than one in ten are zero.
+    /// [`FitError::TooLittleHistory`] without a value; [`FitError::Unsuitable`] when there are values below zero, fewer than
+    /// two above it, or fewer than one in ten are zero.
     pub fn fit(history: &History<'_>) -> Result<Sparse, FitError> {
         let present = || history.values.iter().filter(|value| value.is_finite());
         if present().any(|&value| value < 0.0) {
             return Err(FitError::Unsuitable("there are values below zero".to_owned()));
         }
         let (count, busy) = (present().count(), present().filter(|&&value| value > 0.0).count());
-        if busy < USES_MIN {
-            return Err(FitError::TooLittleHistory { present: busy, needed: USES_MIN });
+        match busy {
+            _ if count == 0 => return Err(FitError::TooLittleHistory { present: 0, needed: USES_MIN }),
+            0 => return Err(FitError::nothing_but_zeros()),
+            _ if busy < USES_MIN => {
+                let why = format!("of {count} values only {busy} is above zero, {USES_MIN} are needed");
+                return Err(FitError::Unsuitable(why));
+            }
+            _ => {}
         }
         if (count - busy) * 10 < count {
             return Err(FitError::Unsuitable("fewer than one value in ten is zero".to_owned()));
@@ -224,7 +230,12 @@ mod tests {
     fn bad_input_gets_a_clear_answer() {
         assert!(matches!(fit(&[]), Err(FitError::TooLittleHistory { .. })));
         assert!(matches!(fit(&[f32::NAN; 50]), Err(FitError::TooLittleHistory { .. })));
-        assert!(matches!(fit(&[0.0; 50]), Err(FitError::TooLittleHistory { .. })));
+        for (values, words) in
+            [([0.0, 0.0, 0.0], "every value is zero"), ([0.0, 3.0, 0.0], "only 1 is above")]
+        {
+            let refusal = fit(&values).unwrap_err().to_string();
+            assert!(refusal.contains(words), "{refusal}");
+        }
         assert!(matches!(fit(&[5.0; 50]), Err(FitError::Unsuitable(_))));
         assert!(matches!(fit(&[0.0, -1.0, 3.0]), Err(FitError::Unsuitable(_))));
         let mut values = vec![0.0, 1e38, f32::NAN, f32::INFINITY, 0.0, 1e-38, 0.0];

@@ -24,8 +24,6 @@ pub(crate) struct Residuals {
     growth: f32,
     /// Step of adaptation, in log odds per unit of miscoverage.
     pace: f32,
-    /// Width of what was expected before the first residual.
-    prior_spread: f32,
     /// Correction of the probability read for each adapted grid point, in log odds.
     nudges: [f32; ADAPTED],
     /// The same for each side, quick to come and to go: misses that come together, as after a shift of the level, are
@@ -33,9 +31,13 @@ pub(crate) struct Residuals {
     /// Angelopoulos, Candes and Tibshirani 2023).
     surges: [f32; 2],
     values: [f32; GRID.len()],
+    /// The adapted ones among them.
+    issued: Issued,
     tail_scale: f32,
     tail_shape: f32,
     since_refresh: u8,
+    /// Width of what was expected before the first residual, in parts of [`SPREAD_UNIT`].
+    prior_spread: u8,
 }
 
 /// Adapted quantiles as they are kept with a forecast.
@@ -47,9 +49,10 @@ impl Residuals {
     /// together and say the same, so each counts less.
     pub(crate) fn new(ahead: usize, memory: f64, overlap: f64) -> Residuals {
         let spread = PRIOR_SPREAD * (ahead as f64 / WANDERS_FROM).sqrt().clamp(1.0, 4.0);
+        let prior_spread = (spread / SPREAD_UNIT).round() as u8;
         let mut residuals = Residuals {
-            bins: std::array::from_fn(|bin| prior_weight(bin, spread, PRIOR_WEIGHT)),
-            prior_spread: spread as f32,
+            bins: std::array::from_fn(|bin| prior_weight(bin, prior_spread, PRIOR_WEIGHT)),
+            prior_spread,
             pace: (PACE / overlap.max(1.0)) as f32,
             gain: GAIN_FIRST,
             growth: (1.0 + 1.0 / memory) as f32,
@@ -58,6 +61,7 @@ impl Residuals {
             nudges: [0.0; ADAPTED],
             surges: [0.0; 2],
             values: [0.0; GRID.len()],
+            issued: [0; ADAPTED],
             tail_scale: 0.0,
             tail_shape: 0.0,
             since_refresh: 0,
@@ -130,14 +134,14 @@ impl Residuals {
     /// The adapted quantiles as they are to be kept with a forecast.
     #[inline]
     pub(crate) fn issue(&self) -> Issued {
-        ADAPTED_AT.map(|k| pack(self.values[k]))
+        self.issued
     }
 
     /// Takes away a part of what was expected before the first residual: by now the data speaks for itself.
     fn fade_prior(&mut self) {
         let weight = PRIOR_WEIGHT / PRIOR_FADES.len() as f64;
         for (i, bin) in self.bins.iter_mut().enumerate() {
-            *bin = bin.saturating_sub(prior_weight(i, f64::from(self.prior_spread), weight));
+            *bin = bin.saturating_sub(prior_weight(i, self.prior_spread, weight));
         }
         self.count_total();
     }
@@ -187,6 +191,7 @@ impl Residuals {
         }
         make_monotone(&mut values);
         self.values = values.map(|value| value as f32);
+        self.issued = ADAPTED_AT.map(|k| pack(self.values[k]));
         let last = wanted[GRID.len() - 1];
         let reached = (1.0 - threshold_share) / (1.0 - last).max(1e-9);
         self.tail_scale = (tail.scale * reached.max(1.0).powf(tail.shape)) as f32;
@@ -299,7 +304,8 @@ const EDGES: [f32; BINS + 1] = {
 
 /// What `weight` residuals that nobody has seen put into a bin: a double exponential far wider than residuals usually are,
 /// so that intervals begin wide.
-fn prior_weight(bin: usize, spread: f64, weight: f64) -> u16 {
+fn prior_weight(bin: usize, spread: u8, weight: f64) -> u16 {
+    let spread = SPREAD_UNIT * f64::from(spread);
     let below = |z: f64| {
         let tail = 0.5 * (-z.abs() / spread).exp();
         if z < 0.0 { tail } else { 1.0 - tail }
@@ -311,6 +317,7 @@ fn prior_weight(bin: usize, spread: f64, weight: f64) -> u16 {
 const SIDE: usize = 64;
 const BINS: usize = 2 * SIDE;
 const PRIOR_SPREAD: f64 = 2.5;
+const SPREAD_UNIT: f64 = 1.0 / 16.0;
 /// Targets farther ahead than this are expected to wander as a random walk does.
 const WANDERS_FROM: f64 = 24.0;
 const PRIOR_WEIGHT: f64 = 6.0;

@@ -317,7 +317,7 @@ impl Model {
         }
         let lengths = &WINDOWS[..WINDOWS.iter().take_while(|&&length| length <= reach(now)).count()];
         if lengths.len() > NEAREST || self.horizon < NEAREST {
-            let due = !self.idles() && lengths.last() >= SUMS.first();
+            let due = !self.idles() && self.sums.iter().any(|sums| sums.is_due(now));
             let mut intervals = due.then(|| Intervals::new(self));
             let beside = |stretch: &Stretch<'_>| {
                 if let Some(intervals) = &mut intervals {

@@ -20,11 +20,16 @@ pub(crate) struct Spread {
     far: Table,
     /// Mean absolute value of the series.
     magnitude: f64,
-    count: u64,
+    count: u32,
     /// Size of near errors lately, in units of what was expected of them.
     unrest: f64,
     /// Size of near errors in the last few steps, however wild.
     jolt: f64,
+    /// Worked out whenever one of these changes, for sizes are asked for many times in a step: the factors of unrest, near
+    /// and far, and the least size of all.
+    near_unrest: f32,
+    far_unrest: f32,
+    least: f32,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -57,6 +62,16 @@ impl Spread {
     /// Puts back what [`calm`](Self::calm) gave.
     pub(crate) fn calm_down(&mut self, calm: Calm) {
         (self.magnitude, self.unrest, self.jolt) = (calm.magnitude, calm.unrest, calm.jolt);
+        self.work_out();
+    }
+
+    fn work_out(&mut self) {
+        self.near_unrest = (self.unrest as f32).sqrt();
+        self.far_unrest = self.near_unrest.sqrt();
+        // While nearly nothing was seen, half the level is as good a guess as any.
+        let ignorance = 0.5 * self.magnitude / (1.0 + f64::from(self.count));
+        let least = (JOLT_SHARE * self.jolt).max(FLOOR_OF_MAGNITUDE * self.magnitude).max(ignorance);
+        self.least = least.max(TINY) as f32;
     }
 
     /// For a season of `period` steps (0 or 1: none).
@@ -69,6 +84,9 @@ impl Spread {
             count: 0,
             unrest: 1.0,
             jolt: 0.0,
+            near_unrest: 1.0,
+            far_unrest: 1.0,
+            least: TINY as f32,
         }
     }
 
@@ -85,15 +103,12 @@ impl Spread {
         };
         let slot = slot.min(SLOTS - 1);
         let known = guess * if table.counts[slot] >= 5 { f64::from(table.slots[slot]) } else { table.all };
-        // While nearly nothing was seen, half the level is as good a guess as any.
-        let ignorance = 0.5 * self.magnitude / (1 + self.count) as f64;
         let known = known * (1.0 + f64::from(table.wider[slot]) / WIDER_ONE);
         let known = match range {
-            Range::Near => known * self.unrest.sqrt(),
-            Range::Far => known * self.unrest.sqrt().sqrt(),
+            Range::Near => known * f64::from(self.near_unrest),
+            Range::Far => known * f64::from(self.far_unrest),
         };
-        let known = known.max(JOLT_SHARE * self.jolt);
-        known.max(FLOOR_OF_ALL * table.all).max(FLOOR_OF_MAGNITUDE * self.magnitude).max(ignorance).max(TINY)
+        known.max(FLOOR_OF_ALL * table.all).max(f64::from(self.least))
     }
 
     /// Typical sizes of errors in all slots.
@@ -116,6 +131,7 @@ impl Spread {
                 self.unrest = (self.unrest + UNREST_PACE * (size - self.unrest)).max(0.25);
                 self.near.learn(slot, error);
                 self.jolt += JOLT_PACE * (error.abs() - self.jolt);
+                self.work_out();
             }
             Range::Far => self.far.learn(slot, error),
         }
@@ -128,8 +144,9 @@ impl Spread {
 
     /// Learns the size of one value.
     pub(crate) fn learn_value(&mut self, value: f64) {
-        self.count += 1;
-        self.magnitude += (value.abs() - self.magnitude) * (1.0 / self.count as f64).max(0.000_5);
+        self.count = self.count.saturating_add(1);
+        self.magnitude += (value.abs() - self.magnitude) * (1.0 / f64::from(self.count)).max(0.000_5);
+        self.work_out();
     }
 }
 

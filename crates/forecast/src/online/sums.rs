@@ -7,12 +7,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::online::bucket::Bond;
 use crate::online::memory::Memory;
 use crate::online::waiting::Waiting;
 use crate::online::window;
 
 /// Lengths that are learned, in steps: some of those whose largest values are.
 pub(crate) const SUMS: [usize; 3] = [8, 64, 300];
+/// Their logarithms.
+const SUMS_LN: [f64; SUMS.len()] = [2.079_441_541_679_835_7, 4.158_883_083_359_671_5, 5.703_782_474_656_201];
 
 /// Sums of one length.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,13 +37,13 @@ struct Pending {
 
 impl Sums {
     pub(crate) fn new(length: usize) -> Sums {
-        let most = length / window::stride(length) as usize + 1;
+        let most = length / stride(length) as usize + 1;
         Sums { length: length as u32, tie: TIE_FIRST, pending: Waiting::new(most) }
     }
 
     /// Whether an interval is to be kept after step `now`.
     pub(crate) fn is_due(&self, now: u64) -> bool {
-        now.is_multiple_of(window::stride(self.length as usize))
+        now.is_multiple_of(stride(self.length as usize))
     }
 
     /// Keeps the 90 % interval of the sum of the steps after `now`.
@@ -66,6 +69,11 @@ impl Sums {
     }
 }
 
+/// Every how many steps sums of a length are kept: when the path is followed far for the largest values, too.
+fn stride(length: usize) -> u64 {
+    window::stride(length.max(SUMS[1]))
+}
+
 /// What is learned of ties, to be read at any distance.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ties([f64; SUMS.len()]);
@@ -77,12 +85,10 @@ impl Ties {
 
     /// The tie of steps so far ahead.
     pub(crate) fn at(&self, ahead: usize) -> f64 {
-        let upper = SUMS.iter().position(|&length| length >= ahead).unwrap_or(SUMS.len() - 1);
-        let lower = upper.saturating_sub(1);
-        let (near, far) = ((SUMS[lower] as f64).ln(), (SUMS[upper] as f64).ln());
-        let share =
-            if upper > lower { (((ahead as f64).ln() - near) / (far - near)).clamp(0.0, 1.0) } else { 0.0 };
-        self.0[lower] + share * (self.0[upper] - self.0[lower])
+        let upper = SUMS.iter().position(|&length| length >= ahead).unwrap_or(SUMS.len() - 1).max(1);
+        let (from, to) = (SUMS_LN[upper - 1], SUMS_LN[upper]);
+        let share = (((ahead as f64).ln() - from) / (to - from)).clamp(0.0, 1.0);
+        self.0[upper - 1] + share * (self.0[upper] - self.0[upper - 1])
     }
 }
 
@@ -104,19 +110,54 @@ struct Side {
     whole: f64,
 }
 
+/// How errors of neighbouring steps go together, worked out for some steps at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kinship {
+    alike: f64,
+    own: f64,
+    shared: f64,
+    /// For [`MEASURED`] equal steps: what is left of the errors before, in all of them and after them, and the same of the
+    /// errors of the steps themselves.
+    before: (f64, f64),
+    among: (f64, f64),
+}
+
+impl Kinship {
+    pub(crate) fn new(bond: Bond) -> Kinship {
+        let (alike, (own, shared)) = (bond.alike, bond.parts());
+        let (mut power, mut before, mut among) = (1.0, (1.0, 1.0), (0.0, 0.0));
+        for k in 1..MEASURED {
+            power *= alike;
+            before = (before.0 + power, power);
+            among = (among.0 + (MEASURED - k) as f64 * power, among.1 + power);
+        }
+        Kinship { alike, own, shared, before, among }
+    }
+}
+
 impl Total {
-    /// One more step: its median, how far its 90 % interval reaches below and above, how alike its error is to the one
-    /// before, and the parts of it that are its own and common.
+    /// `n` more steps, at most [`MEASURED`]: the sum of their medians, and how far the 90 % interval of each reaches below
+    /// and above.
     #[inline]
-    pub(crate) fn add(&mut self, middle: f64, (down, up): (f64, f64), alike: f64, (own, shared): (f64, f64)) {
+    pub(crate) fn add(&mut self, n: usize, middle: f64, (down, up): (f64, f64), kinship: &Kinship) {
         self.middle += middle;
         for (side, reach) in [(&mut self.down, down), (&mut self.up, up)] {
-            let mine = own * reach;
-            side.kin = alike * (side.kin + side.last);
-            side.square += mine * mine + 2.0 * mine * side.kin;
-            side.last = mine;
-            side.common += shared * reach;
-            side.whole += reach;
+            let mine = kinship.own * reach;
+            if n == MEASURED {
+                let kin = kinship.alike * (side.kin + side.last);
+                let together = kin * kinship.before.0 + mine * kinship.among.0;
+                side.square += MEASURED as f64 * mine * mine + 2.0 * mine * together;
+                side.kin = kin * kinship.before.1 + mine * kinship.among.1;
+                side.last = mine;
+            } else {
+                for _ in 0..n {
+                    side.kin = kinship.alike * (side.kin + side.last);
+                    side.square += mine * mine + 2.0 * mine * side.kin;
+                    side.last = mine;
+                }
+            }
+            side.common += n as f64 * kinship.shared * reach;
+            side.whole += n as f64 * reach;
         }
     }
 
@@ -136,6 +177,8 @@ impl Side {
     }
 }
 
+/// How wide steps are changes slowly: so many are taken for equal.
+pub(crate) const MEASURED: usize = 8;
 /// How much one sum counts.
 const PACE: f32 = 0.04;
 /// Something is common to the steps of most series.
@@ -150,23 +193,33 @@ const SKEW: f64 = 0.2425;
 mod tests {
     use super::*;
 
-    fn reach(steps: usize, alike: f64, parts: (f64, f64)) -> f64 {
-        let mut total = Total::default();
-        (0..steps).for_each(|_| total.add(10.0, (1.0, 1.0), alike, parts));
-        let (low, high) = total.interval();
-        assert!((low + high - 20.0 * steps as f64).abs() < 1e-9, "{low} {high}");
-        (high - low) / 2.0
+    fn reach(steps: usize, alike: f64, common: f64) -> f64 {
+        let kinship = Kinship::new(Bond { alike, common });
+        let [by_one, by_many] = [1, MEASURED].map(|at_once| {
+            let mut total = Total::default();
+            for from in (0..steps).step_by(at_once) {
+                let n = at_once.min(steps - from);
+                total.add(n, 10.0 * n as f64, (1.0, 1.0), &kinship);
+            }
+            let (low, high) = total.interval();
+            assert!((low + high - 20.0 * steps as f64).abs() < 1e-9, "{low} {high}");
+            (high - low) / 2.0
+        });
+        assert!((by_one - by_many).abs() < 1e-9, "{by_one} {by_many}");
+        by_one
     }
 
     #[test]
     fn a_sum_is_as_wide_as_its_steps_hang_together() {
-        assert!((reach(36, 0.0, (1.0, 0.0)) - 6.0).abs() < 1e-9, "each by itself");
-        assert!((reach(36, 0.0, (0.0, 1.0)) - 36.0).abs() < 1e-9, "all as one");
-        assert!((reach(36, 1.0, (1.0, 0.0)) - 36.0).abs() < 1e-9, "each like the one before");
+        assert!((reach(36, 0.0, 0.0) - 6.0).abs() < 1e-9, "each by itself");
+        assert!((reach(36, 0.0, 1.0) - 36.0).abs() < 1e-9, "all as one");
+        assert!((reach(36, 1.0, 0.0) - 36.0).abs() < 1e-9, "each like the one before");
+        // An autoregression of 0.8: by its covariances, one by one.
+        let covariances = (0..9).flat_map(|i| (0..9).map(move |j: i32| 0.8f64.powi((i - j).abs())));
+        assert!((reach(9, 0.8, 0.0) - covariances.sum::<f64>().sqrt()).abs() < 1e-9);
         // Of two steps whose errors correlate by a half the sum has a variance of three.
-        assert!((reach(2, 0.5, (1.0, 0.0)) - 3f64.sqrt()).abs() < 1e-9);
-        let half = 0.5f64.sqrt();
-        assert!((reach(2, 0.0, (half, half)) - 3f64.sqrt()).abs() < 1e-9);
+        assert!((reach(2, 0.5, 0.0) - 3f64.sqrt()).abs() < 1e-9);
+        assert!((reach(2, 0.0, 0.5) - 3f64.sqrt()).abs() < 1e-9);
     }
 
     #[test]
@@ -176,7 +229,7 @@ mod tests {
         let mut play = |step: u64, value: f64, missing: u64| {
             memory.push(value, false);
             sums.learn(step, missing, &memory);
-            if sums.is_due(step) {
+            if step.is_multiple_of(8) {
                 sums.issue(step, missing, (70.0, 90.0));
             }
             sums.tie

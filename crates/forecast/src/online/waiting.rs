@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 /// A ring of items, each due at a step; later ones are due later.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Waiting<T> {
-    slots: Vec<(u32, T)>,
+    /// None before the first item, then as many as can ever wait.
+    slots: Box<[(u32, T)]>,
     front: u16,
     len: u16,
     /// Most items that wait at any time.
@@ -15,7 +16,8 @@ pub(crate) struct Waiting<T> {
 impl<T: Copy> Waiting<T> {
     /// Empty; the oldest of more than `most` items is dropped.
     pub(crate) fn new(most: usize) -> Waiting<T> {
-        Waiting { slots: Vec::new(), front: 0, len: 0, most: most.clamp(1, usize::from(u16::MAX / 2)) as u16 }
+        let most = most.clamp(1, usize::from(u16::MAX / 2)) as u16;
+        Waiting { slots: Box::default(), front: 0, len: 0, most }
     }
 
     /// Adds an item that is due at step `due`, which is later than all before.
@@ -28,15 +30,10 @@ impl<T: Copy> Waiting<T> {
             at -= self.most;
         }
         let entry = (due as u32, item);
-        match self.slots.get_mut(usize::from(at)) {
-            Some(slot) => *slot = entry,
-            None => {
-                if self.slots.is_empty() {
-                    self.slots.reserve_exact(usize::from(self.most));
-                }
-                self.slots.push(entry);
-            }
+        if self.slots.is_empty() {
+            self.slots = vec![entry; usize::from(self.most)].into_boxed_slice();
         }
+        self.slots[usize::from(at)] = entry;
         self.len += 1;
     }
 
@@ -66,7 +63,7 @@ impl<T: Copy> Waiting<T> {
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<(u32, T)>()
+        self.slots.len() * size_of::<(u32, T)>()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::calibration::MEDIAN;
 use crate::online::bucket::{Bond, Bucket};
-use crate::online::sums::{SUMS, Ties, Total};
+use crate::online::sums::{Kinship, MEASURED, SUMS, Ties, Total};
 
 use super::Model;
 use super::answer::{Doubts, Stretch};
@@ -40,30 +40,36 @@ impl<'a> Intervals<'a> {
 
     /// Goes on along some more steps.
     pub(super) fn go(&mut self, stretch: &Stretch<'_>) {
-        let (lower, upper) = (stretch.lower, stretch.upper);
-        let spread = |bucket: usize, slot: u8| {
-            self.model.spread.at(usize::from(slot), self.model.buckets[bucket].range())
-        };
-        let (mut slot, mut spreads) = (None, (0.0, 0.0));
         let bond = self.model.bond_along(stretch, &self.bonds, &self.ties);
-        let (own, shared) = bond.parts();
-        for i in 0..stretch.medians.len() {
-            let (share, median) = (f64::from(stretch.shares[i]), f64::from(stretch.medians[i]));
-            if slot != Some(stretch.slots[i]) {
-                slot = Some(stretch.slots[i]);
-                spreads = (spread(lower, stretch.slots[i]), spread(upper, stretch.slots[i]));
-            }
-            let low = (1.0 - share) * spreads.0 * self.doubts.factor(lower, median, spreads.0);
-            let high = share * spreads.1 * self.doubts.factor(upper, median, spreads.1);
-            let (near, far) = (&self.quantiles[lower], &self.quantiles[upper]);
-            let [least, middle, most] =
-                std::array::from_fn(|q| (median + low * near[q] + high * far[q]).max(self.model.floor));
-            self.total.add(middle, (middle - least, most - middle), bond.alike, (own, shared));
-            if self.passed < SUMS.len() && stretch.first + i + 1 == SUMS[self.passed] {
+        let kinship = Kinship::new(bond);
+        let mut i = 0;
+        while i < stretch.medians.len() {
+            let [least, middle, most] = self.bounds(stretch, i);
+            let left = SUMS.get(self.passed).map_or(MEASURED, |&length| length - stretch.first - i);
+            let n = MEASURED.min(left).min(stretch.medians.len() - i);
+            let medians: f32 = stretch.medians[i..i + n].iter().sum();
+            let offset = middle - f64::from(stretch.medians[i]);
+            let sum = f64::from(medians) + n as f64 * offset;
+            self.total.add(n, sum, (middle - least, most - middle), &kinship);
+            i += n;
+            if SUMS.get(self.passed) == Some(&(stretch.first + i)) {
                 self.found[self.passed] = self.total.interval();
                 self.passed += 1;
             }
         }
+    }
+
+    /// The quantiles 0.05, 0.5 and 0.95 of a step.
+    fn bounds(&self, stretch: &Stretch<'_>, i: usize) -> [f64; 3] {
+        let (share, median) = (f64::from(stretch.shares[i]), f64::from(stretch.medians[i]));
+        let width = |bucket: usize| {
+            let range = self.model.buckets[bucket].range();
+            let spread = self.model.spread.at(usize::from(stretch.slots[i]), range);
+            spread * self.doubts.factor(bucket, median, spread)
+        };
+        let (low, high) = ((1.0 - share) * width(stretch.lower), share * width(stretch.upper));
+        let (near, far) = (&self.quantiles[stretch.lower], &self.quantiles[stretch.upper]);
+        std::array::from_fn(|q| (median + low * near[q] + high * far[q]).max(self.model.floor))
     }
 }
 

@@ -95,6 +95,14 @@ impl Residuals {
         Tail { scale: f64::from(self.tail_scale), shape: f64::from(self.tail_shape) }
     }
 
+    /// Answers a residual at once, before it is [learned](Self::learn).
+    pub(crate) fn surge(&mut self, residual: f32, issued: &Issued) {
+        for (surge, k) in self.surges.iter_mut().zip([LOWER, UPPER]) {
+            let step = ADAPTED_TAU[k] - if residual > unpack(issued[k]) { 0.0 } else { 1.0 };
+            *surge = (SURGE_KEPT * *surge + SURGE * self.pace * step).clamp(-SURGE_MAX, SURGE_MAX);
+        }
+    }
+
     /// Learns one standardised residual. `issued` is what was said when its forecast was made: only that can have been
     /// missed. Whether it was inside the 90 % interval.
     pub(crate) fn learn(&mut self, residual: f32, issued: &Issued) -> bool {
@@ -105,10 +113,6 @@ impl Residuals {
         for k in 0..ADAPTED {
             let step = ADAPTED_TAU[k] - if residual > said[k] { 0.0 } else { 1.0 };
             self.nudges[k] = smaller(larger(self.nudges[k] + self.pace * step, -NUDGE_MAX), NUDGE_MAX);
-        }
-        for (surge, k) in self.surges.iter_mut().zip([LOWER, UPPER]) {
-            let step = ADAPTED_TAU[k] - if residual > said[k] { 0.0 } else { 1.0 };
-            *surge = (SURGE_KEPT * *surge + SURGE * self.pace * step).clamp(-SURGE_MAX, SURGE_MAX);
         }
         // Below one unit of weight a residual would leave no trace.
         let weight = (self.gain + 0.5) as u32;

@@ -227,7 +227,9 @@ impl Bucket {
             boldness: if outcome.idles { 0.0 } else { (median - says[LAST]).abs() },
             is_high: f64::from(pending.base) + f64::from(median) * spread > outcome.high,
         };
-        let covered = self.residuals.learn(honest / self.doubt.factor(claim), &pending.issued);
+        let residual = honest / self.doubt.factor(claim);
+        self.residuals.surge(residual, &pending.issued);
+        let covered = self.residuals.learn(residual, &pending.issued);
         self.doubt.learn(claim, honest.abs(), covered);
         self.link.learn(honest, neighbour);
         let persistence = spread * f64::from(target - says[LAST]);

@@ -195,7 +195,7 @@ fn sums_are_covered_however_the_errors_of_a_path_hang_together() {
             let value = |i: usize| {
                 let wave = 300.0 + 100.0 * (std::f64::consts::TAU * (i % DAY) as f64 / DAY as f64).sin();
                 slow = 0.993 * slow + 2.0 * noise();
-                if i % DAY == 0 {
+                if i.is_multiple_of(DAY) {
                     day_height = 20.0 * noise();
                 }
                 match kind {
@@ -223,7 +223,6 @@ fn sums_are_covered_however_the_errors_of_a_path_hang_together() {
             asked += 1.0;
         }
         let share = inside / asked;
-        println!("{kind}: {share:.3} of {asked}");
         assert!((0.84..=0.96).contains(&share), "{kind}: {share} of {asked}");
     }
 }

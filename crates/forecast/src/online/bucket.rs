@@ -56,39 +56,6 @@ struct Link {
     square: f32,
 }
 
-/// How the errors of a path hang together: a part that returns step by step, and one that all steps have in common.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bond {
-    /// Correlation of neighbours in the part that returns, 0..1.
-    pub(crate) alike: f64,
-    /// Share of the variance that is common, 0..1.
-    pub(crate) common: f64,
-}
-
-impl Bond {
-    /// The same where steps have more in common, or less: from -1 for none to 1 for all.
-    pub(crate) fn tied(self, tie: f64) -> Bond {
-        if tie >= 0.0 {
-            return Bond { common: self.common + tie * (1.0 - self.common), ..self };
-        }
-        // The variance of a long sum grows with (1 + alike) / (1 - alike).
-        let loose = 1.0 + tie;
-        let kin = loose * 2.0 * self.alike / (1.0 - self.alike);
-        Bond { alike: kin / (kin + 2.0), common: loose * self.common }
-    }
-
-    /// What goes into an error of what returns, and of what is common.
-    pub(crate) fn parts(self) -> (f64, f64) {
-        ((1.0 - self.common).sqrt(), self.common.sqrt())
-    }
-
-    /// So far on the way to another.
-    pub(crate) fn towards(self, other: Bond, share: f64) -> Bond {
-        let between = |a: f64, b: f64| a + share * (b - a);
-        Bond { alike: between(self.alike, other.alike), common: between(self.common, other.common) }
-    }
-}
-
 /// The value of a step, and what is known of the series then.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outcome {
@@ -172,14 +139,14 @@ impl Bucket {
         self.link.last
     }
 
-    /// How the errors of a path hang together around this horizon, as far as neighbours tell.
-    pub(crate) fn bond(&self) -> Bond {
+    /// Correlation of the errors of neighbouring steps of a path around this horizon, 0..1.
+    pub(crate) fn alike(&self) -> f64 {
         let square = f64::from(self.link.square);
         let correlation = match square > 0.0 {
             true => (f64::from(self.link.product) / square).clamp(0.0, ALIKE_MAX),
             false => 0.0,
         };
-        Bond { alike: correlation.powf(1.0 / f64::from(self.stride)), common: 0.0 }
+        correlation.powf(1.0 / f64::from(self.stride))
     }
 
     /// Learns from the outcome of a step, if a forecast of it was kept. `neighbour` is the error of the step before it on the

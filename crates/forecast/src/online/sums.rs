@@ -7,7 +7,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::online::bucket::Bond;
 use crate::online::memory::Memory;
 use crate::online::waiting::Waiting;
 use crate::online::window;
@@ -16,6 +15,32 @@ use crate::online::window;
 pub(crate) const SUMS: [usize; 3] = [8, 64, 300];
 /// Their logarithms.
 const SUMS_LN: [f64; SUMS.len()] = [2.079_441_541_679_835_7, 4.158_883_083_359_671_5, 5.703_782_474_656_201];
+
+/// How the errors of a path hang together: a part that returns step by step, and one that all steps have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bond {
+    /// Correlation of neighbours in the part that returns, 0..1.
+    pub(crate) alike: f64,
+    /// Share of the variance that is common, 0..1.
+    common: f64,
+}
+
+impl Bond {
+    /// Of steps whose errors are so much like their neighbours', with a tie from -1..1.
+    pub(crate) fn new(alike: f64, tie: f64) -> Bond {
+        if tie >= 0.0 {
+            return Bond { alike, common: tie };
+        }
+        // The variance of a long sum grows with (1 + alike) / (1 - alike).
+        let kin = (1.0 + tie) * 2.0 * alike / (1.0 - alike);
+        Bond { alike: kin / (kin + 2.0), common: 0.0 }
+    }
+
+    /// What goes into an error of what returns, and of what is common.
+    pub(crate) fn parts(self) -> (f64, f64) {
+        ((1.0 - self.common).sqrt(), self.common.sqrt())
+    }
+}
 
 /// Sums of one length.
 #[derive(Clone, Debug, Serialize, Deserialize)]

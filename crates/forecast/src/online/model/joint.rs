@@ -1,16 +1,17 @@
 //! Whole paths and first crossings: what quantiles of single steps cannot say.
 //!
 //! A path is drawn from a Gaussian copula whose neighbouring steps are as alike as the errors of neighbouring horizons have
-//! been (an autoregression of first order) beside a part that all steps have in common, as large as errors far apart have
-//! been alike and as sums of steps have shown; each step is mapped through its own calibrated distribution. Crossings are read
-//! from the window maxima, which are calibrated as such.
+//! been (an autoregression of first order), beside a part that all steps have in common, as large as sums of steps have
+//! shown; each step is mapped through its own calibrated distribution. Crossings are read from the window maxima, which are
+//! calibrated as such.
 
 use crate::calibration::{Curve, Place, normal_below, probit};
-use crate::online::bucket::{Bond, Bucket};
+use crate::online::bucket::Bucket;
 use crate::online::spread::Range;
 use crate::online::sums::Ties;
 
 use super::Model;
+use super::total::bond_along;
 
 /// Standardised errors of one horizon by normal score.
 type Scores = [f64; SCORES];
@@ -20,7 +21,7 @@ impl Model {
     pub(crate) fn draw(&self, steps: usize, samples: usize, seed: u64) -> Vec<Vec<f64>> {
         let mut random = fastrand::Rng::with_seed(seed);
         let scores: Vec<Scores> = self.buckets.iter().map(|bucket| scores(&bucket.residuals)).collect();
-        let bonds: Vec<Bond> = self.buckets.iter().map(Bucket::bond).collect();
+        let alike: Vec<f64> = self.buckets.iter().map(Bucket::alike).collect();
         let (near, far) = (self.spread.all(Range::Near), self.spread.all(Range::Far));
         let spreads = |bucket: usize| match self.buckets[bucket].range() {
             Range::Near => &near,
@@ -34,7 +35,7 @@ impl Model {
         let common: Vec<f64> = (0..samples).map(|_| probit(random.f64())).collect();
         self.walk(steps, |stretch| {
             let (lower, upper) = (spreads(stretch.lower), spreads(stretch.upper));
-            let bond = self.bond_along(&stretch, &bonds, &ties);
+            let bond = bond_along(&stretch, &alike, &ties);
             let (fresh, (own, shared)) = ((1.0 - bond.alike * bond.alike).sqrt(), bond.parts());
             for i in 0..stretch.medians.len() {
                 let (share, slot) = (f64::from(stretch.shares[i]), usize::from(stretch.slots[i]));

@@ -1,8 +1,8 @@
 //! The sum of a path, while its median is followed: what its 90 % interval would be over drawn paths.
 
 use crate::calibration::MEDIAN;
-use crate::online::bucket::{Bond, Bucket};
-use crate::online::sums::{Kinship, MEASURED, SUMS, Ties, Total};
+use crate::online::bucket::Bucket;
+use crate::online::sums::{Bond, Kinship, MEASURED, SUMS, Ties, Total};
 
 use super::Model;
 use super::answer::{Doubts, Stretch};
@@ -11,7 +11,7 @@ use super::answer::{Doubts, Stretch};
 pub(super) struct Intervals<'a> {
     model: &'a Model,
     /// Of each bucket.
-    bonds: Vec<Bond>,
+    alike: Vec<f64>,
     quantiles: Vec<[f64; 3]>,
     doubts: Doubts,
     ties: Ties,
@@ -27,7 +27,7 @@ impl<'a> Intervals<'a> {
             LOW_MIDDLE_HIGH.map(|k| values[k])
         };
         Intervals {
-            bonds: model.buckets.iter().map(Bucket::bond).collect(),
+            alike: model.buckets.iter().map(Bucket::alike).collect(),
             quantiles: model.buckets.iter().map(quantiles).collect(),
             doubts: model.doubts(),
             ties: Ties::of(&model.sums),
@@ -40,8 +40,7 @@ impl<'a> Intervals<'a> {
 
     /// Goes on along some more steps.
     pub(super) fn go(&mut self, stretch: &Stretch<'_>) {
-        let bond = self.model.bond_along(stretch, &self.bonds, &self.ties);
-        let kinship = Kinship::new(bond);
+        let kinship = Kinship::new(bond_along(stretch, &self.alike, &self.ties));
         let mut i = 0;
         while i < stretch.medians.len() {
             let [least, middle, most] = self.bounds(stretch, i);
@@ -73,16 +72,14 @@ impl<'a> Intervals<'a> {
     }
 }
 
-impl Model {
-    /// How the errors of neighbouring steps of a stretch hang together, with what sums have shown.
-    pub(super) fn bond_along(&self, stretch: &Stretch<'_>, bonds: &[Bond], ties: &Ties) -> Bond {
-        let middle = stretch.medians.len() / 2;
-        // What links the first two steps was learned two steps ahead.
-        let within = |bucket: usize| bonds[bucket.max(1).min(bonds.len() - 1)];
-        let share = f64::from(stretch.shares[middle]);
-        let bond = within(stretch.lower).towards(within(stretch.upper), share);
-        bond.tied(ties.at(stretch.first + middle + 1))
-    }
+/// How the errors of neighbouring steps of a stretch hang together: as those at learned horizons, and as sums have shown.
+pub(super) fn bond_along(stretch: &Stretch<'_>, alike: &[f64], ties: &Ties) -> Bond {
+    let middle = stretch.medians.len() / 2;
+    // What links the first two steps was learned two steps ahead.
+    let within = |bucket: usize| alike[bucket.max(1).min(alike.len() - 1)];
+    let (near, far) = (within(stretch.lower), within(stretch.upper));
+    let alike = near + f64::from(stretch.shares[middle]) * (far - near);
+    Bond::new(alike, ties.at(stretch.first + middle + 1))
 }
 
 /// Places of 0.05, the median and 0.95 in the grid.

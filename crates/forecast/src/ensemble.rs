@@ -218,7 +218,7 @@ impl Ensemble {
             }
         }
         self.watch(step);
-        if self.has_company() && step.is_multiple_of(stride(&self.config)) {
+        if self.has_company() && step.is_multiple_of(self.scored_every()) {
             self.issue(step);
         }
     }
@@ -277,6 +277,11 @@ impl Ensemble {
     /// A member's place in the panels; the core has place 0.
     fn seat(&self, kind: Kind) -> usize {
         1 + self.kinds.iter().position(|&known| known == kind).unwrap_or(0)
+    }
+
+    /// Every how many steps whole paths are scored: who runs a guest need not ask it more often.
+    pub fn scored_every(&self) -> u64 {
+        stride(&self.config)
     }
 
     /// What is to be trained now, if anything is. The caller runs it, here or on another thread, and brings the outcome to

@@ -303,7 +303,7 @@ fn streamed(
             let value = Some(f64::from(one.values[step])).filter(|value| value.is_finite());
             let at = one.grid.begins_at(step as u64);
             if let Some(companion) = &mut companion {
-                companion.before(step as u64, &mut ensemble, one.horizon);
+                companion.before(step as u64, &mut ensemble);
             }
             ensemble.observe(at, value).or_usage("the series cannot be followed")?;
             ensemble.train_if_due();

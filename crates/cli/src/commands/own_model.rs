@@ -70,8 +70,8 @@ impl Companion {
 
     /// To be called before step `step` is observed. The ensemble scores whole paths every few steps only: asking in between
     /// would cost as much again and teach nothing.
-    pub(crate) fn before(&mut self, step: u64, ensemble: &mut Ensemble, horizon: usize) {
-        let every = (horizon as u64 / ASKED_PER_HORIZON).clamp(1, EVERY_MAX);
+    pub(crate) fn before(&mut self, step: u64, ensemble: &mut Ensemble) {
+        let every = ensemble.scored_every();
         if self.asked.is_none_or(|asked| step / every > asked / every) {
             self.asked = Some(step);
             self.ask(ensemble);
@@ -134,9 +134,6 @@ impl Companion {
 
 /// Its name in the ensemble.
 const SEAT: &str = "external";
-/// How often it is asked, as the ensemble scores its members: so many times in a horizon, but at least every so many steps.
-const ASKED_PER_HORIZON: u64 = 24;
-const EVERY_MAX: u64 = 16;
 /// Steps after which it learns anew, as in the daemon: a part of its history, and not all too often.
 const REFIT_PART: u64 = 4;
 const REFIT_MIN: u64 = 192;

@@ -32,7 +32,6 @@ pub(super) struct Learning {
     ensemble: Ensemble,
     own: Option<Companion>,
     grid: Grid,
-    horizon: usize,
 }
 
 /// Which model is asked.
@@ -129,7 +128,7 @@ impl Core {
                     ensemble = Companion::seated(ensemble);
                 }
                 let own = own.as_ref().map(Companion::new);
-                return Ok(Core::Learning(Box::new(Learning { ensemble, own, grid, horizon })));
+                return Ok(Core::Learning(Box::new(Learning { ensemble, own, grid })));
             }
         };
         let core = Forecaster::new(config.clone()).or_usage("cannot forecast with these settings")?;
@@ -164,7 +163,7 @@ impl Core {
 impl Learning {
     fn observe(&mut self, at: Timestamp, value: Option<f64>) -> Result<(), ObserveError> {
         if let (Some(own), Some(step)) = (&mut self.own, self.grid.step_of(at)) {
-            own.before(step, &mut self.ensemble, self.horizon);
+            own.before(step, &mut self.ensemble);
         }
         self.ensemble.observe(at, value)?;
         self.ensemble.train_if_due();

@@ -66,11 +66,17 @@ fn bursts_that_do_not_come_together_need_fewer_spares_at_equal_misses() {
 
 #[test]
 fn bursts_that_come_together_are_not_pooled_away() {
-    let demands: Vec<Demand> = (1..=WORKLOADS).map(|_| bursts(1)).collect();
-    let (alone, shared) = (run(&demands, &options(), None), run(&demands, &options(), Some("web")));
-    assert!(shared.totals.missed < options().budget * shared.totals.demand);
-    assert!(shared.totals.missed < 1.2 * alone.totals.missed);
-    assert!(shared.totals.standby_seconds > 0.9 * alone.totals.standby_seconds);
+    // Of six seeds the pool missed 1.13 to 1.26 times as much, 1.2 on average: one alone says little.
+    let (mut apart, mut pooled) = (0.0, 0.0);
+    for seed in 1..=3 {
+        let demands: Vec<Demand> = (1..=WORKLOADS).map(|_| bursts(seed)).collect();
+        let (alone, shared) = (run(&demands, &options(), None), run(&demands, &options(), Some("web")));
+        assert!(shared.totals.missed < options().budget * shared.totals.demand);
+        assert!(shared.totals.standby_seconds > 0.95 * alone.totals.standby_seconds);
+        apart += alone.totals.missed;
+        pooled += shared.totals.missed;
+    }
+    assert!(pooled < 1.25 * apart, "{pooled} and {apart}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Plays the parts that the integration tests need as processes of their own: `stage proxy --control-socket PATH [--take-over]`,
-//! `stage service PORT[,PORT]..`, `stage daemon CONFIG`.
+//! `stage service PORT[,PORT]..`, `stage tether PID COMMAND..`, `stage daemon CONFIG`.
 //!
 //! The service answers every path with its process id. Its environment may slow it down: `START_MS` before it
 //! listens, `SERVE_MS` for each request; a query `sleep_ms=N` asks for another time, `work_ms=N` for so much processor time, and
@@ -8,6 +8,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,6 +42,10 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
                 Ok(services.join_next().await.ok_or("no port")???)
             })
+        }
+        ["tether", user, command @ ..] => {
+            let command: Vec<OsString> = command.iter().map(OsString::from).collect();
+            std::process::exit(i32::from(daemon::external_model::tether(user.parse()?, &command)?))
         }
         ["daemon", config] => runtime()?.block_on(control_plane(Path::new(config))),
         other => Err(format!("no such part: {other:?}").into()),

@@ -7,6 +7,10 @@
 //!
 //! Calls block: they belong on a thread of the background, never on the one that answers requests.
 
+mod follower;
+mod tether;
+
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -21,11 +25,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+pub use follower::Follower;
+pub use tether::tether;
+
 /// How to run a user's model, and how much of it to bear.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExternalModelConfig {
     /// The program and its arguments.
     pub command: Vec<String>,
+    /// Program and first arguments that run [`tether`], put in front of the command so that it ends with this process, however
+    /// that ends. Default: nothing, and a command that is busy then goes on until it reads again.
+    pub tether: Vec<OsString>,
     /// Variables beside `PATH`, `HOME` and `LANG`, which are passed on; nothing else of the daemon's environment is.
     pub environment: Vec<(String, String)>,
     /// Where it runs. Default: where this process does.
@@ -47,6 +57,7 @@ impl ExternalModelConfig {
     pub fn new(command: Vec<String>) -> ExternalModelConfig {
         ExternalModelConfig {
             command,
+            tether: Vec::new(),
             environment: Vec::new(),
             working_dir: None,
             answer_within: Duration::from_secs(5),
@@ -200,7 +211,8 @@ struct Running {
 
 impl Running {
     fn start(config: &ExternalModelConfig, stop: Arc<AtomicBool>) -> Result<Running, String> {
-        let (program, arguments) = config.command.split_first().ok_or("no command is given")?;
+        let words = words(config);
+        let (program, arguments) = words.split_first().ok_or("no command is given")?;
         let mut command = Command::new(program);
         command.args(arguments).env_clear().process_group(0);
         if let Some(dir) = &config.working_dir {
@@ -363,6 +375,16 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What is to be run: the command, behind its tether where there is one.
+fn words(config: &ExternalModelConfig) -> Vec<OsString> {
+    let mut words = config.tether.clone();
+    if !words.is_empty() {
+        words.push(std::process::id().to_string().into());
+    }
+    words.extend(config.command.iter().map(OsString::from));
+    words
 }
 
 /// Ticks that a process of a group has used; `None` for one of another group.

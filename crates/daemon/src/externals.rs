@@ -4,17 +4,16 @@
 //! steps after it. A model that is slow is asked about the newest history when it is done, one that fails is out of the
 //! forecasts at once; the journal says why, and when it is back. Nothing here is waited for.
 
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use forecast::models::external::External;
-use forecast::models::{FitError, Model, Pace};
-use forecast::{Ensemble, Job, Values};
+use forecast::{Job, Values};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, ModelConfig};
-use crate::external_model::{ExternalModel, ExternalModelConfig};
+use crate::external_model::{ExternalModel, ExternalModelConfig, Follower};
 
 /// What a model said, or why it says nothing.
 #[derive(Debug)]
@@ -45,12 +44,16 @@ struct Desk {
 
 impl Externals {
     /// Starts a thread for each model of each workload. The commands are started when they are asked first.
-    pub(crate) fn start(config: &Config, heard: &mpsc::Sender<Heard>) -> std::io::Result<Externals> {
+    pub(crate) fn start(
+        config: &Config,
+        tether: &[OsString],
+        heard: &mpsc::Sender<Heard>,
+    ) -> std::io::Result<Externals> {
         let mut externals = Externals::default();
         for (index, workload) in config.workloads.iter().enumerate() {
             for name in &workload.external {
                 let Some(model) = config.models.get(name) else { continue };
-                let model = ExternalModel::new(settings(model));
+                let model = ExternalModel::new(settings(model, tether));
                 let desk = Arc::new(Desk {
                     workload: index,
                     name: seat(name),
@@ -60,7 +63,7 @@ impl Externals {
                 });
                 externals.desks.push(desk.clone());
                 let heard = heard.clone();
-                let work = move || Runner { model: Arc::new(model), following: None }.work(&desk, &heard);
+                let work = move || Runner(Follower::new(Arc::new(model))).work(&desk, &heard);
                 std::thread::Builder::new().name(format!("model-{name}")).spawn(work)?;
             }
         }
@@ -115,18 +118,7 @@ impl Desk {
 }
 
 /// The thread's own.
-struct Runner {
-    model: Arc<ExternalModel>,
-    following: Option<Following>,
-}
-
-/// A model that has been fitted.
-struct Following {
-    model: External,
-    fitted_at: u64,
-    /// The step after the last one it was told.
-    next: u64,
-}
+struct Runner(Follower);
 
 impl Runner {
     fn work(mut self, desk: &Desk, heard: &mpsc::Sender<Heard>) {
@@ -136,7 +128,7 @@ impl Runner {
         }
         while let Some(job) = desk.next() {
             let from = job.history().end();
-            let said = self.turn(&job);
+            let said = self.0.turn(&job.history());
             if desk.stop.load(Ordering::Relaxed) {
                 return;
             }
@@ -146,37 +138,6 @@ impl Runner {
             }
         }
     }
-
-    /// Tells the model what is new, or lets it learn anew where that is due, and asks it.
-    fn turn(&mut self, job: &Job) -> Result<Values, String> {
-        let history = job.history();
-        let end = history.end();
-        let due = |following: &Following| {
-            let since = end - following.fitted_at.min(end);
-            let lost = following.next < history.first || following.next > end;
-            lost || since >= (history.values.len() as u64 / REFIT_PART).max(REFIT_MIN)
-        };
-        if self.following.as_ref().is_none_or(due) {
-            // The one before goes first: they speak to the same command.
-            self.following = None;
-            let fitted = External::fit(Box::new(self.model.clone()), &history, &mut Pace::free());
-            let model = fitted.map_err(|error| match error {
-                FitError::Unsuitable(why) => why,
-                FitError::TooLittleHistory { .. } | FitError::CalledOff => error.to_string(),
-            })?;
-            self.following = Some(Following { model, fitted_at: end, next: end });
-        }
-        let Some(following) = &mut self.following else { return Err("it was not fitted".to_owned()) };
-        for step in following.next..end {
-            let value =
-                usize::try_from(step - history.first).ok().and_then(|place| history.values.get(place));
-            following.model.observe(value.copied().unwrap_or(f32::NAN), history.covariates);
-            following.next = step + 1;
-        }
-        let steps = history.horizon;
-        let said = following.model.try_forecast(steps, Ensemble::GUEST_QUANTILES, history.covariates);
-        said.map_err(|error| error.to_string())
-    }
 }
 
 /// The name under which the ensemble knows a model of the configuration.
@@ -184,8 +145,9 @@ pub(crate) fn seat(name: &str) -> String {
     format!("external:{name}")
 }
 
-fn settings(model: &ModelConfig) -> ExternalModelConfig {
+fn settings(model: &ModelConfig, tether: &[OsString]) -> ExternalModelConfig {
     ExternalModelConfig {
+        tether: tether.to_vec(),
         environment: model.env.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         working_dir: Some(model.working_dir.clone()),
         answer_within: model.answer_within,
@@ -196,7 +158,4 @@ fn settings(model: &ModelConfig) -> ExternalModelConfig {
 }
 
 const NICE: i32 = 19;
-/// Steps after which a model learns anew: a part of its history, and not all too often.
-const REFIT_PART: u64 = 4;
-const REFIT_MIN: u64 = 192;
 const PAUSE: Duration = Duration::from_secs(1);

@@ -46,18 +46,22 @@ pub struct BuildOptions {
     /// Program and first arguments that run the proxy; `--control-socket PATH` is appended. Normally
     /// `[current_exe, "proxy"]`.
     pub proxy_command: Vec<OsString>,
+    /// Program and first arguments that run [`tether`](crate::external_model::tether), to which the number of this process and a
+    /// command are appended. Normally `[current_exe, "tether"]`.
+    pub tether_command: Vec<OsString>,
     /// Seed of the planner's randomness.
     pub seed: u64,
 }
 
 impl BuildOptions {
-    /// The proxy as a hidden subcommand of the running program.
+    /// Proxy and tether as hidden subcommands of the running program.
     ///
     /// # Errors
     /// When the path of the running program cannot be found out.
     pub fn of_process() -> std::io::Result<BuildOptions> {
-        let program = std::env::current_exe()?;
-        Ok(BuildOptions { proxy_command: vec![program.into(), "proxy".into()], seed: 0 })
+        let program = OsString::from(std::env::current_exe()?);
+        let part = |name: &str| vec![program.clone(), name.into()];
+        Ok(BuildOptions { proxy_command: part("proxy"), tether_command: part("tether"), seed: 0 })
     }
 }
 
@@ -65,6 +69,7 @@ impl BuildOptions {
 #[derive(Debug)]
 pub struct Daemon {
     config: Config,
+    tether: Vec<OsString>,
     store: Arc<Store>,
     listener: TcpListener,
     api_address: SocketAddr,
@@ -127,6 +132,7 @@ impl Daemon {
         let Adoption { planner, workloads, adopted, unwanted, next_instance } = adoption;
         Ok(Daemon {
             config,
+            tether: options.tether_command,
             store,
             listener,
             api_address,
@@ -190,7 +196,7 @@ impl Daemon {
             trained,
             heard,
         };
-        let externals = Externals::start(&self.config, &heard_in).map_err(state)?;
+        let externals = Externals::start(&self.config, &self.tether, &heard_in).map_err(state)?;
         drop(heard_in);
         let training = &self.config.training;
         let models = Repository::new(self.store.clone(), recent.clone(), training.limits());

@@ -2,22 +2,18 @@
 //! of those that `auto` combines.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use daemon::external_model::{ExternalModel, ExternalModelConfig};
+use daemon::external_model::{ExternalModel, ExternalModelConfig, Follower};
 use forecast::models::external::External;
-use forecast::models::{FitError, History, Model, Pace};
+use forecast::models::{FitError, History, Pace};
 use forecast::{Ensemble, Values};
 
 /// The command, to be started when it is first asked. The shell reads it, so that it can be written as usual; it ends with this
 /// process, however that ends.
 pub(crate) fn of(command: &str) -> Arc<ExternalModel> {
-    let mut words = match std::env::current_exe() {
-        Ok(this) => vec![this.display().to_string(), "tether".into(), std::process::id().to_string()],
-        Err(_) => Vec::new(),
-    };
-    words.extend(["/bin/sh", "-c", command].map(str::to_owned));
-    Arc::new(ExternalModel::new(ExternalModelConfig::new(words)))
+    let tether = std::env::current_exe().map_or(Vec::new(), |this| vec![this.into(), "tether".into()]);
+    let words = ["/bin/sh", "-c", command].map(str::to_owned).to_vec();
+    Arc::new(ExternalModel::new(ExternalModelConfig { tether, ..ExternalModelConfig::new(words) }))
 }
 
 /// Lets the command learn from a history and asks for the steps after it.
@@ -39,28 +35,16 @@ pub(crate) fn forecast(
 /// scored and weighed like what the other members say.
 #[derive(Clone, Debug)]
 pub(crate) struct Companion {
-    model: Arc<ExternalModel>,
-    following: Option<Following>,
-    /// The step after the last one that the command was told, by this or by a copy of it: they share the command.
-    told: Arc<AtomicU64>,
+    follower: Follower,
     /// The step that it was last asked before.
     asked: Option<u64>,
     /// Why it says nothing, where it does not.
     trouble: Option<String>,
 }
 
-/// A command that has been fitted.
-#[derive(Clone, Debug)]
-struct Following {
-    model: External,
-    fitted_at: u64,
-    next: u64,
-}
-
 impl Companion {
     pub(crate) fn new(model: &Arc<ExternalModel>) -> Companion {
-        let (model, told) = (Arc::clone(model), Arc::default());
-        Companion { model, following: None, told, asked: None, trouble: None }
+        Companion { follower: Follower::new(Arc::clone(model)), asked: None, trouble: None }
     }
 
     /// The ensemble with a seat for it. To be called before the first observation.
@@ -82,37 +66,9 @@ impl Companion {
     pub(crate) fn ask(&mut self, ensemble: &mut Ensemble) {
         let Some(job) = ensemble.job(String::new()) else { return };
         let history = job.history();
-        let said = self.turn(&history);
+        let said = self.follower.turn(&history);
         self.trouble = said.as_ref().err().cloned();
         ensemble.hear(SEAT, history.end(), said.ok());
-    }
-
-    /// Tells the command what is new, or lets it learn anew where that is due, and asks it.
-    fn turn(&mut self, history: &History<'_>) -> Result<Values, String> {
-        let end = history.end();
-        let told = self.told.load(Ordering::Relaxed);
-        let due = |following: &Following| {
-            let since = end - following.fitted_at.min(end);
-            let lost = following.next != told || following.next < history.first || following.next > end;
-            lost || since >= (history.values.len() as u64 / REFIT_PART).max(REFIT_MIN)
-        };
-        if self.following.as_ref().is_none_or(due) {
-            self.following = None;
-            let fitted = External::fit(Box::new(self.model.clone()), history, &mut Pace::free());
-            let model = fitted.map_err(|error| error.to_string())?;
-            self.following = Some(Following { model, fitted_at: end, next: end });
-        }
-        let Some(following) = &mut self.following else { return Err("it was not fitted".to_owned()) };
-        for step in following.next..end {
-            let place = usize::try_from(step - history.first).ok();
-            let value = place.and_then(|place| history.values.get(place)).copied().unwrap_or(f32::NAN);
-            following.model.observe(value, history.covariates);
-        }
-        following.next = end;
-        self.told.store(end, Ordering::Relaxed);
-        let said =
-            following.model.try_forecast(history.horizon, Ensemble::GUEST_QUANTILES, history.covariates);
-        said.map_err(|error| error.to_string())
     }
 
     /// What part it has in the ensemble's forecasts, in words.
@@ -134,6 +90,3 @@ impl Companion {
 
 /// Its name in the ensemble.
 const SEAT: &str = "external";
-/// Steps after which it learns anew, as in the daemon: a part of its history, and not all too often.
-const REFIT_PART: u64 = 4;
-const REFIT_MIN: u64 = 192;

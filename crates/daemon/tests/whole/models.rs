@@ -11,7 +11,7 @@ use forecast::models::{History as ModelHistory, Kind, Pace};
 use history::Store;
 use history::models::{By, Description, ModelId, Trial};
 
-use crate::support::{Stage, eventually, request, serves};
+use crate::support::{Stage, eventually, request, runs, serves};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const BYTES: (&str, &str) = ("content-type", "application/octet-stream");
@@ -379,4 +379,21 @@ async fn a_users_model_takes_part_drops_out_when_it_ends_and_holds_nothing_up() 
     let ends = std::time::Instant::now();
     daemon.terminate();
     assert!(ends.elapsed() < Duration::from_secs(15), "a silent command held the end up");
+}
+
+/// The command is two processes, of which the inner one computes and never looks at its pipes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_computes_does_not_outlive_a_killed_daemon() {
+    let stage = Stage::new(
+        "history = \"demand.csv\"\nmodels = [\"external:busy\"]\n[model.busy]\n\
+         command = [\"sh\", \"-c\", \"sh -c 'read line; echo $$ > busy.tmp; mv busy.tmp busy; while :; do :; done'; true\"]\n",
+    );
+    fifty_minutes(&stage);
+    let mark = stage.history().ancestors().nth(2).expect("a folder").join("busy");
+    let daemon = stage.start();
+    eventually("the model computes", async || mark.exists().then_some(())).await;
+    let model = std::fs::read_to_string(&mark).expect("written").trim().parse().expect("a process");
+    assert!(runs(model));
+    daemon.kill();
+    eventually("the model is gone", async || (!runs(model)).then_some(())).await;
 }

@@ -137,13 +137,13 @@ impl Forecaster {
         }
     }
 
-    /// Looks for seasons in what is remembered, whenever that has grown or been renewed by a half, and starts over with
+    /// Looks for seasons in what is remembered, whenever that has grown or been renewed by a third, and starts over with
     /// them when they are others than before. A new season is taken at once; one that is not seen any more is only given up
     /// when that happens twice in a row, for what was learned with it is lost.
     fn search(&mut self) {
         let Some(model) = &self.model else { return };
         let held = model.memory.next() - model.memory.oldest();
-        self.steps_until_search = (held / 2).clamp(SEARCH_FIRST, SEARCH_LAST);
+        self.steps_until_search = (held / 3).clamp(SEARCH_FIRST, SEARCH_LAST);
         let mut found = self.seasons_in(model);
         let young = |known: &Season| model.memory.next() < PERIODS_YOUNG * known.period as u64;
         let kept = |known: &Season| {

@@ -417,7 +417,7 @@ const NEAREST: usize = 2;
 const WEEKS_REMEMBERED: u128 = 5;
 const SEASONS_RELEARNED: u64 = 2;
 /// Steps that are learned again in full when the seasons change.
-const STEPS_RELEARNED: u64 = 768;
+const STEPS_RELEARNED: u64 = 1024;
 /// The horizon, or the next shorter one, whose errors are the measure of far ones.
 const FAR_MEASURED: usize = 36;
 /// Horizons that trust is judged by.

@@ -75,14 +75,14 @@ pub(crate) fn stride(length: usize) -> u64 {
         0..=2 => 1,
         3..=12 => 8,
         13..=64 => 32,
-        65.. => 64,
+        65.. => 128,
     }
 }
 
 /// How far the path must be followed after step `now` for all windows that are due.
 pub(crate) fn reach(now: u64) -> usize {
     match () {
-        () if now.is_multiple_of(64) => 300,
+        () if now.is_multiple_of(128) => 300,
         () if now.is_multiple_of(32) => 64,
         () if now.is_multiple_of(8) => 8,
         () => 2,

@@ -217,6 +217,7 @@ impl Cluster {
         if (member.claim.active, member.claim.standby) == (active, standby) {
             return member.grant;
         }
+        let more = active > member.claim.active;
         (member.claim.active, member.claim.standby) = (active, standby);
         let (before, spread) = (member.grant, member.spread(0));
         let cut = Claim { active: active.min(member.most), ..member.claim };
@@ -230,9 +231,10 @@ impl Cluster {
             let kept = Grant { active: kept, standby: standby.min(before.total() - kept), ..before };
             let all = kept.total() == active + standby;
             self.stale |= !all || self.refused > 0;
-            let pending = || Some(Refused { cause: Cause::Pending, sake: None });
-            let refused = if all { None } else { before.refused.or_else(pending) };
-            Grant { refused, ..kept }
+            let pending = Some(Refused { cause: Cause::Pending, sake: None });
+            // Why it was refused less says nothing of what it asks for now.
+            let refused = if more { pending } else { before.refused.or(pending) };
+            Grant { refused: refused.filter(|_| !all), ..kept }
         };
         self.set(at, grant);
         if self.members[at].spread(0) != spread {

@@ -373,8 +373,12 @@ fn through_a_scarce_day_the_highest_class_lacks_nothing_and_nobody_is_started_an
         // What came last is weighed at once.
         world.sleep(0);
         for (at, view) in world.planner.snapshot().workloads().iter().enumerate() {
-            let short = |reason: &Reason| {
-                matches!(reason, Reason::Sharing(SharingReason::Refused { tier: Tier::Active, .. }))
+            // What was asked for after the last weighing waits for the next tick.
+            let short = |reason: &Reason| match reason {
+                Reason::Sharing(SharingReason::Refused { tier: Tier::Active, cause, .. }) => {
+                    *cause != Cause::Pending
+                }
+                _ => false,
             };
             refused[at] += u32::from(view.plan.unwrap().reasons.iter().any(short));
         }

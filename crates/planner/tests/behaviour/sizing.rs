@@ -83,7 +83,8 @@ fn without_a_policy_for_it_nobody_speaks_of_sizes() {
 
 #[test]
 fn under_steady_demand_neither_size_nor_count_moves() {
-    for (bound, memory) in [(Some(true), 50), (Some(true), 2_000), (Some(false), 200), (None, 200)] {
+    // Little or much memory: where it is on the edge whether fewer and larger instances are cheaper, that is decided late.
+    for (bound, memory) in [(Some(true), 50), (Some(true), 4_000), (Some(false), 200), (None, 200)] {
         let mut policy = policy();
         policy.sizing.as_mut().unwrap().cpu_bound = bound;
         let mut world = world(policy, memory);

@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use proxy::control::{BackendSpec, Client, Route, RouteTable, Stats};
 use proxy::{ProxyOptions, RunError, run};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// A proxy in this process.
 pub struct Proxy {
@@ -118,7 +118,7 @@ impl Backend {
     where
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
-        let listener = TcpListener::bind(addr).await.expect("a free port");
+        let listener = listen(addr).expect("a free port");
         let addr = listener.local_addr().expect("bound");
         let (requests, connections) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let handler: Handler = Arc::new(move |count, request| Box::pin(handler(count, request)));
@@ -149,6 +149,15 @@ impl Drop for Backend {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// As a server does that expects many at once. With the 128 that are usual here, a burst of two hundred connections overflows the
+/// queue when a busy machine has not let the backend accept yet; the kernel drops the rest, and sends nothing again for a second.
+fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
 }
 
 async fn serve(
@@ -267,3 +276,6 @@ pub async fn until(proxy: &Proxy, what: &str, condition: impl Fn(&Stats) -> bool
     }
     panic!("never {what}: {:?}", proxy.stats().await);
 }
+
+/// Connections that may wait for a backend to accept them.
+const BACKLOG: u32 = 4096;

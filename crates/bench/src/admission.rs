@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::Setting;
 use crate::rows::{Better, Rows, quantile};
-use crate::running::{Running, free_address, wait_until_listening};
+use crate::running::{Running, wait_until_listening};
 
 /// For balancing: many instances that serve one request at a time.
 const SINGLE: Scene = Scene { instances: 8, slots: 1 };
@@ -235,7 +235,7 @@ async fn run(
     let mut services = Vec::new();
     let mut backends = Vec::new();
     for id in 1..=scene.instances as u64 {
-        let address = free_address()?;
+        let address = loopback::free_address();
         let arguments = ["sample-service", "--port", &address.port().to_string(), "--queue", "100000"];
         let (slots, unit) = (scene.slots.to_string(), format!("{}ms", UNIT.as_millis()));
         let mut command = Command::new(foreshadow);
@@ -247,7 +247,7 @@ async fn run(
     let _proxy = Running::start(
         Command::new(foreshadow).args(["proxy", "--workers", "1", "--control-socket"]).arg(&socket),
     )?;
-    let mut route = Route::new("measured", free_address()?);
+    let mut route = Route::new("measured", loopback::free_address());
     route.backends = backends;
     change(&mut route);
     let listen = route.listen;

@@ -1,7 +1,7 @@
-//! Child processes that end with the measurement, free ports, and what the system says of a process's CPU time.
+//! Child processes that end with the measurement, and what the system says of a process's CPU time.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -65,12 +65,6 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A loopback address with a port that was free a moment ago.
-pub(crate) fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port on the loopback address")?;
-    Ok(listener.local_addr()?)
 }
 
 /// Waits until something accepts connections at `address`.

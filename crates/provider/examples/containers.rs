@@ -71,7 +71,7 @@ async fn starts(provider: &DockerProvider, image: &str, rounds: usize) -> Result
 async fn bare_starts(socket: &Path, image: &str, rounds: usize) -> Result<(), Failure> {
     let mut times = Vec::new();
     for index in 0..rounds.div_ceil(5) {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = loopback::free_address().port();
         let body = format!(
             r#"{{"Image":"{image}","Env":["PORT={port}","FORESHADOW_TEST_SERVICE=normal"],"HostConfig":{{"NetworkMode":"host","Init":true}}}}"#
         );

@@ -246,8 +246,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_accepts_and_says_nothing_times_out() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let addr = listener.local_addr().expect("an address");
+        let addr = loopback::free_address();
+        let listener = TcpListener::bind(addr).await.expect("free");
         let time_max = Duration::from_millis(50);
         let http = ask(&Probe::Http { path: "/".to_owned() }, addr, time_max).await;
         assert!(matches!(http, Err(ProbeError::Timeout(_))), "{http:?}");

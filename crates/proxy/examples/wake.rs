@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let backend = TcpListener::bind("127.0.0.1:0").await?;
     let addr = backend.local_addr()?;
     tokio::spawn(serve(backend));
-    let listen = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+    let listen = loopback::free_address();
     let table = |generation, weight| {
         let mut route = Route::new("web", listen);
         route.backends = vec![BackendSpec { id: 1, addr, weight }];

@@ -55,8 +55,7 @@ mod tests {
 
     #[test]
     fn an_address_that_shards_listen_on_is_in_use() {
-        let port = TcpListener::bind("127.0.0.1:0").expect("free port").local_addr().expect("bound").port();
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let address = loopback::free_address();
         let listeners = open_listeners(address, 2).expect("free");
         assert_eq!(listeners.len(), 2);
         assert_eq!(open_listeners(address, 2).expect_err("taken").kind(), io::ErrorKind::AddrInUse);

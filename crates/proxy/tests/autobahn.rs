@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proxy::control::BackendSpec;
 use serde::Deserialize;
-use support::{Proxy, eventually, free_address};
+use support::{Proxy, eventually};
 
 /// Where `cargo xtask test` has put the suite.
 const SUITE_VARIABLE: &str = "FORESHADOW_AUTOBAHN";
@@ -44,7 +44,7 @@ async fn every_case_is_passed_through_the_proxy() {
     let Some(suite) = std::env::var_os(SUITE_VARIABLE) else { return missing() };
     let suite = Path::new(&suite);
     let folder = tempfile::tempdir().expect("a folder");
-    let echo = free_address();
+    let echo = loopback::free_address();
     let proxy = Proxy::start().await;
     let script = std::fs::read_to_string(suite.join("bin/wstest")).expect("the suite's script");
     let python = script.lines().next().and_then(|line| line.strip_prefix("#!")).expect("its interpreter");

@@ -356,7 +356,7 @@ async fn a_backend_that_fails_more_than_its_peers_is_left_out_and_never_more_tha
 async fn the_retry_budget_is_the_routes_own() {
     let proxy = Proxy::start_with(|options| options.workers = 1).await;
     let good = Backend::start(1).await;
-    let nobody = BackendSpec { id: 2, addr: support::free_address(), weight: 1_000_000 };
+    let nobody = BackendSpec { id: 2, addr: loopback::free_address(), weight: 1_000_000 };
     let retries = RetrySpec { percent: 0, per_second_min: 0 };
     let balancing = Balancing { retries, ..Balancing::default() };
     proxy.set(1, Route { balancing, ..proxy.route(&[good.spec(1), nobody]) }).await;

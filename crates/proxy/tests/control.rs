@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use proxy::control::{Client, ControlError, Refusal, Route, RouteTable};
 use proxy::{ProxyOptions, RunError, run};
-use support::{Backend, Http, Proxy, free_address, get, until};
+use support::{Backend, Http, Proxy, get, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -39,7 +39,7 @@ async fn a_listen_address_in_use_is_named_and_the_old_table_stays() {
     let backend = Backend::start(1).await;
     let route = proxy.route(&[backend.spec(1000)]);
     proxy.set(1, route.clone()).await;
-    let free = Route::new("free", free_address());
+    let free = Route::new("free", loopback::free_address());
     let taken = Route::new("taken", backend.addr);
     let table = RouteTable { generation: 2, routes: vec![route.clone(), free.clone(), taken] };
     match refusal(proxy.client.set_table(table).await) {

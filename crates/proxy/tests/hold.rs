@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use proxy::control::BackendSpec;
-use support::{Backend, Http, Proxy, eventually, free_address, get, until};
+use support::{Backend, Http, Proxy, eventually, get, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_requests_go_on_the_moment_a_table_brings_a_backend() {
@@ -120,7 +120,7 @@ async fn a_request_whose_only_backend_died_waits_for_the_next() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_backend_is_tried_again_when_its_ejection_ends() {
     let proxy = Proxy::start().await;
-    let addr = free_address();
+    let addr = loopback::free_address();
     proxy.set(1, proxy.route(&[BackendSpec { id: 1, addr, weight: 1000 }])).await;
     let listen = proxy.listen;
     let request = tokio::spawn(async move { get(listen, "/").await });
@@ -132,7 +132,7 @@ async fn a_refused_backend_is_tried_again_when_its_ejection_ends() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_backend_is_back_as_soon_as_a_probe_succeeds() {
     let proxy = Proxy::start().await;
-    let addr = free_address();
+    let addr = loopback::free_address();
     let mut route = proxy.route(&[BackendSpec { id: 1, addr, weight: 1000 }]);
     route.health = proxy::control::HealthSpec {
         interval: Duration::from_millis(40),

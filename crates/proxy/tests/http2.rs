@@ -219,7 +219,7 @@ async fn a_dead_backend_is_502_and_a_client_that_leaves_resets_its_stream_only()
     assert_eq!(get(listen, "/").await.0, StatusCode::OK);
     assert_eq!(backend.connections(), 1);
 
-    let nobody = proxy::control::BackendSpec { id: 9, addr: support::free_address(), weight: 1000 };
+    let nobody = proxy::control::BackendSpec { id: 9, addr: loopback::free_address(), weight: 1000 };
     let mut route = over_http2(&proxy, &backend);
     (route.backends, route.hold) = (vec![nobody], Duration::from_millis(100));
     proxy.set(2, route).await;

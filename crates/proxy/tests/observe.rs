@@ -322,7 +322,7 @@ async fn a_retry_and_a_broken_response_are_seen() {
     assert_eq!(seen[0]["bytes_out"], 4);
     let half = &proxy.stats().await.workloads[0].endpoints[0];
     assert_eq!((half.statuses, half.broken, half.errors()), ([0, 1, 0, 0, 0], 1, 1));
-    let closed = support::free_address();
+    let closed = loopback::free_address();
     route.backends = vec![proxy::control::BackendSpec { id: 8, addr: closed, weight: 60_000 }, good.spec(1)];
     proxy.set(2, route).await;
     let response: Response<Bytes> = Http::connect(proxy.listen).await.get("/").await;

@@ -127,7 +127,7 @@ async fn a_post_that_was_sent_is_not_repeated_but_one_that_was_not_is() {
     let answer = http.send(post_request("/", "x")).await.expect("an answer");
     assert_eq!((answer.status(), seen.load(Ordering::SeqCst)), (StatusCode::BAD_GATEWAY, 1));
     // Nobody listens at all: nothing can have been sent.
-    let refused = proxy::control::BackendSpec { id: 3, addr: support::free_address(), weight: 100_000 };
+    let refused = proxy::control::BackendSpec { id: 3, addr: loopback::free_address(), weight: 100_000 };
     proxy.set(2, proxy.route(&[refused, good.spec(1)])).await;
     let answer = http.send(post_request("/", "x")).await.expect("an answer");
     assert_eq!((answer.status(), answer.body().as_ref()), (StatusCode::OK, b"2".as_ref()));

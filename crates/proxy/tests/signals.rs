@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 use proxy::control::Client;
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Backend, eventually, free_address, get};
+use support::{Backend, eventually, get};
 
 struct Process {
     child: Child,
@@ -20,7 +20,7 @@ struct Process {
 
 impl Process {
     async fn start(socket: &Path, backend: SocketAddr) -> Self {
-        let listen = free_address();
+        let listen = loopback::free_address();
         let mut command = Command::new(example());
         command.arg(socket).args(["2", &listen.to_string(), &backend.to_string()]).env("PROXY_DETACHED", "1");
         let child = command.spawn().expect("the example runs");

@@ -17,7 +17,7 @@ use process::Process;
 use proxy::control::{Client, PROTOCOL_VERSION, Route, RouteTable};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::Serialize;
-use support::{Backend, eventually, free_address, get};
+use support::{Backend, eventually, get};
 
 type Outline = (String, SocketAddr, Vec<(u64, SocketAddr, u32)>);
 
@@ -84,7 +84,7 @@ impl Predecessor {
 /// A listening socket as a proxy opens it, and a route to it.
 async fn web() -> (TcpListener, Route, Backend) {
     let backend = Backend::start(1).await;
-    let web = TcpListener::bind(free_address()).expect("free");
+    let web = TcpListener::bind(loopback::free_address()).expect("free");
     web.set_nonblocking(true).expect("set");
     let mut route = Route::new("web", web.local_addr().expect("bound"));
     route.backends = vec![backend.spec(1000)];

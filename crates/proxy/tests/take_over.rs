@@ -18,7 +18,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use process::Process;
 use proxy::control::{BackendSpec, Client, Protocol, Route, RouteTable, TlsSpec};
-use support::{Backend, Http, eventually, free_address, get, get_request, text};
+use support::{Backend, Http, eventually, get, get_request, text};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::JoinSet;
@@ -32,7 +32,11 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a folder"), web: free_address(), tcp: free_address() }
+        Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            web: loopback::free_address(),
+            tcp: loopback::free_address(),
+        }
     }
 
     fn socket(&self) -> PathBuf {
@@ -183,7 +187,7 @@ async fn three_restarts_under_load_lose_nothing_and_count_everything_once() {
     let (web, echo) = (measuring(1).await, echo().await);
     let (first, client) = Process::first(&stage.socket(), 2).await;
     let mut routes = stage.routes(web.spec(1000), echo);
-    let upgrading = Route { workload: "upgrading".into(), ..Route::new("", free_address()) };
+    let upgrading = Route { workload: "upgrading".into(), ..Route::new("", loopback::free_address()) };
     let upgrading = Route { backends: vec![echo], ..upgrading };
     let upgrades = upgrading.listen;
     routes.push(upgrading);
@@ -264,7 +268,7 @@ async fn a_successor_that_fails_or_hangs_leaves_the_old_one_serving() {
     std::fs::write(&tls.key, made.signing_key.serialize_pem()).expect("written");
     std::fs::write(&tls.certificate, made.cert.pem()).expect("written");
     let mut routes = stage.routes(web.spec(1000), echo);
-    let mut secure = Route::new("secure", free_address());
+    let mut secure = Route::new("secure", loopback::free_address());
     secure.protocols.tls = Some(tls.clone());
     routes.push(secure);
     set(&client, 1, routes.clone()).await;

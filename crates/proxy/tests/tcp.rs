@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use certificates::Certificate;
 use proxy::control::{BackendSpec, Protocol, ProxyVersion, Route, Stats};
-use support::{Proxy, free_address, until};
+use support::{Proxy, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -77,7 +77,7 @@ async fn bytes_cross_both_ways_the_half_close_too_and_are_counted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_refuses_is_passed_by_and_none_at_all_is_waited_for() {
     let good = backend(2).await;
-    let dead = BackendSpec { id: 1, addr: free_address(), weight: 1000 };
+    let dead = BackendSpec { id: 1, addr: loopback::free_address(), weight: 1000 };
     let proxy = Proxy::start().await;
     proxy.set(1, route(&proxy, &[dead, good])).await;
     for _ in 0..20 {

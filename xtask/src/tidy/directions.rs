@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("forecast", &[]),
     ("balance", &[]),
     ("fuzzing", &[]),
+    ("loopback", &[]),
     ("skips", &[]),
     ("planner", &["forecast"]),
     ("sim", &["planner", "balance", "forecast"]),
@@ -22,7 +23,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cli", &["api", "daemon", "forecast", "history", "planner", "provider", "proxy", "sim"]),
     (
         "bench",
-        &["api", "balance", "daemon", "forecast", "history", "planner", "provider", "proxy", "sim", "skips"],
+        &[
+            "api", "balance", "daemon", "forecast", "history", "loopback", "planner", "provider", "proxy",
+            "sim", "skips",
+        ],
     ),
     ("xtask", &["skips"]),
 ];

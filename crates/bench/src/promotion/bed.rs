@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use daemon::client::Client;
 
 use super::request::{Waiting, ask};
-use crate::running::{Running, cpu_seconds, free_address, wait_until_listening};
+use crate::running::{Running, cpu_seconds, wait_until_listening};
 
 const WORKLOAD: &str = "measured";
 /// How long a state that was asked for may take; an emulated machine needs seconds to boot.
@@ -44,7 +44,7 @@ impl TestBed {
     /// `server` are lines for the section of this name, `workload` those that say what an instance is.
     pub(super) fn start(foreshadow: &Path, server: &str, workload: &str) -> Result<TestBed> {
         let state = tempfile::tempdir()?;
-        let (api, proxy) = (free_address()?, free_address()?);
+        let (api, proxy) = (loopback::free_address(), loopback::free_address());
         let config = state.path().join("foreshadow.toml");
         fs::write(&config, configuration(api, proxy, server, workload))?;
         let foreshadow = foreshadow.to_owned();

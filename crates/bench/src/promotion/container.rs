@@ -13,7 +13,6 @@ use tokio::net::UnixStream;
 
 use super::bed::Survivor;
 use super::request::ask_until_answered;
-use crate::running::free_address;
 
 /// A connection to an engine.
 pub(super) struct Engine(SendRequest<Full<Bytes>>);
@@ -64,7 +63,7 @@ impl Engine {
         let facts = self.ask("GET", &format!("/containers/{id}/json"), Value::Null).await?;
         let mut measured = Vec::with_capacity(times);
         for _ in 0..times {
-            let addr = free_address()?;
+            let addr = loopback::free_address();
             let ports = [survivor.addr, addr].map(|addr| addr.port().to_string());
             let mut order = facts["Config"].clone();
             // A daemon must not take it for its own.

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use super::bed::Survivor;
 use super::request::ask_until_answered;
-use crate::running::{Running, free_address};
+use crate::running::Running;
 
 /// The file that freezes a process with its group, and what is written to it.
 pub(super) struct Freezer {
@@ -104,7 +104,7 @@ pub(super) struct Again {
 
 impl Again {
     pub(super) fn of(survivor: &Survivor) -> Result<Again> {
-        let addr = free_address()?;
+        let addr = loopback::free_address();
         let [old, new] = [survivor.addr, addr].map(|addr| addr.port().to_string());
         let texts = |file: &str| -> Result<Vec<String>> {
             let text = fs::read_to_string(format!("/proc/{}/{file}", survivor.pid))?.replace(&old, &new);

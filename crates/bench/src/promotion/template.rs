@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::process::Group;
 use super::request::ask_until_answered;
-use crate::running::{Running, free_address};
+use crate::running::Running;
 
 /// An initialised process, of the protocol in `docs/processes.md`.
 struct Template {
@@ -83,7 +83,7 @@ pub(super) async fn forks(startup_ms: u64, times: usize, group: Option<&Group>) 
     let template = Template::start(startup_ms)?;
     let mut measured = Vec::with_capacity(times);
     for _ in 0..times {
-        let addr = free_address()?;
+        let addr = loopback::free_address();
         // The kernel moves faster right after another move.
         tokio::time::sleep(BETWEEN).await;
         let begin = Instant::now();

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use proxy::control::{BackendSpec, Client, Route, RouteTable, TlsSpec};
 
 use crate::Setting;
-use crate::running::{Running, free_address, wait_until_listening};
+use crate::running::{Running, wait_until_listening};
 
 /// Bytes of the longer response.
 pub(crate) const LARGE: usize = 100_000;
@@ -37,7 +37,7 @@ impl Ground {
     pub(crate) fn prepare(folder: &Path) -> Result<Ground> {
         let certificate = certificate(folder)?;
         fs::write(folder.join("large"), vec![b'x'; LARGE])?;
-        let port = free_address()?.port();
+        let port = loopback::free_address().port();
         let server = format!(
             "server {{ listen 0.0.0.0:{port} backlog=4096; root {}; default_type text/plain;\n\
              location = / {{ return 200 'Hello, World!'; }} }}",
@@ -71,7 +71,7 @@ pub(crate) fn ours(
     foreshadow: &Path,
     backends: &[SocketAddr],
 ) -> Result<(Contender, Control)> {
-    let (plain, tls) = (free_address()?, free_address()?);
+    let (plain, tls) = (loopback::free_address(), loopback::free_address());
     let socket = ground.folder.join(format!("control-{}", plain.port()));
     let process = Running::start(
         Command::new(foreshadow).args(["proxy", "--workers", "1", "--control-socket"]).arg(&socket),
@@ -125,7 +125,7 @@ impl Control {
 
 /// HAProxy, told to name the client as ours does, so that all do the same work.
 pub(crate) fn haproxy(ground: &Ground, backends: &[SocketAddr], connections: usize) -> Result<Contender> {
-    let (plain, tls) = (free_address()?, free_address()?);
+    let (plain, tls) = (loopback::free_address(), loopback::free_address());
     let servers: String =
         backends.iter().enumerate().map(|(i, address)| format!("    server s{i} {address}\n")).collect();
     let configuration = format!(
@@ -147,7 +147,7 @@ pub(crate) fn haproxy(ground: &Ground, backends: &[SocketAddr], connections: usi
 
 /// nginx as a proxy, with buffers that hold the longer response and connections that are kept.
 fn nginx_proxy(ground: &Ground, backends: &[SocketAddr]) -> Result<Contender> {
-    let (plain, tls) = (free_address()?, free_address()?);
+    let (plain, tls) = (loopback::free_address(), loopback::free_address());
     let servers: String = backends.iter().map(|address| format!("server {address};\n")).collect();
     let server = format!(
         "upstream out {{ random two least_conn; {servers} keepalive 256; keepalive_requests 100000000; }}\n\

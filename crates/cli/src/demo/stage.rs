@@ -70,10 +70,12 @@ impl Addresses {
     /// # Errors
     /// When the system has no free port.
     pub(crate) fn free() -> std::io::Result<Addresses> {
-        let usual = TcpListener::bind((Ipv4Addr::LOCALHOST, API_PORT_USUAL));
-        let api = usual.or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
-        let front = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        Ok(Addresses { api: api.local_addr()?, front: front.local_addr()? })
+        let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, API_PORT_USUAL));
+        let api = match TcpListener::bind(usual) {
+            Ok(_) => usual,
+            Err(_) => provider::free_address()?,
+        };
+        Ok(Addresses { api, front: provider::free_address()? })
     }
 }
 

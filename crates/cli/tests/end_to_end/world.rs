@@ -1,7 +1,7 @@
 //! A running `foreshadow run` with one workload of sample services, in a folder of its own.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(shape: &Shape) -> World {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (api, proxy) = (free_address(), free_address());
+        let (api, proxy) = (loopback::free_address(), loopback::free_address());
         let config = folder.path().join("foreshadow.toml");
         fs::write(&config, configuration(shape, api, proxy)).expect("the configuration is written");
         World { client: Client::new(api), api, proxy, config, daemon: None, folder }
@@ -163,10 +163,6 @@ pub(super) fn lives(pid: u32) -> bool {
 
 pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
 fn configuration(shape: &Shape, api: SocketAddr, proxy: SocketAddr) -> String {

@@ -10,9 +10,7 @@ use tokio::sync::Mutex;
 
 use crate::engine::{Daemon, IMAGE, Options};
 use crate::guest::{Guest, guest};
-use crate::support::{
-    Load, Running, Stage, eventually, free_addresses, patiently, pin_workload, request, runs,
-};
+use crate::support::{Load, Running, Stage, eventually, patiently, pin_workload, request, runs};
 
 /// A workload of one kind.
 struct Kind {
@@ -47,8 +45,7 @@ impl Kind {
     }
 
     fn new(name: &'static str, lines: String) -> Kind {
-        let [listen] = free_addresses();
-        Kind { name, listen, lines }
+        Kind { name, listen: loopback::free_address(), lines }
     }
 
     fn text(&self) -> String {

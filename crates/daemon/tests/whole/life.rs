@@ -1,8 +1,6 @@
 //! The daemon with real instances and a real proxy, every one a process of its own.
 
-use crate::support::{
-    Load, Running, Stage, eventually, free_addresses, kill, pids, pin, request, runs, signal,
-};
+use crate::support::{Load, Running, Stage, eventually, kill, pids, pin, request, runs, signal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workload_is_served_promoted_pinned_and_ended_without_a_trace() {
@@ -152,7 +150,7 @@ async fn a_killed_proxy_is_replaced_and_gets_its_table_back() {
 async fn what_keeps_a_daemon_from_starting_is_said_clearly() {
     let stage = Stage::new("");
     let _daemon = stage.start();
-    let [other_api, other_web] = free_addresses();
+    let (other_api, other_web) = (loopback::free_address(), loopback::free_address());
     let second = stage.config("second.toml", |text| {
         text.replace(&stage.api.to_string(), &other_api.to_string())
             .replace(&stage.web.to_string(), &other_web.to_string())

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::engine::IMAGE;
 use crate::hosts::Host;
 use crate::registry::Registry;
-use crate::support::{Load, Running, Stage, free_addresses, pids, request};
+use crate::support::{Load, Running, Stage, pids, request};
 
 /// A configuration of one workload on two nodes of this size; `lines` follow the nodes.
 fn configuration(stage: &Stage, [a, b]: [&Host; 2], size: &str, lines: &str) -> std::path::PathBuf {
@@ -360,7 +360,7 @@ async fn a_spare_node_is_warm_and_so_is_one_that_comes_late() {
         "spare = true\n[[workload]]\nname = \"other\"\nlisten = \"{}\"\ncapacity = 50\n\
          container = {{ image = {:?}, pull = \"missing\" }}\nneeds = {{ cpu = 1, memory = \"256MiB\" }}\n\
          replicas = {{ min = 0, max = 1 }}\nmode = \"observe\"\n",
-        free_addresses::<1>()[0],
+        loopback::free_address(),
         registry.image()
     );
     b.engine.end(Signal::TERM);
@@ -385,7 +385,7 @@ async fn a_spare_node_is_warm_and_so_is_one_that_comes_late() {
 async fn a_move_to_another_node_makes_before_it_breaks() {
     let (Some(a), Some(b)) = (Host::new(&[]).await, Host::new(&[]).await) else { return };
     let stage = Stage::new("");
-    let [listen] = free_addresses();
+    let listen = loopback::free_address();
     let big = format!(
         "[[workload]]\nname = \"big\"\nlisten = \"{listen}\"\nprobe = \"/\"\ncapacity = 50\nstep = \"1s\"\n\
          container = {{ image = {IMAGE:?}, network = \"host\" }}\nneeds = {{ cpu = 1, memory = \"256MiB\" }}\n\

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(lines: &str) -> Stage {
-        let [api, web] = free_addresses();
+        let (api, web) = (loopback::free_address(), loopback::free_address());
         Stage { dir: tempfile::tempdir().expect("a folder"), api, web, lines: lines.to_owned() }
     }
 
@@ -336,13 +336,6 @@ impl Load {
         let complaints = self.counts.complaints.lock().expect("not poisoned").clone();
         (self.counts.good.load(Ordering::Relaxed), self.counts.bad.load(Ordering::Relaxed), complaints)
     }
-}
-
-/// Addresses that were free a moment ago.
-pub(crate) fn free_addresses<const N: usize>() -> [SocketAddr; N] {
-    let listeners: [TcpListener; N] =
-        std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    std::array::from_fn(|i| listeners[i].local_addr().expect("an address"))
 }
 
 /// The example `stage`, which the test runner builds beside the tests.

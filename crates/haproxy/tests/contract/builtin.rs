@@ -9,7 +9,7 @@ use proxy::control::Client;
 use proxy::{ProxyOptions, RunError, run};
 
 use crate::Subject;
-use crate::support::{eventually, free_address};
+use crate::support::eventually;
 
 pub(crate) struct Builtin {
     client: Client,
@@ -32,7 +32,7 @@ impl Subject for Builtin {
         let socket = folder.path().join("control");
         let thread = Some(start(&socket));
         let client = eventually(|| Client::connect(&socket)).await;
-        Builtin { client, socket, listen: free_address(), thread, _folder: folder }
+        Builtin { client, socket, listen: loopback::free_address(), thread, _folder: folder }
     }
 
     fn router(&self) -> &Client {

@@ -8,7 +8,7 @@ use haproxy::Haproxy;
 use proxy::control::Router;
 
 use crate::Subject;
-use crate::support::{eventually, free_address};
+use crate::support::eventually;
 
 pub(crate) struct External {
     router: Haproxy,
@@ -40,7 +40,7 @@ impl External {
     pub(crate) async fn balancing(balance: &str) -> External {
         let folder = tempfile::tempdir().expect("a folder");
         let (socket, config) = (folder.path().join("admin.sock"), folder.path().join("haproxy.cfg"));
-        let listen = free_address();
+        let listen = loopback::free_address();
         let text = format!(
             "global\n  stats socket {} level admin\n  nbthread 2\n\
              defaults\n  mode http\n  timeout connect 1s\n  timeout client 10s\n  timeout server 10s\n\

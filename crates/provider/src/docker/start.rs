@@ -115,8 +115,7 @@ fn pick_ports(spec: &InstanceSpec, container: &ContainerSpec) -> Result<Vec<u16>
     if container.network != Network::Host {
         return Ok((0..count).map(|index| container.port.saturating_add(index)).collect());
     }
-    let mut ports = ports::shared();
-    let picked: Result<Vec<u16>, _> = (0..count).map(|_| Ok(ports.pick()?.port())).collect();
+    let picked: Result<Vec<u16>, _> = (0..count).map(|_| Ok(ports::free_address()?.port())).collect();
     picked.map_err(|source| ProviderError::Spawn {
         name: spec.name.clone(),
         step: "find a free port",

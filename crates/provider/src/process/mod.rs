@@ -48,6 +48,7 @@ use crate::procfs;
 use crate::spec::{InstanceSpec, ResourceLimits};
 
 pub use config::{INSTANCES_MAX, ProcessConfig, TEMPLATE_IDLE};
+pub use ports::free_address;
 pub(crate) use prepare::{Prepare, Prepared};
 
 /// Makes instances that are processes of this machine.

@@ -179,8 +179,8 @@ pub(super) fn listen(spec: &InstanceSpec) -> Result<(Vec<SocketAddr>, Option<Own
     };
     match spec.listen {
         Listen::Port => {
-            let mut ports = ports::shared();
-            let picked: Result<Vec<_>, _> = (0..spec.processes.max(1)).map(|_| ports.pick()).collect();
+            let picked: Result<Vec<_>, _> =
+                (0..spec.processes.max(1)).map(|_| ports::free_address()).collect();
             Ok((picked.map_err(failed("find a free port"))?, None))
         }
         Listen::PassedSocket => {

@@ -36,11 +36,6 @@ fn certificates(dir: &Path) {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
-}
-
 /// A whole life by this endpoint, seen from an engine that is not this machine's: what is used comes from the engine.
 async fn whole_life(fixture: &Fixture, config: DockerConfig) {
     let provider = DockerProvider::connect(config).await.expect("connects");
@@ -67,7 +62,7 @@ async fn an_engine_is_reached_by_tls_and_only_with_the_right_certificate() {
     let dir = tempfile::tempdir().expect("a folder");
     certificates(dir.path());
     let file = |name: &str| dir.path().join(name);
-    let port = free_port();
+    let port = loopback::free_address().port();
     let arguments = vec![
         format!("--host=tcp://127.0.0.1:{port}"),
         "--tlsverify".to_owned(),
@@ -123,7 +118,7 @@ impl Sshd {
             command.args(["-q", "-t", "ed25519", "-N", "", "-f", &file(name)]);
             assert!(command.status().expect("runs").success());
         }
-        let port = free_port();
+        let port = loopback::free_address().port();
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nUsePAM no\n\
              StrictModes no\nPermitRootLogin yes\n",

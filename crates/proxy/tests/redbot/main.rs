@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use proxy::control::{CacheSpec, Route, RouteTable};
 use serde::Deserialize;
-use support::{Proxy, free_address};
+use support::Proxy;
 use tokio::process::Command;
 
 /// Where `cargo xtask test` has put it.
@@ -78,7 +78,8 @@ async fn what_it_warns_of_is_known_and_argued() {
     let origin = origin::start().await;
     let proxy = Proxy::start().await;
     let plain = proxy.route(&[origin.spec(1000)]);
-    let other = |name: &str| Route { workload: name.into(), listen: free_address(), ..plain.clone() };
+    let other =
+        |name: &str| Route { workload: name.into(), listen: loopback::free_address(), ..plain.clone() };
     let cached = Route { cache: Some(CacheSpec::default()), ..other("cached") };
     let none = Route { backends: Vec::new(), hold: Duration::ZERO, ..other("none") };
     let (cached_at, none_at) = (cached.listen, none.listen);

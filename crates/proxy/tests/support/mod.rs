@@ -45,7 +45,7 @@ impl Proxy {
         let socket = options.control_socket.clone();
         let thread = std::thread::spawn(|| run(options));
         let client = eventually(|| Client::connect(&socket)).await;
-        Self { client, socket, listen: free_address(), thread: Some(thread), _folder: folder }
+        Self { client, socket, listen: loopback::free_address(), thread: Some(thread), _folder: folder }
     }
 
     /// A route named "web" over these backends, with short limits.
@@ -246,10 +246,6 @@ pub async fn listener() -> (tokio::net::TcpListener, BackendSpec) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let addr = listener.local_addr().expect("bound");
     (listener, BackendSpec { id: 1, addr, weight: 1000 })
-}
-
-pub fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound")
 }
 
 /// Tries until it succeeds, for ten seconds.

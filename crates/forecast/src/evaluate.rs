@@ -71,6 +71,18 @@ pub fn origins(len: usize, first: usize, horizon: usize, count: usize) -> Vec<us
 
 /// Evaluates one model.
 pub fn evaluate(kind: Kind, history: &History<'_>, plan: &Plan, cpu: &mut dyn FnMut() -> Duration) -> Scores {
+    evaluate_together(kind, history, &[], plan, cpu)
+}
+
+/// Evaluates a model that is fitted to other series as well where there are some: see [`Kind::train_together`]. At each origin it
+/// knows of them what had come by then.
+pub fn evaluate_together(
+    kind: Kind,
+    history: &History<'_>,
+    beside: &[History<'_>],
+    plan: &Plan,
+    cpu: &mut dyn FnMut() -> Duration,
+) -> Scores {
     let mut tally = Tally::new(kind.name(), history, plan);
     let mut model: Option<Box<dyn Model>> = None;
     let mut seen = 0;
@@ -82,7 +94,7 @@ pub fn evaluate(kind: Kind, history: &History<'_>, plan: &Plan, cpu: &mut dyn Fn
                 model.observe(value, history.covariates);
             }
         } else {
-            match kind.fit(&history.until(origin), &mut Pace::free()) {
+            match fit(kind, history, origin, beside) {
                 Ok(fitted) => model = Some(fitted),
                 Err(error) => {
                     model = None;
@@ -100,6 +112,22 @@ pub fn evaluate(kind: Kind, history: &History<'_>, plan: &Plan, cpu: &mut dyn Fn
         }
     }
     tally.finish()
+}
+
+/// Fits a model to what is known before a step, of this series and of those beside it.
+fn fit(
+    kind: Kind,
+    history: &History<'_>,
+    origin: usize,
+    beside: &[History<'_>],
+) -> Result<Box<dyn Model>, FitError> {
+    let moment = history.grid.begins_at(history.first + origin as u64);
+    let others: Vec<History<'_>> =
+        beside.iter().map(|other| other.before(moment)).filter(|other| other.present() > 0).collect();
+    match others.is_empty() {
+        true => kind.fit(&history.until(origin), &mut Pace::free()),
+        false => Ok(Box::new(kind.train_together(&history.until(origin), &others, &mut Pace::free())?)),
+    }
 }
 
 /// Scores forecasts that were made elsewhere, one for each origin.
@@ -286,3 +314,59 @@ fn lagged_error(values: &[f32], lag: usize) -> Option<f64> {
 
 /// Ends of the buckets that coverage is counted in, in steps ahead.
 const BUCKETS: [usize; 8] = [1, 3, 6, 12, 36, 72, 144, 288];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::covariates::Covariates;
+    use crate::grid::Grid;
+    use crate::timestamp::Timestamp;
+
+    const DAYS: usize = 12;
+
+    /// Days of hours, whose noise is of its own.
+    fn series(salt: usize) -> Vec<f32> {
+        let noise = |i: usize| ((i * i + salt * 31 * i) * 7_919 % 101) as f32 / 10.0;
+        let wave = |i: usize| (std::f32::consts::TAU * (i % 24) as f32 / 24.0).sin();
+        (0..24 * DAYS).map(|i| 100.0 + 40.0 * wave(i) + noise(i)).collect()
+    }
+
+    #[test]
+    fn a_model_learns_from_the_others_what_had_come_of_them_and_nothing_later() {
+        let grid = |day: i64| Grid {
+            origin: Timestamp::from_secs(1_700_006_400 + day * 86_400),
+            step: Duration::from_secs(3600),
+            zone: None,
+        };
+        let (own_grid, other_grid, nothing) = (grid(2), grid(0), Covariates::default());
+        let bare = History {
+            grid: &own_grid,
+            first: 0,
+            values: &[],
+            seasons: &[24],
+            covariates: &nothing,
+            horizon: 24,
+            non_negative: true,
+        };
+        let plan = Plan { origins: vec![24 * 7], horizon: 24, quantiles: vec![0.05, 0.5, 0.95] };
+        let (own, other) = (series(1), series(2));
+        for kind in [Kind::Pooled, Kind::Boosted] {
+            let with = |others: &[Vec<f32>]| {
+                let beside: Vec<History<'_>> =
+                    others.iter().map(|values| History { grid: &other_grid, values, ..bare }).collect();
+                let own = History { values: &own, ..bare };
+                evaluate_together(kind, &own, &beside, &plan, &mut || Duration::ZERO).forecasts
+            };
+            let together = with(std::slice::from_ref(&other));
+            assert_ne!(together, with(&[]), "{kind} makes something of the other");
+            // The other began two days earlier.
+            let known = 24 * (7 + 2);
+            let mut changed = other.clone();
+            changed[known..].fill(1e6);
+            assert_eq!(together, with(std::slice::from_ref(&changed)), "{kind} cannot know");
+            changed[known - 1] = 1e6;
+            assert_ne!(together, with(&[changed]), "{kind} knows the last step");
+            assert_eq!(with(&[]), with(&[vec![f32::NAN; 24]]), "what has no values is no company");
+        }
+    }
+}

@@ -34,6 +34,7 @@ use std::ops::ControlFlow;
 use crate::covariates::Covariates;
 use crate::grid::Grid;
 use crate::paths::Values;
+use crate::timestamp::Timestamp;
 
 pub use additive::Additive;
 pub use arima::Arima;
@@ -86,6 +87,13 @@ impl History<'_> {
     /// The same history with only its first `len` values: what was known then.
     pub fn until(&self, len: usize) -> History<'_> {
         History { values: &self.values[..len.min(self.values.len())], ..*self }
+    }
+
+    /// What was known of it at a moment: the steps that were over then.
+    pub fn before(&self, moment: Timestamp) -> History<'_> {
+        let whole = moment.since(self.grid.begins_at(self.first)).as_millis();
+        let steps = whole / self.grid.step.as_millis().max(1);
+        self.until(usize::try_from(steps).unwrap_or(usize::MAX))
     }
 }
 

@@ -50,7 +50,7 @@ async fn attacked(proxy: &Proxy, path: &str, mode: &[&str]) -> Option<String> {
             output = &mut attack => break output.expect("it runs"),
             (status, took) = probe => {
                 assert_eq!(status, 200, "while attacked by {mode:?}");
-                assert!(took < Duration::from_secs(1), "while attacked by {mode:?}: {took:?}");
+                assert!(took < PATIENCE, "while attacked by {mode:?}: {took:?}");
                 asked += 1;
             }
         }
@@ -134,3 +134,6 @@ fn program(name: &str, part: &str) -> Option<PathBuf> {
 
 /// Bytes of a long answer. Three hundred of more would keep a busy machine from anything else, the test's backend first.
 const LONG: usize = 1024 * 1024;
+
+/// The longest that a request beside an attack may take. Connections of an attack last longer, and a busy machine costs less.
+const PATIENCE: Duration = Duration::from_secs(5);

@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use daemon::external_model::ExternalModel;
 use forecast::calendar::Event;
 use forecast::covariates::Covariates;
-use forecast::evaluate::{Plan, Scores, evaluate, origins, score};
+use forecast::evaluate::{Plan, Scores, evaluate, evaluate_together, origins, score};
 use forecast::grid::Grid;
 use forecast::models::{History, Kind};
 use forecast::trace::{Options, Series};
@@ -45,7 +45,8 @@ pub(crate) struct EvaluateArgs {
     /// At most so many series, spread evenly over the file
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     series_max: u16,
-    /// Models to evaluate, comma-separated. Default: all
+    /// Models to evaluate, comma-separated. Default: all. Where several series are evaluated, those that can learn from all of them
+    /// have a second row, such as `boosted+others`
     #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
     models: Vec<Kind>,
     /// Batch models that `auto` combines with the online core, comma-separated. `auto`: those that measurements favour; `all`
@@ -100,6 +101,29 @@ struct Evaluated {
     scores: Vec<Scores>,
 }
 
+/// A series, and what is known beside it.
+struct Subject {
+    one: Evaluated,
+    seasons: Vec<usize>,
+    given: Arc<Covariates>,
+    /// The same with events as further columns.
+    covariates: Covariates,
+}
+
+impl Subject {
+    fn history(&self) -> History<'_> {
+        History {
+            grid: &self.one.grid,
+            first: 0,
+            values: &self.one.values,
+            seasons: &self.seasons,
+            covariates: &self.covariates,
+            horizon: self.one.horizon,
+            non_negative: true,
+        }
+    }
+}
+
 /// One series and model, as it is written for machines.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -135,9 +159,6 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
     };
     let kinds = if args.models.is_empty() { Kind::ALL } else { &args.models };
     let own = args.model_command.as_deref().map(own_model::of);
-    let mut names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
-    names.extend(own.iter().map(|_| OWN));
-    names.extend(own.iter().filter(|_| kinds.contains(&Kind::Auto)).map(|_| JOINED));
     let step = file.trace.step;
     let all = &file.trace.series;
     let every = all.len().div_ceil(usize::from(args.series_max)).max(1);
@@ -145,14 +166,15 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
     let until = last.unwrap_or_default() + args.horizon;
     let events = args.known.calendar.events(&file, zone.as_ref(), until)?;
     say_passed_over(kinds, args);
-    let mut evaluated = Vec::new();
+    let mut subjects = Vec::new();
     for (series, beside) in all.iter().zip(&file.beside).step_by(every) {
         match prepare(series, step, zone.clone(), args) {
-            Some(mut one) => {
+            Some(one) => {
                 let grid = CliGrid { origin: one.grid.origin, step };
-                let covariates = Arc::new(args.known.covariates(series, beside, &grid)?);
-                judge(&mut one, (kinds, own.as_ref()), args, &events, &covariates)?;
-                evaluated.push(one);
+                let given = Arc::new(args.known.covariates(series, beside, &grid)?);
+                let covariates = columns(&one.grid, &events, &given)?;
+                let seasons = seasons(&one, one.values.len() / 2);
+                subjects.push(Subject { one, seasons, given, covariates });
             }
             None => output::say(&format!(
                 "left out {}: {} rows are too few for a horizon of {}",
@@ -162,12 +184,19 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
             )),
         }
     }
+    for at in 0..subjects.len() {
+        subjects[at].one.scores = judge(&subjects, at, (kinds, own.as_ref()), args, &events)?;
+    }
+    let evaluated: Vec<Evaluated> = subjects.into_iter().map(|subject| subject.one).collect();
     if evaluated.is_empty() {
         return Err(Failure::usage(format!(
             "{} has no series that is long enough; give a shorter --horizon",
             args.file.display()
         )));
     }
+    // Every series has the same rows, in the same order.
+    let names: Vec<String> = evaluated[0].scores.iter().map(|scores| scores.model.clone()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     match args.format {
         Format::Table => table::print(&evaluated, &names)?,
         Format::Csv => print_csv(&evaluated)?,
@@ -229,52 +258,56 @@ fn prepare(
     })
 }
 
-/// Runs every model over one series.
+/// Runs every model over one of the series. Those that can learn from several series are run a second time, with the others.
 fn judge(
-    one: &mut Evaluated,
+    subjects: &[Subject],
+    at: usize,
     (kinds, own): (&[Kind], Option<&Arc<ExternalModel>>),
     args: &EvaluateArgs,
     events: &[Event],
-    given: &Arc<Covariates>,
-) -> Result<(), Failure> {
-    let first = one.values.len() / 2;
+) -> Result<Vec<Scores>, Failure> {
+    let subject = &subjects[at];
+    let (one, history) = (&subject.one, subject.history());
     let plan = Plan {
-        origins: origins(one.values.len(), first, one.horizon, usize::from(args.origins)),
+        origins: origins(one.values.len(), one.values.len() / 2, one.horizon, usize::from(args.origins)),
         horizon: one.horizon,
         quantiles: one.quantiles.clone(),
     };
-    let seasons = seasons(one, first);
-    let covariates = columns(&one.grid, events, given)?;
-    let history = History {
-        grid: &one.grid,
-        first: 0,
-        values: &one.values,
-        seasons: &seasons,
-        covariates: &covariates,
-        horizon: one.horizon,
-        non_negative: true,
-    };
+    let others: Vec<History<'_>> = beside(subjects, at);
+    let known = (events, &subject.given);
     let bar =
         output::progress((kinds.len() + usize::from(own.is_some())) as u64, "{bar:30} {pos}/{len} {msg}");
+    let mut scores = Vec::new();
     for &kind in kinds {
         bar.set_message(format!("{} {}", one.series, kind.name()));
-        one.scores.push(match kind.is_batch() {
+        scores.push(match kind.is_batch() {
             true => evaluate(kind, &history, &plan, &mut cpu_time),
-            false => streamed((kind, &args.combine.0, None), one, &history, &plan, (events, given))?,
+            false => streamed((kind, &args.combine.0, None), one, &history, &plan, known)?,
         });
+        if kind.is_global() && !others.is_empty() {
+            let together = evaluate_together(kind, &history, &others, &plan, &mut cpu_time);
+            scores.push(Scores { model: format!("{kind}{TOGETHER}"), ..together });
+        }
         bar.inc(1);
     }
     if let Some(own) = own {
         bar.set_message(format!("{} {OWN}", one.series));
-        one.scores.push(evaluate_own(own, &history, &plan));
+        scores.push(evaluate_own(own, &history, &plan));
         if kinds.contains(&Kind::Auto) {
             bar.set_message(format!("{} {JOINED}", one.series));
             let joined = (Kind::Auto, args.combine.0.as_slice(), Some(own));
-            one.scores.push(streamed(joined, one, &history, &plan, (events, given))?);
+            scores.push(streamed(joined, one, &history, &plan, known)?);
         }
     }
     bar.finish_and_clear();
-    Ok(())
+    Ok(scores)
+}
+
+/// The other series, as models are fitted to them together with this one: with its seasons, for theirs were perhaps found in what
+/// came later than its origins.
+fn beside(subjects: &[Subject], at: usize) -> Vec<History<'_>> {
+    let others = subjects.iter().enumerate().filter(|(other, _)| *other != at);
+    others.map(|(_, other)| History { seasons: &subjects[at].seasons, ..other.history() }).collect()
 }
 
 /// Runs a model that learns at every step over one series, with what is known beside it.
@@ -387,6 +420,8 @@ fn cpu_time() -> Duration {
     Duration::try_from(time).unwrap_or_default()
 }
 
+/// What is put behind the name of a model that was fitted to all series together.
+const TOGETHER: &str = "+others";
 /// Name of the user's own model in the results.
 const OWN: &str = "external";
 /// Name of the combination that has it among its members.

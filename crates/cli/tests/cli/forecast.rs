@@ -227,3 +227,35 @@ fn every_series_is_forecast_when_asked_for() {
     assert!(csv.lines().any(|line| line.starts_with("180,a,180,")), "{csv}");
     assert!(csv.lines().any(|line| line.starts_with("180,b,180,")), "{csv}");
 }
+
+#[test]
+fn where_a_file_has_several_series_models_that_can_learn_from_all_are_evaluated_alone_and_together() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut file = String::from("timestamp,series,load\n");
+    for name in 1..=3u32 {
+        for hour in 0..24 * 12u32 {
+            let wave = (f64::from(hour % 24) / 24.0 * std::f64::consts::TAU).sin();
+            let noise = f64::from((hour * hour * name * 7_919) % 101) / 20.0;
+            let (day, hour) = (hour / 24 + 1, hour % 24);
+            let load = f64::from(name) * (50.0 + 20.0 * wave) + noise;
+            file.push_str(&format!("2026-03-{day:02}T{hour:02}:00:00Z,s{name},{load}\n"));
+        }
+    }
+    std::fs::write(folder.path().join("three.csv"), file).expect("written");
+    let rows = |words: &str| {
+        let output = foreshadow(folder.path(), words);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let csv = text(&output.stdout);
+        let names = csv.lines().skip(1).map(|line| line.split(',').take(2).collect::<Vec<_>>().join(" "));
+        (names.collect::<Vec<_>>(), csv.clone())
+    };
+    let words = "evaluate three.csv --models day,pooled --origins 2 --format csv";
+    let (names, csv) = rows(words);
+    let each = ["s1", "s2", "s3"].map(|of| ["day", "pooled", "pooled+others"].map(|m| format!("{of} {m}")));
+    assert_eq!(names, each.concat());
+    let loss =
+        |name: &str| csv.lines().find(|line| line.starts_with(name)).unwrap().split(',').nth(2).unwrap();
+    assert_ne!(loss("s2,pooled,"), loss("s2,pooled+others,"));
+    let (alone, _) = rows(&format!("{words} --series s2"));
+    assert_eq!(alone, ["s2 day", "s2 pooled"]);
+}

@@ -78,7 +78,7 @@ pub(super) fn contest(
         begin = begin.max(*stands).min(len.saturating_sub(HOLDOUT_MIN).max(begin));
     }
     let known = history.grid.begins_at(history.first + begin as u64);
-    let beside: Vec<History<'_>> = beside.iter().map(|&other| before(other, known)).collect();
+    let beside: Vec<History<'_>> = beside.iter().map(|other| other.before(known)).collect();
     let mut challenger = kind.train_together(&history.until(begin), &beside, pace)?;
     let fitted = challenger.clone();
     let aheads: Vec<usize> =
@@ -117,14 +117,6 @@ pub(super) fn contest(
         outcomes,
         worth: own.worth(),
     })
-}
-
-/// What was known of another series at a moment.
-fn before(other: History<'_>, moment: Timestamp) -> History<'_> {
-    let whole = moment.since(other.grid.begins_at(other.first)).as_millis();
-    let steps = whole / other.grid.step.as_millis().max(1);
-    let len = usize::try_from(steps).unwrap_or(usize::MAX).min(other.values.len());
-    History { values: &other.values[..len], ..other }
 }
 
 /// The last part of a history that a challenger is not fitted to, and its bounds in steps: a short history gives up a third

@@ -112,6 +112,12 @@ impl Bucket {
         now as u32 & (self.stride - 1) == 0
     }
 
+    /// Whether a forecast of step `step` can have been kept; seen without a look at what was.
+    #[inline]
+    fn may_wait_for(&self, step: u64) -> bool {
+        self.is_due(step.wrapping_sub(self.horizon as u64))
+    }
+
     /// Which of the spreads this horizon is measured in.
     #[inline]
     pub(crate) fn range(&self) -> Range {
@@ -152,6 +158,9 @@ impl Bucket {
     /// Learns from the outcome of a step, if a forecast of it was kept. `neighbour` is the error of the step before it on the
     /// same path; without one that of the forecast before stands in for it, which at far horizons is nearly the same.
     pub(crate) fn learn(&mut self, outcome: Outcome, neighbour: Option<f32>) -> Option<Lesson> {
+        if !self.may_wait_for(outcome.step) {
+            return None;
+        }
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has what the function is compiled for.

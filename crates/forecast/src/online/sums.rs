@@ -68,7 +68,7 @@ impl Sums {
 
     /// Whether an interval is to be kept after step `now`.
     pub(crate) fn is_due(&self, now: u64) -> bool {
-        now.is_multiple_of(stride(self.length as usize))
+        now & (stride(self.length as usize) - 1) == 0
     }
 
     /// Keeps the 90 % interval of the sum of the steps after `now`.
@@ -80,6 +80,9 @@ impl Sums {
     /// Learns if a sum is complete with step `now`, the last that `memory` holds; one with missing values says nothing.
     #[inline]
     pub(crate) fn learn(&mut self, now: u64, missing: u64, memory: &Memory) {
+        if !self.is_due(now.wrapping_sub(u64::from(self.length))) {
+            return;
+        }
         let Some(pending) = self.pending.take(now).filter(|pending| pending.missing == missing as u32) else {
             return;
         };
@@ -254,16 +257,16 @@ mod tests {
         let mut play = |step: u64, value: f64, missing: u64| {
             memory.push(value, false);
             sums.learn(step, missing, &memory);
-            if step.is_multiple_of(8) {
+            if sums.is_due(step) {
                 sums.issue(step, missing, (70.0, 90.0));
             }
             sums.tie
         };
         let before = (0..=8).map(|step| play(step, 10.0, 0)).last().unwrap();
         assert!(before < TIE_FIRST, "eighty was inside");
-        assert!((9..=16).map(|step| play(step, 20.0, 0)).last().unwrap() > before);
-        let known = play(17, 20.0, 1);
-        assert_eq!((18..=24).map(|step| play(step, 20.0, 1)).last().unwrap(), known);
+        assert!((9..=40).map(|step| play(step, 20.0, 0)).last().unwrap() > before);
+        let known = (41..=64).map(|step| play(step, 20.0, 0)).last().unwrap();
+        assert_eq!((65..=72).map(|step| play(step, 20.0, 1)).last().unwrap(), known);
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Window {
 
     /// Whether a forecast made after step `now` is to be kept for learning.
     pub(crate) fn is_due(&self, now: u64) -> bool {
-        now.is_multiple_of(stride(self.length))
+        now & (stride(self.length) - 1) == 0
     }
 
     /// Keeps the forecast of the window that ends with step `end`.
@@ -54,6 +54,10 @@ impl Window {
     /// dropped.
     #[inline]
     pub(crate) fn learn(&mut self, now: u64, missing: u64, memory: &Memory) {
+        // Most have not begun when one could end now; that is seen without a look at what waits.
+        if !self.is_due(now.wrapping_sub(self.length as u64)) {
+            return;
+        }
         if let Some(pending) = self.pending.take(now) {
             let holes = (missing as u32).wrapping_sub(pending.missing);
             if holes as usize * 10 <= self.length {
@@ -69,7 +73,7 @@ impl Window {
     }
 }
 
-/// Every how many steps windows of a length are forecast. Longer ones overlap more and need fewer.
+/// Every how many steps windows of a length are forecast, a power of two. Longer ones overlap more and need fewer.
 pub(crate) fn stride(length: usize) -> u64 {
     match length {
         0..=2 => 1,

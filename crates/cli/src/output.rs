@@ -6,11 +6,15 @@
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::time::Duration;
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use comfy_table::{
+    Cell, CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle, Width,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Tables never become wider than this when the terminal's width is unknown.
 const WIDTH_DEFAULT: u16 = 80;
+/// Spaces around the content of a cell.
+const CELL_PADDING: usize = 2;
 /// One line under the header, nothing else.
 const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 /// Progress bars are redrawn this often while nothing happens.
@@ -79,6 +83,14 @@ pub(crate) fn table(header: &[&str]) -> Table {
 /// Adds a row in the alignment of [`table`].
 pub(crate) fn row<S: AsRef<str>>(table: &mut Table, cells: &[S]) {
     table.add_row(cells.iter().enumerate().map(|(column, text)| aligned(column, text.as_ref())));
+}
+
+/// Breaks no word of so many letters in the first column, however narrow the others become.
+pub(crate) fn keep_whole(table: &mut Table, letters: usize) {
+    let width = u16::try_from(letters + CELL_PADDING).unwrap_or(u16::MAX);
+    if let Some(column) = table.column_mut(0) {
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
+    }
 }
 
 fn aligned(column: usize, text: &str) -> Cell {

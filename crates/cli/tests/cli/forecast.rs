@@ -256,6 +256,9 @@ fn where_a_file_has_several_series_models_that_can_learn_from_all_are_evaluated_
     let loss =
         |name: &str| csv.lines().find(|line| line.starts_with(name)).unwrap().split(',').nth(2).unwrap();
     assert_ne!(loss("s2,pooled,"), loss("s2,pooled+others,"));
+    let table = foreshadow(folder.path(), words.trim_end_matches(" --format csv"));
+    let table = text(&table.stdout);
+    assert!(table.contains(" pooled+others "), "{table}");
     let (alone, _) = rows(&format!("{words} --series s2"));
     assert_eq!(alone, ["s2 day", "s2 pooled"]);
 }

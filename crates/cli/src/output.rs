@@ -6,15 +6,11 @@
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::time::Duration;
 
-use comfy_table::{
-    Cell, CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle, Width,
-};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Tables never become wider than this when the terminal's width is unknown.
 const WIDTH_DEFAULT: u16 = 80;
-/// Spaces around the content of a cell.
-const CELL_PADDING: usize = 2;
 /// One line under the header, nothing else.
 const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 /// Progress bars are redrawn this often while nothing happens.
@@ -85,11 +81,10 @@ pub(crate) fn row<S: AsRef<str>>(table: &mut Table, cells: &[S]) {
     table.add_row(cells.iter().enumerate().map(|(column, text)| aligned(column, text.as_ref())));
 }
 
-/// Breaks no word of so many letters in the first column, however narrow the others become.
-pub(crate) fn keep_whole(table: &mut Table, letters: usize) {
-    let width = u16::try_from(letters + CELL_PADDING).unwrap_or(u16::MAX);
-    if let Some(column) = table.column_mut(0) {
-        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
+/// Breaks nothing, however wide that becomes: half a number is a wrong one.
+pub(crate) fn keep_whole(table: &mut Table) {
+    for column in table.column_iter_mut() {
+        column.set_constraint(ColumnConstraint::ContentWidth);
     }
 }
 

@@ -108,7 +108,7 @@ pub(super) fn print(evaluated: &[Evaluated], names: &[&str]) -> Result<(), Failu
         };
         output::row(&mut table, &mean.cells(name));
     }
-    output::keep_whole(&mut table, names.iter().map(|name| name.len()).max().unwrap_or(0));
+    output::keep_whole(&mut table);
     writeln!(out, "{table}")?;
     if evaluated.iter().flat_map(|one| &one.scores).all(|scores| scores.naive_wpl == 0.0) {
         writeln!(out, "Loss and MASE are shares of the naive forecast's errors, and here it made none.")?;

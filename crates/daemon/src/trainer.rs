@@ -213,7 +213,7 @@ impl Worker {
             .iter()
             .filter(|(other, job)| **other != workload && job.kinds().contains(&kind))
             .map(|(_, job)| job)
-            .take(OTHERS_MAX)
+            .take(Kind::OTHERS_MAX)
             .collect();
         let together = match &alone {
             Err(Failure::Fit(FitError::CalledOff)) => None,
@@ -387,5 +387,3 @@ enum Failure {
 const AUTHOR: &str = "trainer";
 /// Begins the feature that says what steps a model is made for.
 const STEP_FEATURE: &str = "step_";
-/// Most other workloads that one learns from as well: time grows with them.
-const OTHERS_MAX: usize = 15;

@@ -94,7 +94,7 @@ pub fn evaluate_together(
                 model.observe(value, history.covariates);
             }
         } else {
-            match fit(kind, history, origin, beside) {
+            match fit(kind, &history.until(origin), beside) {
                 Ok(fitted) => model = Some(fitted),
                 Err(error) => {
                     model = None;
@@ -114,19 +114,11 @@ pub fn evaluate_together(
     tally.finish()
 }
 
-/// Fits a model to what is known before a step, of this series and of those beside it.
-fn fit(
-    kind: Kind,
-    history: &History<'_>,
-    origin: usize,
-    beside: &[History<'_>],
-) -> Result<Box<dyn Model>, FitError> {
-    let moment = history.grid.begins_at(history.first + origin as u64);
-    let others: Vec<History<'_>> =
-        beside.iter().map(|other| other.before(moment)).filter(|other| other.present() > 0).collect();
-    match others.is_empty() {
-        true => kind.fit(&history.until(origin), &mut Pace::free()),
-        false => Ok(Box::new(kind.train_together(&history.until(origin), &others, &mut Pace::free())?)),
+/// Fits a model to what is known of this series, and of those beside it.
+fn fit(kind: Kind, known: &History<'_>, beside: &[History<'_>]) -> Result<Box<dyn Model>, FitError> {
+    match beside {
+        [] => kind.fit(known, &mut Pace::free()),
+        _ => Ok(Box::new(kind.train_together(known, beside, &mut Pace::free())?)),
     }
 }
 

@@ -68,7 +68,7 @@ pub struct History<'a> {
     pub non_negative: bool,
 }
 
-impl History<'_> {
+impl<'a> History<'a> {
     /// The step after the last value.
     pub fn end(&self) -> u64 {
         self.first + self.values.len() as u64
@@ -90,10 +90,11 @@ impl History<'_> {
     }
 
     /// What was known of it at a moment: the steps that were over then.
-    pub fn before(&self, moment: Timestamp) -> History<'_> {
+    pub fn before(self, moment: Timestamp) -> History<'a> {
         let whole = moment.since(self.grid.begins_at(self.first)).as_millis();
         let steps = whole / self.grid.step.as_millis().max(1);
-        self.until(usize::try_from(steps).unwrap_or(usize::MAX))
+        let len = usize::try_from(steps).unwrap_or(usize::MAX).min(self.values.len());
+        History { values: &self.values[..len], ..self }
     }
 }
 

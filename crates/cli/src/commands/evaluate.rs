@@ -45,8 +45,8 @@ pub(crate) struct EvaluateArgs {
     /// At most so many series, spread evenly over the file
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     series_max: u16,
-    /// Models to evaluate, comma-separated. Default: all. Where several series are evaluated, those that can learn from all of them
-    /// have a second row, such as `boosted+others`
+    /// Models to evaluate, comma-separated. Default: all. Where several series are evaluated, those that can learn across series
+    /// have a second row, such as `boosted+others`: learned from each series and up to 15 of the others together
     #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
     models: Vec<Kind>,
     /// Batch models that `auto` combines with the online core, comma-separated. `auto`: those that measurements favour; `all`
@@ -303,11 +303,11 @@ fn judge(
     Ok(scores)
 }
 
-/// The other series, as models are fitted to them together with this one: with its seasons, for theirs were perhaps found in what
-/// came later than its origins.
+/// Other series, as models are fitted to them together with this one: with its seasons, for theirs were perhaps found in what
+/// came later than its origins. Of many the next ones, after the last the first.
 fn beside(subjects: &[Subject], at: usize) -> Vec<History<'_>> {
-    let others = subjects.iter().enumerate().filter(|(other, _)| *other != at);
-    others.map(|(_, other)| History { seasons: &subjects[at].seasons, ..other.history() }).collect()
+    let others = subjects.iter().cycle().skip(at + 1).take((subjects.len() - 1).min(Kind::OTHERS_MAX));
+    others.map(|other| History { seasons: &subjects[at].seasons, ..other.history() }).collect()
 }
 
 /// Runs a model that learns at every step over one series, with what is known beside it.

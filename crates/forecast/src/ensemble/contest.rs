@@ -77,9 +77,7 @@ pub(super) fn contest(
     if let Some((stands, _)) = &rival {
         begin = begin.max(*stands).min(len.saturating_sub(HOLDOUT_MIN).max(begin));
     }
-    let known = history.grid.begins_at(history.first + begin as u64);
-    let beside: Vec<History<'_>> = beside.iter().map(|other| other.before(known)).collect();
-    let mut challenger = kind.train_together(&history.until(begin), &beside, pace)?;
+    let mut challenger = kind.train_together(&history.until(begin), beside, pace)?;
     let fitted = challenger.clone();
     let aheads: Vec<usize> =
         AHEADS.into_iter().take_while(|&ahead| ahead == 1 || ahead <= history.horizon).collect();

@@ -179,6 +179,9 @@ impl Kind {
         matches!(self, Kind::Boosted | Kind::Lstm | Kind::Pooled)
     }
 
+    /// Most other series that one is learned together with: time grows with them.
+    pub const OTHERS_MAX: usize = 15;
+
     /// Weight in the ensemble before anything is known, beside 0.4 of the online core.
     pub(crate) fn prior(self) -> f32 {
         match self {
@@ -225,7 +228,8 @@ impl Kind {
     }
 
     /// Fits a batch model to a history and to those beside it together, to follow the first; see
-    /// [`is_global`](Self::is_global). All must have the same step. Without others the same as [`train`](Self::train).
+    /// [`is_global`](Self::is_global). All must have the same step. Of those beside it nothing is used that came after the
+    /// first one's end. Where that leaves no values the same as [`train`](Self::train).
     ///
     /// # Errors
     /// As [`train`](Self::train); [`FitError::Unsuitable`] for kinds that learn from one series only.
@@ -235,7 +239,9 @@ impl Kind {
         beside: &[History<'_>],
         pace: &mut Pace<'_>,
     ) -> Result<Fitted, FitError> {
-        let all: Vec<History<'_>> = std::iter::once(*history).chain(beside.iter().copied()).collect();
+        let now = history.grid.begins_at(history.end());
+        let known = beside.iter().map(|other| other.before(now)).filter(|other| other.present() > 0);
+        let all: Vec<History<'_>> = std::iter::once(*history).chain(known).collect();
         if !self.counts_seasons() {
             return self.learn(&all, pace);
         }

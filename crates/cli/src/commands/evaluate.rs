@@ -15,16 +15,16 @@ use daemon::external_model::ExternalModel;
 use forecast::calendar::Event;
 use forecast::covariates::Covariates;
 use forecast::evaluate::{Plan, Scores, evaluate, evaluate_together, origins, score};
-use forecast::grid::Grid;
 use forecast::models::{History, Kind};
 use forecast::trace::{Options, Series};
 use forecast::{Config, Forecaster, HORIZON_STEPS_MAX};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::forecast::core::{columns, ensemble};
-use super::forecast::{Combine, Grid as CliGrid, Zone, combined, zone};
+use super::forecast::core::ensemble;
+use super::forecast::{Combine, Zone, combined, zone};
 use super::known::KnownArgs;
+use super::laid::{Laid, Layout, others};
 use super::own_model::{self, Companion};
 use crate::failure::{Failure, OrFail};
 use crate::output;
@@ -93,35 +93,11 @@ enum Format {
 
 /// All models on one series.
 struct Evaluated {
-    series: String,
-    grid: Grid,
-    values: Vec<f32>,
+    laid: Laid,
+    seasons: Vec<usize>,
     horizon: usize,
     quantiles: Vec<f64>,
     scores: Vec<Scores>,
-}
-
-/// A series, and what is known beside it.
-struct Subject {
-    one: Evaluated,
-    seasons: Vec<usize>,
-    given: Arc<Covariates>,
-    /// The same with events as further columns.
-    covariates: Covariates,
-}
-
-impl Subject {
-    fn history(&self) -> History<'_> {
-        History {
-            grid: &self.one.grid,
-            first: 0,
-            values: &self.one.values,
-            seasons: &self.seasons,
-            covariates: &self.covariates,
-            horizon: self.one.horizon,
-            non_negative: true,
-        }
-    }
 }
 
 /// One series and model, as it is written for machines.
@@ -159,35 +135,20 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
     };
     let kinds = if args.models.is_empty() { Kind::ALL } else { &args.models };
     let own = args.model_command.as_deref().map(own_model::of);
-    let step = file.trace.step;
     let all = &file.trace.series;
     let every = all.len().div_ceil(usize::from(args.series_max)).max(1);
     let last = all.iter().filter_map(|series| series.points.last()).map(|point| point.0).max();
     let until = last.unwrap_or_default() + args.horizon;
     let events = args.known.calendar.events(&file, zone.as_ref(), until)?;
     say_passed_over(kinds, args);
-    let mut subjects = Vec::new();
+    let layout = Layout { step: file.trace.step, zone, known: &args.known, events: &events };
+    let mut evaluated = Vec::new();
     for (series, beside) in all.iter().zip(&file.beside).step_by(every) {
-        match prepare(series, step, zone.clone(), args) {
-            Some(one) => {
-                let grid = CliGrid { origin: one.grid.origin, step };
-                let given = Arc::new(args.known.covariates(series, beside, &grid)?);
-                let covariates = columns(&one.grid, &events, &given)?;
-                let seasons = seasons(&one, one.values.len() / 2);
-                subjects.push(Subject { one, seasons, given, covariates });
-            }
-            None => output::say(&format!(
-                "left out {}: {} rows are too few for a horizon of {}",
-                series.name.as_deref().unwrap_or("the series"),
-                series.points.len(),
-                humantime::format_duration(args.horizon)
-            )),
-        }
+        evaluated.extend(prepare(series, beside, &layout, args)?);
     }
-    for at in 0..subjects.len() {
-        subjects[at].one.scores = judge(&subjects, at, (kinds, own.as_ref()), args, &events)?;
+    for at in 0..evaluated.len() {
+        evaluated[at].scores = judge(&evaluated, at, (kinds, own.as_ref()), args, &events)?;
     }
-    let evaluated: Vec<Evaluated> = subjects.into_iter().map(|subject| subject.one).collect();
     if evaluated.is_empty() {
         return Err(Failure::usage(format!(
             "{} has no series that is long enough; give a shorter --horizon",
@@ -225,22 +186,31 @@ fn say_passed_over(kinds: &[Kind], args: &EvaluateArgs) {
     }
 }
 
-/// The series on its grid; `None` when it is too short to be evaluated.
+/// A series that is to be evaluated on; `None`, which is said, when it is too short.
 fn prepare(
     series: &Series,
-    step: Duration,
-    zone: Option<TimeZone>,
+    beside: &[Vec<f32>],
+    layout: &Layout<'_>,
     args: &EvaluateArgs,
-) -> Option<Evaluated> {
-    let horizon = usize::try_from(args.horizon.as_millis().div_ceil(step.as_millis().max(1))).ok()?;
-    let points = series.on_grid(step);
-    let grid = Grid { origin: points.first()?.0, step, zone };
-    let mut values = Vec::new();
-    for (at, value) in points {
-        let slot = usize::try_from(grid.step_of(at)?).ok().filter(|&slot| slot <= VALUES_MAX)?;
-        values.resize(slot, f32::NAN);
-        values.push(value.map_or(f32::NAN, |value| value as f32));
-    }
+) -> Result<Option<Evaluated>, Failure> {
+    let horizon = args.horizon.as_millis().div_ceil(layout.step.as_millis().max(1));
+    let horizon = usize::try_from(horizon).unwrap_or(usize::MAX);
+    let long_enough = |laid: &Laid| horizon <= HORIZON_STEPS_MAX && laid.values.len() >= 3 * horizon.max(8);
+    let Some(laid) = layout.lay(series, beside)?.filter(long_enough) else {
+        output::say(&format!(
+            "left out {}: {} rows are too few for a horizon of {}",
+            series.name.as_deref().unwrap_or("the series"),
+            series.points.len(),
+            humantime::format_duration(args.horizon)
+        ));
+        return Ok(None);
+    };
+    let seasons = seasons(&laid, laid.values.len() / 2);
+    Ok(Some(Evaluated { laid, seasons, horizon, quantiles: quantiles(args), scores: Vec::new() }))
+}
+
+/// Those asked for, and those that are needed.
+fn quantiles(args: &EvaluateArgs) -> Vec<f64> {
     let mut quantiles = args.quantiles.0.clone();
     for needed in [0.05, 0.5, 0.95] {
         if !quantiles.contains(&needed) {
@@ -248,66 +218,55 @@ fn prepare(
         }
     }
     quantiles.sort_by(f64::total_cmp);
-    (horizon <= HORIZON_STEPS_MAX && values.len() >= 3 * horizon.max(8)).then(|| Evaluated {
-        series: series.name.clone().unwrap_or_default(),
-        grid,
-        values,
-        horizon,
-        quantiles,
-        scores: Vec::new(),
-    })
+    quantiles
 }
 
 /// Runs every model over one of the series. Those that can learn from several series are run a second time, with the others.
 fn judge(
-    subjects: &[Subject],
+    all: &[Evaluated],
     at: usize,
     (kinds, own): (&[Kind], Option<&Arc<ExternalModel>>),
     args: &EvaluateArgs,
     events: &[Event],
 ) -> Result<Vec<Scores>, Failure> {
-    let subject = &subjects[at];
-    let (one, history) = (&subject.one, subject.history());
+    let one = &all[at];
+    let len = one.laid.values.len();
     let plan = Plan {
-        origins: origins(one.values.len(), one.values.len() / 2, one.horizon, usize::from(args.origins)),
+        origins: origins(len, len / 2, one.horizon, usize::from(args.origins)),
         horizon: one.horizon,
         quantiles: one.quantiles.clone(),
     };
-    let others: Vec<History<'_>> = beside(subjects, at);
-    let known = (events, &subject.given);
+    // The others have its seasons, too: theirs were perhaps found in what came later than its origins.
+    let history = one.laid.history(&one.seasons, one.horizon);
+    let beside = others(all, at).map(|other| other.laid.history(&one.seasons, one.horizon));
+    let beside: Vec<History<'_>> = beside.collect();
+    let known = (events, &one.laid.given);
     let bar =
         output::progress((kinds.len() + usize::from(own.is_some())) as u64, "{bar:30} {pos}/{len} {msg}");
     let mut scores = Vec::new();
     for &kind in kinds {
-        bar.set_message(format!("{} {}", one.series, kind.name()));
+        bar.set_message(format!("{} {}", one.laid.name, kind.name()));
         scores.push(match kind.is_batch() {
             true => evaluate(kind, &history, &plan, &mut cpu_time),
             false => streamed((kind, &args.combine.0, None), one, &history, &plan, known)?,
         });
-        if kind.is_global() && !others.is_empty() {
-            let together = evaluate_together(kind, &history, &others, &plan, &mut cpu_time);
+        if kind.is_global() && !beside.is_empty() {
+            let together = evaluate_together(kind, &history, &beside, &plan, &mut cpu_time);
             scores.push(Scores { model: format!("{kind}{TOGETHER}"), ..together });
         }
         bar.inc(1);
     }
     if let Some(own) = own {
-        bar.set_message(format!("{} {OWN}", one.series));
+        bar.set_message(format!("{} {OWN}", one.laid.name));
         scores.push(evaluate_own(own, &history, &plan));
         if kinds.contains(&Kind::Auto) {
-            bar.set_message(format!("{} {JOINED}", one.series));
+            bar.set_message(format!("{} {JOINED}", one.laid.name));
             let joined = (Kind::Auto, args.combine.0.as_slice(), Some(own));
             scores.push(streamed(joined, one, &history, &plan, known)?);
         }
     }
     bar.finish_and_clear();
     Ok(scores)
-}
-
-/// Other series, as models are fitted to them together with this one: with its seasons, for theirs were perhaps found in what
-/// came later than its origins. Of many the next ones, after the last the first.
-fn beside(subjects: &[Subject], at: usize) -> Vec<History<'_>> {
-    let others = subjects.iter().cycle().skip(at + 1).take((subjects.len() - 1).min(Kind::OTHERS_MAX));
-    others.map(|other| History { seasons: &subjects[at].seasons, ..other.history() }).collect()
 }
 
 /// Runs a model that learns at every step over one series, with what is known beside it.
@@ -318,9 +277,10 @@ fn streamed(
     plan: &Plan,
     known: (&[Event], &Arc<Covariates>),
 ) -> Result<Scores, Failure> {
-    let mut config = Config::new(one.grid.step);
-    config.time_zone = one.grid.zone.clone();
-    config.horizon_max = one.grid.step.saturating_mul(u32::try_from(one.horizon).unwrap_or(u32::MAX));
+    let Laid { grid, values, .. } = &one.laid;
+    let mut config = Config::new(grid.step);
+    config.time_zone = grid.zone.clone();
+    config.horizon_max = grid.step.saturating_mul(u32::try_from(one.horizon).unwrap_or(u32::MAX));
     let mut ensemble = ensemble(kind, combined, &config, known)?;
     let mut companion = own.map(Companion::new);
     if companion.is_some() {
@@ -333,8 +293,8 @@ fn streamed(
     for &origin in &plan.origins {
         let begun = cpu_time();
         for step in seen..origin {
-            let value = Some(f64::from(one.values[step])).filter(|value| value.is_finite());
-            let at = one.grid.begins_at(step as u64);
+            let value = Some(f64::from(values[step])).filter(|value| value.is_finite());
+            let at = grid.begins_at(step as u64);
             if let Some(companion) = &mut companion {
                 companion.before(step as u64, &mut ensemble);
             }
@@ -371,12 +331,12 @@ fn evaluate_own(own: &Arc<ExternalModel>, history: &History<'_>, plan: &Plan) ->
 }
 
 /// Seasons as they are seen before the first origin.
-fn seasons(one: &Evaluated, until: usize) -> Vec<usize> {
-    let mut config = Config::new(one.grid.step);
-    config.time_zone = one.grid.zone.clone();
+fn seasons(laid: &Laid, until: usize) -> Vec<usize> {
+    let mut config = Config::new(laid.grid.step);
+    config.time_zone = laid.grid.zone.clone();
     let Ok(mut forecaster) = Forecaster::new(config) else { return Vec::new() };
-    for (i, &value) in one.values[..until].iter().enumerate() {
-        if forecaster.observe(one.grid.begins_at(i as u64), Some(f64::from(value))).is_err() {
+    for (i, &value) in laid.values[..until].iter().enumerate() {
+        if forecaster.observe(laid.grid.begins_at(i as u64), Some(f64::from(value))).is_err() {
             return Vec::new();
         }
     }
@@ -403,7 +363,10 @@ fn lines(evaluated: &[Evaluated]) -> Vec<Line<'_>> {
             refused: scores.refused.as_ref().map(|(times, why)| format!("{times} times: {why}")),
         }
     };
-    evaluated.iter().flat_map(|one| one.scores.iter().map(move |scores| line(&*one.series, scores))).collect()
+    evaluated
+        .iter()
+        .flat_map(|one| one.scores.iter().map(move |scores| line(&*one.laid.name, scores)))
+        .collect()
 }
 
 fn print_csv(evaluated: &[Evaluated]) -> Result<(), Failure> {
@@ -426,5 +389,3 @@ const TOGETHER: &str = "+others";
 const OWN: &str = "external";
 /// Name of the combination that has it among its members.
 const JOINED: &str = "auto+external";
-/// Longer series are not evaluated.
-const VALUES_MAX: usize = 20_000_000;

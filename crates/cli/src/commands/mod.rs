@@ -23,4 +23,5 @@ pub(crate) mod tether;
 
 mod cold_file;
 mod known;
+mod laid;
 mod remote;

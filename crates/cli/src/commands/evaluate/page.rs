@@ -94,7 +94,7 @@ fn losses(means: &[Mean<'_>]) -> Plot {
 /// Coverage by distance ahead, averaged over the series.
 fn coverage(evaluated: &[Evaluated], names: &[&str]) -> Plot {
     let mut plot = Plot::new();
-    let step = evaluated.first().map_or(0.0, |one| one.grid.step.as_secs_f64() / 3600.0);
+    let step = evaluated.first().map_or(0.0, |one| one.laid.grid.step.as_secs_f64() / 3600.0);
     for &name in names {
         let of: Vec<&Scores> =
             evaluated.iter().flat_map(|one| &one.scores).filter(|scores| scores.model == name).collect();
@@ -132,7 +132,7 @@ fn sample(one: &Evaluated, scores: &Scores) -> Plot {
     let shown = &scores.forecasts[scores.forecasts.len().saturating_sub(1)..];
     let place = |tau: f64| one.quantiles.iter().position(|&q| q == tau).unwrap_or(0);
     let (low, middle, high) = (place(0.05), place(0.5), place(0.95));
-    let time = |step: usize| one.grid.begins_at(step as u64).to_string();
+    let time = |step: usize| one.laid.grid.begins_at(step as u64).to_string();
     for (k, (origin, values)) in shown.iter().enumerate() {
         let times: Vec<String> = (0..values.len()).map(|h| time(origin + h)).collect();
         let column = |q: usize| values.iter().map(|row| row[q]).collect::<Vec<f64>>();
@@ -160,18 +160,18 @@ fn sample(one: &Evaluated, scores: &Scores) -> Plot {
         );
     }
     let from = shown.first().map_or(0, |(origin, _)| origin.saturating_sub(PAST_HORIZONS * one.horizon));
-    let until = shown.last().map_or(0, |(origin, _)| (origin + one.horizon).min(one.values.len()));
+    let until = shown.last().map_or(0, |(origin, _)| (origin + one.horizon).min(one.laid.values.len()));
     plot.add_trace(
         Scatter::new(
             (from..until).map(time).collect(),
-            (from..until).map(|step| Some(one.values[step]).filter(|value| value.is_finite())).collect(),
+            (from..until).map(|step| Some(one.laid.values[step]).filter(|value| value.is_finite())).collect(),
         )
         .mode(Mode::Lines)
         .name("recorded")
         .connect_gaps(false)
         .line(Line::new().color(colour::DEMAND).width(1.2)),
     );
-    plot.set_layout(layout(&one.series, "", ""));
+    plot.set_layout(layout(&one.laid.name, "", ""));
     plot.set_configuration(configuration());
     plot
 }

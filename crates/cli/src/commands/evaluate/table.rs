@@ -96,7 +96,7 @@ pub(super) fn print(evaluated: &[Evaluated], names: &[&str]) -> Result<(), Failu
         out,
         "{} series, {} ahead, {} origins each. loss: pinball loss of that of the same time last week (or day), smaller is better. fit, ask: milliseconds.\n",
         evaluated.len(),
-        humantime::format_duration(one.grid.step * u32::try_from(one.horizon).unwrap_or(u32::MAX)),
+        humantime::format_duration(one.laid.grid.step * u32::try_from(one.horizon).unwrap_or(u32::MAX)),
         one.scores.first().map_or(0, |scores| scores.forecasts.len()),
     )?;
     let header = ["model", "loss", "worst", "MASE", "MAE", "RMSE", "in 90%", "<0.95", "fit", "ask"];
@@ -116,7 +116,7 @@ pub(super) fn print(evaluated: &[Evaluated], names: &[&str]) -> Result<(), Failu
     for one in evaluated {
         for scores in &one.scores {
             if let Some((times, why)) = &scores.refused {
-                writeln!(out, "{} {}: no forecast at {times} origins, {why}", one.series, scores.model)?;
+                writeln!(out, "{} {}: no forecast at {times} origins, {why}", one.laid.name, scores.model)?;
             }
         }
     }

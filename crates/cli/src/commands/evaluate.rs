@@ -277,7 +277,7 @@ fn streamed(
     plan: &Plan,
     known: (&[Event], &Arc<Covariates>),
 ) -> Result<Scores, Failure> {
-    let Laid { grid, values, .. } = &one.laid;
+    let (laid, grid) = (&one.laid, &one.laid.grid);
     let mut config = Config::new(grid.step);
     config.time_zone = grid.zone.clone();
     config.horizon_max = grid.step.saturating_mul(u32::try_from(one.horizon).unwrap_or(u32::MAX));
@@ -293,7 +293,7 @@ fn streamed(
     for &origin in &plan.origins {
         let begun = cpu_time();
         for step in seen..origin {
-            let value = Some(f64::from(values[step])).filter(|value| value.is_finite());
+            let value = Some(f64::from(laid.values[step])).filter(|value| value.is_finite());
             let at = grid.begins_at(step as u64);
             if let Some(companion) = &mut companion {
                 companion.before(step as u64, &mut ensemble);

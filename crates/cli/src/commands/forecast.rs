@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use forecast::calendar::Event;
 use forecast::models::Kind;
 use forecast::trace::{Options, Series};
 use forecast::{Config, FORECAST_STEPS_MAX, Forecast, HORIZON_STEPS_MAX, Timestamp};
@@ -25,6 +26,7 @@ use self::joint::JointArgs;
 use self::moments::Asked;
 pub(super) use self::moments::Grid;
 use super::known::KnownArgs;
+use super::laid::{Laid, Layout, others_of};
 use super::own_model;
 use crate::failure::{Failure, OrFail};
 use crate::output;
@@ -42,7 +44,8 @@ pub(crate) struct ForecastArgs {
     /// The series to forecast, when the file has a `series` column
     #[arg(long, conflicts_with = "all_series")]
     series: Option<String>,
-    /// Forecast every series of the file
+    /// Forecast every series of the file. `--model boosted`, `lstm` and `pooled` are learned from each of them and up to 15 others
+    /// together, as far as they are known at the moment of the forecast
     #[arg(long)]
     all_series: bool,
     /// Use only rows before this moment (repeatable). Default: the end of the data
@@ -132,7 +135,9 @@ pub(crate) fn run(args: &ForecastArgs) -> Result<(), Failure> {
     let chosen = chosen(args)?;
     let mut issued = Vec::new();
     let events = args.known.calendar.events(&file, config.time_zone.as_ref(), last_moment(&file, args))?;
-    let asked = Asked { args, chosen: &chosen, config: &config, events: &events, column: &file.trace.column };
+    let together = &together(args, &file, &config, &events);
+    let column = &file.trace.column;
+    let asked = Asked { args, chosen: &chosen, config: &config, events: &events, column, together };
     for (series, beside) in file.trace.series.iter().zip(&file.beside) {
         match asked.issue(series, beside, file.clock) {
             Ok(more) => issued.extend(more),
@@ -174,6 +179,20 @@ fn chosen(args: &ForecastArgs) -> Result<Chosen, Failure> {
         (Some(kind), None) if kind.is_batch() => Chosen::Batch(Alone::Named(kind)),
         (Some(kind), None) => Chosen::Learning(kind, combined(), None),
     })
+}
+
+/// The series of the file laid out, where the model is learned from several together; that is said.
+fn together(args: &ForecastArgs, file: &TraceFile, config: &Config, events: &[Event]) -> Vec<Laid> {
+    let all = &file.trace.series;
+    let Some(kind) = args.model.filter(|kind| kind.is_global() && all.len() > 1) else { return Vec::new() };
+    output::say(&format!(
+        "note: `{kind}` is learned from each series and {} of the others together, as far as they are known at the same moment; \
+         with --series it is learned from one alone",
+        others_of(all.len())
+    ));
+    let layout = Layout { step: config.step, zone: config.time_zone.clone(), known: &args.known, events };
+    // One that cannot be laid out is refused, and said to be, when its own turn comes.
+    all.iter().zip(&file.beside).filter_map(|(series, beside)| layout.lay(series, beside).ok()?).collect()
 }
 
 /// One of many series that cannot be forecast is no reason to forecast none.

@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 mod forecast;
 mod own_model;
 mod replay;
+mod together;
 
 const FORESHADOW: &str = env!("CARGO_BIN_EXE_foreshadow");
 

@@ -5,7 +5,7 @@ use plotly::common::{Fill, Line, Marker, Mode, Orientation};
 use plotly::{Bar, Plot, Scatter};
 
 use super::Evaluated;
-use super::table::{Mean, means};
+use super::table::{Mean, means, together};
 use crate::page::{Page, axis, colour, configuration, layout};
 
 /// Builds the page.
@@ -47,6 +47,9 @@ pub(super) fn build(column: &str, evaluated: &[Evaluated], names: &[&str]) -> Pa
         ],
         &means.iter().map(|mean| mean.cells(mean.model.to_owned())).collect::<Vec<_>>(),
     );
+    if let Some(together) = together(evaluated, names) {
+        page.text(&together);
+    }
     page.heading("Do the intervals hold?");
     page.plot(
         &coverage(evaluated, names),

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use forecast::evaluate::Scores;
 
-use super::Evaluated;
+use super::super::laid::others_of;
+use super::{Evaluated, TOGETHER};
 use crate::failure::Failure;
 use crate::output;
 
@@ -89,6 +90,16 @@ fn shown(score: f64) -> String {
     }
 }
 
+/// What rows such as `boosted+others` are, where there are any.
+pub(super) fn together(evaluated: &[Evaluated], names: &[&str]) -> Option<String> {
+    names.iter().any(|name| name.ends_with(TOGETHER)).then(|| {
+        format!(
+            "{TOGETHER}: learned from each series and {} of the others together, as far as they were known at the same moment.",
+            others_of(evaluated.len())
+        )
+    })
+}
+
 pub(super) fn print(evaluated: &[Evaluated], names: &[&str]) -> Result<(), Failure> {
     let mut out = output::stdout();
     let one = &evaluated[0];
@@ -112,6 +123,9 @@ pub(super) fn print(evaluated: &[Evaluated], names: &[&str]) -> Result<(), Failu
     writeln!(out, "{table}")?;
     if evaluated.iter().flat_map(|one| &one.scores).all(|scores| scores.naive_wpl == 0.0) {
         writeln!(out, "Loss and MASE are shares of the naive forecast's errors, and here it made none.")?;
+    }
+    if let Some(together) = together(evaluated, names) {
+        writeln!(out, "{together}")?;
     }
     for one in evaluated {
         for scores in &one.scores {

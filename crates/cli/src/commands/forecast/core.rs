@@ -12,6 +12,7 @@ use forecast::models::external::External;
 use forecast::models::{self, FitError, History, Kind, Model, Pace};
 use forecast::{Config, Ensemble, Forecast, Forecaster, ObserveError, Timestamp, Trust};
 
+use super::super::laid::Laid;
 use super::super::own_model::Companion;
 use super::joint::{Joint, JointArgs};
 use crate::failure::{Failure, OrFail};
@@ -64,6 +65,12 @@ pub(super) struct Batch {
     /// What was given beside the series, and the same with events as further columns.
     given: Arc<Covariates>,
     covariates: Arc<Covariates>,
+}
+
+/// Other series that a batch model is learned from as well, and the moment that it is learned at.
+pub(super) struct Beside<'a> {
+    pub(super) series: Vec<&'a Laid>,
+    pub(super) as_of: Timestamp,
 }
 
 /// What was assumed and learned of effects.
@@ -152,11 +159,19 @@ impl Core {
         steps: usize,
         quantiles: &[f64],
         asked: &JointArgs,
+        beside: &Beside<'_>,
     ) -> Result<Answer, FitError> {
         match self {
             Core::Learning(learning) => Ok(learning.answer(steps, quantiles, asked)),
-            Core::Batch(batch) => batch.answer(steps, quantiles, asked),
+            Core::Batch(batch) => batch.answer(steps, quantiles, asked, beside),
         }
+    }
+}
+
+impl Beside<'_> {
+    /// As far as they were known at the moment.
+    fn histories<'a>(&'a self, seasons: &'a [usize], horizon: usize) -> Vec<History<'a>> {
+        self.series.iter().map(|laid| laid.history(seasons, horizon).before(self.as_of)).collect()
     }
 }
 
@@ -195,7 +210,13 @@ impl Batch {
         Ok(())
     }
 
-    fn answer(&self, steps: usize, quantiles: &[f64], asked: &JointArgs) -> Result<Answer, FitError> {
+    fn answer(
+        &self,
+        steps: usize,
+        quantiles: &[f64],
+        asked: &JointArgs,
+        beside: &Beside<'_>,
+    ) -> Result<Answer, FitError> {
         let seasons: Vec<usize> = self.core.seasons().iter().map(|season| season.period).collect();
         let history = History {
             grid: &self.grid,
@@ -206,8 +227,9 @@ impl Batch {
             horizon: self.horizon,
             non_negative: true,
         };
+        let beside = beside.histories(&seasons, self.horizon);
         let trust = models::trust(&history, &self.core, &mut |history| match &self.model {
-            Alone::Named(kind) => Ok(Box::new(kind.train(history, &mut Pace::free())?)),
+            Alone::Named(kind) => Ok(Box::new(kind.train_together(history, &beside, &mut Pace::free())?)),
             Alone::Own(model) => {
                 Ok(Box::new(External::fit(Box::new(model.clone()), history, &mut Pace::free())?))
             }
@@ -215,7 +237,7 @@ impl Batch {
         // A command has one state: it learns last what it is asked about.
         let said = match &self.model {
             Alone::Named(kind) => {
-                let model = kind.train(&history, &mut Pace::free())?;
+                let model = kind.train_together(&history, &beside, &mut Pace::free())?;
                 let said = |quantiles: &[f64]| model.forecast(steps, quantiles, &self.covariates);
                 (said(quantiles), asked.needs_grid().then(|| said(Ensemble::GUEST_QUANTILES)))
             }

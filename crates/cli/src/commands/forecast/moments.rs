@@ -9,7 +9,8 @@ use forecast::calendar::Event;
 use forecast::models::FitError;
 use forecast::trace::Series;
 
-use super::core::{Alone, Answer, Chosen, Core};
+use super::super::laid::{Laid, others};
+use super::core::{Alone, Answer, Beside, Chosen, Core};
 use super::{ForecastArgs, Issued};
 use crate::failure::{Failure, OrFail};
 use crate::trace_file::Clock;
@@ -22,6 +23,8 @@ pub(super) struct Asked<'a> {
     pub(super) events: &'a [Event],
     /// Name of the column that is forecast.
     pub(super) column: &'a str,
+    /// The series that are learned from together; none when each is learned from alone.
+    pub(super) together: &'a [Laid],
 }
 
 /// One series on its way through the file.
@@ -119,7 +122,8 @@ impl Asked<'_> {
             copy.observe(grid.start(first_future - 1), None)
                 .or_failed("cannot skip the missing steps before --as-of")?;
         }
-        let said = copy.answer(steps(args.horizon, grid.step), &args.quantiles.0, &args.joint);
+        let beside = Beside { series: self.beside(way.series), as_of };
+        let said = copy.answer(steps(args.horizon, grid.step), &args.quantiles.0, &args.joint, &beside);
         let mut answer = said.map_err(|why| self.refused(why, &way.clock.write(as_of)))?;
         let silent = way.silent(as_of);
         if silent > 0 {
@@ -131,6 +135,13 @@ impl Asked<'_> {
             ));
         }
         Ok(answer)
+    }
+
+    /// The series that this one is learned together with.
+    fn beside(&self, series: &Series) -> Vec<&Laid> {
+        let name = series.name.as_deref().unwrap_or_default();
+        let at = self.together.iter().position(|laid| laid.name == name);
+        at.map_or(Vec::new(), |at| others(self.together, at).collect())
     }
 
     /// A model of ours that cannot be fitted is the wrong one for the data; a command that fails is broken.

@@ -125,6 +125,7 @@ impl Bucket {
     }
 
     /// Keeps what the experts say about `step` until it comes.
+    #[inline(always)]
     pub(crate) fn issue(&mut self, step: u64, says: &[f32; EXPERTS], spread: f64) {
         let (base, scale) = (says[BASE], 1.0 / spread as f32);
         let mut relative = [0.0; EXPERTS];

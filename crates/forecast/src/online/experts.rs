@@ -73,7 +73,7 @@ pub enum Part {
 
 /// Prior weights, adding up to one: `share` of the way from those of near horizons to those of far ones. Of a part alone all
 /// weight is its own, and stays there.
-#[inline]
+#[inline(always)]
 pub(crate) fn prior(share: f32, alone: Option<Part>) -> [f32; EXPERTS] {
     let only = |expert: usize| std::array::from_fn(|i| if i == expert { 1.0 } else { 0.0 });
     match alone {
@@ -156,7 +156,7 @@ impl Experts {
     }
 
     /// Where the step `offset` after the next one stands.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn seat(&self, offset: usize, clock: &Clock) -> Seat {
         let place = |season: &Option<Profile>| match season {
             Some(season) => season.place_after(self.next, offset, clock),
@@ -174,7 +174,7 @@ impl Experts {
     }
 
     /// What every expert but the stack says about a step.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn say(&self, seat: &Seat, faded: Faded, memory: &Memory, clock: &Clock) -> [f32; EXPERTS] {
         let levels = &self.levels;
         let mut says = [levels.brisk.own as f32; EXPERTS];
@@ -199,7 +199,7 @@ impl Experts {
         says
     }
 
-    #[inline]
+    #[inline(always)]
     fn say_profile(&self, says: &mut [f32; EXPERTS], seat: &Seat, faded: Faded) {
         let (known, profile) = self.profile(seat);
         if !known {
@@ -217,7 +217,7 @@ impl Experts {
         says[PROFILE_SHIFTED] = (base + above * quick) as f32;
     }
 
-    #[inline]
+    #[inline(always)]
     fn say_earlier(
         &self,
         says: &mut [f32; EXPERTS],
@@ -248,7 +248,7 @@ impl Experts {
     }
 
     /// The last remembered step at the same place of a season.
-    #[inline]
+    #[inline(always)]
     fn source(&self, season: &Profile, offset: usize, clock: &Clock) -> Option<u64> {
         let (step, period) = (self.next + offset as u64, season.period as u64);
         let seasons = if offset < season.period { 1 } else { 1 + offset as u64 / period };
@@ -260,7 +260,7 @@ impl Experts {
     }
 
     /// The profile of all long seasons together: the longer one, drawn towards the shorter while it is young.
-    #[inline]
+    #[inline(always)]
     fn profile(&self, seat: &Seat) -> (bool, f64) {
         let Some(day) = &self.day else { return (false, 0.0) };
         let (mut value, seasons) = day.at(seat.day);
@@ -337,7 +337,7 @@ impl Experts {
     }
 
     /// The last value learned.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn last(&self) -> f64 {
         self.levels.last
     }
@@ -354,13 +354,13 @@ impl Experts {
 }
 
 /// The stack's inputs: the experts it regresses on, which are to be relative to the base.
-#[inline]
+#[inline(always)]
 pub(crate) fn stack_inputs(says: &[f32; EXPERTS]) -> [f32; INPUTS] {
     STACKED.map(|expert| says[expert])
 }
 
 /// Mixture and stack in one: since both are weighted sums, so is the whole. Weights of the experts, adding up to one.
-#[inline]
+#[inline(always)]
 pub(crate) fn combined(weights: &[f32; EXPERTS], stack: &[f32; INPUTS]) -> [f32; EXPERTS] {
     let mut all = *weights;
     let share = std::mem::take(&mut all[STACK]);

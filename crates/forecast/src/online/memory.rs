@@ -96,19 +96,19 @@ impl Memory {
     }
 
     /// Number of the step that comes next.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&self) -> u64 {
         self.next
     }
 
     /// The first step that is still held one by one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn oldest_fine(&self) -> u64 {
         self.next.saturating_sub(FINE_STEPS as u64).max(self.first)
     }
 
     /// The first step that is held at all.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn oldest(&self) -> u64 {
         self.coarse
             .as_ref()
@@ -121,7 +121,7 @@ impl Memory {
     }
 
     /// The value of a step from [`oldest`](Self::oldest) up to the last; outside it, the nearest one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn value(&self, step: u64) -> f64 {
         if step >= self.oldest_fine() {
             return f64::from(self.fine.at(slot_of(step)));
@@ -133,7 +133,7 @@ impl Memory {
     }
 
     /// Whether the value of a finely held step was made up.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_made_up(&self, step: u64) -> bool {
         let slot = slot_of(step);
         self.made_up.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
@@ -148,7 +148,7 @@ impl Memory {
     }
 
     /// Mean of the values from `half` steps before a step to `half` after it, never beyond the last one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn around(&self, step: u64, half: u64) -> f64 {
         let to = (step + half).min(self.next.saturating_sub(1));
         let from = step.saturating_sub(half).max(self.oldest_fine());
@@ -161,7 +161,7 @@ impl Memory {
     }
 
     /// Copies the values of consecutive finely held steps from `from` on; false when some are not held.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn copy_to(&self, from: u64, values: &mut [f32]) -> bool {
         if from < self.oldest_fine() || from + values.len() as u64 > self.next {
             return false;
@@ -188,7 +188,7 @@ impl Memory {
 
     /// The largest value of the last `n` steps that was not made up; minus infinity when there is none. `whole` says that
     /// none was.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn largest_of_last(&self, n: usize, whole: bool) -> f64 {
         let from = self.next.saturating_sub(n as u64).max(self.oldest_fine());
         if !whole {
@@ -203,7 +203,7 @@ impl Memory {
     }
 
     /// Sum of the last `n` finely held values.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn sum_of_last(&self, n: usize) -> f64 {
         let from = self.next.saturating_sub(n as u64).max(self.oldest_fine());
         let mut sum = 0.0;
@@ -238,7 +238,7 @@ impl Coarse {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn slot_of(step: u64) -> usize {
     (step % FINE_STEPS as u64) as usize
 }

@@ -2,6 +2,7 @@
 //! calibrated on top. Advances one step at a time and is rebuilt from the retained history when the seasons change.
 
 mod answer;
+mod issue;
 mod joint;
 mod record;
 mod total;
@@ -19,12 +20,10 @@ use crate::online::spread::{Range, Spread};
 use crate::online::sums::{SUMS, Sums};
 use crate::online::watch::{OutageWatch, ShiftWatch, Silence};
 use crate::online::wild::{Course, Wild};
-use crate::online::window::{WINDOWS, Window, reach};
+use crate::online::window::{WINDOWS, Window};
 use crate::timestamp::Timestamp;
 
-use answer::{Crest, Stretch};
 pub(crate) use record::Record;
-use total::Intervals;
 
 /// Everything known about a series.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -293,52 +292,6 @@ impl Model {
         }
     }
 
-    /// Keeps today's forecasts for the day they can be scored.
-    fn issue(&mut self, now: u64) {
-        let mut crest = Crest { height: f32::NEG_INFINITY, spread: 0.0 };
-        let mut crests = [crest; WINDOWS.len()];
-        for k in 0..self.buckets.len() {
-            if !self.buckets[k].is_due(now) {
-                continue;
-            }
-            let (ahead, range, faded) =
-                (self.buckets[k].horizon, self.buckets[k].range(), self.buckets[k].faded);
-            let seat = self.experts.seat(ahead - 1, &self.clock);
-            let says = self.experts.say(&seat, faded, &self.memory, &self.clock);
-            let spread = self.spread.at(seat.slot, range);
-            self.buckets[k].issue(now + ahead as u64, &says, spread);
-            if ahead == k + 1
-                && let Some(nearest) = crests[..NEAREST].get_mut(k)
-            {
-                crest.height = crest.height.max(self.median_of(k, &says));
-                crest.spread = crest.spread.max(self.widest(seat.slot));
-                *nearest = crest;
-            }
-        }
-        let lengths = &WINDOWS[..WINDOWS.iter().take_while(|&&length| length <= reach(now)).count()];
-        if lengths.len() > NEAREST || self.horizon < NEAREST {
-            let due = !self.idles() && self.sums.iter().any(|sums| sums.is_due(now));
-            let mut intervals = due.then(|| Intervals::new(self));
-            let beside = |stretch: &Stretch<'_>| {
-                if let Some(intervals) = &mut intervals {
-                    intervals.go(stretch);
-                }
-            };
-            self.crests(lengths, |k, crest| crests[k] = crest, beside);
-            let found = intervals.map_or([(0.0, 0.0); SUMS.len()], |intervals| intervals.found);
-            for (sums, interval) in
-                self.sums.iter_mut().zip(found).filter(|(sums, _)| due && sums.is_due(now))
-            {
-                sums.issue(now, self.missing, interval);
-            }
-        }
-        for (window, crest) in self.windows.iter_mut().zip(crests).take(lengths.len()) {
-            if window.is_due(now) {
-                window.issue(now + window.length as u64, self.missing, crest.height, crest.spread);
-            }
-        }
-    }
-
     fn judge(&mut self, value: f64) -> Silence {
         if self.record.lessons() < JUDGE_LESSONS
             || self.idles()
@@ -411,8 +364,6 @@ fn horizons(farthest: usize) -> Vec<usize> {
 }
 
 const HORIZONS: [usize; 9] = [1, 2, 4, 12, 36, 108, 288, 768, 2048];
-/// The first windows are as long as the first horizons are far, so that their crests cost nothing more.
-const NEAREST: usize = 2;
 /// Weeks that the memory should span where it can.
 const WEEKS_REMEMBERED: u128 = 5;
 const SEASONS_RELEARNED: u64 = 2;

@@ -46,13 +46,13 @@ impl Profile {
     }
 
     /// Says that one more step has come, the clock being unchanged.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn step(&mut self) {
         self.seat = if self.seat + 1 == self.period { 0 } else { self.seat + 1 };
     }
 
     /// Place of the step `offset` after the next one, `next`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn place_after(&self, next: u64, offset: usize, clock: &Clock) -> usize {
         let mut place = self.seat + offset;
         if self.civil {
@@ -71,14 +71,14 @@ impl Profile {
     }
 
     /// The step that stands at the same place `seasons` seasons earlier.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn earlier(&self, step: u64, seasons: u64, clock: &Clock) -> u64 {
         let plain = step.saturating_sub(seasons * self.period as u64);
         if self.civil { plain.saturating_add_signed(clock.change(plain, step)) } else { plain }
     }
 
     /// The mean at a place and how many seasons it rests on; zero seasons: nothing known.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn at(&self, place: usize) -> (f64, f64) {
         if self.width == 1 {
             return (f64::from(self.means[place]), f64::from(self.counts[place]));
@@ -103,7 +103,7 @@ impl Profile {
     }
 
     /// Place of the step `offset` after the next one while the clock is not changed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn seat_after(&self, offset: usize) -> usize {
         let place = self.seat + offset;
         if place < self.period { place } else { place % self.period }
@@ -111,7 +111,7 @@ impl Profile {
 
     /// What [`at`](Self::at) says of consecutive steps from `offset` after the next one on, while the clock is not changed;
     /// false when a place is not known.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn course(&self, offset: usize, values: &mut [f32], seasons: &mut [f32]) -> bool {
         let place = self.seat_after(offset);
         if self.width == 1 {

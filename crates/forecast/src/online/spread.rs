@@ -94,7 +94,7 @@ impl Spread {
     pub(crate) const SLOTS: usize = SLOTS;
 
     /// Typical size of an error; positive.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn at(&self, slot: usize, range: Range) -> f64 {
         let (table, guess) = match range {
             Range::Near => (&self.near, 1.0),

@@ -41,7 +41,10 @@ pub(crate) fn exponential(x: f32) -> f32 {
     let shifted = doublings + ROUNDER;
     let whole = shifted - ROUNDER;
     let y = (doublings - whole) * std::f32::consts::LN_2;
-    let polynomial = 1.0 + y * (1.0 + y * (0.5 + y * (1.0 / 6.0 + y * (1.0 / 24.0 + y * (1.0 / 120.0)))));
+    // Estrin's scheme: fewer products wait for one before than in Horner's.
+    let square = y * y;
+    let high = (1.0 / 6.0 + y * (1.0 / 24.0)) + square * (1.0 / 120.0);
+    let polynomial = (1.0 + y) + square * (0.5 + y * high);
     polynomial * f32::from_bits((shifted.to_bits().wrapping_add(127)) << 23)
 }
 

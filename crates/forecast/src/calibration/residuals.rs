@@ -6,6 +6,8 @@
 //! quantile of 0.999 adapts as naturally as the median: a miss raises it at once, the absence of misses lowers it slowly.
 //! So coverage returns to nominal whatever the residuals do, and far quantiles need no thousands of exceedances.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::curve::{GRID, MEDIAN, Tail, make_monotone};
@@ -175,7 +177,8 @@ impl Residuals {
         let mut values = [f64::from(EDGES[BINS]); GRID.len()];
         let (mut below, mut k) = (0, 0);
         let mut target = wanted[0] * total;
-        'bins: for (i, &weight) in self.bins.iter().enumerate() {
+        let filled = self.filled();
+        'bins: for (i, &weight) in filled.clone().zip(&self.bins[filled.clone()]) {
             let upto = below + u32::from(weight);
             while target <= f64::from(upto) {
                 values[k] = inside(i, target - f64::from(below), f64::from(weight));
@@ -187,7 +190,7 @@ impl Residuals {
             }
             below = upto;
         }
-        let (threshold, tail) = self.tail_above(threshold_share);
+        let (threshold, tail) = self.tail_above(threshold_share, filled);
         for (k, &share) in wanted.iter().enumerate().skip(MEDIAN + 1) {
             if share > supported.max(threshold_share) {
                 values[k] = threshold + tail.beyond(1.0 - threshold_share, 1.0 - share);
@@ -218,11 +221,19 @@ impl Residuals {
         wanted
     }
 
-    /// The value with `share` of the residuals below it, and the tail fitted to what exceeds it.
-    fn tail_above(&self, share: f64) -> (f64, Tail) {
+    /// From the first bin that holds something to the last.
+    fn filled(&self) -> Range<usize> {
+        let holds = |weight: &u16| *weight > 0;
+        let first = self.bins.iter().position(holds).unwrap_or(0);
+        first..self.bins.iter().rposition(holds).map_or(first, |last| last + 1)
+    }
+
+    /// The value with `share` of the residuals below it, and the tail fitted to what exceeds it; only these bins hold
+    /// something.
+    fn tail_above(&self, share: f64, filled: Range<usize>) -> (f64, Tail) {
         let wanted = (1.0 - share) * f64::from(self.total);
         let (mut above, mut first) = (0.0, 0);
-        for i in (0..BINS).rev() {
+        for i in filled.clone().rev() {
             let weight = f64::from(self.bins[i]);
             if above + weight >= wanted {
                 first = i;
@@ -238,8 +249,7 @@ impl Residuals {
             squares += weight * excess * excess;
         };
         add(wanted - above, (f64::from(EDGES[first + 1]) - threshold) / 2.0);
-        let last = self.bins.iter().rposition(|&weight| weight > 0).unwrap_or(0);
-        for i in first + 1..=last {
+        for i in first + 1..filled.end {
             let weight = f64::from(self.bins[i]);
             add(weight, f64::from(EDGES[i] + EDGES[i + 1]) / 2.0 - threshold);
         }

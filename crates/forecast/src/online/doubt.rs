@@ -68,7 +68,7 @@ impl Doubt {
         Factors { knots: std::array::from_fn(|knot| self.at_knot(knot)), high: self.high }
     }
 
-    #[inline]
+    #[inline(always)]
     fn at_knot(&self, knot: usize) -> f32 {
         let all = if self.all > SIZE_MIN { self.all } else { SIZE_MIN };
         let count = f32::from(self.counts[knot]);
@@ -79,7 +79,7 @@ impl Doubt {
 
 impl Factors {
     /// Between the two nearest knots.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn at(&self, claim: Claim) -> f32 {
         let (knot, share) = between(claim.boldness);
         let bold = self.knots[knot] + share * (self.knots[knot + 1] - self.knots[knot]);
@@ -88,7 +88,7 @@ impl Factors {
 }
 
 /// The knot below, and how far it is to the next one.
-#[inline]
+#[inline(always)]
 fn between(boldness: f32) -> (usize, f32) {
     let place = if boldness < LAST { boldness } else { LAST };
     let knot = (place as usize).min(KNOTS - 2);

@@ -23,44 +23,44 @@ pub(crate) use path::{CHUNK, Path};
 /// Number of experts, the stack among them.
 pub(crate) const EXPERTS: usize = 16;
 
+// Those that the stack regresses on come first.
+
 /// The last value.
 pub(crate) const LAST: usize = 0;
-/// Fading mean over about 3 steps.
-const FAST: usize = 1;
 /// A value that as many of the last hundreds are above as below.
-const TYPICAL: usize = 2;
-/// The fast mean and its damped slope.
-const TREND: usize = 3;
-/// The same place a day ago, and its surroundings at today's level.
-const DAY_RAW: usize = 4;
-const DAY_SMOOTH: usize = 5;
-/// The surroundings of the same place a week ago at this day's level, and at this hour's.
-const WEEK_SMOOTH: usize = 6;
-const WEEK_LEVEL: usize = 7;
-/// The seasonal profile as it is, and at the level of the last season: what the stack corrects.
-const PROFILE: usize = 8;
-pub(crate) const BASE: usize = 9;
+const TYPICAL: usize = 1;
+/// The surroundings of the same place a day ago, at today's level.
+const DAY_SMOOTH: usize = 2;
+/// The surroundings of the same place a week ago, at this hour's level.
+const WEEK_LEVEL: usize = 3;
 /// The base moved by how far the last value was from it.
-const NOW_SHIFTED: usize = 10;
+const NOW_SHIFTED: usize = 4;
 /// The profile at a more recent level, which returns to the base farther ahead.
-const PROFILE_MIDDLE: usize = 11;
-const PROFILE_FAST: usize = 12;
-/// The base moved by how far the last dozen values were from it, returning.
-const PROFILE_SHIFTED: usize = 13;
+const PROFILE_MIDDLE: usize = 5;
+const PROFILE_FAST: usize = 6;
 /// With the pattern of a short season on top.
-const SHORT: usize = 14;
+const SHORT: usize = 7;
+/// Fading mean over about 3 steps.
+const FAST: usize = 8;
+/// The fast mean and its damped slope.
+const TREND: usize = 9;
+/// The same place a day ago.
+const DAY_RAW: usize = 10;
+/// The surroundings of the same place a week ago, at this day's level.
+const WEEK_SMOOTH: usize = 11;
+/// The seasonal profile as it is, and at the level of the last season: what the stack corrects.
+const PROFILE: usize = 12;
+pub(crate) const BASE: usize = 13;
+/// The base moved by how far the last dozen values were from it, returning.
+const PROFILE_SHIFTED: usize = 14;
 /// The place of the stack, whose word is not known before its weights are.
 pub(crate) const STACK: usize = 15;
 
-/// Which experts the stack regresses on.
-const STACKED: [usize; INPUTS] =
-    [LAST, TYPICAL, DAY_SMOOTH, WEEK_LEVEL, NOW_SHIFTED, PROFILE_MIDDLE, PROFILE_FAST, SHORT];
-
 /// Prior weight of each expert in the mixture, at a horizon of a step and at one of a season.
 const PRIOR_NEAR: [f32; EXPERTS] =
-    [0.07, 0.08, 0.04, 0.05, 0.03, 0.06, 0.05, 0.07, 0.04, 0.06, 0.05, 0.10, 0.10, 0.07, 0.03, 0.10];
+    [0.07, 0.04, 0.06, 0.07, 0.05, 0.10, 0.10, 0.03, 0.08, 0.05, 0.03, 0.05, 0.04, 0.06, 0.07, 0.10];
 const PRIOR_FAR: [f32; EXPERTS] =
-    [0.01, 0.01, 0.06, 0.005, 0.04, 0.10, 0.10, 0.13, 0.20, 0.11, 0.015, 0.14, 0.03, 0.03, 0.01, 0.01];
+    [0.01, 0.06, 0.10, 0.13, 0.015, 0.14, 0.03, 0.01, 0.01, 0.005, 0.04, 0.10, 0.20, 0.11, 0.03, 0.01];
 
 /// A part of the core that can be asked alone, calibrated as the whole is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -353,10 +353,10 @@ impl Experts {
     }
 }
 
-/// The stack's inputs: the experts it regresses on, which are to be relative to the base.
+/// The stack's inputs: the first experts, which are to be relative to the base.
 #[inline(always)]
 pub(crate) fn stack_inputs(says: &[f32; EXPERTS]) -> [f32; INPUTS] {
-    STACKED.map(|expert| says[expert])
+    std::array::from_fn(|i| says[i])
 }
 
 /// Mixture and stack in one: since both are weighted sums, so is the whole. Weights of the experts, adding up to one.
@@ -365,11 +365,12 @@ pub(crate) fn combined(weights: &[f32; EXPERTS], stack: &[f32; INPUTS]) -> [f32;
     let mut all = *weights;
     let share = std::mem::take(&mut all[STACK]);
     all[BASE] += share;
-    for (weight, expert) in stack.iter().zip(STACKED) {
-        let moved = share * *weight;
-        all[expert] += moved;
-        all[BASE] -= moved;
+    let mut moved = 0.0;
+    for (weight, stacked) in all.iter_mut().zip(stack) {
+        *weight += share * stacked;
+        moved += share * stacked;
     }
+    all[BASE] -= moved;
     all
 }
 

@@ -75,18 +75,19 @@ impl<const N: usize> Mixture<N> {
     }
 }
 
-/// Sum of products, four at a time so that the order of additions is fixed and fits the registers.
+/// Sum of products, eight at a time so that the order of additions is fixed and fits the registers.
 #[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; 4];
-    let (a_chunks, b_chunks) = (a.chunks_exact(4), b.chunks_exact(4));
+    let mut sums = [0.0f32; 8];
+    let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
     let rest: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| x * y).sum();
     for (x, y) in a_chunks.zip(b_chunks) {
-        for lane in 0..4 {
+        for lane in 0..8 {
             sums[lane] += x[lane] * y[lane];
         }
     }
-    (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest
+    let fours: [f32; 4] = std::array::from_fn(|lane| sums[lane] + sums[lane + 4]);
+    (fours[0] + fours[2]) + (fours[1] + fours[3]) + rest
 }
 
 /// Share of weight that always follows the prior.

@@ -1,6 +1,7 @@
 //! What the model says when asked.
 
 use crate::calibration::{Curve, GRID, Place, Tail};
+use crate::narrow::larger;
 use crate::online::bucket::mix;
 use crate::online::doubt::{Claim, Factors};
 use crate::online::experts::{CHUNK, EXPERTS, Path};
@@ -40,7 +41,7 @@ pub(super) struct Doubts {
 
 impl Doubts {
     /// How much larger than `spread` an error of this median will be.
-    #[inline]
+    #[inline(always)]
     pub(super) fn factor(&self, bucket: usize, median: f64, spread: f64) -> f64 {
         let boldness = if self.idles { 0.0 } else { ((median - self.last).abs() / spread) as f32 };
         f64::from(self.factors[bucket].at(Claim { boldness, is_high: median > self.high }))
@@ -154,7 +155,7 @@ impl Model {
         self.walk(lengths.last().copied().unwrap_or(0), |stretch| {
             beside(&stretch);
             for (i, (&median, &slot)) in stretch.medians.iter().zip(stretch.slots).enumerate() {
-                crest.height = crest.height.max(median);
+                crest.height = larger(median, crest.height);
                 if known != Some(slot) {
                     known = Some(slot);
                     crest.spread = crest.spread.max(self.widest(usize::from(slot)));
@@ -174,7 +175,7 @@ impl Model {
     }
 
     /// Steps since the last learned one; `None` before the first.
-    #[inline]
+    #[inline(always)]
     pub(super) fn gap(&self) -> Option<usize> {
         self.last_learned.map(|last| (self.memory.next() - 1 - last) as usize)
     }
@@ -190,18 +191,18 @@ impl Model {
     }
 
     /// The median a bucket gives for what the experts say.
-    #[inline]
+    #[inline(always)]
     pub(super) fn median_of(&self, bucket: usize, says: &[f32; EXPERTS]) -> f32 {
         self.clean(mix(&self.buckets[bucket].weights, says)) as f32
     }
 
-    #[inline]
+    #[inline(always)]
     fn clean(&self, value: f64) -> f64 {
         if value.is_finite() { value.max(self.floor) } else { self.experts.last().max(self.floor) }
     }
 
     /// Goes along the medians of the next steps, in stretches.
-    #[inline]
+    #[inline(always)]
     pub(super) fn walk(&self, steps: usize, mut each: impl FnMut(Stretch<'_>)) {
         let Some(gap) = self.gap() else { return };
         let mut path = Path::new(&self.experts, &self.memory, &self.clock, 1 + gap);

@@ -38,6 +38,7 @@ impl<'a> Intervals<'a> {
         }
     }
 
+    #[inline(always)]
     /// Goes on along some more steps.
     pub(super) fn go(&mut self, stretch: &Stretch<'_>) {
         let kinship = Kinship::new(bond_along(stretch, &self.alike, &self.ties));
@@ -58,6 +59,7 @@ impl<'a> Intervals<'a> {
         }
     }
 
+    #[inline(always)]
     /// The quantiles 0.05, 0.5 and 0.95 of a step.
     fn bounds(&self, stretch: &Stretch<'_>, i: usize) -> [f64; 3] {
         let (share, median) = (f64::from(stretch.shares[i]), f64::from(stretch.medians[i]));

@@ -78,6 +78,14 @@ pub(crate) struct Lesson {
     pub(crate) covered: bool,
 }
 
+impl Lesson {
+    /// The same with errors no larger than `most`.
+    pub(crate) fn drawn_in(self, most: f64) -> Lesson {
+        let inside = |error: f64| error.clamp(-most, most);
+        Lesson { error: inside(self.error), persistence: inside(self.persistence), ..self }
+    }
+}
+
 impl Bucket {
     /// For a series with a season of so many steps; `faded` is what is left of corrections at this horizon.
     pub(crate) fn new(horizon: usize, season: usize, faded: Faded, alone: Option<Part>) -> Bucket {

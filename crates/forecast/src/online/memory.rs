@@ -76,7 +76,8 @@ impl Memory {
             self.made_up[slot / 64] &= !bit;
         }
         if let Some(coarse) = &mut self.coarse {
-            coarse.push(self.next, value);
+            // As it is held, so that it can be taken out of the sum again.
+            coarse.push(self.next, f64::from(self.fine.at(slot)));
         }
         self.next += 1;
     }

@@ -19,7 +19,7 @@ use crate::online::memory::Memory;
 use crate::online::spread::{Range, Spread};
 use crate::online::sums::{SUMS, Sums};
 use crate::online::watch::{OutageWatch, ShiftWatch, Silence};
-use crate::online::wild::{Course, Wild};
+use crate::online::wild::{Before, Course, WILD, Wild};
 use crate::online::window::{WINDOWS, Window};
 use crate::timestamp::Timestamp;
 
@@ -216,6 +216,8 @@ impl Model {
         let above = if value > self.high { HIGH } else { HIGH - 1.0 };
         self.high += HIGH_PACE * self.spread.magnitude() * above;
         let (mut near, mut far) = (None, None);
+        let scale = self.spread.at(slot, Range::Near);
+        let before = self.record;
         let next_before = self.buckets[0].last_error();
         for bucket in &mut self.buckets {
             // One and two steps ahead were forecast together, and the first came one step ago.
@@ -226,7 +228,8 @@ impl Model {
                     Range::Far => far = far.filter(|_| bucket.horizon > FAR_MEASURED).or(Some(lesson)),
                 }
                 if bucket.horizon <= RECORD_MAX {
-                    self.record.learn(&lesson);
+                    // One wild error would hide all others.
+                    self.record.learn(&lesson.drawn_in(WILD * scale));
                 }
                 if self.zeros > 0.0 {
                     let was = self.memory.value(step - bucket.horizon as u64) == 0.0;
@@ -234,11 +237,10 @@ impl Model {
                 }
             }
         }
-        let scale = self.spread.at(slot, Range::Near);
         self.surprise = near.map(|lesson| Surprise { error: lesson.error, scale, covered: lesson.covered });
         // A wild value must not widen its own limit.
         let limit = PROFILE_CLIP * self.spread.at(slot, Range::Far);
-        if !self.follow_wild(Some(value)) {
+        if !self.follow_wild(Some((value, before))) {
             self.learn_spread(slot, near, far);
         }
         self.spread.learn_value(value);
@@ -256,31 +258,37 @@ impl Model {
 
     /// Notes wild values, and puts back what they disturbed as soon as they are over. Returns whether they are: errors of
     /// forecasts that followed them say nothing about the next.
-    fn follow_wild(&mut self, value: Option<f64>) -> bool {
+    fn follow_wild(&mut self, value: Option<(f64, Record)>) -> bool {
         let Some(mut wild) = self.wild.take() else {
-            self.wild = value.and_then(|value| self.wild_from(value)).map(Box::new);
+            self.wild = value.and_then(|(value, before)| self.wild_from(value, before)).map(Box::new);
             return false;
         };
-        match wild.judge(value) {
+        match wild.judge(value.map(|(value, _)| value)) {
             Course::GoesOn => self.wild = Some(wild),
             Course::IsReal => {}
             Course::IsOver => {
                 for step in wild.first..wild.first + wild.steps {
                     self.memory.replace(step, wild.tamed(self.memory.value(step)));
                 }
-                self.experts.restore(wild.levels);
-                self.spread.calm_down(wild.calm);
+                let Before { levels, calm, record, high } = wild.before;
+                self.experts.restore(levels);
+                self.spread.calm_down(calm);
+                self.record.calm_down(record);
+                self.high = high;
                 return true;
             }
         }
         false
     }
 
-    fn wild_from(&self, value: f64) -> Option<Wild> {
+    fn wild_from(&self, value: f64, record: Record) -> Option<Wild> {
         let Surprise { error, scale, .. } = self.surprise?;
         let known = self.record.lessons() >= JUDGE_LESSONS && !self.idles();
         (known && Wild::is(error, scale)).then(|| {
-            Wild::new(self.memory.next(), value, (error, scale), self.experts.levels(), self.spread.calm())
+            let (levels, calm, high) = (self.experts.levels(), self.spread.calm(), self.high);
+            // Not the value without its error: of a number beyond all measure that leaves only what rounding did.
+            let expected = self.next_median().unwrap_or(0.0);
+            Wild::new(self.memory.next(), value, (expected, scale), Before { levels, calm, record, high })
         })
     }
 

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::online::experts::Levels;
+use crate::online::model::Record;
 use crate::online::spread::Calm;
 
 /// Wild values one after the other, the last one just now.
@@ -19,9 +20,17 @@ pub(crate) struct Wild {
     expected: f64,
     error: f64,
     tolerated: f64,
-    /// How things stood before it.
+    pub(crate) before: Before,
+}
+
+/// How things stood before a wild value, to be put back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Before {
     pub(crate) levels: Levels,
     pub(crate) calm: Calm,
+    pub(crate) record: Record,
+    /// What three quarters of the values are below.
+    pub(crate) high: f64,
 }
 
 /// What a value makes of wild ones before it.
@@ -41,16 +50,9 @@ impl Wild {
         error.abs() > WILD * scale
     }
 
-    /// Begins with the value of step `first`, which is `error` above what was expected. `levels` and `calm` tell how things
-    /// stood before.
-    pub(crate) fn new(
-        first: u64,
-        value: f64,
-        (error, scale): (f64, f64),
-        levels: Levels,
-        calm: Calm,
-    ) -> Wild {
-        Wild { first, steps: 1, expected: value - error, error, tolerated: WILD * scale, levels, calm }
+    /// Begins with the value of step `first`, where `expected` was expected and errors usually are as large as `scale`.
+    pub(crate) fn new(first: u64, value: f64, (expected, scale): (f64, f64), before: Before) -> Wild {
+        Wild { first, steps: 1, expected, error: value - expected, tolerated: WILD * scale, before }
     }
 
     /// Takes the next value, if there is one.
@@ -69,7 +71,7 @@ impl Wild {
 }
 
 /// Errors larger than so many usual ones are wild.
-const WILD: f64 = 25.0;
+pub(crate) const WILD: f64 = 25.0;
 /// Back is what is off by no more than this share of the first wild value's error.
 const BACK: f64 = 0.1;
 /// A longer run is no accident.

@@ -343,3 +343,32 @@ fn one_wild_value_is_followed_at_once_and_forgotten_when_it_is_over() {
         assert!(worst < 12.0 && mean < 4.0, "after {factor}: {worst} at worst, {mean} on average");
     }
 }
+
+#[test]
+fn a_value_beyond_all_measure_is_forgotten_like_any_other_and_weighs_no_heavier_in_trust() {
+    let usual = |i: usize| {
+        100.0
+            + 50.0 * (i as f64 / 288.0 * std::f64::consts::TAU).sin()
+            + ((i * i * 7_919) % 101) as f64 / 10.0
+    };
+    let spike = 10 * 288 + 100;
+    let follow = |wild: Option<f64>, days: usize| {
+        let (mut forecaster, at) = forecaster(Duration::from_secs(300));
+        for i in 0..days * 288 {
+            let value = if i == spike { wild.unwrap_or(usual(i)) } else { usual(i) };
+            forecaster.observe(at(i), Some(value)).unwrap();
+        }
+        let Trust::Trusted { skill, .. } = forecaster.trust() else { panic!("{:?}", forecaster.trust()) };
+        (forecaster.forecast(288, &[0.05, 0.5, 0.95]), skill)
+    };
+    for days in [11, 12, 17, 24, 30] {
+        let (without, usual_skill) = follow(None, days);
+        for wild in [1e3, 1e6, 1e12, 1e29] {
+            let (with, skill) = follow(Some(wild), days);
+            let off = (0..288).flat_map(|h| (0..3).map(move |q| (h, q)));
+            let off = off.map(|(h, q)| (with.values[h][q] - without.values[h][q]).abs()).fold(0.0, f64::max);
+            assert!(off < if days == 11 { 20.0 } else { 6.0 }, "{wild:e}, {days} days: {off} off");
+            assert!((skill - usual_skill).abs() < 0.05, "{wild:e}, {days} days: {skill}, not {usual_skill}");
+        }
+    }
+}

@@ -18,7 +18,7 @@ impl Ring {
         Ring { halves: Vec::new(), slots, unit: 0.0 }
     }
 
-    /// Writes one slot.
+    /// Writes one slot. A value so large that all others would vanish beside it is drawn in.
     pub(crate) fn set(&mut self, slot: usize, value: f32) {
         if slot >= self.halves.len() {
             // Grown in pieces, so that no capacity is held that will never be used.
@@ -28,6 +28,8 @@ impl Ring {
             }
             self.halves.resize(slot + 1, 0);
         }
+        let most = if self.unit > 0.0 { self.unit * BESIDE_MAX } else { f32::MAX };
+        let value = value.clamp(-most, most);
         let size = value.abs();
         if size > LARGEST * self.unit || (slot == 0 && self.unit > 0.0) {
             self.fit(size);
@@ -104,6 +106,8 @@ fn power_of_two_below(size: f32) -> f32 {
 }
 
 const PIECE: usize = 512;
+/// In units: beside a number so large those of a size of one time 2^8 still have all their digits.
+const BESIDE_MAX: f32 = 4_194_304.0;
 
 #[cfg(test)]
 mod tests {
@@ -116,14 +120,25 @@ mod tests {
         ring.set(0, 3e-7);
         ring.set(1, 2e-3);
         assert!(near(&ring, 0, 3e-7) && near(&ring, 1, 2e-3));
-        ring.set(2, -1e30);
-        assert!(near(&ring, 2, -1e30));
+        ring.set(2, -20.0);
+        assert!(near(&ring, 1, 2e-3) && near(&ring, 2, -20.0));
         for slot in 0..100 {
             ring.set(slot, 5.0);
         }
         ring.set(0, 5.0);
         assert!(near(&ring, 0, 5.0), "{}", ring.at(0));
         assert!(ring.heap_bytes() == 200);
+    }
+
+    #[test]
+    fn a_number_beyond_all_measure_is_drawn_in_and_the_others_survive_it() {
+        let mut ring = Ring::new(8);
+        ring.set(0, 7.0);
+        ring.set(1, 1e30);
+        assert!((ring.at(0) / 7.0 - 1.0).abs() < 1e-3 && (1e4..1e6).contains(&ring.at(1)), "{}", ring.at(1));
+        // If it is how the series is now, it takes a few more steps.
+        (2..8).for_each(|slot| ring.set(slot, 1e30));
+        assert!((ring.at(7) / 1e30 - 1.0).abs() < 1e-3, "{}", ring.at(7));
     }
 
     #[test]

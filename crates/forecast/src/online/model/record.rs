@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::online::bucket::Lesson;
 
 /// Fading means over recent lessons of near horizons.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Record {
     lessons: u64,
     coverage: f64,
@@ -20,6 +20,11 @@ impl Record {
         self.coverage += share * (f64::from(u8::from(lesson.covered)) - self.coverage);
         self.error += share * (lesson.error.abs() - self.error);
         self.persistence += share * (lesson.persistence.abs() - self.persistence);
+    }
+
+    /// Takes the sizes of errors as they were; that outcomes were missed since stays.
+    pub(crate) fn calm_down(&mut self, before: Record) {
+        (self.error, self.persistence) = (before.error, before.persistence);
     }
 
     /// How many outcomes were scored.

@@ -53,8 +53,6 @@ pub struct Ensemble {
     known: Known,
     /// Recent values, the last at the end; NaN where missing or not believed. Freed of the effects known at their time.
     values: VecDeque<f32>,
-    /// The last value that was believed, zero before the first.
-    last: f32,
     /// Number of the step that comes next.
     next: u64,
     members: Vec<Member>,
@@ -93,7 +91,6 @@ impl Ensemble {
             grid: None,
             known: Known::default(),
             values: VecDeque::new(),
-            last: 0.0,
             next: 0,
             members: Vec::new(),
             guests: Vec::new(),
@@ -212,9 +209,6 @@ impl Ensemble {
             self.values.pop_front();
         }
         self.values.push_back(freed);
-        if value.is_finite() {
-            self.last = value;
-        }
         for member in &mut self.members {
             member.model.observe(freed, &self.known.columns);
         }
@@ -253,7 +247,7 @@ impl Ensemble {
     fn issue(&mut self, now: u64) {
         let aheads: Vec<usize> = self.panels.iter().map(|panel| panel.ahead).collect();
         let farthest = aheads.last().copied().unwrap_or(1);
-        let last = f64::from(self.last);
+        let last = self.online.plain().level().unwrap_or(0.0);
         let core = self.online.forecast(farthest, &GRID).values;
         let effects = self.online.ahead(farthest);
         let said: Vec<(usize, Values)> = self

@@ -143,6 +143,23 @@ fn a_combination_is_trusted_by_what_it_said_and_not_by_its_core() {
 }
 
 #[test]
+fn a_value_beyond_all_measure_weighs_no_heavier_in_trust_than_other_wild_ones() {
+    let skill = |wild: f64| {
+        let mut ensemble = grown(2500, &[Kind::Smoothing, Kind::Day]);
+        for (i, value) in series(2900).into_iter().enumerate().skip(2500) {
+            ensemble.observe(at(i), Some(if i == 2600 { wild } else { value })).unwrap();
+        }
+        match ensemble.trust() {
+            crate::Trust::Trusted { skill, .. } => skill,
+            other => panic!("{wild:e}: {other:?}"),
+        }
+    };
+    let usual = skill(series(2601)[2600]);
+    let off: Vec<f64> = [1e4, 1e12, 1e29].map(|wild| (skill(wild) - usual).abs()).to_vec();
+    assert!(off.iter().all(|off| *off < 0.2), "{usual}: {off:?}");
+}
+
+#[test]
 fn a_part_of_the_core_alone_says_something_else_and_keeps_its_word() {
     use crate::online::Part;
     let config = Config::new(Duration::from_secs(300));

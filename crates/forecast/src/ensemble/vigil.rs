@@ -86,7 +86,10 @@ impl Vigil {
         }
         self.outcomes.push_back(outcome);
         let Scored { error, persistence, covered, .. } = outcome;
-        self.record.learn(&Lesson { error, persistence, covered });
+        let lesson = Lesson { error, persistence, covered };
+        // One error beyond all measure would hide a thousand others.
+        let usual = self.record.size();
+        self.record.learn(&if usual > 0.0 { lesson.drawn_in(BEYOND * usual) } else { lesson });
     }
 
     /// How combined forecasts have come out, where enough of them have.
@@ -175,3 +178,5 @@ const SQUARE_PACE: f64 = 0.002;
 /// Outcomes that accuracy is judged by, and the fewest of them.
 const OUTCOMES_KEPT: usize = 200;
 const OUTCOMES_MIN: usize = 100;
+/// Errors count in trust as no more than so many usual ones.
+const BEYOND: f64 = 100.0;

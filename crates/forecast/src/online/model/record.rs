@@ -22,6 +22,11 @@ impl Record {
         self.persistence += share * (lesson.persistence.abs() - self.persistence);
     }
 
+    /// Size of an error lately, ours or that of the last value.
+    pub(crate) fn size(&self) -> f64 {
+        self.error.max(self.persistence)
+    }
+
     /// Takes the sizes of errors as they were; that outcomes were missed since stays.
     pub(crate) fn calm_down(&mut self, before: Record) {
         (self.error, self.persistence) = (before.error, before.persistence);

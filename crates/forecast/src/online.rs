@@ -25,7 +25,6 @@ mod watch;
 mod wild;
 mod window;
 
-pub(crate) use bucket::Lesson;
 pub(crate) use clock::Clock;
 pub use config::{Config, ConfigError, HORIZON_STEPS_MAX, STEP_MAX, STEP_MIN};
 pub use experts::Part;

@@ -76,10 +76,9 @@ impl Anomalies {
         least: f64,
         notices: &mut Notices,
     ) -> Judged {
-        let forecast = value - surprise.error;
         let back = value - self.ordinary;
         let expected =
-            if self.wake > 0 && back.abs() < surprise.error.abs() { self.ordinary } else { forecast };
+            if self.wake > 0 && back.abs() < surprise.error.abs() { self.ordinary } else { surprise.said };
         let error = value - expected;
         let finding = self.detector.observe(error / surprise.scale);
         self.wake = self.wake.saturating_sub(1);

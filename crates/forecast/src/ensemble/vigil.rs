@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use crate::online::{Lesson, Record, Surprise};
+use crate::online::{Record, Surprise};
 use crate::timestamp::Timestamp;
 use crate::watch::{Accuracy, Adwin, Cusum, Decision, Response, RetrainConfig, RetrainPolicy, Signals};
 
@@ -86,10 +86,7 @@ impl Vigil {
         }
         self.outcomes.push_back(outcome);
         let Scored { error, persistence, covered, .. } = outcome;
-        let lesson = Lesson { error, persistence, covered };
-        // One error beyond all measure would hide a thousand others.
-        let usual = self.record.size();
-        self.record.learn(&if usual > 0.0 { lesson.drawn_in(BEYOND * usual) } else { lesson });
+        self.record.learn((error, persistence), covered);
     }
 
     /// How combined forecasts have come out, where enough of them have.
@@ -178,5 +175,3 @@ const SQUARE_PACE: f64 = 0.002;
 /// Outcomes that accuracy is judged by, and the fewest of them.
 const OUTCOMES_KEPT: usize = 200;
 const OUTCOMES_MIN: usize = 100;
-/// Errors count in trust as no more than so many usual ones.
-const BEYOND: f64 = 100.0;

@@ -1,7 +1,7 @@
 //! Whether a model that is fitted to a history may be relied upon: by how it would have done on the last part of it.
 
 use super::{FitError, History, Model};
-use crate::online::{Forecaster, Lesson, Record};
+use crate::online::{Forecaster, Record};
 use crate::trust::{Trust, UntrustedReason};
 
 /// Fits a model to a history.
@@ -33,7 +33,7 @@ pub fn trust(history: &History<'_>, core: &Forecaster, fit: &mut Fit<'_>) -> Tru
                 // What differs in the last digits only is the same.
                 let slack = ROUNDING * value.abs();
                 let covered = (row[0] - slack..=row[2] + slack).contains(&value);
-                record.learn(&Lesson { error: value - row[1], persistence, covered });
+                record.learn((value - row[1], persistence), covered);
             }
         }
         let value = history.values[now];

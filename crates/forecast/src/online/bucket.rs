@@ -70,20 +70,14 @@ pub(crate) struct Outcome {
 /// What a bucket was taught by one outcome.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lesson {
+    /// What was said.
+    pub(crate) said: f64,
     /// Outcome minus the combined forecast, in the unit of the series.
     pub(crate) error: f64,
     /// The error of repeating the last value.
     pub(crate) persistence: f64,
     /// Whether the outcome was inside the 90 % interval.
     pub(crate) covered: bool,
-}
-
-impl Lesson {
-    /// The same with errors no larger than `most`.
-    pub(crate) fn drawn_in(self, most: f64) -> Lesson {
-        let inside = |error: f64| error.clamp(-most, most);
-        Lesson { error: inside(self.error), persistence: inside(self.persistence), ..self }
-    }
 }
 
 impl Bucket {
@@ -207,10 +201,11 @@ impl Bucket {
         if !(error.is_finite() && honest.is_finite()) {
             return None;
         }
+        let said = f64::from(pending.base) + f64::from(median) * spread;
         let claim = Claim {
             // Where a series is idle, that tells more.
             boldness: if outcome.idles { 0.0 } else { (median - says[LAST]).abs() },
-            is_high: f64::from(pending.base) + f64::from(median) * spread > outcome.high,
+            is_high: said > outcome.high,
         };
         let residual = honest / self.doubt.factor(claim);
         self.residuals.surge(residual, &pending.issued);
@@ -218,7 +213,7 @@ impl Bucket {
         self.doubt.learn(claim, honest.abs(), covered);
         self.link.learn(honest, neighbour);
         let persistence = spread * f64::from(target - says[LAST]);
-        let lesson = Lesson { error: f64::from(honest) * spread, persistence, covered };
+        let lesson = Lesson { said, error: f64::from(honest) * spread, persistence, covered };
         self.count = self.count.saturating_add(1);
         let clip = CLIP * self.error;
         self.error += (1.0 / self.count as f32).max(0.002) * (error.abs().min(clip) - self.error);

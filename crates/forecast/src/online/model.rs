@@ -62,7 +62,9 @@ pub(crate) struct Model {
 /// How a value compares with the nearest forecast of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Surprise {
-    /// Value minus median, in the unit of the series.
+    /// The median, in the unit of the series.
+    pub(crate) said: f64,
+    /// Value minus median.
     pub(crate) error: f64,
     /// The usual size of such errors at that time of the season, above zero.
     pub(crate) scale: f64,
@@ -228,8 +230,9 @@ impl Model {
                     Range::Far => far = far.filter(|_| bucket.horizon > FAR_MEASURED).or(Some(lesson)),
                 }
                 if bucket.horizon <= RECORD_MAX {
-                    // One wild error would hide all others.
-                    self.record.learn(&lesson.drawn_in(WILD * scale));
+                    // What is wild is so for both, and tells of neither.
+                    let tame = |error: f64| error.clamp(-WILD * scale, WILD * scale);
+                    self.record.learn((tame(lesson.error), tame(lesson.persistence)), lesson.covered);
                 }
                 if self.zeros > 0.0 {
                     let was = self.memory.value(step - bucket.horizon as u64) == 0.0;
@@ -237,7 +240,12 @@ impl Model {
                 }
             }
         }
-        self.surprise = near.map(|lesson| Surprise { error: lesson.error, scale, covered: lesson.covered });
+        self.surprise = near.map(|lesson| Surprise {
+            said: lesson.said,
+            error: lesson.error,
+            scale,
+            covered: lesson.covered,
+        });
         // A wild value must not widen its own limit.
         let limit = PROFILE_CLIP * self.spread.at(slot, Range::Far);
         if !self.follow_wild(Some((value, before))) {
@@ -282,13 +290,11 @@ impl Model {
     }
 
     fn wild_from(&self, value: f64, record: Record) -> Option<Wild> {
-        let Surprise { error, scale, .. } = self.surprise?;
+        let Surprise { said, error, scale, .. } = self.surprise?;
         let known = self.record.lessons() >= JUDGE_LESSONS && !self.idles();
         (known && Wild::is(error, scale)).then(|| {
             let (levels, calm, high) = (self.experts.levels(), self.spread.calm(), self.high);
-            // Not the value without its error: of a number beyond all measure that leaves only what rounding did.
-            let expected = self.next_median().unwrap_or(0.0);
-            Wild::new(self.memory.next(), value, (expected, scale), Before { levels, calm, record, high })
+            Wild::new(self.memory.next(), value, (said, scale), Before { levels, calm, record, high })
         })
     }
 

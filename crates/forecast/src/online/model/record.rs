@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::online::bucket::Lesson;
-
 /// Fading means over recent lessons of near horizons.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -14,17 +12,16 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn learn(&mut self, lesson: &Lesson) {
+    /// Learns the error of a forecast and that of the last value.
+    pub(crate) fn learn(&mut self, (error, persistence): (f64, f64), covered: bool) {
+        // One error beyond all measure would hide a thousand others.
+        let usual = self.error.max(self.persistence);
+        let most = if usual > 0.0 { BEYOND * usual } else { f64::INFINITY };
         self.lessons += 1;
         let share = (1.0 / self.lessons as f64).max(1.0 / LESSONS_KEPT);
-        self.coverage += share * (f64::from(u8::from(lesson.covered)) - self.coverage);
-        self.error += share * (lesson.error.abs() - self.error);
-        self.persistence += share * (lesson.persistence.abs() - self.persistence);
-    }
-
-    /// Size of an error lately, ours or that of the last value.
-    pub(crate) fn size(&self) -> f64 {
-        self.error.max(self.persistence)
+        self.coverage += share * (f64::from(u8::from(covered)) - self.coverage);
+        self.error += share * (error.abs().min(most) - self.error);
+        self.persistence += share * (persistence.abs().min(most) - self.persistence);
     }
 
     /// Takes the sizes of errors as they were; that outcomes were missed since stays.
@@ -51,3 +48,5 @@ impl Record {
 
 /// Lessons that count fully: about 200 steps of five horizons.
 const LESSONS_KEPT: f64 = 1000.0;
+/// Errors count as no more than so many usual ones.
+const BEYOND: f64 = 100.0;

@@ -219,7 +219,7 @@ impl Model {
         self.high += HIGH_PACE * self.spread.magnitude() * above;
         let (mut near, mut far) = (None, None);
         let scale = self.spread.at(slot, Range::Near);
-        let before = self.record;
+        let (before, negligible) = (self.record, self.negligible());
         let next_before = self.buckets[0].last_error();
         for bucket in &mut self.buckets {
             // One and two steps ahead were forecast together, and the first came one step ago.
@@ -232,7 +232,8 @@ impl Model {
                 if bucket.horizon <= RECORD_MAX {
                     // What is wild is so for both, and tells of neither.
                     let tame = |error: f64| error.clamp(-WILD * scale, WILD * scale);
-                    self.record.learn((tame(lesson.error), tame(lesson.persistence)), lesson.covered);
+                    let covered = lesson.covered || lesson.error.abs() <= negligible;
+                    self.record.learn((tame(lesson.error), tame(lesson.persistence)), covered);
                 }
                 if self.zeros > 0.0 {
                     let was = self.memory.value(step - bucket.horizon as u64) == 0.0;

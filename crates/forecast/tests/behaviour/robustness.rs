@@ -372,3 +372,15 @@ fn a_value_beyond_all_measure_is_forgotten_like_any_other_and_weighs_no_heavier_
         }
     }
 }
+
+#[test]
+fn a_forecast_that_is_always_right_is_said_to_be() {
+    for value in [0.0, 100.0, 7.3e6] {
+        let (mut forecaster, at) = forecaster(Duration::from_secs(300));
+        for i in 0..1500 {
+            forecaster.observe(at(i), Some(value)).unwrap();
+        }
+        let coverage = forecaster.trust().coverage().unwrap_or_default();
+        assert!(coverage > 0.99, "{value}: {coverage}");
+    }
+}

@@ -14,6 +14,7 @@ mod core;
 mod guest;
 mod job;
 mod known;
+mod left_out;
 mod notice;
 mod panel;
 mod rehearsal;
@@ -22,6 +23,7 @@ mod vigil;
 mod weights;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::calibration::GRID;
 use crate::grid::Grid;
@@ -37,6 +39,7 @@ use core::Core;
 use guest::Guest;
 pub use job::{Job, Trained};
 use known::Known;
+pub use left_out::LeftOut;
 use notice::Notices;
 pub use notice::{Anomaly, Notice};
 use panel::{Panel, Row};
@@ -63,6 +66,8 @@ pub struct Ensemble {
     vigil: Vigil,
     notices: Notices,
     anomalies: Anomalies,
+    /// What models must not learn, where that is asked for.
+    left_out: Option<LeftOut>,
 }
 
 /// A batch model under way.
@@ -98,7 +103,15 @@ impl Ensemble {
             retraining,
             notices: Notices::default(),
             anomalies: Anomalies::new(),
+            left_out: None,
         })
+    }
+
+    /// The same, which also notes what models must not learn, for as long as it lives.
+    #[must_use]
+    pub fn noting_what_is_left_out(mut self) -> Ensemble {
+        self.left_out = Some(LeftOut::default());
+        self
     }
 
     /// The same, trained anew when this says so instead of [`RetrainConfig::for_step`].
@@ -175,7 +188,9 @@ impl Ensemble {
                 self.anomalies.silent(at - self.config.step * doubtful, expected, &mut self.notices);
                 // What came before it was recognised was a part of it.
                 self.values.iter_mut().rev().take(doubtful as usize).for_each(|value| *value = f32::NAN);
+                self.leave_out(step.saturating_sub(doubtful.into())..step, step);
             }
+            self.leave_out(step..step + 1, step);
             return None;
         }
         self.anomalies.back(at, value, &mut self.notices);
@@ -186,11 +201,17 @@ impl Ensemble {
             Judged::Ordinary => Some(value),
             // Left out, not drawn in to the nearest ordinary value: over three traces and three horizons the weighted pinball
             // loss was 0.996 of that of learning all (geometric mean), against 0.998 when drawn in.
-            Judged::Anomaly => None,
+            Judged::Anomaly => {
+                self.leave_out(step..step + 1, step);
+                None
+            }
             Judged::NewNormal(kept_out) => {
                 let first = self.next - self.values.len() as u64;
-                for (step, value) in kept_out {
-                    let place = step.checked_sub(first).and_then(|place| usize::try_from(place).ok());
+                for (kept, value) in kept_out {
+                    if let Some(left_out) = &mut self.left_out {
+                        left_out.take_back(kept, step);
+                    }
+                    let place = kept.checked_sub(first).and_then(|place| usize::try_from(place).ok());
                     if let Some(kept) = place.and_then(|place| self.values.get_mut(place)) {
                         *kept = value;
                     }
@@ -198,6 +219,12 @@ impl Ensemble {
                 self.vigil.another_nature();
                 Some(value)
             }
+        }
+    }
+
+    fn leave_out(&mut self, steps: Range<u64>, decided: u64) {
+        if let Some(left_out) = &mut self.left_out {
+            left_out.add(steps, decided);
         }
     }
 

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::LeftOut;
 use crate::models::{FitError, History, Kind, Model, Pace};
 use crate::paths::Values;
 use crate::score::WeightedPinball;
@@ -20,6 +21,22 @@ pub struct Plan {
     pub horizon: usize,
     /// Quantiles asked for: 0.05, the median and 0.95 among them.
     pub quantiles: Vec<f64>,
+}
+
+/// A series to evaluate on, and what of it models must not learn.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// All of it.
+    pub history: History<'a>,
+    /// Anomalies and outages.
+    pub left_out: &'a LeftOut,
+}
+
+impl Subject<'_> {
+    /// Its first `len` values, as far as models may learn them at that moment.
+    pub fn known(&self, len: usize) -> Vec<f32> {
+        self.left_out.without(self.history.first, &self.history.values[..len])
+    }
 }
 
 /// How a model did.
@@ -71,18 +88,19 @@ pub fn origins(len: usize, first: usize, horizon: usize, count: usize) -> Vec<us
 
 /// Evaluates one model.
 pub fn evaluate(kind: Kind, history: &History<'_>, plan: &Plan, cpu: &mut dyn FnMut() -> Duration) -> Scores {
-    evaluate_together(kind, history, &[], plan, cpu)
+    evaluate_together(kind, &Subject { history: *history, left_out: &LeftOut::default() }, &[], plan, cpu)
 }
 
 /// Evaluates a model that is fitted to other series as well where there are some: see [`Kind::train_together`]. At each origin it
-/// knows of them what had come by then.
+/// knows of them what had come by then. It is fitted without what is left out, and scored on all.
 pub fn evaluate_together(
     kind: Kind,
-    history: &History<'_>,
-    beside: &[History<'_>],
+    subject: &Subject<'_>,
+    beside: &[Subject<'_>],
     plan: &Plan,
     cpu: &mut dyn FnMut() -> Duration,
 ) -> Scores {
+    let history = &subject.history;
     let mut tally = Tally::new(kind.name(), history, plan);
     let mut model: Option<Box<dyn Model>> = None;
     let mut seen = 0;
@@ -94,7 +112,7 @@ pub fn evaluate_together(
                 model.observe(value, history.covariates);
             }
         } else {
-            match fit(kind, &history.until(origin), beside) {
+            match fit(kind, subject, origin, beside) {
                 Ok(fitted) => model = Some(fitted),
                 Err(error) => {
                     model = None;
@@ -114,11 +132,23 @@ pub fn evaluate_together(
     tally.finish()
 }
 
-/// Fits a model to what is known of this series, and of those beside it.
-fn fit(kind: Kind, known: &History<'_>, beside: &[History<'_>]) -> Result<Box<dyn Model>, FitError> {
-    match beside {
-        [] => kind.fit(known, &mut Pace::free()),
-        _ => Ok(Box::new(kind.train_together(known, beside, &mut Pace::free())?)),
+/// Fits a model to what is known of this series before a step, and of those beside it.
+fn fit(
+    kind: Kind,
+    subject: &Subject<'_>,
+    origin: usize,
+    beside: &[Subject<'_>],
+) -> Result<Box<dyn Model>, FitError> {
+    let now = subject.history.grid.begins_at(subject.history.first + origin as u64);
+    let own = subject.known(origin);
+    let known = History { values: &own, ..subject.history };
+    let others: Vec<Vec<f32>> =
+        beside.iter().map(|other| other.known(other.history.before(now).values.len())).collect();
+    let others: Vec<History<'_>> =
+        beside.iter().zip(&others).map(|(other, values)| History { values, ..other.history }).collect();
+    match others.as_slice() {
+        [] => kind.fit(&known, &mut Pace::free()),
+        others => Ok(Box::new(kind.train_together(&known, others, &mut Pace::free())?)),
     }
 }
 
@@ -344,9 +374,11 @@ mod tests {
         let (own, other) = (series(1), series(2));
         for kind in [Kind::Pooled, Kind::Boosted] {
             let with = |others: &[Vec<f32>]| {
-                let beside: Vec<History<'_>> =
-                    others.iter().map(|values| History { grid: &other_grid, values, ..bare }).collect();
-                let own = History { values: &own, ..bare };
+                let all = LeftOut::default();
+                let subject = |history| Subject { history, left_out: &all };
+                let other = |values| subject(History { grid: &other_grid, values, ..bare });
+                let beside: Vec<Subject<'_>> = others.iter().map(|values| other(values)).collect();
+                let own = subject(History { values: &own, ..bare });
                 evaluate_together(kind, &own, &beside, &plan, &mut || Duration::ZERO).forecasts
             };
             let together = with(std::slice::from_ref(&other));

@@ -31,7 +31,7 @@ mod trust;
 pub mod watch;
 
 pub use adjust::{Adjusted, Adjustment, Change};
-pub use ensemble::{Anomaly, Contest, Ensemble, Job, Notice, Outcome, Rival, Trained, Worth};
+pub use ensemble::{Anomaly, Contest, Ensemble, Job, LeftOut, Notice, Outcome, Rival, Trained, Worth};
 pub use online::{
     Config, ConfigError, FORECAST_STEPS_MAX, Forecaster, HORIZON_STEPS_MAX, ObserveError, PATH_VALUES_MAX,
     Part, STEP_MAX, STEP_MIN,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::notice::Notice;
 use super::panel::{self, MEDIAN, Row};
-use super::{CREST_STEPS_MAX, Ensemble};
+use super::{CREST_STEPS_MAX, Ensemble, LeftOut};
 use crate::calibration::{Curve, GRID, crossed};
 use crate::joint::{Window, paths_counted};
 use crate::online::FORECAST_STEPS_MAX;
@@ -204,6 +204,12 @@ impl Ensemble {
     /// How many anomalies were found so far.
     pub fn anomalies_found(&self) -> u64 {
         self.anomalies.found()
+    }
+
+    /// What models must not learn, where it [notes that](Ensemble::noting_what_is_left_out). Steps are counted from the first
+    /// that was observed.
+    pub fn left_out(&self) -> Option<&LeftOut> {
+        self.left_out.as_ref()
     }
 
     /// When the outage began that is suspected now, if one is.

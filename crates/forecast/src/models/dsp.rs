@@ -126,7 +126,15 @@ impl Found {
         let from = history.values.len().saturating_sub(kept);
         let cleaned = cleaned(&history.values[from..], hour);
         if cleaned.len() < 2 * day {
-            return Err(FitError::TooLittleHistory { present: cleaned.len(), needed: 2 * day });
+            let present = history.values[from..].iter().filter(|value| value.is_finite()).count();
+            return Err(match present < 2 * day {
+                true => FitError::TooLittleHistory { present, needed: 2 * day },
+                false => FitError::Unsuitable(format!(
+                    "only what comes after the last gap of more than an hour is looked at: {} steps, {} are needed",
+                    cleaned.len(),
+                    2 * day
+                )),
+            });
         }
         let Some(period) = period::find(&cleaned, day, hour, pace)? else {
             return Err(FitError::Unsuitable("neither a day nor a week is a period of the series".into()));

@@ -103,6 +103,17 @@ pub(crate) fn rounded(value: f64) -> String {
     }
 }
 
+/// Days as days: a month is not always as long as the last.
+pub(crate) fn span(duration: Duration) -> String {
+    let days = duration.as_secs() / 86_400;
+    let rest = duration - Duration::from_secs(days * 86_400);
+    match (days, rest.is_zero()) {
+        (0, _) => humantime::format_duration(duration).to_string(),
+        (_, true) => format!("{days}d"),
+        (_, false) => format!("{days}d {}", humantime::format_duration(rest)),
+    }
+}
+
 /// `1234567` as `1,234,567`.
 pub(crate) fn grouped(value: u64) -> String {
     let digits = value.to_string();

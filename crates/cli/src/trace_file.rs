@@ -79,6 +79,9 @@ pub(crate) fn read_beside(path: &Path, options: &Options, columns: &[String]) ->
             Some(TraceError::Timestamp { source: TimestampError::NoZone(_), .. }) => {
                 "; if its times are those of a place, name it with --time-zone, such as --time-zone Europe/Berlin"
             }
+            Some(TraceError::Negative { .. }) => {
+                "; `forecast` and `evaluate` take values below zero with --allow-negative"
+            }
             Some(_) | None => "",
         };
         Failure::Usage(error.context(format!("cannot use {name}{hint}")))

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use forecast::Timestamp;
 
+use crate::output;
+
 /// The longest duration that makes sense on the command line.
 const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// The most quantiles one forecast prints.
@@ -32,7 +34,7 @@ pub(crate) fn duration_or_zero(text: &str) -> Result<Duration, String> {
         format!("`{text}` is not a duration ({error}); write for example `30s`, `5m` or `1h 30m`")
     })?;
     if value > DURATION_MAX {
-        return Err(format!("`{text}` is longer than {}", humantime::format_duration(DURATION_MAX)));
+        return Err(format!("`{text}` is longer than {}", output::span(DURATION_MAX)));
     }
     Ok(value)
 }

@@ -14,10 +14,10 @@ use clap::{Args, ValueEnum};
 use daemon::external_model::ExternalModel;
 use forecast::calendar::Event;
 use forecast::covariates::Covariates;
-use forecast::evaluate::{Plan, Scores, evaluate, evaluate_together, origins, score};
+use forecast::evaluate::{Plan, Scores, Subject, evaluate_together, origins, score};
 use forecast::models::{History, Kind};
 use forecast::trace::{Options, Series};
-use forecast::{Config, Forecaster, HORIZON_STEPS_MAX};
+use forecast::{Forecaster, HORIZON_STEPS_MAX};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
@@ -45,6 +45,9 @@ pub(crate) struct EvaluateArgs {
     /// At most so many series, spread evenly over the file
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     series_max: u16,
+    /// Take values below zero, too, as of temperatures; forecasts may then be below zero. Demand cannot be
+    #[arg(long)]
+    allow_negative: bool,
     /// Models to evaluate, comma-separated. Default: all. Where several series are evaluated, those that can learn across series
     /// have a second row, such as `boosted+others`: learned from each series and up to 15 of the others together
     #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
@@ -125,7 +128,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
         column: args.column.clone(),
         series: args.series.clone(),
         zone: given,
-        ..Options::default()
+        allow_negative: args.allow_negative,
     };
     let file = trace_file::read_beside(&args.file, &options, &args.known.covariates)?;
     args.known.check(&file.trace.column)?;
@@ -141,7 +144,8 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
     let until = last.unwrap_or_default() + args.horizon;
     let events = args.known.calendar.events(&file, zone.as_ref(), until)?;
     say_passed_over(kinds, args);
-    let layout = Layout { step: file.trace.step, zone, known: &args.known, events: &events };
+    let (step, non_negative) = (file.trace.step, !args.allow_negative);
+    let layout = Layout { step, zone, non_negative, known: &args.known, events: &events };
     let mut evaluated = Vec::new();
     for (series, beside) in all.iter().zip(&file.beside).step_by(every) {
         evaluated.extend(prepare(series, beside, &layout, args)?);
@@ -151,7 +155,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
     }
     if evaluated.is_empty() {
         return Err(Failure::usage(format!(
-            "{} has no series that is long enough; give a shorter --horizon",
+            "{} has no series that models can be evaluated on",
             args.file.display()
         )));
     }
@@ -196,15 +200,20 @@ fn prepare(
     let horizon = args.horizon.as_millis().div_ceil(layout.step.as_millis().max(1));
     let horizon = usize::try_from(horizon).unwrap_or(usize::MAX);
     let long_enough = |laid: &Laid| horizon <= HORIZON_STEPS_MAX && laid.values.len() >= 3 * horizon.max(8);
-    let Some(laid) = layout.lay(series, beside)?.filter(long_enough) else {
-        output::say(&format!(
-            "left out {}: {} rows are too few for a horizon of {}",
-            series.name.as_deref().unwrap_or("the series"),
-            series.points.len(),
-            humantime::format_duration(args.horizon)
-        ));
-        return Ok(None);
+    let left_out = |why: String| {
+        output::say(&format!("left out {}: {why}", series.name.as_deref().unwrap_or("the series")));
+        Ok(None)
     };
+    let Some(laid) = layout.lay(series, beside)?.filter(long_enough) else {
+        let horizon = output::span(args.horizon);
+        let rows = series.points.len();
+        return left_out(format!(
+            "{rows} rows are too few for a horizon of {horizon}; give a shorter --horizon"
+        ));
+    };
+    if !laid.values.iter().any(|value| value.is_finite()) {
+        return left_out("all its values are missing".to_owned());
+    }
     let seasons = seasons(&laid, laid.values.len() / 2);
     Ok(Some(Evaluated { laid, seasons, horizon, quantiles: quantiles(args), scores: Vec::new() }))
 }
@@ -237,9 +246,9 @@ fn judge(
         quantiles: one.quantiles.clone(),
     };
     // The others have its seasons, too: theirs were perhaps found in what came later than its origins.
-    let history = one.laid.history(&one.seasons, one.horizon);
-    let beside = others(all, at).map(|other| other.laid.history(&one.seasons, one.horizon));
-    let beside: Vec<History<'_>> = beside.collect();
+    let subject = one.laid.subject(&one.seasons, one.horizon);
+    let beside = others(all, at).map(|other| other.laid.subject(&one.seasons, one.horizon));
+    let (history, beside): (_, Vec<Subject<'_>>) = (subject.history, beside.collect());
     let known = (events, &one.laid.given);
     let bar =
         output::progress((kinds.len() + usize::from(own.is_some())) as u64, "{bar:30} {pos}/{len} {msg}");
@@ -247,18 +256,18 @@ fn judge(
     for &kind in kinds {
         bar.set_message(format!("{} {}", one.laid.name, kind.name()));
         scores.push(match kind.is_batch() {
-            true => evaluate(kind, &history, &plan, &mut cpu_time),
+            true => evaluate_together(kind, &subject, &[], &plan, &mut cpu_time),
             false => streamed((kind, &args.combine.0, None), one, &history, &plan, known)?,
         });
         if kind.is_global() && !beside.is_empty() {
-            let together = evaluate_together(kind, &history, &beside, &plan, &mut cpu_time);
+            let together = evaluate_together(kind, &subject, &beside, &plan, &mut cpu_time);
             scores.push(Scores { model: format!("{kind}{TOGETHER}"), ..together });
         }
         bar.inc(1);
     }
     if let Some(own) = own {
         bar.set_message(format!("{} {OWN}", one.laid.name));
-        scores.push(evaluate_own(own, &history, &plan));
+        scores.push(evaluate_own(own, &subject, &plan));
         if kinds.contains(&Kind::Auto) {
             bar.set_message(format!("{} {JOINED}", one.laid.name));
             let joined = (Kind::Auto, args.combine.0.as_slice(), Some(own));
@@ -278,8 +287,7 @@ fn streamed(
     known: (&[Event], &Arc<Covariates>),
 ) -> Result<Scores, Failure> {
     let (laid, grid) = (&one.laid, &one.laid.grid);
-    let mut config = Config::new(grid.step);
-    config.time_zone = grid.zone.clone();
+    let mut config = laid.config();
     config.horizon_max = grid.step.saturating_mul(u32::try_from(one.horizon).unwrap_or(u32::MAX));
     let mut ensemble = ensemble(kind, combined, &config, known)?;
     let mut companion = own.map(Companion::new);
@@ -317,24 +325,23 @@ fn streamed(
 }
 
 /// Evaluates a command: fitted to everything before each origin. Its time is that of its own process.
-fn evaluate_own(own: &Arc<ExternalModel>, history: &History<'_>, plan: &Plan) -> Scores {
+fn evaluate_own(own: &Arc<ExternalModel>, subject: &Subject<'_>, plan: &Plan) -> Scores {
     let (mut forecasts, mut refused) = (Vec::new(), None);
     let begin = own.cpu_time();
     for &origin in &plan.origins {
-        match own_model::forecast(own, &history.until(origin), plan.horizon, &plan.quantiles) {
+        let known = History { values: &subject.known(origin), ..subject.history };
+        match own_model::forecast(own, &known, plan.horizon, &plan.quantiles) {
             Ok(values) => forecasts.push((origin, values)),
             Err(why) => refused = Some((refused.map_or(0, |(times, _)| times) + 1, why)),
         }
     }
     let fit_time = own.cpu_time().saturating_sub(begin);
-    Scores { refused, fit_time, ..score(OWN, history, plan, forecasts) }
+    Scores { refused, fit_time, ..score(OWN, &subject.history, plan, forecasts) }
 }
 
 /// Seasons as they are seen before the first origin.
 fn seasons(laid: &Laid, until: usize) -> Vec<usize> {
-    let mut config = Config::new(laid.grid.step);
-    config.time_zone = laid.grid.zone.clone();
-    let Ok(mut forecaster) = Forecaster::new(config) else { return Vec::new() };
+    let Ok(mut forecaster) = Forecaster::new(laid.config()) else { return Vec::new() };
     for (i, &value) in laid.values[..until].iter().enumerate() {
         if forecaster.observe(laid.grid.begins_at(i as u64), Some(f64::from(value))).is_err() {
             return Vec::new();

@@ -10,7 +10,7 @@ mod moments;
 mod page;
 mod print;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,6 +48,9 @@ pub(crate) struct ForecastArgs {
     /// together, as far as they are known at the moment of the forecast
     #[arg(long)]
     all_series: bool,
+    /// Take values below zero, too, as of temperatures; forecasts may then be below zero. Demand cannot be
+    #[arg(long)]
+    allow_negative: bool,
     /// Use only rows before this moment (repeatable). Default: the end of the data
     #[arg(long = "as-of", value_name = "TIME", value_parser = values::timestamp)]
     as_of: Vec<Timestamp>,
@@ -117,8 +120,12 @@ struct Issued {
 /// Reads, forecasts, prints.
 pub(crate) fn run(args: &ForecastArgs) -> Result<(), Failure> {
     let zone = args.time_zone.as_ref().and_then(|zone| zone.0.clone());
-    let options =
-        Options { column: args.column.clone(), series: args.series.clone(), zone, ..Options::default() };
+    let options = Options {
+        column: args.column.clone(),
+        series: args.series.clone(),
+        zone,
+        allow_negative: args.allow_negative,
+    };
     let file = trace_file::read_beside(&args.file, &options, &args.known.covariates)?;
     args.known.check(&file.trace.column)?;
     if file.trace.series.len() > 1 && !args.all_series {
@@ -190,7 +197,8 @@ fn together(args: &ForecastArgs, file: &TraceFile, config: &Config, events: &[Ev
          with --series it is learned from one alone",
         others_of(all.len())
     ));
-    let layout = Layout { step: config.step, zone: config.time_zone.clone(), known: &args.known, events };
+    let (zone, non_negative) = (config.time_zone.clone(), config.non_negative);
+    let layout = Layout { step: config.step, zone, non_negative, known: &args.known, events };
     // One that cannot be laid out is refused, and said to be, when its own turn comes.
     all.iter().zip(&file.beside).filter_map(|(series, beside)| layout.lay(series, beside).ok()?).collect()
 }
@@ -220,15 +228,33 @@ fn say_notes(issued: &[Issued], clock: Clock) {
             }
         }
     }
+    say_anomalies(issued, clock);
+}
+
+/// They add up from moment to moment, so the last one of a series tells of all; and many series have some.
+fn say_anomalies(issued: &[Issued], clock: Clock) {
+    let last: BTreeMap<_, _> = issued.iter().map(|one| (&one.series, one)).collect();
+    let notes: Vec<String> =
+        last.values().filter_map(|one| one.answer.known.told_of_anomalies(clock)).collect();
+    match notes.as_slice() {
+        [] => {}
+        [note] if last.len() == 1 => output::say(&format!("note: {note}")),
+        notes => output::say(&format!(
+            "note: {} of {} series have values taken for anomalies, which batch models do not learn; --format json tells the last ones",
+            notes.len(),
+            last.len()
+        )),
+    }
 }
 
 fn config(args: &ForecastArgs, file: &TraceFile) -> Result<Config, Failure> {
     let mut config = Config::new(file.trace.step);
+    config.non_negative = !args.allow_negative;
     let steps = moments::steps(args.horizon, config.step);
     if steps > FORECAST_STEPS_MAX {
         return Err(Failure::usage(format!(
             "--horizon {} is {steps} steps of {}; at most {FORECAST_STEPS_MAX} are possible",
-            humantime::format_duration(args.horizon),
+            output::span(args.horizon),
             humantime::format_duration(config.step),
         )));
     }

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use forecast::calendar::Event;
 use forecast::covariates::Covariates;
+use forecast::evaluate::Subject;
 use forecast::grid::Grid;
 use forecast::models::{History, Kind};
 use forecast::trace::Series;
+use forecast::{Config, Ensemble, LeftOut};
 use jiff::tz::TimeZone;
 
 use super::forecast::Grid as CliGrid;
-use super::forecast::core::columns;
+use super::forecast::core::{columns, ensemble};
 use super::known::KnownArgs;
-use crate::failure::Failure;
+use crate::failure::{Failure, OrFail};
 
 /// One series, with what is known beside it.
 pub(super) struct Laid {
@@ -21,16 +23,21 @@ pub(super) struct Laid {
     pub(super) grid: Grid,
     /// NaN where there is none.
     pub(super) values: Vec<f32>,
+    pub(super) non_negative: bool,
     /// What was given beside the series.
     pub(super) given: Arc<Covariates>,
     /// The same with events as further columns.
     columns: Covariates,
+    /// What models must not learn.
+    pub(super) left_out: LeftOut,
 }
 
 /// How the series of a file are laid out.
 pub(super) struct Layout<'a> {
     pub(super) step: Duration,
     pub(super) zone: Option<TimeZone>,
+    /// Whether values below zero are impossible.
+    pub(super) non_negative: bool,
     pub(super) known: &'a KnownArgs,
     pub(super) events: &'a [Event],
 }
@@ -47,11 +54,45 @@ impl Layout<'_> {
         let given = self.known.covariates(series, beside, &CliGrid { origin, step: self.step })?;
         let columns = columns(&grid, self.events, &given)?;
         let name = series.name.clone().unwrap_or_default();
-        Ok(Some(Laid { name, grid, values, given: Arc::new(given), columns }))
+        let (given, left_out) = (Arc::new(given), LeftOut::default());
+        let non_negative = self.non_negative;
+        let mut laid = Laid { name, grid, values, non_negative, given, columns, left_out };
+        laid.left_out = self.left_out(&laid)?;
+        Ok(Some(laid))
+    }
+
+    /// Anomalies and outages.
+    fn left_out(&self, laid: &Laid) -> Result<LeftOut, Failure> {
+        let mut sieve = sieve(&laid.config(), (self.events, &laid.given))?;
+        for (step, &value) in laid.values.iter().enumerate() {
+            let at = laid.grid.begins_at(step as u64);
+            let value = Some(f64::from(value)).filter(|value| value.is_finite());
+            sieve.observe(at, value).or_usage("the series cannot be followed")?;
+        }
+        Ok(left_out(&sieve, &laid.given, &laid.columns))
     }
 }
 
+/// Follows a series for what models must not learn.
+pub(super) fn sieve(config: &Config, known: (&[Event], &Arc<Covariates>)) -> Result<Ensemble, Failure> {
+    Ok(ensemble(Kind::Online, &[], config, known)?.noting_what_is_left_out())
+}
+
+/// What it has found. What models are told of, as of the events among the columns, is no anomaly to them.
+pub(super) fn left_out(sieve: &Ensemble, given: &Covariates, columns: &Covariates) -> LeftOut {
+    let mut left_out = sieve.left_out().cloned().unwrap_or_default();
+    left_out.keep(|step| (given.width()..columns.width()).any(|place| columns.at(place, step) > 0.0));
+    left_out
+}
+
 impl Laid {
+    /// Of what follows it.
+    pub(super) fn config(&self) -> Config {
+        let mut config = Config::new(self.grid.step);
+        (config.time_zone, config.non_negative) = (self.grid.zone.clone(), self.non_negative);
+        config
+    }
+
     /// All of it, for a model with these seasons.
     pub(super) fn history<'a>(&'a self, seasons: &'a [usize], horizon: usize) -> History<'a> {
         History {
@@ -61,8 +102,13 @@ impl Laid {
             seasons,
             covariates: &self.columns,
             horizon,
-            non_negative: true,
+            non_negative: self.non_negative,
         }
+    }
+
+    /// The same, and what of it must not be learned.
+    pub(super) fn subject<'a>(&'a self, seasons: &'a [usize], horizon: usize) -> Subject<'a> {
+        Subject { history: self.history(seasons, horizon), left_out: &self.left_out }
     }
 }
 

@@ -144,6 +144,94 @@ fn a_moment_after_the_end_of_the_data_is_told_as_such() {
 }
 
 #[test]
+fn a_value_taken_for_an_anomaly_is_told_and_the_forecast_is_what_it_would_be_without() {
+    let folder = folder();
+    let write = |name: &str, wild: &str| {
+        let rows: String = (0..24 * 30)
+            .map(|hour| {
+                let usual = 100.0
+                    + 50.0 * (f64::from(hour) / 24.0 * std::f64::consts::TAU).sin()
+                    + f64::from(hour * 37 % 11);
+                let value = if hour == 24 * 20 { wild.to_owned() } else { usual.to_string() };
+                format!("{},{value}\n", 3600 * hour)
+            })
+            .collect();
+        std::fs::write(folder.path().join(name), format!("timestamp,v\n{rows}")).unwrap();
+    };
+    write("wild.csv", "1000000");
+    write("calm.csv", "104");
+    let median = |json: &serde_json::Value, h: usize| json["forecasts"][0]["values"][1][h].as_f64().unwrap();
+    for model in ["online", "additive", "pooled"] {
+        let run = |file: &str| {
+            let words = format!("forecast {file} --model {model} --horizon 1d --format json");
+            let output = foreshadow(folder.path(), &words);
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            (serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap(), text(&output.stderr))
+        };
+        let ((wild, told), (calm, untold)) = (run("wild.csv"), run("calm.csv"));
+        assert!(told.contains("the last was 1000000 at 1728000, expected was at most"), "{told}");
+        assert!(wild["forecasts"][0]["notes"][0].as_str().is_some_and(|note| told.contains(note)), "{wild}");
+        assert!(!untold.contains("1000000"), "{untold}");
+        for h in 0..24 {
+            let (with, without) = (median(&wild, h), median(&calm, h));
+            assert!((with / without - 1.0).abs() < 0.1, "{model} {h}: {with} {without}");
+        }
+    }
+    let loss = |file: &str| -> f64 {
+        let words = format!("evaluate {file} --models additive --horizon 1d --origins 2 --format csv");
+        let csv = text(&foreshadow(folder.path(), &words).stdout);
+        csv.lines()
+            .nth(1)
+            .and_then(|line| line.split(',').nth(2))
+            .and_then(|cell| cell.parse().ok())
+            .expect(&csv)
+    };
+    let (wild, calm) = (loss("wild.csv"), loss("calm.csv"));
+    assert!(wild < 1.5 * calm, "{wild} {calm}");
+}
+
+#[test]
+fn values_below_zero_are_forecast_where_that_is_asked_for() {
+    let folder = folder();
+    let rows: String = (0..24 * 20)
+        .map(|hour| {
+            let usual = -5.0
+                + 8.0 * (f64::from(hour) / 24.0 * std::f64::consts::TAU).sin()
+                + f64::from(hour * 37 % 11) / 20.0;
+            format!("{},{usual:.2}\n", 3600 * hour)
+        })
+        .collect();
+    std::fs::write(folder.path().join("cold.csv"), format!("timestamp,degrees\n{rows}")).unwrap();
+    let refused = text(&foreshadow(folder.path(), "forecast cold.csv --horizon 1d").stderr);
+    assert!(refused.contains("below zero") && refused.contains("--allow-negative"), "{refused}");
+    for model in ["online", "additive", "pooled"] {
+        let words = format!("forecast cold.csv --allow-negative --model {model} --horizon 1d --format json");
+        let output = foreshadow(folder.path(), &words);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let medians = json["forecasts"][0]["values"][1].as_array().unwrap();
+        let medians: Vec<f64> = medians.iter().filter_map(serde_json::Value::as_f64).collect();
+        let least = medians.iter().copied().fold(f64::MAX, f64::min);
+        assert!((-14.5..-11.0).contains(&least) && medians.iter().any(|m| *m > 1.0), "{model}: {medians:?}");
+    }
+    let evaluated = "evaluate cold.csv --allow-negative --models online,additive --origins 2 --format csv";
+    let csv = text(&foreshadow(folder.path(), evaluated).stdout);
+    assert!(csv.lines().count() == 3 && !csv.contains("NaN"), "{csv}");
+}
+
+#[test]
+fn what_cannot_be_evaluated_is_left_out_with_the_true_reason() {
+    let folder = folder();
+    let rows: String = (0..500).map(|hour| format!("{},\n", 3600 * hour)).collect();
+    std::fs::write(folder.path().join("missing.csv"), format!("timestamp,v\n{rows}")).unwrap();
+    let output = foreshadow(folder.path(), "evaluate missing.csv --models online,week --horizon 2h");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("left out the series: all its values are missing"), "{said}");
+    let output = foreshadow(folder.path(), "evaluate good.csv --models online --horizon 1d");
+    assert!(text(&output.stderr).contains("give a shorter --horizon"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn of_many_series_those_that_cannot_be_forecast_are_left_out_by_name() {
     let folder = folder();
     let rows = "timestamp,series,v\n0,a,1\n0,b,\n60,a,1\n60,b,\n120,a,2\n120,b,\n";

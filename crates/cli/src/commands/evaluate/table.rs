@@ -107,7 +107,7 @@ pub(super) fn print(evaluated: &[Evaluated], names: &[&str]) -> Result<(), Failu
         out,
         "{} series, {} ahead, {} origins each. loss: pinball loss of that of the same time last week (or day), smaller is better. fit, ask: milliseconds.\n",
         evaluated.len(),
-        humantime::format_duration(one.laid.grid.step * u32::try_from(one.horizon).unwrap_or(u32::MAX)),
+        output::span(one.laid.grid.step * u32::try_from(one.horizon).unwrap_or(u32::MAX)),
         one.scores.first().map_or(0, |scores| scores.forecasts.len()),
     )?;
     let header = ["model", "loss", "worst", "MASE", "MAE", "RMSE", "in 90%", "<0.95", "fit", "ask"];
@@ -115,7 +115,8 @@ pub(super) fn print(evaluated: &[Evaluated], names: &[&str]) -> Result<(), Failu
     for mean in means(evaluated, names) {
         let name = match mean.refused {
             0 => mean.model.to_owned(),
-            refused => format!("{} ({refused} refused)", mean.model),
+            1 if evaluated.len() == 1 => format!("{} (refused)", mean.model),
+            refused => format!("{} (refused on {refused} series)", mean.model),
         };
         output::row(&mut table, &mean.cells(name));
     }

@@ -10,12 +10,13 @@ use forecast::effects::{Assumed, Effect, Note};
 use forecast::grid::Grid;
 use forecast::models::external::External;
 use forecast::models::{self, FitError, History, Kind, Model, Pace};
-use forecast::{Config, Ensemble, Forecast, Forecaster, ObserveError, Timestamp, Trust};
+use forecast::{Anomaly, Config, Ensemble, Forecast, Forecaster, Notice, ObserveError, Timestamp, Trust};
 
-use super::super::laid::Laid;
+use super::super::laid::{Laid, left_out, sieve};
 use super::super::own_model::Companion;
 use super::joint::{Joint, JointArgs};
 use crate::failure::{Failure, OrFail};
+use crate::output;
 use crate::trace_file::Clock;
 
 /// One series, forecast.
@@ -61,7 +62,10 @@ pub(super) struct Batch {
     values: Vec<f32>,
     /// Finds the seasons, and knows how steps hang together.
     core: Forecaster,
+    /// Finds what is not to be learned.
+    sieve: Ensemble,
     horizon: usize,
+    non_negative: bool,
     /// What was given beside the series, and the same with events as further columns.
     given: Arc<Covariates>,
     covariates: Arc<Covariates>,
@@ -80,6 +84,8 @@ pub(super) struct Known {
     /// What else is to be said of this forecast.
     pub(super) said: Vec<String>,
     pub(super) effects: Vec<Effect>,
+    /// How many values were taken for anomalies, and the last of them.
+    pub(super) anomalies: Option<(u64, Anomaly)>,
 }
 
 impl Known {
@@ -90,6 +96,18 @@ impl Known {
             .iter()
             .map(|note| (!matches!(note, Note::PassedOver { .. }), note.told(&|at| clock.write(at))));
         notes.chain(self.said.iter().map(|said| (true, said.clone()))).collect()
+    }
+
+    /// What is told of anomalies, where there were any.
+    pub(super) fn told_of_anomalies(&self, clock: Clock) -> Option<String> {
+        let (found, Anomaly { at, value, nearest, .. }) = self.anomalies?;
+        let most = if value > nearest { "most" } else { "least" };
+        Some(format!(
+            "values taken for anomalies, which batch models do not learn: {found}; the last was {} at {}, expected was at {most} {}",
+            output::rounded(value),
+            clock.write(at),
+            output::rounded(nearest)
+        ))
     }
 }
 
@@ -139,10 +157,21 @@ impl Core {
             }
         };
         let core = Forecaster::new(config.clone()).or_usage("cannot forecast with these settings")?;
+        let sieve = sieve(config, (events, covariates))?;
         let given = Arc::clone(covariates);
         let covariates = Arc::new(columns(&grid, events, covariates)?);
         let values = Vec::new();
-        Ok(Core::Batch(Box::new(Batch { model, grid, values, core, horizon, given, covariates })))
+        Ok(Core::Batch(Box::new(Batch {
+            model,
+            grid,
+            values,
+            core,
+            sieve,
+            horizon,
+            non_negative: config.non_negative,
+            given,
+            covariates,
+        })))
     }
 
     pub(super) fn observe(&mut self, at: Timestamp, value: Option<f64>) -> Result<(), ObserveError> {
@@ -169,9 +198,13 @@ impl Core {
 }
 
 impl Beside<'_> {
-    /// As far as they were known at the moment.
-    fn histories<'a>(&'a self, seasons: &'a [usize], horizon: usize) -> Vec<History<'a>> {
-        self.series.iter().map(|laid| laid.history(seasons, horizon).before(self.as_of)).collect()
+    /// Their values, as far as models may learn them at the moment.
+    fn known(&self) -> Vec<Vec<f32>> {
+        let known = |laid: &&Laid| {
+            let subject = laid.subject(&[], 0);
+            subject.known(subject.history.before(self.as_of).values.len())
+        };
+        self.series.iter().map(known).collect()
     }
 }
 
@@ -192,18 +225,29 @@ impl Learning {
             own.part(ensemble, steps)
         });
         let notes = ensemble.notes(steps);
+        let anomalies = anomalies(ensemble);
         Answer {
             forecast: ensemble.forecast(steps, quantiles),
             trust: ensemble.trust(),
-            known: Known { notes, said: said.into_iter().collect(), effects: ensemble.effects() },
+            known: Known { notes, said: said.into_iter().collect(), effects: ensemble.effects(), anomalies },
             joint: asked.of_ensemble(ensemble, steps, quantiles),
         }
     }
 }
 
+/// How many there were, and the last.
+fn anomalies(ensemble: &Ensemble) -> Option<(u64, Anomaly)> {
+    let of = |notice: &Notice| match notice {
+        Notice::Anomaly(anomaly) => Some((ensemble.anomalies_found(), *anomaly)),
+        _ => None,
+    };
+    ensemble.notices(0).filter_map(of).last()
+}
+
 impl Batch {
     fn observe(&mut self, at: Timestamp, value: Option<f64>) -> Result<(), ObserveError> {
         self.core.observe(at, value)?;
+        self.sieve.observe(at, value)?;
         let step = self.grid.step_of(at).unwrap_or(0) as usize;
         self.values.resize(step.max(self.values.len()), f32::NAN);
         self.values.push(value.map_or(f32::NAN, |value| value as f32));
@@ -218,16 +262,23 @@ impl Batch {
         beside: &Beside<'_>,
     ) -> Result<Answer, FitError> {
         let seasons: Vec<usize> = self.core.seasons().iter().map(|season| season.period).collect();
+        let values = left_out(&self.sieve, &self.given, &self.covariates).without(0, &self.values);
         let history = History {
             grid: &self.grid,
             first: 0,
-            values: &self.values,
+            values: &values,
             seasons: &seasons,
             covariates: &self.covariates,
             horizon: self.horizon,
-            non_negative: true,
+            non_negative: self.non_negative,
         };
-        let beside = beside.histories(&seasons, self.horizon);
+        let (others, horizon) = (beside.known(), self.horizon);
+        let beside: Vec<History<'_>> = beside
+            .series
+            .iter()
+            .zip(&others)
+            .map(|(laid, values)| History { values, ..laid.history(&seasons, horizon) })
+            .collect();
         let trust = models::trust(&history, &self.core, &mut |history| match &self.model {
             Alone::Named(kind) => Ok(Box::new(kind.train_together(history, &beside, &mut Pace::free())?)),
             Alone::Own(model) => {
@@ -254,7 +305,8 @@ impl Batch {
         let (values, grid) = said;
         let joint = grid.map(|grid| asked.of_distributions(&self.core, &grid, quantiles));
         let forecast = Forecast { values, ..self.core.forecast(steps, quantiles) };
-        let known = Known { notes: self.notes(steps), ..Known::default() };
+        let anomalies = anomalies(&self.sieve);
+        let known = Known { notes: self.notes(steps), anomalies, ..Known::default() };
         Ok(Answer { forecast, trust, known, joint: joint.unwrap_or_default() })
     }
 

@@ -69,6 +69,7 @@ pub(super) fn text(issued: &[Issued], args: &ForecastArgs, clock: Clock) -> Resu
 
 fn one(Issued { as_of, series, answer }: &Issued, args: &ForecastArgs, clock: Clock) -> One {
     let (forecast, trust, joint) = (&answer.forecast, &answer.trust, &answer.joint);
+    let assumed = answer.known.told(clock).into_iter().map(|(_, note)| note);
     let levels = args.joint.levels().iter().zip(&joint.crossed);
     One {
         series: series.clone(),
@@ -93,7 +94,7 @@ fn one(Issued { as_of, series, answer }: &Issued, args: &ForecastArgs, clock: Cl
             skill: trust.skill(),
             reason: trust.reason().map(|reason| reason.to_string()),
         },
-        notes: answer.known.told(clock).into_iter().map(|(_, note)| note).collect(),
+        notes: assumed.chain(answer.known.told_of_anomalies(clock)).collect(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::column::Column;
 use super::filter::{Filter, Inputs};
-use super::moment::Moment;
+use super::moment::{Moment, part_of_day};
 use super::noise::Noise;
 use super::occasions::{Active, Announced, Occasions};
 use super::report::{Effect, Seen};
@@ -183,23 +183,27 @@ impl Learner {
     pub(super) fn meet(&mut self, grid: &Grid, step: u64, covariates: &Covariates) -> Situation {
         let now = grid.begins_at(step);
         let active = Occasions::active(&self.events, self.reach, (now, grid.begins_at(step + 1)));
-        self.occasions.begin(&active, &mut self.filter);
-        self.situation_of(active, grid.local(step), step, covariates, now)
+        let local = grid.local(step);
+        self.occasions.begin(&active, part_of_day(&local), &mut self.filter);
+        self.situation_of(active, local, step, covariates, now)
     }
 
     /// Learns from the value of a step, and frees it of its effects. `base` was forecast for it without them.
     pub(super) fn learn(&mut self, situation: &Situation, value: f64, base: Option<f64>, weight: f64) -> f64 {
         let small = self.small();
-        let base = base.filter(|&base| base >= 0.0 && base + small > 0.0 && self.is_warm());
-        if let Some(base) = base {
+        let base = base.filter(|&base| base >= 0.0 && base + small > 0.0);
+        if let Some(base) = base.filter(|_| self.is_warm() || situation.of_events > 0) {
             let seen = ((value + small) / (base + small)).ln();
             let (mean, variance) = self.filter.predict(&situation.inputs);
             let slot = hour(&situation.moment.local);
             let noise = self.noise.variance(slot);
             let most = CLIP * (noise + variance).sqrt();
             let error = (seen - mean).clamp(-most, most);
-            self.filter.learn(&situation.inputs, error, noise * self.noise.repetition());
-            self.noise.learn(slot, error, variance, mean);
+            let young = (f64::from(WARM_HOURS * self.steps_an_hour) / self.learned as f64).max(1.0);
+            self.filter.learn(&situation.inputs, error, noise * self.noise.repetition() * young);
+            if self.is_warm() && variance <= noise {
+                self.noise.learn(slot, error, variance, mean);
+            }
         }
         let freed = self.freed(situation, value, base, weight);
         self.take_in(&situation.moment.local, freed);
@@ -228,9 +232,9 @@ impl Learner {
         };
         let unsure = weight * (expected.events.variance - situation.unlike).max(0.0);
         let noise = self.noise.variance(hour(&situation.moment.local));
-        let trust = noise / (noise + unsure);
-        let mixed = (freed.max(f64::MIN_POSITIVE) / (base + small)).ln() * trust;
-        ((base + small) * mixed.exp() - small).max(0.0)
+        let trust = noise / (noise + 5.0 * unsure);
+        let (usual, freed) = ((base + small).ln(), freed.max(f64::MIN_POSITIVE).ln());
+        ((usual + trust * (freed - usual)).exp() - small).max(0.0)
     }
 
     fn take_in(&mut self, local: &Local, freed: f64) {
@@ -291,18 +295,20 @@ impl Learner {
             .collect()
     }
 
-    /// All learned effects on an ordinary working day.
+    /// All learned effects on an ordinary working day; those of events at the parts of the day at which they went on.
     pub(super) fn effects(&self) -> Vec<Effect> {
         let mut effects = Vec::new();
         let kinds = self.occasions.kinds();
         for (at, kind) in kinds.iter().enumerate() {
             let of = |moment: &Moment| self.occasions.typical(at, None, moment);
-            effects.push(self.averaged(kind.name.clone(), Seen::Occurrences(kind.occurrences), &of));
+            let hours = |moment: &Moment| kind.was_at(moment.part);
+            let seen = Seen::Occurrences(kind.occurrences);
+            effects.push(self.averaged(kind.name.clone(), seen, &hours, &of));
             let names = self.occasions.names().iter().enumerate();
             for (name, known) in names.filter(|(_, known)| known.kind == at) {
                 let of = |moment: &Moment| self.occasions.typical(at, Some(name), moment);
                 let label = format!("{}: {}", kind.name, known.name);
-                effects.push(self.averaged(label, Seen::Occurrences(known.occurrences), &of));
+                effects.push(self.averaged(label, Seen::Occurrences(known.occurrences), &hours, &of));
             }
         }
         for column in &self.columns {
@@ -311,7 +317,7 @@ impl Learner {
                     let inputs = column.said(moment).into_iter().nth(place).map(|said| said.inputs);
                     (inputs.unwrap_or_default(), 0.0)
                 };
-                effects.push(self.averaged(first.label, Seen::Steps(first.steps), &of));
+                effects.push(self.averaged(first.label, Seen::Steps(first.steps), &|_| true, &of));
             }
         }
         effects
@@ -323,11 +329,17 @@ impl Learner {
         Moment::at(local, self.to_sunday(&local))
     }
 
-    fn averaged(&self, name: String, seen: Seen, of: &dyn Fn(&Moment) -> (Inputs, f64)) -> Effect {
+    /// Over the hours that are asked for, by what is usual then.
+    fn averaged(
+        &self,
+        name: String,
+        seen: Seen,
+        hours: &dyn Fn(&Moment) -> bool,
+        of: &dyn Fn(&Moment) -> (Inputs, f64),
+    ) -> Effect {
         let (mut total, mut sum, mut unlike) = (0.0, 0.0, 0.0);
         let mut all = Inputs::new();
-        for hour in 0..HOURS {
-            let moment = self.moment(hour);
+        for (hour, moment) in (0..HOURS).map(|hour| (hour, self.moment(hour))).filter(|(_, at)| hours(at)) {
             let weight = self.profile.in_week(2, hour).map_or(1.0, |usual| f64::from(usual).max(1e-9));
             let (inputs, variance) = of(&moment);
             total += weight;

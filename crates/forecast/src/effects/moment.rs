@@ -17,13 +17,17 @@ pub(super) struct Moment {
 
 impl Moment {
     pub(super) fn at(local: Local, to_sunday: f64) -> Moment {
-        let part = match hour(&local) {
-            6..=9 => 1,
-            10..=15 => 2,
-            16..=19 => 3,
-            _ => 0,
-        };
-        Moment { local, part, is_free: local.weekday >= 5, to_sunday }
+        Moment { local, part: part_of_day(&local), is_free: local.weekday >= 5, to_sunday }
+    }
+}
+
+/// Below [`PARTS`].
+pub(super) fn part_of_day(local: &Local) -> usize {
+    match hour(local) {
+        6..=9 => 1,
+        10..=15 => 2,
+        16..=19 => 3,
+        _ => 0,
     }
 }
 

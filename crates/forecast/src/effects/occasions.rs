@@ -33,6 +33,8 @@ pub(super) struct Kind {
     differences: f64,
     /// When the occurrence under way began.
     began: Option<i64>,
+    /// Parts of the day at which it went on so far.
+    parts: [bool; PARTS],
 }
 
 /// One name of event that its kind shares with others.
@@ -197,10 +199,11 @@ impl Occasions {
         unlike
     }
 
-    /// Notes which occurrences begin and which are over, before a step is learned from.
-    pub(super) fn begin(&mut self, active: &[Active], filter: &mut Filter) {
+    /// Notes which occurrences begin and which are over, before a step in this part of the day is learned from.
+    pub(super) fn begin(&mut self, active: &[Active], part: usize, filter: &mut Filter) {
         for (at, kind) in self.kinds.iter_mut().enumerate() {
             let now = active.iter().find(|active| active.kind == at && active.during > 0.0);
+            kind.parts[part] |= now.is_some();
             match (now, kind.began) {
                 (Some(active), None) => {
                     kind.began = Some(active.began);
@@ -288,7 +291,13 @@ impl Kind {
             occurrences: 0,
             differences: 0.0,
             began: None,
+            parts: [false; PARTS],
         }
+    }
+
+    /// Whether it was observed at this part of the day; everywhere before anything was.
+    pub(super) fn was_at(&self, part: usize) -> bool {
+        self.parts[part] || self.parts == [false; PARTS]
     }
 
     /// Variance of how differently occurrences turn out.

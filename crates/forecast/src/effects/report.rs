@@ -11,7 +11,8 @@ use crate::grid::Grid;
 pub struct Effect {
     /// The kind of event, `kind: name` of a named one, or a covariate and its value.
     pub name: String,
-    /// Demand with it over demand without it, on an ordinary working day.
+    /// Demand with it over demand without it, on an ordinary working day; of an event, at the parts of the day at which it
+    /// went on so far.
     pub factor: f64,
     /// Lower end of the 90 % interval of the factor for the next time.
     pub low: f64,

@@ -277,6 +277,34 @@ fn campaigns_are_learned_in_steps_of_minutes_and_of_days() {
 }
 
 #[test]
+fn more_occurrences_teach_more_though_they_begin_young_and_come_every_other_day() {
+    let off = |days: &[usize], strength: f64| {
+        let campaign = |day: usize| event("campaign", day * 24 + 10, day * 24 + 14);
+        let due = 28;
+        let events: Vec<Event> = days.iter().chain([&due]).map(|&day| campaign(day)).collect();
+        let mut random = fastrand::Rng::with_seed(5);
+        let usual = |i: usize| 100.0 + 50.0 * ((i % 24) as f64 / 24.0 * std::f64::consts::TAU).sin();
+        let values: Vec<f64> = (0..due * 24)
+            .map(|i| {
+                let is_on = days.contains(&(i / 24)) && (10..14).contains(&(i % 24));
+                (usual(i) + 5.0 * normal(&mut random)) * if is_on { strength } else { 1.0 }
+            })
+            .collect();
+        let mut pair = Pair::new(&events, Covariates::default());
+        pair.feed(&values, due * 24);
+        let said = pair.informed.forecast(24, &[0.5], &pair.covariates).forecast.values;
+        (10..14).map(|h| said[h][0] / (strength * usual(h))).sum::<f64>() / 4.0
+    };
+    for strength in [1.5, 2.0, 4.0] {
+        let (one, eight) = (off(&[20], strength), off(&[6, 8, 10, 12, 14, 16, 18, 20], strength));
+        assert!(
+            (0.93..1.05).contains(&eight) && eight > one,
+            "{strength}: {one} from one, {eight} from eight"
+        );
+    }
+}
+
+#[test]
 fn an_announcement_changes_only_what_comes_after_it() {
     let values = service(60, 24, 3);
     let mut pair = Pair::new(&[event("sale", 500, 520)], Covariates::beginning(0));

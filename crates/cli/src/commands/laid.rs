@@ -81,8 +81,13 @@ pub(super) fn sieve(config: &Config, known: (&[Event], &Arc<Covariates>)) -> Res
 /// What it has found. What models are told of, as of the events among the columns, is no anomaly to them.
 pub(super) fn left_out(sieve: &Ensemble, given: &Covariates, columns: &Covariates) -> LeftOut {
     let mut left_out = sieve.left_out().cloned().unwrap_or_default();
-    left_out.keep(|step| (given.width()..columns.width()).any(|place| columns.at(place, step) > 0.0));
+    left_out.keep(|step| of_events(given, columns).any(|place| columns.at(place, step) > 0.0));
     left_out
+}
+
+/// Places of the columns of events, which come before those that were given.
+pub(super) fn of_events(given: &Covariates, columns: &Covariates) -> std::ops::Range<usize> {
+    0..columns.width() - given.width()
 }
 
 impl Laid {

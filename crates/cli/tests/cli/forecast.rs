@@ -191,6 +191,39 @@ fn a_value_taken_for_an_anomaly_is_told_and_the_forecast_is_what_it_would_be_wit
 }
 
 #[test]
+fn steps_of_events_are_no_anomalies_beside_covariates_and_trees_that_saw_few_say_so() {
+    let folder = folder();
+    let sales: Vec<u32> = (12..=40).step_by(7).collect();
+    let rows: String = (0..24 * 45 + 24)
+        .map(|hour| {
+            let usual = 100.0 + 30.0 * (f64::from(hour) / 24.0 * std::f64::consts::TAU).sin();
+            let is_on = sales.contains(&(hour / 24)) && (8..12).contains(&(hour % 24));
+            let demand = (usual + f64::from(hour * 37 % 11)) * if is_on { 6.0 } else { 1.0 };
+            let demand = if hour < 24 * 45 { demand.to_string() } else { String::new() };
+            format!("{},{demand},0\n", 3600 * hour)
+        })
+        .collect();
+    std::fs::write(folder.path().join("sales.csv"), format!("timestamp,v,rain\n{rows}")).unwrap();
+    let event = |day: &u32| format!("{},{},sale,1,sale\n", (day * 24 + 8) * 3600, (day * 24 + 12) * 3600);
+    let events: String = sales.iter().chain([&45]).map(event).collect();
+    std::fs::write(folder.path().join("events.csv"), format!("start,end,name,magnitude,kind\n{events}"))
+        .unwrap();
+    let run = |model: &str| {
+        let known = "--events events.csv --covariates rain --format json";
+        let output =
+            foreshadow(folder.path(), &format!("forecast sales.csv --horizon 1d --model {model} {known}"));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        (serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap(), text(&output.stderr))
+    };
+    let (additive, _) = run("additive");
+    let said = additive["forecasts"][0]["values"][1][9].as_f64().unwrap();
+    assert!(said > 400.0, "six times 130 is due: {said}");
+    let (_, told) = run("boosted");
+    assert!(told.contains("`boosted` has seen 5 events of kind `sale` and may miss what they do"), "{told}");
+    assert!(!run("online").1.contains("may miss"));
+}
+
+#[test]
 fn values_below_zero_are_forecast_where_that_is_asked_for() {
     let folder = folder();
     let rows: String = (0..24 * 20)

@@ -50,6 +50,15 @@ pub enum Note {
         /// The kind.
         kind: String,
     },
+    /// A model that learns effects by itself has seen few events of a kind that is due.
+    FewOccurrences {
+        /// Name of the model.
+        model: &'static str,
+        /// The kind.
+        kind: String,
+        /// How many it has seen.
+        occurrences: u32,
+    },
     /// Something is known beside the series, and the model makes nothing of it.
     PassedOver {
         /// Name of the model.
@@ -101,6 +110,12 @@ impl Note {
             }
             Note::KindUnseen { kind } => {
                 format!("no event of kind `{kind}` was observed so far: its effect is a guess, and wide")
+            }
+            Note::FewOccurrences { model, kind, occurrences } => {
+                format!(
+                    "the model `{model}` has seen {occurrences} events of kind `{kind}` and may miss what they do: `auto` and \
+                     `online` learn it from few"
+                )
             }
             Note::PassedOver { model } => {
                 format!("the model `{model}` makes nothing of events and covariates")

@@ -12,7 +12,7 @@ use forecast::models::external::External;
 use forecast::models::{self, FitError, History, Kind, Model, Pace};
 use forecast::{Anomaly, Config, Ensemble, Forecast, Forecaster, Notice, ObserveError, Timestamp, Trust};
 
-use super::super::laid::{Laid, left_out, sieve};
+use super::super::laid::{Laid, left_out, of_events, sieve};
 use super::super::own_model::Companion;
 use super::joint::{Joint, JointArgs};
 use crate::failure::{Failure, OrFail};
@@ -310,6 +310,26 @@ impl Batch {
         Ok(Answer { forecast, trust, known, joint: joint.unwrap_or_default() })
     }
 
+    /// Kinds of events that are due and that trees, which learn each by itself, have seen too seldom.
+    fn seldom_seen(&self, steps: usize) -> Vec<Note> {
+        let Alone::Named(kind @ Kind::Boosted) = self.model else { return Vec::new() };
+        let (columns, next) = (&self.covariates, self.values.len() as u64);
+        let note = |place: usize| {
+            let is_on = |&step: &u64| columns.at(place, step) > 0.0;
+            (next..next + steps as u64).find(is_on)?;
+            let begins = |step: &u64| is_on(step) && step.checked_sub(1).is_none_or(|before| !is_on(&before));
+            let occurrences = (0..next).filter(begins).count() as u32;
+            let name = &columns.names()[place];
+            let kind_of_event = name.strip_prefix("event ").unwrap_or(name).to_owned();
+            (occurrences < OCCURRENCES_ENOUGH).then_some(Note::FewOccurrences {
+                model: kind.name(),
+                kind: kind_of_event,
+                occurrences,
+            })
+        };
+        of_events(&self.given, columns).filter_map(note).collect()
+    }
+
     /// What has to be assumed of what is known beside the series.
     fn notes(&self, steps: usize) -> Vec<Note> {
         let assumed = match &self.model {
@@ -319,7 +339,9 @@ impl Batch {
         match assumed {
             Ok(assumed) => {
                 let next = (&self.grid, self.values.len() as u64);
-                Note::unknown(self.given.names(), &self.given, next, steps, assumed)
+                let mut notes = Note::unknown(self.given.names(), &self.given, next, steps, assumed);
+                notes.extend(self.seldom_seen(steps));
+                notes
             }
             Err(_) if self.covariates.width() == 0 => Vec::new(),
             Err(kind) => vec![Note::PassedOver { model: kind.name() }],
@@ -327,7 +349,7 @@ impl Batch {
     }
 }
 
-/// Events as columns, beside those that were given.
+/// Events as columns, before those that were given.
 pub(in crate::commands) fn columns(
     grid: &Grid,
     events: &[Event],
@@ -345,5 +367,7 @@ pub(in crate::commands) fn columns(
     calendar::columns(grid, 0..steps, events, &[Window::During], &named).or_usage("the events cannot be used")
 }
 
+/// Trees that have seen so many events of a kind are not warned of: of ten they missed half of the effect, or all.
+const OCCURRENCES_ENOUGH: u32 = 30;
 /// Most steps that events are laid out over.
 const STEPS_MAX: u64 = 50_000_000;

@@ -80,6 +80,14 @@ impl Curve {
         Curve::new(self.values.map(|value| value + by), self.tail, floor)
     }
 
+    /// At each probability the higher value of both.
+    pub(crate) fn or_higher(&self, other: &Curve) -> Curve {
+        let last = GRID.len() - 1;
+        let tail = if other.values[last] > self.values[last] { other.tail } else { self.tail };
+        let values = std::array::from_fn(|k| self.values[k].max(other.values[k]));
+        Curve::new(values, tail, self.floor.max(other.floor))
+    }
+
     /// The value at `tau`, drawn into (0, 1) when outside it.
     pub(crate) fn quantile(&self, tau: f64) -> f64 {
         self.read(Place::of(tau))

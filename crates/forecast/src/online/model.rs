@@ -5,6 +5,7 @@ mod answer;
 mod issue;
 mod joint;
 mod record;
+mod settled;
 mod total;
 
 use std::time::Duration;
@@ -276,18 +277,23 @@ impl Model {
             Course::GoesOn => self.wild = Some(wild),
             Course::IsReal => {}
             Course::IsOver => {
-                for step in wild.first..wild.first + wild.steps {
-                    self.memory.replace(step, wild.tamed(self.memory.value(step)));
-                }
-                let Before { levels, calm, record, high } = wild.before;
-                self.experts.restore(levels);
-                self.spread.calm_down(calm);
-                self.record.calm_down(record);
-                self.high = high;
+                self.put_back(&wild, |value| wild.tamed(value));
                 return true;
             }
         }
         false
+    }
+
+    /// Puts back what wild values have disturbed, and remembers others in their place.
+    fn put_back(&mut self, wild: &Wild, remembered: impl Fn(f64) -> f64) {
+        for step in wild.first..wild.first + wild.steps {
+            self.memory.replace(step, remembered(self.memory.value(step)));
+        }
+        let Before { levels, calm, record, high } = &wild.before;
+        self.experts.restore(levels.clone());
+        self.spread.calm_down(*calm);
+        self.record.calm_down(*record);
+        self.high = *high;
     }
 
     fn wild_from(&self, value: f64, record: Record) -> Option<Wild> {

@@ -64,6 +64,21 @@ impl Wild {
         if self.steps > STEPS_MAX { Course::IsReal } else { Course::GoesOn }
     }
 
+    /// What was expected in place of the first.
+    pub(crate) fn expected(&self) -> f64 {
+        self.expected
+    }
+
+    /// How much of what a wild value makes of the forecast is said so many steps after it: all of it at first, nothing from
+    /// [`FOLLOWED`](Wild::FOLLOWED) on.
+    pub(crate) fn followed(ahead: usize) -> f64 {
+        let span = (Wild::FOLLOWED as f64 / WHOLLY_FOLLOWED).ln();
+        (1.0 - (ahead as f64 / WHOLLY_FOLLOWED).ln() / span).clamp(0.0, 1.0)
+    }
+
+    /// From so many steps ahead on it is as though it had not been.
+    pub(crate) const FOLLOWED: usize = 24;
+
     /// The value, or as much of it as is not wild.
     pub(crate) fn tamed(&self, value: f64) -> f64 {
         value.clamp(self.expected - self.tolerated, self.expected + self.tolerated)
@@ -74,5 +89,7 @@ impl Wild {
 pub(crate) const WILD: f64 = 25.0;
 /// Back is what is off by no more than this share of the first wild value's error.
 const BACK: f64 = 0.1;
+/// So many steps ahead it is said as though it were real.
+const WHOLLY_FOLLOWED: f64 = 3.0;
 /// A longer run is no accident.
 const STEPS_MAX: u64 = 3;

@@ -345,6 +345,40 @@ fn one_wild_value_is_followed_at_once_and_forgotten_when_it_is_over() {
 }
 
 #[test]
+fn a_wild_value_at_the_end_is_no_evidence_of_the_day_after() {
+    let usual = |i: usize| {
+        let wave = (i as f64 / 288.0 * std::f64::consts::TAU).sin();
+        100.0 + 50.0 * wave + ((i * i * 7_919) % 101) as f64 / 10.0
+    };
+    let end = 14 * 288 + 60;
+    let follow = |last: f64| {
+        let (mut forecaster, at) = forecaster(Duration::from_secs(300));
+        (0..end).for_each(|i| forecaster.observe(at(i), Some(usual(i))).unwrap());
+        forecaster.observe(at(end), Some(last)).unwrap();
+        forecaster
+    };
+    let without = follow(usual(end));
+    let whole_day = without.window_max(288).quantile(0.95);
+    for wild in [1e3, 1e6, 1e29] {
+        let with = follow(wild);
+        let (said, calm) =
+            (with.forecast(288, &[0.05, 0.5, 0.95]), without.forecast(288, &[0.05, 0.5, 0.95]));
+        assert!(said.values[0][2] > 2.0 * calm.values[0][2], "it may be a surge");
+        for h in 24..288 {
+            let off = (0..3).map(|q| (said.values[h][q] - calm.values[h][q]).abs()).fold(0.0, f64::max);
+            assert!(off < 10.0, "{wild:e}, {h} steps ahead: {off}");
+        }
+        // One path in thousands may remember that there was something.
+        let paths = with.paths(288, 50, 1);
+        assert!(paths.iter().all(|path| path[24..].iter().all(|&value| value < 500.0)), "{wild:e}");
+        // The largest value of a window takes in what is followed.
+        let windows = with.window_maxima(288);
+        assert!(windows[287].quantile(0.95) > 1.2 * whole_day, "{wild:e}");
+        assert!(windows.iter().all(|window| window.quantile(0.95).is_finite()));
+    }
+}
+
+#[test]
 fn a_value_beyond_all_measure_is_forgotten_like_any_other_and_weighs_no_heavier_in_trust() {
     let usual = |i: usize| {
         100.0

@@ -50,7 +50,7 @@ impl Doubts {
 
 impl Model {
     /// Fills a table with quantiles of the next steps.
-    pub(crate) fn fill(&self, quantiles: &[f64], values: &mut Values) {
+    pub(super) fn fill_as_now(&self, quantiles: &[f64], values: &mut Values) {
         let places: Vec<Place> = quantiles.iter().map(|&tau| Place::of(tau)).collect();
         let table: Vec<f64> = self
             .buckets
@@ -110,7 +110,7 @@ impl Model {
     }
 
     /// Distribution of the largest value of the next `steps` steps.
-    pub(crate) fn window_max(&self, steps: usize) -> Curve {
+    pub(super) fn window_max_as_now(&self, steps: usize) -> Curve {
         if self.gap().is_none() {
             return Curve::point(self.floor.max(0.0), self.floor);
         }

@@ -18,7 +18,7 @@ type Scores = [f64; SCORES];
 
 impl Model {
     /// Draws paths of the next `steps` steps.
-    pub(crate) fn draw(&self, steps: usize, samples: usize, seed: u64) -> Vec<Vec<f64>> {
+    pub(super) fn draw_as_now(&self, steps: usize, samples: usize, seed: u64) -> Vec<Vec<f64>> {
         let mut random = fastrand::Rng::with_seed(seed);
         let scores: Vec<Scores> = self.buckets.iter().map(|bucket| scores(&bucket.residuals)).collect();
         let alike: Vec<f64> = self.buckets.iter().map(Bucket::alike).collect();
@@ -60,7 +60,7 @@ impl Model {
     }
 
     /// The largest value of the first step, of the first two, and so on.
-    pub(crate) fn window_curves(&self, steps: usize) -> Vec<Curve> {
+    pub(super) fn window_curves_as_now(&self, steps: usize) -> Vec<Curve> {
         if self.gap().is_none() {
             return vec![Curve::point(self.floor.max(0.0), self.floor); steps];
         }

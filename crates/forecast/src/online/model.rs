@@ -51,6 +51,8 @@ pub(crate) struct Model {
     zeros: f64,
     /// Three quarters of the values are below it.
     high: f64,
+    /// The largest value so far.
+    peak: f64,
     /// The last step whose value was learned.
     last_learned: Option<u64>,
     /// How the value of the last step compares with what was said just before.
@@ -121,6 +123,7 @@ impl Model {
             missing: 0,
             zeros: 0.0,
             high: 0.0,
+            peak: 0.0,
             last_learned: None,
             surprise: None,
             floor,
@@ -160,7 +163,7 @@ impl Model {
             bucket.residuals.inherit(&other.residuals);
             (bucket.doubt, bucket.idle) = (other.doubt, other.idle);
         }
-        self.zeros = other.zeros;
+        (self.zeros, self.peak) = (other.zeros, other.peak);
         for (window, other) in self.windows.iter_mut().zip(&other.windows) {
             window.residuals.inherit(&other.residuals);
         }
@@ -215,6 +218,7 @@ impl Model {
         if idle || self.zeros > 0.0 {
             self.zeros += ZEROS_PACE * (if idle { 1.0 } else { 0.0 } - self.zeros);
         }
+        self.peak = self.peak.max(value);
         let outcome = Outcome { step, value, high: self.high, idles: self.idles() };
         let above = if value > self.high { HIGH } else { HIGH - 1.0 };
         self.high += HIGH_PACE * self.spread.magnitude() * above;

@@ -379,6 +379,34 @@ fn a_wild_value_at_the_end_is_no_evidence_of_the_day_after() {
 }
 
 #[test]
+fn a_series_that_is_mostly_idle_is_not_said_to_exceed_what_it_ever_did() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let (mut busy, mut size) = (0, 0.0);
+    let mut seen = 0.0f64;
+    let (mut forecaster, at) = forecaster(Duration::from_secs(600));
+    for i in 0..144 * 13 {
+        if busy == 0 && random.f64() < 0.01 {
+            (busy, size) = (random.usize(2..60), 0.1 * 100f64.powf(random.f64()));
+        }
+        busy = busy.saturating_sub(1);
+        let value = if busy > 0 { size * (0.8 + 0.4 * random.f64()) } else { 0.0 };
+        seen = seen.max(value);
+        forecaster.observe(at(i), Some(value)).unwrap();
+        if i > 144 * 10 && i % 37 == 0 {
+            let said = forecaster.forecast(144, &[0.5, 0.95, 0.999]);
+            for row in said.values.iter() {
+                assert!(row[1] <= seen * 1.001 && row[2] < 4.0 * seen, "{i}: {row:?}, at most {seen} was seen");
+            }
+            let windows = forecaster.window_maxima(144);
+            let highest = windows.iter().map(|window| window.quantile(0.95)).fold(0.0, f64::max);
+            assert!(highest <= seen * 1.001, "{i}: {highest} {seen}");
+            let paths = forecaster.paths(144, 20, i as u64);
+            assert!(paths.iter().flatten().all(|&value| value < 10.0 * seen), "{i}");
+        }
+    }
+}
+
+#[test]
 fn a_value_beyond_all_measure_is_forgotten_like_any_other_and_weighs_no_heavier_in_trust() {
     let usual = |i: usize| {
         100.0

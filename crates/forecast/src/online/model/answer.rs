@@ -68,6 +68,8 @@ impl Model {
         };
         let idle = self.idle_shares();
         let doubt = self.doubts();
+        let idles = self.idles();
+        let reaches: Vec<f64> = quantiles.iter().map(|&tau| self.reach(tau)).collect();
         self.walk(values.len(), |stretch| {
             let low = &table[stretch.lower * width..][..width];
             let high = &table[stretch.upper * width..][..width];
@@ -84,6 +86,11 @@ impl Model {
                 for ((value, low), high) in row.iter_mut().zip(low).zip(high) {
                     *value = (middle + lower * low + upper * high).max(self.floor);
                 }
+                if idles {
+                    for (value, reach) in row.iter_mut().zip(&reaches) {
+                        *value = value.min(*reach);
+                    }
+                }
                 if self.zeros > 0.0 {
                     let zero = (1.0 - share) * idle[stretch.lower] + share * idle[stretch.upper];
                     for (value, _) in row.iter_mut().zip(quantiles).filter(|(_, tau)| **tau <= zero) {
@@ -92,6 +99,13 @@ impl Model {
                 }
             }
         });
+    }
+
+    /// How high a quantile of a series that is mostly idle may be: not above anything that was ever seen, but for what is so
+    /// rare that it may not have been seen. Errors of such a series say little in units of what is usual at their hour.
+    pub(super) fn reach(&self, tau: f64) -> f64 {
+        let rarity = (RARE / (1.0 - tau).max(1e-6)).max(1.0);
+        self.peak * rarity.powf(RARE_SHAPE)
     }
 
     pub(super) fn doubts(&self) -> Doubts {
@@ -134,6 +148,11 @@ impl Model {
         for (k, value) in values.iter_mut().enumerate() {
             let z = low_values[k] + share * (high_values[k] - low_values[k]);
             *value = height + spread * z;
+        }
+        if self.idles() {
+            for (value, tau) in values.iter_mut().zip(GRID) {
+                *value = value.min(self.reach(tau));
+            }
         }
         let (a, b) = (low.tail(), high.tail());
         let tail = Tail {
@@ -259,3 +278,7 @@ impl Model {
         }
     }
 }
+
+/// What is exceeded less often than this may lie above all that was seen, the farther the rarer it is.
+const RARE: f64 = 0.05;
+const RARE_SHAPE: f64 = 0.3;

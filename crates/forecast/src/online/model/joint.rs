@@ -29,7 +29,8 @@ impl Model {
         };
         let (idle, doubt) = (self.idle_shares(), self.doubts());
         // What comes seldom comes by itself, and its sums say little of how steps go together.
-        let ties = if self.idles() { Ties::default() } else { Ties::of(&self.sums) };
+        let idles = self.idles();
+        let ties = if idles { Ties::default() } else { Ties::of(&self.sums) };
         let mut paths = vec![vec![self.floor.max(0.0); steps]; samples];
         let mut drawn: Vec<f64> = (0..samples).map(|_| probit(random.f64())).collect();
         let common: Vec<f64> = (0..samples).map(|_| probit(random.f64())).collect();
@@ -51,8 +52,9 @@ impl Model {
                     let z = own * *drawn + shared * common;
                     let error =
                         low * score(&scores[stretch.lower], z) + high * score(&scores[stretch.upper], z);
-                    path[stretch.first + i] =
-                        if z < busy_from { 0.0 } else { (median + error).max(self.floor) };
+                    let value = if z < busy_from { 0.0 } else { (median + error).max(self.floor) };
+                    let reach = if idles { self.reach(normal_below(z)) } else { f64::INFINITY };
+                    path[stretch.first + i] = value.min(reach);
                 }
             }
         });

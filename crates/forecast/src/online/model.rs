@@ -6,6 +6,7 @@ mod issue;
 mod joint;
 mod record;
 mod settled;
+mod shuffle;
 mod total;
 
 use std::time::Duration;

@@ -228,6 +228,38 @@ fn sums_are_covered_however_the_errors_of_a_path_hang_together() {
 }
 
 #[test]
+fn sums_of_a_series_that_is_mostly_idle_are_covered() {
+    let mut random = fastrand::Rng::with_seed(3);
+    let (mut left, mut busy, mut size) = (0, false, 0.0);
+    let values: Vec<f64> = (0..60 * DAY)
+        .map(|_| {
+            if left == 0 {
+                (busy, size) = (!busy, 5.0 + 20.0 * random.f64());
+                let long = if busy { 100.0 } else { 300.0 };
+                left = 1 + (-long * (1.0 - random.f64()).ln()) as usize;
+            }
+            left -= 1;
+            if busy && random.f64() < 0.6 { size * (0.9 + 0.2 * random.f64()) } else { 0.0 }
+        })
+        .collect();
+    let (mut forecaster, at) = forecaster(STEP);
+    let (mut inside, mut asked) = (0.0, 0.0);
+    for (i, &value) in values.iter().enumerate() {
+        forecaster.observe(at(i), Some(value)).unwrap();
+        if i < values.len() / 3 || i + 72 >= values.len() || i % 31 != 0 {
+            continue;
+        }
+        let mut sums: Vec<f64> = forecaster.paths(72, 300, i as u64).iter().map(|p| p.iter().sum()).collect();
+        sums.sort_by(f64::total_cmp);
+        let actual: f64 = values[i + 1..=i + 72].iter().sum();
+        inside += f64::from(u8::from((sums[15]..=sums[284]).contains(&actual)));
+        asked += 1.0;
+    }
+    let share = inside / asked;
+    assert!((0.85..=0.98).contains(&share), "{share} of {asked}");
+}
+
+#[test]
 fn levels_are_crossed_as_often_as_was_said() {
     let values = service(42, DAY, 7);
     let (mut forecaster, at) = forecaster(STEP);

@@ -395,7 +395,10 @@ fn a_series_that_is_mostly_idle_is_not_said_to_exceed_what_it_ever_did() {
         if i > 144 * 10 && i % 37 == 0 {
             let said = forecaster.forecast(144, &[0.5, 0.95, 0.999]);
             for row in said.values.iter() {
-                assert!(row[1] <= seen * 1.001 && row[2] < 4.0 * seen, "{i}: {row:?}, at most {seen} was seen");
+                assert!(
+                    row[1] <= seen * 1.001 && row[2] < 4.0 * seen,
+                    "{i}: {row:?}, at most {seen} was seen"
+                );
             }
             let windows = forecaster.window_maxima(144);
             let highest = windows.iter().map(|window| window.quantile(0.95)).fold(0.0, f64::max);

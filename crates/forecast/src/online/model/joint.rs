@@ -11,6 +11,7 @@ use crate::online::spread::Range;
 use crate::online::sums::Ties;
 
 use super::Model;
+use super::shuffle::Shuffle;
 use super::total::bond_along;
 
 /// Standardised errors of one horizon by normal score.
@@ -32,6 +33,7 @@ impl Model {
         let idles = self.idles();
         let ties = if idles { Ties::default() } else { Ties::of(&self.sums) };
         let mut paths = vec![vec![self.floor.max(0.0); steps]; samples];
+        let shuffle = if idles { Shuffle::of(self, steps, &mut random) } else { None };
         let mut drawn: Vec<f64> = (0..samples).map(|_| probit(random.f64())).collect();
         let common: Vec<f64> = (0..samples).map(|_| probit(random.f64())).collect();
         self.walk(steps, |stretch| {
@@ -45,16 +47,22 @@ impl Model {
                 let high = share * upper[slot] * doubt.factor(stretch.upper, median, upper[slot]);
                 let zero = (1.0 - share) * idle[stretch.lower] + share * idle[stretch.upper];
                 let busy_from = if zero > 0.0 { probit(zero) } else { f64::NEG_INFINITY };
-                for ((path, drawn), common) in paths.iter_mut().zip(&mut drawn).zip(&common) {
-                    if stretch.first + i > 0 {
-                        *drawn = bond.alike * *drawn + fresh * probit(random.f64());
-                    }
-                    let z = own * *drawn + shared * common;
+                let step = stretch.first + i;
+                for (k, ((path, drawn), common)) in paths.iter_mut().zip(&mut drawn).zip(&common).enumerate()
+                {
+                    let z = if let Some(shuffle) = &shuffle {
+                        probit(shuffle.probability(k, step, normal_below(*common)))
+                    } else {
+                        if step > 0 {
+                            *drawn = bond.alike * *drawn + fresh * probit(random.f64());
+                        }
+                        own * *drawn + shared * common
+                    };
                     let error =
                         low * score(&scores[stretch.lower], z) + high * score(&scores[stretch.upper], z);
                     let value = if z < busy_from { 0.0 } else { (median + error).max(self.floor) };
                     let reach = if idles { self.reach(normal_below(z)) } else { f64::INFINITY };
-                    path[stretch.first + i] = value.min(reach);
+                    path[step] = value.min(reach);
                 }
             }
         });

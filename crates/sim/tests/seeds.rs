@@ -85,6 +85,10 @@ fn days_that_once_went_wrong() {
             2_008_993,
             "an instance wanted again after its time to drain was taken to hold no sessions any more",
         ),
+        (
+            2_168_334,
+            "whenever an instance that flapped was back, all were given more memory, and then less: too many orders",
+        ),
     ] {
         if let Err(failure) = simulate(seed) {
             panic!("again: {what}\n{failure}");

@@ -279,6 +279,21 @@ fn memory_near_its_limit_is_raised_at_once_and_said_so() {
     assert_eq!(planned(&world).memory_bytes, 16_384 * MIB, "the peak of the day is kept");
 }
 
+/// Found by fault simulation: whenever an instance that had been ill was back, its memory grew to what the others used, all were
+/// given more for what seemed to come, and soon less again.
+#[test]
+fn memory_that_grows_to_what_others_use_raises_nothing_and_beyond_it_does() {
+    let mut world = world(WorkloadPolicy { replicas_min: 2, replicas_max: 2, ..policy() }, 400);
+    world.run(1, noisy(30.0));
+    let since = world.log.len();
+    for memory_mib in [100, 380, 400] {
+        look(&mut world, memory_mib, 0.0);
+    }
+    assert!(ordered(&world, since).is_empty(), "{:?}", ordered(&world, since));
+    look(&mut world, 430, 0.0);
+    assert!(planned(&world).memory_bytes > 600 * MIB, "{:?}", planned(&world));
+}
+
 #[test]
 fn hard_throttling_is_answered_within_a_second_and_not_before_it_is_believed() {
     let mut world = world(WorkloadPolicy { replicas_min: 1, replicas_max: 1, ..policy() }, 100);

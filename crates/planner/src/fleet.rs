@@ -12,7 +12,7 @@ use crate::desk::Desk;
 use crate::ids::{ActionId, InstanceId, NodeId};
 use crate::instance::{Instance, Order, Phase, Role, Turn};
 use crate::reason::Reason;
-use crate::retry::Backoff;
+use crate::retry::{Backoff, Resizes};
 use crate::sessions::SessionReason;
 use crate::shift::{ShiftLog, Stats};
 use crate::snapshot::Counters;
@@ -52,31 +52,6 @@ impl Table {
             Ok(at) => self.exposed[at].1 = self.exposed[at].1.max(weight),
             Err(at) => self.exposed.insert(at, (id, weight)),
         }
-    }
-}
-
-/// Whether it is worth asking for running instances to be resized.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Resizes {
-    failures: u32,
-    off_until: Option<Timestamp>,
-}
-
-impl Resizes {
-    /// Nobody asks for now.
-    pub(crate) fn off(self, now: Timestamp) -> bool {
-        self.off_until.is_some_and(|until| now < until)
-    }
-
-    fn fail(&mut self, now: Timestamp) {
-        self.failures += 1;
-        if self.failures >= RESIZE_FAILURES {
-            self.off_until = Some(now.saturating_add(RESIZE_PAUSE));
-        }
-    }
-
-    fn succeed(&mut self) {
-        *self = Resizes::default();
     }
 }
 
@@ -155,7 +130,14 @@ impl Fleet {
     }
 
     pub(crate) fn promoted(&mut self, id: InstanceId, action: ActionId, desk: &Desk<'_>) -> bool {
-        let Some(instance) = self.answered(id, action, Order::Promote) else { return false };
+        let Some(at) = self.find(id) else { return false };
+        let instance = &mut self.instances[at];
+        let late = instance.comes_late(action);
+        if !late && !instance.awaits(action, Order::Promote) {
+            return false;
+        }
+        (instance.pending, instance.overdue) = (None, None);
+        instance.doomed &= !late;
         if !instance.turn(Turn::Promoted, desk.wall()) {
             return false;
         }
@@ -268,6 +250,7 @@ impl Fleet {
             }
             Order::Start | Order::Restart | Order::Promote => {
                 instance.doomed = true;
+                instance.overdue = (pending.order == Order::Promote && !gone).then_some(action);
                 self.starts.fail(now, retry, &mut desk.shared.jitter);
             }
             Order::Resize => {
@@ -494,7 +477,4 @@ pub(crate) fn count(instances: &[Instance], which: impl Fn(&Instance) -> bool) -
 
 /// An instance that ends within this time of becoming ready (or changing its role) counts as a failed start.
 pub(crate) const EARLY_EXIT: Duration = Duration::from_secs(30);
-/// After so many failures in a row, a provider is taken not to resize running instances, for so long.
-const RESIZE_FAILURES: u32 = 3;
-const RESIZE_PAUSE: Duration = Duration::from_secs(1_800);
 const NOTES_MAX: usize = 16;

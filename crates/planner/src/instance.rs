@@ -145,6 +145,8 @@ pub struct Instance {
     pub(crate) failing: Option<Timestamp>,
     /// It is to be stopped and replaced, whatever the plan says.
     pub(crate) doomed: bool,
+    /// The promotion that was given up because it took too long, until something else is ordered.
+    pub(crate) overdue: Option<ActionId>,
     /// Where it runs, if nodes are given.
     pub(crate) node: Option<NodeId>,
     /// Where its disk is while it is stopped, if nodes are given: it takes no room there.
@@ -187,6 +189,7 @@ impl Instance {
             unhealthy: None,
             failing: None,
             doomed: false,
+            overdue: None,
             node: None,
             disk_on: None,
             moving: None,
@@ -320,6 +323,12 @@ impl Instance {
     /// The order with this id is the one under way.
     pub(crate) fn awaits(&self, action: ActionId, order: Order) -> bool {
         self.pending.is_some_and(|p| p.action == action && p.order == order)
+    }
+
+    /// The promotion that was given up has succeeded after all, and the instance is still there: sessions are waited for.
+    pub(crate) fn comes_late(&self, action: ActionId) -> bool {
+        let stands_by = self.phase == Phase::Ready && self.role == Role::Standby && self.pending.is_none();
+        stands_by && self.healthy() && self.overdue == Some(action)
     }
 
     /// It is verified, healthy and wanted in the route table.

@@ -439,7 +439,8 @@ impl Fleet {
             Order::Halt | Order::Stop => deadlines.stop,
         };
         let Some((action, deadline)) = desk.issue(kind, within) else { return false };
-        self.instances[at].pending = Some(Pending { action, order, deadline });
+        let instance = &mut self.instances[at];
+        (instance.pending, instance.overdue) = (Some(Pending { action, order, deadline }), None);
         true
     }
 }

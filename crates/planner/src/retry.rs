@@ -1,4 +1,6 @@
-//! Exponential backoff with jitter, from a seed.
+//! Pauses after failures: exponential backoff with jitter, from a seed; and when changes of size are not asked for any more.
+
+use std::time::Duration;
 
 use forecast::Timestamp;
 
@@ -76,14 +78,40 @@ impl Backoff {
     }
 }
 
+/// Whether it is worth asking for running instances to be resized.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Resizes {
+    failures: u32,
+    off_until: Option<Timestamp>,
+}
+
+impl Resizes {
+    /// Nobody asks for now.
+    pub(crate) fn off(self, now: Timestamp) -> bool {
+        self.off_until.is_some_and(|until| now < until)
+    }
+
+    pub(crate) fn fail(&mut self, now: Timestamp) {
+        self.failures += 1;
+        if self.failures >= RESIZE_FAILURES {
+            self.off_until = Some(now.saturating_add(RESIZE_PAUSE));
+        }
+    }
+
+    pub(crate) fn succeed(&mut self) {
+        *self = Resizes::default();
+    }
+}
+
 const CALM_PAUSES: u32 = 2;
 /// A pause is doubled at most this often, whatever its bound.
 const DOUBLINGS_MAX: u32 = 20;
+/// After so many failures in a row, a provider is taken not to resize running instances, for so long.
+const RESIZE_FAILURES: u32 = 3;
+const RESIZE_PAUSE: Duration = Duration::from_secs(1_800);
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

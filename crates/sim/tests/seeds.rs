@@ -89,6 +89,10 @@ fn days_that_once_went_wrong() {
             2_168_334,
             "whenever an instance that flapped was back, all were given more memory, and then less: too many orders",
         ),
+        (
+            2_095_686,
+            "a promotion that succeeded too late was not made use of, while nobody else was there to serve",
+        ),
     ] {
         if let Err(failure) = simulate(seed) {
             panic!("again: {what}\n{failure}");

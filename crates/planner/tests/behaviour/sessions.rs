@@ -199,6 +199,26 @@ fn instances_found_unhealthy_serve_again_when_they_recover_and_hold_sessions() {
     assert_eq!(world.serving(), [id(101), id(102)]);
 }
 
+/// Found by fault simulation: the only instance there was had answered its promotion too late. Until its sessions had ended, it
+/// was neither used nor replaced.
+#[test]
+fn a_promotion_that_succeeds_too_late_is_made_use_of_while_sessions_are_waited_for() {
+    let mut world = World::new(WorkloadPolicy { replicas_max: 1, ..policy() });
+    world.promote = secs(15);
+    let (workload, instance) = (planner::WorkloadId::from("game"), id(101));
+    let (role, parked, node) = (Role::Standby, false, None);
+    world.tell(Event::InstanceAdopted { workload, instance, role, parked, node });
+    hold(&mut world, 101, 3);
+    world.pin(1, 0);
+    world.sleep(secs(14));
+    assert_eq!(said(&world), ["1 instance waits for 3 sessions to end."], "it was given up");
+    world.sleep(secs(2));
+    assert_eq!(world.serving(), [instance]);
+    assert_eq!(said(&world), [""; 0]);
+    world.sleep(DRAIN + secs(60));
+    assert_eq!(world.serving(), [instance], "and stays");
+}
+
 #[test]
 fn an_instance_that_recovers_while_it_drains_gets_no_more_time() {
     let mut world = settled(policy(), &[5, 3]);

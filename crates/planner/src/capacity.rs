@@ -50,6 +50,11 @@ impl Capacity {
         self.estimate
     }
 
+    /// So many times the initial size is what plans count with.
+    pub(crate) fn scale(&self) -> f64 {
+        self.scale
+    }
+
     /// Instances have become larger or smaller: so many times their initial size.
     pub(crate) fn rescale(&mut self, scale: f64) {
         if scale.is_finite() && scale > 0.0 {

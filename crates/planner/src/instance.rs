@@ -165,7 +165,7 @@ pub struct Instance {
     pub(crate) size_ordered: Option<Size>,
     /// The most memory that was ordered since a size was confirmed last: nobody knows what has come of it.
     pub(crate) memory_ordered: u64,
-    /// What it counts for among active instances, and its share of traffic beside theirs; 1 unless there are profiles.
+    /// What it counts for among active instances, and its share of traffic beside theirs; 1 unless sizes differ.
     pub(crate) worth: f64,
     pub(crate) share: f64,
     /// Since when it takes its full share, on the internal clock; for leaving out start-up samples.
@@ -268,7 +268,7 @@ impl Instance {
         self.size
     }
 
-    /// What it counts for among active instances; 1 unless there are profiles.
+    /// What it counts for among active instances; 1 unless sizes differ.
     pub fn worth(&self) -> f64 {
         self.worth
     }

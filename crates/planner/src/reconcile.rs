@@ -34,6 +34,8 @@ pub(crate) struct Want {
     pub(crate) capacity: f64,
     /// How large each instance shall be.
     pub(crate) size: Option<Size>,
+    /// What one of that size is worth: more than 1 while smaller ones serve, some of which will not be needed then.
+    pub(crate) grown: f64,
     /// Or by what it is used for.
     pub(crate) profiles: Option<Profiles>,
     /// Others need what is too much: it is given up at once.
@@ -159,13 +161,9 @@ impl Fleet {
         if surplus <= 0.0 {
             return;
         }
-        // Those that move on first, then those with the fewest sessions, those that ramp, those of the standbys' profile, the
-        // youngest.
         let serving = self.instances.iter_mut().filter(|i| i.serving());
         let mut serving: Vec<&mut Instance> = serving.collect();
-        serving.sort_by_key(|i| {
-            (i.moving.is_none(), i.sessions, i.ramp.is_none(), i.worth == 1.0, Reverse(i.id))
-        });
+        serving.sort_by_key(|i| leaves_first(i, want));
         for instance in serving {
             if instance.worth > surplus || heads <= want.least {
                 continue;
@@ -443,6 +441,13 @@ impl Fleet {
         (instance.pending, instance.overdue) = (Some(Pending { action, order, deadline }), None);
         true
     }
+}
+
+/// Those that serve leave in this order: those that move on first, then those that have yet to grow, those with the fewest
+/// sessions, those that ramp, those of the standbys' profile, the youngest.
+fn leaves_first(i: &Instance, want: Want) -> impl Ord + use<> {
+    let grows = want.grown > 1.0 + WORTH_SPARE && i.worth < want.grown - WORTH_SPARE;
+    (i.moving.is_none(), !grows, i.sessions, i.ramp.is_none(), i.worth == 1.0, Reverse(i.id))
 }
 
 /// A share of a full weight, for one that serves so much of what the largest does.

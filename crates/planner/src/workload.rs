@@ -167,6 +167,12 @@ impl Workload {
         self.needed.0 = self.needed.0.max(need.min(max));
     }
 
+    /// Instances count for so many times what they did before: of what was needed lately, fewer do the same.
+    pub(crate) fn forget_smaller(&mut self, times: f64) {
+        let fewer = |instances: u32| (f64::from(instances) / times).ceil() as u32;
+        (self.needed.0, self.needed.1) = (fewer(self.needed.0), fewer(self.needed.1));
+    }
+
     /// Gives the orders that the plan in force still needs.
     pub(crate) fn carry_out(&mut self, shared: &mut Shared) {
         let Some(plan) = &self.plan else { return };
@@ -175,6 +181,7 @@ impl Workload {
         }
         let pinned = plan.pinned();
         self.appraise(pinned);
+        let grown = self.appraise_sizes(shared.clock.internal());
         let Some(plan) = &self.plan else { return };
         if shared.pools.defers(self.index) {
             return;
@@ -194,6 +201,7 @@ impl Workload {
             demand: plan.inputs.demand_now.unwrap_or(0.0),
             capacity: self.outlook.capacity.estimate(),
             size: plan.size,
+            grown,
             profiles: self.profiles(),
             refused: shared.cluster.as_ref().is_some_and(|cluster| cluster.is_short(self.index)),
         };

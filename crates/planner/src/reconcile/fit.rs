@@ -1,16 +1,20 @@
 //! The size of instances: of those that run, and of those that join them.
 
-use super::Want;
+use std::cmp::Reverse;
+
+use super::{Want, leaves_first};
 use crate::action::ActionKind;
 use crate::desk::Desk;
 use crate::fleet::Fleet;
+use crate::ids::InstanceId;
 use crate::instance::{Instance, Order, Phase, Role};
 use crate::profiles::{WORTH_SPARE, fits};
 use crate::size::Size;
 
 impl Fleet {
     /// Gives instances the wanted size, those that serve first. An order keeps a standby from being promoted, so no more
-    /// than one of them waits for its answer; and what serves does not shrink while instances are missing.
+    /// than one of them waits for its answer; and what serves does not shrink while instances are missing. Standbys wait until all
+    /// that are to serve have grown: some that serve now may only then turn out to be too many.
     pub(super) fn fit(&mut self, want: Want, desk: &mut Desk<'_>) {
         if self.resizes.off(desk.now()) || (want.size.is_none() && want.profiles.is_none()) {
             return;
@@ -24,10 +28,12 @@ impl Fleet {
             }
         };
         let missing = self.serving_missing(want);
+        let leaving = self.leave_as_they_are(want);
+        let growing = want.grown > 1.0 + WORTH_SPARE;
         let resizing = |i: &Instance| i.pending.is_some_and(|p| p.order == Order::Resize);
         for role in [Role::Active, Role::Standby] {
             let wait = role == Role::Standby
-                && (missing || self.instances.iter().any(|i| i.role == role && resizing(i)));
+                && (missing || growing || self.instances.iter().any(|i| i.role == role && resizing(i)));
             if wait {
                 return;
             }
@@ -35,7 +41,11 @@ impl Fleet {
                 let i = &self.instances[at];
                 let Some(mut size) = target(i).filter(|_| i.role == role) else { continue };
                 let free = i.pending.is_none() && !i.doomed && i.retry.waiting(desk.now()).is_none();
-                if let Some(now) = i.size.filter(|now| missing && size.cpu_cores < now.cpu_cores) {
+                let kept = |now: &Size| match size.cpu_cores < now.cpu_cores {
+                    true => missing,
+                    false => leaving.contains(&i.id),
+                };
+                if let Some(now) = i.size.filter(kept) {
                     // Memory does not wait. A profile is had as a whole.
                     size.cpu_cores = now.cpu_cores;
                     if size == now || want.size.is_none() {
@@ -56,6 +66,17 @@ impl Fleet {
                 }
             }
         }
+    }
+
+    /// Those that serve and will not be needed once the others have grown.
+    fn leave_as_they_are(&self, want: Want) -> Vec<InstanceId> {
+        if want.grown <= 1.0 + WORTH_SPARE {
+            return Vec::new();
+        }
+        let mut serving: Vec<&Instance> = self.instances.iter().filter(|i| i.serving()).collect();
+        serving.sort_by_key(|i| Reverse(leaves_first(i, want)));
+        let stay = (f64::from(want.active) / want.grown - WORTH_SPARE).ceil().max(f64::from(want.least));
+        serving.iter().skip(stay as usize).map(|i| i.id).collect()
     }
 
     /// The size of who is to serve beside the others: those keep their processor time while instances are missing, and one

@@ -21,6 +21,11 @@ impl Sizing {
         let sizing = policy.sizing.as_ref()?;
         Sizing::new(sizing, policy.time_zone.clone(), index as u64, fixed).map(Box::new)
     }
+
+    /// Processor time that each instance is to have, in cores. What throttling is squeezed to is given back when demand comes.
+    fn planned(&self) -> f64 {
+        self.joint.cores().unwrap_or(self.policy.initial.cpu_cores).min(self.room.cpu_cores)
+    }
 }
 
 impl Workload {
@@ -114,8 +119,7 @@ impl Workload {
             self.outlook.capacity.rescale(sizing.part_left().min(1.0));
             return;
         }
-        // What throttling is squeezed to is given back when demand comes.
-        let planned = sizing.joint.cores().unwrap_or(policy.initial.cpu_cores).min(sizing.room.cpu_cores);
+        let planned = sizing.planned();
         let squeezed = sizing.squeezing();
         let cores = |i: &Instance| match i.size {
             Some(_) if squeezed => planned,
@@ -124,7 +128,29 @@ impl Workload {
         };
         let serving = self.fleet.instances.iter().filter(|i| i.serving());
         let least = serving.map(cores).fold(planned, f64::min);
-        self.outlook.capacity.rescale(least / policy.initial.cpu_cores);
+        let (before, scale) = (self.outlook.capacity.scale(), least / policy.initial.cpu_cores);
+        self.outlook.capacity.rescale(scale);
+        if scale > before {
+            self.forget_smaller(scale / before);
+        }
+    }
+
+    /// Where a larger instance serves more: says what each is worth in those that the plan counts with, and gives it traffic by
+    /// that. Returns what one of the planned size is worth: more than 1 until none that serves is smaller. By number where an
+    /// operator has given one, and while nothing may be given up.
+    pub(crate) fn appraise_sizes(&mut self, now: Timestamp) -> f64 {
+        let (Some(sizing), Some(plan)) = (&self.sizing, &self.plan) else { return 1.0 };
+        let free = plan.inputs.demand_now.is_some() && self.outlook.guard.blocking(now).is_none();
+        let by_worth = free && !plan.pinned();
+        let by_size = sizing.cpu_bound() && !sizing.squeezing();
+        let (first, planned) = (sizing.policy.initial.cpu_cores, sizing.planned());
+        let counted = self.outlook.capacity.scale();
+        let share = |cores: f64| if by_size { cores.min(planned) / first / counted } else { 1.0 };
+        for instance in &mut self.fleet.instances {
+            instance.share = share(instance.size.map_or(first, |size| size.cpu_cores));
+            instance.worth = if by_worth { instance.share } else { 1.0 };
+        }
+        if by_worth { share(planned) } else { 1.0 }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sizes: what instances may use, and that size and count do not fight.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use planner::sizing::{BanditOff, SizeReason};
@@ -109,6 +110,62 @@ fn under_steady_demand_neither_size_nor_count_moves() {
             assert!(low >= 950.0 && high < most, "{bound:?} {memory}: from {low} to {high}");
         }
     }
+}
+
+/// What served after each order about it, as the orders say.
+fn capacities(world: &World) -> Vec<f64> {
+    let (mut sizes, mut table, mut all) = (BTreeMap::new(), Vec::new(), Vec::new());
+    for entry in &world.log {
+        match &entry.action.kind {
+            ActionKind::Start { instance, size: Some(size), .. } | ActionKind::Resize { instance, size } => {
+                sizes.insert(*instance, size.cpu_cores);
+            }
+            ActionKind::SetWeights { weights } => table.clone_from(weights),
+            _ => continue,
+        }
+        let serving = table.iter().filter(|(_, weight)| *weight > 0);
+        all.push(serving.map(|(id, _)| 100.0 * sizes[id]).sum());
+    }
+    all
+}
+
+/// Found in a test of steady demand: all eleven were made larger before eight of them left.
+#[test]
+fn only_those_that_are_to_stay_are_made_larger() {
+    let mut policy = policy();
+    policy.sizing.as_mut().unwrap().cpu_bound = Some(true);
+    let mut world = world(policy, 4_000);
+    world.run(DAY, noisy(1_000.0));
+    let larger = world.log.iter().filter_map(|entry| match &entry.action.kind {
+        ActionKind::Resize { instance, size } if size.cpu_cores > 1.0 => Some(*instance),
+        _ => None,
+    });
+    assert_eq!(larger.collect::<Vec<_>>(), world.serving(), "those, and each of them once");
+    assert_eq!(world.serving().len(), 3);
+    let all = capacities(&world);
+    let enough = all.iter().position(|capacity| *capacity >= 1_000.0).unwrap();
+    let least = all[enough..].iter().copied().fold(f64::INFINITY, f64::min);
+    let most = all[enough..].iter().copied().fold(0.0, f64::max);
+    assert!(least >= 1_000.0 && most < 2_300.0, "from {least} to {most}");
+    assert!(world.missed_share() < 0.001, "{}", world.missed_share());
+}
+
+#[test]
+fn those_that_come_larger_serve_in_proportion_beside_those_that_cannot_grow() {
+    let mut policy = policy();
+    policy.sizing.as_mut().unwrap().cpu_bound = Some(true);
+    let mut world = world(policy, 4_000);
+    world.faults.no_resize = true;
+    world.run(DAY, noisy(1_000.0));
+    let before = world.serving().len();
+    world.run(4, noisy(2_000.0));
+    let (oldest, newest) = (world.table[0], *world.table.last().unwrap());
+    let larger = planned(&world).cpu_cores;
+    assert_eq!((world.sizes[&oldest.0].cpu_cores, world.sizes[&newest.0].cpu_cores), (1.0, larger));
+    assert!(larger > 2.0);
+    assert_eq!((f64::from(oldest.1), newest.1), ((1_000.0 / larger).round(), 1_000));
+    assert!(world.serving().len() <= before + 5, "{before} and then {:?}", world.table);
+    assert!(world.capacity() >= 2_000.0, "{}", world.capacity());
 }
 
 #[test]

@@ -150,20 +150,16 @@ impl Simulation {
         let shared = self.swarm.sharing.is_some();
         // On nodes the level below parked is only filled by what is given up.
         let shelf = if shared { stopped <= wanted.2 } else { stopped == wanted.2 };
-        let counts = match service.setup.policy.profiles {
-            Some(_) if !self.pinned(at) => self.fits_by_worth(at, (wanted.0, wanted.1), standby),
-            Some(_) | None => (wanted.0, wanted.1) == (active, standby),
+        let alike =
+            snapshot.workloads().get(at).is_none_or(|view| view.instances.iter().all(|i| i.worth() == 1.0));
+        let counts = match alike {
+            true => (wanted.0, wanted.1) == (active, standby),
+            false => self.fits_by_worth(at, (wanted.0, wanted.1), standby),
         };
         counts && shelf && (enough || shared)
     }
 
-    fn pinned(&self, at: usize) -> bool {
-        let snapshot = self.planner.snapshot();
-        snapshot.workloads().get(at).and_then(|view| view.plan).is_some_and(planner::Plan::pinned)
-    }
-
-    /// Where standbys have another size: what serves is worth what is wanted, and would not be without any one of it; and the rest
-    /// stands by.
+    /// Where sizes differ: what serves is worth what is wanted, and would not be without any one of it; and the rest stands by.
     fn fits_by_worth(&self, at: usize, (wanted, standby_wanted): (u32, u32), standby: u32) -> bool {
         let policy = &self.services[at].setup.policy;
         let snapshot = self.planner.snapshot();

@@ -1,5 +1,6 @@
 //! The planner: routes facts to workloads, keeps time, hands out orders.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -242,7 +243,12 @@ impl Planner {
         self.shared.clock.advance(now);
         let internal = self.shared.clock.internal();
         // Each workload at most once: what is due again at once waits for the next call.
-        let due: Vec<usize> = self.wakes.range(..=(internal, usize::MAX)).map(|(_, index)| *index).collect();
+        let due = self.wakes.range(..=(internal, usize::MAX)).map(|(_, index)| *index);
+        let mut due: Vec<usize> = due.collect();
+        if let Some(cluster) = &self.shared.cluster {
+            // What is free goes to who asks first.
+            due.sort_by_key(|at| Reverse(cluster.members[*at].claim.class));
+        }
         self.gather();
         for index in due {
             self.workloads[index].handle_timeout(&mut self.shared);

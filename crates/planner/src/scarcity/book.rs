@@ -1,17 +1,19 @@
 //! How large instances may be where nodes are finite: never less than their `needs`, and more while there is room.
 //!
 //! Memory that an instance may use is in use, or will be: it is booked, on the node and in the workload's claim, before it may
-//! be used, as far as it is free, and given back when no instance has it any more. What instances were killed for lack of is
-//! booked in any case, if the least of every workload still has room beside it: then there is room for fewer of them.
+//! be used, as far as it is free, and given back when no instance has it any more. Who asks takes nothing that a higher class has
+//! asked for and could have now. What instances were killed for lack of is booked in any case, if the least of every workload still
+//! has room beside it: then there is room for fewer of them.
 //!
 //! Processor time beyond `needs` is only lent. Whoever is granted an instance finds room as if nothing were lent, and at the
 //! next look there is less to lend, first to the lower classes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use forecast::Timestamp;
 
-use super::cluster::{Cluster, claimed, count_in_all};
+use super::cluster::{Cluster, Member, claimed, count_in_all};
 use super::resources::Resources;
 
 /// What one instance of a workload is to have.
@@ -31,7 +33,11 @@ impl Cluster {
         if !self.members[at].acts {
             return asked.wanted;
         }
-        let memory = self.memory_for(at, asked);
+        let memory = self.memory_for(at, asked, &self.come_first(at));
+        match asked.wanted.memory.saturating_sub(memory) {
+            0 => self.lacking.remove(&at),
+            lacks => self.lacking.insert(at, lacks),
+        };
         if memory != self.members[at].claim.needs.memory {
             self.book_memory(now, at, memory);
         }
@@ -46,8 +52,28 @@ impl Cluster {
         .at_least(self.members[at].base)
     }
 
-    /// Bytes to book for each instance.
-    fn memory_for(&self, at: usize, Asked { wanted, held, firm }: Asked) -> u64 {
+    /// Those beside a workload that are of a higher class and did not get all the memory that they asked for, and by how many
+    /// bytes each of their instances could be larger now.
+    fn come_first(&self, at: usize) -> Vec<(usize, u64)> {
+        if self.lacking.is_empty() {
+            return Vec::new();
+        }
+        let class = self.members[at].claim.class;
+        let beside = self.members[at].on.keys().flat_map(|node| self.nodes[*node].on.keys().copied());
+        let beside: BTreeSet<usize> = beside.collect();
+        let higher = beside.into_iter().filter(|other| self.members[*other].claim.class > class);
+        let could = higher.filter_map(|other| {
+            let booked = self.members[other].claim.needs;
+            let wanted =
+                Resources { memory: booked.memory.saturating_add(*self.lacking.get(&other)?), ..booked };
+            let asked = Asked { wanted, held: booked.memory, firm: 0 };
+            Some((other, self.memory_for(other, asked, &[]).saturating_sub(booked.memory)))
+        });
+        could.collect()
+    }
+
+    /// Bytes to book for each instance where these others become larger, too.
+    fn memory_for(&self, at: usize, Asked { wanted, held, firm }: Asked, others: &[(usize, u64)]) -> u64 {
         let member = &self.members[at];
         let booked = member.claim.needs.memory;
         let firm = if firm > member.base.memory && !self.bears(at, firm) { 0 } else { firm };
@@ -55,7 +81,7 @@ impl Cluster {
         if wanted.memory <= least {
             return least;
         }
-        let mut most = booked.saturating_add(self.free_memory(at));
+        let mut most = booked.saturating_add(self.free_memory(at, others));
         if member.on.is_empty() || self.waiting.contains(&at) {
             most = most.min(self.room_for_one_more(at));
         }
@@ -76,18 +102,27 @@ impl Cluster {
         most.max().unwrap_or(0)
     }
 
-    /// By how many bytes each instance could be larger.
-    fn free_memory(&self, at: usize) -> u64 {
+    /// By how many bytes each instance could be larger, if each of those of these others is by so many.
+    fn free_memory(&self, at: usize, others: &[(usize, u64)]) -> u64 {
         let member = &self.members[at];
+        let taken = |count: &dyn Fn(&Member) -> u32| {
+            let each = others.iter().map(|(other, bytes)| bytes * u64::from(count(&self.members[*other])));
+            Resources { millicores: 0, memory: each.sum() }
+        };
         let on_nodes = member.on.iter().filter(|(node, _)| self.nodes[**node].up);
         let on_nodes = on_nodes.map(|(node, count)| {
-            let node = &self.nodes[*node];
-            node.policy.room().minus(node.used).memory / u64::from(*count)
+            let own = &self.nodes[*node];
+            let taken = taken(&|other| other.on.get(node).copied().unwrap_or(0));
+            own.policy.room().minus(own.used).minus(taken).memory / u64::from(*count)
         });
         let granted = u64::from(member.grant.total().max(1));
-        let mut free = on_nodes.fold(self.supply.size.minus(self.granted).memory / granted, u64::min);
-        if let Some(quota) = self.supply.tenants[member.claim.tenant].quota {
-            free = free.min(quota.minus(self.by_tenant[member.claim.tenant]).memory / granted);
+        let free = self.supply.size.minus(self.granted).minus(taken(&|other| other.grant.total()));
+        let mut free = on_nodes.fold(free.memory / granted, u64::min);
+        let tenant = member.claim.tenant;
+        if let Some(quota) = self.supply.tenants[tenant].quota {
+            let of_tenant =
+                |other: &Member| if other.claim.tenant == tenant { other.grant.total() } else { 0 };
+            free = free.min(quota.minus(self.by_tenant[tenant]).minus(taken(&of_tenant)).memory / granted);
         }
         free
     }

@@ -90,6 +90,8 @@ pub(crate) struct Cluster {
     pub(crate) seats_taken: usize,
     /// Those that no node had room for.
     pub(crate) waiting: BTreeSet<usize>,
+    /// Bytes that each instance of a member would have beyond what is booked, where there was no room for all that it asked for.
+    pub(crate) lacking: BTreeMap<usize, u64>,
     pub(crate) foresight: super::foresee::Foresight,
 }
 
@@ -147,6 +149,7 @@ impl Cluster {
             deferred: BTreeSet::new(),
             seats_taken: 0,
             waiting: BTreeSet::new(),
+            lacking: BTreeMap::new(),
             foresight: super::foresee::Foresight::new(now),
         };
         cluster.count_nodes();

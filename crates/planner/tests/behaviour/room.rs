@@ -105,6 +105,45 @@ fn a_higher_class_is_lent_processor_time_first() {
     assert_eq!((planned(&world, "high").cpu_cores, planned(&world, "web").cpu_cores), (1.0, 0.5));
 }
 
+/// Whoever asked first had it, whatever its class.
+#[test]
+fn memory_that_becomes_free_goes_to_the_higher_class_first() {
+    let other = WorkloadPolicy { replicas_min: 0, ..workload("other", 100) };
+    let mut world = Nodes::new(&[sized("web", 100), sized("high", 200), other], &[node(8.0, 2_048)]);
+    for name in ["web", "high", "other"] {
+        world.pin(name, 1, 0);
+    }
+    world.step(|_, _| 50.0);
+    for name in ["web", "high"] {
+        uses_memory(&mut world, name, 1_000);
+        assert!(has_no_room(&world, name) && planned(&world, name).memory_bytes == 512 * MIB);
+    }
+    world.pin("other", 0, 0);
+    // The lower class asks every second, and so before the higher one when there is room at last.
+    for _ in 0..6 {
+        world.sleep(1);
+        world.pin("web", 1, 0);
+    }
+    let rest = planned(&world, "web").memory_bytes;
+    assert!(
+        (700 * MIB..900 * MIB).contains(&rest),
+        "what the higher one cannot use is not kept back: {rest}"
+    );
+    world.step(|_, _| 50.0);
+    let (web, high) = (planned(&world, "web").memory_bytes, planned(&world, "high").memory_bytes);
+    assert!(high >= 1_150 * MIB && !has_no_room(&world, "high"), "{high}");
+    assert!(web == rest && web + high == 2 * GIB && has_no_room(&world, "web"), "{web} {high}");
+}
+
+#[test]
+fn of_those_who_ask_at_once_the_higher_class_gets_memory_first() {
+    let one = |name, class| WorkloadPolicy { replicas_min: 1, replicas_max: 1, ..sized(name, class) };
+    let mut world = Nodes::new(&[one("web", 100), one("high", 200)], &[node(8.0, 896)]);
+    world.step(|_, _| 50.0);
+    let memory = |name| planned(&world, name).memory_bytes / MIB;
+    assert_eq!((memory("high"), memory("web")), (512, 384));
+}
+
 #[test]
 fn what_would_cost_another_its_least_is_not_given() {
     let [mut web, mut other] = [sized("web", 200), workload("other", 100)];

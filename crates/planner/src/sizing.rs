@@ -210,9 +210,6 @@ impl Sizing {
 
     /// Whether memory in use, or what it is going to be, is so near its limit that it must be raised.
     fn memory_near(&mut self, now: Timestamp, used: u64, ahead: u64) -> bool {
-        // Whoever gets work quickly comes to use what others do, and stays there: that is no growth without an end.
-        let known = self.rules.memory_peak();
-        let ahead = if used <= known { ahead.min(known) } else { ahead };
         self.rules.memory_seen(now, used);
         self.rules.memory_near(ahead, self.policy.most.memory_bytes)
     }

@@ -69,11 +69,6 @@ impl Rules {
         self.memory_peak.add(now, bytes as f64);
     }
 
-    /// The most that any instance has used within about a day, in bytes.
-    pub(crate) fn memory_peak(&self) -> u64 {
-        self.memory_peak.value() as u64
-    }
-
     /// Memory is going to be so much in a moment. Returns whether that is too near the limit, where a larger one, up to
     /// `most`, is allowed.
     pub(crate) fn memory_near(&mut self, ahead: u64, most: u64) -> bool {

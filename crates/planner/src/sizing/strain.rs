@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use forecast::Timestamp;
 
+use super::usage::RecentPeak;
 use crate::ids::InstanceId;
 
 /// One look at one instance.
@@ -19,7 +20,8 @@ pub(crate) struct Look {
 /// What follows from a look and those before.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Seen {
-    /// Memory it will use by the time an answer is in force, if it goes on growing as fast.
+    /// Memory it will use by the time an answer is in force, if it goes on growing as fast. Up to what any has used it is taken
+    /// not to go on: whoever gets work comes to use what others do, and stays there.
     pub(crate) memory_ahead: Option<u64>,
     /// Mean share of throttled periods, once a whole moment was seen.
     pub(crate) throttled: Option<f64>,
@@ -29,6 +31,8 @@ pub(crate) struct Seen {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Strains {
     of: BTreeMap<InstanceId, Strain>,
+    /// What looks have seen, and they alone: a reading just before one would make growth look like something known.
+    memory_peak: RecentPeak,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -51,13 +55,18 @@ impl Strains {
         while strain.throttled.front().is_some_and(|(at, _)| now.since(*at) > KEPT) {
             strain.throttled.pop_front();
         }
+        let known = self.memory_peak.value() as u64;
+        let memory_ahead = look.memory.map(|memory| match strain.ahead(now, memory) {
+            ahead if memory <= known => ahead.min(known),
+            ahead => ahead,
+        });
+        if let Some(memory) = look.memory {
+            self.memory_peak.add(now, memory as f64);
+        }
         let begun = strain.throttled.front().map_or(Duration::ZERO, |(at, _)| now.since(*at));
         let shares = strain.throttled.iter().map(|(_, share)| share);
         let mean = shares.sum::<f64>() / strain.throttled.len().max(1) as f64;
-        Seen {
-            memory_ahead: look.memory.map(|memory| strain.ahead(now, memory)),
-            throttled: (begun >= MOMENT).then_some(mean),
-        }
+        Seen { memory_ahead, throttled: (begun >= MOMENT).then_some(mean) }
     }
 
     /// The size has changed: what was throttled before says nothing of now.
@@ -110,6 +119,8 @@ mod tests {
         assert_eq!(strains.look(at(500), one, look(110 * MIB, 0.0)).memory_ahead, Some(110 * MIB));
         let other = strains.look(at(500), InstanceId::new(2), look(50 * MIB, 0.0));
         assert_eq!(other.memory_ahead, Some(50 * MIB));
+        let other = strains.look(at(750), InstanceId::new(2), look(90 * MIB, 0.0));
+        assert_eq!(other.memory_ahead, Some(120 * MIB), "as much as the first has used");
         assert_eq!(strains.look(at(60_000), one, look(900 * MIB, 0.0)).memory_ahead, Some(900 * MIB));
         assert_eq!(strains.of.len(), 1, "who is looked at no more is forgotten");
     }

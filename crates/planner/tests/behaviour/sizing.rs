@@ -343,7 +343,7 @@ fn memory_that_grows_to_what_others_use_raises_nothing_and_beyond_it_does() {
     let mut world = world(WorkloadPolicy { replicas_min: 2, replicas_max: 2, ..policy() }, 400);
     world.run(1, noisy(30.0));
     let since = world.log.len();
-    for memory_mib in [100, 380, 400] {
+    for memory_mib in [400, 100, 380, 400] {
         look(&mut world, memory_mib, 0.0);
     }
     assert!(ordered(&world, since).is_empty(), "{:?}", ordered(&world, since));

@@ -22,6 +22,7 @@ mod model;
 mod node;
 mod overrides;
 mod plan;
+mod proxy;
 mod request;
 mod samples;
 mod series;
@@ -48,6 +49,7 @@ pub use overrides::{
     ForecastOverride, ForecastOverrideRequest, ForecastOverrides, Override, OverrideRequest,
 };
 pub use plan::{Plan, PlanInputs, Plans, Reason, Size, Trust};
+pub use proxy::ProxyRestartRequest;
 pub use request::{RequestCost, RequestSample, Requests};
 pub use samples::{PushedSample, SamplesAccepted, SamplesRequest};
 pub use series::Series;

@@ -52,8 +52,7 @@ enum Command {
     Metrics(metrics::MetricsArgs),
     /// Look at trained models, put one in charge, go back, or move one between machines
     Models(models::ModelsArgs),
-    /// The data plane's process
-    #[command(hide = true)]
+    /// Restart the data plane's process without losing a connection
     Proxy(proxy::ProxyArgs),
     /// A small HTTP server with a known capacity
     #[command(hide = true)]
@@ -104,7 +103,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Sessions(args) => sessions::run(&args),
         Command::Metrics(args) => metrics::run(&args),
         Command::Models(args) => models::run(&args, environment.user),
-        Command::Proxy(args) => proxy::run(&args),
+        Command::Proxy(args) => proxy::run(&args, environment.user),
         Command::SampleService(args) => sample_service::run(&args),
         Command::Guest => guest::run(),
         Command::Tether(args) => tether::run(&args),
@@ -115,7 +114,8 @@ pub(crate) fn run() -> Result<(), Failure> {
 /// Long-running commands log what matters; the others only when asked to.
 fn log_to_stderr(command: &Command, filter: Option<&str>) -> Result<(), Failure> {
     let default = match command {
-        Command::Run(_) | Command::Proxy(_) => "info",
+        Command::Run(_) => "info",
+        Command::Proxy(args) if args.serves() => "info",
         Command::Demo(_)
         | Command::Replay(_)
         | Command::Forecast(_)
@@ -130,6 +130,7 @@ fn log_to_stderr(command: &Command, filter: Option<&str>) -> Result<(), Failure>
         | Command::Requests(_)
         | Command::Endpoints(_)
         | Command::Sessions(_)
+        | Command::Proxy(_)
         | Command::SampleService(_)
         | Command::Guest
         | Command::Tether(_)

@@ -351,6 +351,14 @@ impl Client {
         self.call("POST", "/api/v1/training/pause", Some(request)).await
     }
 
+    /// Has another process take the proxy's place; answers when it serves.
+    pub async fn restart_proxy(
+        &self,
+        request: &api::ProxyRestartRequest,
+    ) -> Result<api::ProxyStatus, ClientError> {
+        self.call("POST", "/api/v1/proxy/restart", Some(request)).await
+    }
+
     /// Lets trainings of models go on.
     pub async fn resume_training(
         &self,
@@ -478,5 +486,6 @@ fn query(parameters: &[(&str, Option<&str>)]) -> String {
     if joined.is_empty() { joined } else { format!("?{joined}") }
 }
 
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer than the daemon takes at most: what it has to say then tells more.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(16);
 const ANSWER_BYTES_MAX: usize = 64 << 20;

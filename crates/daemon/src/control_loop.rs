@@ -16,6 +16,7 @@ mod pausing;
 mod publish;
 mod pushing;
 mod raises;
+mod restarting;
 mod sessions;
 mod sizes;
 mod training;
@@ -39,6 +40,7 @@ pub(crate) use nodes::EngineNodes;
 pub(crate) use orders::NEXT_INSTANCE_KEY;
 pub(crate) use pausing::Pausing;
 pub(crate) use raises::RAISE_KINDS;
+pub(crate) use restarting::ProxyRestart;
 pub(crate) use sessions::Answered;
 pub(crate) use unwell::Unwell;
 pub(crate) use workload::Workload;
@@ -105,6 +107,8 @@ pub(crate) struct ProxyState {
     pub(crate) table_doubtful: bool,
     /// What is said beside the problem that it does not answer.
     pub(crate) silent_hint: &'static str,
+    /// Takes wishes for a restart; none where the proxy is not ours.
+    pub(crate) restarter: Option<mpsc::Sender<ProxyRestart>>,
 }
 
 /// When the snapshot was made, and the integrals in it.

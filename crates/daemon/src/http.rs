@@ -17,6 +17,7 @@ mod metric_forecast;
 mod metrics;
 mod models;
 mod openapi;
+mod proxy;
 mod query;
 mod read;
 mod requests;
@@ -115,6 +116,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/training", get(training::show))
         .route("/training/pause", post(training::pause))
         .route("/training/resume", post(training::resume))
+        .route("/proxy/restart", post(proxy::restart))
         .route("/openapi.json", get(openapi::document));
     Router::new()
         .nest("/api/v1", v1)

@@ -186,6 +186,7 @@ impl Daemon {
         let (engines_in, engines) = mpsc::channel(INPUTS_MAX);
         let (trained_in, trained) = mpsc::channel(INPUTS_MAX);
         let (heard_in, heard) = mpsc::channel(INPUTS_MAX);
+        let (restarter, restarts) = mpsc::channel(1);
         let mut inlets = Inlets {
             applied,
             proxy: news,
@@ -225,6 +226,7 @@ impl Daemon {
         // One connection for tables and one for readings: a table never waits for a reading.
         let reader = plane.again(&place).await.map_err(DaemonError::ProxyTable)?;
         let silent_hint = plane.silent_hint();
+        let restarter = matches!(plane, DataPlane::Builtin(_)).then_some(restarter);
         let router = Router::start(plane, generation, applied_in);
         let mut core = ControlLoop {
             planner: self.planner,
@@ -235,7 +237,7 @@ impl Daemon {
             metrics,
             view,
             workloads: self.workloads,
-            proxy: ProxyState { connected: true, silent_hint, ..ProxyState::default() },
+            proxy: ProxyState { connected: true, silent_hint, restarter, ..ProxyState::default() },
             trainer,
             pausing: Pausing::default(),
             deploys: Deploys::default(),
@@ -276,6 +278,7 @@ impl Daemon {
             child,
             poll_every(&self.config),
             news_in,
+            restarts,
         ));
         if let (Some(inbox), DataPlane::Builtin(client)) = (core.recorder.inbox(), &reader) {
             let workloads = self.config.workloads.clone();

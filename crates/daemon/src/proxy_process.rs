@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use crate::control_loop::ProxyRestart;
 use crate::data_plane::DataPlane;
 use crate::error::{DaemonError, SOCKET_PATH_MAX, chain};
 
@@ -28,6 +29,8 @@ pub(crate) enum ProxyNews {
     Silent(String),
     /// A new one was started because the old one was gone: its table is empty.
     Restarted,
+    /// A restart that was asked for is over: the successor's process serves, or why it does not.
+    Succeeded { restart: Box<ProxyRestart>, result: Result<Option<u32>, String> },
 }
 
 /// Whether there is a proxy to take over from.
@@ -176,13 +179,15 @@ impl ProxyPlace {
     }
 }
 
-/// Asks the router for its counters every `every`, and starts a new proxy when ours is gone. Ends with its reader.
+/// Asks the router for its counters every `every`, starts a new proxy when ours is gone, and a successor for each of `restarts`. Ends
+/// with its reader.
 pub(crate) async fn watch(
     place: ProxyPlace,
     plane: DataPlane,
     mut child: Option<Child>,
     every: Duration,
     news: mpsc::Sender<ProxyNews>,
+    mut restarts: mpsc::Receiver<ProxyRestart>,
 ) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -206,6 +211,17 @@ pub(crate) async fn watch(
                     matches!(plane, DataPlane::Builtin(_)) && error.is_gone() && failures >= CONNECT_FAILURES_MAX
                 }
             },
+            Some(restart) = restarts.recv() => {
+                let result = match place.start(Start::Successor).await {
+                    Ok((_, successor)) => Ok(child.insert(successor).id()),
+                    Err(error) => Err(chain(&error)),
+                };
+                let restart = Box::new(restart);
+                if news.send(ProxyNews::Succeeded { restart, result }).await.is_err() {
+                    return;
+                }
+                false
+            }
             () = ended(&mut child) => true,
         };
         if !gone {

@@ -41,12 +41,7 @@ fn render(status: &api::Status) -> String {
         status.pid,
         humantime::format_duration(up)
     );
-    let proxy = match (status.proxy.connected, status.proxy.pid) {
-        (true, Some(pid)) => format!("connected, process {pid}, route table {}", status.proxy.generation),
-        (true, None) => format!("connected, route table {}", status.proxy.generation),
-        (false, _) => "not connected (it keeps serving its last route table)".to_owned(),
-    };
-    let _ = writeln!(text, "proxy: {proxy}");
+    let _ = writeln!(text, "proxy: {}", proxy(&status.proxy));
     let history = match status.history.state {
         api::HistoryState::Ok => "written to disk".to_owned(),
         api::HistoryState::Full => "disk full, samples are dropped".to_owned(),
@@ -86,6 +81,15 @@ fn render(status: &api::Status) -> String {
         let _ = writeln!(text, "problem: {}; {}", problem.message, problem.hint);
     }
     text
+}
+
+/// How the data plane is.
+pub(super) fn proxy(proxy: &api::ProxyStatus) -> String {
+    match (proxy.connected, proxy.pid) {
+        (true, Some(pid)) => format!("connected, process {pid}, route table {}", proxy.generation),
+        (true, None) => format!("connected, route table {}", proxy.generation),
+        (false, _) => "not connected (it keeps serving its last route table)".to_owned(),
+    }
 }
 
 /// What the workloads run on, and what each has of it.

@@ -59,6 +59,32 @@ fn killed_control_plane_loses_no_request_and_adopts_the_same_processes() {
 }
 
 #[test]
+fn proxy_restarted_on_the_command_line_loses_no_request() {
+    let mut world = World::new(&Shape { replicas_min: ACTIVE, replicas_max: 4 });
+    world.start();
+    runtime().block_on(async {
+        pinned(&world, ACTIVE, 0).await;
+        let load = world.load(500, Duration::from_secs(6));
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let output = world.command(&["proxy", "restart", "--reason", "to see it done", "--json"]);
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{told}; log:\n{}", world.log());
+            let proxy: api::ProxyStatus = serde_json::from_slice(&output.stdout).expect("JSON");
+            seen.extend(proxy.pid.filter(|pid| lives(*pid)));
+        }
+        let counted = tokio::task::spawn_blocking(|| load.finish()).await.expect("the load ends");
+        assert!(counted.requests > 2_500, "only {} requests were sent", counted.requests);
+        assert_eq!(counted.failed, 0, "of {} requests; log:\n{}", counted.requests, world.log());
+        let last = world.client.status().await.expect("a status").proxy.pid;
+        seen.dedup();
+        assert!(seen.len() == 3 && seen.last().copied() == last, "{seen:?}, then {last:?}");
+        assert!(!lives(seen[0]), "the first successor has ended");
+    });
+}
+
+#[test]
 fn killed_instance_is_replaced_by_a_standby() {
     let mut world = World::new(&Shape { replicas_min: ACTIVE, replicas_max: 4 });
     world.start();

@@ -102,6 +102,12 @@ impl World {
         panic!("waited in vain until {what}; last seen: {last:#?}\nlog:\n{}", self.log());
     }
 
+    /// What a command says to this daemon.
+    pub(super) fn command(&self, words: &[&str]) -> std::process::Output {
+        let mut command = Command::new(BINARY);
+        command.args(words).args(["--api", &self.api.to_string()]).output().expect("foreshadow starts")
+    }
+
     /// Open-loop load in a process of its own; `finish` waits for it and reads what it counted.
     pub(super) fn load(&self, rate: u32, duration: Duration) -> Load {
         let child = Command::new(BINARY)

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::ControlLoop;
 use super::pushing::Taken;
+use super::restarting::ProxyRestart;
 use super::sessions::Answered;
 use crate::knowledge::Knowledge;
 use crate::recorder::clock;
@@ -83,6 +84,7 @@ pub(crate) enum Command {
         request: api::TrainingRequest,
         reply: oneshot::Sender<Result<api::Training, CommandError>>,
     },
+    RestartProxy(ProxyRestart),
     /// The repository has another champion. Nobody waits: the change is made, and takes effect in the background.
     ChampionChanged {
         workload: String,
@@ -114,6 +116,12 @@ pub(crate) enum CommandError {
     TrainingPaused(api::TrainingPause),
     #[error("training of models is not paused")]
     TrainingNotPaused,
+    #[error("requests go through a HAProxy, which foreshadow does not restart")]
+    NotOurProxy,
+    #[error("the proxy is being restarted already")]
+    ProxyRestarting,
+    #[error("the proxy was not restarted: {0}")]
+    ProxyRestart(String),
     #[error("workload {0} has no sessions")]
     NoSessions(String),
     #[error(transparent)]
@@ -159,6 +167,7 @@ impl ControlLoop {
                 self.publish();
                 let _ = reply.send(answer);
             }
+            Command::RestartProxy(restart) => self.restart_proxy(restart),
             Command::ChampionChanged { workload, model } => self.champion_changed(&workload, &model),
             Command::Push { workload, samples, reply } => {
                 let answer = self.push(&workload, &samples);

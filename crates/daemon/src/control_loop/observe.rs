@@ -36,6 +36,7 @@ impl ControlLoop {
                 let hint = self.proxy.silent_hint;
                 self.problem("proxy_unreachable", format!("the proxy does not answer: {reason}"), hint);
             }
+            ProxyNews::Succeeded { restart, result } => self.proxy_succeeded(*restart, result),
             ProxyNews::Restarted => {
                 self.proxy.restarts += 1;
                 self.proxy.table_doubtful = true;

@@ -42,12 +42,7 @@ impl ControlLoop {
             });
         }
         let view = View {
-            proxy: api::ProxyStatus {
-                connected: self.proxy.connected,
-                pid: self.proxy.pid,
-                generation: self.router.generation(),
-                restarts: self.proxy.restarts,
-            },
+            proxy: self.proxy_status(),
             problems: self.problems.values().cloned().collect(),
             workloads: states,
             nodes: snapshot
@@ -58,6 +53,16 @@ impl ControlLoop {
             training: self.pausing.training.clone(),
         };
         self.view.send_replace(Arc::new(view));
+    }
+
+    /// The data plane, as far as it is known.
+    pub(super) fn proxy_status(&self) -> api::ProxyStatus {
+        api::ProxyStatus {
+            connected: self.proxy.connected,
+            pid: self.proxy.pid,
+            generation: self.router.generation(),
+            restarts: self.proxy.restarts,
+        }
     }
 
     /// Writes steps of traffic shifts into the journal, and keeps plans that differ from the one before; a plan each tick that

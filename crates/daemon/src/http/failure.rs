@@ -99,6 +99,19 @@ impl From<CommandError> for Failure {
                 error.to_string(),
                 "GET /api/v1/training tells whether it is",
             ),
+            CommandError::NotOurProxy => Failure::new(
+                StatusCode::CONFLICT,
+                error.to_string(),
+                "reload it by its own means; it gets its servers as soon as it answers",
+            ),
+            CommandError::ProxyRestarting => {
+                Failure::new(StatusCode::CONFLICT, error.to_string(), "try again in a moment")
+            }
+            CommandError::ProxyRestart(_) => Failure::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                error.to_string(),
+                "the proxy that runs goes on; see `proxy.log` in the state folder",
+            ),
             CommandError::NoSessions(_) => Failure::new(
                 StatusCode::CONFLICT,
                 error.to_string(),

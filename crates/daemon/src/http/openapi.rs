@@ -7,8 +7,8 @@ use axum::response::IntoResponse;
 use utoipa::OpenApi;
 
 use super::{
-    calendar, endpoints, explain, forecast_overrides, metric_forecast, metrics, models, read, requests,
-    sessions, training, write,
+    calendar, endpoints, explain, forecast_overrides, metric_forecast, metrics, models, proxy, read,
+    requests, sessions, training, write,
 };
 
 #[derive(OpenApi)]
@@ -59,6 +59,7 @@ use super::{
         training::show,
         training::pause,
         training::resume,
+        proxy::restart,
     )
 )]
 struct Document;
@@ -90,7 +91,7 @@ mod tests {
         ] {
             assert!(paths.contains_key(path), "{path}");
         }
-        assert_eq!(paths.len(), 33);
+        assert_eq!(paths.len(), 34);
         for schema in ["ErrorBody", "WorkloadDetail", "Plan", "Series", "Forecast", "Override"] {
             assert!(document["components"]["schemas"].get(schema).is_some(), "{schema}");
         }

@@ -14,7 +14,7 @@ const PIN: &str = r#"{"active":1,"author":"a","reason":"b"}"#;
 async fn nonsense_is_refused_with_a_hint() {
     let stage = Stage::new("");
     let _daemon = stage.start();
-    let cases: [Case; 24] = [
+    let cases: [Case; 26] = [
         ("GET", "/api/v1/nothing", &[], "", 404),
         ("GET", "/api/v1/workloads/nobody", &[], "", 404),
         ("GET", "/api/v1/workloads/%00", &[], "", 404),
@@ -38,6 +38,8 @@ async fn nonsense_is_refused_with_a_hint() {
         ("PUT", "/api/v1/workloads/web/override", &[JSON], r#"{"actve":1,"author":"a","reason":"b"}"#, 400),
         ("PUT", "/api/v1/workloads/nobody/override", &[JSON], PIN, 404),
         ("POST", "/api/v1/workloads/web/samples", &[JSON], r#"{"samples":[{"at_ms":0,"demand":1}]}"#, 409),
+        ("POST", "/api/v1/proxy/restart", &[], r#"{"author":"a","reason":"b"}"#, 415),
+        ("POST", "/api/v1/proxy/restart", &[JSON], r#"{"author":"a","reason":" "}"#, 400),
         ("GET", "/api/v1/status", &[("host", "evil.example")], "", 421),
     ];
     for (method, path, headers, body, expected) in cases {

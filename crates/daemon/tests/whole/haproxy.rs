@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::{Load, Running, Stage, eventually, pids, pin, request, serves};
+use crate::support::{Load, Running, Stage, by, eventually, pids, pin, request, serves};
 
 /// Programs of Debian's administrator are not on every PATH.
 fn search_path() -> String {
@@ -117,6 +117,8 @@ async fn a_haproxy_that_is_down_is_a_problem_and_is_filled_again() {
     let client = stage.client();
     serves(&client).await;
     pin(&client, 2, 0).await;
+    let refused = client.restart_proxy(&by("test")).await.expect_err("it is not ours").to_string();
+    assert!(refused.contains("HAProxy, which foreshadow does not restart"), "{refused}");
     haproxy.kill();
     let problem = eventually("it is said to be down", async || {
         let problems = client.status().await.ok()?.problems;

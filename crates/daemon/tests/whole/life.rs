@@ -1,6 +1,6 @@
 //! The daemon with real instances and a real proxy, every one a process of its own.
 
-use crate::support::{Load, Running, Stage, eventually, kill, pids, pin, request, runs, signal};
+use crate::support::{Load, Running, Stage, by, eventually, kill, pids, pin, request, runs, signal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workload_is_served_promoted_pinned_and_ended_without_a_trace() {
@@ -123,6 +123,51 @@ async fn an_upgraded_daemon_replaces_the_proxy_too_and_no_request_is_lost() {
     assert_eq!(pid, new);
     daemon.terminate();
     assert!(!runs(new));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_is_restarted_at_will_and_no_request_is_lost_or_counted_twice() {
+    let stage = Stage::new("");
+    let program = stage.upgraded();
+    let daemon = Running::start_program(&program, &stage.config("web.toml", |text| text)).expect("it starts");
+    let client = stage.client();
+    pin(&client, 2, 0).await;
+    let instances = pids(&client).await;
+    let mut serving =
+        eventually("the proxy's process id", async || client.status().await.ok()?.proxy.pid).await;
+    let load = Load::start(stage.web, 200);
+    for _ in 0..3 {
+        let so_far = load.good();
+        eventually("traffic", async || (load.good() > so_far + 100).then_some(())).await;
+        let proxy = client.restart_proxy(&by("ana")).await.expect("restarted");
+        let successor = proxy.pid.expect("a process id");
+        assert!(proxy.connected && successor != serving && runs(successor), "{proxy:?} after {serving}");
+        eventually("the end of the one before", async || (!runs(serving)).then_some(())).await;
+        serving = successor;
+    }
+    stage.break_program(&program);
+    let refused = client.restart_proxy(&by("bob")).await.expect_err("it cannot serve").to_string();
+    assert!(refused.contains("exit status: 7") && refused.contains("goes on"), "{refused}");
+    let so_far = load.good();
+    eventually("traffic", async || (load.good() > so_far + 100).then_some(())).await;
+    let (good, bad, complaints) = load.finish().await;
+    assert_eq!(bad, 0, "of {}: {complaints}", good + bad);
+    let counted = eventually("all are counted", async || {
+        let counters = client.workload("web").await.ok()?.counters;
+        (counters.arrivals >= good).then_some(counters.arrivals)
+    })
+    .await;
+    assert_eq!((counted, pids(&client).await), (good, instances));
+    let status = client.status().await.expect("a status");
+    assert_eq!((status.proxy.pid, status.proxy.restarts), (Some(serving), 0));
+    assert!(status.problems.is_empty(), "{:?}", status.problems);
+    let events = client.events(100).await.expect("events").events;
+    let told = |kind: &str, by: &str| {
+        events.iter().filter(|event| event.kind == kind && event.message.contains(by)).count()
+    };
+    assert_eq!((told("proxy_replaced", "(ana: "), told("proxy_kept", "(bob: ")), (3, 1), "{events:?}");
+    daemon.terminate();
+    assert!(!runs(serving));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -68,6 +68,15 @@ impl Stage {
         path
     }
 
+    /// A program that ends at once, in the place of `program`.
+    pub(crate) fn break_program(&self, program: &Path) {
+        use std::os::unix::fs::PermissionsExt;
+        let broken = self.dir.path().join("broken");
+        std::fs::write(&broken, "#!/bin/sh\nexit 7\n").expect("written");
+        std::fs::set_permissions(&broken, std::fs::Permissions::from_mode(0o755)).expect("made a program");
+        std::fs::rename(&broken, program).expect("put in its place");
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::new(self.api)
     }
@@ -239,6 +248,11 @@ pub(crate) async fn pin_workload(client: &Client, workload: &str, active: u32, s
             .then_some(())
     })
     .await;
+}
+
+/// Who asks for a restart of the proxy.
+pub(crate) fn by(author: &str) -> api::ProxyRestartRequest {
+    api::ProxyRestartRequest { author: author.into(), reason: "to see it done".into() }
 }
 
 /// The process ids of the instances, by name.

@@ -9,11 +9,13 @@ use crate::Setting;
 use crate::rows::Rows;
 use contender::Ground;
 use contest::{KINDS, Rounds, added_latency};
+use restart::restarts;
 use size::{idle_connections, idle_max, many_backends, swaps};
 
 mod contender;
 mod contest;
 mod load;
+mod restart;
 mod size;
 
 pub(crate) fn measure(setting: &Setting, rows: &mut Rows) -> Result<()> {
@@ -40,6 +42,9 @@ pub(crate) fn measure(setting: &Setting, rows: &mut Rows) -> Result<()> {
     }
     if is_wanted("swaps") {
         swaps(&ground, setting, rounds, folder.path(), rows)?;
+    }
+    if is_wanted("restart") {
+        restarts(&ground, setting, rounds, rows)?;
     }
     Ok(())
 }

@@ -40,6 +40,11 @@ impl Running {
         self.child.id()
     }
 
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
     /// Ends it without a chance to clean up.
     pub(crate) fn kill(&mut self) {
         // One that has ended already is as good.
@@ -50,13 +55,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(Some(_))) {
+        if self.has_ended() {
             return;
         }
         let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         let begin = Instant::now();
         while asked.is_ok() && begin.elapsed() < STOP_DEADLINE {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
+            if self.has_ended() {
                 return;
             }
             sleep(Duration::from_millis(20));

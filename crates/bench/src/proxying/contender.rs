@@ -4,10 +4,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use proxy::control::{BackendSpec, Client, Route, RouteTable, TlsSpec};
+use anyhow::{Context, Result, bail, ensure};
+use proxy::control::{BackendSpec, Client, Route, RouteTable, Stats, TlsSpec};
 
 use crate::Setting;
 use crate::running::{Running, wait_until_listening};
@@ -73,15 +74,19 @@ pub(crate) fn ours(
 ) -> Result<(Contender, Control)> {
     let (plain, tls) = (loopback::free_address(), loopback::free_address());
     let socket = ground.folder.join(format!("control-{}", plain.port()));
-    let process = Running::start(
-        Command::new(foreshadow).args(["proxy", "--workers", "1", "--control-socket"]).arg(&socket),
-    )?;
-    let mut control = Control::connect(&socket)?;
+    let process = start_ours(foreshadow, &socket, &[])?;
+    let mut control = Control::connect(foreshadow, socket)?;
     let mut routes = vec![route("plain", plain, backends), route("encrypted", tls, backends)];
     routes[1].protocols.tls = Some(ground.certificate.clone());
     control.set(routes)?;
     wait_until_listening(plain)?;
     Ok((Contender { name: "ours", process, plain, tls }, control))
+}
+
+fn start_ours(foreshadow: &Path, socket: &Path, further: &[&str]) -> Result<Running> {
+    let mut command = Command::new(foreshadow);
+    command.args(["proxy", "--workers", "1", "--control-socket"]).arg(socket).args(further);
+    Running::start(&mut command)
 }
 
 /// A route over `backends`, all of one weight.
@@ -92,26 +97,28 @@ pub(crate) fn route(name: &str, listen: SocketAddr, backends: &[SocketAddr]) -> 
     route
 }
 
-/// Sets route tables from code that does not await.
+/// Steers ours from code that does not await.
 pub(crate) struct Control {
+    foreshadow: PathBuf,
+    socket: PathBuf,
     runtime: tokio::runtime::Runtime,
     client: Client,
     generation: u64,
 }
 
 impl Control {
-    fn connect(socket: &Path) -> Result<Control> {
+    fn connect(foreshadow: &Path, socket: PathBuf) -> Result<Control> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let client = runtime.block_on(async {
             for _ in 0..200 {
-                if let Ok(client) = Client::connect(socket).await {
+                if let Ok(client) = Client::connect(&socket).await {
                     return Ok(client);
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             bail!("the proxy does not answer on its control socket")
         })?;
-        Ok(Control { runtime, client, generation: 0 })
+        Ok(Control { foreshadow: foreshadow.to_owned(), socket, runtime, client, generation: 0 })
     }
 
     /// Puts a table in force.
@@ -120,6 +127,22 @@ impl Control {
         let table = RouteTable { generation: self.generation, routes };
         self.runtime.block_on(self.client.set_table(table)).context("the proxy refused the table")?;
         Ok(())
+    }
+
+    /// All counters.
+    pub(crate) fn stats(&self) -> Result<Stats> {
+        Ok(self.runtime.block_on(self.client.stats())?)
+    }
+
+    /// Starts a successor and waits until it serves.
+    pub(crate) fn succeed(&self) -> Result<Running> {
+        let successor = start_ours(&self.foreshadow, &self.socket, &["--take-over"])?;
+        let began = Instant::now();
+        while self.stats()?.pid != successor.pid() {
+            ensure!(began.elapsed() < SUCCESSION_MAX, "a successor does not serve");
+            sleep(Duration::from_millis(5));
+        }
+        Ok(successor)
     }
 }
 
@@ -209,3 +232,4 @@ fn certificate(folder: &Path) -> Result<TlsSpec> {
 
 /// Upstream addresses behind each proxy.
 const BACKENDS: usize = 2;
+const SUCCESSION_MAX: Duration = Duration::from_secs(20);

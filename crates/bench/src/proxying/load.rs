@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// Connections of the load, all kept alive.
 pub(crate) const CONNECTIONS: u32 = 64;
@@ -18,17 +18,45 @@ pub(crate) struct Outcome {
 
 /// As many requests as go through on [`CONNECTIONS`] connections by HTTP/1.1.
 pub(crate) fn wrk(url: &str, seconds: u32) -> Result<Outcome> {
+    let disturbed = disturbed(url, seconds)?;
+    if disturbed.failed > 0.0 {
+        bail!("{} requests to {url} failed", disturbed.failed);
+    }
+    Ok(disturbed.outcome)
+}
+
+/// What came of a load that something may have disturbed.
+pub(crate) struct Disturbed {
+    pub(crate) outcome: Outcome,
+    /// Answered with an error, broken off, or not connected.
+    pub(crate) failed: f64,
+    /// The 99th percentile of latency, in microseconds.
+    pub(crate) p99: f64,
+}
+
+/// The same load as [`wrk`], whatever it meets with.
+pub(crate) fn disturbed(url: &str, seconds: u32) -> Result<Disturbed> {
     let output = Command::new("wrk")
-        .args(["--threads", "1", "--timeout", "10s", "--connections", &CONNECTIONS.to_string()])
+        .args(["--threads", "1", "--timeout", "10s", "--connections", &CONNECTIONS.to_string(), "--latency"])
         .args(["--duration", &format!("{seconds}s"), url])
         .output()
         .context("wrk is missing; install it (Debian: wrk)")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let requests = number_before(&text, " requests in").context("wrk printed no number of requests")?;
-    if text.contains("Non-2xx") || text.contains("Socket errors") || requests == 0.0 {
-        bail!("{url} answered with errors:\n{text}");
-    }
-    Ok(Outcome { requests, per_s: requests / f64::from(seconds) })
+    ensure!(requests > 0.0, "{url} does not answer:\n{text}");
+    let line = |mark: &str| text.lines().find_map(|line| line.trim_start().strip_prefix(mark));
+    let of_sockets = line("Socket errors:").unwrap_or_default().split_whitespace();
+    let of_sockets: f64 = of_sockets.filter_map(|word| word.trim_end_matches(',').parse::<f64>().ok()).sum();
+    let of_answers = line("Non-2xx or 3xx responses:").map_or(Ok(0.0), |count| count.trim().parse())?;
+    let p99 = line("99%").and_then(|time| micros(time.trim())).context("wrk printed no percentiles")?;
+    let outcome = Outcome { requests, per_s: requests / f64::from(seconds) };
+    Ok(Disturbed { outcome, failed: of_sockets + of_answers, p99 })
+}
+
+/// A time as wrk writes it.
+fn micros(text: &str) -> Option<f64> {
+    let units = [("us", 1.0), ("ms", 1e3), ("s", 1e6)];
+    units.iter().find_map(|(unit, micros)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * micros))
 }
 
 /// The same by HTTP/2: a quarter of the connections, four streams on each.

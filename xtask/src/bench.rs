@@ -31,8 +31,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FOLDER")]
     traces: Option<String>,
     /// Of `forecast`, only the parts whose name contains this: speed, short, coverage, accuracy, competition, events,
-    /// requests, sparse. Of `proxy`: small, large, tls, http2, latency, idle, backends, swaps, restart. Of `promotion`:
-    /// process, template, container, machine.
+    /// requests, sparse. Of `proxy`: small, large, tls, http2, latency, idle, backends, swaps, restart, cache, log. Of
+    /// `promotion`: process, template, container, machine.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
 }

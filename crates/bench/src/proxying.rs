@@ -9,11 +9,13 @@ use crate::Setting;
 use crate::rows::Rows;
 use contender::Ground;
 use contest::{KINDS, Rounds, added_latency};
+use extras::{access_log, cache};
 use restart::restarts;
 use size::{idle_connections, idle_max, many_backends, swaps};
 
 mod contender;
 mod contest;
+mod extras;
 mod load;
 mod restart;
 mod size;
@@ -45,6 +47,12 @@ pub(crate) fn measure(setting: &Setting, rows: &mut Rows) -> Result<()> {
     }
     if is_wanted("restart") {
         restarts(&ground, setting, rounds, rows)?;
+    }
+    if is_wanted("cache") {
+        cache(&ground, setting, rounds, rows)?;
+    }
+    if is_wanted("log") {
+        access_log(&ground, setting, rounds, rows)?;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ pub(crate) const LARGE: usize = 100_000;
 
 /// What all contenders share: a folder for their files, a certificate, and the server behind them.
 pub(crate) struct Ground {
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     certificate: TlsSpec,
     pub(crate) upstream: Running,
     /// The upstream's port, which it has on every loopback address.
@@ -40,8 +40,10 @@ impl Ground {
         fs::write(folder.join("large"), vec![b'x'; LARGE])?;
         let port = loopback::free_address().port();
         let server = format!(
-            "server {{ listen 0.0.0.0:{port} backlog=4096; root {}; default_type text/plain;\n\
-             location = / {{ return 200 'Hello, World!'; }} }}",
+            "server {{ listen 0.0.0.0:{port} backlog=4096; root {0}; default_type text/plain;\n\
+             location = / {{ return 200 'Hello, World!'; }}\n\
+             location /kept {{ add_header Cache-Control max-age=3600; return 200 'Hello, World!'; }}\n\
+             location = /kept-large {{ add_header Cache-Control max-age=3600; alias {0}/large; }} }}",
             folder.display()
         );
         let upstream = nginx(folder, "upstream", &server)?;
@@ -61,7 +63,7 @@ impl Ground {
         Ok([
             ours(self, &setting.foreshadow, &backends)?.0,
             haproxy(self, &backends, connections)?,
-            nginx_proxy(self, &backends)?,
+            nginx_proxy(self, &backends, "", "")?,
         ])
     }
 }
@@ -72,12 +74,23 @@ pub(crate) fn ours(
     foreshadow: &Path,
     backends: &[SocketAddr],
 ) -> Result<(Contender, Control)> {
+    ours_with(ground, foreshadow, backends, |_| {})
+}
+
+/// The same with a change to what is asked of the listener without TLS.
+pub(crate) fn ours_with(
+    ground: &Ground,
+    foreshadow: &Path,
+    backends: &[SocketAddr],
+    change: impl FnOnce(&mut Route),
+) -> Result<(Contender, Control)> {
     let (plain, tls) = (loopback::free_address(), loopback::free_address());
     let socket = ground.folder.join(format!("control-{}", plain.port()));
     let process = start_ours(foreshadow, &socket, &[])?;
     let mut control = Control::connect(foreshadow, socket)?;
     let mut routes = vec![route("plain", plain, backends), route("encrypted", tls, backends)];
     routes[1].protocols.tls = Some(ground.certificate.clone());
+    change(&mut routes[0]);
     control.set(routes)?;
     wait_until_listening(plain)?;
     Ok((Contender { name: "ours", process, plain, tls }, control))
@@ -148,6 +161,16 @@ impl Control {
 
 /// HAProxy, told to name the client as ours does, so that all do the same work.
 pub(crate) fn haproxy(ground: &Ground, backends: &[SocketAddr], connections: usize) -> Result<Contender> {
+    haproxy_with(ground, backends, connections, "")
+}
+
+/// The same with further lines of the backend, and sections after it.
+pub(crate) fn haproxy_with(
+    ground: &Ground,
+    backends: &[SocketAddr],
+    connections: usize,
+    further: &str,
+) -> Result<Contender> {
     let (plain, tls) = (loopback::free_address(), loopback::free_address());
     let servers: String =
         backends.iter().enumerate().map(|(i, address)| format!("    server s{i} {address}\n")).collect();
@@ -156,7 +179,7 @@ pub(crate) fn haproxy(ground: &Ground, backends: &[SocketAddr], connections: usi
          defaults\n    mode http\n    option forwardfor\n    timeout client 120s\n    timeout server 30s\n\
          \x20   timeout connect 5s\n    timeout http-keep-alive 120s\n\
          frontend in\n    bind {plain}\n    bind {tls} ssl crt {} alpn h2,http/1.1\n    default_backend out\n\
-         backend out\n    balance random(2)\n    http-reuse always\n{servers}",
+         backend out\n    balance random(2)\n    http-reuse always\n{servers}{further}",
         connections + 500,
         ground.folder.join("both.pem").display()
     );
@@ -168,21 +191,28 @@ pub(crate) fn haproxy(ground: &Ground, backends: &[SocketAddr], connections: usi
     Ok(Contender { name: "HAProxy", process, plain, tls })
 }
 
-/// nginx as a proxy, with buffers that hold the longer response and connections that are kept.
-fn nginx_proxy(ground: &Ground, backends: &[SocketAddr]) -> Result<Contender> {
+/// nginx as a proxy, with buffers that hold the longer response, connections that are kept, and further directives: of everything, and
+/// of its server.
+pub(crate) fn nginx_proxy(
+    ground: &Ground,
+    backends: &[SocketAddr],
+    http: &str,
+    own: &str,
+) -> Result<Contender> {
     let (plain, tls) = (loopback::free_address(), loopback::free_address());
     let servers: String = backends.iter().map(|address| format!("server {address};\n")).collect();
     let server = format!(
-        "upstream out {{ random two least_conn; {servers} keepalive 256; keepalive_requests 100000000; }}\n\
+        "{http}\nupstream out {{ random two least_conn; {servers} keepalive 256; keepalive_requests 100000000; }}\n\
          server {{ listen {plain} backlog=4096; listen {tls} ssl http2 backlog=4096;\n\
          ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {}; ssl_certificate_key {};\n\
+         {own}\n\
          location / {{ proxy_pass http://out; proxy_http_version 1.1; proxy_set_header Connection '';\n\
          proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n\
          proxy_buffers 32 8k; proxy_max_temp_file_size 0; }} }}",
         ground.certificate.certificate.display(),
         ground.certificate.key.display()
     );
-    let process = nginx(&ground.folder, "peer", &server)?;
+    let process = nginx(&ground.folder, &format!("peer-{}", plain.port()), &server)?;
     wait_until_listening(plain)?;
     Ok(Contender { name: "nginx", process, plain, tls })
 }
@@ -231,5 +261,5 @@ fn certificate(folder: &Path) -> Result<TlsSpec> {
 }
 
 /// Upstream addresses behind each proxy.
-const BACKENDS: usize = 2;
+pub(crate) const BACKENDS: usize = 2;
 const SUCCESSION_MAX: Duration = Duration::from_secs(20);

@@ -13,7 +13,7 @@ use crate::running::{Running, cpu_seconds};
 pub(crate) struct Kind {
     /// Chooses it by `--only`.
     pub(crate) key: &'static str,
-    name: &'static str,
+    pub(crate) name: &'static str,
     path: &'static str,
     protocol: Protocol,
 }
@@ -39,11 +39,18 @@ pub(crate) struct Rounds {
     pub(crate) seconds: u32,
 }
 
-/// What one proxy needed, round by round.
+/// Responses that may be kept.
+pub(crate) const KEPT: &[Kind] = &[
+    Kind { key: "cache", name: "13 bytes", path: "/kept", protocol: Protocol::Http1 },
+    Kind { key: "cache", name: "100 kB", path: "/kept-large", protocol: Protocol::Http1 },
+];
+
+/// What one proxy needed, round by round, and what the upstream did for it.
 #[derive(Default)]
-struct Series {
-    cpu_us: Vec<f64>,
-    per_s: Vec<f64>,
+pub(crate) struct Series {
+    pub(crate) cpu_us: Vec<f64>,
+    pub(crate) per_s: Vec<f64>,
+    pub(crate) upstream_us: Vec<f64>,
 }
 
 impl Kind {
@@ -55,8 +62,19 @@ impl Kind {
         rounds: Rounds,
         rows: &mut Rows,
     ) -> Result<()> {
+        let series = self.series(contenders, upstream, rounds)?;
+        self.report(contenders, &series, rows);
+        Ok(())
+    }
+
+    /// Loads one after another, in rounds, so that what else the machine does comes upon all of them.
+    pub(crate) fn series(
+        &self,
+        contenders: &[Contender],
+        upstream: &Running,
+        rounds: Rounds,
+    ) -> Result<Vec<Series>> {
         let mut series: Vec<Series> = contenders.iter().map(|_| Series::default()).collect();
-        let (mut behind, mut asked) = (0.0, 0.0);
         for contender in contenders {
             self.load(contender, 1)?;
         }
@@ -65,14 +83,13 @@ impl Kind {
                 let before = (cpu_seconds(contender.process.pid())?, cpu_seconds(upstream.pid())?);
                 let outcome = self.load(contender, rounds.seconds)?;
                 let used = cpu_seconds(contender.process.pid())? - before.0;
-                behind += cpu_seconds(upstream.pid())? - before.1;
-                asked += outcome.requests;
+                let behind = cpu_seconds(upstream.pid())? - before.1;
                 series.cpu_us.push(used / outcome.requests * 1e6);
+                series.upstream_us.push(behind / outcome.requests * 1e6);
                 series.per_s.push(outcome.per_s);
             }
         }
-        self.report(contenders, &series, behind / asked * 1e6, rows);
-        Ok(())
+        Ok(series)
     }
 
     fn load(&self, contender: &Contender, seconds: u32) -> Result<Outcome> {
@@ -83,7 +100,7 @@ impl Kind {
         }
     }
 
-    fn report(&self, contenders: &[Contender], series: &[Series], upstream_us: f64, rows: &mut Rows) {
+    fn report(&self, contenders: &[Contender], series: &[Series], rows: &mut Rows) {
         let name = self.name;
         let cpu: Vec<&[f64]> = series.iter().map(|series| &series.cpu_us[..]).collect();
         let per_s: Vec<&[f64]> = series.iter().map(|series| &series.per_s[..]).collect();
@@ -93,7 +110,8 @@ impl Kind {
         let values: Vec<f64> = cpu.iter().map(|values| median(values)).collect();
         let shown = by_peer(contenders, &values[1..], " us");
         let title = format!("proxy, {name}: CPU for each request");
-        let shown = format!("{shown}; upstream {upstream_us:.1} us");
+        let upstream_us: Vec<f64> = series.iter().map(|series| median(&series.upstream_us)).collect();
+        let shown = format!("{shown}; upstream {:.1} us", median(&upstream_us));
         rows.note(&title, values[0], "us", Better::Lower, Some(shown));
         let worst = ratios(&per_s).into_iter().fold(f64::MAX, f64::min);
         let values: Vec<f64> = per_s.iter().map(|values| median(values)).collect();
@@ -139,9 +157,12 @@ fn p99(target: std::net::SocketAddr, seconds: u32, folder: &Path) -> Result<f64>
 
 /// For each peer, the median over the rounds of the first contender's value by the peer's.
 fn ratios(series: &[&[f64]]) -> Vec<f64> {
-    let by_round =
-        |peer: &[f64]| series[0].iter().zip(peer).map(|(ours, theirs)| ours / theirs).collect::<Vec<_>>();
-    series[1..].iter().map(|peer| median(&by_round(peer))).collect()
+    series[1..].iter().map(|peer| ratio(series[0], peer)).collect()
+}
+
+/// The median over the rounds of one value by the other of the same round.
+pub(crate) fn ratio(values: &[f64], by: &[f64]) -> f64 {
+    median(&values.iter().zip(by).map(|(value, by)| value / by).collect::<Vec<_>>())
 }
 
 /// The peers' values, each behind its name.

@@ -68,6 +68,8 @@ impl Desk {
             match inbox.recv_timeout(PAUSE) {
                 Ok((over, entry)) => {
                     self.append(over, &entry);
+                    // Being woken for every line, and writing each alone, costs as much as the request that it tells of.
+                    thread::sleep(GATHERED);
                     for (over, entry) in inbox.try_iter().take(ENTRIES_MAX) {
                         self.append(over, &entry);
                     }
@@ -92,6 +94,8 @@ impl Desk {
 
 /// Requests that may wait to be written: about a tenth of a second of a busy machine's, and a few megabytes.
 const ENTRIES_MAX: usize = 8192;
+/// For how long lines are gathered that are written together: short beside the time in which [`ENTRIES_MAX`] come.
+const GATHERED: Duration = Duration::from_millis(10);
 /// How often it is looked whether a file has been moved.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long the end waits for a disk.

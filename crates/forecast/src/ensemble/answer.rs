@@ -98,7 +98,7 @@ impl Ensemble {
     /// The largest value of the first step, of the first two and so on: never less than that of a shorter window, nor than
     /// any of its steps.
     pub(crate) fn windows(&self, steps: usize) -> Vec<Curve> {
-        if self.has_company() && self.online.plain().idles() {
+        if self.online.plain().idles() {
             return self.counted_windows(steps);
         }
         let mut curves = self.online.window_curves(steps);

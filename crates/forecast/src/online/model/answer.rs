@@ -151,7 +151,8 @@ impl Model {
         }
         if self.idles() {
             for (value, tau) in values.iter_mut().zip(GRID) {
-                *value = value.min(self.reach(tau));
+                // What a window seldom exceeds each of its steps exceeds more seldom.
+                *value = value.min(self.reach(1.0 - (1.0 - tau) / steps as f64));
             }
         }
         let (a, b) = (low.tail(), high.tail());

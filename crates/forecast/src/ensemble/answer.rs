@@ -126,7 +126,8 @@ impl Ensemble {
     /// The same counted over paths, for series so often zero that medians tell nothing of what members know.
     fn counted_windows(&self, steps: usize) -> Vec<Curve> {
         let steps = steps.min(FORECAST_STEPS_MAX);
-        let rows = Window::Max.over(&self.paths(steps, paths_counted(steps), 0), &GRID);
+        let most = if self.has_company() { usize::MAX } else { PATHS_OF_CORE };
+        let rows = Window::Max.over(&self.paths(steps, paths_counted(steps).min(most), 0), &GRID);
         let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
         let curve = |row: &[f64]| {
             let values = std::array::from_fn(|k| row[k]);
@@ -227,3 +228,6 @@ impl Ensemble {
         self.notices.since(noticed)
     }
 }
+
+/// So many paths are counted where the core is alone: twice as many as the windows of the past that they follow.
+const PATHS_OF_CORE: usize = 512;

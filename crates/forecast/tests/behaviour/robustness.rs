@@ -5,7 +5,7 @@ use std::time::Duration;
 use forecast::{Config, Forecaster, ObserveError, Timestamp, Trust, UntrustedReason};
 use proptest::prelude::*;
 
-use crate::support::{feed, forecaster, normal, service};
+use crate::support::{MONDAY, feed, forecaster, normal, service};
 
 const STEP: Duration = Duration::from_secs(300);
 const QUANTILES: [f64; 6] = [0.001, 0.05, 0.5, 0.9, 0.99, 0.9999];
@@ -404,6 +404,27 @@ fn a_series_that_is_mostly_idle_is_not_said_to_exceed_what_it_ever_did() {
             assert!(windows.iter().all(|window| window.quantile(0.95) <= 5.0 * seen), "{i}");
             let paths = forecaster.paths(144, 20, i as u64);
             assert!(paths.iter().flatten().all(|&value| value < 10.0 * seen), "{i}");
+        }
+    }
+}
+
+#[test]
+fn a_series_that_crosses_zero_is_forecast_like_any_other() {
+    let mut config = Config::new(Duration::from_secs(3600));
+    config.non_negative = false;
+    let mut forecaster = Forecaster::new(config).unwrap();
+    let mut random = fastrand::Rng::with_seed(2);
+    let usual = |i: usize| -2.0 + 6.0 * (i as f64 / 24.0 * std::f64::consts::TAU).sin();
+    let origin = Timestamp::parse(MONDAY).unwrap();
+    for i in 0..24 * 42 {
+        let at = origin + Duration::from_secs(3600) * i as u32;
+        forecaster.observe(at, Some(usual(i) + normal(&mut random))).unwrap();
+        if i > 24 * 20 && i % 7 == 0 {
+            let said = forecaster.forecast(24, &[0.05, 0.5, 0.95]).values;
+            for (h, row) in said.iter().enumerate() {
+                let off = (row[1] - usual(i + 1 + h)).abs();
+                assert!(off < 2.5 && row[2] - row[0] < 12.0, "{i}, {h} steps ahead: {row:?}");
+            }
         }
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Levels {
     deviation: f64,
     pub(crate) ratios: Ratios,
     begun: bool,
+    /// Whether a value was below zero: a multiple of a reference near zero says nothing then.
+    signed: bool,
 }
 
 /// How the series compares with each reference lately; one where nothing can be said.
@@ -82,6 +84,7 @@ impl Levels {
             self.typical = value;
         }
         self.begun = true;
+        self.signed |= value < 0.0;
         let off = value - self.typical;
         self.deviation += TYPICAL_PACE * (off.abs() - self.deviation);
         self.typical += TYPICAL_PACE * off.clamp(-self.deviation, self.deviation);
@@ -100,6 +103,10 @@ impl Levels {
     }
 
     fn compare(&mut self) {
+        if self.signed {
+            self.ratios = Ratios::default();
+            return;
+        }
         self.ratios = Ratios {
             brisk: self.brisk.ratio(0.1, 10.0),
             middle: self.middle.ratio(0.1, 10.0),

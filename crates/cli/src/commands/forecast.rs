@@ -18,13 +18,14 @@ use clap::{Args, ValueEnum};
 use forecast::calendar::Event;
 use forecast::models::Kind;
 use forecast::trace::{Options, Series};
-use forecast::{Config, FORECAST_STEPS_MAX, Forecast, HORIZON_STEPS_MAX, Timestamp};
+use forecast::{Config, FORECAST_STEPS_MAX, HORIZON_STEPS_MAX, Timestamp};
 use jiff::tz::TimeZone;
 
 use self::core::{Alone, Answer, Chosen};
 use self::joint::JointArgs;
 use self::moments::Asked;
 pub(super) use self::moments::Grid;
+use self::page::Shown;
 use super::known::KnownArgs;
 use super::laid::{Laid, Layout, others_of};
 use super::own_model;
@@ -74,9 +75,9 @@ pub(crate) struct ForecastArgs {
     #[arg(long, value_name = "NAME")]
     model: Option<Kind>,
     /// Batch models that `auto` combines with the online core, comma-separated. `auto`: those that measurements favour; `all`
-    /// of them take their time
-    #[arg(long, default_value = "auto", value_name = "NAME,..", value_parser = combined)]
-    combine: Combine,
+    /// of them take their time. Default: `auto`
+    #[arg(long, value_name = "NAME,..", value_parser = combined)]
+    combine: Option<Combine>,
     /// Forecast with a model of your own: a shell command that speaks the protocol of docs/external-models.md, such as
     /// 'python3 my_model.py'. With `--model auto` it is one of the models that are combined, and its weight is told
     #[arg(long, value_name = "COMMAND")]
@@ -160,10 +161,10 @@ pub(crate) fn run(args: &ForecastArgs) -> Result<(), Failure> {
         Format::Csv => print::csv(&issued, args, file.clock)?,
         Format::Json => output::print(&json::text(&issued, args, file.clock)?)?,
         Format::Table => print::tables(&issued, args, file.clock)?,
-        Format::Html => output::print(&page::build(&file.trace, &forecasts(&issued)).render())?,
+        Format::Html => output::print(&page::build(&file.trace, &shown(&issued)).render())?,
     }
     if let Some(path) = &args.plot {
-        page::build(&file.trace, &forecasts(&issued))
+        page::build(&file.trace, &shown(&issued))
             .write(path)
             .or_failed(format!("cannot write {}", path.display()))?;
     }
@@ -173,7 +174,12 @@ pub(crate) fn run(args: &ForecastArgs) -> Result<(), Failure> {
 /// Which model is meant by `--model` and `--model-command`.
 fn chosen(args: &ForecastArgs) -> Result<Chosen, Failure> {
     let own = args.model_command.as_deref().map(own_model::of);
-    let combined = || args.combine.0.clone();
+    let combined = || args.combine.as_ref().map_or_else(|| Kind::COMBINED.to_vec(), |kinds| kinds.0.clone());
+    if let (Some(kind), Some(_)) = (args.model.filter(|kind| *kind != Kind::Auto), &args.combine) {
+        return Err(Failure::usage(format!(
+            "--combine says what `auto` combines, and --model {kind} is asked alone; leave one out"
+        )));
+    }
     Ok(match (args.model, own) {
         (None, Some(own)) => Chosen::Batch(Alone::Own(own)),
         (None, None) => Chosen::Learning(Kind::Auto, combined(), None),
@@ -276,8 +282,12 @@ fn config(args: &ForecastArgs, file: &TraceFile) -> Result<Config, Failure> {
     Ok(config)
 }
 
-fn forecasts(issued: &[Issued]) -> Vec<(Option<&str>, &Forecast)> {
-    issued.iter().map(|issued| (issued.series.as_deref(), &issued.answer.forecast)).collect()
+fn shown(issued: &[Issued]) -> Vec<Shown<'_>> {
+    let mut all = Vec::new();
+    for Issued { series, answer, .. } in issued {
+        all.push(Shown { series: series.as_deref(), forecast: &answer.forecast, trust: answer.trust });
+    }
+    all
 }
 
 /// `boosted,lstm`, or `all`.

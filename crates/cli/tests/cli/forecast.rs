@@ -79,6 +79,8 @@ fn what_auto_combines_can_be_chosen() {
     assert_ne!(of("--combine week,drift"), of(""));
     let refused = foreshadow(folder.path(), &format!("{command} --combine online"));
     assert!(text(&refused.stderr).contains("always takes part"), "{}", text(&refused.stderr));
+    let refused = foreshadow(folder.path(), &format!("{command} --model online --combine all"));
+    assert!(text(&refused.stderr).contains("--model online is asked alone"), "{}", text(&refused.stderr));
 }
 
 #[test]
@@ -220,7 +222,16 @@ fn steps_of_events_are_no_anomalies_beside_covariates_and_trees_that_saw_few_say
     assert!(said > 400.0, "six times 130 is due: {said}");
     let (_, told) = run("boosted");
     assert!(told.contains("`boosted` has seen 5 events of kind `sale` and may miss what they do"), "{told}");
-    assert!(!run("online").1.contains("may miss"));
+    let (_, told) = run("online");
+    assert!(!told.contains("may miss") && !told.contains("anomalies"), "the sales were announced: {told}");
+    let page = "forecast sales.csv --column v --horizon 1d --model online --format html";
+    let page = text(&foreshadow(folder.path(), page).stdout);
+    let caption = page.split(", 24 steps; ").nth(1).expect("a caption");
+    assert!(
+        caption.starts_with("untrusted: no value for the last 24 steps"),
+        "{}",
+        &caption[..200.min(caption.len())]
+    );
 }
 
 #[test]
@@ -237,6 +248,16 @@ fn values_below_zero_are_forecast_where_that_is_asked_for() {
     std::fs::write(folder.path().join("cold.csv"), format!("timestamp,degrees\n{rows}")).unwrap();
     let refused = text(&foreshadow(folder.path(), "forecast cold.csv --horizon 1d").stderr);
     assert!(refused.contains("below zero") && refused.contains("--allow-negative"), "{refused}");
+    let crossed = foreshadow(
+        folder.path(),
+        "forecast cold.csv --allow-negative --horizon 1d --levels -3,0 --model online",
+    );
+    assert!(
+        text(&crossed.stdout).contains("above_-3,above_0"),
+        "{}{}",
+        text(&crossed.stdout),
+        text(&crossed.stderr)
+    );
     for model in ["online", "additive", "pooled"] {
         let words = format!("forecast cold.csv --allow-negative --model {model} --horizon 1d --format json");
         let output = foreshadow(folder.path(), &words);

@@ -67,11 +67,12 @@ impl Anomalies {
         self.outage.map(|outage| outage.began)
     }
 
-    /// Judges the value of the step that begins at `at`. `least`: values below it are impossible.
+    /// Judges the value of the step that begins at `at`: as it was observed, and freed of known effects. `least`: values below
+    /// it are impossible.
     pub(super) fn judge(
         &mut self,
         (step, at): (u64, Timestamp),
-        value: f64,
+        (observed, value): (f64, f64),
         surprise: Surprise,
         least: f64,
         notices: &mut Notices,
@@ -105,7 +106,9 @@ impl Anomalies {
         }
         self.kept_out.push_back((step, value as f32));
         let p_value = self.detector.is_ready().then_some(finding.p_value);
-        notices.push(Notice::Anomaly(Anomaly { at, value, expected, nearest, p_value }));
+        let effect = observed - value;
+        let (expected, nearest) = (expected + effect, nearest + effect);
+        notices.push(Notice::Anomaly(Anomaly { at, value: observed, expected, nearest, p_value }));
         Judged::Anomaly
     }
 

@@ -11,7 +11,7 @@ use crate::values::{self, Levels};
 #[derive(Args, Clone, Debug)]
 pub(super) struct JointArgs {
     /// Levels of demand, comma-separated: also print the probability that each has been exceeded by the end of each step
-    #[arg(long, value_name = "N,..", value_parser = values::levels)]
+    #[arg(long, value_name = "N,..", value_parser = values::levels, allow_hyphen_values = true)]
     levels: Option<Levels>,
     /// Also print quantiles of the largest value, or of the sum of all, from the beginning to the end of each step
     #[arg(long, value_delimiter = ',', value_name = "max,sum", value_parser = window)]

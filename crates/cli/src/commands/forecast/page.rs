@@ -1,7 +1,7 @@
 //! The page of `foreshadow forecast --format html` and `--plot`: the recent past, and the bands ahead of it.
 
 use forecast::trace::Trace;
-use forecast::{Forecast, Timestamp};
+use forecast::{Forecast, Timestamp, Trust};
 use plotly::common::{Fill, Line, Mode};
 use plotly::{Plot, Scatter};
 
@@ -12,8 +12,16 @@ const PAST_HORIZONS: u32 = 6;
 /// More series than this on one page would help nobody.
 const PLOTS_MAX: usize = 24;
 
+/// A forecast to be shown.
+#[derive(Clone, Copy)]
+pub(super) struct Shown<'a> {
+    pub(super) series: Option<&'a str>,
+    pub(super) forecast: &'a Forecast,
+    pub(super) trust: Trust,
+}
+
 /// Builds the page: one plot per series, with every forecast of it.
-pub(super) fn build(trace: &Trace, forecasts: &[(Option<&str>, &Forecast)]) -> Page {
+pub(super) fn build(trace: &Trace, forecasts: &[Shown<'_>]) -> Page {
     let mut page = Page::new(&format!("Forecast of {}", trace.column));
     page.text(
         "The line is what was recorded. Each band spans the outermost quantiles asked for, the dashed line is the middle one. \
@@ -21,8 +29,8 @@ pub(super) fn build(trace: &Trace, forecasts: &[(Option<&str>, &Forecast)]) -> P
     );
     for series in trace.series.iter().take(PLOTS_MAX) {
         let name = series.name.as_deref();
-        let mine: Vec<&Forecast> =
-            forecasts.iter().filter(|(of, _)| *of == name).map(|(_, forecast)| *forecast).collect();
+        let shown: Vec<Shown<'_>> = forecasts.iter().filter(|shown| shown.series == name).copied().collect();
+        let mine: Vec<&Forecast> = shown.iter().map(|shown| shown.forecast).collect();
         let Some(first) = mine.first() else { continue };
         let span = first.step.saturating_mul(u32::try_from(first.steps()).unwrap_or(u32::MAX));
         let from = first.issued_at - span.saturating_mul(PAST_HORIZONS);
@@ -45,7 +53,7 @@ pub(super) fn build(trace: &Trace, forecasts: &[(Option<&str>, &Forecast)]) -> P
         );
         plot.set_layout(layout(name.unwrap_or(&trace.column), "", &trace.column));
         plot.set_configuration(configuration());
-        page.plot(&plot, 440, &caption(&mine));
+        page.plot(&plot, 440, &caption(&shown));
     }
     if trace.series.len() > PLOTS_MAX {
         page.text(&format!(
@@ -94,9 +102,14 @@ fn nearest_to_median(quantiles: &[f64]) -> usize {
         .unwrap_or(0)
 }
 
-fn caption(forecasts: &[&Forecast]) -> String {
-    match forecasts {
-        [one] => format!("Forecast from {}, {} steps.", one.issued_at, one.steps()),
-        many => format!("{} forecasts, each from the rows before it.", many.len()),
+fn caption(shown: &[Shown<'_>]) -> String {
+    match shown {
+        [Shown { forecast, trust, .. }] => {
+            format!("Forecast from {}, {} steps; {trust}.", forecast.issued_at, forecast.steps())
+        }
+        many => {
+            let untrusted = many.iter().filter(|shown| !shown.trust.is_trusted()).count();
+            format!("{} forecasts, each from the rows before it; {untrusted} not trusted.", many.len())
+        }
     }
 }

@@ -199,8 +199,10 @@ impl Learner {
             let noise = self.noise.variance(slot);
             let most = CLIP * (noise + variance).sqrt();
             let error = (seen - mean).clamp(-most, most);
+            // What was expected of a young series is less certain than its noise so far can tell.
             let young = (f64::from(WARM_HOURS * self.steps_an_hour) / self.learned as f64).max(1.0);
             self.filter.learn(&situation.inputs, error, noise * self.noise.repetition() * young);
+            // Where an effect is unknown the error is mostly that, and no noise.
             if self.is_warm() && variance <= noise {
                 self.noise.learn(slot, error, variance, mean);
             }
@@ -232,7 +234,7 @@ impl Learner {
         };
         let unsure = weight * (expected.events.variance - situation.unlike).max(0.0);
         let noise = self.noise.variance(hour(&situation.moment.local));
-        let trust = noise / (noise + 5.0 * unsure);
+        let trust = noise / (noise + CAUTION * unsure);
         let (usual, freed) = ((base + small).ln(), freed.max(f64::MIN_POSITIVE).ln());
         ((usual + trust * (freed - usual)).exp() - small).max(0.0)
     }
@@ -379,7 +381,10 @@ const CLIP: f64 = 2.5;
 const HOLIDAY_ODDS: f64 = 4.0;
 const EVENT_ODDS: f64 = 2.0;
 const LEVEL_HOURS: f64 = 720.0;
-/// Nothing is learned of effects before.
+/// Nothing is learned of covariates before, and of events with less weight.
 const WARM_HOURS: f32 = 240.0;
+/// How many times as uncertain an effect counts as it is, where a value is freed of it: what is taken for demand by mistake stays in
+/// the profile, and the next occurrence looks smaller.
+const CAUTION: f64 = 5.0;
 /// In so many days everything known about an effect would be forgotten, were it not seen again.
 const DRIFT_DAYS: f64 = 1000.0;

@@ -6,7 +6,6 @@ use super::Model;
 /// Windows of the past, each step's values replaced by their places among those of all windows.
 #[derive(Debug)]
 pub(super) struct Shuffle {
-    windows: usize,
     /// By step, then by window.
     places: Vec<u16>,
 }
@@ -37,14 +36,14 @@ impl Shuffle {
                 places[usize::from(window)] = place as u16;
             }
         }
-        Some(Shuffle { windows: WINDOWS, places })
+        Some(Shuffle { places })
     }
 
     /// The probability at which a path is at a step: paths follow the windows in turn, `within` (0 to 1) tells those of one
     /// window apart.
     pub(super) fn probability(&self, path: usize, step: usize, within: f64) -> f64 {
-        let place = self.places[step * self.windows + path % self.windows];
-        (f64::from(place) + within) / self.windows as f64
+        let place = self.places[step * WINDOWS + path % WINDOWS];
+        (f64::from(place) + within) / WINDOWS as f64
     }
 }
 

@@ -23,9 +23,14 @@ impl Idle {
         *share += (outcome - *share) / (f32::from(*count) + DOUBT);
     }
 
-    /// The probability of zero, for a forecast made while idle or not.
-    pub(crate) fn share(&self, now: bool) -> f64 {
-        f64::from(self.shares[usize::from(now)])
+    /// The probabilities of zero, for a forecast made while busy and while idle. What outcomes have not yet shown is taken from
+    /// `nearer`, the same at a shorter horizon; `forgotten`, from 0 to 1, says how much of it that the series is busy is no
+    /// news any more so far ahead.
+    pub(crate) fn shares(&self, nearer: [f64; 2], forgotten: f64) -> [f64; 2] {
+        let unseen = self.counts.map(|count| f64::from(DOUBT / (f32::from(count) + DOUBT)));
+        let idle = f64::from(self.shares[1]) + unseen[1] * nearer[1];
+        let supposed = nearer[0] + forgotten * (idle - nearer[0]).max(0.0);
+        [f64::from(self.shares[0]) + unseen[0] * supposed, idle]
     }
 }
 
@@ -41,12 +46,28 @@ mod tests {
     fn shares_are_counted_apart_and_claimed_late() {
         let mut idle = Idle::default();
         idle.learn(true, true);
-        assert!(idle.share(true) < 0.3 && idle.share(false) == 0.0);
+        let [busy, idling] = idle.shares([0.0; 2], 0.0);
+        assert!(idling < 0.3 && busy == 0.0);
         for step in 0..2000 {
             idle.learn(true, step % 10 != 0);
             idle.learn(false, step % 4 == 0);
         }
-        assert!((idle.share(true) - 0.9).abs() < 0.03, "{}", idle.share(true));
-        assert!((idle.share(false) - 0.25).abs() < 0.03, "{}", idle.share(false));
+        for (nearer, forgotten) in [([0.0; 2], 0.0), ([0.5; 2], 1.0)] {
+            let [busy, idling] = idle.shares(nearer, forgotten);
+            assert!((idling - 0.9).abs() < 0.03 && (busy - 0.25).abs() < 0.03, "{idling} {busy}");
+        }
+    }
+
+    #[test]
+    fn a_series_that_was_hardly_ever_busy_is_taken_to_be_idle_again_far_ahead() {
+        let mut near = Idle::default();
+        (0..500).for_each(|_| near.learn(true, true));
+        let nearer = near.shares([0.0; 2], 0.0);
+        assert!(nearer[0] == 0.0 && nearer[1] > 0.95);
+        let mut far = Idle::default();
+        assert_eq!(far.shares(nearer, 0.0)[0], 0.0);
+        assert!(far.shares(nearer, 1.0).iter().all(|share| *share > 0.95));
+        far.learn(false, false);
+        assert!(far.shares(nearer, 1.0)[0] < 0.85);
     }
 }

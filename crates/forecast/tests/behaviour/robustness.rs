@@ -430,6 +430,26 @@ fn a_series_that_crosses_zero_is_forecast_like_any_other() {
 }
 
 #[test]
+fn a_busy_last_value_of_a_series_that_is_mostly_idle_says_little_of_days_ahead() {
+    for (seed, last) in [(3, 5.0), (4, 5.0), (5, 500.0)] {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut config = Config::new(STEP);
+        config.horizon_max = STEP * 2016;
+        let mut forecaster = Forecaster::new(config).unwrap();
+        let origin = Timestamp::parse(MONDAY).unwrap();
+        for i in 0..288 * 14u32 {
+            let busy = if random.f64() < 0.03 { 1.0 + random.f64() * 6.0 } else { 0.0 };
+            let value = if i + 1 == 288 * 14 { last } else { busy };
+            forecaster.observe(origin + STEP * i, Some(value)).unwrap();
+        }
+        let said = forecaster.forecast(2016, &[0.5, 0.9]).values;
+        let loud = |quantile: usize| said.iter().skip(24).filter(|row| row[quantile] > 0.5).count();
+        assert_eq!(loud(0), 0, "{seed}: medians");
+        assert!(loud(1) < 200, "{seed}: {} of 1992 steps above 0.5 with a tenth", loud(1));
+    }
+}
+
+#[test]
 fn a_value_beyond_all_measure_is_forgotten_like_any_other_and_weighs_no_heavier_in_trust() {
     let usual = |i: usize| {
         100.0

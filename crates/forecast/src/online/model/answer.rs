@@ -2,10 +2,11 @@
 
 use crate::calibration::{Curve, GRID, Place, Tail};
 use crate::narrow::larger;
-use crate::online::bucket::mix;
+use crate::online::bucket::{Bucket, mix};
 use crate::online::doubt::{Claim, Factors};
 use crate::online::experts::{CHUNK, EXPERTS, Path};
 use crate::online::spread::Range;
+use crate::online::wild::Wild;
 use crate::paths::Values;
 
 use super::Model;
@@ -119,8 +120,19 @@ impl Model {
 
     /// The probability that the series will be idle, at each learned horizon.
     pub(super) fn idle_shares(&self) -> Vec<f64> {
-        let now = self.experts.last() == 0.0;
-        self.buckets.iter().map(|bucket| bucket.idle.share(now)).collect()
+        if self.zeros == 0.0 {
+            return vec![0.0; self.buckets.len()];
+        }
+        let state = usize::from(self.experts.last() == 0.0);
+        let (idles, mut nearer) = (self.idles(), [0.0; 2]);
+        let mut share = |bucket: &Bucket| {
+            // Of one that is seldom idle, zeros are to be seen before they are claimed: they may be an outage.
+            let forgotten = if idles { 1.0 - Wild::followed(bucket.horizon) } else { 0.0 };
+            let shares = bucket.idle.shares(nearer, forgotten);
+            nearer = if idles { shares } else { nearer };
+            shares[state]
+        };
+        self.buckets.iter().map(&mut share).collect()
     }
 
     /// Distribution of the largest value of the next `steps` steps.

@@ -69,8 +69,8 @@ impl Model {
         };
         let idle = self.idle_shares();
         let doubt = self.doubts();
-        let idles = self.idles();
-        let reaches: Vec<f64> = quantiles.iter().map(|&tau| self.reach(tau)).collect();
+        let reach = |quantiles: &[f64]| quantiles.iter().map(|&tau| self.reach(tau)).collect();
+        let reaches: Option<Vec<f64>> = self.idles().then(|| reach(quantiles));
         self.walk(values.len(), |stretch| {
             let low = &table[stretch.lower * width..][..width];
             let high = &table[stretch.upper * width..][..width];
@@ -87,8 +87,8 @@ impl Model {
                 for ((value, low), high) in row.iter_mut().zip(low).zip(high) {
                     *value = (middle + lower * low + upper * high).max(self.floor);
                 }
-                if idles {
-                    for (value, reach) in row.iter_mut().zip(&reaches) {
+                if let Some(reaches) = &reaches {
+                    for (value, reach) in row.iter_mut().zip(reaches) {
                         *value = value.min(*reach);
                     }
                 }

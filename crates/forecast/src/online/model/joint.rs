@@ -36,6 +36,7 @@ impl Model {
         let shuffle = if idles { Shuffle::of(self, steps, &mut random) } else { None };
         let mut drawn: Vec<f64> = (0..samples).map(|_| probit(random.f64())).collect();
         let common: Vec<f64> = (0..samples).map(|_| probit(random.f64())).collect();
+        let within: Vec<f64> = common.iter().map(|&z| if idles { normal_below(z) } else { 0.0 }).collect();
         self.walk(steps, |stretch| {
             let (lower, upper) = (spreads(stretch.lower), spreads(stretch.upper));
             let bond = bond_along(&stretch, &alike, &ties);
@@ -51,7 +52,7 @@ impl Model {
                 for (k, ((path, drawn), common)) in paths.iter_mut().zip(&mut drawn).zip(&common).enumerate()
                 {
                     let z = if let Some(shuffle) = &shuffle {
-                        probit(shuffle.probability(k, step, normal_below(*common)))
+                        probit(shuffle.probability(k, step, within[k]))
                     } else {
                         if step > 0 {
                             *drawn = bond.alike * *drawn + fresh * probit(random.f64());

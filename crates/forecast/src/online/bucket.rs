@@ -108,10 +108,12 @@ impl Bucket {
         }
     }
 
-    /// Whether a forecast made after step `now` is to be kept for learning.
+    /// Whether a forecast made after step `now` is to be kept for learning. Which of the steps between two that is goes round
+    /// slowly: what lies in step with the stride, as minutes of the hour may, would otherwise never be seen, or nothing else.
     #[inline]
     pub(crate) fn is_due(&self, now: u64) -> bool {
-        now as u32 & (self.stride - 1) == 0
+        let now = now as u32;
+        now.wrapping_add(now >> 6) & (self.stride - 1) == 0
     }
 
     /// Whether a forecast of step `step` can have been kept; seen without a look at what was.

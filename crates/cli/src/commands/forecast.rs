@@ -180,6 +180,11 @@ fn chosen(args: &ForecastArgs) -> Result<Chosen, Failure> {
             "--combine says what `auto` combines, and --model {kind} is asked alone; leave one out"
         )));
     }
+    if args.model.is_none() && own.is_some() && args.combine.is_some() {
+        return Err(Failure::usage(
+            "--combine says what `auto` combines, and --model-command is asked alone; add --model auto, or leave one out",
+        ));
+    }
     Ok(match (args.model, own) {
         (None, Some(own)) => Chosen::Batch(Alone::Own(own)),
         (None, None) => Chosen::Learning(Kind::Auto, combined(), None),
@@ -263,6 +268,13 @@ fn config(args: &ForecastArgs, file: &TraceFile) -> Result<Config, Failure> {
             output::span(args.horizon),
             humantime::format_duration(config.step),
         )));
+    }
+    if !args.horizon.as_millis().is_multiple_of(config.step.as_millis().max(1)) {
+        let step = humantime::format_duration(config.step);
+        output::say(&format!(
+            "note: --horizon {} is rounded up to {steps} steps of {step}",
+            output::span(args.horizon)
+        ));
     }
     if steps > HORIZON_STEPS_MAX {
         output::say(&format!(

@@ -50,6 +50,10 @@ pub(super) fn means<'a>(evaluated: &[Evaluated], names: &[&'a str]) -> Vec<Mean<
         let scored: Vec<&&Scores> = of.iter().filter(|s| s.wpl.is_finite() && s.naive_wpl > 0.0).collect();
         let average = |number: &dyn Fn(&Scores) -> f64| mean_of(scored.iter().map(|s| number(s)));
         let of_all = |number: &dyn Fn(&Scores) -> f64| mean_of(of.iter().map(|s| number(s)));
+        // Series without errors say nothing of intervals, unless there are no others.
+        let share = |number: &dyn Fn(&Scores) -> f64| {
+            Some(average(number)).filter(|mean| mean.is_finite()).unwrap_or_else(|| of_all(number))
+        };
         let ratio = |s: &Scores| (s.wpl / s.naive_wpl).max(1e-3);
         let seconds = |time: &dyn Fn(&Scores) -> Duration| {
             of.iter().map(|s| time(s).as_secs_f64() / s.forecasts.len().max(1) as f64).sum::<f64>()
@@ -62,8 +66,8 @@ pub(super) fn means<'a>(evaluated: &[Evaluated], names: &[&'a str]) -> Vec<Mean<
             mase: average(&|s| s.mase),
             mae: of_all(&|s| s.mae),
             rmse: of_all(&|s| s.rmse),
-            coverage: average(&|s| s.coverage),
-            upper: average(&|s| s.upper_coverage),
+            coverage: share(&|s| s.coverage),
+            upper: share(&|s| s.upper_coverage),
             fit: seconds(&|s| s.fit_time),
             forecast: seconds(&|s| s.forecast_time),
             refused: of.iter().filter(|s| s.refused.is_some()).count(),

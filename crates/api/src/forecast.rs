@@ -25,8 +25,11 @@ pub struct Forecast {
     /// Who takes part in it: the version of the online core, then the models combined with it, such as
     /// `online-3+boosted+arima`.
     pub model: String,
-    /// Whether the planner relies on it.
+    /// Whether the planner relies on it: whether its first steps may be relied upon.
     pub trust: Trust,
+    /// Whether it may be relied upon by how far ahead it looks, the nearest first: each entry holds until the next begins.
+    #[serde(default)]
+    pub trust_ahead: Vec<TrustFrom>,
     /// Beginning of each forecast step.
     pub timestamps_ms: Vec<i64>,
     /// The quantile levels, ascending, one for each row of `columns`.
@@ -42,6 +45,15 @@ pub struct Forecast {
     /// The overrides that are in all of it, in the order in which they are applied.
     #[serde(default)]
     pub overrides: Vec<ForecastOverride>,
+}
+
+/// Whether a forecast may be relied upon from some step on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TrustFrom {
+    /// Beginning of that step.
+    pub from_ms: i64,
+    /// What is said of it; far ahead, skill is the gain over repeating the last season, where there is one.
+    pub trust: Trust,
 }
 
 /// A metric that is forecast, and from what.

@@ -38,7 +38,7 @@ pub use endpoint::{EndpointSummary, Endpoints, SlowTrace};
 pub use error::ErrorBody;
 pub use event::{Event, Events};
 pub use explain::{Explanation, Reaction, ReactionCost, ReactionExplained, ReactionOrder, Seen, Sentence};
-pub use forecast::{Forecast, ForecastMetric, Level, Levels, Window};
+pub use forecast::{Forecast, ForecastMetric, Level, Levels, TrustFrom, Window};
 pub use latency::LatencySummary;
 pub use metric::{
     Metric, MetricColumn, MetricList, MetricSample, MetricSeries, MetricsAccepted, MetricsRequest,

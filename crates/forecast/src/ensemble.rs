@@ -31,6 +31,7 @@ use crate::models::{Kind, Model};
 use crate::online::{Config, ConfigError, Forecaster, ObserveError};
 use crate::paths::Values;
 use crate::timestamp::Timestamp;
+use crate::trust::naive_lag;
 use crate::watch::{Decision, Response, RetrainConfig};
 
 use anomalies::{Anomalies, Judged};
@@ -44,7 +45,7 @@ use notice::Notices;
 pub use notice::{Anomaly, Notice};
 use panel::{Panel, Row};
 pub use tally::Worth;
-use vigil::Vigil;
+use vigil::{Scored, Vigil};
 
 /// One series, forecast by everything that has something to say about it.
 #[derive(Clone, Debug)]
@@ -241,10 +242,18 @@ impl Ensemble {
         for member in &mut self.members {
             member.model.observe(freed, &self.known.columns);
         }
+        let season = self.online.seasons().first().map(|season| season.period);
         for panel in &mut self.panels {
-            if let Some(scored) = panel.learn(step, value).filter(|_| panel.ahead <= NEAR) {
-                self.vigil.score(scored);
-            }
+            let Some(scored) = panel.learn(step, value) else { continue };
+            // Both without the effects that are known.
+            let before = naive_lag(panel.ahead, season)
+                .and_then(|lag| self.values.len().checked_sub(1 + lag))
+                .map_or(f32::NAN, |place| self.values[place]);
+            let naive = f64::from(freed - before);
+            self.vigil.score(
+                panel.ahead,
+                Scored { naive: if naive.is_finite() { naive } else { scored.naive }, ..scored },
+            );
         }
         self.watch(step);
         if self.has_company() && step.is_multiple_of(self.scored_every()) {
@@ -423,8 +432,6 @@ fn horizons(farthest: usize) -> Vec<usize> {
 const HORIZONS: [usize; 13] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096];
 /// Values that models are trained on: eight weeks of 5-minute steps.
 const VALUES_KEPT: usize = 16_384;
-/// Horizons up to this tell how accurate the combination is.
-const NEAR: usize = 16;
 const ISSUES_PER_HORIZON: u64 = 24;
 const STRIDE_MAX: u64 = 16;
 const VALUE_MAX: f64 = 1e30;

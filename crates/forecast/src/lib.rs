@@ -39,4 +39,4 @@ pub use online::{
 pub use paths::{Forecast, Quantile, Values, WindowMax};
 pub use season::Season;
 pub use timestamp::{Timestamp, TimestampError};
-pub use trust::{Trust, UntrustedReason};
+pub use trust::{Distance, Naive, Trust, TrustAhead, UntrustedReason};

@@ -339,8 +339,9 @@ impl Outlook {
     }
 
     fn is_doubted(&self) -> bool {
+        use UntrustedReason::{CoverageLost, NoSkill, SeldomBusy};
         let reason = self.forecaster.trust().reason();
-        matches!(reason, Some(UntrustedReason::NoSkill { .. } | UntrustedReason::CoverageLost { .. }))
+        matches!(reason, Some(NoSkill { .. } | CoverageLost { .. } | SeldomBusy { .. }))
     }
 
     fn expect_step(&mut self) {

@@ -135,6 +135,10 @@ fn table(found: &api::Forecast) -> String {
         );
     }
     let _ = writeln!(text, "{}", found.trust.sentence);
+    for farther in found.trust_ahead.iter().skip(1) {
+        let from = Timestamp::from_millis(farther.from_ms);
+        let _ = writeln!(text, "from {from} on: {}", farther.trust.sentence);
+    }
     let mut names = vec!["from".to_owned()];
     names.extend(found.quantiles.iter().map(f64::to_string));
     let mut table = output::table(&names.iter().map(String::as_str).collect::<Vec<_>>());
@@ -178,6 +182,7 @@ mod tests {
                 coverage: None,
                 skill: None,
             },
+            trust_ahead: Vec::new(),
             timestamps_ms: vec![600_000, 660_000],
             quantiles: vec![0.5, 0.95],
             columns: vec![vec![1.0, 2.0], vec![3.0, -4.0]],

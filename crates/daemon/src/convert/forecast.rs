@@ -39,6 +39,15 @@ pub(crate) fn forecast(
         step_ms: u64::try_from(forecast.step.as_millis()).unwrap_or(u64::MAX),
         model: forecaster.composition(),
         trust: trust(&forecaster.trust()),
+        trust_ahead: forecaster
+            .trust_ahead()
+            .within(forecast.steps())
+            .filter(|_| forecast.steps() > 0)
+            .map(|(first, said)| api::TrustFrom {
+                from_ms: forecast.begins_at(first - 1).as_millis(),
+                trust: trust(&said),
+            })
+            .collect(),
         timestamps_ms: (0..forecast.steps()).map(|h| forecast.begins_at(h).as_millis()).collect(),
         columns: columns(&forecast.values, width),
         windows: asked

@@ -11,7 +11,7 @@ use crate::online::FORECAST_STEPS_MAX;
 use crate::paths::{self, Forecast, Values, WindowMax};
 use crate::season::Season;
 use crate::timestamp::Timestamp;
-use crate::trust::Trust;
+use crate::trust::{Trust, TrustAhead};
 
 impl Ensemble {
     /// Quantiles of the next `steps` steps; see [`Forecaster::forecast`](crate::Forecaster::forecast).
@@ -166,9 +166,19 @@ impl Ensemble {
         self.config.step
     }
 
-    /// Whether forecasts may be relied upon now: by how those that were combined came out, as soon as enough have.
+    /// Whether forecasts of the next few steps may be relied upon now: by how those that were combined came out, as soon as
+    /// enough have.
     pub fn trust(&self) -> Trust {
-        self.online.trust(self.vigil.record().filter(|_| self.has_company()))
+        self.trusted(1)
+    }
+
+    /// The same by how far ahead they look.
+    pub fn trust_ahead(&self) -> TrustAhead {
+        TrustAhead::of(|ahead| self.trusted(ahead))
+    }
+
+    fn trusted(&self, ahead: usize) -> Trust {
+        self.online.trust(self.vigil.records().filter(|_| self.has_company()), ahead)
     }
 
     /// Who takes part in forecasts, the version of the online core first: `online-3+boosted+arima`.

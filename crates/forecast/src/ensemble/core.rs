@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::calibration::{Curve, GRID};
 use crate::covariates::Covariates;
 use crate::effects::{Ahead, Informed};
-use crate::online::{Forecaster, ObserveError, Record, Surprise};
+use crate::online::{Forecaster, ObserveError, Records, Surprise};
 use crate::paths::{self, Forecast, Values, WindowMax};
 use crate::season::Season;
 use crate::timestamp::Timestamp;
@@ -87,9 +87,9 @@ impl Core {
         }
     }
 
-    /// Whether forecasts may be relied upon that have this record, or the core's own.
-    pub(super) fn trust(&self, record: Option<&Record>) -> Trust {
-        self.undisturbed().trust_in(record)
+    /// Whether forecasts may be relied upon that have these records, or the core's own.
+    pub(super) fn trust(&self, records: Option<&Records>, ahead: usize) -> Trust {
+        self.undisturbed().trust_in(records, ahead)
     }
 
     /// Of demand freed of its effects: an event is no shift, and hides no season.

@@ -306,7 +306,7 @@ fn outcome(pending: &Pending, value: f64) -> Scored {
         error: value - said[MEDIAN],
         pinball: SCORED.into_iter().map(loss).sum::<f64>() / SCORED.len() as f64,
         covered: (said[LOWER]..=said[UPPER]).contains(&value),
-        persistence: value - pending.last,
+        naive: value - pending.last,
     }
 }
 

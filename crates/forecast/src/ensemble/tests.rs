@@ -133,11 +133,17 @@ fn paths_of_a_combination_have_the_distribution_that_it_says() {
 #[test]
 fn a_combination_is_trusted_by_what_it_said_and_not_by_its_core() {
     let ensemble = grown(2500, &[Kind::Smoothing, Kind::Day]);
-    let (own, core) = (ensemble.trust(), ensemble.online.trust(None));
+    let (own, core) = (ensemble.trust(), ensemble.online.trust(None, 1));
     assert!(own.is_trusted() && core.is_trusted());
     assert_ne!(own.coverage(), core.coverage());
-    let record = ensemble.vigil.record().unwrap();
-    assert_eq!(own.coverage(), Some(record.coverage()));
+    let records = ensemble.vigil.records().unwrap();
+    assert_eq!(own, ensemble.online.trust(Some(records), 1));
+    let ahead: Vec<(usize, crate::Trust)> = ensemble.trust_ahead().within(48).collect();
+    assert_eq!(ahead.iter().map(|(first, _)| *first).collect::<Vec<_>>(), [1, 17]);
+    assert!(
+        ahead[0].1 == own && ahead[1].1.is_trusted() && ahead[1].1.coverage() != own.coverage(),
+        "{ahead:?}"
+    );
     let alone = grown(2500, &[]);
     assert_eq!(alone.trust(), core);
 }

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use crate::online::{Record, Surprise};
+use crate::online::{Records, Surprise};
 use crate::timestamp::Timestamp;
 use crate::watch::{Accuracy, Adwin, Cusum, Decision, Response, RetrainConfig, RetrainPolicy, Signals};
 
@@ -23,7 +23,7 @@ pub(super) struct Vigil {
     coverage: Adwin,
     outcomes: VecDeque<Scored>,
     /// What trust is judged by.
-    record: Record,
+    records: Records,
     deploy: Option<String>,
     shifts: u64,
     another_nature: bool,
@@ -48,8 +48,8 @@ pub(super) struct Scored {
     pub(super) pinball: f64,
     /// Inside the 90 % interval.
     pub(super) covered: bool,
-    /// The error of repeating the last value.
-    pub(super) persistence: f64,
+    /// The error of the naive forecast.
+    pub(super) naive: f64,
 }
 
 impl Vigil {
@@ -61,7 +61,7 @@ impl Vigil {
             errors: Adwin::new(RISK, ERROR_MAX),
             coverage: Adwin::new(RISK, 1.0),
             outcomes: VecDeque::new(),
-            record: Record::default(),
+            records: Records::default(),
             deploy: None,
             shifts: 0,
             another_nature: false,
@@ -79,19 +79,22 @@ impl Vigil {
         self.another_nature = true;
     }
 
-    /// Takes how a forecast at a near horizon came out.
-    pub(super) fn score(&mut self, outcome: Scored) {
+    /// Takes how a forecast of a step `ahead` came out; only near ones tell of accuracy.
+    pub(super) fn score(&mut self, ahead: usize, outcome: Scored) {
+        let Scored { error, naive, covered, .. } = outcome;
+        self.records.learn(ahead, (error, naive), covered);
+        if ahead > ACCURACY_MAX {
+            return;
+        }
         if self.outcomes.len() == OUTCOMES_KEPT {
             self.outcomes.pop_front();
         }
         self.outcomes.push_back(outcome);
-        let Scored { error, persistence, covered, .. } = outcome;
-        self.record.learn((error, persistence), covered);
     }
 
     /// How combined forecasts have come out, where enough of them have.
-    pub(super) fn record(&self) -> Option<&Record> {
-        Some(&self.record).filter(|record| record.lessons() >= OUTCOMES_MIN as u64)
+    pub(super) fn records(&self) -> Option<&Records> {
+        Some(&self.records).filter(|records| records.near().lessons() >= OUTCOMES_MIN as u32)
     }
 
     /// A step is over; `combined` tells whether anything but the core takes part. What is to be done at once, if anything;
@@ -172,6 +175,8 @@ const RISK: f64 = 1e-4;
 /// Errors count as at most so many usual ones.
 const ERROR_MAX: f64 = 6.0;
 const SQUARE_PACE: f64 = 0.002;
+/// Accuracy is judged by forecasts of at most so many steps ahead.
+const ACCURACY_MAX: usize = 16;
 /// Outcomes that accuracy is judged by, and the fewest of them.
 const OUTCOMES_KEPT: usize = 200;
 const OUTCOMES_MIN: usize = 100;

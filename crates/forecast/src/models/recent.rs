@@ -1,46 +1,53 @@
 //! Whether a model that is fitted to a history may be relied upon: by how it would have done on the last part of it.
 
 use super::{FitError, History, Model};
-use crate::online::{Forecaster, Record};
-use crate::trust::{Trust, UntrustedReason};
+use crate::online::{Forecaster, Records};
+use crate::trust::{Trust, TrustAhead, UntrustedReason, naive_lag};
 
 /// Fits a model to a history.
 pub type Fit<'a> = dyn FnMut(&History<'_>) -> Result<Box<dyn Model>, FitError> + 'a;
 
 /// Lets a model that was fitted before the last few hundred steps of a history forecast them, and judges the forecasts.
 /// `core` has observed the same series: a signal that is missing, or an outage, is seen by it. Costs one more fit, and about
-/// fifty forecasts of the next few steps.
-pub fn trust(history: &History<'_>, core: &Forecaster, fit: &mut Fit<'_>) -> Trust {
+/// fifty forecasts.
+pub fn trust(history: &History<'_>, core: &Forecaster, fit: &mut Fit<'_>) -> TrustAhead {
     let len = history.values.len();
-    let held = (ORIGINS * STRIDE).min(len / HELD_PART);
+    let aheads: Vec<usize> =
+        AHEADS.into_iter().filter(|&ahead| ahead <= ALWAYS || ahead <= history.horizon).collect();
+    let farthest = aheads.last().copied().unwrap_or(ALWAYS);
+    let held = (ORIGINS * STRIDE_MIN + farthest).min(len / HELD_PART);
+    let stride = (held / ORIGINS).max(STRIDE_MIN);
     let mut model = match fit(&history.until(len - held)) {
         Ok(model) => model,
-        Err(error) => return untried(history, held, &error),
+        Err(error) => {
+            let untried = untried(history, held, &error);
+            return TrustAhead::of(|_| untried);
+        }
     };
-    let (mut record, mut last) = (Record::default(), f32::NAN);
+    let (mut records, season) = (Records::default(), history.seasons.first().copied());
     let is_value = |value: &f32| value.is_finite();
-    if let Some(&value) = history.values[..len - held].iter().rev().find(|value| is_value(value)) {
-        last = value;
-    }
+    let mut last = history.values[..len - held].iter().rev().copied().find(is_value).unwrap_or(f32::NAN);
     for now in len - held..len {
-        if (len - now).is_multiple_of(STRIDE) && last.is_finite() {
-            let said = model.forecast_at(&AHEADS, &[0.05, 0.5, 0.95], history.covariates);
-            for (row, ahead) in said.iter().zip(AHEADS) {
-                let Some(&value) = history.values.get(now + ahead - 1).filter(|value| is_value(value)) else {
-                    continue;
-                };
-                let (value, persistence) = (f64::from(value), f64::from(value - last));
+        if (len - now).is_multiple_of(stride) && last.is_finite() {
+            let said = model.forecast_at(&aheads, &[0.05, 0.5, 0.95], history.covariates);
+            for (row, &ahead) in said.iter().zip(&aheads) {
+                let step = now + ahead - 1;
+                let Some(&value) = history.values.get(step).filter(|value| is_value(value)) else { continue };
+                let before =
+                    naive_lag(ahead, season).and_then(|lag| history.values.get(step.checked_sub(lag)?));
+                let naive = f64::from(value - before.copied().filter(is_value).unwrap_or(last));
+                let value = f64::from(value);
                 // What differs in the last digits only is the same.
                 let slack = ROUNDING * value.abs();
                 let covered = (row[0] - slack..=row[2] + slack).contains(&value);
-                record.learn((value - row[1], persistence), covered);
+                records.learn(ahead, (value - row[1], naive), covered);
             }
         }
         let value = history.values[now];
         model.observe(value, history.covariates);
         last = if value.is_finite() { value } else { last };
     }
-    core.trust_in(Some(&record))
+    TrustAhead::of(|ahead| core.trust_in(Some(&records), ahead))
 }
 
 fn untried(history: &History<'_>, held: usize, error: &FitError) -> Trust {
@@ -55,10 +62,11 @@ fn untried(history: &History<'_>, held: usize, error: &FitError) -> Trust {
     Trust::Untrusted { reason }
 }
 
-/// The distances that the online core's trust is judged by.
-const AHEADS: [usize; 5] = [1, 2, 4, 8, 12];
+/// The distances that the online core's trust is judged by, and those of them that count whatever the horizon is.
+const AHEADS: [usize; 8] = [1, 2, 4, 8, 12, 36, 108, 288];
+const ALWAYS: usize = 12;
 const ORIGINS: usize = 50;
-const STRIDE: usize = 4;
+const STRIDE_MIN: usize = 4;
 /// Relative difference that single precision makes.
 const ROUNDING: f64 = 1e-6;
 /// No more than this part of a history is held out.
@@ -99,7 +107,7 @@ mod tests {
             horizon: 48,
             non_negative: true,
         };
-        trust(&history, &core, &mut |history| Ok(Box::new(kind.train(history, &mut Pace::free())?)))
+        trust(&history, &core, &mut |history| Ok(Box::new(kind.train(history, &mut Pace::free())?))).near()
     }
 
     #[test]

@@ -9,11 +9,11 @@ use crate::online::clock::{DAY, WEEK};
 use crate::online::config::{Config, ConfigError};
 use crate::online::experts::Part;
 use crate::online::memory::even_factor;
-use crate::online::model::{Model, Record, Setting, Surprise};
+use crate::online::model::{Model, Records, Setting, Surprise};
 use crate::paths::{self, Forecast, Values, WindowMax};
 use crate::season::{self, Candidates, Season};
 use crate::timestamp::Timestamp;
-use crate::trust::{Trust, UntrustedReason};
+use crate::trust::{Distance, Naive, Trust, TrustAhead, UntrustedReason, naive_lag};
 
 /// Forecasts one series online. Feed it with [`observe`](Forecaster::observe) in order of time, ask at any moment.
 ///
@@ -293,13 +293,18 @@ impl Forecaster {
         })
     }
 
-    /// Whether forecasts of this series may be relied upon now.
+    /// Whether forecasts of this series may be relied upon now, for the next few steps.
     pub fn trust(&self) -> Trust {
-        self.trust_in(None)
+        self.trust_in(None, 1)
     }
 
-    /// Whether forecasts of this series may be relied upon that have the given record in place of this one's own.
-    pub(crate) fn trust_in(&self, record: Option<&Record>) -> Trust {
+    /// The same by how far ahead they look.
+    pub fn trust_ahead(&self) -> TrustAhead {
+        TrustAhead::of(|ahead| self.trust_in(None, ahead))
+    }
+
+    /// Whether forecasts of this series may be relied upon that have the given records in place of this one's own.
+    pub(crate) fn trust_in(&self, records: Option<&Records>, ahead: usize) -> Trust {
         let untrusted = |reason| Trust::Untrusted { reason };
         let Some(model) = self.model.as_ref().filter(|_| self.observed >= OBSERVED_MIN) else {
             return untrusted(UntrustedReason::TooLittleHistory {
@@ -313,15 +318,16 @@ impl Forecaster {
         if self.silent_steps >= SILENT_STEPS_MAX {
             return untrusted(UntrustedReason::SignalMissing { steps: self.silent_steps });
         }
-        let record = record.unwrap_or(&model.record);
-        let (coverage, skill) = (record.coverage(), record.skill(model.negligible()));
-        if coverage < COVERAGE_MIN {
-            return untrusted(UntrustedReason::CoverageLost { coverage });
+        if let Some(steps) = model.newly_busy().filter(|&steps| steps < BUSY_MIN) {
+            return untrusted(UntrustedReason::SeldomBusy { steps, needed: BUSY_MIN });
         }
-        if skill < SKILL_MIN {
-            return untrusted(UntrustedReason::NoSkill { skill });
-        }
-        Trust::Trusted { coverage, skill }
+        // Beyond the horizon everything is said as at its end, and nothing is scored.
+        let ahead = ahead.min(self.horizon);
+        let naive = match naive_lag(ahead, model.season()) {
+            Some(_) => Naive::LastSeason,
+            None => Naive::LastValue,
+        };
+        records.unwrap_or(&model.records).trust(Distance::of(ahead), naive, model.negligible())
     }
 
     /// The last observed value, if any.
@@ -428,6 +434,5 @@ const SEARCH_MEANS: u64 = 2048;
 const OBSERVED_MIN: u64 = 60;
 /// Missing steps in a row after which forecasts are no longer trusted.
 const SILENT_STEPS_MAX: u64 = 3;
-const COVERAGE_MIN: f64 = 0.8;
-/// Slightly worse than persistence is still as good as persistence.
-const SKILL_MIN: f64 = -0.05;
+/// Busy steps before a forecast that is made at one is trusted, where the series is mostly idle.
+const BUSY_MIN: u64 = 12;

@@ -2,9 +2,11 @@
 //! calibrated on top. Advances one step at a time and is rebuilt from the retained history when the seasons change.
 
 mod answer;
+mod idling;
 mod issue;
 mod joint;
 mod record;
+mod scoring;
 mod settled;
 mod shuffle;
 mod total;
@@ -25,14 +27,15 @@ use crate::online::wild::{Before, Course, WILD, Wild};
 use crate::online::window::{WINDOWS, Window};
 use crate::timestamp::Timestamp;
 
-pub(crate) use record::Record;
+pub(crate) use record::{Record, Records};
+use scoring::Scoring;
 
 /// Everything known about a series.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Model {
     pub(crate) clock: Clock,
     pub(crate) memory: Memory,
-    pub(crate) record: Record,
+    pub(crate) records: Records,
     experts: Experts,
     spread: Spread,
     buckets: Vec<Bucket>,
@@ -52,6 +55,8 @@ pub(crate) struct Model {
     zeros: f64,
     /// Three quarters of the values are below it.
     high: f64,
+    /// Fading mean of values that were not zero.
+    busy: f64,
     /// The largest value so far.
     peak: f64,
     /// The last step whose value was learned.
@@ -111,7 +116,7 @@ impl Model {
             spread: Spread::new(experts.reference_period()),
             clock,
             memory,
-            record: Record::default(),
+            records: Records::default(),
             buckets: horizons(horizon).into_iter().map(bucket).collect(),
             experts,
             windows: WINDOWS.into_iter().map(Window::new).collect(),
@@ -124,6 +129,7 @@ impl Model {
             missing: 0,
             zeros: 0.0,
             high: 0.0,
+            busy: 0.0,
             peak: 0.0,
             last_learned: None,
             surprise: None,
@@ -164,7 +170,7 @@ impl Model {
             bucket.residuals.inherit(&other.residuals);
             (bucket.doubt, bucket.idle) = (other.doubt, other.idle);
         }
-        (self.zeros, self.peak) = (other.zeros, other.peak);
+        (self.zeros, self.busy, self.peak) = (other.zeros, other.busy, other.peak);
         for (window, other) in self.windows.iter_mut().zip(&other.windows) {
             window.residuals.inherit(&other.residuals);
         }
@@ -220,12 +226,24 @@ impl Model {
             self.zeros += ZEROS_PACE * (if idle { 1.0 } else { 0.0 } - self.zeros);
         }
         self.peak = self.peak.max(value);
+        if !idle {
+            self.busy += if self.busy == 0.0 { value } else { BUSY_PACE * (value - self.busy) };
+        }
         let outcome = Outcome { step, value, high: self.high, idles: self.idles() };
         let above = if value > self.high { HIGH } else { HIGH - 1.0 };
         self.high += HIGH_PACE * self.spread.magnitude() * above;
         let (mut near, mut far) = (None, None);
         let scale = self.spread.at(slot, Range::Near);
-        let (before, negligible) = (self.record, self.negligible());
+        let before = *self.records.near();
+        let scoring = Scoring {
+            step,
+            value,
+            wild: WILD * scale,
+            negligible: self.negligible(),
+            season: self.season(),
+            claimed_from: self.claimed_from(),
+            counts_zeros: self.zeros > 0.0,
+        };
         let next_before = self.buckets[0].last_error();
         for bucket in &mut self.buckets {
             // One and two steps ahead were forecast together, and the first came one step ago.
@@ -235,16 +253,7 @@ impl Model {
                     Range::Near => near = near.or(Some(lesson)),
                     Range::Far => far = far.filter(|_| bucket.horizon > FAR_MEASURED).or(Some(lesson)),
                 }
-                if bucket.horizon <= RECORD_MAX {
-                    // What is wild is so for both, and tells of neither.
-                    let tame = |error: f64| error.clamp(-WILD * scale, WILD * scale);
-                    let covered = lesson.covered || lesson.error.abs() <= negligible;
-                    self.record.learn((tame(lesson.error), tame(lesson.persistence)), covered);
-                }
-                if self.zeros > 0.0 {
-                    let was = self.memory.value(step - bucket.horizon as u64) == 0.0;
-                    bucket.idle.learn(was, idle);
-                }
+                scoring.score(bucket, &lesson, &self.memory, &mut self.records);
             }
         }
         self.surprise = near.map(|lesson| Surprise {
@@ -297,13 +306,13 @@ impl Model {
         let Before { levels, calm, record, high } = &wild.before;
         self.experts.restore(levels.clone());
         self.spread.calm_down(*calm);
-        self.record.calm_down(*record);
+        self.records.calm_down(record);
         self.high = *high;
     }
 
     fn wild_from(&self, value: f64, record: Record) -> Option<Wild> {
         let Surprise { said, error, scale, .. } = self.surprise?;
-        let known = self.record.lessons() >= JUDGE_LESSONS && !self.idles();
+        let known = self.records.near().lessons() >= JUDGE_LESSONS && !self.idles();
         (known && Wild::is(error, scale)).then(|| {
             let (levels, calm, high) = (self.experts.levels(), self.spread.calm(), self.high);
             Wild::new(self.memory.next(), value, (said, scale), Before { levels, calm, record, high })
@@ -319,7 +328,7 @@ impl Model {
     }
 
     fn judge(&mut self, value: f64) -> Silence {
-        if self.record.lessons() < JUDGE_LESSONS
+        if self.records.near().lessons() < JUDGE_LESSONS
             || self.idles()
             || !self.outage_watch.is_alert(value, self.spread.magnitude())
         {
@@ -339,6 +348,17 @@ impl Model {
     /// Whether the series is so often zero that this tells more of its errors than how bold a forecast is.
     pub(crate) fn idles(&self) -> bool {
         self.zeros > IDLE_SHARE
+    }
+
+    /// The shortest season in use.
+    pub(crate) fn season(&self) -> Option<usize> {
+        Some(self.experts.reference_period()).filter(|&period| period > 1)
+    }
+
+    /// Where a mostly idle series is busy now: after how many busy steps the next one has been seen.
+    pub(crate) fn newly_busy(&self) -> Option<u64> {
+        let busy = self.idles() && self.experts.last() > 0.0;
+        busy.then(|| self.buckets[0].idle.busy())
     }
 
     /// The series has changed its nature: believe the recent past, learn quickly.
@@ -397,11 +417,10 @@ const SEASONS_RELEARNED: u64 = 2;
 const STEPS_RELEARNED: u64 = 1024;
 /// The horizon, or the next shorter one, whose errors are the measure of far ones.
 const FAR_MEASURED: usize = 36;
-/// Horizons that trust is judged by.
-const RECORD_MAX: usize = 12;
 /// Zeros are counted over about 500 steps; from this share on a series is one that idles.
 const ZEROS_PACE: f64 = 0.002;
 const IDLE_SHARE: f64 = 0.1;
+const BUSY_PACE: f64 = 0.05;
 /// Values above this share of all are high.
 const HIGH: f64 = 0.75;
 const HIGH_PACE: f64 = 0.01;
@@ -410,7 +429,7 @@ const NEGLIGIBLE: f64 = 0.002;
 /// A value farther than this many typical errors from the profile is learned only in part.
 const PROFILE_CLIP: f64 = 8.0;
 /// Lessons before an outage can be told from an idle series.
-const JUDGE_LESSONS: u64 = 100;
+const JUDGE_LESSONS: u32 = 100;
 /// Steps of silence after which it must be taken for the truth.
 const PATIENCE_MIN: u64 = 60;
 const PATIENCE_MAX: u64 = 288;

@@ -2,6 +2,8 @@
 
 mod calibration;
 mod effects;
+mod idle;
 mod robustness;
 mod seasons;
 mod support;
+mod trust;

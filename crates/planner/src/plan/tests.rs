@@ -1,6 +1,6 @@
 //! What the plan promises, one sentence each.
 
-use forecast::UntrustedReason;
+use forecast::{Naive, UntrustedReason};
 
 use super::*;
 use crate::policy::CapacityPolicy;
@@ -16,7 +16,7 @@ pub(crate) fn inputs(policy: &WorkloadPolicy) -> Inputs<'_> {
         generation: 7,
         now: Timestamp::from_millis(0),
         trigger: Trigger::Forecast,
-        trust: Trust::Trusted { coverage: 0.9, skill: 0.2 },
+        trust: Trust::Trusted { coverage: 0.9, skill: 0.2, naive: Naive::LastValue },
         basis: Basis::Quantiles,
         numbers: PlanInputs {
             rule_active: None,

@@ -10,7 +10,9 @@ use forecast::effects::{Assumed, Effect, Note};
 use forecast::grid::Grid;
 use forecast::models::external::External;
 use forecast::models::{self, FitError, History, Kind, Model, Pace};
-use forecast::{Anomaly, Config, Ensemble, Forecast, Forecaster, Notice, ObserveError, Timestamp, Trust};
+use forecast::{
+    Anomaly, Config, Ensemble, Forecast, Forecaster, Notice, ObserveError, Timestamp, TrustAhead,
+};
 
 use super::super::laid::{Laid, left_out, of_events, sieve};
 use super::super::own_model::Companion;
@@ -114,7 +116,7 @@ impl Known {
 /// All that a model says at one moment.
 pub(super) struct Answer {
     pub(super) forecast: Forecast,
-    pub(super) trust: Trust,
+    pub(super) trust: TrustAhead,
     pub(super) known: Known,
     pub(super) joint: Joint,
 }
@@ -228,7 +230,7 @@ impl Learning {
         let anomalies = anomalies(ensemble);
         Answer {
             forecast: ensemble.forecast(steps, quantiles),
-            trust: ensemble.trust(),
+            trust: ensemble.trust_ahead(),
             known: Known { notes, said: said.into_iter().collect(), effects: ensemble.effects(), anomalies },
             joint: asked.of_ensemble(ensemble, steps, quantiles),
         }

@@ -29,7 +29,10 @@ struct One {
     windows: Vec<Window>,
     /// One value for each step of each path.
     paths: Vec<Vec<f64>>,
+    /// That of the first steps.
     trust: Trust,
+    /// By how far ahead.
+    trust_ahead: Vec<TrustAhead>,
     notes: Vec<String>,
 }
 
@@ -49,13 +52,22 @@ struct Window {
     values: Vec<Vec<f64>>,
 }
 
+/// Whether the forecast may be relied upon from a step on.
+#[derive(Serialize)]
+struct TrustAhead {
+    /// Counted from one.
+    from_step: usize,
+    #[serde(flatten)]
+    trust: Trust,
+}
+
 /// How far the forecast may be relied upon.
 #[derive(Serialize)]
 struct Trust {
     trusted: bool,
     /// Share of recent observations inside their 90 % interval, where it was judged.
     coverage: Option<f64>,
-    /// Recent gain over repeating the last value, where it was judged.
+    /// Recent gain over repeating the last value or, farther ahead, the last season, where it was judged.
     skill: Option<f64>,
     /// Why not, where it is not trusted.
     reason: Option<String>,
@@ -88,13 +100,21 @@ fn one(Issued { as_of, series, answer }: &Issued, args: &ForecastArgs, clock: Cl
             })
             .collect(),
         paths: joint.paths.clone(),
-        trust: Trust {
-            trusted: trust.is_trusted(),
-            coverage: trust.coverage(),
-            skill: trust.skill(),
-            reason: trust.reason().map(|reason| reason.to_string()),
-        },
+        trust: said(trust.near()),
+        trust_ahead: trust
+            .within(forecast.steps())
+            .map(|(from_step, trust)| TrustAhead { from_step, trust: said(trust) })
+            .collect(),
         notes: assumed.chain(answer.known.told_of_anomalies(clock)).collect(),
+    }
+}
+
+fn said(trust: forecast::Trust) -> Trust {
+    Trust {
+        trusted: trust.is_trusted(),
+        coverage: trust.coverage(),
+        skill: trust.skill(),
+        reason: trust.reason().map(|reason| reason.to_string()),
     }
 }
 

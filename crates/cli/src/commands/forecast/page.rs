@@ -1,7 +1,7 @@
 //! The page of `foreshadow forecast --format html` and `--plot`: the recent past, and the bands ahead of it.
 
 use forecast::trace::Trace;
-use forecast::{Forecast, Timestamp, Trust};
+use forecast::{Forecast, Timestamp, TrustAhead};
 use plotly::common::{Fill, Line, Mode};
 use plotly::{Plot, Scatter};
 
@@ -17,7 +17,7 @@ const PLOTS_MAX: usize = 24;
 pub(super) struct Shown<'a> {
     pub(super) series: Option<&'a str>,
     pub(super) forecast: &'a Forecast,
-    pub(super) trust: Trust,
+    pub(super) trust: TrustAhead,
 }
 
 /// Builds the page: one plot per series, with every forecast of it.
@@ -105,10 +105,19 @@ fn nearest_to_median(quantiles: &[f64]) -> usize {
 fn caption(shown: &[Shown<'_>]) -> String {
     match shown {
         [Shown { forecast, trust, .. }] => {
-            format!("Forecast from {}, {} steps; {trust}.", forecast.issued_at, forecast.steps())
+            let mut caption = format!(
+                "Forecast from {}, {} steps; {}.",
+                forecast.issued_at,
+                forecast.steps(),
+                trust.near()
+            );
+            for (first, trust) in trust.within(forecast.steps()).skip(1) {
+                caption += &format!(" From {} on {trust}.", forecast.begins_at(first - 1));
+            }
+            caption
         }
         many => {
-            let untrusted = many.iter().filter(|shown| !shown.trust.is_trusted()).count();
+            let untrusted = many.iter().filter(|shown| !shown.trust.near().is_trusted()).count();
             format!("{} forecasts, each from the rows before it; {untrusted} not trusted.", many.len())
         }
     }

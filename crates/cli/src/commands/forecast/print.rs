@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use forecast::Trust;
 use forecast::effects::Seen;
 
 use super::core::Answer;
@@ -16,14 +17,6 @@ pub(super) fn csv(issued: &[Issued], args: &ForecastArgs, clock: Clock) -> Resul
     writeln!(out, "as_of,series,timestamp,{}", header(args).join(","))?;
     for Issued { as_of, series, answer } in issued {
         let (as_of, series) = (clock.write(*as_of), csv_cell(series.as_deref().unwrap_or("")));
-        let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.4}"));
-        let trust = format!(
-            "{},{},{},{}",
-            answer.trust.is_trusted(),
-            number(answer.trust.coverage()),
-            number(answer.trust.skill()),
-            csv_cell(&answer.trust.reason().map_or(String::new(), |reason| reason.to_string()))
-        );
         let joint = &answer.joint;
         for step in 0..answer.forecast.steps() {
             write!(out, "{as_of},{series},{}", clock.write(answer.forecast.begins_at(step)))?;
@@ -37,10 +30,18 @@ pub(super) fn csv(issued: &[Issued], args: &ForecastArgs, clock: Clock) -> Resul
             for value in windows.chain(joint.paths.iter().map(|path| &path[step])) {
                 write!(out, ",{value}")?;
             }
-            writeln!(out, ",{trust}")?;
+            writeln!(out, ",{}", cells_of(answer.trust.at(step + 1)))?;
         }
     }
     Ok(out.flush()?)
+}
+
+/// The last four cells of a row.
+fn cells_of(trust: Trust) -> String {
+    let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.4}"));
+    let reason = trust.reason().map_or(String::new(), |reason| reason.to_string());
+    let (coverage, skill) = (number(trust.coverage()), number(trust.skill()));
+    format!("{},{coverage},{skill},{}", trust.is_trusted(), csv_cell(&reason))
 }
 
 /// Names of the columns after the step.
@@ -78,7 +79,10 @@ pub(super) fn tables(issued: &[Issued], args: &ForecastArgs, clock: Clock) -> Re
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for Issued { as_of, series, answer } in issued {
         let title = series.as_ref().map_or(String::new(), |series| format!("{series}, "));
-        writeln!(out, "{title}as of {}: {}", clock.write(*as_of), answer.trust)?;
+        writeln!(out, "{title}as of {}: {}", clock.write(*as_of), answer.trust.near())?;
+        for (first, trust) in answer.trust.within(answer.forecast.steps()).skip(1) {
+            writeln!(out, "from {} on: {trust}", clock.write(answer.forecast.begins_at(first - 1)))?;
+        }
         let mut table = output::table(&names);
         for step in 0..answer.forecast.steps() {
             let mut cells = vec![clock.write(answer.forecast.begins_at(step))];

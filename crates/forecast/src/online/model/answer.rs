@@ -2,14 +2,14 @@
 
 use crate::calibration::{Curve, GRID, Place, Tail};
 use crate::narrow::larger;
-use crate::online::bucket::{Bucket, mix};
+use crate::online::bucket::mix;
 use crate::online::doubt::{Claim, Factors};
 use crate::online::experts::{CHUNK, EXPERTS, Path};
 use crate::online::spread::Range;
-use crate::online::wild::Wild;
 use crate::paths::Values;
 
 use super::Model;
+use super::idling::RARE_SHAPE;
 
 /// The highest point of a median path.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +67,7 @@ impl Model {
             Range::Near => &near,
             Range::Far => &far,
         };
-        let idle = self.idle_shares();
-        let doubt = self.doubts();
+        let (idling, doubt) = (self.idling(), self.doubts());
         let reach = |quantiles: &[f64]| quantiles.iter().map(|&tau| self.reach(tau)).collect();
         let reaches: Option<Vec<f64>> = self.idles().then(|| reach(quantiles));
         self.walk(values.len(), |stretch| {
@@ -87,15 +86,15 @@ impl Model {
                 for ((value, low), high) in row.iter_mut().zip(low).zip(high) {
                     *value = (middle + lower * low + upper * high).max(self.floor);
                 }
+                if self.zeros > 0.0 {
+                    let idle = idling.at(&stretch, share, middle);
+                    for (value, &tau) in row.iter_mut().zip(quantiles) {
+                        *value = idle.value(tau, *value);
+                    }
+                }
                 if let Some(reaches) = &reaches {
                     for (value, reach) in row.iter_mut().zip(reaches) {
                         *value = value.min(*reach);
-                    }
-                }
-                if self.zeros > 0.0 {
-                    let zero = (1.0 - share) * idle[stretch.lower] + share * idle[stretch.upper];
-                    for (value, _) in row.iter_mut().zip(quantiles).filter(|(_, tau)| **tau <= zero) {
-                        *value = 0.0;
                     }
                 }
             }
@@ -116,23 +115,6 @@ impl Model {
             high: self.high,
             idles: self.idles(),
         }
-    }
-
-    /// The probability that the series will be idle, at each learned horizon.
-    pub(super) fn idle_shares(&self) -> Vec<f64> {
-        if self.zeros == 0.0 {
-            return vec![0.0; self.buckets.len()];
-        }
-        let state = usize::from(self.experts.last() == 0.0);
-        let (idles, mut nearer) = (self.idles(), [0.0; 2]);
-        let mut share = |bucket: &Bucket| {
-            // Of one that is seldom idle, zeros are to be seen before they are claimed: they may be an outage.
-            let forgotten = if idles { 1.0 - Wild::followed(bucket.horizon) } else { 0.0 };
-            let shares = bucket.idle.shares(nearer, forgotten);
-            nearer = if idles { shares } else { nearer };
-            shares[state]
-        };
-        self.buckets.iter().map(&mut share).collect()
     }
 
     /// Distribution of the largest value of the next `steps` steps.
@@ -294,4 +276,3 @@ impl Model {
 
 /// What is exceeded less often than this may lie above all that was seen, the farther the rarer it is.
 const RARE: f64 = 0.05;
-const RARE_SHAPE: f64 = 0.3;

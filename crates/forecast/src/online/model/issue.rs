@@ -111,6 +111,6 @@ mod tests {
             unsafe { wide.issue_widely(step) };
         }
         assert_eq!(format!("{plain:?}"), format!("{wide:?}"));
-        assert!(plain.record.lessons() > 1000);
+        assert!(plain.records.near().lessons() > 1000);
     }
 }

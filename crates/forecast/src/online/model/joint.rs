@@ -28,7 +28,7 @@ impl Model {
             Range::Near => &near,
             Range::Far => &far,
         };
-        let (idle, doubt) = (self.idle_shares(), self.doubts());
+        let (idling, doubt) = (self.idling(), self.doubts());
         // What comes seldom comes by itself, and its sums say little of how steps go together.
         let idles = self.idles();
         let ties = if idles { Ties::default() } else { Ties::of(&self.sums) };
@@ -46,8 +46,7 @@ impl Model {
                 let median = f64::from(stretch.medians[i]);
                 let low = (1.0 - share) * lower[slot] * doubt.factor(stretch.lower, median, lower[slot]);
                 let high = share * upper[slot] * doubt.factor(stretch.upper, median, upper[slot]);
-                let zero = (1.0 - share) * idle[stretch.lower] + share * idle[stretch.upper];
-                let busy_from = if zero > 0.0 { probit(zero) } else { f64::NEG_INFINITY };
+                let idle = idling.at(&stretch, share, median);
                 let step = stretch.first + i;
                 for (k, ((path, drawn), common)) in paths.iter_mut().zip(&mut drawn).zip(&common).enumerate()
                 {
@@ -61,9 +60,13 @@ impl Model {
                     };
                     let error =
                         low * score(&scores[stretch.lower], z) + high * score(&scores[stretch.upper], z);
-                    let value = if z < busy_from { 0.0 } else { (median + error).max(self.floor) };
-                    let reach = if idles { self.reach(normal_below(z)) } else { f64::INFINITY };
-                    path[step] = value.min(reach);
+                    let value = (median + error).max(self.floor);
+                    path[step] = if idles || idle.zero > 0.0 {
+                        let tau = normal_below(z);
+                        idle.value(tau, value).min(if idles { self.reach(tau) } else { f64::INFINITY })
+                    } else {
+                        value
+                    };
                 }
             }
         });

@@ -1,0 +1,44 @@
+//! What one outcome says of how good forecasts are, and of how often the series is idle.
+
+use crate::online::bucket::{Bucket, Lesson};
+use crate::online::memory::Memory;
+use crate::trust::naive_lag;
+
+use super::Records;
+
+/// The value of a step, and what errors are measured by then.
+pub(super) struct Scoring {
+    pub(super) step: u64,
+    pub(super) value: f64,
+    /// Errors from here on are wild.
+    pub(super) wild: f64,
+    /// Errors up to this count as none.
+    pub(super) negligible: f64,
+    /// The period of the shortest season in use.
+    pub(super) season: Option<usize>,
+    /// Medians from here on claim that an idle series will be busy.
+    pub(super) claimed_from: f64,
+    /// Whether the series was zero at any time.
+    pub(super) counts_zeros: bool,
+}
+
+impl Scoring {
+    /// Scores what was said at one horizon. `memory` ends before the step.
+    pub(super) fn score(&self, bucket: &mut Bucket, lesson: &Lesson, memory: &Memory, records: &mut Records) {
+        let claims = lesson.said >= self.claimed_from;
+        let was_idle = memory.value(self.step - bucket.horizon as u64) == 0.0;
+        // Where it is likely to be idle, zero was said.
+        let idled = self.claimed_from.is_finite() && !claims && bucket.idle.is_likely(was_idle);
+        let error = if idled { self.value } else { lesson.error };
+        let naive = naive_lag(bucket.horizon, self.season)
+            .and_then(|lag| self.step.checked_sub(lag as u64))
+            .map_or(lesson.persistence, |before| self.value - memory.value(before));
+        // What is wild is so for both, and tells of neither.
+        let tame = |error: f64| error.clamp(-self.wild, self.wild);
+        let covered = lesson.covered || lesson.error.abs() <= self.negligible;
+        records.learn(bucket.horizon, (tame(error), tame(naive)), covered);
+        if self.counts_zeros {
+            bucket.idle.learn(was_idle, claims, self.value == 0.0);
+        }
+    }
+}

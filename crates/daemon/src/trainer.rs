@@ -211,7 +211,7 @@ impl Worker {
         let others: Vec<&Job> = self
             .seen
             .iter()
-            .filter(|(other, job)| **other != workload && job.kinds().contains(&kind))
+            .filter(|(other, job)| **other != workload && job.combines(kind))
             .map(|(_, job)| job)
             .take(Kind::OTHERS_MAX)
             .collect();

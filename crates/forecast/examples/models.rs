@@ -26,6 +26,7 @@ fn main() {
     let most = args.get(3).map_or(4, |text| text.parse().expect("a number of series"));
     println!("{:<34}{}", "", kinds.iter().map(|kind| format!("{:>11}", kind.name())).collect::<String>());
     let mut totals = vec![(0.0, 0.0, 0.0, 0.0); kinds.len()];
+    let mut spent = vec![Duration::ZERO; kinds.len()];
     for file in files(Path::new(folder)) {
         let mut logs = vec![(0.0, 0.0); kinds.len()];
         for (name, grid, values) in load(&file, most) {
@@ -49,6 +50,7 @@ fn main() {
             };
             for (k, &kind) in kinds.iter().enumerate() {
                 let scores = evaluate(kind, &history, &plan, &mut cpu_time);
+                spent[k] += scores.fit_time + scores.forecast_time;
                 let ratio =
                     if scores.wpl.is_finite() { (scores.wpl / scores.naive_wpl).max(0.01) } else { f64::NAN };
                 print!("{ratio:>11.3}");
@@ -75,6 +77,11 @@ fn main() {
         "{:<34}{}",
         "coverage of 90 %",
         totals.iter().map(|t| format!("{:>11.3}", t.2 / t.3)).collect::<String>()
+    );
+    println!(
+        "{:<34}{}",
+        "seconds of processor time",
+        spent.iter().map(|time| format!("{:>11.1}", time.as_secs_f64())).collect::<String>()
     );
 }
 

@@ -12,6 +12,7 @@ mod answer;
 mod contest;
 mod core;
 mod guest;
+mod heats;
 mod job;
 mod known;
 mod left_out;
@@ -38,6 +39,7 @@ use anomalies::{Anomalies, Judged};
 pub use contest::{Contest, Outcome, Rival};
 use core::Core;
 use guest::Guest;
+use heats::Heats;
 pub use job::{Job, Trained};
 use known::Known;
 pub use left_out::LeftOut;
@@ -60,6 +62,7 @@ pub struct Ensemble {
     /// Number of the step that comes next.
     next: u64,
     members: Vec<Member>,
+    heats: Heats,
     /// Models that are run elsewhere.
     guests: Vec<Guest>,
     panels: Vec<Panel>,
@@ -99,6 +102,7 @@ impl Ensemble {
             values: VecDeque::new(),
             next: 0,
             members: Vec::new(),
+            heats: Heats::default(),
             guests: Vec::new(),
             vigil: Vigil::new(retraining.clone()),
             retraining,
@@ -124,8 +128,8 @@ impl Ensemble {
     }
 
     /// A new version of the workload, called `name`, has just been brought into service: from the next step on old
-    /// behaviour counts less, and everything is trained anew as soon as enough of the new one was seen. Means nothing to
-    /// the online core, which adapts by what it sees.
+    /// behaviour counts less, and models are trained anew as soon as enough of the new one was seen, those that rest as well
+    /// if it is long since they were tried. Means nothing to the online core, which adapts by what it sees.
     pub fn deployed(&mut self, name: &str) {
         if !self.kinds.is_empty() {
             self.vigil.deployed(name);
@@ -329,19 +333,8 @@ impl Ensemble {
             return None;
         }
         let wanted = self.vigil.due()?;
-        let mut job = self.job(wanted.reason)?;
-        if wanted.routine {
-            job.kinds.retain(|&kind| !self.can_wait(kind));
-            job.unproven.retain(|kind| job.kinds.contains(kind));
-        }
-        (!job.kinds.is_empty()).then_some(job)
-    }
-
-    /// Whether a kind is dear to train, and its model has seen most of the history.
-    fn can_wait(&self, kind: Kind) -> bool {
-        let member = self.members.iter().find(|member| member.kind == kind && kind.is_dear());
-        let since = member.map(|member| self.next.saturating_sub(member.trained));
-        since.is_some_and(|since| (since as f64) < DEAR_GROWTH * self.values.len() as f64)
+        let job = self.job(wanted.reason)?;
+        self.worthwhile(job, wanted.routine)
     }
 
     /// A training of everything now, whether it is due or not; `None` before the first observation.
@@ -355,6 +348,7 @@ impl Ensemble {
             known: self.known.clone(),
             horizon: self.config.horizon_steps(),
             non_negative: self.config.non_negative,
+            combined: self.kinds.clone(),
             kinds: self.kinds.clone(),
             unproven: self.unproven(),
             guests: self.guests.iter().map(|guest| guest.name.clone()).collect(),
@@ -363,12 +357,16 @@ impl Ensemble {
     }
 
     fn unproven(&self) -> Vec<Kind> {
-        let is_proven = |kind: Kind| self.panels.iter().all(|panel| panel.is_proven(self.seat(kind)));
-        self.kinds.iter().copied().filter(|&kind| !is_proven(kind)).collect()
+        self.kinds.iter().copied().filter(|&kind| self.is_unproven(kind)).collect()
+    }
+
+    fn is_unproven(&self, kind: Kind) -> bool {
+        self.panels.iter().any(|panel| !panel.is_proven(self.seat(kind)))
     }
 
     /// Takes trained models in, in place of older ones of their kinds. They catch up with what was observed since.
     pub fn admit(&mut self, trained: Trained) {
+        self.heat_is_over(&trained);
         self.take_over(&trained);
         for (kind, outcome) in trained.models {
             let Ok(mut model) = outcome else { continue };
@@ -435,8 +433,6 @@ const VALUES_KEPT: usize = 16_384;
 const ISSUES_PER_HORIZON: u64 = 24;
 const STRIDE_MAX: u64 = 16;
 const VALUE_MAX: f64 = 1e30;
-/// By how much the history grows before what is dear to train is trained again.
-const DEAR_GROWTH: f64 = 0.3;
 /// Silent steps before the online core recognises an outage.
 const OUTAGE_STEPS_DOUBTFUL: u32 = 2;
 /// Steps of a window that the combined path is followed for.

@@ -52,8 +52,8 @@ pub(crate) struct EvaluateArgs {
     /// have a second row, such as `boosted+others`: learned from each series and up to 15 of the others together
     #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
     models: Vec<Kind>,
-    /// Batch models that `auto` combines with the online core, comma-separated. `auto`: those that measurements favour; `all`
-    /// of them take their time
+    /// Batch models that `auto` combines with the online core, comma-separated. `auto` or `all`: all of them. Those that earn
+    /// next to no weight rest, and are tried again as the history grows
     #[arg(long, default_value = "auto", value_name = "NAME,..", value_parser = combined)]
     combine: Combine,
     /// Also evaluate a model of your own, as `external`: a shell command that speaks the protocol of docs/external-models.md,

@@ -3,6 +3,7 @@
 //! For each `--as-of` only rows before it are used. The file is streamed once: whatever was learned from the rows before one moment
 //! is the starting point for the next, exactly as in a running daemon. Events, holidays and covariates are known beyond it.
 
+mod company;
 pub(super) mod core;
 mod joint;
 mod json;
@@ -69,13 +70,13 @@ pub(crate) struct ForecastArgs {
     time_zone: Option<Zone>,
     #[command(flatten)]
     known: KnownArgs,
-    /// Model to forecast with: `auto` (the online core, with effects of events and covariates if given, combined with boosted
-    /// trees, exponential smoothing, ARIMA, the sparse model and the profile), `online` or a batch model; `foreshadow evaluate` compares them.
+    /// Model to forecast with: `auto` (the online core, with effects of events and covariates if given, combined with all batch
+    /// models), `online` or a batch model; `foreshadow evaluate` compares them.
     /// Default: `auto`, or the command of --model-command alone
     #[arg(long, value_name = "NAME")]
     model: Option<Kind>,
-    /// Batch models that `auto` combines with the online core, comma-separated. `auto`: those that measurements favour; `all`
-    /// of them take their time. Default: `auto`
+    /// Batch models that `auto` combines with the online core, comma-separated. `auto` or `all`: all of them. Those that earn
+    /// next to no weight rest, and are tried again as the history grows. Default: `auto`
     #[arg(long, value_name = "NAME,..", value_parser = combined)]
     combine: Option<Combine>,
     /// Forecast with a model of your own: a shell command that speaks the protocol of docs/external-models.md, such as
@@ -174,7 +175,7 @@ pub(crate) fn run(args: &ForecastArgs) -> Result<(), Failure> {
 /// Which model is meant by `--model` and `--model-command`.
 fn chosen(args: &ForecastArgs) -> Result<Chosen, Failure> {
     let own = args.model_command.as_deref().map(own_model::of);
-    let combined = || args.combine.as_ref().map_or_else(|| Kind::COMBINED.to_vec(), |kinds| kinds.0.clone());
+    let combined = || args.combine.as_ref().map_or_else(|| Kind::BATCH.to_vec(), |kinds| kinds.0.clone());
     if let (Some(kind), Some(_)) = (args.model.filter(|kind| *kind != Kind::Auto), &args.combine) {
         return Err(Failure::usage(format!(
             "--combine says what `auto` combines, and --model {kind} is asked alone; leave one out"
@@ -304,10 +305,8 @@ fn shown(issued: &[Issued]) -> Vec<Shown<'_>> {
 
 /// `boosted,lstm`, or `all`.
 pub(super) fn combined(text: &str) -> Result<Combine, String> {
-    match text {
-        "auto" => return Ok(Combine(Kind::COMBINED.to_vec())),
-        "all" => return Ok(Combine(Kind::BATCH.to_vec())),
-        _ => {}
+    if matches!(text, "auto" | "all") {
+        return Ok(Combine(Kind::BATCH.to_vec()));
     }
     let mut kinds = Vec::new();
     for name in text.split(',').map(str::trim) {

@@ -77,6 +77,19 @@ fn what_auto_combines_can_be_chosen() {
     let command = "forecast shop.csv --column visits --horizon 6h";
     let of = |more: &str| text(&foreshadow(folder.path(), &format!("{command} {more}")).stdout);
     assert_ne!(of("--combine week,drift"), of(""));
+    let json = foreshadow(folder.path(), &format!("{command} --format json"));
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let weights = json["forecasts"][0]["weights"].as_array().unwrap();
+    let tried: Vec<&str> = weights.iter().map(|part| part["model"].as_str().unwrap()).collect();
+    for model in ["online", "boosted", "rls", "drift", "additive", "pooled"] {
+        assert!(tried.contains(&model), "all compete: {tried:?}");
+    }
+    for when in ["first", "last"] {
+        let sum: f64 = weights.iter().map(|part| part[when].as_f64().unwrap()).sum();
+        assert!((sum - 1.0).abs() < 1e-3, "{weights:?}");
+    }
+    let table = of("--format table");
+    assert!(table.contains("weights at the first/last step, %: online "), "{table}");
     let refused = foreshadow(folder.path(), &format!("{command} --combine online"));
     assert!(text(&refused.stderr).contains("always takes part"), "{}", text(&refused.stderr));
     let refused = foreshadow(folder.path(), &format!("{command} --model online --combine all"));

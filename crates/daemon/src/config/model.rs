@@ -190,7 +190,7 @@ pub struct WorkloadConfig {
     /// `history`: a CSV file with earlier demand to learn from on the first start. Default none.
     pub history: Option<HistoryImport>,
     /// `models`: models trained in the background and combined with the online core: a list such as
-    /// `["boosted", "smoothing"]`, or `"auto"` for those that measurements favour. Default none: the online core alone.
+    /// `["boosted", "smoothing"]`, or `"auto"` (or `"all"`) for all there are. Default none: the online core alone.
     /// Each sees more of long patterns and costs training time on one core in the background. `"auto"` may also be in the
     /// list, and `"external:NAME"` stands for the command of `[model.NAME]`.
     pub models: Vec<Kind>,

@@ -201,11 +201,11 @@ working_dir = "/"
     );
     assert_eq!(retraining.patience, RetrainConfig::for_step(web.step).patience, "not given");
     let auto = parse(&workload("models = \"auto\"")).expect("valid");
-    assert_eq!(auto.workloads[0].models, Kind::COMBINED);
+    assert_eq!(auto.workloads[0].models, Kind::BATCH);
     let own = "models = [\"auto\", \"external:mine\"]\n[model.mine]\ncommand = [\"sh\", \"-c\", \"exit\"]\n\
                working_dir = \"/\"\nanswer_within = \"2s\"\nenv = { A = \"b\" }";
     let own = parse(&workload(own)).expect("valid");
-    assert_eq!(own.workloads[0].models, Kind::COMBINED);
+    assert_eq!(own.workloads[0].models, Kind::BATCH);
     assert_eq!(own.workloads[0].external, ["mine"]);
     assert_eq!(own.models["mine"].answer_within, Duration::from_secs(2));
     assert_eq!(crate::workload_policy(&own.workloads[0]).guests, ["external:mine"]);

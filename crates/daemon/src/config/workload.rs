@@ -337,7 +337,7 @@ fn history(e: &Entry<'_>) -> Option<HistoryImport> {
 fn models(e: &Entry<'_>) -> Option<(Vec<Kind>, Vec<String>)> {
     if let DeValue::String(_) = e.value {
         return e
-            .word(&[("auto", Kind::COMBINED), ("all", Kind::BATCH)])
+            .word(&[("auto", Kind::BATCH), ("all", Kind::BATCH)])
             .map(|kinds| (kinds.to_vec(), Vec::new()));
     }
     let (mut kinds, mut external) = (Vec::new(), Vec::new());
@@ -353,7 +353,7 @@ fn models(e: &Entry<'_>) -> Option<(Vec<Kind>, Vec<String>)> {
         }
         let named = match name.parse::<Kind>() {
             Err(unknown) => return e.refuse(unknown.to_string(), hint),
-            Ok(Kind::Auto) => Kind::COMBINED.to_vec(),
+            Ok(Kind::Auto) => Kind::BATCH.to_vec(),
             Ok(kind) if !kind.is_batch() => {
                 return e.refuse(format!("{name:?} is not trained in the background"), hint);
             }

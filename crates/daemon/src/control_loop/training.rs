@@ -104,6 +104,10 @@ impl ControlLoop {
                 .map(|(name, weight)| format!("{name} {weight:.2}"))
                 .collect();
             message = format!("{message}; weights one step ahead: {}", weights.join(", "));
+            let resting: Vec<&str> = view.forecaster.resting().iter().map(|kind| kind.name()).collect();
+            if !resting.is_empty() {
+                message = format!("{message}; tried, at rest: {}", resting.join(", "));
+            }
             self.workloads[done.workload].forecaster = Arc::new(view.forecaster.clone());
         }
         self.note_models(done.workload, done.kind, message);

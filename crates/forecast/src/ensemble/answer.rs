@@ -199,16 +199,20 @@ impl Ensemble {
     /// The weight of every member at a horizon, the online core first. Adds up to one.
     pub fn weights(&self, ahead: usize) -> Vec<(&str, f64)> {
         let (_, upper, _) = self.between(ahead);
-        let present: Vec<bool> = std::iter::once(true)
-            .chain(self.kinds.iter().map(|kind| self.members.iter().any(|member| member.kind == *kind)))
-            .chain(self.guests.iter().map(|guest| guest.is_present(self.next)))
-            .collect();
-        let weights = self.panels[upper].weights(&present);
+        let weights = self.panels[upper].weights(&self.present());
         std::iter::once("online")
             .chain(self.kinds.iter().map(|kind| kind.name()))
             .chain(self.guests.iter().map(|guest| guest.name.as_str()))
             .zip(weights)
             .filter(|(_, weight)| *weight > 0.0)
+            .collect()
+    }
+
+    /// Who takes part, by seat.
+    pub(super) fn present(&self) -> Vec<bool> {
+        std::iter::once(true)
+            .chain(self.kinds.iter().map(|kind| self.members.iter().any(|member| member.kind == *kind)))
+            .chain(self.guests.iter().map(|guest| guest.is_present(self.next)))
             .collect()
     }
 

@@ -19,6 +19,9 @@ pub struct Job {
     pub(super) known: Known,
     pub(super) horizon: usize,
     pub(super) non_negative: bool,
+    /// What is combined, in the order of the seats.
+    pub(super) combined: Vec<Kind>,
+    /// What of it is to be trained.
     pub(super) kinds: Vec<Kind>,
     /// Those of them that have no model yet, or one that has not been scored.
     pub(super) unproven: Vec<Kind>,
@@ -49,6 +52,11 @@ impl Job {
     /// What is to be trained.
     pub fn kinds(&self) -> &[Kind] {
         &self.kinds
+    }
+
+    /// Whether a kind is one of those that are combined, to be trained now or not.
+    pub fn combines(&self, kind: Kind) -> bool {
+        self.combined.contains(&kind)
     }
 
     /// The history that models are fitted to, freed of the effects of events and covariates that were known.
@@ -120,13 +128,18 @@ impl Job {
     }
 
     /// Fits one model after the other. Kinds that cannot be fitted say why; after a call-off the rest are not tried. Kinds
-    /// that are new are fitted to a part of the history first, and earn their weight in a rehearsal of the rest.
+    /// that are new are fitted to a part of the history first, and earn their weight in a rehearsal of the rest. What is dear
+    /// to train takes part as it went through that.
     pub fn run(&self, pace: &mut Pace<'_>) -> Trained {
-        let rehearsed = self.prove(pace);
+        let proved = self.prove(pace);
+        let (mut proved, rehearsed) = proved.map_or_else(Default::default, |t| (t.models, t.rehearsed));
+        proved.retain(|(kind, _)| kind.is_dear());
         let history = self.history();
         let mut models = Vec::new();
         for &kind in &self.kinds {
-            let outcome = kind.train(&history, pace);
+            let found = proved.iter().position(|(known, _)| *known == kind);
+            let outcome =
+                found.map_or_else(|| kind.train(&history, pace), |place| proved.swap_remove(place).1);
             let called_off = matches!(outcome, Err(FitError::CalledOff));
             models.push((kind, outcome));
             if called_off {
@@ -136,7 +149,7 @@ impl Job {
         Trained { end: history.end(), models, rehearsed }
     }
 
-    fn prove(&self, pace: &mut Pace<'_>) -> Option<(Vec<Panel>, bool)> {
+    fn prove(&self, pace: &mut Pace<'_>) -> Option<Trained> {
         let history = self.history();
         let held_out = (2 * history.horizon).max(history.values.len() / HELD_OUT_PART);
         let begin = history.values.len() - held_out.min(history.values.len() / 2);
@@ -152,7 +165,7 @@ impl Job {
         if early.is_empty() {
             return None;
         }
-        self.rehearse(early, false, pace).ok()?.rehearsed
+        self.rehearse(early, false, pace).ok()
     }
 }
 

@@ -74,7 +74,7 @@ fn factor(ensemble: &Ensemble, hour: usize) -> f64 {
 #[test]
 fn a_campaign_that_doubles_demand_is_forecast_by_the_core_alone_and_by_the_combination() {
     let (start, _) = last();
-    for kinds in [&[][..], &[Kind::Smoothing], Kind::COMBINED] {
+    for kinds in [&[][..], &[Kind::Smoothing], Kind::BATCH] {
         let informed = grown(kinds, &campaigns());
         for hour in start..start + 4 {
             let said = factor(&informed, hour);

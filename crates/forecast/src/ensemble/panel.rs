@@ -102,7 +102,7 @@ impl Panel {
     pub(super) fn new(ahead: usize, stride: u64, kinds: &[Kind], guests: usize) -> Panel {
         // A part of the core beside the core shares its weight.
         let online = if kinds.contains(&Kind::Profile) { PRIOR_ONLINE / 2.0 } else { PRIOR_ONLINE };
-        let prior = std::iter::once(online).chain(kinds.iter().map(|kind| kind.prior()));
+        let prior = std::iter::once(online).chain(kinds.iter().map(|kind| kind.prior(kinds)));
         let prior = prior.chain(std::iter::repeat_n(PRIOR_GUEST, guests)).collect();
         Panel {
             ahead,
@@ -137,6 +137,17 @@ impl Panel {
     /// Whether a member has been scored often enough to have weight.
     pub(super) fn is_proven(&self, seat: usize) -> bool {
         self.weights.proven(seat)
+    }
+
+    /// Whether a member's weight rests on as many outcomes as are remembered.
+    pub(super) fn is_known(&self, seat: usize) -> bool {
+        self.weights.known(seat)
+    }
+
+    /// Knows nothing of a member any more, as if it were new.
+    pub(super) fn forget(&mut self, seat: usize) {
+        self.weights.forget(seat);
+        self.pending.iter_mut().for_each(|pending| pending.row.clear(seat));
     }
 
     pub(super) fn drop_pending(&mut self) {

@@ -42,7 +42,7 @@ pub(super) fn rehearse(
     waiting.sort_by_key(|(stands, ..)| *stands);
     let end = history.end();
     // Only a configuration that was valid before reaches this.
-    let stage = Ensemble::new(job.config.clone(), &job.kinds);
+    let stage = Ensemble::new(job.config.clone(), &job.combined);
     let Ok(mut stage) = stage.map(|stage| stage.with_guests(&job.guests)) else {
         return Ok(Trained::new(end, caught_up(&history, waiting)));
     };

@@ -52,16 +52,16 @@ fn a_young_history_is_trained_as_it_grows_and_an_old_one_each_day() {
 }
 
 #[test]
-fn what_is_dear_to_train_waits_while_only_the_history_grows() {
+fn what_is_dear_to_train_waits_for_a_heat() {
     let mut config = Config::new(STEP);
     config.horizon_max = STEP * 4;
     let mut ensemble = Ensemble::new(config, &[Kind::Day, Kind::Lstm]).unwrap();
     let (mut routine, mut dear) = (0, Vec::<usize>::new());
-    for step in 0..500 {
+    for step in 0..640 {
         // No season that would have to be waited for.
         let noise = ((step * 7919) % 101) as f64 / 5.0;
         ensemble.observe(at(step), Some(100.0 + noise)).unwrap();
-        if step == 450 {
+        if step == 560 {
             ensemble.deployed("checkout 2.4");
         }
         let Some(job) = ensemble.due() else { continue };
@@ -74,7 +74,7 @@ fn what_is_dear_to_train_waits_while_only_the_history_grows() {
         ensemble.admit(job.run(&mut crate::models::Pace::free()));
     }
     assert!(routine >= 8, "{routine} beside {dear:?}");
-    assert_eq!(dear, [192, 288, 432, 480], "grown by three tenths, and what came after the deploy is known");
+    assert_eq!(dear, [192, 384, 592], "twice the history, and what came after the deploy is known");
 }
 
 #[test]

@@ -20,8 +20,8 @@ impl Weights {
             prior,
             overlap,
             regrets: vec![0.0; n],
-            variances: vec![1e-4; n],
-            ranges: vec![1e-2; n],
+            variances: vec![VARIANCE_FIRST; n],
+            ranges: vec![RANGE_FIRST; n],
             lessons: vec![0; n],
         }
     }
@@ -70,13 +70,26 @@ impl Weights {
             *regret *= left;
         }
         for variance in &mut self.variances {
-            *variance = (*variance * left).max(1e-4);
+            *variance = (*variance * left).max(VARIANCE_FIRST);
         }
     }
 
     /// Whether a member has been scored often enough to have weight.
     pub(super) fn proven(&self, member: usize) -> bool {
         self.lessons[member] >= PROBATION
+    }
+
+    /// Whether a member has been scored as often as the past counts for.
+    pub(super) fn known(&self, member: usize) -> bool {
+        f64::from(self.lessons[member]) >= 1.0 / (1.0 - f64::from(DISCOUNT))
+    }
+
+    /// Whoever has this seat is new, and on probation.
+    pub(super) fn forget(&mut self, member: usize) {
+        self.regrets[member] = 0.0;
+        self.variances[member] = VARIANCE_FIRST;
+        self.ranges[member] = RANGE_FIRST;
+        self.lessons[member] = 0;
     }
 
     /// Takes over what another has learned of a member.
@@ -101,6 +114,9 @@ impl Weights {
 const PROBATION: u32 = 12;
 /// The past counts for about so many lessons: 1 / (1 - discount).
 const DISCOUNT: f32 = 0.99;
+/// What is supposed of regrets before there are any.
+const VARIANCE_FIRST: f32 = 1e-4;
+const RANGE_FIRST: f32 = 1e-2;
 const RANGE_FADE: f32 = 0.999;
 /// Share of weight that always follows the prior.
 const SHARE: f32 = 0.1;

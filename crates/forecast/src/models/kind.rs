@@ -22,7 +22,7 @@ use crate::paths::Values;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// The online core and the batch models that measurements favour, combined.
+    /// The online core and all batch models, combined.
     Auto,
     /// The online core alone.
     Online,
@@ -96,12 +96,8 @@ impl Kind {
         Kind::Sparse,
     ];
 
-    /// All that are trained in the background: all but the first two.
+    /// All that are trained in the background: all but the first two. [`Kind::Auto`] combines them with the online core.
     pub const BATCH: &'static [Kind] = Kind::ALL.split_at(2).1;
-
-    /// The batch models that [`Kind::Auto`] combines with the online core.
-    pub const COMBINED: &'static [Kind] =
-        &[Kind::Boosted, Kind::Smoothing, Kind::Arima, Kind::Sparse, Kind::Profile];
 
     /// The name it is asked for by.
     pub fn name(self) -> &'static str {
@@ -182,12 +178,15 @@ impl Kind {
     /// Most other series that one is learned together with: time grows with them.
     pub const OTHERS_MAX: usize = 15;
 
-    /// Weight in the ensemble before anything is known, beside 0.4 of the online core.
-    pub(crate) fn prior(self) -> f32 {
+    /// Weight in the ensemble before anything is known, beside 0.4 of the online core. Over many series some kinds add little
+    /// to those that measurements favour: beside them all, little is theirs until they show more.
+    pub(crate) fn prior(self, combined: &[Kind]) -> f32 {
+        let modest = FAVOURED.iter().all(|kind| combined.contains(kind));
         match self {
             Kind::Auto | Kind::Online => 0.0,
-            Kind::Last | Kind::Drift | Kind::Day | Kind::Week => 0.05,
-            Kind::Dsp => 0.05,
+            Kind::Last | Kind::Drift | Kind::Day | Kind::Week | Kind::Dsp if modest => 0.02,
+            Kind::Rls | Kind::Lstm | Kind::Additive | Kind::Pooled if modest => 0.05,
+            Kind::Last | Kind::Drift | Kind::Day | Kind::Week | Kind::Dsp => 0.05,
             Kind::Profile | Kind::Rls => 0.2,
             Kind::Lstm | Kind::Arima | Kind::Additive | Kind::Pooled => 0.3,
             Kind::Smoothing => 0.4,
@@ -203,7 +202,7 @@ impl Kind {
     /// [`FitError`] says why this history has no such model.
     pub fn fit(self, history: &History<'_>, pace: &mut Pace<'_>) -> Result<Box<dyn Model>, FitError> {
         match self {
-            Kind::Auto => Ok(Box::new(Combined::fit(history, Kind::COMBINED, pace)?)),
+            Kind::Auto => Ok(Box::new(Combined::fit(history, Kind::BATCH, pace)?)),
             Kind::Online => Ok(Box::new(Online::fit(history, pace)?)),
             _ => Ok(Box::new(self.train(history, pace)?)),
         }
@@ -379,6 +378,8 @@ fn names() -> String {
     Kind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
 }
 
+/// Kinds that were best over many series.
+const FAVOURED: [Kind; 5] = [Kind::Boosted, Kind::Smoothing, Kind::Arima, Kind::Sparse, Kind::Profile];
 /// Boosted trees draw as many times more rows from several series as there are, at most so many: time grows with them.
 const MORE_ROWS_MAX: usize = 4;
 

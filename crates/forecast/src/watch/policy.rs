@@ -145,7 +145,7 @@ pub struct Decision {
     pub response: Response,
     /// Why, in words.
     pub reason: String,
-    /// Whether nothing but the growth of the history asks for it: what is dear to train can wait.
+    /// Whether nothing but the growth of the history or the clock asks for it: what is dear to train can wait.
     pub routine: bool,
 }
 
@@ -197,7 +197,7 @@ impl RetrainPolicy {
         let may_refit = since_refit >= self.config.refit_gap;
         // A young history grows fast: that is no reason to wait.
         let grown = self.grown(signals.steps);
-        let routine = grown.is_some() && self.settled(now).is_none();
+        let routine = self.settled(now).is_none();
         let asked = grown.or_else(|| self.scheduled(since_refit));
         let due = asked.or_else(|| self.settled(now).filter(|_| may_refit));
         if let Some(reason) = due {

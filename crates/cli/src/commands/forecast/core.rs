@@ -16,6 +16,7 @@ use forecast::{
 
 use super::super::laid::{Laid, left_out, of_events, sieve};
 use super::super::own_model::Companion;
+use super::company::{Part, parts};
 use super::joint::{Joint, JointArgs};
 use crate::failure::{Failure, OrFail};
 use crate::output;
@@ -119,6 +120,8 @@ pub(super) struct Answer {
     pub(super) trust: TrustAhead,
     pub(super) known: Known,
     pub(super) joint: Joint,
+    /// Who takes part, where several models may.
+    pub(super) parts: Vec<Part>,
 }
 
 /// The online core with what is known beside the series, combined with batch models.
@@ -233,6 +236,7 @@ impl Learning {
             trust: ensemble.trust_ahead(),
             known: Known { notes, said: said.into_iter().collect(), effects: ensemble.effects(), anomalies },
             joint: asked.of_ensemble(ensemble, steps, quantiles),
+            parts: parts(ensemble, steps),
         }
     }
 }
@@ -309,7 +313,7 @@ impl Batch {
         let forecast = Forecast { values, ..self.core.forecast(steps, quantiles) };
         let anomalies = anomalies(&self.sieve);
         let known = Known { notes: self.notes(steps), anomalies, ..Known::default() };
-        Ok(Answer { forecast, trust, known, joint: joint.unwrap_or_default() })
+        Ok(Answer { forecast, trust, known, joint: joint.unwrap_or_default(), parts: Vec::new() })
     }
 
     /// Kinds of events that are due and that trees, which learn each by itself, have seen too seldom.

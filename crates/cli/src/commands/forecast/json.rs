@@ -3,6 +3,7 @@
 use forecast::Values;
 use serde::Serialize;
 
+use super::company::Part;
 use super::{ForecastArgs, Issued};
 use crate::failure::{Failure, OrFail};
 use crate::trace_file::Clock;
@@ -33,6 +34,8 @@ struct One {
     trust: Trust,
     /// By how far ahead.
     trust_ahead: Vec<TrustAhead>,
+    /// Who takes part; empty where one batch model is asked alone.
+    weights: Vec<Part>,
     notes: Vec<String>,
 }
 
@@ -105,6 +108,7 @@ fn one(Issued { as_of, series, answer }: &Issued, args: &ForecastArgs, clock: Cl
             .within(forecast.steps())
             .map(|(from_step, trust)| TrustAhead { from_step, trust: said(trust) })
             .collect(),
+        weights: answer.parts.clone(),
         notes: assumed.chain(answer.known.told_of_anomalies(clock)).collect(),
     }
 }

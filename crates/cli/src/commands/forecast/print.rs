@@ -6,7 +6,7 @@ use forecast::Trust;
 use forecast::effects::Seen;
 
 use super::core::Answer;
-use super::{ForecastArgs, Issued};
+use super::{ForecastArgs, Issued, company};
 use crate::failure::Failure;
 use crate::output;
 use crate::trace_file::Clock;
@@ -93,7 +93,11 @@ pub(super) fn tables(issued: &[Issued], args: &ForecastArgs, clock: Clock) -> Re
             cells.extend(windows.map(|value| output::rounded(*value)));
             output::row(&mut table, &cells);
         }
-        writeln!(out, "{table}\n")?;
+        writeln!(out, "{table}")?;
+        if let Some(parts) = company::told(&answer.parts) {
+            writeln!(out, "{parts}")?;
+        }
+        writeln!(out)?;
         if !answer.known.effects.is_empty() {
             writeln!(out, "{}\n", effects(answer))?;
         }

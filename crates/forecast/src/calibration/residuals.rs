@@ -82,7 +82,6 @@ impl Residuals {
     }
 
     /// How many residuals were learned.
-    #[cfg(test)]
     pub(crate) fn count(&self) -> u16 {
         self.count
     }

@@ -393,7 +393,8 @@ const DAY_WEIGHT: f64 = 0.33;
 const DAYS_KEPT: usize = 5;
 const WEEKS_KEPT: usize = 4;
 const SHORT_KEPT: usize = 20;
-/// Profiles of short seasons forget no faster than in so many steps.
-const VISITS_MIN: usize = 480;
+/// Profiles of short seasons forget no faster than in so many steps: in a week, where a day has 24. Where a series grows,
+/// one that is older than that makes too much of the season, for it is brought to the level of today by a factor.
+const VISITS_MIN: usize = 168;
 /// A season this many times shorter than the next is a pattern on top of it. A day in a week is not, an hour in a day is.
 const SHORT_RATIO: usize = 14;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::{forecaster, service};
+use forecast::{Config, Forecaster};
+
+use crate::support::{forecaster, normal, service};
 
 const STEP: Duration = Duration::from_secs(300);
 const DAY: usize = 288;
@@ -64,6 +66,75 @@ fn window_maxima_stay_below_their_quantiles_as_often_as_they_should() {
             assert!((share - tau).abs() <= tolerance, "window {w}, {tau}: {share} +- {tolerance}");
         }
     }
+}
+
+#[test]
+fn the_largest_value_of_a_day_is_not_said_too_high_where_seasons_are_clear() {
+    // Hourly for eight weeks, five minutes for three: few days have ended in either.
+    for (step, per_day, days) in [(12 * STEP, 24, 56), (STEP, DAY, 21)] {
+        let mut random = fastrand::Rng::with_seed(12);
+        let (mut forecaster, at) = forecaster(step);
+        let value = |i: usize, random: &mut fastrand::Rng| {
+            let day = i as f64 / per_day as f64;
+            let shape = 100.0 + 60.0 * ((day - 0.35) * std::f64::consts::TAU).sin();
+            shape * if i / per_day % 7 >= 5 { 0.5 } else { 1.0 } * (1.0 + 0.05 * normal(random))
+        };
+        let values: Vec<f64> = (0..days * per_day).map(|i| value(i, &mut random)).collect();
+        let (mut missed, mut asked) = (0, 0);
+        let (mut sums, mut drawn) = ([0.0; 2], 0.0);
+        for (i, &value) in values.iter().enumerate() {
+            forecaster.observe(at(i), Some(value)).unwrap();
+            if 2 * i < values.len() || i + per_day >= values.len() || i % (per_day / 4 + 1) != 0 {
+                continue;
+            }
+            let peak = values[i + 1..=i + per_day].iter().copied().fold(0.0, f64::max);
+            let said = forecaster.window_max(per_day).quantile(0.95);
+            let mut maxima: Vec<f64> = forecaster
+                .paths(per_day, 200, 0)
+                .iter()
+                .map(|path| path.iter().copied().fold(0.0, f64::max))
+                .collect();
+            maxima.sort_by(f64::total_cmp);
+            (missed, asked) = (missed + u32::from(peak > said), asked + 1);
+            sums = [sums[0] + said, sums[1] + peak];
+            drawn += maxima[190];
+        }
+        let [said, came] = sums;
+        assert!((1.0..1.17).contains(&(said / came)), "{step:?}: {}", said / came);
+        assert!(f64::from(missed) <= 0.15 * f64::from(asked), "{step:?}: {missed} of {asked}");
+        assert!((drawn / said - 1.0).abs() < 0.05, "{step:?}: drawn {}", drawn / said);
+    }
+}
+
+#[test]
+fn intervals_a_day_ahead_hold_what_they_say_of_a_series_that_grows_by_an_even_amount() {
+    let (mut inside, mut asked) = (0, 0);
+    for seed in 0..8 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (_, at) = forecaster(12 * STEP);
+        let mut config = Config::new(12 * STEP);
+        config.horizon_max = 24 * config.step;
+        let mut forecaster = Forecaster::new(config).unwrap();
+        let values: Vec<f64> = (0..1350)
+            .map(|i| {
+                let day = f64::from(i) / 24.0;
+                let shape = 100.0 + 60.0 * ((day - 0.35) * std::f64::consts::TAU).sin();
+                shape + 4.8 * day + 5.0 * normal(&mut random)
+            })
+            .collect();
+        for (i, &value) in values.iter().enumerate() {
+            forecaster.observe(at(i), Some(value)).unwrap();
+            if i < values.len() / 2 || i + 24 >= values.len() || i % 7 != 0 {
+                continue;
+            }
+            let said = forecaster.forecast(24, &[0.05, 0.95]).values;
+            for (row, value) in said.iter().zip(&values[i + 1..]) {
+                (inside, asked) = (inside + u32::from((row[0]..=row[1]).contains(value)), asked + 1);
+            }
+        }
+    }
+    let share = f64::from(inside) / f64::from(asked);
+    assert!((0.88..=0.93).contains(&share), "{share}");
 }
 
 #[test]

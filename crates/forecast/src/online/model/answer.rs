@@ -6,6 +6,7 @@ use crate::online::bucket::mix;
 use crate::online::doubt::{Claim, Factors};
 use crate::online::experts::{CHUNK, EXPERTS, Path};
 use crate::online::spread::Range;
+use crate::online::window::Excess;
 use crate::paths::Values;
 
 use super::Model;
@@ -136,25 +137,23 @@ impl Model {
         let lower = if self.windows[upper].length > steps { upper.saturating_sub(1) } else { upper };
         let (near, far) = (self.windows[lower].length as f64, self.windows[upper].length as f64);
         let share = if far > near { ((steps as f64).ln() - near.ln()) / (far.ln() - near.ln()) } else { 0.0 };
-        let (low, high) = (&self.windows[lower].residuals, &self.windows[upper].residuals);
-        let (low_values, high_values) = (low.values(), high.values());
-        let mut values = [0.0; GRID.len()];
-        for (k, value) in values.iter_mut().enumerate() {
-            let z = low_values[k] + share * (high_values[k] - low_values[k]);
-            *value = height + spread * z;
-        }
+        let excess = self.excess(lower, upper, share);
+        let mut values = excess.values.map(|z| height + spread * z);
         if self.idles() {
             for (value, tau) in values.iter_mut().zip(GRID) {
                 // What a window seldom exceeds each of its steps exceeds more seldom.
                 *value = value.min(self.reach(1.0 - (1.0 - tau) / steps as f64));
             }
         }
-        let (a, b) = (low.tail(), high.tail());
-        let tail = Tail {
-            scale: spread * (a.scale + share * (b.scale - a.scale)),
-            shape: a.shape + share * (b.shape - a.shape),
-        };
+        let tail = Tail { scale: spread * excess.tail.scale, ..excess.tail };
         Curve::new(values, tail, self.floor)
+    }
+
+    /// What is known of the maxima of windows, `share` of the way from one tracked length to the next.
+    fn excess(&self, lower: usize, upper: usize, share: f64) -> Excess {
+        let first = self.windows[0].excess(None);
+        let near = self.windows[1..=lower].iter().fold(first, |near, window| window.excess(Some(&near)));
+        if upper == lower { near } else { near.towards(&self.windows[upper].excess(Some(&near)), share) }
     }
 
     /// Follows the median path and reports its highest point up to each length; `lengths` rise. `beside` sees each stretch.

@@ -3,7 +3,7 @@
 //! A path is drawn from a Gaussian copula whose neighbouring steps are as alike as the errors of neighbouring horizons have
 //! been (an autoregression of first order), beside a part that all steps have in common, as large as sums of steps have
 //! shown; each step is mapped through its own calibrated distribution. Crossings are read from the window maxima, which are
-//! calibrated as such.
+//! calibrated as such, and long paths are kept within them.
 
 use crate::calibration::{Curve, Place, normal_below, probit};
 use crate::online::bucket::Bucket;
@@ -70,7 +70,31 @@ impl Model {
                 }
             }
         });
+        if !idles {
+            self.keep_within_window(&mut paths);
+        }
         paths
+    }
+
+    /// Draws in what makes the largest values of long paths larger than those of such windows have been. Each step may be
+    /// far off now and then; that steps of one day seldom are so by themselves, a copula does not know, and of hundreds it
+    /// draws too high a maximum. What half of the maxima stay below is drawn well.
+    fn keep_within_window(&self, paths: &mut [Vec<f64>]) {
+        let steps = paths.first().map_or(0, Vec::len);
+        if steps < LONG {
+            return;
+        }
+        let window = self.window_max_as_now(steps);
+        let highest = |path: &Vec<f64>| path.iter().copied().fold(f64::MIN, f64::max);
+        let mut order: Vec<(f64, usize)> = paths.iter().map(highest).zip(0..).collect();
+        order.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let count = order.len();
+        for (rank, &(highest, path)) in order.iter().enumerate().skip(count / 2) {
+            let most = window.quantile((rank as f64 + 0.5) / count as f64);
+            if highest > most {
+                paths[path].iter_mut().for_each(|value| *value = value.min(most));
+            }
+        }
     }
 
     /// The largest value of the first step, of the first two, and so on.
@@ -98,6 +122,8 @@ fn score(scores: &Scores, z: f64) -> f64 {
     scores[i] + (place - i as f64) * (scores[i + 1] - scores[i])
 }
 
+/// Steps from which on the largest value of a path is kept within what windows have shown.
+const LONG: usize = 64;
 /// Normal scores from -4 to 4, ten to a unit.
 const PER_UNIT: f64 = 10.0;
 const SIDE: f64 = 40.0;

@@ -79,6 +79,11 @@ impl Window {
         own.leaning_on(shorter, LEANS / (count + LEANS))
     }
 
+    /// Whether so many have ended that what shorter ones say makes no difference.
+    pub(crate) fn speaks_for_itself(&self) -> bool {
+        f64::from(self.residuals.count()) >= ALONE
+    }
+
     pub(crate) fn heap_bytes(&self) -> usize {
         self.pending.heap_bytes()
     }
@@ -136,6 +141,8 @@ pub(crate) fn reach(now: u64) -> usize {
 const WANDERS_MAX: usize = 54;
 /// Windows that must have ended for a length to speak for itself as much as the next shorter one does for it.
 const LEANS: f64 = 100.0;
+/// Windows that must have ended for nothing to be asked of shorter ones.
+const ALONE: f64 = 10.0 * LEANS;
 const RESIDUALS_KEPT: f64 = 6000.0;
 const RESIDUALS_KEPT_MIN: f64 = 800.0;
 

@@ -100,7 +100,7 @@ fn the_largest_value_of_a_day_is_not_said_too_high_where_seasons_are_clear() {
             drawn += maxima[190];
         }
         let [said, came] = sums;
-        assert!((1.0..1.17).contains(&(said / came)), "{step:?}: {}", said / came);
+        assert!((1.0..1.25).contains(&(said / came)), "{step:?}: {}", said / came);
         assert!(f64::from(missed) <= 0.15 * f64::from(asked), "{step:?}: {missed} of {asked}");
         assert!((drawn / said - 1.0).abs() < 0.05, "{step:?}: drawn {}", drawn / said);
     }

@@ -151,8 +151,11 @@ impl Model {
 
     /// What is known of the maxima of windows, `share` of the way from one tracked length to the next.
     fn excess(&self, lower: usize, upper: usize, share: f64) -> Excess {
-        let first = self.windows[0].excess(None);
-        let near = self.windows[1..=lower].iter().fold(first, |near, window| window.excess(Some(&near)));
+        // Those that are shorter than one that needs no other say nothing more.
+        let first = (0..=lower).rev().find(|&k| self.windows[k].speaks_for_itself()).unwrap_or(0);
+        let shortest = self.windows[first].excess(None);
+        let near =
+            self.windows[first + 1..=lower].iter().fold(shortest, |near, window| window.excess(Some(&near)));
         if upper == lower { near } else { near.towards(&self.windows[upper].excess(Some(&near)), share) }
     }
 

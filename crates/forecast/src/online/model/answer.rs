@@ -79,9 +79,10 @@ impl Model {
             for (i, ((&median, &share), &slot)) in steps.enumerate() {
                 let (middle, share, slot) = (f64::from(median), f64::from(share), usize::from(slot));
                 let (lower, upper) = (lower[slot], upper[slot]);
+                let width = width_between(share);
                 let (lower, upper) = (
-                    (1.0 - share) * lower * doubt.factor(stretch.lower, middle, lower),
-                    share * upper * doubt.factor(stretch.upper, middle, upper),
+                    width * (1.0 - share) * lower * doubt.factor(stretch.lower, middle, lower),
+                    width * share * upper * doubt.factor(stretch.upper, middle, upper),
                 );
                 let row = values.row_mut(stretch.first + i);
                 for ((value, low), high) in row.iter_mut().zip(low).zip(high) {
@@ -276,5 +277,14 @@ impl Model {
     }
 }
 
+/// How wide intervals are between two learned horizons, of what lies between theirs: the median is the mean of two there, and
+/// errs a little less than either.
+#[inline(always)]
+pub(super) fn width_between(share: f64) -> f64 {
+    1.0 - MEAN_OF_TWO * share * (1.0 - share)
+}
+
+/// Chosen so that intervals between learned horizons hold as much as those at them.
+const MEAN_OF_TWO: f64 = 0.1;
 /// What is exceeded less often than this may lie above all that was seen, the farther the rarer it is.
 const RARE: f64 = 0.05;

@@ -11,6 +11,7 @@ use crate::online::spread::Range;
 use crate::online::sums::Ties;
 
 use super::Model;
+use super::answer::width_between;
 use super::shuffle::Shuffle;
 use super::total::bond_along;
 
@@ -44,8 +45,10 @@ impl Model {
             for i in 0..stretch.medians.len() {
                 let (share, slot) = (f64::from(stretch.shares[i]), usize::from(stretch.slots[i]));
                 let median = f64::from(stretch.medians[i]);
-                let low = (1.0 - share) * lower[slot] * doubt.factor(stretch.lower, median, lower[slot]);
-                let high = share * upper[slot] * doubt.factor(stretch.upper, median, upper[slot]);
+                let width = width_between(share);
+                let low =
+                    width * (1.0 - share) * lower[slot] * doubt.factor(stretch.lower, median, lower[slot]);
+                let high = width * share * upper[slot] * doubt.factor(stretch.upper, median, upper[slot]);
                 let idle = idling.at(&stretch, share, median);
                 let step = stretch.first + i;
                 for (k, ((path, drawn), common)) in paths.iter_mut().zip(&mut drawn).zip(&common).enumerate()

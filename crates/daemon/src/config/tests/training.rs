@@ -12,11 +12,11 @@ fn training_is_read_written_and_has_sane_defaults() {
     let usual = parse(&workload("")).expect("valid").training;
     let defaults = TrainingConfig { cpu_max: 0.25, paused: false, versions_max: 48, size_max: 64 << 20 };
     assert_eq!(usual, defaults);
-    let lines = "cpu_max = 0.1\npaused = true\nversions_max = 16\nsize_max = \"1GiB\"";
+    let lines = "cpu_max = 0.1\npaused = true\nversions_max = 44\nsize_max = \"1GiB\"";
     let config = parse(&with_training(lines, "models = \"auto\"")).expect("valid");
-    let wanted = TrainingConfig { cpu_max: 0.1, paused: true, versions_max: 16, size_max: 1 << 30 };
+    let wanted = TrainingConfig { cpu_max: 0.1, paused: true, versions_max: 44, size_max: 1 << 30 };
     assert_eq!(config.training, wanted);
-    assert_eq!(config.training.limits().versions_max, 16);
+    assert_eq!(config.training.limits().versions_max, 44);
     assert_eq!(config.training.limits().bytes_max, 1 << 30);
     assert_eq!(parse(&config.to_toml()).expect("valid"), config);
     assert_eq!(parse(&with_training("cpu_max = 1", "")).expect("valid").training.cpu_max, 1.0);
@@ -30,7 +30,7 @@ fn training_that_makes_no_sense_is_refused_with_line_key_and_what_to_write() {
         ("cpu_max = \"25%\"", "", "training.cpu_max", "write a number without quotes"),
         ("paused = \"yes\"", "", "training.paused", "write `true` or `false`"),
         ("versions_max = 0", "", "training.versions_max", "write at least 1 and at most 10000"),
-        ("versions_max = 12", "models = \"auto\"", "training.versions_max", "write at least 16"),
+        ("versions_max = 42", "models = \"auto\"", "training.versions_max", "write at least 43"),
         ("size_max = 64", "", "training.size_max", "write a size with a unit"),
         ("size_max = \"1KiB\"", "", "training.size_max", "write at least 1MiB and at most 1TiB"),
         ("pause = true", "", "training.pause", "did you mean `paused`?"),

@@ -26,7 +26,7 @@ impl Scoring {
     /// Scores what was said at one horizon. `memory` ends before the step.
     pub(super) fn score(&self, bucket: &mut Bucket, lesson: &Lesson, memory: &Memory, records: &mut Records) {
         let claims = lesson.said >= self.claimed_from;
-        let was_idle = memory.value(self.step - bucket.horizon as u64) == 0.0;
+        let was_idle = self.counts_zeros && memory.value(self.step - bucket.horizon as u64) == 0.0;
         // Where it is likely to be idle, zero was said.
         let idled = self.claimed_from.is_finite() && !claims && bucket.idle.is_likely(was_idle);
         let error = if idled { self.value } else { lesson.error };

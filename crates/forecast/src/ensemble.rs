@@ -19,6 +19,7 @@ mod left_out;
 mod notice;
 mod panel;
 mod rehearsal;
+mod row;
 mod tally;
 mod vigil;
 mod weights;
@@ -45,7 +46,8 @@ use known::Known;
 pub use left_out::LeftOut;
 use notice::Notices;
 pub use notice::{Anomaly, Notice};
-use panel::{Panel, Row};
+use panel::Panel;
+use row::Row;
 pub use tally::Worth;
 use vigil::{Scored, Vigil};
 
@@ -260,7 +262,7 @@ impl Ensemble {
             );
         }
         self.watch(step);
-        if self.has_company() && step.is_multiple_of(self.scored_every()) {
+        if self.has_company() && self.scores_at(step) {
             self.issue(step);
         }
     }
@@ -321,9 +323,10 @@ impl Ensemble {
         1 + self.kinds.iter().position(|&known| known == kind).unwrap_or(0)
     }
 
-    /// Every how many steps whole paths are scored: who runs a guest need not ask it more often.
-    pub fn scored_every(&self) -> u64 {
-        stride(&self.config)
+    /// Whether what is said after this step, counted from the first, will be scored: who runs a guest need not ask it more
+    /// often. Which of the steps between two that is goes round, so that every minute of an hour has its turn.
+    pub fn scores_at(&self, step: u64) -> bool {
+        (step + step / STEPS_IN_PHASE).is_multiple_of(stride(&self.config))
     }
 
     /// What is to be trained now, if anything is. The caller runs it, here or on another thread, and brings the outcome to
@@ -432,6 +435,8 @@ const HORIZONS: [usize; 13] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048
 const VALUES_KEPT: usize = 16_384;
 const ISSUES_PER_HORIZON: u64 = 24;
 const STRIDE_MAX: u64 = 16;
+/// After so many steps members are asked a step earlier.
+const STEPS_IN_PHASE: u64 = 64;
 const VALUE_MAX: f64 = 1e30;
 /// Silent steps before the online core recognises an outage.
 const OUTAGE_STEPS_DOUBTFUL: u32 = 2;

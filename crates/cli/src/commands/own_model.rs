@@ -55,8 +55,7 @@ impl Companion {
     /// To be called before step `step` is observed. The ensemble scores whole paths every few steps only: asking in between
     /// would cost as much again and teach nothing.
     pub(crate) fn before(&mut self, step: u64, ensemble: &mut Ensemble) {
-        let every = ensemble.scored_every();
-        if self.asked.is_none_or(|asked| step / every > asked / every) {
+        if self.asked.is_none_or(|asked| (asked + 1..=step).any(|step| ensemble.scores_at(step))) {
             self.asked = Some(step);
             self.ask(ensemble);
         }

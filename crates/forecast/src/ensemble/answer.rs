@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::notice::Notice;
-use super::panel::{self, MEDIAN, Row};
+use super::panel;
+use super::row::{MEDIAN, Row, tail_of};
 use super::{CREST_STEPS_MAX, Ensemble, LeftOut};
 use crate::calibration::{Curve, GRID, crossed};
 use crate::joint::{Window, paths_counted};
@@ -131,7 +132,7 @@ impl Ensemble {
         let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
         let curve = |row: &[f64]| {
             let values = std::array::from_fn(|k| row[k]);
-            Curve::new(values, panel::tail_of(&values), floor)
+            Curve::new(values, tail_of(&values), floor)
         };
         rows.iter().map(curve).collect()
     }

@@ -1,62 +1,18 @@
 //! One horizon of the ensemble: what its members said of coming steps, how much each is believed, and how the average of
 //! their quantiles must be read so that it keeps its word.
 //!
-//! Quantiles are averaged, not probabilities (Vincent 1912; Lichtendahl et al. 2013): an average of wide and narrow
-//! distributions then is as wide as they are on average. On top, the probability that is read for each quantile adapts by
-//! its own misses, in log odds (adaptive conformal inference, Gibbs and Candes 2021), apart for quiet and busy hours.
+//! The probability that is read for each quantile adapts by its own misses, in log odds (adaptive conformal inference,
+//! Gibbs and Candes 2021), apart for quiet and busy hours.
 
 use std::collections::VecDeque;
 
-use crate::calibration::{GRID, Place, Tail};
+use crate::calibration::{GRID, Place};
 use crate::models::Kind;
 
+use super::row::{LOWER, MEDIAN, Mixed, Row, UPPER, tail_of};
 use super::vigil::Scored;
 use super::weights::Weights;
 use crate::score::pinball;
-
-/// What every member said of one step: grid quantiles by seat, NaN where it said nothing.
-#[derive(Clone, Debug)]
-pub(super) struct Row(Vec<[f32; GRID.len()]>);
-
-impl Row {
-    pub(super) fn new(seats: usize) -> Row {
-        Row(vec![[f32::NAN; GRID.len()]; seats])
-    }
-
-    pub(super) fn set(&mut self, seat: usize, values: &[f64]) {
-        for (kept, &value) in self.0[seat].iter_mut().zip(values) {
-            *kept = value as f32;
-        }
-    }
-
-    pub(super) fn clear(&mut self, seat: usize) {
-        self.0[seat] = [f32::NAN; GRID.len()];
-    }
-
-    fn has(&self, seat: usize) -> bool {
-        self.0[seat].iter().all(|value| value.is_finite())
-    }
-
-    /// The average of those present. What is so far from the online core that it can only be a model gone astray is drawn
-    /// in, here and not where members are scored: they answer for what they said.
-    fn mixed(&self, weights: &[f32]) -> [f64; GRID.len()] {
-        let core = self.0[0];
-        let reach = FAR * (core[UPPER] - core[LOWER]).max(0.1 * core[UPPER].abs());
-        // Where the core sees nothing but zeros it is no measure of what comes when something comes.
-        let reach = if reach > 0.0 { reach } else { f32::INFINITY };
-        let (floor, ceiling) = (core[LOWER] - reach, core[UPPER] + reach);
-        let mut mixed = [0.0; GRID.len()];
-        for (seat, (values, &weight)) in self.0.iter().zip(weights).enumerate() {
-            if weight > 0.0 {
-                for (mixed, &value) in mixed.iter_mut().zip(values) {
-                    let value = if seat == 0 { value } else { value.max(floor).min(ceiling) };
-                    *mixed += f64::from(weight) * f64::from(value);
-                }
-            }
-        }
-        mixed
-    }
-}
 
 /// One horizon.
 #[derive(Clone, Debug)]
@@ -69,6 +25,8 @@ pub(super) struct Panel {
     /// Fading mean and high mark of what was forecast: tells busy hours from quiet ones.
     usual: f64,
     busy: f64,
+    /// Fading mean of how wide forecasts are.
+    width: f64,
     /// Fading share of outcomes inside their 90 % interval.
     held: f64,
     /// Outcomes for which corrections take larger steps.
@@ -85,9 +43,25 @@ struct Pending {
     last: f64,
     row: Row,
     /// The averaged quantiles, and the values read from them in the end.
-    mixed: [f64; GRID.len()],
+    mixed: Mixed,
     said: [f64; GRID.len()],
     hour: usize,
+}
+
+impl Pending {
+    /// How much more a member loses than the mixture: how the loss would change if the mixture moved towards it (the gradient
+    /// trick), where the mixture is an average of quantiles.
+    fn regret(&self, said: &[f32; GRID.len()], value: f64) -> f64 {
+        let regret = |&k: &usize| {
+            let (tau, said, mixed) = (GRID[k], f64::from(said[k]), self.mixed.values[k]);
+            if self.mixed.idle > 0.0 {
+                pinball(tau, value, said) - pinball(tau, value, mixed)
+            } else {
+                (f64::from(u8::from(value < mixed)) - tau) * (said - mixed)
+            }
+        };
+        SCORED.iter().map(regret).sum::<f64>() / SCORED.len() as f64
+    }
 }
 
 /// Corrections of the probability that is read for each grid quantile, in log odds.
@@ -111,6 +85,7 @@ impl Panel {
             pending: VecDeque::new(),
             usual: f64::NAN,
             busy: f64::NAN,
+            width: f64::NAN,
             held: 0.9,
             haste: 0,
             caution: 0.0,
@@ -162,11 +137,12 @@ impl Panel {
         let mut weights = vec![0.0; self.seats()];
         self.weights.among(|seat| row.has(seat), &mut weights);
         let mixed = row.mixed(&weights);
-        self.mark(mixed[MEDIAN]);
-        let hour = self.hour(mixed[MEDIAN]);
-        let tail = tail_of(&mixed);
-        let said =
-            std::array::from_fn(|k| Place::of(nudged(GRID[k], self.odds(hour, GRID[k]))).read(&mixed, &tail));
+        self.mark(mixed.values[MEDIAN]);
+        let hour = self.hour(mixed.values[MEDIAN]);
+        let tail = tail_of(&mixed.values);
+        let said = std::array::from_fn(|k| {
+            Place::of(nudged(GRID[k], self.odds(hour, GRID[k]))).read(&mixed.values, &tail)
+        });
         self.pending.push_back(Pending { due, last, row, mixed, said, hour });
     }
 
@@ -213,24 +189,22 @@ impl Panel {
     }
 
     fn score(&mut self, pending: &Pending, value: f64) {
-        let mixed = &pending.mixed;
-        let scale = ((mixed[UPPER] - mixed[LOWER]) / 3.3).max(1e-3 * mixed[MEDIAN].abs()).max(1e-9);
-        for seat in 0..self.seats() {
-            if !pending.row.has(seat) {
-                continue;
+        let mixed = &pending.mixed.values;
+        let width = ((mixed[UPPER] - mixed[LOWER]) / 3.3).max(1e-3 * mixed[MEDIAN].abs());
+        self.width = if self.width.is_nan() { width } else { self.width + WIDTH_PACE * (width - self.width) };
+        let scale = width.max(WIDTH_LEAST * self.width).max(1e-9);
+        let regrets: Vec<f32> =
+            pending.row.seats().iter().map(|said| (pending.regret(said, value) / scale) as f32).collect();
+        // Where all say the same there is nothing to learn, and nothing that was learned may fade for it: of a series that
+        // is mostly idle, few steps tell one member from another.
+        let tells = regrets.iter().any(|regret| regret.abs() > REGRET_LEAST);
+        for (seat, regret) in regrets.into_iter().enumerate().filter(|_| tells) {
+            if pending.row.has(seat) {
+                self.weights.learn(seat, regret);
             }
-            // How the loss would change if the mixture moved towards this member: the gradient trick.
-            let regret: f64 = SCORED
-                .iter()
-                .map(|&k| {
-                    let slope = f64::from(u8::from(value < mixed[k])) - GRID[k];
-                    slope * (f64::from(pending.row.0[seat][k]) - mixed[k]) / scale
-                })
-                .sum();
-            self.weights.learn(seat, (regret / SCORED.len() as f64) as f32);
         }
         let haste = if self.haste > 0 { HASTE_PACE } else { 1.0 };
-        self.nudges[pending.hour].learn(value, &pending.said, self.ahead, haste);
+        self.nudges[pending.hour].learn(value, pending, self.ahead, haste);
     }
 
     /// Learns what is usual and what is busy: about the upper quarter of what was forecast.
@@ -270,11 +244,11 @@ pub(super) fn read(lower: &Panel, upper: &Panel, share: f64, row: &Row, quantile
     let share32 = share as f32;
     let weights: Vec<f32> = low.iter().zip(&high).map(|(a, b)| a + share32 * (b - a)).collect();
     let mixed = row.mixed(&weights);
-    let tail = tail_of(&mixed);
-    let (near, far) = (lower.hour(mixed[MEDIAN]), upper.hour(mixed[MEDIAN]));
+    let tail = tail_of(&mixed.values);
+    let (near, far) = (lower.hour(mixed.values[MEDIAN]), upper.hour(mixed.values[MEDIAN]));
     for (value, &tau) in out.iter_mut().zip(quantiles) {
         let odds = (1.0 - share) * lower.odds(near, tau) + share * upper.odds(far, tau);
-        *value = Place::of(nudged(tau, odds)).read(&mixed, &tail);
+        *value = Place::of(nudged(tau, odds)).read(&mixed.values, &tail);
     }
     // Quantiles that were asked for in rising order never fall.
     for k in 1..out.len() {
@@ -285,13 +259,20 @@ pub(super) fn read(lower: &Panel, upper: &Panel, share: f64, row: &Row, quantile
 }
 
 impl Nudges {
-    fn learn(&mut self, value: f64, said: &[f64; GRID.len()], ahead: usize, haste: f64) {
+    fn learn(&mut self, value: f64, pending: &Pending, ahead: usize, haste: f64) {
         self.steps = self.steps.saturating_add(1);
         let pace = haste * (PACE_FIRST / f64::from(self.steps).sqrt()).max(PACE_LEAST)
             / (1.0 + (ahead as f64 / 12.0).sqrt());
-        for (k, tau) in GRID.iter().enumerate() {
-            let step = if value > said[k] { *tau } else { tau - 1.0 };
-            self.odds[k] = (self.odds[k] + pace * step).clamp(-NUDGE_MAX, NUDGE_MAX);
+        for ((odds, &tau), &said) in self.odds.iter_mut().zip(&GRID).zip(&pending.said) {
+            // Of outcomes that are idle, where that was likely, the share below a quantile cannot be seen, only expected.
+            let below = if value > said {
+                0.0
+            } else if value == 0.0 && said == 0.0 {
+                (tau / pending.mixed.idle).min(1.0)
+            } else {
+                1.0
+            };
+            *odds = (*odds + pace * (tau - below)).clamp(-NUDGE_MAX, NUDGE_MAX);
         }
     }
 
@@ -327,20 +308,13 @@ fn nudged(tau: f64, odds: f64) -> f64 {
     moved / (1.0 + moved)
 }
 
-/// Exponential beyond the grid, with the spacing of its last points.
-pub(super) fn tail_of(mixed: &[f64; GRID.len()]) -> Tail {
-    let last = GRID.len() - 1;
-    let reach = ((1.0 - GRID[last - 1]) / (1.0 - GRID[last])).ln();
-    Tail { scale: (mixed[last] - mixed[last - 1]).max(0.0) / reach, shape: 0.0 }
-}
-
-/// Places on the grid: 0.05, the median, 0.95; and those that members are judged by.
-const LOWER: usize = 2;
-pub(super) const MEDIAN: usize = 5;
-const UPPER: usize = 8;
+/// Places on the grid that members are judged by.
 const SCORED: [usize; 6] = [2, 4, 5, 6, 7, 8];
-/// Widths of the online core's interval that another member may be away from it.
-const FAR: f32 = 3.0;
+/// How fast it is learned how wide forecasts are, and the share of it that one of them is taken for at least.
+const WIDTH_PACE: f64 = 0.01;
+const WIDTH_LEAST: f64 = 0.1;
+/// An outcome tells members apart if it says more of one of them, in widths.
+const REGRET_LEAST: f32 = 0.01;
 /// Quiet hours and busy ones.
 const HOURS: usize = 2;
 const PRIOR_ONLINE: f32 = 0.4;

@@ -186,6 +186,7 @@ impl Simulation {
     fn deliver(&mut self, service: usize, event: Event) -> Result<(), FailureKind> {
         self.log.line(self.now, "event", &event);
         self.events += 1;
+        self.services[service].orders.note(&event);
         self.services[service].checks.see_event(&event, self.now);
         // What a backend did is only noted.
         let noted = matches!(

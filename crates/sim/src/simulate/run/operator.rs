@@ -1,11 +1,49 @@
 //! An operator who pins counts now and then, and one who does so at bad moments.
 
-use forecast::{Adjustment, Change};
-use planner::{DecisionOverride, Event, ForecastOverride};
+use std::collections::BTreeMap;
+
+use forecast::{Adjustment, Change, Timestamp};
+use planner::{DecisionOverride, Event, ForecastOverride, WorkloadId};
 
 use super::Simulation;
 use crate::faults::{Fault, Faults};
 use crate::world::Stage;
+
+/// What an operator said of one workload and still holds. A control plane that comes back reads it from its disk.
+#[derive(Default)]
+pub(super) struct Orders {
+    pin: Option<DecisionOverride>,
+    forecasts: BTreeMap<u64, ForecastOverride>,
+}
+
+impl Orders {
+    /// Writes down what is told to the control plane.
+    pub(super) fn note(&mut self, event: &Event) {
+        match event {
+            Event::OverrideSet { decision, .. } => self.pin = Some(decision.clone()),
+            Event::OverrideCleared { .. } => self.pin = None,
+            Event::ForecastOverrideSet { forecast, .. } => {
+                self.forecasts.insert(forecast.id, forecast.clone());
+            }
+            Event::ForecastOverrideCleared { id, .. } => {
+                self.forecasts.remove(id);
+            }
+            _ => {}
+        }
+    }
+
+    /// What holds at a moment of the planner's clock.
+    pub(super) fn standing(&self, workload: &WorkloadId, now: Timestamp) -> Vec<Event> {
+        let pin = self.pin.iter().filter(|pin| pin.expires.is_none_or(|expires| expires > now));
+        let pin = pin.map(|pin| Event::OverrideSet { workload: workload.clone(), decision: pin.clone() });
+        let forecasts = self.forecasts.values().filter(|forecast| forecast.adjustment.to > now);
+        let forecasts = forecasts.map(|forecast| Event::ForecastOverrideSet {
+            workload: workload.clone(),
+            forecast: forecast.clone(),
+        });
+        pin.chain(forecasts).collect()
+    }
+}
 
 impl Simulation {
     /// At the beginning of a step.

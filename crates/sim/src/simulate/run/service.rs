@@ -11,6 +11,7 @@ use super::super::checks::{Checks, Truth};
 use super::super::setup::Setup;
 use super::super::shape::Shape;
 use super::START;
+use super::operator::Orders;
 use super::sittings::Sitting;
 use crate::faults::{Fault, Faults};
 use crate::world::{Agent, Lie, Stage};
@@ -20,6 +21,8 @@ pub(super) struct Service {
     pub(super) workload: WorkloadId,
     pub(super) agent: Agent,
     pub(super) checks: Checks,
+    /// What an operator said.
+    pub(super) orders: Orders,
     pub(super) demand: f64,
     pub(super) step_missing: bool,
     pub(super) step_silent: bool,
@@ -76,6 +79,7 @@ impl Service {
             workload,
             agent,
             checks: Checks::default(),
+            orders: Orders::default(),
             demand: 0.0,
             step_missing: false,
             step_silent: false,

@@ -209,7 +209,8 @@ impl Simulation {
         if was == Some(Away::Lost) { self.tell_node(node, true) } else { Ok(()) }
     }
 
-    /// The control plane dies and comes back: a new planner learns from history and adopts what it finds.
+    /// The control plane dies and comes back: a new planner learns from history, adopts what it finds, and
+    /// reads what operators said.
     pub(super) fn restart(&mut self) -> Result<(), FailureKind> {
         self.log.line(self.now, "restart", &self.instances_max);
         let now = self.planner_time();
@@ -227,6 +228,12 @@ impl Simulation {
             self.adopt(at)?;
         }
         self.tell_lost_nodes()?;
+        for at in 0..self.services.len() {
+            let service = &self.services[at];
+            for order in service.orders.standing(&service.workload, self.planner_time()) {
+                self.deliver(at, order)?;
+            }
+        }
         self.restarting = false;
         Ok(())
     }

@@ -40,7 +40,7 @@ pub struct ProtocolsConfig {
     /// `body_max`: most bytes of a request body, such as `"10MiB"`; a longer one is answered 413. Default none.
     pub protocols: Protocols,
     /// `timeouts = { connect, response_head, body_idle, pool_idle }`: how long an instance may take to accept a connection
-    /// (`1s`) and to answer (`1m`), how long a body may be silent (`1m`), and how long an unused connection to an instance is kept
+    /// (`1200ms`) and to answer (`1m`), how long a body may be silent (`1m`), and how long an unused connection to an instance is kept
     /// (`15s`). Longer for calls that are long conversations.
     pub timeouts: Timeouts,
 }

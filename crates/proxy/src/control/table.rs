@@ -137,7 +137,8 @@ impl Default for HealthSpec {
 /// Time limits of requests on one route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timeouts {
-    /// TCP connect to a backend. Default 1 s.
+    /// TCP connect to a backend. Default 1.2 s: after 1 s the kernel sends again what was lost, and one lost packet need not
+    /// cost an attempt.
     pub connect: Duration,
     /// From sending a request to a backend's response head. Default 60 s; then 504.
     pub response_head: Duration,
@@ -151,7 +152,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(1),
+            connect: Duration::from_millis(1200),
             response_head: Duration::from_secs(60),
             body_idle: Duration::from_secs(60),
             pool_idle: Duration::from_secs(15),

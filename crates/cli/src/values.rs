@@ -103,6 +103,11 @@ pub(crate) fn quantiles(text: &str) -> Result<Quantiles, String> {
     Ok(Quantiles(values))
 }
 
+/// One that a list has more than once.
+pub(crate) fn repeated<T: PartialEq>(list: &[T]) -> Option<&T> {
+    list.iter().enumerate().find(|(at, one)| list[..*at].contains(one)).map(|(_, one)| one)
+}
+
 /// Levels of demand, ascending.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Levels(pub(crate) Vec<f64>);

@@ -64,6 +64,8 @@ pub struct Ensemble {
     /// Number of the step that comes next.
     next: u64,
     members: Vec<Member>,
+    /// What is below this is nothing, in what members say.
+    trifle: f32,
     heats: Heats,
     /// Models that are run elsewhere.
     guests: Vec<Guest>,
@@ -104,6 +106,7 @@ impl Ensemble {
             values: VecDeque::new(),
             next: 0,
             members: Vec::new(),
+            trifle: 0.0,
             heats: Heats::default(),
             guests: Vec::new(),
             vigil: Vigil::new(retraining.clone()),
@@ -304,7 +307,7 @@ impl Ensemble {
             })
             .collect();
         for (k, panel) in self.panels.iter_mut().enumerate() {
-            let mut row = Row::new(panel.seats());
+            let mut row = Row::new(panel.seats(), self.trifle);
             row.set(0, &core[panel.ahead - 1]);
             for (seat, values) in &said {
                 row.set(*seat, &values[k]);
@@ -371,6 +374,7 @@ impl Ensemble {
     pub fn admit(&mut self, trained: Trained) {
         self.heat_is_over(&trained);
         self.take_over(&trained);
+        self.trifle = if self.config.non_negative { row::trifle(self.values.iter().copied()) } else { 0.0 };
         for (kind, outcome) in trained.models {
             let Ok(mut model) = outcome else { continue };
             let missed = self.next.saturating_sub(trained.end).min(self.values.len() as u64) as usize;
@@ -440,8 +444,6 @@ const STEPS_IN_PHASE: u64 = 64;
 const VALUE_MAX: f64 = 1e30;
 /// Silent steps before the online core recognises an outage.
 const OUTAGE_STEPS_DOUBTFUL: u32 = 2;
-/// Steps of a window that the combined path is followed for.
-const CREST_STEPS_MAX: usize = 300;
 
 #[cfg(test)]
 mod known_tests;

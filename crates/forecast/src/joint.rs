@@ -31,10 +31,17 @@ impl Window {
         for h in 0..values.len() {
             let mut here: Vec<f64> = along.iter().map(|path| path[h]).collect();
             here.sort_by(f64::total_cmp);
-            for (value, &tau) in values.row_mut(h).iter_mut().zip(quantiles) {
-                *value = here[((tau * here.len() as f64) as usize).min(here.len() - 1)];
-            }
+            read(&here, quantiles, values.row_mut(h));
         }
+        values
+    }
+
+    /// Quantiles over paths of what all steps come to.
+    pub fn whole(self, paths: &[Vec<f64>], quantiles: &[f64]) -> Vec<f64> {
+        let mut all: Vec<f64> = paths.iter().filter_map(|path| self.along(path).last()).collect();
+        all.sort_by(f64::total_cmp);
+        let mut values = vec![0.0; quantiles.len()];
+        read(&all, quantiles, &mut values);
         values
     }
 
@@ -49,6 +56,14 @@ impl Window {
             *before = Some(so_far);
             *before
         })
+    }
+}
+
+/// Quantiles of values in ascending order; none where there are no values.
+fn read(sorted: &[f64], quantiles: &[f64], out: &mut [f64]) {
+    for (value, &tau) in out.iter_mut().zip(quantiles) {
+        let place = ((tau * sorted.len() as f64) as usize).min(sorted.len().saturating_sub(1));
+        *value = sorted.get(place).copied().unwrap_or(0.0);
     }
 }
 

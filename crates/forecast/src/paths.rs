@@ -2,11 +2,11 @@
 //!
 //! Both are plain values. They promise to be finite and monotone in the quantile whatever was observed.
 
-use std::ops::Index;
+use std::ops::{Index, Range};
 use std::time::Duration;
 
 use crate::Timestamp;
-use crate::calibration::Curve;
+use crate::calibration::{Curve, GRID};
 
 /// Quantiles of demand for consecutive future steps.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,21 +84,56 @@ pub(crate) fn windows(curves: Vec<Curve>) -> Vec<WindowMax> {
 
 /// Gives each step of paths that were drawn from the distributions `from` the distribution `to` has for it; both have a row
 /// for each step with values at the grid. What is as improbable under the one becomes what is as improbable under the other.
-pub(crate) fn recast(paths: &mut [Vec<f64>], from: &Values, to: &Values) {
-    for h in 0..from.len().min(to.len()) {
-        for path in &mut *paths {
-            path[h] = recast_one(path[h], &from[h], &to[h]);
+///
+/// Where much of a distribution is one value, such as zero, a path's place within that is drawn, and kept while the path stays
+/// there: whoever is idle all night by one forecast is not busy at every other step by another.
+pub(crate) fn recast(paths: &mut [Vec<f64>], from: &Values, to: &Values, seed: u64) {
+    for (number, path) in paths.iter_mut().enumerate() {
+        let mut dice = fastrand::Rng::with_seed(seed.wrapping_add(number as u64));
+        let mut place: Option<f64> = None;
+        for h in 0..from.len().min(to.len()) {
+            let (from, to) = (&from[h], &to[h]);
+            path[h] = match alike(path[h], from) {
+                Some(range) => {
+                    let place = *place.get_or_insert_with(|| dice.f64());
+                    read(range.start + place * (range.end - range.start), to)
+                }
+                None => {
+                    place = None;
+                    recast_one(path[h], from, to)
+                }
+            };
         }
     }
+}
+
+/// The probabilities at which a distribution has this value, if they are more than one.
+fn alike(value: f64, from: &[f64]) -> Option<Range<f64>> {
+    let (least, most) = (from.partition_point(|&x| x < value), from.partition_point(|&x| x <= value));
+    if most <= least + 1 {
+        return None;
+    }
+    let below = if least == 0 { 0.0 } else { GRID[least] };
+    let above = if most == GRID.len() { 1.0 } else { GRID[most - 1] };
+    Some(below..above)
+}
+
+/// The quantile at `tau`, of values at the grid; nothing beyond its ends.
+fn read(tau: f64, values: &[f64]) -> f64 {
+    let upper = GRID.partition_point(|&grid| grid < tau);
+    if upper == 0 || upper == GRID.len() {
+        return values[upper.min(GRID.len() - 1)];
+    }
+    let share = (tau - GRID[upper - 1]) / (GRID[upper] - GRID[upper - 1]);
+    values[upper - 1] + share * (values[upper] - values[upper - 1])
 }
 
 /// Beyond the grid distances keep their proportion to the outermost known one.
 fn recast_one(value: f64, from: &[f64], to: &[f64]) -> f64 {
     let last = from.len() - 1;
-    // Where several points of the grid have one value, such as zero, the middle of them is meant.
-    let (least, most) = (from.partition_point(|&x| x < value), from.partition_point(|&x| x <= value));
-    if least < most {
-        return to[(least + most - 1) / 2];
+    let least = from.partition_point(|&x| x < value);
+    if from.get(least) == Some(&value) {
+        return to[least];
     }
     let upper = least.clamp(1, last);
     let width = from[upper] - from[upper - 1];
@@ -148,11 +183,6 @@ impl WindowMax {
         self.curve.read(quantile.0)
     }
 
-    /// Moves the whole distribution, nothing of it below `floor`.
-    pub(crate) fn shift(&mut self, by: f64, floor: f64) {
-        self.curve = self.curve.shifted(by, floor);
-    }
-
     /// The value that the maximum exceeds half of the time.
     pub fn median(&self) -> f64 {
         self.quantile(0.5)
@@ -170,9 +200,22 @@ mod tests {
         let moved = |value: f64| recast_one(value, &from, &to);
         assert_eq!([0.0, 5.0, 10.0, 15.0, 20.0].map(moved), [100.0, 100.5, 101.0, 103.0, 105.0]);
         assert_eq!(moved(30.0), 109.0);
-        let idle = [0.0, 0.0, 0.0, 4.0];
-        assert_eq!(recast_one(0.0, &idle, &[1.0, 2.0, 3.0, 9.0]), 2.0);
         assert!(recast_one(1e300, &[0.0, 1.0, 1.0], &[0.0, 1.0, 5.0]).is_finite());
         assert_eq!(recast_one(-50.0, &from, &[0.0, 1.0, 2.0]), 0.0, "demand is never below zero");
+    }
+    #[test]
+    fn who_is_idle_for_one_forecast_is_busy_for_another_as_often_as_that_says_and_for_as_long() {
+        let rows = |row: [f64; GRID.len()]| {
+            let mut rows = Values::zeros(8, GRID.len());
+            (0..8).for_each(|h| rows.row_mut(h).copy_from_slice(&row));
+            rows
+        };
+        let (idle, often_busy) =
+            (rows([0.0; GRID.len()]), rows(GRID.map(|tau| if tau > 0.7 { 5.0 } else { 0.0 })));
+        let mut paths = vec![vec![0.0; 8]; 2000];
+        recast(&mut paths, &idle, &often_busy, 1);
+        let busy = paths.iter().filter(|path| path[0] > 4.9).count();
+        assert!((400..700).contains(&busy), "{busy}");
+        assert!(paths.iter().all(|path| path.iter().all(|value| *value == path[0])));
     }
 }

@@ -54,8 +54,8 @@ pub(crate) struct EvaluateArgs {
     models: Vec<Kind>,
     /// Batch models that `auto` combines with the online core, comma-separated. `auto` or `all`: all of them. Those that earn
     /// next to no weight rest, and are tried again as the history grows
-    #[arg(long, default_value = "auto", value_name = "NAME,..", value_parser = combined)]
-    combine: Combine,
+    #[arg(long, value_name = "NAME,..", value_parser = combined)]
+    combine: Option<Combine>,
     /// Also evaluate a model of your own, as `external`: a shell command that speaks the protocol of docs/external-models.md,
     /// such as 'python3 my_model.py'. Where `auto` is evaluated, so is `auto+external`, which combines it with the others
     #[arg(long, value_name = "COMMAND")]
@@ -121,6 +121,25 @@ struct Line<'a> {
     refused: Option<String>,
 }
 
+/// The models to evaluate.
+fn asked(args: &EvaluateArgs) -> Result<&[Kind], Failure> {
+    if let Some(kind) = values::repeated(&args.models) {
+        return Err(Failure::usage(format!("--models names {kind} twice")));
+    }
+    let kinds = if args.models.is_empty() { Kind::ALL } else { &args.models };
+    if args.combine.is_some() && !kinds.contains(&Kind::Auto) {
+        return Err(Failure::usage(
+            "--combine says what `auto` combines, and --models does not name `auto`; add it, or leave one out",
+        ));
+    }
+    Ok(kinds)
+}
+
+/// Batch models that `auto` combines.
+fn in_company(args: &EvaluateArgs) -> &[Kind] {
+    args.combine.as_ref().map_or(Kind::BATCH, |combine| &combine.0)
+}
+
 /// Reads, evaluates, prints.
 pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
     let given = args.time_zone.as_ref().and_then(|zone| zone.0.clone());
@@ -136,7 +155,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<(), Failure> {
         Some(Zone(zone)) => zone.clone(),
         None => (file.clock == Clock::Iso).then_some(TimeZone::UTC),
     };
-    let kinds = if args.models.is_empty() { Kind::ALL } else { &args.models };
+    let kinds = asked(args)?;
     let own = args.model_command.as_deref().map(own_model::of);
     let all = &file.trace.series;
     let every = all.len().div_ceil(usize::from(args.series_max)).max(1);
@@ -257,7 +276,7 @@ fn judge(
         bar.set_message(format!("{} {}", one.laid.name, kind.name()));
         scores.push(match kind.is_batch() {
             true => evaluate_together(kind, &subject, &[], &plan, &mut cpu_time),
-            false => streamed((kind, &args.combine.0, None), one, &history, &plan, known)?,
+            false => streamed((kind, in_company(args), None), one, &history, &plan, known)?,
         });
         if kind.is_global() && !beside.is_empty() {
             let together = evaluate_together(kind, &subject, &beside, &plan, &mut cpu_time);
@@ -270,7 +289,7 @@ fn judge(
         scores.push(evaluate_own(own, &subject, &plan));
         if kinds.contains(&Kind::Auto) {
             bar.set_message(format!("{} {JOINED}", one.laid.name));
-            let joined = (Kind::Auto, args.combine.0.as_slice(), Some(own));
+            let joined = (Kind::Auto, in_company(args), Some(own));
             scores.push(streamed(joined, one, &history, &plan, known)?);
         }
     }

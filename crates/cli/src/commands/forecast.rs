@@ -121,6 +121,9 @@ struct Issued {
 
 /// Reads, forecasts, prints.
 pub(crate) fn run(args: &ForecastArgs) -> Result<(), Failure> {
+    if let Some(window) = values::repeated(&args.joint.window) {
+        return Err(Failure::usage(format!("--window names {} twice", window.name())));
+    }
     let zone = args.time_zone.as_ref().and_then(|zone| zone.0.clone());
     let options = Options {
         column: args.column.clone(),

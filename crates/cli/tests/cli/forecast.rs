@@ -94,6 +94,19 @@ fn what_auto_combines_can_be_chosen() {
     assert!(text(&refused.stderr).contains("always takes part"), "{}", text(&refused.stderr));
     let refused = foreshadow(folder.path(), &format!("{command} --model online --combine all"));
     assert!(text(&refused.stderr).contains("--model online is asked alone"), "{}", text(&refused.stderr));
+    let evaluate = "evaluate shop.csv --column visits --horizon 6h --models online";
+    for (command, told) in [
+        (format!("{command} --window max,sum,max"), "--window names max twice"),
+        (format!("{evaluate},online"), "--models names online twice"),
+        (format!("{evaluate} --combine week"), "--models does not name `auto`"),
+    ] {
+        let refused = foreshadow(folder.path(), &command);
+        assert!(
+            !refused.status.success() && text(&refused.stderr).contains(told),
+            "{}",
+            text(&refused.stderr)
+        );
+    }
 }
 
 #[test]

@@ -75,11 +75,6 @@ impl Curve {
         (&self.values, self.tail)
     }
 
-    /// The same distribution, moved.
-    pub(crate) fn shifted(&self, by: f64, floor: f64) -> Curve {
-        Curve::new(self.values.map(|value| value + by), self.tail, floor)
-    }
-
     /// At each probability the higher value of both.
     pub(crate) fn or_higher(&self, other: &Curve) -> Curve {
         let last = GRID.len() - 1;

@@ -18,6 +18,8 @@ pub(super) struct Anomalies {
     detector: AnomalyDetector,
     /// The last ordinary value.
     ordinary: f64,
+    /// Fading mean of what comes, whatever its sign.
+    usual: f64,
     /// Steps for which the forecast may still follow an anomaly.
     wake: u32,
     /// Anomalies that were kept out, by step.
@@ -50,6 +52,7 @@ impl Anomalies {
         Anomalies {
             detector: AnomalyDetector::new(AnomalyConfig::default()),
             ordinary: f64::NAN,
+            usual: 0.0,
             wake: 0,
             kept_out: VecDeque::new(),
             outage: None,
@@ -91,7 +94,8 @@ impl Anomalies {
             return Judged::NewNormal(self.kept_out.drain(..).collect());
         }
         // However rare: what is nearly as expected does no harm, and nobody wants to be told.
-        let slight = error.abs() <= SLIGHT * expected.abs();
+        self.usual += USUAL_PACE * (value.abs() - self.usual);
+        let slight = error.abs() <= (SLIGHT * expected.abs()).max(TRIFLE * self.usual);
         if finding.verdict != Verdict::Anomaly || slight {
             self.ordinary = value;
             return Judged::Ordinary;
@@ -133,9 +137,37 @@ impl Anomalies {
 
 /// Errors up to this share of what was expected are no anomalies.
 const SLIGHT: f64 = 0.05;
+/// And up to this share of what usually comes: of a series that is often idle, next to nothing is expected then.
+const TRIFLE: f64 = 0.02;
+const USUAL_PACE: f64 = 0.01;
 /// Steps after an anomaly that the last ordinary value tells as much as the forecast.
 const WAKE: u32 = 12;
 /// Less than this share of what was expected is silence.
 const SILENT: f64 = 0.02;
 /// Anomalies remembered for the case that they are the new normal: more than it takes to be accepted.
 const KEPT_OUT_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Notices of a series that is busy every fourth hour, and of what comes at the end of it.
+    fn found(last: f64) -> u64 {
+        let (mut anomalies, mut notices) = (Anomalies::new(), Notices::default());
+        let at = Timestamp::from_secs(1_700_000_000);
+        for step in 0..2000 {
+            let value = if step % 48 < 12 { 60.0 } else { 0.0 };
+            let error = if step % 2 == 0 { 0.001 } else { -0.001 };
+            let surprise = Surprise { said: value + error, error, scale: 0.001, covered: true };
+            anomalies.judge((step, at), (value, value), surprise, 0.0, &mut notices);
+        }
+        let surprise = Surprise { said: 0.0, error: last, scale: 0.001, covered: false };
+        anomalies.judge((2000, at), (last, last), surprise, 0.0, &mut notices);
+        anomalies.found()
+    }
+
+    #[test]
+    fn next_to_nothing_is_no_anomaly_of_a_series_that_is_idle_at_times() {
+        assert_eq!((found(0.1), found(30.0)), (0, 1));
+    }
+}

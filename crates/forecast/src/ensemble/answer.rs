@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::notice::Notice;
 use super::panel;
-use super::row::{MEDIAN, Row, tail_of};
-use super::{CREST_STEPS_MAX, Ensemble, LeftOut};
+use super::row::{Row, tail_of};
+use super::{Ensemble, LeftOut};
 use crate::calibration::{Curve, GRID, crossed};
 use crate::joint::{Window, paths_counted};
 use crate::online::FORECAST_STEPS_MAX;
@@ -37,8 +37,8 @@ impl Ensemble {
                 (self.seat(member.kind), values)
             })
             .collect();
-        let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
-        let mut row = Row::new(1 + self.kinds.len() + self.guests.len());
+        let floor = self.floor();
+        let mut row = Row::new(1 + self.kinds.len() + self.guests.len(), self.trifle);
         for h in 0..steps {
             row.set(0, &core[h]);
             for (seat, path) in &said {
@@ -67,18 +67,21 @@ impl Ensemble {
         (upper - 1, upper, (ahead as f64 - near) / (far - near))
     }
 
-    /// Distribution of the largest value of the next `steps` steps; see [`Forecaster::window_max`](crate::Forecaster::window_max). The online core's, moved
-    /// by how much higher or lower the combined median path reaches than its own.
+    /// Distribution of the largest value of the next `steps` steps; see [`Forecaster::window_max`](crate::Forecaster::window_max).
+    /// Where the online core is not alone, the last of those that [`window_maxima`](Self::window_maxima) tells of.
     pub fn window_max(&self, steps: usize) -> WindowMax {
-        let mut window = self.online.window_max(steps);
-        if !self.has_company() {
-            return window;
+        let steps = steps.min(FORECAST_STEPS_MAX);
+        if steps == 0 || !self.has_company() {
+            return self.online.window_max(steps);
         }
-        let reach = steps.clamp(1, CREST_STEPS_MAX);
-        let crest = |forecast: &Forecast| forecast.values.iter().map(|row| row[0]).fold(f64::MIN, f64::max);
-        let moved = crest(&self.forecast(reach, &[0.5])) - crest(&self.online.forecast(reach, &[0.5]));
-        window.shift(moved, if self.config.non_negative { 0.0 } else { f64::MIN });
-        window
+        let said = self.forecast(steps, &GRID).values;
+        let whole = match steps {
+            1 => said[0].to_vec(),
+            _ => Window::Max.whole(&self.counted(&said), &GRID),
+        };
+        let crest = |k: usize| said.iter().map(|row| row[k]).fold(whole[k], f64::max);
+        let curve = Curve::new(std::array::from_fn(crest), tail_of(&grid_values(&whole)), self.floor());
+        WindowMax { steps, curve }
     }
 
     /// Draws joint paths of the next steps; see [`Forecaster::paths`](crate::Forecaster::paths). Each step has the
@@ -98,43 +101,48 @@ impl Ensemble {
 
     /// The largest value of the first step, of the first two and so on: never less than that of a shorter window, nor than
     /// any of its steps.
+    ///
+    /// What the online core has learned of windows is learned by its own errors, such as a peak that it misses again and
+    /// again. Where others take part, and know better, windows are counted over paths; as on series so often zero that
+    /// medians tell nothing.
     pub(crate) fn windows(&self, steps: usize) -> Vec<Curve> {
-        if self.online.plain().idles() {
-            return self.counted_windows(steps);
-        }
-        let mut curves = self.online.window_curves(steps);
-        let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
-        let said = self.forecast(curves.len(), &GRID).values;
-        if self.has_company() {
-            let core = self.online.forecast(curves.len(), &[0.5]).values;
-            let mut crests = [f64::MIN; 2];
-            for (h, curve) in curves.iter_mut().enumerate() {
-                crests = [crests[0].max(said[h][MEDIAN]), crests[1].max(core[h][0])];
-                *curve = curve.shifted(crests[0] - crests[1], floor);
-            }
-        }
+        let said = self.forecast(steps, &GRID).values;
+        let curves = match self.has_company() || self.online.plain().idles() {
+            true => self.counted_windows(&said),
+            false => self.online.window_curves(said.len()),
+        };
         let mut least = [f64::MIN; GRID.len()];
-        for (curve, said) in curves.iter_mut().zip(said.iter()) {
+        let raised = curves.iter().zip(said.iter()).map(|(curve, said)| {
             let (values, tail) = curve.parts();
             for ((least, &said), &value) in least.iter_mut().zip(said).zip(values) {
                 *least = least.max(said).max(value);
             }
-            *curve = Curve::new(least, tail, floor);
-        }
-        curves
+            Curve::new(least, tail, self.floor())
+        });
+        raised.collect()
     }
 
-    /// The same counted over paths, for series so often zero that medians tell nothing of what members know.
-    fn counted_windows(&self, steps: usize) -> Vec<Curve> {
-        let steps = steps.min(FORECAST_STEPS_MAX);
-        let most = if self.has_company() { usize::MAX } else { PATHS_OF_CORE };
-        let rows = Window::Max.over(&self.paths(steps, paths_counted(steps).min(most), 0), &GRID);
-        let floor = if self.config.non_negative { 0.0 } else { f64::MIN };
-        let curve = |row: &[f64]| {
-            let values = std::array::from_fn(|k| row[k]);
-            Curve::new(values, tail_of(&values), floor)
+    fn counted_windows(&self, said: &Values) -> Vec<Curve> {
+        let rows = Window::Max.over(&self.counted(said), &GRID);
+        let curve = |(h, row): (usize, &[f64])| {
+            // A window of one step is that step.
+            let values = grid_values(if h == 0 { &said[0] } else { row });
+            Curve::new(values, tail_of(&values), self.floor())
         };
-        rows.iter().map(curve).collect()
+        rows.iter().enumerate().map(curve).collect()
+    }
+
+    /// Paths that windows are counted over.
+    fn counted(&self, said: &Values) -> Vec<Vec<f64>> {
+        let count = paths_counted(said.len()).min(PATHS);
+        match self.has_company() {
+            true => self.online.paths_through(said, count, 0),
+            false => self.online.paths(said.len(), count, 0),
+        }
+    }
+
+    fn floor(&self) -> f64 {
+        if self.config.non_negative { 0.0 } else { f64::MIN }
     }
 
     /// The last observed value, if any.
@@ -244,5 +252,9 @@ impl Ensemble {
     }
 }
 
-/// So many paths are counted where the core is alone: twice as many as the windows of the past that they follow.
-const PATHS_OF_CORE: usize = 512;
+fn grid_values(row: &[f64]) -> [f64; GRID.len()] {
+    std::array::from_fn(|k| row[k])
+}
+
+/// So many paths are counted.
+const PATHS: usize = 512;

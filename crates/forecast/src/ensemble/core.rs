@@ -69,7 +69,7 @@ impl Core {
     /// Paths whose every step has the distribution that `said` gives it at the grid.
     pub(super) fn paths_through(&self, said: &Values, samples: usize, seed: u64) -> Vec<Vec<f64>> {
         let mut paths = self.paths(said.len(), samples, seed);
-        paths::recast(&mut paths, &self.forecast(said.len(), &GRID).values, said);
+        paths::recast(&mut paths, &self.forecast(said.len(), &GRID).values, said, seed);
         paths
     }
 

@@ -9,7 +9,7 @@
 
 use super::contest::Rival;
 use super::job::{Job, Trained};
-use super::{Ensemble, Member};
+use super::{Ensemble, Member, row};
 use crate::models::{FitError, Fitted, History, Kind, Model, Pace, Recounted};
 
 /// Where in a history a model stands, in steps from the first.
@@ -47,6 +47,7 @@ pub(super) fn rehearse(
         return Ok(Trained::new(end, caught_up(&history, waiting)));
     };
     (stage.grid, stage.next) = (Some(job.grid.clone()), job.first);
+    stage.trifle = if job.non_negative { row::trifle(history.values.iter().copied()) } else { 0.0 };
     // The history is free of effects, and so is what is said of it here.
     stage.known = job.known.clone();
     // The stage's members are its own copies: what is handed out follows beside them.

@@ -9,7 +9,11 @@ use crate::calibration::{GRID, Place, Tail};
 
 /// What every member said of one step: grid quantiles by seat, NaN where it said nothing.
 #[derive(Clone, Debug)]
-pub(super) struct Row(Vec<[f32; GRID.len()]>);
+pub(super) struct Row {
+    seats: Vec<[f32; GRID.len()]>,
+    /// What is below this is nothing.
+    trifle: f32,
+}
 
 /// Grid quantiles of one member, or of all together.
 type Said = [f64; GRID.len()];
@@ -23,27 +27,28 @@ pub(super) struct Mixed {
 }
 
 impl Row {
-    pub(super) fn new(seats: usize) -> Row {
-        Row(vec![[f32::NAN; GRID.len()]; seats])
+    pub(super) fn new(seats: usize, trifle: f32) -> Row {
+        Row { seats: vec![[f32::NAN; GRID.len()]; seats], trifle }
     }
 
     pub(super) fn set(&mut self, seat: usize, values: &[f64]) {
-        for (kept, &value) in self.0[seat].iter_mut().zip(values) {
-            *kept = value as f32;
+        for (kept, &value) in self.seats[seat].iter_mut().zip(values) {
+            let value = value as f32;
+            *kept = if value.abs() < self.trifle { 0.0 } else { value };
         }
     }
 
     pub(super) fn clear(&mut self, seat: usize) {
-        self.0[seat] = [f32::NAN; GRID.len()];
+        self.seats[seat] = [f32::NAN; GRID.len()];
     }
 
     pub(super) fn has(&self, seat: usize) -> bool {
-        self.0[seat].iter().all(|value| value.is_finite())
+        self.seats[seat].iter().all(|value| value.is_finite())
     }
 
     /// What each member said, NaN where nothing.
     pub(super) fn seats(&self) -> &[[f32; GRID.len()]] {
-        &self.0
+        &self.seats
     }
 
     /// The average of those present. What is so far from the online core that it can only be a model gone astray is drawn
@@ -51,7 +56,7 @@ impl Row {
     pub(super) fn mixed(&self, weights: &[f32]) -> Mixed {
         let (floor, ceiling) = self.bounds();
         let drawn = |seat: usize, value: f32| if seat == 0 { value } else { value.max(floor).min(ceiling) };
-        let said = self.0.iter().zip(weights).enumerate().filter(|(_, (_, weight))| **weight > 0.0);
+        let said = self.seats.iter().zip(weights).enumerate().filter(|(_, (_, weight))| **weight > 0.0);
         let said: Vec<(f64, Said)> = said
             .map(|(seat, (said, &weight))| (weight.into(), said.map(|value| drawn(seat, value).into())))
             .collect();
@@ -69,12 +74,31 @@ impl Row {
 
     /// Between which values others are believed.
     fn bounds(&self) -> (f32, f32) {
-        let core = self.0[0];
+        let core = self.seats[0];
         let reach = FAR * (core[UPPER] - core[LOWER]).max(0.1 * core[UPPER].abs());
         // Where the core sees nothing but zeros it is no measure of what comes when something comes.
         let reach = if reach > 0.0 { reach } else { f32::INFINITY };
         (core[LOWER] - reach, core[UPPER] + reach)
     }
+}
+
+/// Half of about the least that comes when something comes, of a series that is idle at times; zero for others. Models that
+/// know no idleness say a little of every idle step, which is meant for nothing.
+pub(super) fn trifle(values: impl Iterator<Item = f32>) -> f32 {
+    let (mut idle, mut busy) = (0, Vec::new());
+    for value in values {
+        if value == 0.0 {
+            idle += 1;
+        } else if value > 0.0 {
+            busy.push(value);
+        }
+    }
+    if idle * IDLE_RARELY < busy.len() || busy.is_empty() {
+        return 0.0;
+    }
+    let place = busy.len() / 20;
+    let (_, least, _) = busy.select_nth_unstable_by(place, f32::total_cmp);
+    *least / 2.0
 }
 
 /// How likely a member says that nothing comes: up to which quantile it says zero.
@@ -110,6 +134,8 @@ pub(super) const MEDIAN: usize = 5;
 pub(super) const UPPER: usize = 8;
 /// Widths of the online core's interval that another member may be away from it.
 const FAR: f32 = 3.0;
+/// One step of so many is rarely.
+const IDLE_RARELY: usize = 50;
 /// Idle less often than this: as good as never; and more often: as good as always.
 const IDLE_LEAST: f64 = 1e-3;
 const IDLE_MOST: f64 = 0.9999;
@@ -119,7 +145,7 @@ mod tests {
     use super::*;
 
     fn row(members: &[Said]) -> Row {
-        let mut row = Row::new(members.len());
+        let mut row = Row::new(members.len(), 0.0);
         members.iter().enumerate().for_each(|(seat, said)| row.set(seat, said));
         row
     }
@@ -145,6 +171,17 @@ mod tests {
         assert!(values[..5].iter().all(|value| *value == 0.0), "{values:?}");
         assert!(values[MEDIAN..].iter().all(|value| (20.0..21.2).contains(value)), "{values:?}");
         assert!(said.mixed(&[0.7, 0.3]).values[MEDIAN] == 0.0);
+    }
+
+    #[test]
+    fn what_is_far_below_the_least_that_comes_is_nothing_where_nothing_comes_at_times() {
+        let values = || (0..100).map(|i| if i % 10 == 0 { (50 + i) as f32 } else { 0.0 });
+        assert_eq!(trifle(values()), 25.0);
+        assert_eq!(trifle(values().filter(|value| *value > 0.0)), 0.0);
+        assert_eq!(trifle(std::iter::repeat_n(0.0, 9)), 0.0);
+        let mut row = Row::new(1, 25.0);
+        row.set(0, &GRID.map(|tau| 50.0 * tau));
+        assert_eq!(row.mixed(&[1.0]).idle, 0.25);
     }
 
     #[test]

@@ -52,6 +52,25 @@ fn models_join_on_probation_and_then_share_the_weight() {
 }
 
 #[test]
+fn a_peak_that_the_core_misses_and_others_know_is_counted_once() {
+    let mut ensemble = Ensemble::new(Config::new(Duration::from_secs(300)), &[Kind::Profile]).unwrap();
+    let mut dice = fastrand::Rng::with_seed(3);
+    let mut job =
+        |step: usize| dice.f64() * 20.0 + if (24..27).contains(&(step % 288)) { 200.0 } else { 10.0 };
+    for step in 0..15 * 288 {
+        ensemble.observe(at(step), Some(job(step))).unwrap();
+        ensemble.train_if_due();
+    }
+    let (window, steps) = (ensemble.window_max(288), ensemble.forecast(288, &[0.5, 0.95]).values);
+    let highest = |k: usize| steps.iter().map(|row| row[k]).fold(0.0, f64::max);
+    assert!(window.median() >= highest(0) && window.median() < 240.0, "{}", window.median());
+    assert!(window.quantile(0.95) >= highest(1) && window.quantile(0.95) < 1.3 * highest(1));
+    assert_eq!(ensemble.window_max(1).quantile(0.95), steps[0][1], "one step is no window");
+    let maxima = ensemble.window_maxima(288);
+    assert_eq!(maxima[287], window);
+}
+
+#[test]
 fn what_comes_later_changes_no_earlier_forecast() {
     let whole = grown(900, &[Kind::Smoothing]).forecast(288, &[0.05, 0.5, 0.95]);
     let mut longer = Ensemble::new(Config::new(Duration::from_secs(300)), &[Kind::Smoothing]).unwrap();

@@ -257,7 +257,7 @@ impl Forecaster {
     /// improbable there; steps are as alike as those of [`paths`](Forecaster::paths).
     pub fn paths_through(&self, said: &Values, samples: usize, seed: u64) -> Vec<Vec<f64>> {
         let mut paths = self.paths(said.len(), samples, seed);
-        paths::recast(&mut paths, &self.forecast(said.len(), &GRID).values, said);
+        paths::recast(&mut paths, &self.forecast(said.len(), &GRID).values, said, seed);
         paths
     }
 

@@ -191,8 +191,9 @@ async fn cost(
         from_ms: from.as_millis(),
         to_ms: (last + step).as_millis(),
         demand,
-        missed,
-        missed_truly,
+        // Each is a sum of its own, and rounded as such: where all was missed, it may come out as a trifle more than all.
+        missed: missed.min(demand),
+        missed_truly: missed_truly.min(demand),
     }))
 }
 

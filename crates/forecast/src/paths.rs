@@ -6,7 +6,7 @@ use std::ops::{Index, Range};
 use std::time::Duration;
 
 use crate::Timestamp;
-use crate::calibration::{Curve, GRID};
+use crate::calibration::{Curve, GRID, Place, Tail};
 
 /// Quantiles of demand for consecutive future steps.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,12 +120,8 @@ fn alike(value: f64, from: &[f64]) -> Option<Range<f64>> {
 
 /// The quantile at `tau`, of values at the grid; nothing beyond its ends.
 fn read(tau: f64, values: &[f64]) -> f64 {
-    let upper = GRID.partition_point(|&grid| grid < tau);
-    if upper == 0 || upper == GRID.len() {
-        return values[upper.min(GRID.len() - 1)];
-    }
-    let share = (tau - GRID[upper - 1]) / (GRID[upper] - GRID[upper - 1]);
-    values[upper - 1] + share * (values[upper] - values[upper - 1])
+    let within = tau.clamp(GRID[0], GRID[GRID.len() - 1]);
+    Place::of(within).read(&std::array::from_fn(|k| values[k]), &Tail { scale: 0.0, shape: 0.0 })
 }
 
 /// Beyond the grid distances keep their proportion to the outermost known one.
@@ -147,12 +143,12 @@ const FAR: f64 = 1e3;
 
 /// A quantile whose place among those that are kept was worked out beforehand, for who reads the same one again and again.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Quantile(crate::calibration::Place);
+pub struct Quantile(Place);
 
 impl Quantile {
     /// Of `tau`; values outside (0, 1) are drawn in to the nearest quantile that exists.
     pub fn new(tau: f64) -> Quantile {
-        Quantile(crate::calibration::Place::of(tau))
+        Quantile(Place::of(tau))
     }
 }
 

@@ -252,8 +252,10 @@ impl Ensemble {
             member.model.observe(freed, &self.known.columns);
         }
         let season = self.online.seasons().first().map(|season| season.period);
+        let claimed_from = self.online.claimed_from();
         for panel in &mut self.panels {
             let Some(scored) = panel.learn(step, value) else { continue };
+            let claims = f64::from(value) - scored.error >= claimed_from;
             // Both without the effects that are known.
             let before = naive_lag(panel.ahead, season)
                 .and_then(|lag| self.values.len().checked_sub(1 + lag))
@@ -262,6 +264,7 @@ impl Ensemble {
             self.vigil.score(
                 panel.ahead,
                 Scored { naive: if naive.is_finite() { naive } else { scored.naive }, ..scored },
+                claims,
             );
         }
         self.watch(step);

@@ -149,7 +149,7 @@ impl Clone for Box<dyn Model> {
 }
 
 /// Raised whenever a [`Fitted`] that was written down before would be read as something else.
-pub const FORMAT: u32 = 6;
+pub const FORMAT: u32 = 7;
 
 /// Why a model could not be fitted. A legal answer: the ensemble goes on without it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -29,4 +29,4 @@ pub(crate) use clock::Clock;
 pub use config::{Config, ConfigError, HORIZON_STEPS_MAX, STEP_MAX, STEP_MIN};
 pub use experts::Part;
 pub use forecaster::{FORECAST_STEPS_MAX, Forecaster, ObserveError, PATH_VALUES_MAX};
-pub(crate) use model::{Records, Surprise};
+pub(crate) use model::{Records, Surprise, Verdict};

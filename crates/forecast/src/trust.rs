@@ -69,6 +69,11 @@ pub enum UntrustedReason {
         /// Share of recent observations inside their 90 % interval, 0..1.
         coverage: f64,
     },
+    /// A series is mostly idle, and where it was said to be busy, what came was outside its interval too often.
+    ClaimsMissed {
+        /// Share of recent observations that were said to be busy inside their 90 % interval, 0..1.
+        coverage: f64,
+    },
     /// Forecasting has been worse than a naive forecast.
     NoSkill {
         /// Recent gain over that, negative when worse.
@@ -127,6 +132,11 @@ impl fmt::Display for UntrustedReason {
             UntrustedReason::CoverageLost { coverage } => write!(
                 f,
                 "only {:.0} % of recent observations fell inside the 90 % interval",
+                coverage * 100.0
+            ),
+            UntrustedReason::ClaimsMissed { coverage } => write!(
+                f,
+                "a mostly idle series, and only {:.0} % of what came where it was said to be busy fell inside the 90 % interval",
                 coverage * 100.0
             ),
             UntrustedReason::NoSkill { skill, naive } => {

@@ -339,9 +339,9 @@ impl Outlook {
     }
 
     fn is_doubted(&self) -> bool {
-        use UntrustedReason::{CoverageLost, NoSkill, SeldomBusy};
+        use UntrustedReason::{ClaimsMissed, CoverageLost, NoSkill, SeldomBusy};
         let reason = self.forecaster.trust().reason();
-        matches!(reason, Some(NoSkill { .. } | CoverageLost { .. } | SeldomBusy { .. }))
+        matches!(reason, Some(NoSkill { .. } | CoverageLost { .. } | ClaimsMissed { .. } | SeldomBusy { .. }))
     }
 
     fn expect_step(&mut self) {

@@ -136,6 +136,11 @@ impl Residuals {
         residual >= said[LOWER] && residual <= said[UPPER]
     }
 
+    /// Whether a residual is inside the 90 % interval that was said.
+    pub(crate) fn is_inside(residual: f32, issued: &Issued) -> bool {
+        (unpack(issued[LOWER])..=unpack(issued[UPPER])).contains(&residual)
+    }
+
     /// The adapted quantiles as they are to be kept with a forecast.
     #[inline]
     pub(crate) fn issue(&self) -> Issued {

@@ -101,6 +101,11 @@ impl Core {
         self.undisturbed().shifts()
     }
 
+    /// Medians from here on claim that a series which is mostly idle will be busy.
+    pub(super) fn claimed_from(&self) -> f64 {
+        self.undisturbed().claimed_from()
+    }
+
     /// A silence that is expected, such as of a shop that is closed, is none.
     pub(super) fn outage_suspected(&self) -> bool {
         self.undisturbed().outage_suspected()

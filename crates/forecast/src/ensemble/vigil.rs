@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use crate::online::{Records, Surprise};
+use crate::online::{Records, Surprise, Verdict};
 use crate::timestamp::Timestamp;
 use crate::watch::{Accuracy, Adwin, Cusum, Decision, Response, RetrainConfig, RetrainPolicy, Signals};
 
@@ -79,10 +79,11 @@ impl Vigil {
         self.another_nature = true;
     }
 
-    /// Takes how a forecast of a step `ahead` came out; only near ones tell of accuracy.
-    pub(super) fn score(&mut self, ahead: usize, outcome: Scored) {
-        let Scored { error, naive, covered, .. } = outcome;
-        self.records.learn(ahead, (error, naive), covered);
+    /// Takes how a forecast of a step `ahead` came out, and whether it `claims` that an idle series will be busy; only near
+    /// ones tell of accuracy.
+    pub(super) fn score(&mut self, ahead: usize, outcome: Scored, claims: bool) {
+        let covered = if outcome.covered { 1.0 } else { 0.0 };
+        self.records.learn(ahead, Verdict { errors: (outcome.error, outcome.naive), covered, claims });
         if ahead > ACCURACY_MAX {
             return;
         }

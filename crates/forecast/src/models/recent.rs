@@ -1,7 +1,7 @@
 //! Whether a model that is fitted to a history may be relied upon: by how it would have done on the last part of it.
 
 use super::{FitError, History, Model};
-use crate::online::{Forecaster, Records};
+use crate::online::{Forecaster, Records, Verdict};
 use crate::trust::{Trust, TrustAhead, UntrustedReason, naive_lag};
 
 /// Fits a model to a history.
@@ -40,7 +40,9 @@ pub fn trust(history: &History<'_>, core: &Forecaster, fit: &mut Fit<'_>) -> Tru
                 // What differs in the last digits only is the same.
                 let slack = ROUNDING * value.abs();
                 let covered = (row[0] - slack..=row[2] + slack).contains(&value);
-                records.learn(ahead, (value - row[1], naive), covered);
+                let covered = if covered { 1.0 } else { 0.0 };
+                let claims = row[1] >= core.claimed_from();
+                records.learn(ahead, Verdict { errors: (value - row[1], naive), covered, claims });
             }
         }
         let value = history.values[now];

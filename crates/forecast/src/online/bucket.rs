@@ -63,8 +63,8 @@ pub(crate) struct Outcome {
     pub(crate) value: f64,
     /// Forecasts above it are high ones.
     pub(crate) high: f64,
-    /// Whether the series is often zero.
-    pub(crate) idles: bool,
+    /// Of a series that is often zero: forecasts from here on claim that it will not be.
+    pub(crate) claimed_from: Option<f64>,
 }
 
 /// What a bucket was taught by one outcome.
@@ -206,13 +206,19 @@ impl Bucket {
         let said = f64::from(pending.base) + f64::from(median) * spread;
         let claim = Claim {
             // Where a series is idle, that tells more.
-            boldness: if outcome.idles { 0.0 } else { (median - says[LAST]).abs() },
+            boldness: if outcome.claimed_from.is_some() { 0.0 } else { (median - says[LAST]).abs() },
             is_high: said > outcome.high,
         };
         let residual = honest / self.doubt.factor(claim);
-        self.residuals.surge(residual, &pending.issued);
-        let covered = self.residuals.learn(residual, &pending.issued);
-        self.doubt.learn(claim, honest.abs(), covered);
+        // That nothing came where nothing was claimed says nothing of how far off a claim may be.
+        let covered = if outcome.claimed_from.is_some_and(|least| said < least) {
+            Residuals::is_inside(residual, &pending.issued)
+        } else {
+            self.residuals.surge(residual, &pending.issued);
+            let covered = self.residuals.learn(residual, &pending.issued);
+            self.doubt.learn(claim, honest.abs(), covered);
+            covered
+        };
         self.link.learn(honest, neighbour);
         let persistence = spread * f64::from(target - says[LAST]);
         let lesson = Lesson { said, error: f64::from(honest) * spread, persistence, covered };
@@ -291,7 +297,7 @@ mod tests {
             let truth = (step as f64 * 0.26).sin() * 10.0 + (step as f64 * 1.7).cos();
             let says =
                 std::array::from_fn(|k| truth as f32 + (k as f32 - 7.0) * 0.3 * (step as f32 * 0.9).sin());
-            let outcome = Outcome { step, value: truth, high: 6.0, idles: false };
+            let outcome = Outcome { step, value: truth, high: 6.0, claimed_from: None };
             for bucket in [&mut plain, &mut wide] {
                 bucket.issue(step, &says, 2.0);
             }

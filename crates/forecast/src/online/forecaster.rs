@@ -330,6 +330,11 @@ impl Forecaster {
         records.unwrap_or(&model.records).trust(Distance::of(ahead), naive, model.negligible())
     }
 
+    /// Medians from here on claim that a series which is mostly idle will be busy; infinite where it is not.
+    pub(crate) fn claimed_from(&self) -> f64 {
+        self.model.as_ref().map_or(f64::INFINITY, Model::claimed_from)
+    }
+
     /// The last observed value, if any.
     pub fn level(&self) -> Option<f64> {
         self.last
@@ -383,7 +388,7 @@ impl Forecaster {
 
     /// Bytes of memory held for this series.
     pub fn bytes(&self) -> usize {
-        size_of::<Forecaster>() + self.model.as_ref().map_or(0, Model::bytes)
+        size_of::<Forecaster>() + self.model.as_ref().map_or(0, Model::heap_bytes)
     }
 }
 

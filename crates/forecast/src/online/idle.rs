@@ -26,10 +26,8 @@ pub(crate) struct Shares {
 impl Idle {
     /// Learns whether the series `is` idle that `was` idle or not when the forecast was made, and whether that claimed demand.
     pub(crate) fn learn(&mut self, was: bool, claims: bool, is: bool) {
-        self.count(usize::from(was), is, KEPT);
-        if claims {
-            self.count(CLAIMS + usize::from(was), is, CLAIMS_KEPT);
-        }
+        let (first, kept) = if claims { (CLAIMS, CLAIMS_KEPT) } else { (0, KEPT) };
+        self.count(first + usize::from(was), is, kept);
     }
 
     fn count(&mut self, place: usize, is: bool, kept: u16) {
@@ -58,19 +56,20 @@ impl Idle {
         f64::from(self.shares[place]) + f64::from(unseen) * supposed
     }
 
-    /// Whether most outcomes were zero, of forecasts made while idle (`was`) or while busy.
-    pub(crate) fn is_likely(&self, was: bool) -> bool {
-        self.shares[usize::from(was)] >= 0.5
+    /// The share of outcomes that were zero, of forecasts made while idle (`was`) or while busy.
+    pub(crate) fn probability(&self, was: bool) -> f64 {
+        self.shares[usize::from(was)].into()
     }
 
-    /// Of claims made while idle: how many have been seen, as far as they are remembered, and which share came to nothing.
-    pub(crate) fn claims_made_idle(&self) -> (f64, f64) {
-        (self.counts[CLAIMS + 1].into(), self.shares[CLAIMS + 1].into())
+    /// Of claims made while idle: how many have been seen, as far as they are remembered, and how many came to nothing.
+    pub(crate) fn claims_made_idle(&self) -> (f32, f32) {
+        let (made, share) = (f32::from(self.counts[CLAIMS + 1]), self.shares[CLAIMS + 1]);
+        (made, (share * (made + DOUBT)).min(made))
     }
 
     /// How many outcomes of forecasts made while busy have been seen, as far as they are remembered.
     pub(crate) fn busy(&self) -> u64 {
-        u64::from(self.counts[0])
+        u64::from(self.counts[0]) + u64::from(self.counts[CLAIMS])
     }
 }
 

@@ -27,7 +27,7 @@ use crate::online::wild::{Before, Course, WILD, Wild};
 use crate::online::window::{WINDOWS, Window};
 use crate::timestamp::Timestamp;
 
-pub(crate) use record::{Record, Records};
+pub(crate) use record::{Record, Records, Verdict};
 use scoring::Scoring;
 
 /// Everything known about a series.
@@ -229,7 +229,8 @@ impl Model {
         if !idle {
             self.busy += if self.busy == 0.0 { value } else { BUSY_PACE * (value - self.busy) };
         }
-        let outcome = Outcome { step, value, high: self.high, idles: self.idles() };
+        let claimed_from = self.idles().then(|| self.claimed_from());
+        let outcome = Outcome { step, value, high: self.high, claimed_from };
         let above = if value > self.high { HIGH } else { HIGH - 1.0 };
         self.high += HIGH_PACE * self.spread.magnitude() * above;
         let (mut near, mut far) = (None, None);
@@ -390,10 +391,9 @@ impl Model {
         self.experts.slope()
     }
 
-    /// Bytes held in all.
-    pub(crate) fn bytes(&self) -> usize {
-        size_of::<Model>()
-            + self.wild.as_ref().map_or(0, |_| size_of::<Wild>())
+    /// Bytes held beside the model itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.wild.as_ref().map_or(0, |_| size_of::<Wild>())
             + self.memory.heap_bytes()
             + self.experts.heap_bytes()
             + self.buckets.iter().map(|bucket| size_of::<Bucket>() + bucket.heap_bytes()).sum::<usize>()

@@ -129,3 +129,37 @@ fn a_series_that_wakes_for_the_first_time_is_not_trusted_until_it_is_known_how_b
     forecaster.observe(at(asleep + 30), Some(0.0)).unwrap();
     assert!(!matches!(forecaster.trust().reason(), Some(UntrustedReason::SeldomBusy { .. })));
 }
+
+#[test]
+fn where_a_job_is_expected_its_intervals_hold_as_much_as_they_say() {
+    // Three jobs a day of another size each time, half an hour long.
+    let mut random = fastrand::Rng::with_seed(9);
+    let mut size = 0.0;
+    let values: Vec<f64> = (0..35 * 288)
+        .map(|i| {
+            if i % 96 == 24 {
+                size = 40.0 + 80.0 * random.f64();
+            }
+            if (24..30).contains(&(i % 96)) { size * (0.9 + 0.2 * random.f64()) } else { 0.0 }
+        })
+        .collect();
+    let (mut forecaster, at) = forecaster(STEP);
+    let (mut asked, mut held) = ([0.0; 3], [0.0; 3]);
+    for (i, &value) in values.iter().enumerate() {
+        forecaster.observe(at(i), Some(value)).unwrap();
+        if i < 14 * 288 {
+            continue;
+        }
+        let said = forecaster.forecast(144, &[0.05, 0.5, 0.95]).values;
+        for (k, ahead) in [1, 12, 144].into_iter().enumerate() {
+            let Some(&later) = values.get(i + ahead).filter(|later| **later > 0.0) else { continue };
+            let row = &said[ahead - 1];
+            asked[k] += 1.0;
+            held[k] += f64::from(u8::from((row[0]..=row[2]).contains(&later)));
+            assert!(row[2] < 600.0, "{i}: {row:?}");
+        }
+    }
+    let shares: Vec<f64> = held.iter().zip(asked).map(|(held, asked)| held / asked).collect();
+    assert!(shares.iter().all(|share| (0.8..1.0).contains(share)), "{shares:?}");
+    assert!(forecaster.trust().is_trusted());
+}

@@ -45,7 +45,7 @@ impl Model {
     }
 
     /// A median from here on claims that a series which is mostly idle will be busy: part of its mean while it is.
-    pub(super) fn claimed_from(&self) -> f64 {
+    pub(crate) fn claimed_from(&self) -> f64 {
         if self.idles() { CLAIM * self.busy } else { f64::INFINITY }
     }
 
@@ -66,9 +66,8 @@ impl Model {
     /// Whether a season tells when it is busy: claims that are made while it is idle come true.
     fn is_busy_by_season(&self) -> bool {
         let claims = self.buckets.iter().map(|bucket| bucket.idle.claims_made_idle());
-        let (made, failed) =
-            claims.fold((0.0, 0.0), |all, (made, share)| (all.0 + made, all.1 + made * share));
-        self.season().is_some() && (made < CLAIMS_MIN || failed < CLAIMS_FAILED * made)
+        let (made, failed) = claims.fold((0.0, 0.0), |all, (made, failed)| (all.0 + made, all.1 + failed));
+        self.season().is_some() && made >= CLAIMS_MIN && failed < CLAIMS_FAILED * made
     }
 }
 
@@ -112,8 +111,8 @@ impl Busy {
 /// From this share of the mean of busy steps on a median claims that a step is one.
 const CLAIM: f64 = 0.4;
 /// Claims that show whether a season tells, and the share that comes to nothing where it does not.
-const CLAIMS_MIN: f64 = 10.0;
-const CLAIMS_FAILED: f64 = 0.6;
+const CLAIMS_MIN: f32 = 10.0;
+const CLAIMS_FAILED: f32 = 0.6;
 /// Busy steps that tell how busy they are.
 const BUSY_MIN: usize = 8;
 /// What is rarer than anything seen lies the higher the rarer it is.

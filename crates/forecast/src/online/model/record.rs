@@ -7,10 +7,24 @@ use crate::trust::{Distance, Naive, Trust, UntrustedReason};
 /// Fading means over recent lessons of one distance.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Record {
-    lessons: u32,
+    lessons: u16,
+    /// Of the lessons, those from forecasts that claimed demand of a mostly idle series, and their coverage.
+    claims: u16,
+    claims_held: f32,
     coverage: f32,
     error: f32,
     naive: f32,
+}
+
+/// How one forecast came out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Verdict {
+    /// Its error, and that of the naive forecast.
+    pub(crate) errors: (f64, f64),
+    /// Whether the value was inside its 90 % interval: 1, 0, or how likely that was where it cannot be told.
+    pub(crate) covered: f32,
+    /// Whether it claimed demand of a series that is mostly idle.
+    pub(crate) claims: bool,
 }
 
 /// The record at each [`Distance`].
@@ -18,10 +32,10 @@ pub(crate) struct Record {
 pub(crate) struct Records([Record; Distance::ALL.len()]);
 
 impl Records {
-    /// Learns the error of a forecast of a step `ahead`, and that of the naive one.
-    pub(crate) fn learn(&mut self, ahead: usize, errors: (f64, f64), covered: bool) {
+    /// Learns how a forecast of a step `ahead` came out.
+    pub(crate) fn learn(&mut self, ahead: usize, verdict: Verdict) {
         let distance = Distance::of(ahead);
-        self.0[distance as usize].learn(errors, covered, distance);
+        self.0[distance as usize].learn(verdict, distance);
     }
 
     /// The record of forecasts that are not far from now.
@@ -41,15 +55,20 @@ impl Records {
         let untrusted = |reason| Trust::Untrusted { reason };
         let (needed, (coverage, skill)) =
             (needed(distance), (f64::from(record.coverage), record.skill(negligible)));
-        if record.lessons < needed {
+        if record.lessons() < needed {
             return untrusted(UntrustedReason::TooFewOutcomes {
                 outcomes: record.lessons.into(),
                 needed: needed.into(),
             });
         }
         let (coverage_min, skill_min) = least(distance);
+        // That a series is idle as it mostly is says little of whether it is as busy as is claimed.
+        let claims_held = f64::from(record.claims_held);
+        let claims_lost =
+            f32::from(record.claims) >= claims_kept(distance) / 4.0 && claims_held < CLAIMS_HELD;
         match () {
             () if coverage < coverage_min => untrusted(UntrustedReason::CoverageLost { coverage }),
+            () if claims_lost => untrusted(UntrustedReason::ClaimsMissed { coverage: claims_held }),
             () if skill < skill_min => untrusted(UntrustedReason::NoSkill { skill, naive }),
             () => Trust::Trusted { coverage, skill, naive },
         }
@@ -57,21 +76,27 @@ impl Records {
 }
 
 impl Record {
-    fn learn(&mut self, (error, naive): (f64, f64), covered: bool, distance: Distance) {
+    fn learn(&mut self, verdict: Verdict, distance: Distance) {
+        let Verdict { errors: (error, naive), covered, claims } = verdict;
         // One error beyond all measure would hide a thousand others.
         let usual = self.error.max(self.naive);
         let most = if usual > 0.0 { BEYOND * usual } else { f32::INFINITY };
         self.lessons = self.lessons.saturating_add(1);
         let haste = haste(distance);
-        let share = (haste / (self.lessons as f32 + haste - 1.0)).max(1.0 / kept(distance));
-        self.coverage += share * (if covered { 1.0 } else { 0.0 } - self.coverage);
+        let share = (haste / (f32::from(self.lessons) + haste - 1.0)).max(1.0 / kept(distance));
+        self.coverage += share * (covered - self.coverage);
+        if claims {
+            self.claims = self.claims.saturating_add(1);
+            let share = 1.0 / f32::from(self.claims).min(claims_kept(distance));
+            self.claims_held += share * (covered - self.claims_held);
+        }
         self.error += share * ((error.abs() as f32).min(most) - self.error);
         self.naive += share * ((naive.abs() as f32).min(most) - self.naive);
     }
 
     /// How many outcomes were scored.
     pub(crate) fn lessons(&self) -> u32 {
-        self.lessons
+        self.lessons.into()
     }
 
     /// Recent gain over the naive forecast, with `negligible` added to both errors.
@@ -87,6 +112,16 @@ fn kept(distance: Distance) -> f32 {
         Distance::Near => 1000.0,
         Distance::Middle => 300.0,
         Distance::Far => 60.0,
+    }
+}
+
+/// The same of claims that an idle series will be busy: those of a few jobs, whose steps are missed or not together. A quarter
+/// of them says enough.
+fn claims_kept(distance: Distance) -> f32 {
+    match distance {
+        Distance::Near => 200.0,
+        Distance::Middle => 80.0,
+        Distance::Far => 48.0,
     }
 }
 
@@ -115,5 +150,7 @@ fn least(distance: Distance) -> (f64, f64) {
     }
 }
 
+/// The least coverage of claims: few are independent.
+const CLAIMS_HELD: f64 = 0.6;
 /// Errors count as no more than so many usual ones.
 const BEYOND: f32 = 100.0;

@@ -4,7 +4,7 @@ use crate::online::bucket::{Bucket, Lesson};
 use crate::online::memory::Memory;
 use crate::trust::naive_lag;
 
-use super::Records;
+use super::record::{Records, Verdict};
 
 /// The value of a step, and what errors are measured by then.
 pub(super) struct Scoring {
@@ -28,17 +28,35 @@ impl Scoring {
         let claims = lesson.said >= self.claimed_from;
         let was_idle = self.counts_zeros && memory.value(self.step - bucket.horizon as u64) == 0.0;
         // Where it is likely to be idle, zero was said.
-        let idled = self.claimed_from.is_finite() && !claims && bucket.idle.is_likely(was_idle);
+        let idled = self.claimed_from.is_finite() && !claims && bucket.idle.probability(was_idle) >= 0.5;
         let error = if idled { self.value } else { lesson.error };
         let naive = naive_lag(bucket.horizon, self.season)
             .and_then(|lag| self.step.checked_sub(lag as u64))
             .map_or(lesson.persistence, |before| self.value - memory.value(before));
         // What is wild is so for both, and tells of neither.
         let tame = |error: f64| error.clamp(-self.wild, self.wild);
-        let covered = lesson.covered || lesson.error.abs() <= self.negligible;
-        records.learn(bucket.horizon, (tame(error), tame(naive)), covered);
+        let verdict = Verdict {
+            errors: (tame(error), tame(naive)),
+            covered: self.covered(bucket, lesson, was_idle),
+            claims,
+        };
+        records.learn(bucket.horizon, verdict);
         if self.counts_zeros {
             bucket.idle.learn(was_idle, claims, self.value == 0.0);
         }
     }
+
+    /// Whether the value was inside the 90 % interval, or how likely that was.
+    fn covered(&self, bucket: &Bucket, lesson: &Lesson, was_idle: bool) -> f32 {
+        let idles = self.claimed_from.is_finite();
+        if idles && lesson.said < self.claimed_from {
+            // What comes where nothing was claimed is as large as it ever is; that it comes is what may surprise.
+            let zero = bucket.idle.probability(was_idle);
+            return if self.value == 0.0 { 1.0 } else { ((UPPER - zero) / (1.0 - zero)).max(0.0) as f32 };
+        }
+        if lesson.covered || lesson.error.abs() <= self.negligible { 1.0 } else { 0.0 }
+    }
 }
+
+/// The upper end of a 90 % interval.
+const UPPER: f64 = 0.95;

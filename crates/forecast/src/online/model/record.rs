@@ -154,3 +154,32 @@ fn least(distance: Distance) -> (f64, f64) {
 const CLAIMS_HELD: f64 = 0.6;
 /// Errors count as no more than so many usual ones.
 const BEYOND: f32 = 100.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The trust in near forecasts of a series of which every twentieth step is claimed to be busy.
+    fn trust(steps: u32, claims_covered: impl Fn(u32) -> bool) -> Trust {
+        let mut records = Records::default();
+        for step in 0..steps {
+            let claims = step % 20 == 0;
+            let covered = if !claims || claims_covered(step / 20) { 1.0 } else { 0.0 };
+            records.learn(1, Verdict { errors: (0.5, 1.0), covered, claims });
+        }
+        records.trust(Distance::Near, Naive::LastValue, 0.0)
+    }
+
+    #[test]
+    fn claims_that_are_missed_are_not_hidden_by_idle_steps_that_come_out_well() {
+        assert!(trust(2000, |claim| claim % 10 > 0).is_trusted());
+        let missed = trust(2000, |claim| claim % 3 == 0);
+        let reason = missed.reason().expect("two claims of three were missed");
+        assert!(
+            matches!(reason, UntrustedReason::ClaimsMissed { coverage } if (0.3..0.37).contains(&coverage)),
+            "{missed}"
+        );
+        assert!(reason.to_string().starts_with("a mostly idle series, and only 3"), "{reason}");
+        assert!(trust(400, |_| false).is_trusted(), "twenty claims are too few to tell");
+    }
+}

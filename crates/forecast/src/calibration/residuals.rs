@@ -133,10 +133,11 @@ impl Residuals {
         if urgent || u16::from(self.since_refresh) >= (1 + self.count / REFRESH_SHARE).min(REFRESH_EVERY) {
             self.refresh();
         }
-        residual >= said[LOWER] && residual <= said[UPPER]
+        Residuals::is_inside(residual, issued)
     }
 
     /// Whether a residual is inside the 90 % interval that was said.
+    #[inline]
     pub(crate) fn is_inside(residual: f32, issued: &Issued) -> bool {
         (unpack(issued[LOWER])..=unpack(issued[UPPER])).contains(&residual)
     }

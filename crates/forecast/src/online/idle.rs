@@ -3,14 +3,14 @@
 //! A distribution of errors around a median is smooth; one that has half of its weight in a single point is not. So that
 //! weight is counted by itself, apart for forecasts made while the series was idle and while it was not, and quantiles below
 //! it are zero (Croston 1972 separates the two questions in the same way). Where a forecast claims that there will be demand,
-//! as at the hour of a job that runs at fixed times, how often such claims came to nothing is counted beside it.
+//! as at the hour of a job that runs at fixed times, how often such claims came to nothing is counted apart as well.
 
 use serde::{Deserialize, Serialize};
 
 /// How often outcomes at one horizon were zero.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Idle {
-    /// Of forecasts made while busy, and while idle; then of those of them that claimed demand.
+    /// Of forecasts that claimed nothing, made while busy, and while idle; then of those that claimed demand.
     shares: [f32; 4],
     counts: [u16; 4],
 }
@@ -18,7 +18,8 @@ pub(crate) struct Idle {
 /// The probabilities of zero by whether a forecast is made while busy or while idle.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Shares {
-    pub(crate) all: [f64; 2],
+    /// Of one that claims nothing.
+    pub(crate) quiet: [f64; 2],
     /// Of one that claims demand.
     pub(crate) claims: [f64; 2],
 }
@@ -46,8 +47,8 @@ impl Idle {
             let supposed = nearer[0] + forgotten * (idle - nearer[0]).max(0.0);
             [self.share(first, supposed), idle]
         };
-        let all = shares(0, nearer.map_or([0.0; 2], |nearer| nearer.all));
-        Shares { all, claims: shares(CLAIMS, nearer.map_or(all, |nearer| nearer.claims)) }
+        let quiet = shares(0, nearer.map_or([0.0; 2], |nearer| nearer.quiet));
+        Shares { quiet, claims: shares(CLAIMS, nearer.map_or(quiet, |nearer| nearer.claims)) }
     }
 
     /// A share, in which what has not been seen is `supposed`.
@@ -56,8 +57,8 @@ impl Idle {
         f64::from(self.shares[place]) + f64::from(unseen) * supposed
     }
 
-    /// The share of outcomes that were zero, of forecasts made while idle (`was`) or while busy.
-    pub(crate) fn probability(&self, was: bool) -> f64 {
+    /// The share of outcomes that were zero, of forecasts that claimed nothing, made while idle (`was`) or while busy.
+    pub(crate) fn zeros_unclaimed(&self, was: bool) -> f64 {
         self.shares[usize::from(was)].into()
     }
 
@@ -88,15 +89,15 @@ mod tests {
     fn shares_are_counted_apart_and_claimed_late() {
         let mut idle = Idle::default();
         idle.learn(true, false, true);
-        let [busy, idling] = idle.shares(None, 0.0).all;
+        let [busy, idling] = idle.shares(None, 0.0).quiet;
         assert!(idling < 0.3 && busy == 0.0);
         for step in 0..2000 {
             idle.learn(true, false, step % 10 != 0);
             idle.learn(false, false, step % 4 == 0);
         }
-        let half = Shares { all: [0.5; 2], claims: [0.5; 2] };
+        let half = Shares { quiet: [0.5; 2], claims: [0.5; 2] };
         for (nearer, forgotten) in [(None, 0.0), (Some(half), 1.0)] {
-            let Shares { all: [busy, idling], .. } = idle.shares(nearer, forgotten);
+            let Shares { quiet: [busy, idling], .. } = idle.shares(nearer, forgotten);
             assert!((idling - 0.9).abs() < 0.03 && (busy - 0.25).abs() < 0.03, "{idling} {busy}");
         }
     }
@@ -106,12 +107,12 @@ mod tests {
         let mut near = Idle::default();
         (0..500).for_each(|_| near.learn(true, false, true));
         let nearer = near.shares(None, 0.0);
-        assert!(nearer.all[0] == 0.0 && nearer.all[1] > 0.95);
+        assert!(nearer.quiet[0] == 0.0 && nearer.quiet[1] > 0.95);
         let mut far = Idle::default();
-        assert_eq!(far.shares(Some(nearer), 0.0).all[0], 0.0);
-        assert!(far.shares(Some(nearer), 1.0).all.iter().all(|share| *share > 0.95));
+        assert_eq!(far.shares(Some(nearer), 0.0).quiet[0], 0.0);
+        assert!(far.shares(Some(nearer), 1.0).quiet.iter().all(|share| *share > 0.95));
         far.learn(false, false, false);
-        assert!(far.shares(Some(nearer), 1.0).all[0] < 0.85);
+        assert!(far.shares(Some(nearer), 1.0).quiet[0] < 0.85);
         assert_eq!(far.busy(), 1);
     }
 
@@ -123,6 +124,6 @@ mod tests {
         assert!(before.claims[1] > 0.95);
         (0..36).for_each(|_| idle.learn(true, true, false));
         let after = idle.shares(None, 0.0);
-        assert!(after.claims[1] < 0.12 && after.all[1] > 0.85, "{after:?}");
+        assert!(after.claims[1] < 0.12 && after.quiet[1] > 0.85, "{after:?}");
     }
 }

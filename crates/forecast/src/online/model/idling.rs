@@ -8,7 +8,7 @@ use super::answer::Stretch;
 
 /// What is known of idleness, as things stand.
 pub(super) struct Idling {
-    /// The probabilities of zero at each learned horizon, of all forecasts and of those that claim demand.
+    /// The probabilities of zero at each learned horizon, of forecasts that claim nothing and of those that claim demand.
     shares: Vec<[f64; 2]>,
     claimed_from: f64,
     busy: Option<Busy>,
@@ -38,7 +38,7 @@ impl Model {
             let forgotten = if idles { 1.0 - Wild::followed(bucket.horizon) } else { 0.0 };
             let shares = bucket.idle.shares(nearer, forgotten);
             nearer = idles.then_some(shares);
-            [shares.all[state], shares.claims[state]]
+            [shares.quiet[state], shares.claims[state]]
         };
         let shares = self.buckets.iter().map(&mut share).collect();
         Idling { shares, claimed_from, busy: self.busy_steps() }

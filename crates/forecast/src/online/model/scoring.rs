@@ -27,34 +27,26 @@ impl Scoring {
     pub(super) fn score(&self, bucket: &mut Bucket, lesson: &Lesson, memory: &Memory, records: &mut Records) {
         let claims = lesson.said >= self.claimed_from;
         let was_idle = self.counts_zeros && memory.value(self.step - bucket.horizon as u64) == 0.0;
+        let unclaimed = self.claimed_from.is_finite() && !claims;
+        let zeros = bucket.idle.zeros_unclaimed(was_idle);
         // Where it is likely to be idle, zero was said.
-        let idled = self.claimed_from.is_finite() && !claims && bucket.idle.probability(was_idle) >= 0.5;
-        let error = if idled { self.value } else { lesson.error };
+        let error = if unclaimed && zeros >= 0.5 { self.value } else { lesson.error };
+        let covered = match () {
+            () if !unclaimed => f32::from(u8::from(lesson.covered || lesson.error.abs() <= self.negligible)),
+            () if self.value == 0.0 => 1.0,
+            // What comes where nothing was claimed is as large as it ever is; that it comes is what may surprise.
+            () => ((UPPER - zeros) / (1.0 - zeros)).max(0.0) as f32,
+        };
         let naive = naive_lag(bucket.horizon, self.season)
             .and_then(|lag| self.step.checked_sub(lag as u64))
             .map_or(lesson.persistence, |before| self.value - memory.value(before));
         // What is wild is so for both, and tells of neither.
         let tame = |error: f64| error.clamp(-self.wild, self.wild);
-        let verdict = Verdict {
-            errors: (tame(error), tame(naive)),
-            covered: self.covered(bucket, lesson, was_idle),
-            claims,
-        };
+        let verdict = Verdict { errors: (tame(error), tame(naive)), covered, claims };
         records.learn(bucket.horizon, verdict);
         if self.counts_zeros {
             bucket.idle.learn(was_idle, claims, self.value == 0.0);
         }
-    }
-
-    /// Whether the value was inside the 90 % interval, or how likely that was.
-    fn covered(&self, bucket: &Bucket, lesson: &Lesson, was_idle: bool) -> f32 {
-        let idles = self.claimed_from.is_finite();
-        if idles && lesson.said < self.claimed_from {
-            // What comes where nothing was claimed is as large as it ever is; that it comes is what may surprise.
-            let zero = bucket.idle.probability(was_idle);
-            return if self.value == 0.0 { 1.0 } else { ((UPPER - zero) / (1.0 - zero)).max(0.0) as f32 };
-        }
-        if lesson.covered || lesson.error.abs() <= self.negligible { 1.0 } else { 0.0 }
     }
 }
 

@@ -69,8 +69,8 @@ impl Timestamp {
         }
     }
 
-    /// Reads ISO 8601 with a zone (`2026-11-22T05:30:00Z`, `2026-11-22T06:30:00+01:00`) or decimal seconds since the
-    /// epoch (`1795325400`, `12.5`).
+    /// Reads ISO 8601 with a zone (`2026-11-22T05:30:00Z`, `2026-11-22T06:30:00+01:00`), decimal seconds since the epoch
+    /// (`1795325400`, `12.5`), or milliseconds where seconds would mean the year 5138 or later (`1795325400000`).
     ///
     /// # Errors
     /// [`TimestampError`] says which of the two the text resembles and what is wrong with it.
@@ -88,20 +88,8 @@ impl Timestamp {
         if text.is_empty() {
             return Err(TimestampError::Empty);
         }
-        if let Ok(secs) = text.parse::<i64>() {
-            return secs
-                .checked_mul(1000)
-                .map(Timestamp)
-                .ok_or_else(|| TimestampError::OutOfRange(excerpt(text)));
-        }
-        if let Ok(secs) = text.parse::<f64>() {
-            let millis = (secs * 1000.0).round();
-            // 2^53: beyond it a double no longer counts single milliseconds.
-            return if millis.abs() < 9_007_199_254_740_992.0 {
-                Ok(Timestamp(millis as i64))
-            } else {
-                Err(TimestampError::OutOfRange(excerpt(text)))
-            };
+        if let Ok(number) = text.parse::<f64>() {
+            return from_number(number).ok_or_else(|| TimestampError::OutOfRange(excerpt(text)));
         }
         match text.parse::<jiff::Timestamp>() {
             Ok(at) => Ok(Timestamp(at.as_millisecond())),
@@ -173,9 +161,16 @@ pub enum TimestampError {
     OutOfRange(String),
     /// Neither ISO 8601 nor a number.
     #[error(
-        "timestamp `{0}` is neither ISO 8601 with a zone (such as 2026-11-22T05:30:00Z) nor seconds since the epoch"
+        "timestamp `{0}` is neither ISO 8601 with a zone (such as 2026-11-22T05:30:00Z) nor seconds or milliseconds since the epoch"
     )]
     Unreadable(String),
+}
+
+/// Seconds or milliseconds since the epoch, whichever is likelier; `None` if neither is likely.
+fn from_number(number: f64) -> Option<Timestamp> {
+    const SECONDS_MAX: f64 = 1e11;
+    let millis = if number.abs() < SECONDS_MAX { number * 1000.0 } else { number };
+    (millis.abs() < SECONDS_MAX * 1000.0).then(|| Timestamp(millis.round() as i64))
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -210,6 +205,13 @@ mod tests {
     fn seconds_may_be_decimal_or_negative() {
         assert_eq!(Timestamp::parse("12.5"), Ok(Timestamp::from_millis(12_500)));
         assert_eq!(Timestamp::parse("-3"), Ok(Timestamp::from_millis(-3_000)));
+    }
+
+    #[test]
+    fn what_would_be_seconds_of_a_far_future_is_milliseconds() {
+        let at = Timestamp::parse("1795325400000").unwrap();
+        assert_eq!(at, Timestamp::parse("1795325400").unwrap());
+        assert!(matches!(Timestamp::parse("1795325400000000"), Err(TimestampError::OutOfRange(_))));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Reads recorded series from CSV.
 //!
-//! The format: a header; first column `timestamp` (ISO 8601 with a zone or, where one is given, without; or seconds); optionally a column `series`; then
+//! The format: a header; first column the time, `timestamp` (ISO 8601 with a zone or, where one is given, without; or seconds or
+//! milliseconds); optionally a column `series`; then
 //! numeric columns, of which one is read, and others beside it if wanted. Empty cells are missing values. Rows of one series must be in order of time.
 //! Every error says where it is (line and column) and what to do about it. Unpacking gzip is the caller's business.
 
@@ -195,7 +196,7 @@ impl Layout {
                 .map_err(|_| TraceError::NotText { line: 1, column: format!("number {}", position + 1) })?;
             names.push(name.trim().to_owned());
         }
-        if names.first().map(String::as_str) != Some("timestamp") {
+        if !names.first().is_some_and(|name| is_time(name)) {
             let found = names.first().map_or("", String::as_str);
             return Err(if Timestamp::parse(found).is_ok() {
                 TraceError::NoHeader { found: excerpt(found) }
@@ -246,6 +247,11 @@ impl Layout {
         let value = number(cell, line, &self.column, options.allow_negative)?;
         Ok(Some(Row { at, series, value }))
     }
+}
+
+/// Whether a column of this name holds the time: names that other tools write are as good as ours.
+fn is_time(name: &str) -> bool {
+    ["timestamp", "time", "datetime", "date", "ds"].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 fn text<'a>(record: &'a ByteRecord, position: usize, line: u64, column: &str) -> Result<&'a str, TraceError> {

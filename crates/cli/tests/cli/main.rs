@@ -39,7 +39,7 @@ fn folder() -> tempfile::TempDir {
         ("negative.csv", "timestamp,v\n0,1\n60,-2\n120,3\n"),
         ("words.csv", "timestamp,v\n0,1\n60,many\n120,3\n"),
         ("nozone.csv", "timestamp,v\n2020-01-01T00:00:00,1\n2020-01-01T00:01:00,1\n"),
-        ("notime.csv", "time,v\n0,1\n60,1\n"),
+        ("notime.csv", "when,v\n0,1\n60,1\n"),
         ("nothing.csv", "timestamp,v\n0,\n60,\n120,\n"),
         ("zeros.csv", "timestamp,v\n0,0\n60,0\n120,0\n180,0\n"),
         ("tiny.csv", "timestamp,v\n0,1e-300\n60,2e-300\n120,1e-300\n"),

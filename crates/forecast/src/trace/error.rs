@@ -17,7 +17,10 @@ pub enum TraceError {
         found: String,
     },
     /// The first column is not the time.
-    #[error("line 1: the first column is `{found}` but must be `timestamp`")]
+    #[error(
+        "line 1: the first column is `{found}` but must hold the time and be named `timestamp` \
+         (or `time`, `datetime`, `date`, `ds`)"
+    )]
     NoTimestampColumn {
         /// The first cell.
         found: String,

@@ -43,10 +43,17 @@ fn a_byte_order_mark_windows_line_ends_and_spaces_are_no_obstacle() {
 }
 
 #[test]
+fn the_time_may_be_named_as_other_tools_name_it() {
+    for name in ["time", "Time", "ds", "DateTime", "date"] {
+        assert_eq!(read(&format!("{name},v\n0,1\n60,2\n")).unwrap().series[0].points.len(), 2, "{name}");
+    }
+}
+
+#[test]
 fn each_fault_names_its_line_and_column_and_the_remedy() {
     assert!(complaint("").contains("empty"));
     assert!(complaint("2020-01-01T00:00:00Z,5\n").contains("no header"));
-    assert!(complaint("time,v\n0,1\n").contains("must be `timestamp`"));
+    assert!(complaint("when,v\n0,1\n").contains("be named `timestamp`"));
     assert!(complaint("timestamp\n0\n").contains("no value column"));
     assert!(complaint("timestamp,v\n").contains("no row"));
     assert!(complaint("timestamp,v\n0,1\n").contains("two are needed"));

@@ -11,10 +11,12 @@ use std::collections::VecDeque;
 
 mod choice;
 mod family;
+mod lately;
 
 pub(crate) use choice::{Aim, Share, choose_cheap, choose_one, choose_two};
 pub use family::MarginRule;
 pub(crate) use family::{FAMILIES, Family, LEVELS, Levels, REACTIVES, Rule, Sight};
+use lately::Lately;
 
 /// What one rule would decide now: what is needed at once, and what is not given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,20 @@ pub(crate) struct Call {
 /// The rule of both tiers: go up to the need at once, go down only to what is kept.
 pub(crate) fn settle(before: u32, call: Call) -> u32 {
     call.need.max(before.min(call.keep))
+}
+
+/// How readings within a step mend a shortage, whatever the rule that left it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mended {
+    /// Share of the step that is over by then.
+    pub(crate) after: f64,
+    /// The instances that there are from then on, if they were fewer before.
+    pub(crate) to: u32,
+}
+
+impl Mended {
+    /// Nobody looked before the step was over.
+    pub(crate) const NEVER: Mended = Mended { after: 1.0, to: 0 };
 }
 
 /// Plays all rules of one tier on paper.
@@ -41,6 +57,7 @@ pub(crate) struct MarginControl {
     demand_mean: f64,
     /// What was decided for the steps of one lead time, newest last.
     decisions: VecDeque<Vec<u32>>,
+    lately: Lately,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -71,23 +88,33 @@ impl MarginControl {
             steps: 0.0,
             demand_mean: 0.0,
             decisions: VecDeque::new(),
+            lately: Lately::default(),
         }
     }
 
     /// Lets every rule decide on the coming step, by what the levels of its family need and what they keep. `lag` is the lead
-    /// time of the tier in steps: capacity counts only once it has been wanted for that long.
+    /// time of the tier in steps: capacity counts only once it has been wanted for that long. What was needed within
+    /// `lately` steps or twice as many is kept.
     pub(crate) fn decide(
         &mut self,
         lag: usize,
+        lately: usize,
         need: impl Fn(Family) -> Levels<u32>,
         keep: impl Fn(Family) -> Levels<u32>,
     ) {
         let rows = lag.min(LAG_MAX) + 1;
-        let mut decided = Vec::new();
+        let mut oldest = Vec::new();
         while self.decisions.len() >= rows {
-            decided = self.decisions.pop_front().unwrap_or_default();
+            oldest = self.decisions.pop_front().unwrap_or_default();
         }
-        self.settle_all(decided, need, keep);
+        // The row that is no longer looked at takes up the new one.
+        if let Some(newest) = self.decisions.back() {
+            oldest.clone_from(newest);
+        }
+        if lately > 0 {
+            self.lately.begin_step(lately, self.books.len());
+        }
+        self.settle_all(oldest, need, keep);
     }
 
     /// Lets every rule decide once more on the step that it decided on last, as more is known by now.
@@ -96,42 +123,48 @@ impl MarginControl {
         need: impl Fn(Family) -> Levels<u32>,
         keep: impl Fn(Family) -> Levels<u32>,
     ) {
-        if let Some(decided) = self.decisions.pop_back() {
-            self.settle_all(decided, need, keep);
+        let Some(mut decided) = self.decisions.pop_back() else { return };
+        match self.decisions.back() {
+            Some(before) => decided.clone_from(before),
+            None => decided.clear(),
         }
+        self.settle_all(decided, need, keep);
     }
 
+    /// Turns what was decided before, if anything was, into what is decided now.
     fn settle_all(
         &mut self,
         mut decided: Vec<u32>,
         need: impl Fn(Family) -> Levels<u32>,
         keep: impl Fn(Family) -> Levels<u32>,
     ) {
-        decided.clear();
-        decided.reserve_exact(self.books.len());
-        let before = self.decisions.back();
+        let first = decided.is_empty();
+        decided.resize(self.books.len(), 0);
         for (f, &family) in self.families.iter().enumerate() {
-            let need = need(family);
-            let before = before.map_or(&need[..], |before| &before[f * LEVELS..(f + 1) * LEVELS]);
+            let (at, need) = (f * LEVELS, need(family));
+            let decided = &mut decided[at..at + LEVELS];
             // What is kept matters only where less is needed than there was.
-            if need.iter().zip(before).all(|(need, before)| need >= before) {
-                decided.extend(need);
+            if first || need.iter().zip(&*decided).all(|(need, before)| need >= before) {
+                decided.copy_from_slice(&need);
             } else {
-                let calls = need.into_iter().zip(keep(family)).map(|(need, keep)| Call { need, keep });
-                decided.extend(before.iter().zip(calls).map(|(before, call)| settle(*before, call)));
+                let mut keep = keep(family);
+                self.lately.raise(at, &mut keep);
+                let calls = need.into_iter().zip(keep).map(|(need, keep)| Call { need, keep });
+                decided.iter_mut().zip(calls).for_each(|(decided, call)| *decided = settle(*decided, call));
             }
+            self.lately.note(at, &need);
         }
         self.decisions.push_back(decided);
     }
 
     /// The demand of the step that was decided on last. `limit` is the number of instances that there were to use at
-    /// most; `exposure` the share of a step for which a shortage lasts before it is noticed and mended.
+    /// most; a shortage was mended as `mended` says.
     pub(crate) fn observe(
         &mut self,
         demand: f64,
         capacity: f64,
         limit: u32,
-        exposure: f64,
+        mended: Mended,
         memory_steps: f64,
     ) {
         let Some(newest) = self.decisions.back() else { return };
@@ -150,8 +183,13 @@ impl MarginControl {
         let demand = demand.min(f64::from(limit) * capacity);
         for ((book, &newest), &available) in self.books.iter_mut().zip(newest).zip(&available) {
             let served = f64::from(available) * capacity;
-            book.missed = book.missed * fade + (demand - served).max(0.0) * exposure;
-            book.cost = book.cost * fade + f64::from(newest);
+            book.missed = book.missed * fade + (demand - served).max(0.0) * mended.after;
+            let raised = f64::from(mended.to.min(limit).saturating_sub(newest));
+            book.cost = book.cost * fade + f64::from(newest) + raised * (1.0 - mended.after);
+        }
+        // The next decision comes down from what was there in the end.
+        if let Some(newest) = self.decisions.back_mut() {
+            newest.iter_mut().for_each(|newest| *newest = (*newest).max(mended.to.min(limit)));
         }
     }
 

@@ -12,7 +12,9 @@ use crate::capacity::Capacity;
 use crate::demand::LoadLevel;
 use crate::guard::{COLLAPSE_QUANTILE, Guard};
 use crate::lead::LeadTime;
-use crate::margin::{Aim, Family, LEVELS, MarginControl, REACTIVES, Rule, Share, choose_one, choose_two};
+use crate::margin::{
+    Aim, Family, LEVELS, MarginControl, Mended, REACTIVES, Rule, Share, choose_one, choose_two,
+};
 use crate::overrides::ForecastOverrides;
 use crate::plan::{hold_beside_standby, instances_for, standby_pays};
 use crate::policy::WorkloadPolicy;
@@ -248,7 +250,7 @@ impl Outlook {
         self.origin = Some(step_start.saturating_add(policy.step));
         if let Some(demand) = demand {
             if play {
-                self.settle_levels(policy, demand, 1.0);
+                self.settle_levels(policy, demand, Mended::NEVER);
             }
             self.remember(policy, demand);
             self.heard = Some(demand);
@@ -285,8 +287,8 @@ impl Outlook {
             self.debt += own.max(reported) - policy.objective.error_budget * demand;
             self.debt = self.debt.clamp(-account * DEBT_SAVED, account);
         }
-        let exposure = if live { self.exposure(policy) } else { 1.0 };
-        self.settle_levels(policy, demand, exposure);
+        let mended = if live { self.mended(policy, demand) } else { Mended::NEVER };
+        self.settle_levels(policy, demand, mended);
         self.remember(policy, demand);
         let keep = self.lag(policy, self.lead_of_active(policy)) + 1;
         let newest = self.decided.back().copied();
@@ -297,19 +299,19 @@ impl Outlook {
         self.decided_max = newest.unwrap_or(0);
     }
 
-    fn settle_levels(&mut self, policy: &WorkloadPolicy, demand: f64, exposure: f64) {
+    fn settle_levels(&mut self, policy: &WorkloadPolicy, demand: f64, mended: Mended) {
         let capacity = self.capacity.estimate();
         let memory = memory_steps(policy);
         let ready = self.total.available(self.rules.total);
         if self.played {
-            self.active.observe(demand, capacity, ready, exposure, memory);
+            self.active.observe(demand, capacity, ready, mended, memory);
             let ready = self.shelf_in_use(policy).map_or(u32::MAX, Shelf::available);
-            self.total.observe(demand, capacity, ready, 1.0, memory);
+            self.total.observe(demand, capacity, ready, Mended::NEVER, memory);
             if let Some(shelf) = &mut self.shelf {
                 shelf.observe(demand, capacity, memory);
             }
         }
-        self.reactive.observe(demand, capacity, u32::MAX, exposure, memory);
+        self.reactive.observe(demand, capacity, u32::MAX, mended, memory);
         self.choose_rules(policy);
     }
 
@@ -376,23 +378,28 @@ impl Outlook {
         if pays {
             let (need, hold) = (self.sight(windows.active), self.sight_to_keep(windows.hold));
             let lag = self.lag(policy, promote);
-            self.active.decide(lag, |all| all.levels(&need).map(count), |all| all.levels(&hold).map(count));
+            self.active.decide(
+                lag,
+                0,
+                |all| all.levels(&need).map(count),
+                |all| all.levels(&hold).map(count),
+            );
         }
         let need = self.sight(windows.total);
         let lag = self.lag(policy, cold);
         if pays {
             let keep = count(self.window(windows.keep).median());
-            self.total.decide(lag, |all| all.levels(&need).map(count), |_| [keep; LEVELS]);
+            self.total.decide(lag, lag.max(1), |all| all.levels(&need).map(count), |_| [keep; LEVELS]);
         } else {
             let hold = self.sight_to_keep(windows.hold_cold);
-            self.total.decide(lag, |all| all.levels(&need).map(count), |all| all.levels(&hold).map(count));
+            self.total.decide(lag, 0, |all| all.levels(&need).map(count), |all| all.levels(&hold).map(count));
         }
         self.play_shelf(policy);
         let lag = self.lag(policy, if pays { promote } else { cold });
         let floor = self.floor_of_steps(policy);
         let recent_hold = self.recent_max(windows.hold);
         let at = |level: f64| move |_: Family| REACTIVES.map(|factor| count(level * factor));
-        self.reactive.decide(lag, at(floor), at(recent_hold));
+        self.reactive.decide(lag, 0, at(floor), at(recent_hold));
     }
 
     /// What the rules are steered to.
@@ -421,10 +428,12 @@ impl Outlook {
         if standby_pays(policy, promote, cold) { promote } else { cold }
     }
 
-    /// Share of a step for which a shortage lasts when readings come in between.
-    fn exposure(&self, policy: &WorkloadPolicy) -> f64 {
+    /// How a shortage was mended in a step of this demand, as readings came in between.
+    fn mended(&self, policy: &WorkloadPolicy, demand: f64) -> Mended {
         let mend = self.lead_of_active(policy).as_secs_f64() / policy.step.as_secs_f64();
-        (mend + self.reading_delay).min(1.0)
+        let after = (mend + self.reading_delay).min(1.0);
+        let to = instances_for(demand, self.capacity.estimate(), policy.replicas_max);
+        Mended { after, to: if self.mends_in_time(policy) { to } else { 0 } }
     }
 
     pub(crate) fn load_age_max(&self, policy: &WorkloadPolicy) -> Duration {

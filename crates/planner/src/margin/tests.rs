@@ -21,7 +21,12 @@ fn honest(rule: Rule, widen: f64) -> Call {
 fn decide(control: &mut MarginControl, lag: usize, call: impl Fn(Rule) -> Call) {
     let levels =
         |family, part: fn(Call) -> u32| std::array::from_fn(|k| part(call(Rule { family, at: k as f64 })));
-    control.decide(lag, |family| levels(family, |call| call.need), |family| levels(family, |call| call.keep));
+    control.decide(
+        lag,
+        0,
+        |family| levels(family, |call| call.need),
+        |family| levels(family, |call| call.keep),
+    );
 }
 
 fn chosen(control: &MarginControl, before: Option<Rule>) -> Rule {
@@ -39,7 +44,7 @@ fn play(control: &mut MarginControl, steps: usize, widen: f64, seed: u64) -> (f6
         let demand = 100.0 * jitter.next();
         missed += (demand - decided).max(0.0);
         total += demand;
-        control.observe(demand, 1.0, u32::MAX, 1.0, 2_000.0);
+        control.observe(demand, 1.0, u32::MAX, Mended::NEVER, 2_000.0);
     }
     (missed / total, f64::from(honest(rule, 1.0).need))
 }
@@ -91,7 +96,7 @@ fn a_spike_that_no_rule_could_serve_does_not_drive_it_up() {
     play(&mut control, 2_000, 1.0, 4);
     let before = chosen(&control, None);
     decide(&mut control, 0, |rule| honest(rule, 1.0));
-    control.observe(10_000.0, 1.0, 120, 1.0, 2_000.0);
+    control.observe(10_000.0, 1.0, 120, Mended::NEVER, 2_000.0);
     let after = chosen(&control, Some(before));
     let need = |rule| honest(rule, 1.0).need;
     // Another family may take over, whose steps are of another size.
@@ -135,7 +140,7 @@ fn the_family_that_costs_least_within_the_budget_is_found() {
     let mut rule = chosen(&control, None);
     for step in 0..1_000 {
         decide(&mut control, 0, wild);
-        control.observe(if step % 10 == 0 { 60.0 } else { 20.0 }, 1.0, u32::MAX, 1.0, 1_000.0);
+        control.observe(if step % 10 == 0 { 60.0 } else { 20.0 }, 1.0, u32::MAX, Mended::NEVER, 1_000.0);
         rule = chosen(&control, Some(rule));
     }
     assert_eq!(rule.family, Family::Offset);
@@ -162,7 +167,7 @@ fn bursts_that_end_before_a_start_are_not_followed() {
     let mut rule = chosen(&control, None);
     for step in 1..1_000 {
         decide(&mut control, 1, seen(demand(step - 1)));
-        control.observe(demand(step), 1.0, u32::MAX, 1.0, 1_000.0);
+        control.observe(demand(step), 1.0, u32::MAX, Mended::NEVER, 1_000.0);
         rule = chosen(&control, Some(rule));
     }
     assert_eq!(rule.family, Family::Lasting);
@@ -179,8 +184,8 @@ fn the_price_of_a_standby_decides_how_lean_the_active_tier_is() {
             decide(&mut active, 0, |rule| honest(rule, 1.0));
             decide(&mut total, 0, |rule| honest(rule, 1.0));
             let demand = 100.0 * jitter.next();
-            active.observe(demand, 1.0, u32::MAX, 0.1, 2_000.0);
-            total.observe(demand, 1.0, u32::MAX, 1.0, 2_000.0);
+            active.observe(demand, 1.0, u32::MAX, Mended { after: 0.1, to: 0 }, 2_000.0);
+            total.observe(demand, 1.0, u32::MAX, Mended::NEVER, 2_000.0);
         }
         let share = Share { standby, below: 0.0, spent: 0.0 };
         let (a, t) = choose_two((&active, &total), Aim::new(0.01, 0.0), 1.0, share, None);
@@ -189,4 +194,49 @@ fn the_price_of_a_standby_decides_how_lean_the_active_tier_is() {
     let (cheap, dear) = (needs(0.1), needs(0.9));
     assert!(cheap.0 < dear.0 && cheap.1 > dear.1, "{cheap:?} {dear:?}");
     assert!(cheap.0 + 15 < cheap.1, "{cheap:?}");
+}
+
+/// The same call for every rule.
+fn all_decide(control: &mut MarginControl, lately: usize, need: u32, keep: u32) {
+    control.decide(0, lately, |_| [need; LEVELS], |_| [keep; LEVELS]);
+}
+
+const ANY: Rule = Rule { family: Family::Quantile, at: 3.0 };
+
+#[test]
+fn what_was_there_is_held_on_paper_even_where_it_comes_at_once() {
+    let mut control = MarginControl::forecasting();
+    all_decide(&mut control, 0, 10, 10);
+    all_decide(&mut control, 0, 4, 7);
+    assert_eq!(control.available(ANY), 7);
+    all_decide(&mut control, 0, 4, 4);
+    assert_eq!(control.available(ANY), 4);
+}
+
+#[test]
+fn a_reading_raises_every_rule_for_the_rest_of_its_step() {
+    let mut control = MarginControl::forecasting();
+    all_decide(&mut control, 0, 4, 4);
+    control.observe(9.0, 1.0, u32::MAX, Mended { after: 0.25, to: 9 }, 2_000.0);
+    let book = control.books[3];
+    assert_eq!((book.missed, book.cost), (5.0 * 0.25, 4.0 + 5.0 * 0.75));
+    all_decide(&mut control, 0, 2, 20);
+    assert_eq!(control.available(ANY), 9, "it comes down from there");
+    let limit = 5;
+    control.observe(9.0, 1.0, limit, Mended { after: 0.25, to: 9 }, 2_000.0);
+    all_decide(&mut control, 0, 2, 2);
+    control.observe(9.0, 1.0, limit, Mended { after: 0.25, to: 9 }, 2_000.0);
+    all_decide(&mut control, 0, 2, 20);
+    assert_eq!(control.available(ANY), limit, "no more than there are");
+}
+
+#[test]
+fn what_was_needed_lately_is_kept_for_one_stretch_and_the_next() {
+    let mut control = MarginControl::forecasting();
+    all_decide(&mut control, 2, 10, 0);
+    let kept = (0..4).map(|_| {
+        all_decide(&mut control, 2, 1, 0);
+        control.available(ANY)
+    });
+    assert_eq!(kept.collect::<Vec<_>>(), [10, 10, 10, 1]);
 }

@@ -26,7 +26,7 @@ impl Outlook {
         let live = self.live(policy, now, elapsed);
         let floor = match live {
             Some(level) if self.reading_counts(policy, level) => {
-                level + self.load.rise(promote.saturating_add(policy.tick))
+                level + self.rise(policy, promote.saturating_add(policy.tick))
             }
             // Whether the demand of the last step is a floor is for the rule in force to say: it was tried on paper.
             // After the clock was set back it learns no steps, and knows nothing of demand as it is.
@@ -179,16 +179,17 @@ impl Outlook {
     /// The windows when the last step is taken to have ended `elapsed` seconds ago; in the future if that is negative.
     pub(super) fn windows_from(&self, policy: &WorkloadPolicy, elapsed: f64) -> Windows {
         let (promote, cold) = (self.lead_promote.estimate(), self.lead_up(policy));
-        let steps = |ahead: Duration| steps_of(policy, elapsed + ahead.as_secs_f64());
-        let total = steps(cold + policy.tick);
+        let until = replanned_after(policy, elapsed);
+        let steps = |ahead: Duration| steps_of(policy, elapsed + until + ahead.as_secs_f64());
+        let total = steps(cold);
         let hold =
             if standby_pays(policy, promote, cold) { hold_beside_standby(policy) } else { policy.hold };
         Windows {
-            active: steps(promote + policy.tick),
-            hold: steps(promote + policy.tick + hold),
+            active: steps(promote),
+            hold: steps(promote + hold),
             total,
-            hold_cold: steps(cold.saturating_mul(HOLD_COLD_LEADS) + policy.tick + policy.hold),
-            keep: steps(break_even(policy)).max(total),
+            hold_cold: steps(cold.saturating_mul(HOLD_COLD_LEADS) + policy.hold),
+            keep: steps_of(policy, elapsed + break_even(policy).as_secs_f64()).max(total),
         }
     }
 
@@ -233,12 +234,23 @@ impl Outlook {
         self.heard.unwrap_or(0.0).min(self.capacity.estimate() * PART_INSTANCE)
     }
 
+    /// By how much demand may rise until `ahead`, as readings go. Two readings a step apart say of the next step what the
+    /// forecast says better.
+    fn rise(&self, policy: &WorkloadPolicy, ahead: Duration) -> f64 {
+        if self.load.interval() < policy.step / 2 { self.load.rise(ahead) } else { 0.0 }
+    }
+
     /// Whether a reading is a floor under the active tier: more capacity would still serve the step that it belongs to, or
     /// the forecast did not hold it possible. Otherwise the forecast says better what will be when the capacity has come.
     fn reading_counts(&self, policy: &WorkloadPolicy, level: f64) -> bool {
+        self.mends_in_time(policy) || level > self.high_expected
+    }
+
+    /// Whether what is ordered when a step has begun still serves in it.
+    pub(super) fn mends_in_time(&self, policy: &WorkloadPolicy) -> bool {
         let lead =
             if policy.standby_min > 0 { self.lead_promote.estimate() } else { self.lead_of_active(policy) };
-        lead < policy.step / 2 || level > self.high_expected
+        lead < policy.step / 2
     }
 
     /// Demand of now, from readings between steps. Those that come no more often than steps are superseded by the next step.
@@ -247,6 +259,15 @@ impl Outlook {
         let age_max = self.load_age_max(policy);
         self.load.level(now, if frequent { age_max } else { age_max.min(elapsed) })
     }
+}
+
+/// Seconds until the next plan, when the last step is taken to have ended `elapsed` seconds ago: after a tick, or with the
+/// step that is under way if that ends before. What a plan orders must do until the orders of the next are carried out.
+pub(super) fn replanned_after(policy: &WorkloadPolicy, elapsed: f64) -> f64 {
+    let (tick, step) = (policy.tick.as_secs_f64(), policy.step.as_secs_f64());
+    let left = if elapsed < 0.0 { -elapsed } else { step - elapsed };
+    // A step that is late may be later still.
+    if left > 0.0 { tick.min(left) } else { tick }
 }
 
 /// The steps that a window of this length touches.
@@ -269,5 +290,21 @@ pub(super) fn quantile_of(rule: Rule) -> f64 {
     match rule.family {
         Family::Quantile => 1.0 - rule.quantile().0,
         _ => 0.5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::CapacityPolicy;
+
+    #[test]
+    fn the_next_plan_comes_with_the_next_step_at_the_latest() {
+        let mut policy = WorkloadPolicy::new("web", Duration::from_secs(60), CapacityPolicy::Pinned(1.0));
+        let after = |policy: &WorkloadPolicy| [0.0, 15.0, -45.0, 61.0].map(|at| replanned_after(policy, at));
+        assert_eq!(after(&policy), [60.0, 45.0, 45.0, 60.0]);
+        policy.tick = Duration::from_secs(1);
+        assert_eq!(after(&policy), [1.0; 4]);
+        assert_eq!(replanned_after(&policy, 59.5), 0.5);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::lead::LeadTime;
-use crate::margin::{Aim, Family, Levels, MarginControl, Rule, choose_cheap};
+use crate::margin::{Aim, Family, Levels, MarginControl, Mended, Rule, choose_cheap};
 use crate::policy::WorkloadPolicy;
 
 /// What the outlook of a workload keeps for its stopped level.
@@ -40,12 +40,12 @@ impl Shelf {
         need: impl Fn(Family) -> Levels<u32>,
         keep: impl Fn(Family) -> Levels<u32>,
     ) {
-        self.control.decide(lag, need, keep);
+        self.control.decide(lag, 0, need, keep);
     }
 
     /// The demand of the step that was decided on last.
     pub(crate) fn observe(&mut self, demand: f64, capacity: f64, memory_steps: f64) {
-        self.control.observe(demand, capacity, u32::MAX, 1.0, memory_steps);
+        self.control.observe(demand, capacity, u32::MAX, Mended::NEVER, memory_steps);
     }
 
     /// Instances that the rule in force had in existence for the coming step.

@@ -197,7 +197,7 @@ impl MarginControl {
 /// Missing one instance-step is worth this many instance-steps, divided by the budget, without a debt.
 const WORTH_MIN: f64 = 0.3;
 /// The same with the largest debt.
-const WORTH_MAX: f64 = 2.0;
+const WORTH_MAX: f64 = 1.0;
 /// Without a debt, a little less than the budget is aimed at.
 const AIM: f64 = 0.95;
 const TARGET_MIN: f64 = 0.02;

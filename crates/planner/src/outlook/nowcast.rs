@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use forecast::{Timestamp, WindowMax};
 
-use super::{Outlook, Windows};
+use super::{KEEP_QUANTILE, Outlook, Windows};
 use crate::margin::{LEVELS, Sight};
 use crate::plan::{PlanInputs, instances_for, standby_pays};
 use crate::policy::WorkloadPolicy;
@@ -45,7 +45,7 @@ impl Outlook {
         let need = self.sight_beyond(windows.total, 1);
         let kept = self.nowcast_window(self.kept_for(policy, windows));
         if standby_pays(policy, self.lead_promote.estimate(), self.lead_up(policy)) {
-            let keep = count(kept.median().max(level));
+            let keep = count(kept.quantile(KEEP_QUANTILE).max(level));
             self.total.decide_again(|all| all.levels(&need).map(count), |_| [keep; LEVELS]);
         } else {
             let hold = self.sight_beyond(windows.hold_cold, windows.hold_cold);
@@ -71,7 +71,7 @@ impl Outlook {
         numbers.window_standby_steps = windows.total;
         numbers.forecast_total = total.of(&self.sight_beyond(windows.total, 1));
         if standby_pays(policy, numbers.lead_promote, numbers.lead_up()) {
-            numbers.forecast_keep = kept.median().max(level);
+            numbers.forecast_keep = kept.quantile(KEEP_QUANTILE).max(level);
         } else {
             numbers.forecast_hold =
                 total.of(&self.sight_beyond(windows.hold_cold, windows.hold_cold)).max(level);

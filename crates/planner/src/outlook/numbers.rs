@@ -5,7 +5,8 @@ use std::time::Duration;
 use forecast::{Timestamp, Trust, UntrustedReason, WindowMax};
 
 use super::{
-    HOLD_COLD_LEADS, Outlook, PART_STEP, PEAK_FACTOR, Rules, UNIT, WIDER, WINDOW_STEPS_MAX, Windows,
+    HOLD_COLD_LEADS, KEEP_QUANTILE, Outlook, PART_STEP, PEAK_FACTOR, Rules, UNIT, WIDER, WINDOW_STEPS_MAX,
+    Windows,
 };
 use crate::margin::{Family, Rule, Sight};
 use crate::plan::{Basis, PlanInputs, break_even, hold_beside_standby, standby_pays};
@@ -120,7 +121,7 @@ impl Outlook {
         numbers.forecast_total = total.of(&self.planned_sight(windows.total));
         numbers.forecast_hold =
             active.of(&self.planned_sight_to_keep(if pays { windows.hold } else { windows.hold_cold }));
-        numbers.forecast_keep = self.planned_window(windows.keep).median();
+        numbers.forecast_keep = self.planned_window(windows.keep).quantile(KEEP_QUANTILE);
     }
 
     fn fixed_numbers(

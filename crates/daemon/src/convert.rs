@@ -104,6 +104,7 @@ pub(crate) fn rule(reason: &Reason) -> &'static str {
         Reason::NoSignal => "no_signal",
         Reason::HeldActive { .. } => "held_active",
         Reason::KeptStandby { .. } => "kept_standby",
+        Reason::AwaitsReading => "awaits_reading",
         Reason::ScaleInBlocked { .. } => "scale_in_blocked",
         Reason::AtMinimum { .. } => "at_minimum",
         Reason::AtMaximum { .. } => "at_maximum",

@@ -15,7 +15,7 @@ mod lately;
 
 pub(crate) use choice::{Aim, Share, choose_cheap, choose_one, choose_two};
 pub use family::MarginRule;
-pub(crate) use family::{FAMILIES, Family, LEVELS, Levels, REACTIVES, Rule, Sight};
+pub(crate) use family::{FAMILIES, FAMILIES_ACTIVE, Family, LEVELS, Levels, REACTIVES, Rule, Sight};
 use lately::Lately;
 
 /// What one rule would decide now: what is needed at once, and what is not given up.
@@ -70,6 +70,11 @@ impl MarginControl {
     /// Rules that look at the forecast.
     pub(crate) fn forecasting() -> Self {
         Self::new(&FAMILIES, Family::Quantile.prior(0.0, 0.0))
+    }
+
+    /// Rules that look at the forecast, of the active tier beside a standby tier.
+    pub(crate) fn forecasting_active() -> Self {
+        Self::new(&FAMILIES_ACTIVE, Family::Quantile.prior(0.0, 0.0))
     }
 
     /// Multiples of the demand of now: target utilisations from 1 down. The prior holds that `utilisation` spends exactly
@@ -174,7 +179,7 @@ impl MarginControl {
         self.steps = (self.steps + 1.0).min(memory_steps.max(2.0));
         self.demand_mean += (demand - self.demand_mean) / self.steps;
         // Row by row, for the rows of a long lead time are many.
-        let mut available = [limit; FAMILIES.len() * LEVELS];
+        let mut available = [limit; FAMILIES_ACTIVE.len() * LEVELS];
         for decided in &self.decisions {
             for (available, decided) in available.iter_mut().zip(decided) {
                 *available = (*available).min(*decided);

@@ -131,7 +131,7 @@ impl Outlook {
             shelf: Shelf::of(policy, samples_max),
             guard: Guard::new(),
             budget: Budget { error_budget: budget, ..Budget::default() },
-            active: MarginControl::forecasting(),
+            active: MarginControl::forecasting_active(),
             total: MarginControl::forecasting(),
             reactive: MarginControl::reactive(policy.utilisation_untrusted, budget),
             rules: Rules {
@@ -378,12 +378,8 @@ impl Outlook {
         if pays {
             let (need, hold) = (self.sight(windows.active), self.sight_to_keep(windows.hold));
             let lag = self.lag(policy, promote);
-            self.active.decide(
-                lag,
-                0,
-                |all| all.levels(&need).map(count),
-                |all| all.levels(&hold).map(count),
-            );
+            let kept = |all: Family| if all.holds() { all.levels(&hold).map(count) } else { [0; LEVELS] };
+            self.active.decide(lag, 0, |all| all.levels(&need).map(count), kept);
         }
         let need = self.sight(windows.total);
         let lag = self.lag(policy, cold);

@@ -96,6 +96,8 @@ pub struct PlanInputs {
     pub stopped: Option<StoppedInputs>,
     /// Missed share of the demand so far.
     pub missed_share: f64,
+    /// A reading of the step that has begun is about to come: what would be given up before it may be needed after.
+    pub awaits_reading: bool,
 }
 
 impl PlanInputs {
@@ -194,6 +196,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     draft.explain_basis();
     let pays = standby_pays(inputs.policy, inputs.numbers.lead_promote, inputs.numbers.lead_up());
     let (active, total) = if pays { draft.two_tiers() } else { draft.one_tier() };
+    let (active, total) = draft.kept_for_reading(active, total);
     let (active, total) = draft.guarded(active, total);
     let (active, standby) = draft.bounded(active, total);
     let (active, standby) = draft.overridden(active, standby);
@@ -369,6 +372,15 @@ impl Draft<'_> {
             self.reasons.push(Reason::HeldActive { instances: active - need, hold: self.inputs.policy.hold });
         }
         (active, active)
+    }
+
+    fn kept_for_reading(&mut self, active: u32, total: u32) -> (u32, u32) {
+        let before = (self.inputs.active_before, self.inputs.total_before);
+        if !self.inputs.numbers.awaits_reading || (active >= before.0 && total >= before.1) {
+            return (active, total);
+        }
+        self.reasons.push(Reason::AwaitsReading);
+        (active.max(before.0), total.max(before.1))
     }
 
     fn guarded(&mut self, active: u32, total: u32) -> (u32, u32) {

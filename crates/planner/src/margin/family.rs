@@ -26,6 +26,8 @@ pub(crate) enum Family {
     Floor,
     /// The same, but only demand that has lasted for some steps is followed.
     Lasting,
+    /// As [`Family::Quantile`], but nothing is held: what is not needed is given up at once.
+    Brief,
 }
 
 /// Those that look at the forecast. The first is used until the others have proved themselves.
@@ -37,6 +39,18 @@ pub(crate) const FAMILIES: [Family; 7] = [
     Family::Reactive,
     Family::Floor,
     Family::Lasting,
+];
+
+/// The same for the active tier where standbys stand in: what is given up there is back at once.
+pub(crate) const FAMILIES_ACTIVE: [Family; 8] = [
+    Family::Quantile,
+    Family::Offset,
+    Family::Multiple,
+    Family::Static,
+    Family::Reactive,
+    Family::Floor,
+    Family::Lasting,
+    Family::Brief,
 ];
 
 /// A family and a position on its grid, from 0 to `LEVELS - 1`. Values between two levels are interpolated.
@@ -137,7 +151,7 @@ impl Rule {
     /// The rule in the words of a plan; `unit` as in [`Sight`].
     pub(crate) fn name(self, unit: f64) -> MarginRule {
         match self.family {
-            Family::Quantile => MarginRule::Quantile,
+            Family::Quantile | Family::Brief => MarginRule::Quantile,
             Family::Offset => MarginRule::Offset { demand: self.at * unit },
             Family::Multiple => MarginRule::Multiple { factor: raised(&MULTIPLES, self.at) },
             Family::Static => MarginRule::Static { demand: self.at * unit },
@@ -150,7 +164,7 @@ impl Rule {
     /// The demand to provision for.
     pub(crate) fn of(self, sight: &Sight) -> f64 {
         let demand = match self.family {
-            Family::Quantile => {
+            Family::Quantile | Family::Brief => {
                 let (tail, factor) = self.quantile();
                 sight.window.quantile(1.0 - tail) * factor
             }
@@ -188,10 +202,15 @@ impl Rule {
 }
 
 impl Family {
+    /// Whether what is not needed now is held for a while.
+    pub(crate) fn holds(self) -> bool {
+        self != Family::Brief
+    }
+
     /// The demand that each level provides for.
     pub(crate) fn levels(self, sight: &Sight) -> Levels<f64> {
         match self {
-            Family::Quantile => sight.quantiles(),
+            Family::Quantile | Family::Brief => sight.quantiles(),
             _ => std::array::from_fn(|k| Rule { family: self, at: k as f64 }.of(sight)),
         }
     }

@@ -5,7 +5,7 @@ use super::*;
 /// Demand uniform on 0..100 and honest quantiles of it; instances of 1. The median is 50.
 fn honest(rule: Rule, widen: f64) -> Call {
     let demand = match rule.family {
-        Family::Quantile => {
+        Family::Quantile | Family::Brief => {
             let (tail, factor) = rule.quantile();
             100.0 * (1.0 - tail) * factor
         }
@@ -129,7 +129,7 @@ fn the_family_that_costs_least_within_the_budget_is_found() {
     let mut control = MarginControl::forecasting();
     let wild = |rule: Rule| {
         let demand = match rule.family {
-            Family::Quantile => 21.0 + if rule.at > 20.0 { 200.0 } else { 0.0 },
+            Family::Quantile | Family::Brief => 21.0 + if rule.at > 20.0 { 200.0 } else { 0.0 },
             Family::Offset => 20.0 + 3.0 * rule.at,
             Family::Multiple => 20.0 * 1.4f64.powf(rule.at),
             Family::Static | Family::Floor | Family::Lasting => (2.5 * rule.at).max(90.0),
@@ -157,7 +157,7 @@ fn bursts_that_end_before_a_start_are_not_followed() {
                 Family::Lasting => 3.0 * rule.at,
                 Family::Floor => (3.0 * rule.at).max(before),
                 Family::Static => (3.0 * rule.at).max(before + 5.0),
-                Family::Quantile | Family::Offset => before + 3.0 * rule.at,
+                Family::Quantile | Family::Brief | Family::Offset => before + 3.0 * rule.at,
                 Family::Multiple | Family::Reactive => before * (1.0 + 0.1 * rule.at),
             };
             Call { need: demand.ceil() as u32, keep: demand.ceil() as u32 }

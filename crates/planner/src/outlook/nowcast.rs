@@ -54,6 +54,14 @@ impl Outlook {
         }
     }
 
+    /// Whether a reading of the step that has begun is about to come. Rules on paper decide once more when it does, too.
+    pub(super) fn awaits_reading(&self, policy: &WorkloadPolicy, elapsed: Duration) -> bool {
+        let late = self.lead_up(policy) >= policy.step / 2;
+        let soon =
+            self.reading_delay < READING_SOON && elapsed < policy.step.mul_f64(2.0 * self.reading_delay);
+        late && self.played && self.nowcast.is_empty() && soon
+    }
+
     /// Sets what depends on the lead time of a start by what is known since the reading. `elapsed`: since the last full step.
     pub(super) fn refine_by_nowcast(
         &self,
@@ -102,3 +110,6 @@ impl Outlook {
 
 /// Until so many steps after the last full one, what was read in between counts.
 const NOWCAST_STEPS: f64 = 1.5;
+
+/// A reading that usually comes within this part of a step is waited for.
+const READING_SOON: f64 = 0.25;

@@ -61,6 +61,7 @@ impl Outlook {
             && self.overrides_ahead(policy, wall).next().is_none()
         {
             self.refine_by_nowcast(policy, elapsed, &mut numbers);
+            numbers.awaits_reading = self.awaits_reading(policy, elapsed);
         }
         self.apply_clone_threshold(policy, windows.hold, &mut numbers);
         (numbers, basis)
@@ -119,8 +120,11 @@ impl Outlook {
         numbers.rule_total = Some(total.name(self.unit()));
         numbers.forecast_active = active.of(&self.planned_sight(windows.active));
         numbers.forecast_total = total.of(&self.planned_sight(windows.total));
-        numbers.forecast_hold =
-            active.of(&self.planned_sight_to_keep(if pays { windows.hold } else { windows.hold_cold }));
+        numbers.forecast_hold = if active.family.holds() {
+            active.of(&self.planned_sight_to_keep(if pays { windows.hold } else { windows.hold_cold }))
+        } else {
+            0.0
+        };
         numbers.forecast_keep = self.planned_window(windows.keep).quantile(KEEP_QUANTILE);
     }
 
@@ -289,7 +293,7 @@ const PART_INSTANCE: f64 = 0.01;
 /// The quantile of the forecast that a rule provides for, as far as it is one.
 pub(super) fn quantile_of(rule: Rule) -> f64 {
     match rule.family {
-        Family::Quantile => 1.0 - rule.quantile().0,
+        Family::Quantile | Family::Brief => 1.0 - rule.quantile().0,
         _ => 0.5,
     }
 }

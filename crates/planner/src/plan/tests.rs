@@ -37,6 +37,7 @@ pub(crate) fn inputs(policy: &WorkloadPolicy) -> Inputs<'_> {
             lead_cold: Duration::from_secs(30),
             stopped: None,
             missed_share: 0.0,
+            awaits_reading: false,
         },
         bounds: Bounds::fixed(policy.replicas_min, policy.replicas_max, policy.standby_min),
         active_before: 3,
@@ -99,6 +100,20 @@ fn what_was_needed_just_now_is_not_stopped() {
     assert_eq!(plan(&inputs).total_wanted(), 8);
     inputs.total_before = 6;
     assert_eq!(plan(&inputs).total_wanted(), 6, "it is no reason to start");
+}
+
+#[test]
+fn nothing_is_given_up_while_a_reading_is_about_to_come() {
+    let policy = policy();
+    let mut inputs = inputs(&policy);
+    (inputs.active_before, inputs.total_before) = (9, 12);
+    inputs.numbers.awaits_reading = true;
+    let waiting = plan(&inputs);
+    assert_eq!((waiting.active_wanted, waiting.total_wanted()), (9, 12));
+    assert!(says(&waiting, "Nothing is given up yet"));
+    (inputs.active_before, inputs.total_before) = (1, 1);
+    let growing = plan(&inputs);
+    assert!(growing.active_wanted > 1 && !says(&growing, "Nothing is given up yet"));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Reads recorded series from CSV.
 //!
-//! The format: a header; first column the time, `timestamp` (ISO 8601 with a zone or, where one is given, without; or seconds or
-//! milliseconds); optionally a column `series`; then
-//! numeric columns, of which one is read, and others beside it if wanted. Empty cells are missing values. Rows of one series must be in order of time.
-//! Every error says where it is (line and column) and what to do about it. Unpacking gzip is the caller's business.
+//! The format: a header; first column the time, `timestamp` (ISO 8601 with a zone or, where one is given, without; or seconds
+//! or milliseconds); optionally a column `series`; then numeric columns, of which one is read, and others beside it if wanted.
+//! Empty cells are missing values. Rows of one series must be in order of time. Every error says where it is (line and column)
+//! and what to do about it. Unpacking gzip is the caller's business.
 
 use std::collections::BTreeMap;
 use std::io::Read;

@@ -69,7 +69,7 @@ struct Book {
 impl MarginControl {
     /// Rules that look at the forecast.
     pub(crate) fn forecasting() -> Self {
-        Self::new(&FAMILIES, Family::Quantile.prior(0.0, 0.0))
+        Self::new(FAMILIES, Family::Quantile.prior(0.0, 0.0))
     }
 
     /// Rules that look at the forecast, of the active tier beside a standby tier.

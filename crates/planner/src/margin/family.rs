@@ -30,18 +30,8 @@ pub(crate) enum Family {
     Brief,
 }
 
-/// Those that look at the forecast. The first is used until the others have proved themselves.
-pub(crate) const FAMILIES: [Family; 7] = [
-    Family::Quantile,
-    Family::Offset,
-    Family::Multiple,
-    Family::Static,
-    Family::Reactive,
-    Family::Floor,
-    Family::Lasting,
-];
-
-/// The same for the active tier where standbys stand in: what is given up there is back at once.
+/// Those of the active tier where standbys stand in. The first is used until the others have proved themselves. What the
+/// last gives up is back at once there, and nowhere else.
 pub(crate) const FAMILIES_ACTIVE: [Family; 8] = [
     Family::Quantile,
     Family::Offset,
@@ -52,6 +42,9 @@ pub(crate) const FAMILIES_ACTIVE: [Family; 8] = [
     Family::Lasting,
     Family::Brief,
 ];
+
+/// Those of every other tier: all that hold.
+pub(crate) const FAMILIES: &[Family] = FAMILIES_ACTIVE.split_at(FAMILIES_ACTIVE.len() - 1).0;
 
 /// A family and a position on its grid, from 0 to `LEVELS - 1`. Values between two levels are interpolated.
 #[derive(Debug, Clone, Copy, PartialEq)]

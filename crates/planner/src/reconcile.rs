@@ -161,14 +161,18 @@ impl Fleet {
         if surplus <= 0.0 {
             return;
         }
+        // Whoever serves in place of one that moves on, and is worth less, stays until there are enough of its kind.
+        let mut settled = self.worth(|i| i.serving() && i.moving.is_none()) - wanted + WORTH_SPARE;
         let serving = self.instances.iter_mut().filter(|i| i.serving());
         let mut serving: Vec<&mut Instance> = serving.collect();
         serving.sort_by_key(|i| leaves_first(i, want));
         for instance in serving {
-            if instance.worth > surplus || heads <= want.least {
+            let moves = instance.moving.is_some();
+            if instance.worth > surplus || (!moves && instance.worth > settled) || heads <= want.least {
                 continue;
             }
             surplus -= instance.worth;
+            settled -= if moves { 0.0 } else { instance.worth };
             heads -= 1;
             instance.ramp = None;
             instance.turn(Turn::DrainBegun, wall);
@@ -213,8 +217,9 @@ impl Fleet {
         let heads = self.serving() + count(&self.instances, Instance::promoting);
         let mut heads_missing = want.least.saturating_sub(heads);
         // Those that move on serve until others do in their place.
+        let settled = self.worth(|i| i.moving.is_none() && (i.serving() || i.promoting()));
         let mut replaced = count(&self.instances, |i| i.moving.is_some() && (i.serving() || i.promoting()));
-        replaced = replaced.min(want.active);
+        replaced = replaced.min((f64::from(want.active) - settled - WORTH_SPARE).ceil().max(0.0) as u32);
         // One that is not frozen answers at once; among equals the oldest has proved itself longest.
         for (moving, parked) in [(false, false), (false, true), (true, false), (true, true)] {
             for at in 0..self.instances.len() {

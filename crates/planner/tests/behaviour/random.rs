@@ -376,7 +376,10 @@ impl Chaos {
         for _ in 0..rounds {
             self.now = self.now.saturating_add(Duration::from_secs(5));
             self.planner.handle_timeout(self.now);
+            let mut orders = 0;
             while let Some(action) = self.planner.poll_action() {
+                orders += 1;
+                assert!(orders < 1_000, "orders that undo each other: {action:?}");
                 let event = answer(&action, true);
                 self.tell(event);
             }

@@ -63,6 +63,8 @@ pub(crate) struct MarginControl {
 #[derive(Debug, Clone, Copy, Default)]
 struct Book {
     missed: f64,
+    /// The sum of the squares of what was missed: how much of it hangs on a few steps.
+    squares: f64,
     cost: f64,
 }
 
@@ -188,7 +190,9 @@ impl MarginControl {
         let demand = demand.min(f64::from(limit) * capacity);
         for ((book, &newest), &available) in self.books.iter_mut().zip(newest).zip(&available) {
             let served = f64::from(available) * capacity;
-            book.missed = book.missed * fade + (demand - served).max(0.0) * mended.after;
+            let lacked = (demand - served).max(0.0) * mended.after;
+            book.missed = book.missed * fade + lacked;
+            book.squares = book.squares * fade * fade + lacked * lacked;
             let raised = f64::from(mended.to.min(limit).saturating_sub(newest));
             book.cost = book.cost * fade + f64::from(newest) + raised * (1.0 - mended.after);
         }

@@ -164,7 +164,8 @@ fn those_that_come_larger_serve_in_proportion_beside_those_that_cannot_grow() {
     assert_eq!((world.sizes[&oldest.0].cpu_cores, world.sizes[&newest.0].cpu_cores), (1.0, larger));
     assert!(larger > 2.0);
     assert_eq!((f64::from(oldest.1), newest.1), ((1_000.0 / larger).round(), 1_000));
-    assert!(world.serving().len() <= before + 5, "{before} and then {:?}", world.table);
+    // Ten more of the small ones would have been needed, before any margin.
+    assert!(world.serving().len() < before + 10, "{before} and then {:?}", world.table);
     assert!(world.capacity() >= 2_000.0, "{}", world.capacity());
 }
 

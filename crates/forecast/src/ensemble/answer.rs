@@ -1,5 +1,6 @@
 //! What an ensemble says when asked. Where nobody but the online core takes part, exactly what that says.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::notice::Notice;
@@ -148,6 +149,11 @@ impl Ensemble {
     /// The last observed value, if any.
     pub fn level(&self) -> Option<f64> {
         self.online.plain().level()
+    }
+
+    /// The largest value a week before the steps `ahead`, counted from the next one; None where that is not remembered.
+    pub fn week_ago_max(&self, ahead: Range<usize>) -> Option<f64> {
+        self.online.plain().week_ago_max(ahead)
     }
 
     /// Short-term slope of the last values, per step.

@@ -1,5 +1,6 @@
 //! The online forecaster of one series: keeps the clock, decides when to look for seasons, judges its own work.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -343,6 +344,12 @@ impl Forecaster {
     /// Short-term slope of the last values, per step.
     pub fn slope_per_step(&self) -> f64 {
         self.model.as_ref().map_or(0.0, Model::slope)
+    }
+
+    /// The largest value a week before the steps `ahead`, counted from the next one; None where that is not remembered. Far
+    /// back means of several steps stand for their values.
+    pub fn week_ago_max(&self, ahead: Range<usize>) -> Option<f64> {
+        self.model.as_ref().and_then(|model| model.week_ago_max(ahead))
     }
 
     /// Periods found in the series, shortest first.

@@ -176,6 +176,25 @@ impl Model {
         }
     }
 
+    /// The largest value a week before the steps `ahead`, counted from the next one; None where that is not remembered.
+    pub(crate) fn week_ago_max(&self, ahead: std::ops::Range<usize>) -> Option<f64> {
+        let week = self.clock.steps_in(WEEK)? as u64;
+        let (next, oldest) = (self.memory.next(), self.memory.oldest());
+        let mut most = None;
+        for offset in ahead {
+            let step = next + offset as u64;
+            let plain = step.checked_sub(week)?;
+            // The same time of the day, also when clocks were changed in between.
+            let source = plain.saturating_add_signed(self.clock.change(plain, step));
+            if source < oldest || source >= next {
+                return None;
+            }
+            let value = self.memory.value(source);
+            most = Some(most.map_or(value, |most: f64| most.max(value)));
+        }
+        most
+    }
+
     /// Takes the value of the next step.
     pub(crate) fn advance(&mut self, value: Option<f64>) {
         let step = self.memory.next();

@@ -72,6 +72,23 @@ fn morning_peak(at: Timestamp, zone: &TimeZone) -> f64 {
 }
 
 #[test]
+fn a_week_ago_is_the_same_local_hour_and_known_only_when_all_of_it_is_remembered() {
+    let zone = TimeZone::get("Europe/Berlin").unwrap();
+    let (begin, hour) = (Timestamp::parse("2026-03-20T00:00:00Z").unwrap(), Duration::from_secs(3600));
+    let mut forecaster =
+        Forecaster::new(Config { time_zone: Some(zone.clone()), ..Config::new(hour) }).unwrap();
+    // Hours since the begin, until the Monday after clocks went forward on Sunday the 29th at one o'clock.
+    for step in 0..240 {
+        assert_eq!(forecaster.week_ago_max(0..1).is_some(), step >= 168, "{step}");
+        forecaster.observe(begin + hour * step, Some(f64::from(step))).unwrap();
+    }
+    // At midnight in summer time it is a week since an hour later by UTC.
+    assert_eq!(forecaster.week_ago_max(0..1), Some(73.0));
+    assert_eq!(forecaster.week_ago_max(2..5), Some(77.0));
+    assert_eq!(forecaster.week_ago_max(160..170), None, "that is still to come");
+}
+
+#[test]
 fn the_daily_peak_stays_at_its_local_hour_when_the_clocks_change() {
     let zone = TimeZone::get("Europe/Berlin").unwrap();
     let (begin, change) = (

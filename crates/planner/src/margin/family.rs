@@ -3,7 +3,8 @@
 //! No single family suits every workload. Quantiles of the forecast are best where its width is learned well. A fixed number
 //! of instances above the median is best where rare spikes have nothing to do with that width, a multiple of demand or
 //! median where they grow with demand. Where bursts are over before anything could have started, a fixed number that does
-//! not even follow them is best. Which it is shows on paper.
+//! not even follow them is best. What comes at one hour of the week and begins within a step is foreseen best by the week
+//! before itself. Which it is shows on paper.
 
 use std::sync::LazyLock;
 
@@ -26,13 +27,15 @@ pub(crate) enum Family {
     Floor,
     /// The same, but only demand that has lasted for some steps is followed.
     Lasting,
+    /// A multiple of the demand of a week ago or of now, whichever is higher.
+    LastWeek,
     /// As [`Family::Quantile`], but nothing is held: what is not needed is given up at once.
     Brief,
 }
 
 /// Those of the active tier where standbys stand in. The first is used until the others have proved themselves. What the
 /// last gives up is back at once there, and nowhere else.
-pub(crate) const FAMILIES_ACTIVE: [Family; 8] = [
+pub(crate) const FAMILIES_ACTIVE: [Family; 9] = [
     Family::Quantile,
     Family::Offset,
     Family::Multiple,
@@ -40,6 +43,7 @@ pub(crate) const FAMILIES_ACTIVE: [Family; 8] = [
     Family::Reactive,
     Family::Floor,
     Family::Lasting,
+    Family::LastWeek,
     Family::Brief,
 ];
 
@@ -67,21 +71,26 @@ pub(crate) struct Sight {
     recent: f64,
     /// The least demand of the last steps.
     lasting: f64,
+    /// The largest demand of the steps in question a week ago; where it is not remembered, the median.
+    week_ago: f64,
     /// Offsets and fixed sizes are whole numbers of this demand: one instance, or more in a large fleet.
     unit: f64,
 }
 
 impl Sight {
     /// `limit`: nothing above is provided for. `demand`: of now. `recent`: the same, or the largest of late where it is asked
-    /// what to keep. `lasting`: the least of the last steps. `unit`: what offsets and fixed sizes are whole numbers of.
+    /// what to keep. `lasting`: the least of the last steps. `week_ago`: the largest of the same steps then. `unit`: what
+    /// offsets and fixed sizes are whole numbers of.
     pub(crate) fn new(
         window: WindowMax,
         limit: f64,
         (demand, recent, lasting): (f64, f64, f64),
+        week_ago: Option<f64>,
         unit: f64,
     ) -> Sight {
         let (median, high) = (window.median(), window.quantile(STATIC_QUANTILE));
-        Sight { window, median, high, limit, demand, recent, lasting, unit }
+        let week_ago = week_ago.unwrap_or(median);
+        Sight { window, median, high, limit, demand, recent, lasting, week_ago, unit }
     }
 
     /// What the levels of [`Family::Quantile`] provide for.
@@ -138,6 +147,11 @@ pub enum MarginRule {
         /// In the workload's unit.
         demand: f64,
     },
+    /// A multiple of the demand of a week ago or of now, whichever is higher.
+    LastWeek {
+        /// At least 1.
+        factor: f64,
+    },
 }
 
 impl Rule {
@@ -151,6 +165,7 @@ impl Rule {
             Family::Reactive => MarginRule::Reactive { factor: self.reactive_factor() },
             Family::Floor => MarginRule::Floor { demand: self.at * unit },
             Family::Lasting => MarginRule::Lasting { demand: self.at * unit },
+            Family::LastWeek => MarginRule::LastWeek { factor: raised(&MULTIPLES, self.at) },
         }
     }
 
@@ -164,6 +179,7 @@ impl Rule {
             Family::Offset => (sight.median + self.at * sight.unit).max(sight.demand),
             Family::Static => sight.high.max(self.at * sight.unit),
             Family::Multiple => sight.median.max(sight.demand) * raised(&MULTIPLES, self.at),
+            Family::LastWeek => sight.week_ago.max(sight.demand) * raised(&MULTIPLES, self.at),
             Family::Reactive => return sight.recent * self.reactive_factor(),
             Family::Floor => return (sight.recent * FLOOR_FACTOR).max(self.at * sight.unit),
             Family::Lasting => return (sight.lasting * FLOOR_FACTOR).max(self.at * sight.unit),

@@ -10,7 +10,7 @@ fn honest(rule: Rule, widen: f64) -> Call {
             100.0 * (1.0 - tail) * factor
         }
         Family::Offset => 50.0 + 5.0 * rule.at,
-        Family::Multiple => 50.0 * 1.08f64.powf(rule.at),
+        Family::Multiple | Family::LastWeek => 50.0 * 1.08f64.powf(rule.at),
         Family::Static | Family::Floor | Family::Lasting => (5.0 * rule.at).max(91.5),
         Family::Reactive => 70.0 * rule.reactive_factor(),
     };
@@ -57,7 +57,7 @@ fn the_levels_of_a_family_are_its_rules() {
         let demand = 50.0 + 30.0 * (step as f64 * 0.9).sin() + (step * 37 % 11) as f64;
         forecaster.observe(forecast::Timestamp::from_secs(60 * step), Some(demand)).unwrap();
     }
-    let sight = Sight::new(forecaster.window_max(3), 150.0, (60.0, 70.0, 40.0), 10.0);
+    let sight = Sight::new(forecaster.window_max(3), 150.0, (60.0, 70.0, 40.0), Some(80.0), 10.0);
     for family in FAMILIES_ACTIVE {
         let rules: Levels<f64> = std::array::from_fn(|k| Rule { family, at: k as f64 }.of(&sight));
         assert_eq!(family.levels(&sight), rules, "{family:?}");
@@ -131,7 +131,7 @@ fn the_family_that_costs_least_within_the_budget_is_found() {
         let demand = match rule.family {
             Family::Quantile | Family::Brief => 21.0 + if rule.at > 20.0 { 200.0 } else { 0.0 },
             Family::Offset => 20.0 + 3.0 * rule.at,
-            Family::Multiple => 20.0 * 1.4f64.powf(rule.at),
+            Family::Multiple | Family::LastWeek => 20.0 * 1.4f64.powf(rule.at),
             Family::Static | Family::Floor | Family::Lasting => (2.5 * rule.at).max(90.0),
             Family::Reactive => 90.0 + rule.at,
         };
@@ -158,7 +158,7 @@ fn bursts_that_end_before_a_start_are_not_followed() {
                 Family::Floor => (3.0 * rule.at).max(before),
                 Family::Static => (3.0 * rule.at).max(before + 5.0),
                 Family::Quantile | Family::Brief | Family::Offset => before + 3.0 * rule.at,
-                Family::Multiple | Family::Reactive => before * (1.0 + 0.1 * rule.at),
+                Family::Multiple | Family::LastWeek | Family::Reactive => before * (1.0 + 0.1 * rule.at),
             };
             Call { need: demand.ceil() as u32, keep: demand.ceil() as u32 }
         }

@@ -99,7 +99,9 @@ impl Outlook {
     /// What a rule looks at beyond the step that has begun.
     fn sight_beyond(&self, steps: usize, recent_steps: usize) -> Sight {
         let demand = self.heard.unwrap_or(0.0);
-        self.sight_of(self.nowcast_window(steps), demand, self.recent_max(recent_steps).max(demand))
+        let recent = self.recent_max(recent_steps).max(demand);
+        let week_ago = self.forecaster.week_ago_max(1..1 + steps);
+        self.sight_of(self.nowcast_window(steps), (demand, recent), week_ago)
     }
 
     fn nowcast_window(&self, steps: usize) -> WindowMax {

@@ -210,13 +210,19 @@ impl Outlook {
 
     pub(super) fn sight_with(&self, steps: usize, recent_steps: usize) -> Sight {
         let demand = self.heard.unwrap_or(0.0);
-        self.sight_of(self.window(steps), demand, self.recent_max(recent_steps).max(demand))
+        let recent = self.recent_max(recent_steps).max(demand);
+        self.sight_of(self.window(steps), (demand, recent), self.forecaster.week_ago_max(0..steps))
     }
 
-    pub(super) fn sight_of(&self, window: WindowMax, demand: f64, recent: f64) -> Sight {
+    pub(super) fn sight_of(
+        &self,
+        window: WindowMax,
+        (demand, recent): (f64, f64),
+        week_ago: Option<f64>,
+    ) -> Sight {
         let limit = PEAK_FACTOR * self.peak.max(window.median());
         let lasting = self.recent.iter().rev().take(LASTING_STEPS).copied().fold(demand, f64::min);
-        Sight::new(window, limit, (demand, recent, lasting), self.unit())
+        Sight::new(window, limit, (demand, recent, lasting), week_ago, self.unit())
     }
 
     /// The share of capacity at which reacting alone would have kept the error budget.

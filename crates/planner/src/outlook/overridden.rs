@@ -60,7 +60,7 @@ impl Outlook {
         let seen = self.heard.unwrap_or(0.0);
         let demand = self.persisting(seen, steps).max(seen);
         let recent = self.persisting(self.recent_max(recent_steps).max(seen), steps).max(seen);
-        self.sight_of(self.planned_window(steps), demand, recent)
+        self.sight_of(self.planned_window(steps), (demand, recent), None)
     }
 
     /// The most that a demand would be made to within the next steps if it went on as it is.

@@ -36,6 +36,9 @@ impl fmt::Display for RuleName {
             MarginRule::Static { demand } => {
                 write!(f, "a high quantile, and never less than {}", Amount(demand))
             }
+            MarginRule::LastWeek { factor } => {
+                write!(f, "{factor:.2} times the demand of a week ago or of now")
+            }
             MarginRule::Reactive { factor } => write!(f, "{factor:.2} times the demand of now"),
             MarginRule::Floor { demand } => {
                 write!(f, "the demand of now, and never less than {}", Amount(demand))

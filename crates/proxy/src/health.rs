@@ -59,6 +59,9 @@ async fn check(
     process: Arc<Process>,
 ) {
     let mut streak = Streak::default();
+    // Its control plane has just asked it, and the requests that waited for it are on their way. One that fails them is suspected,
+    // and asked at once.
+    let _ = timeout(FIRST_PAUSE.min(spec.interval), backend.suspicion.notified()).await;
     loop {
         // A draining backend may be parked at any moment and gets no requests anyway.
         if backend.weight() > 0 {
@@ -194,6 +197,8 @@ async fn exchange_http1(
     Ok(response.map_err(std::io::Error::other)?.status().is_success())
 }
 
+/// How long a backend that was just listed is left to its first requests.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// A backend that is down is probed this many times as often.
 const HURRY: u32 = 4;
 /// Least pause between two probes.

@@ -30,7 +30,8 @@ pub trait Provider: Send + Sync + 'static {
     /// The instance is unknown or not ready, or could not be frozen in time (it runs on then).
     fn park(&self, name: &InstanceName) -> impl Future<Output = Result<(), ProviderError>> + Send;
 
-    /// Thaws an instance and verifies by one probe that it serves. Promoting one that is not parked only verifies.
+    /// Thaws an instance and verifies by one probe that it serves. Promoting one that is not parked only verifies, and one that
+    /// has passed its probe a moment ago, as at the end of its start, is not asked again.
     ///
     /// # Errors
     /// The instance is unknown, or did not pass the probe within its probe timeout. It stays thawed then.

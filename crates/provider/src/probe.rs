@@ -4,7 +4,9 @@
 //! fresh connection, bounded in time and bytes, and its delay is part of every promotion. So it is written out:
 //! connect, one `GET`, read the status.
 
+mod fresh;
 mod http2;
+mod pause;
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,9 +15,12 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::spec::{InstanceSpec, Probe};
+
+pub(crate) use fresh::LastAnswer;
+use pause::Pauses;
 
 /// Why a probe did not pass.
 #[derive(Debug, Error)]
@@ -78,6 +83,7 @@ pub(crate) async fn ask_until(
     deadline: Instant,
 ) -> Result<(), ProbeError> {
     let begin = Instant::now();
+    let pauses = Pauses::new();
     let mut last = None;
     loop {
         let time_left = deadline.saturating_duration_since(Instant::now());
@@ -87,15 +93,21 @@ pub(crate) async fn ask_until(
             Err(ProbeError::Timeout(_)) if time_left < spec.probe_timeout && last.is_some() => last.take(),
             Err(failure) => Some(failure),
         };
-        let share = match last {
-            // The kernel refuses; the instance does not even notice.
-            Some(ProbeError::Connect { .. }) => PAUSE_SHARE_REFUSED,
-            _ => PAUSE_SHARE,
-        };
-        let pause = (begin.elapsed() / share).max(PROBE_INTERVAL_MIN).min(spec.probe_interval);
-        if timeout_at(deadline, sleep(pause)).await.is_err() {
+        let pause = pause_after(begin.elapsed(), last.as_ref()).min(spec.probe_interval);
+        if timeout_at(deadline, pauses.wait(pause)).await.is_err() {
             return Err(last.unwrap_or(ProbeError::Timeout(spec.start_deadline)));
         }
+    }
+}
+
+/// Until the next question to what was asked for `waited`.
+fn pause_after(waited: Duration, last: Option<&ProbeError>) -> Duration {
+    match last {
+        // The kernel refuses; the instance does not even notice.
+        Some(ProbeError::Connect { .. }) => {
+            (waited / REFUSED_SHARE).max((waited / REFUSED_SHARE_FIRST).clamp(REFUSED_MIN, REFUSED_FIRST_MAX))
+        }
+        _ => (waited / PAUSE_SHARE).max(PROBE_INTERVAL_MIN),
     }
 }
 
@@ -150,12 +162,16 @@ async fn drain(mut stream: TcpStream) {
     let _ = timeout(DRAIN_TIME_MAX, reading).await;
 }
 
-/// The shortest pause between two readiness probes; it grows up to the ordered one.
+/// The shortest pause between two readiness probes that reach the instance; it grows up to the ordered one.
 const PROBE_INTERVAL_MIN: Duration = Duration::from_millis(1);
 /// A pause is the time waited so far, divided by this.
 const PAUSE_SHARE: u32 = 20;
-/// The same where nothing listens yet. Each probe costs 30 microseconds, so that a start of half a minute costs 130 ms.
-const PAUSE_SHARE_REFUSED: u32 = 1000;
+/// The same where nothing listens yet. Each probe costs 30 microseconds, so that a start of half a minute costs 150 ms.
+const REFUSED_SHARE: u32 = 1000;
+/// At first what has been forked, and listens at once, must not wait longer for us than we for it.
+const REFUSED_SHARE_FIRST: u32 = 8;
+const REFUSED_MIN: Duration = Duration::from_micros(100);
+const REFUSED_FIRST_MAX: Duration = Duration::from_micros(500);
 /// The longest status line that is read, in bytes.
 const STATUS_LINE_MAX: usize = 1024;
 /// How much of an answer that is not HTTP is shown, in bytes.
@@ -242,6 +258,24 @@ mod tests {
         assert!(matches!(refused, Err(ProbeError::Broken(_))), "{refused:?}");
         let silent = ask_one_that_says(settings.to_vec()).await;
         assert!(matches!(silent, Err(ProbeError::Broken(_))), "{silent:?}");
+    }
+
+    #[test]
+    fn pauses_grow_with_the_time_waited() {
+        let refused = ProbeError::Connect {
+            addr: "127.0.0.1:1".parse().expect("literal"),
+            source: io::ErrorKind::ConnectionRefused.into(),
+        };
+        let micros = |waited, last| pause_after(Duration::from_micros(waited), last).as_micros();
+        let waited = [0, 2_000, 100_000, 2_000_000];
+        assert_eq!(waited.map(|waited| micros(waited, Some(&refused))), [100, 250, 500, 2_000]);
+        assert_eq!(waited.map(|waited| micros(waited, None)), [1_000, 1_000, 5_000, 100_000]);
+        let (mut waited, mut probes) = (0, 0_u64);
+        while waited < 30_000_000 {
+            waited += u64::try_from(micros(waited, Some(&refused))).expect("short");
+            probes += 1;
+        }
+        assert!((4_000..6_000).contains(&probes), "{probes} in half a minute");
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::cgroup::Group;
 use crate::face::{ExitReason, InstanceInfo};
 use crate::name::InstanceName;
+use crate::probe::LastAnswer;
 use crate::spec::Probe;
 
 /// One container that is an instance.
@@ -20,6 +21,7 @@ pub(super) struct Instance {
     place: OnceLock<Place>,
     life: Mutex<Life>,
     parked: AtomicU8,
+    pub(super) last_answer: LastAnswer,
     ended: watch::Sender<Option<ExitReason>>,
     oom_kills: AtomicU64,
 }
@@ -78,6 +80,7 @@ impl Instance {
             place: OnceLock::new(),
             life: Mutex::new(Life::Starting),
             parked: AtomicU8::new(Parked::No as u8),
+            last_answer: LastAnswer::default(),
             ended: watch::Sender::new(None),
             oom_kills: AtomicU64::new(0),
         })
@@ -167,6 +170,9 @@ impl Instance {
 
     pub(super) fn set_parked(&self, parked: Parked) {
         self.parked.store(parked as u8, Ordering::Relaxed);
+        if parked != Parked::No {
+            self.last_answer.forget();
+        }
     }
 
     /// The engine has told of a process killed for lack of memory.

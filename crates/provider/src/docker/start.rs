@@ -226,6 +226,7 @@ async fn run(
         for addr in addresses {
             ask_until(spec, addr, deadline).await?;
         }
+        instance.last_answer.note();
         if container.health_check { wait_for_health(table, id, deadline).await } else { Ok(()) }
     };
     let ready = tokio::select! {

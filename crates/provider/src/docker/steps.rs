@@ -75,6 +75,9 @@ pub(super) async fn promote(table: &Arc<Table>, name: &InstanceName) -> Result<P
     let (turn, instance) = take_turn(table, name).await?;
     let addr = placed(&instance)?.addr;
     let begin = Instant::now();
+    if instance.parked() == Parked::No && instance.reason().is_none() && instance.last_answer.is_fresh() {
+        return Ok(Promoted { took: begin.elapsed() });
+    }
     // A task of its own, and the next step's turn comes after it: half a thaw must not be left behind.
     let mut thawing = tokio::spawn({
         let (table, instance) = (Arc::clone(table), Arc::clone(&instance));
@@ -87,6 +90,7 @@ pub(super) async fn promote(table: &Arc<Table>, name: &InstanceName) -> Result<P
         // it for a frozen process, too.
         Ok(()) = ask(&facts.probe, addr, facts.probe_timeout), if facts.probe != Probe::Tcp => {
             instance.set_parked(Parked::No);
+            instance.last_answer.note();
             return Ok(Promoted { took: begin.elapsed() });
         }
         thawed = &mut thawing => {
@@ -97,7 +101,10 @@ pub(super) async fn promote(table: &Arc<Table>, name: &InstanceName) -> Result<P
         biased;
         reason = instance.ended() => Err(ProviderError::Exited { name: name.clone(), reason }),
         asked = ask(&facts.probe, addr, facts.probe_timeout) => match asked {
-            Ok(()) => Ok(Promoted { took: begin.elapsed() }),
+            Ok(()) => {
+                instance.last_answer.note();
+                Ok(Promoted { took: begin.elapsed() })
+            }
             Err(source) => match instance.reason() {
                 Some(reason) => Err(ProviderError::Exited { name: name.clone(), reason }),
                 None => Err(ProviderError::Unverified { name: name.clone(), source }),

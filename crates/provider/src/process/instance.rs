@@ -15,6 +15,7 @@ use super::table::Table;
 use crate::cgroup::CgroupError;
 use crate::face::{ExitReason, InstanceInfo, ProviderEvent, Usage};
 use crate::perf::Instructions;
+use crate::probe::LastAnswer;
 
 /// One instance that runs.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub(crate) struct Instance {
     pub(crate) record: Record,
     ready: AtomicBool,
     parked: AtomicBool,
+    pub(crate) last_answer: LastAnswer,
     /// Set once its end is wanted: until when its processes may end by themselves.
     end_by: OnceLock<Instant>,
     ended: watch::Receiver<Option<Ended>>,
@@ -52,6 +54,7 @@ impl Instance {
         let instance = Arc::new(Instance {
             ready: AtomicBool::new(record.ready),
             parked: AtomicBool::new(parked),
+            last_answer: LastAnswer::default(),
             end_by: OnceLock::new(),
             ended,
             watcher: OnceLock::new(),
@@ -107,11 +110,18 @@ impl Instance {
 
     pub(crate) fn set_parked(&self, parked: bool) {
         self.parked.store(parked, Ordering::Relaxed);
+        if parked {
+            self.last_answer.forget();
+        }
     }
 
     /// Says that its end is wanted; what has not ended at `end_by` is killed. The first word counts.
     pub(super) fn want_end(&self, end_by: Instant) {
         let _ = self.end_by.set(end_by);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.borrow().is_some()
     }
 
     /// Waits for its end.

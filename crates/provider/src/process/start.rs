@@ -140,6 +140,7 @@ async fn attempt_start(
                 source,
                 log: output::quote(&log),
             })?;
+            instance.last_answer.note();
             confirm(table, &instance)
         } => match ready {
             Ok(info) => return Ok(info),

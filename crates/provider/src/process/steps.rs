@@ -51,6 +51,9 @@ pub(crate) fn reclaim(instance: &Instance) {
 pub(super) async fn promote(table: &Arc<Table>, name: &InstanceName) -> Result<Promoted, ProviderError> {
     let (_turn, instance) = take_turn(table, name).await?;
     let begin = Instant::now();
+    if has_just_answered(&instance) {
+        return Ok(Promoted { took: begin.elapsed() });
+    }
     let group = &instance.record.group;
     let thawed = if group.thaws_at_once() {
         group.thaw()
@@ -63,6 +66,11 @@ pub(super) async fn promote(table: &Arc<Table>, name: &InstanceName) -> Result<P
     verify(&instance, begin).await
 }
 
+/// Whether an instance runs and has just said that it serves, as one does whose start was completed a moment ago.
+pub(crate) fn has_just_answered(instance: &Instance) -> bool {
+    !instance.is_parked() && !instance.has_ended() && instance.last_answer.is_fresh()
+}
+
 /// Asks an instance that was thawed at `begin` once whether it serves.
 pub(crate) async fn verify(instance: &Instance, begin: Instant) -> Result<Promoted, ProviderError> {
     let name = &instance.record.name;
@@ -71,7 +79,10 @@ pub(crate) async fn verify(instance: &Instance, begin: Instant) -> Result<Promot
         biased;
         ended = instance.ended() => Err(ProviderError::Exited { name: name.clone(), reason: ended.reason }),
         asked = ask(&record.probe, record.addr, record.probe_timeout) => match asked {
-            Ok(()) => Ok(Promoted { took: begin.elapsed() }),
+            Ok(()) => {
+                instance.last_answer.note();
+                Ok(Promoted { took: begin.elapsed() })
+            }
             Err(source) => Err(ProviderError::Unverified { name: name.clone(), source }),
         },
     }

@@ -14,7 +14,7 @@ use crate::face::Promoted;
 use crate::name::InstanceName;
 use crate::process::blocking;
 use crate::process::instance::Instance;
-use crate::process::steps::{reclaim, take_turn, verify};
+use crate::process::steps::{has_just_answered, reclaim, take_turn, verify};
 use crate::spec::ResourceLimits;
 
 /// Stops a machine, then freezes its process.
@@ -44,6 +44,9 @@ pub(super) async fn park(shared: &Arc<Shared>, name: &InstanceName) -> Result<()
 pub(super) async fn promote(shared: &Arc<Shared>, name: &InstanceName) -> Result<Promoted, ProviderError> {
     let (_turn, instance) = take_turn(shared.machines.table(), name).await?;
     let begin = Instant::now();
+    if has_just_answered(&instance) {
+        return Ok(Promoted { took: begin.elapsed() });
+    }
     if instance.info().parked {
         thaw(&instance).await?;
         control::execute(&shared.config, &instance, "continue the machine", "cont", json!({})).await?;

@@ -1,13 +1,15 @@
 //! The record of an instance: what a later control plane needs to find it again.
 //!
-//! One small file per instance, `key=value` lines, replaced as a whole by a rename. It is not synced to the disk: a
+//! One small file per instance, `key=value` lines, replaced as a whole by a rename; only its last line, that the start was
+//! completed, is written in place. It is not synced to the disk: a
 //! record has to survive the death of the control plane, and after the death of the machine there is no instance to
 //! find (the boot id tells). Whether the instance is parked is not written down but read from the freezer, so the two
 //! can never disagree.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -56,6 +58,13 @@ impl Record {
         fs::rename(&new, path)
     }
 
+    /// Writes that the start was completed, into the file as [`Record::write`] left it. Every start waits for it, and one
+    /// write in place takes a fifth of the time of a new file.
+    pub(super) fn complete(&self, path: &Path) -> io::Result<()> {
+        let end = self.to_text().len() - NOT_READY.len();
+        File::options().write(true).open(path)?.write_all_at(READY.as_bytes(), end as u64)
+    }
+
     /// Reads a record; `InvalidData` when the file is not one.
     pub(super) fn read(path: &Path) -> io::Result<Record> {
         let text = fs::read_to_string(path)?;
@@ -73,7 +82,6 @@ impl Record {
             format!("boot_id={}", self.boot_id),
             format!("addr={}", self.addr),
             format!("started_at_millis={}", self.started_at_millis),
-            format!("ready={}", self.ready),
             match &self.probe {
                 Probe::Http { path } => format!("probe=http {path}"),
                 Probe::Http2 { path } => format!("probe=http2 {path}"),
@@ -85,7 +93,7 @@ impl Record {
         lines.extend(self.reclaims.then(|| "reclaims=true".to_owned()));
         lines.extend(self.further.iter().map(|addr| format!("further={addr}")));
         lines.extend(self.group.to_lines().iter().map(|line| format!("group={line}")));
-        lines.push(String::new());
+        lines.push(if self.ready { READY } else { NOT_READY }.to_owned());
         lines.join("\n")
     }
 
@@ -127,6 +135,9 @@ impl Record {
     }
 }
 
+/// The last line, of one length whether the start was completed or not.
+const READY: &str = "ready=true\n\n";
+const NOT_READY: &str = "ready=false\n";
 /// Names the format and its version.
 const FIRST_LINE: &str = "foreshadow instance 1";
 /// Begins the name of a record being written. No instance name begins with a dot.
@@ -169,6 +180,19 @@ mod tests {
             assert_eq!(Record::read(&path).expect("read"), record);
         }
         assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 1, "no half-written file stays");
+    }
+
+    #[test]
+    fn a_completed_start_is_written_into_the_record() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("web-1");
+        let starting = Record { ready: false, ..record() };
+        assert!(starting.complete(&path).is_err() && !path.exists(), "no record is made of what has ended");
+        starting.write(&path).expect("written");
+        for _ in 0..2 {
+            starting.complete(&path).expect("written");
+            assert_eq!(Record::read(&path).expect("read"), record());
+        }
     }
 
     #[test]

@@ -282,8 +282,8 @@ async fn wait_until_all_ready(
 /// Writes down that the start was completed.
 fn confirm(table: &Table, instance: &Instance) -> Result<InstanceInfo, ProviderError> {
     let path = table.state.record(&instance.record.name);
-    let record = Record { ready: true, ..instance.record.clone() };
-    record.write(&path).map_err(|source| ProviderError::State { step: "write the record", path, source })?;
+    let completed = instance.record.complete(&path);
+    completed.map_err(|source| ProviderError::State { step: "write the record", path, source })?;
     instance.set_ready();
     Ok(instance.info())
 }

@@ -49,13 +49,21 @@ pub(super) async fn promote(shared: &Arc<Shared>, name: &InstanceName) -> Result
     }
     if instance.info().parked {
         thaw(&instance).await?;
-        control::execute(&shared.config, &instance, "continue the machine", "cont", json!({})).await?;
-        instance.set_parked(false);
-        // Beside the verification: nobody has to wait for it.
-        let telling = Arc::clone(&instance);
-        tokio::spawn(async move { control::tell_time(&telling).await });
+        // The question is on its way while QEMU is told, and only what goes on can answer it.
+        let (continued, verified) = tokio::join!(go_on(shared, &instance), verify(&instance, begin));
+        return continued.and(verified);
     }
     verify(&instance, begin).await
+}
+
+/// Continues a machine whose process is thawed.
+async fn go_on(shared: &Shared, instance: &Arc<Instance>) -> Result<(), ProviderError> {
+    control::execute(&shared.config, instance, "continue the machine", "cont", json!({})).await?;
+    instance.set_parked(false);
+    // Nobody has to wait for it.
+    let telling = Arc::clone(instance);
+    tokio::spawn(async move { control::tell_time(&telling).await });
+    Ok(())
 }
 
 /// Presses its power button. For [`crate::process::steps::stop`].

@@ -11,7 +11,9 @@ use tokio::time::{sleep, timeout};
 
 /// Longest wait for an answer, and for a server that is being started.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
-/// A server that is not there yet is tried again this often.
+/// A server that does not listen yet is tried again this often: what is measured here is a mechanism, not our patience.
+const RETRY_REFUSED: Duration = Duration::from_micros(50);
+/// One that broke a connection off is tried again this often.
 const RETRY: Duration = Duration::from_millis(1);
 /// Between two requests to a server at rest.
 const BETWEEN: Duration = Duration::from_millis(20);
@@ -23,7 +25,10 @@ pub(super) struct Waiting(JoinHandle<Result<Instant>>);
 
 impl Waiting {
     pub(super) async fn at(addr: SocketAddr) -> Result<Waiting> {
-        let mut stream = TcpStream::connect(addr).await?;
+        Waiting::over(TcpStream::connect(addr).await?).await
+    }
+
+    async fn over(mut stream: TcpStream) -> Result<Waiting> {
         stream.write_all(REQUEST).await?;
         Ok(Waiting(tokio::spawn(async move { answer(&mut stream).await })))
     }
@@ -42,12 +47,29 @@ pub(super) async fn ask(addr: SocketAddr) -> Result<Instant> {
 pub(super) async fn ask_until_answered(addr: SocketAddr) -> Result<Instant> {
     let begin = Instant::now();
     while begin.elapsed() < ANSWER_DEADLINE {
-        if let Ok(Ok(answered)) = timeout(SILENCE, ask(addr)).await {
+        // On a thread of its own, which can sleep for less than the runtime's millisecond.
+        let stream = tokio::task::spawn_blocking(move || connect(addr, begin)).await??;
+        let asked = async { Waiting::over(TcpStream::from_std(stream)?).await?.answered().await };
+        if let Ok(Ok(answered)) = timeout(SILENCE, asked).await {
             return Ok(answered);
         }
         sleep(RETRY).await;
     }
     bail!("nothing answers at {addr}")
+}
+
+/// The first connection that is not refused.
+fn connect(addr: SocketAddr, begin: Instant) -> Result<std::net::TcpStream> {
+    loop {
+        match std::net::TcpStream::connect(addr) {
+            Ok(stream) => {
+                stream.set_nonblocking(true)?;
+                return Ok(stream);
+            }
+            Err(error) if begin.elapsed() > ANSWER_DEADLINE => return Err(error.into()),
+            Err(_) => std::thread::sleep(RETRY_REFUSED),
+        }
+    }
 }
 
 /// How long answers take where nothing is in the way, in milliseconds.

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::spec::{InstanceSpec, Probe};
 
 pub(crate) use fresh::LastAnswer;
-use pause::Pauses;
+pub(crate) use pause::Pauses;
 
 /// Why a probe did not pass.
 #[derive(Debug, Error)]

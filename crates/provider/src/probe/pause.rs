@@ -13,16 +13,16 @@ use tokio::time::sleep;
 
 /// A timer of the kernel for one wait after the other.
 #[derive(Debug)]
-pub(super) struct Pauses(Option<AsyncFd<OwnedFd>>);
+pub(crate) struct Pauses(Option<AsyncFd<OwnedFd>>);
 
 impl Pauses {
     /// Where there is no descriptor left for it, pauses are those of the runtime.
-    pub(super) fn new() -> Pauses {
+    pub(crate) fn new() -> Pauses {
         Pauses(timer().ok())
     }
 
     /// Waits so long. Nothing of it is left when the future is dropped.
-    pub(super) async fn wait(&self, pause: Duration) {
+    pub(crate) async fn wait(&self, pause: Duration) {
         match &self.0 {
             Some(timer) if pause < EXACT_BELOW && rings(timer, pause).await.is_ok() => {}
             _ => sleep(pause).await,

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
+
+use crate::probe::Pauses;
 
 /// A failed talk with QEMU.
 #[derive(Debug, Error)]
@@ -52,11 +54,12 @@ impl Qmp {
     /// Connects, waiting until QEMU listens; each later command has `time_max` too.
     pub(super) async fn connect(path: &Path, time_max: Duration) -> Result<Qmp, QmpError> {
         let deadline = Instant::now() + time_max;
+        let pauses = Pauses::new();
         let stream = loop {
             match timeout_at(deadline, UnixStream::connect(path)).await {
                 Ok(Ok(stream)) => break stream,
                 Ok(Err(error)) if Instant::now() >= deadline => return Err(error.into()),
-                Ok(Err(_)) => sleep(CONNECT_INTERVAL).await,
+                Ok(Err(_)) => pauses.wait(CONNECT_INTERVAL).await,
                 Err(_) => return Err(timed_out("the connection", time_max)),
             }
         };
@@ -100,6 +103,7 @@ impl Qmp {
         time_max: Duration,
     ) -> Result<(), QmpError> {
         let deadline = Instant::now() + time_max;
+        let pauses = Pauses::new();
         self.execute(command, json!({ "uri": uri })).await?;
         while Instant::now() < deadline {
             let state = self.execute("query-migrate", json!({})).await?;
@@ -110,7 +114,7 @@ impl Qmp {
                         state.get("error-desc").and_then(Value::as_str).unwrap_or("it failed").to_owned();
                     return Err(QmpError::Refused { command: command.to_owned(), reason });
                 }
-                Some(_) | None => sleep(MIGRATE_INTERVAL).await,
+                Some(_) | None => pauses.wait(MIGRATE_INTERVAL).await,
             }
         }
         Err(timed_out(command, time_max))
@@ -132,8 +136,9 @@ fn timed_out(command: &str, after: Duration) -> QmpError {
     QmpError::Timeout { command: command.to_owned(), after }
 }
 
-const CONNECT_INTERVAL: Duration = Duration::from_millis(2);
-const MIGRATE_INTERVAL: Duration = Duration::from_millis(2);
+/// A look for the socket costs next to nothing, a question in the middle of restoring some tens of microseconds.
+const CONNECT_INTERVAL: Duration = Duration::from_micros(500);
+const MIGRATE_INTERVAL: Duration = Duration::from_millis(1);
 /// The longest line that is read, in bytes, and how much of one is shown.
 const LINE_MAX: u64 = 1 << 20;
 const SHOWN_MAX: usize = 100;

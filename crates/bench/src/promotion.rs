@@ -85,10 +85,10 @@ async fn templates(setting: &Setting, rows: &mut Rows) -> Result<()> {
     bed.repeat(1, 0).await?;
     let forked = bed.repeat(starts, 0).await?;
     drop(bed);
-    let alone = quantile(&template::forks(STARTUP_MS, starts, None).await?, 0.5);
+    let alone = quantile(&template::forks(STARTUP_MS, starts, false).await?, 0.5);
     rows.note("template fork: bare, without a group, median", alone, "ms", Better::Lower, None);
-    let bare = template::forks(STARTUP_MS, starts, Some(&process::Group::make()?)).await?;
-    tell(rows, "template fork", &forked, "fork into a group", &bare);
+    let bare = template::forks(STARTUP_MS, starts, true).await?;
+    tell(rows, "template fork", &forked, "fork into a new group", &bare);
     Ok(())
 }
 

@@ -341,6 +341,34 @@ async fn workers_have_the_whole_grace_when_their_leader_ends_first() {
     }
 }
 
+/// One that stands still cannot answer: its promotion right after its start asks nothing, a later one does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_just_answered_is_not_asked_again() {
+    // Where signals hold instances, a promotion would let it go on.
+    for kind in [CgroupChoice::V2, CgroupChoice::V1] {
+        let Some(fixture) = Fixture::new(kind).await else { continue };
+        let provider = fixture.open().await;
+        let mut promoted = false;
+        for attempt in 0..20 {
+            let spec = service_spec(&format!("web-{attempt}"), TestService::Normal);
+            let spec = InstanceSpec { probe_timeout: Duration::from_millis(500), ..spec };
+            let info = provider.start(spec).await.expect("starts");
+            let pid = rustix::process::Pid::from_raw(info.pid.cast_signed()).expect("a pid");
+            rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("ours");
+            // On a busy machine that can have taken too long.
+            promoted |= provider.promote(&info.name).await.is_ok();
+            tokio::time::sleep(Duration::from_millis(120)).await;
+            let later = provider.promote(&info.name).await;
+            assert!(matches!(later, Err(ProviderError::Unverified { .. })), "{kind:?}: {later:?}");
+            provider.stop(&info.name, Duration::ZERO).await.expect("stops");
+            if promoted {
+                break;
+            }
+        }
+        assert!(promoted, "{kind:?}");
+    }
+}
+
 #[tokio::test]
 async fn there_is_a_most_number_of_instances() {
     let fixture = Fixture::new(CgroupChoice::Best).await.expect("always possible");

@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use proxy::control::{HealthSpec, RouteTable};
@@ -159,6 +159,23 @@ async fn a_pooled_connection_that_the_backend_closed_is_nobodys_failure() {
     }
     let stats = proxy.stats().await;
     assert_eq!((stats.workloads[0].failed, stats.workloads[0].backends[0].errors), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_that_was_just_listed_is_left_to_its_first_requests() {
+    let proxy = Proxy::start().await;
+    let (asked, mut first) = tokio::sync::mpsc::unbounded_channel();
+    let backend = Backend::answering(1, move |_, request| {
+        let _ = asked.send((request.uri().path().to_owned(), Instant::now()));
+        async { text("") }
+    })
+    .await;
+    let mut route = proxy.route(&[backend.spec(1000)]);
+    route.health = HealthSpec::http("/health");
+    let listed = Instant::now();
+    proxy.set(1, route).await;
+    let (path, at) = first.recv().await.expect("it is asked");
+    assert!(path == "/health" && at - listed >= Duration::from_millis(100), "{path} {:?}", at - listed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -70,9 +71,11 @@ pub(super) struct Group(PathBuf);
 
 impl Group {
     pub(super) fn make() -> Result<Group> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
         let mounted = HIERARCHIES.iter().rev().find_map(|hierarchy| hierarchy.mounted().ok());
         let folder = mounted.context("there are no control groups")?;
-        let folder = folder.join(format!("bench-{}", std::process::id()));
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = folder.join(format!("bench-{}-{number}", std::process::id()));
         fs::create_dir(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
         Ok(Group(folder))
     }

@@ -152,7 +152,7 @@ impl Workload {
         self.share_spares(shared, bounds, &mut plan);
         self.claim(shared, &mut plan);
         self.plan = Some(plan);
-        self.tick_at = now.saturating_add(self.policy.tick);
+        self.tick_at = now.saturating_add(self.outlook.plans_after(&self.policy, wall));
         self.carry_out(shared);
     }
 

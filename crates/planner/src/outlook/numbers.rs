@@ -54,7 +54,7 @@ impl Outlook {
             missed_share: self.budget.missed_share(),
             ..PlanInputs::default()
         };
-        let basis = self.expected(policy, windows, live, &mut numbers);
+        let basis = self.expected(policy, windows, (live, elapsed), &mut numbers);
         // What operators know of the coming steps was said of the forecast, not of what was read since.
         if basis == Basis::Quantiles
             && self.missing_in_row == 0
@@ -72,7 +72,7 @@ impl Outlook {
         &self,
         policy: &WorkloadPolicy,
         windows: Windows,
-        live: Option<f64>,
+        (live, elapsed): (Option<f64>, Duration),
         numbers: &mut PlanInputs,
     ) -> Basis {
         let trust = self.forecaster.trust();
@@ -86,7 +86,7 @@ impl Outlook {
         }
         match policy.margin {
             Margin::Controlled => {
-                self.controlled_numbers(policy, windows, numbers);
+                self.controlled_numbers(policy, windows, elapsed, numbers);
                 if live.is_none() && self.missing_in_row > 0 {
                     self.carry_on(windows, numbers);
                 }
@@ -111,7 +111,13 @@ impl Outlook {
         numbers.forecast_total = numbers.forecast_total.max(expected(windows.total));
     }
 
-    fn controlled_numbers(&self, policy: &WorkloadPolicy, windows: Windows, numbers: &mut PlanInputs) {
+    fn controlled_numbers(
+        &self,
+        policy: &WorkloadPolicy,
+        windows: Windows,
+        elapsed: Duration,
+        numbers: &mut PlanInputs,
+    ) {
         let Rules { active, total, .. } = self.rules;
         let pays = standby_pays(policy, numbers.lead_promote, numbers.lead_up());
         numbers.q_active = quantile_of(active);
@@ -119,6 +125,13 @@ impl Outlook {
         numbers.rule_active = Some(active.name(self.unit()));
         numbers.rule_total = Some(total.name(self.unit()));
         numbers.forecast_active = active.of(&self.planned_sight(windows.active));
+        if let Some(share) = self.late_share(policy, elapsed) {
+            // What a step that needs little more lacks for that moment is less than the changes are worth.
+            let next = active.of(&self.planned_sight(windows.active + 1));
+            if (next - numbers.forecast_active) * share > policy.objective.error_budget * next {
+                numbers.forecast_active = next;
+            }
+        }
         numbers.forecast_total = total.of(&self.planned_sight(windows.total));
         numbers.forecast_hold = if active.family.holds() {
             active.of(&self.planned_sight_to_keep(if pays { windows.hold } else { windows.hold_cold }))
@@ -196,6 +209,29 @@ impl Outlook {
             hold_cold: steps(cold.saturating_mul(HOLD_COLD_LEADS) + policy.hold),
             keep: steps_of(policy, elapsed + break_even(policy).as_secs_f64()).max(total),
         }
+    }
+
+    /// Until the next plan is made: a tick, but not past the last moment at which a promotion is done when the next step begins.
+    pub(crate) fn plans_after(&self, policy: &WorkloadPolicy, wall: Timestamp) -> Duration {
+        let until = self.until_last_before_step(policy, self.elapsed(policy, wall));
+        until.filter(|until| *until >= MOMENT).map_or(policy.tick, |until| until.min(policy.tick))
+    }
+
+    /// The share of the next step that would lack what it needs, if the next plan, not this one, promoted it; `None` where that
+    /// is not to be thought of now.
+    fn late_share(&self, policy: &WorkloadPolicy, elapsed: Duration) -> Option<f64> {
+        let until = self.until_last_before_step(policy, elapsed)?;
+        (until < MOMENT).then(|| self.lead_of_active(policy).as_secs_f64() / policy.step.as_secs_f64())
+    }
+
+    /// Time until promotions for the next step must be ordered; `None` where that is over, or where windows mind it already, or
+    /// where so short a delay could not spend the budget.
+    fn until_last_before_step(&self, policy: &WorkloadPolicy, elapsed: Duration) -> Option<Duration> {
+        let promote = self.lead_of_active(policy);
+        let share = promote.as_secs_f64() / policy.step.as_secs_f64();
+        let left = policy.step.checked_sub(elapsed).filter(|left| !left.is_zero())?;
+        let matters = share <= PART_STEP && share > policy.objective.error_budget;
+        matters.then(|| left.saturating_sub(promote))
     }
 
     /// What a rule looks at when it provides for the next steps.
@@ -286,6 +322,9 @@ pub(super) fn steps_of(policy: &WorkloadPolicy, ahead_seconds: f64) -> usize {
     let exact = ahead_seconds / policy.step.as_secs_f64();
     ((exact - PART_STEP).ceil().max(1.0) as usize).min(WINDOW_STEPS_MAX)
 }
+
+/// Clocks tell no less apart.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// While nobody sees the demand, at least this quantile of the forecast is covered.
 const QUANTILE_UNSEEN: f64 = 0.95;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::support::{Stage, eventually, pin, request};
 
 /// Requests of each half: first for as many addresses, then for one of them again and again.
-const REQUESTS: u64 = 160;
+const REQUESTS: u64 = 240;
 /// Between two of them.
 const EVERY: Duration = Duration::from_millis(25);
 

@@ -116,16 +116,16 @@ pub(crate) struct Pending {
     pub(crate) deadline: Timestamp,
 }
 
-/// An instance that is being replaced by one on another node.
+/// An instance that is being replaced by one on another node, or that makes room.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Moving {
-    /// Where the replacement is to be started.
-    pub(crate) to: NodeId,
+    /// Where the replacement is to be started; `None` when there will be none.
+    pub(crate) to: Option<NodeId>,
     /// Why.
     pub(crate) why: MoveCause,
     /// When the move is given up, on the internal clock.
     pub(crate) until: Timestamp,
-    /// The replacement was ordered.
+    /// The replacement was ordered, if there is to be one.
     pub(crate) started: bool,
 }
 

@@ -346,7 +346,7 @@ impl Fleet {
             let moves = self.instances.iter().position(|i| i.moving.as_ref().is_some_and(|m| !m.started));
             let way = moves.and_then(|at| {
                 let from = &self.instances[at];
-                Some((from.moving.as_ref()?.to.clone(), from.node.clone()?))
+                Some((from.moving.as_ref()?.to.clone()?, from.node.clone()?))
             });
             let (node, placed) = match desk.seat(id, way) {
                 Seated::Anywhere => (None, None),

@@ -15,6 +15,7 @@ mod place;
 mod reason;
 mod resources;
 mod view;
+mod yielding;
 
 pub(crate) use book::Asked;
 pub(crate) use cluster::Cluster;

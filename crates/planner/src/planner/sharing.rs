@@ -28,6 +28,7 @@ impl Planner {
         cluster.batching = false;
         cluster.sharing = true;
         cluster.due = cluster.due.filter(|due| *due > now);
+        cluster.end_yielding(now);
         let changed = if cluster.may_share(now) { cluster.share_out(now) } else { Vec::new() };
         cluster.look_ahead(now, wall);
         let mut open: BTreeSet<usize> = std::mem::take(&mut cluster.deferred);
@@ -48,7 +49,7 @@ impl Planner {
         if let Some(cluster) = &mut self.shared.cluster {
             cluster.sharing = false;
             cluster.wake(cluster.foresight.look_at);
-            if cluster.foresight.leaving() > 0 || !cluster.waiting.is_empty() {
+            if cluster.foresight.leaving() > 0 || !cluster.waiting.is_empty() || cluster.any_yields() {
                 cluster.wake_later(now);
             }
         }
@@ -78,14 +79,13 @@ impl Planner {
         loop {
             let Some(cluster) = &mut self.shared.cluster else { return };
             let Some(proposal) = cluster.propose(now, wall) else { return };
-            let (from, to) = (
-                cluster.nodes[proposal.from].policy.id.clone(),
-                cluster.nodes[proposal.to].policy.id.clone(),
-            );
+            let named = |node: usize| cluster.nodes[node].policy.id.clone();
+            let (from, to) = (named(proposal.from), proposal.to.map(named));
             let at = proposal.workload;
             let leaving = &mut cluster.foresight.leaving;
             *leaving.entry(at).or_default().entry(proposal.from).or_default() += 1;
-            if !self.workloads[at].begin_move(&proposal, &from, &to, &self.shared) {
+            if !self.workloads[at].begin_move(&proposal, &from, to, &self.shared) || proposal.to.is_none() {
+                // What gives way leaves when it is granted less.
                 return;
             }
             self.workloads[at].carry_out(&mut self.shared);
@@ -171,8 +171,14 @@ impl Workload {
         cut(cluster, self.index, plan);
     }
 
-    /// Begins to replace one instance by another on another node.
-    fn begin_move(&mut self, proposal: &Proposal, from: &NodeId, to: &NodeId, shared: &Shared) -> bool {
+    /// Begins to replace one instance by another on another node, or to take it away where there is none.
+    fn begin_move(
+        &mut self,
+        proposal: &Proposal,
+        from: &NodeId,
+        to: Option<NodeId>,
+        shared: &Shared,
+    ) -> bool {
         let policy = &self.policy;
         let within = policy.start_deadline() + policy.promote_deadline() + policy.drain_deadline();
         let until = shared.clock.internal().saturating_add(within);
@@ -181,7 +187,8 @@ impl Workload {
         });
         // A standby is moved with less ado, the youngest with the least loss.
         let Some(instance) = movable.max_by_key(|i| (i.role == Role::Standby, i.id)) else { return false };
-        instance.moving = Some(Moving { to: to.clone(), why: proposal.cause.clone(), until, started: false });
+        let started = to.is_none();
+        instance.moving = Some(Moving { to, why: proposal.cause.clone(), until, started });
         if let (Some(plan), Some(reason)) = (&mut self.plan, instance.moving_reason()) {
             plan.reasons.push(Reason::Sharing(reason));
         }

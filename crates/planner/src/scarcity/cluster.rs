@@ -43,6 +43,8 @@ pub(crate) struct Member {
     pub(crate) outline: Option<Outline>,
     pub(crate) outlined_at: Timestamp,
     pub(crate) group: Option<u32>,
+    /// It gives way to a higher class.
+    pub(super) yielding: Option<super::yielding::Yielding>,
 }
 
 impl Member {
@@ -130,6 +132,7 @@ impl Cluster {
             outline: None,
             outlined_at: now,
             group: None,
+            yielding: None,
         });
         let mut cluster = Cluster {
             nodes: policy.nodes.iter().cloned().map(Node::new).collect(),
@@ -223,11 +226,10 @@ impl Cluster {
         let more = active > member.claim.active;
         (member.claim.active, member.claim.standby) = (active, standby);
         let (before, spread) = (member.grant, member.spread(0));
-        let cut = Claim { active: active.min(member.most), ..member.claim };
-        let cut = Claim { standby: standby.min(member.most - cut.active), ..cut };
-        let all = Grant { active: cut.active, standby: cut.standby, refused: None };
+        let Claim { active: most_active, standby: most_standby, .. } = member.within();
+        let all = member.cut(Grant { active: most_active, standby: most_standby, refused: None });
         let grant = if self.refused == 0 && !self.stale && self.has_room_for(at, all) {
-            if all.total() < active + standby { short(all) } else { all }
+            all
         } else {
             // Less is given back at once; more waits. What it has may serve as either.
             let kept = active.min(before.total());
@@ -321,16 +323,14 @@ impl Cluster {
 
     /// Weighs all claims together. Returns the workloads whose grants changed.
     pub(crate) fn share_out(&mut self, now: Timestamp) -> Vec<usize> {
-        let claims: Vec<Claim> = self.members.iter().filter(|m| m.acts).map(within).collect();
+        let claims: Vec<Claim> = self.members.iter().filter(|m| m.acts).map(Member::within).collect();
         let grants = grant(&self.supply, &claims);
         let mut losers: BTreeMap<usize, (usize, u32)> = BTreeMap::new();
         let mut changed = Vec::new();
-        for (claim, mut grant) in claims.iter().zip(grants) {
+        for (claim, grant) in claims.iter().zip(grants) {
             let member = &mut self.members[claim.workload];
             member.took = None;
-            if (claim.active, claim.standby) != (member.claim.active, member.claim.standby) {
-                grant.refused = grant.refused.or(short(grant).refused);
-            }
+            let grant = member.cut(grant);
             let lost = member.grant.total().saturating_sub(grant.total());
             if let (true, Some(Refused { sake: Some(by), cause: Cause::Priority })) =
                 (lost > 0, grant.refused)
@@ -410,12 +410,6 @@ impl Cluster {
     }
 }
 
-/// A claim as far as nodes could ever serve it.
-fn within(member: &Member) -> Claim {
-    let active = member.claim.active.min(member.most);
-    Claim { active, standby: member.claim.standby.min(member.most - active), ..member.claim }
-}
-
 /// How many of this size there is room for, at most `limit`.
 pub(crate) fn count_in_all(mut rooms: impl Iterator<Item = Resources>, needs: Resources, limit: u32) -> u32 {
     let add = |count: u32, room| match count.saturating_add(needs.count_in(room)).min(limit) {
@@ -427,11 +421,6 @@ pub(crate) fn count_in_all(mut rooms: impl Iterator<Item = Resources>, needs: Re
 
 pub(crate) fn claimed(member: &Member) -> Resources {
     if member.acts { member.claim.needs.times(member.grant.total()) } else { Resources::NONE }
-}
-
-/// Not all, because nodes could not hold more even if they were empty.
-fn short(grant: Grant) -> Grant {
-    Grant { refused: Some(Refused { cause: Cause::Supply, sake: None }), ..grant }
 }
 
 const PACE_MIN: Duration = Duration::from_millis(100);

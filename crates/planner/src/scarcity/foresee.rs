@@ -51,7 +51,8 @@ pub(crate) struct Alarm {
 pub(crate) struct Proposal {
     pub(crate) workload: usize,
     pub(crate) from: usize,
-    pub(crate) to: usize,
+    /// Where it is replaced; `None` when it is not, because its workload gives way.
+    pub(crate) to: Option<usize>,
     pub(crate) cause: MoveCause,
 }
 
@@ -145,8 +146,8 @@ impl Cluster {
         self.relieve_node(wall).or_else(|| self.move_aside(wall)).or_else(|| self.move_back(now, wall))
     }
 
-    /// For the first for whom no node has room although all together have: the next move, or none while those under way
-    /// will do.
+    /// For the first for whom no node has room although all together have: the next move, or who leaves without one; none while
+    /// those under way will do.
     fn make_room(&mut self, now: Timestamp) -> Option<Option<Proposal>> {
         let waiting = self.waiting.clone();
         self.foresight.waits_since.retain(|at, _| waiting.contains(at));
@@ -165,7 +166,8 @@ impl Cluster {
             return None;
         }
         waiters.sort_by_key(|at| std::cmp::Reverse(self.members[*at].claim.class));
-        waiters.into_iter().find_map(|waiter| self.make_room_for(waiter))
+        let by_moves = waiters.iter().find_map(|waiter| self.make_room_for(*waiter));
+        by_moves.or_else(|| self.let_one_yield(now, &waiters).map(Some))
     }
 
     fn has_too_many(&self, at: usize) -> bool {
@@ -184,7 +186,7 @@ impl Cluster {
         }
         let cause = MoveCause::RoomFor(self.members[waiter].id.clone());
         best.map(|moves| {
-            moves.first().map(|(workload, to)| Proposal { workload: *workload, from, to: *to, cause })
+            moves.first().map(|(workload, to)| Proposal { workload: *workload, from, to: Some(*to), cause })
         })
     }
 
@@ -267,7 +269,7 @@ impl Cluster {
             let found = self.lowest_on(node, u8::MAX).into_iter().find_map(|at| {
                 let seat = self.seat(at, Among::But(node))?;
                 let fits = seat.peak <= self.nodes[seat.node].policy.size.cores();
-                fits.then(|| Proposal { workload: at, from: node, to: seat.node, cause: cause() })
+                fits.then(|| Proposal { workload: at, from: node, to: Some(seat.node), cause: cause() })
             });
             if found.is_some() {
                 return found;
@@ -321,7 +323,7 @@ impl Cluster {
         let cause = MoveCause::Bottleneck { at: alarm.at, peak: alarm.peak, cores: alarm.cores };
         ranked.into_iter().find_map(|(_, _, workload, from)| {
             let to = self.seat(workload, Among::Spare)?.node;
-            Some(Proposal { workload, from, to, cause: cause.clone() })
+            Some(Proposal { workload, from, to: Some(to), cause: cause.clone() })
         })
     }
 
@@ -341,7 +343,7 @@ impl Cluster {
                 let (_, with, _) = self.loads(workload, seat.node, 0);
                 let (_, peak) = with.highest(hour_of(wall), CALM_HOURS);
                 if peak <= CALM_SHARE * self.nodes[seat.node].policy.size.cores() {
-                    return Some(Proposal { workload, from, to: seat.node, cause: MoveCause::Calm });
+                    return Some(Proposal { workload, from, to: Some(seat.node), cause: MoveCause::Calm });
                 }
             }
         }

@@ -60,14 +60,14 @@ pub enum SharingReason {
         /// The cores of the node.
         cores: f64,
     },
-    /// An instance is replaced by one on another node.
+    /// An instance is replaced by one on another node, or makes room.
     Moved {
         /// The instance.
         instance: InstanceId,
         /// Where it is.
         from: NodeId,
-        /// Where its replacement is started.
-        to: NodeId,
+        /// Where its replacement is started; `None` when it is not replaced.
+        to: Option<NodeId>,
         /// Why.
         why: MoveCause,
     },
@@ -172,8 +172,11 @@ impl fmt::Display for SharingReason {
                 Amount(*peak),
                 Amount(*cores)
             ),
-            SharingReason::Moved { instance, from, to, why } => {
+            SharingReason::Moved { instance, from, to: Some(to), why } => {
                 write!(f, "Instance {instance} moves from {from} to {to}: {why}.")
+            }
+            SharingReason::Moved { instance, from, to: None, why } => {
+                write!(f, "Instance {instance} leaves {from}: {why}.")
             }
             SharingReason::Shielded { at, peak, cores } => write!(
                 f,
@@ -207,7 +210,7 @@ mod tests {
         let moved = SharingReason::Moved {
             instance: InstanceId::new(7),
             from: "a".into(),
-            to: "b".into(),
+            to: Some("b".into()),
             why: MoveCause::Bottleneck { at: Timestamp::from_millis(0), peak: 9.5, cores: 8.0 },
         };
         assert_eq!(

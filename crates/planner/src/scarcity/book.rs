@@ -52,15 +52,15 @@ impl Cluster {
         .at_least(self.members[at].base)
     }
 
-    /// Those beside a workload that are of a higher class and did not get all the memory that they asked for, and by how many
-    /// bytes each of their instances could be larger now.
+    /// Those beside a workload, or beside its first instance wherever that may be, that are of a higher class and did not get all
+    /// the memory that they asked for, and by how many bytes each of their instances could be larger now.
     fn come_first(&self, at: usize) -> Vec<(usize, u64)> {
         if self.lacking.is_empty() {
             return Vec::new();
         }
-        let class = self.members[at].claim.class;
-        let beside = self.members[at].on.keys().flat_map(|node| self.nodes[*node].on.keys().copied());
-        let beside: BTreeSet<usize> = beside.collect();
+        let (class, on) = (self.members[at].claim.class, &self.members[at].on);
+        let nodes = self.nodes.iter().enumerate().filter(|(node, _)| on.is_empty() || on.contains_key(node));
+        let beside: BTreeSet<usize> = nodes.flat_map(|(_, node)| node.on.keys().copied()).collect();
         let higher = beside.into_iter().filter(|other| self.members[*other].claim.class > class);
         let could = higher.filter_map(|other| {
             let booked = self.members[other].claim.needs;
@@ -83,7 +83,7 @@ impl Cluster {
         }
         let mut most = booked.saturating_add(self.free_memory(at, others));
         if member.on.is_empty() || self.waiting.contains(&at) {
-            most = most.min(self.room_for_one_more(at));
+            most = most.min(self.room_for_one_more(at, others));
         }
         let next = least.max(wanted.memory.min(most));
         let granted = member.grant.total();
@@ -91,13 +91,16 @@ impl Cluster {
         if next <= booked || could_hold(next) >= granted { next } else { booked.max(least) }
     }
 
-    /// Bytes that each instance could have if there were one more, on the node where that is most.
-    fn room_for_one_more(&self, at: usize) -> u64 {
+    /// Bytes that each instance could have if there were one more, on the node where that is most, and each of those of these
+    /// others were larger by so many.
+    fn room_for_one_more(&self, at: usize, others: &[(usize, u64)]) -> u64 {
         let (on, booked) = (&self.members[at].on, self.members[at].claim.needs.memory);
         let up = self.nodes.iter().enumerate().filter(|(_, node)| node.up && !node.policy.closed);
         let most = up.map(|(number, node)| {
             let own = u64::from(on.get(&number).copied().unwrap_or(0));
-            (node.policy.room().minus(node.used).memory + own * booked) / (own + 1)
+            let there = |other: &usize| u64::from(node.on.get(other).copied().unwrap_or(0));
+            let taken: u64 = others.iter().map(|(other, bytes)| bytes * there(other)).sum();
+            (node.policy.room().minus(node.used).memory.saturating_sub(taken) + own * booked) / (own + 1)
         });
         most.max().unwrap_or(0)
     }

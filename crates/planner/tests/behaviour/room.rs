@@ -135,6 +135,29 @@ fn memory_that_becomes_free_goes_to_the_higher_class_first() {
     assert!(web == rest && web + high == 2 * GIB && has_no_room(&world, "web"), "{web} {high}");
 }
 
+/// It asks for its size before the higher class looks again.
+#[test]
+fn the_first_instance_of_a_lower_class_takes_nothing_that_a_higher_one_lacks() {
+    let other = WorkloadPolicy { replicas_min: 0, ..workload("other", 100) };
+    let late = WorkloadPolicy { replicas_min: 0, ..sized("late", 100) };
+    let mut world = Nodes::new(&[late, sized("high", 200), other], &[node(8.0, 1_536)]);
+    for (name, count) in [("late", 0), ("high", 1), ("other", 1)] {
+        world.pin(name, count, 0);
+    }
+    world.step(|_, _| 50.0);
+    uses_memory(&mut world, "high", 1_000);
+    assert!(has_no_room(&world, "high") && planned(&world, "high").memory_bytes == 512 * MIB);
+    world.pin("other", 0, 0);
+    while world.on("a", "other") > 0 {
+        world.sleep(1);
+    }
+    world.pin("late", 1, 0);
+    let rest = planned(&world, "late").memory_bytes;
+    assert!((256 * MIB..400 * MIB).contains(&rest), "what the higher one cannot use: {rest}");
+    world.step(|_, _| 50.0);
+    assert!(planned(&world, "high").memory_bytes >= 1_150 * MIB && !has_no_room(&world, "high"));
+}
+
 #[test]
 fn of_those_who_ask_at_once_the_higher_class_gets_memory_first() {
     let one = |name, class| WorkloadPolicy { replicas_min: 1, replicas_max: 1, ..sized(name, class) };

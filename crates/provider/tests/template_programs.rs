@@ -29,10 +29,26 @@ fn program(test: &str) -> Option<String> {
         skips::skip(test, &format!("there is no {PYTHON}"));
         return None;
     }
+    Some(block("python", 0))
+}
+
+/// The block of this number that the document has in this language.
+fn block(language: &str, number: usize) -> String {
     let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/processes.md"));
     let document = document.expect("readable");
-    let (_, rest) = document.split_once("```python\n").expect("the document has a program");
-    Some(rest.split_once("```\n").expect("the program has an end").0.to_owned())
+    let block = document.split(&format!("```{language}\n")).nth(number + 1).expect("the document has it");
+    block.split_once("```\n").expect("it has an end").0.to_owned()
+}
+
+/// The program with what the document adds for clones that are born in their groups.
+fn with_births(program: &str) -> String {
+    let lines = block("diff", 0);
+    let lines: Vec<&str> = lines.lines().collect();
+    let change = |program: String, pair: &[&str]| {
+        let [old, new] = [0, 1].map(|line| format!("\n{}\n", &pair[line][1..]));
+        with(&program, &old, &new)
+    };
+    block("python", 1) + &lines.chunks(2).fold(program.to_owned(), change)
 }
 
 /// The same with something else in one place.
@@ -166,16 +182,24 @@ async fn clones_are_fast_and_share_memory() {
     let (Some(program), Some(fixture)) = (program(test), fixture(test).await) else { return };
     let provider = fixture.open().await;
     let cold = |name: &str| InstanceSpec { template: false, ..order(&fixture, name, &program) };
-    let (mut starts, mut forks, mut thaws) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut starts, mut forks, mut births, mut thaws) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let told = fixture.state_dir().join("told.py");
+    fs::write(&told, with_births(&program)).expect("written");
+    let born = |name: &str| InstanceSpec {
+        command: vec![PYTHON.to_owned(), told.display().to_string()],
+        ..order(&fixture, name, &program)
+    };
     let ordinary = provider.start(cold("ordinary")).await.expect("starts");
     assert!(serves(&ordinary).await);
     let pss_ordinary = field(ordinary.pid, "smaps_rollup", "Pss");
     provider.start(order(&fixture, "first", &program)).await.expect("starts");
+    provider.start(born("second")).await.expect("starts");
     let open_before = descriptors();
     for round in 0..ROUNDS {
         for (times, spec) in [
             (&mut starts, cold(&format!("cold-{round}"))),
             (&mut forks, order(&fixture, &format!("fork-{round}"), &program)),
+            (&mut births, born(&format!("born-{round}"))),
         ] {
             let begin = Instant::now();
             let info = provider.start(spec).await.expect("starts");
@@ -197,14 +221,16 @@ async fn clones_are_fast_and_share_memory() {
         .iter()
         .sum::<u64>();
     println!("decision to verified answer, ms, of {ROUNDS}:");
-    let medians: Vec<Duration> = [("cold start", starts), ("template fork", forks), ("thaw", thaws)]
+    let forks = [("fork, moved", forks), ("fork, born", births)];
+    let medians: Vec<Duration> = [("cold start", starts), ("thaw", thaws)]
         .into_iter()
+        .chain(forks)
         .map(|(what, times)| report(what, times))
         .collect();
     println!(
         "proportional set size, KiB: ordinary {pss_ordinary}, clone {pss_clone}, of which its own {own}"
     );
-    assert!(medians[1] * 3 < medians[0], "a fork is much faster than a start: {medians:?}");
+    assert!(medians[2] * 3 < medians[0], "a fork is much faster than a start: {medians:?}");
     assert!(pss_clone * 2 < pss_ordinary && own * 5 < pss_ordinary, "{own}, {pss_clone}, {pss_ordinary}");
     provider.stop(&clone.name, GRACE).await.expect("stops");
     until("no descriptor is left open", || descriptors() <= open_before).await;
@@ -250,6 +276,84 @@ async fn a_template_that_fails_costs_nobody_an_instance() {
         assert_eq!(field(first.pid, "status", "PPid"), u64::from(own), "{what}: an ordinary start");
         stopped(&fixture, provider).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clones_are_born_in_their_groups_where_the_template_is_told_or_else_moved() {
+    let test = "clones_are_born_in_their_groups";
+    let Some(plain) = program(test) else { return };
+    // A clone tells where it was born before anybody hears of it.
+    let plain = with(&plain, "def serve(", "TOLD = os.pipe()\n\ndef serve(");
+    let wait = "    if not os.read(go, 1):";
+    let tell = "    print(open('/proc/self/cgroup').read(), flush=True)\n    os.write(TOLD[1], b'.')\n";
+    let plain = with(&plain, wait, &format!("{tell}{wait}"));
+    let answer = "        say(control, forked=pid)";
+    let plain = with(&plain, answer, &format!("        os.read(TOLD[0], 1)\n{answer}"));
+    let told = with_births(&plain);
+    let unable = with(&told, "1 << 33", "1 << 63");
+    // Who does not ask for it is passed nothing more than ever.
+    let close = "        for descriptor in descriptors:";
+    let count = format!("        assert len(descriptors) == 3 and b'into_group' not in packet\n{close}");
+    let plain = with(&plain, close, &count);
+    for kind in [CgroupChoice::V2, CgroupChoice::V1] {
+        let Some(fixture) = Fixture::new(kind).await else { continue };
+        for (what, program, is_told) in
+            [("it can", &told, true), ("it cannot", &unable, false), ("it does not say so", &plain, false)]
+        {
+            let provider = fixture.open().await;
+            provider.start(order(&fixture, "web-1", program)).await.expect("starts");
+            let info = provider.start(order(&fixture, "web-2", program)).await.expect("starts");
+            let template = members(&templates(&fixture)[0])[0];
+            assert_eq!(field(info.pid, "status", "PPid"), u64::from(template), "{kind:?}, {what}: a clone");
+            let born = provider.logs(&info.name, 10_000).await.expect("readable");
+            let is_born_there = born.contains("/i-web-2");
+            assert_eq!(is_born_there, is_told && kind == CgroupChoice::V2, "{kind:?}, {what}: {born}");
+            assert_ne!(is_born_there, born.contains("/i-template."), "{kind:?}, {what}: {born}");
+            let groups = fs::read_to_string(format!("/proc/{}/cgroup", info.pid)).expect("readable");
+            assert!(
+                groups.contains("/i-web-2") && !groups.contains("/i-template."),
+                "{kind:?}, {what}: {groups}"
+            );
+            assert!(serves(&info).await);
+            stopped(&fixture, provider).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clone_in_its_group_that_nobody_admits_is_killed() {
+    let test = "a_clone_in_its_group_that_nobody_admits";
+    let (Some(program), Some(fixture)) = (program(test), fixture(test).await) else { return };
+    let stays = with(&with_births(&program), "        os._exit(1)", "        signal.pause()");
+    let elsewhere = "        group = os.open('..', os.O_RDONLY, dir_fd=descriptors[-1])\n        descriptors[-1] = group\n";
+    let take = "        pid = fork_into";
+    for (what, program) in [
+        ("it names another process", with(&stays, "say(control, forked=pid)", "say(control, forked=1)")),
+        ("it ends at once", with(&stays, "        say(control, forked=pid)", "        os._exit(4)")),
+        ("it forks elsewhere", with(&with_births(&program), take, &format!("{elsewhere}{take}"))),
+    ] {
+        let provider = fixture.open().await;
+        let info = provider.start(order(&fixture, "web-1", &program)).await.expect("starts all the same");
+        let own = std::process::id();
+        assert_eq!(field(info.pid, "status", "PPid"), u64::from(own), "{what}: an ordinary start");
+        assert!(serves(&info).await, "{what}");
+        until(&format!("no clone is left: {what}"), || {
+            let known: Vec<u32> = templates(&fixture).iter().flat_map(|group| members(group)).collect();
+            running(&fixture).iter().all(|pid| *pid == info.pid || known.contains(pid))
+        })
+        .await;
+        stopped(&fixture, provider).await;
+    }
+}
+
+/// Processes that run the program of this fixture.
+fn running(fixture: &Fixture) -> Vec<u32> {
+    let file = fixture.state_dir().display().to_string();
+    let pids = fs::read_dir("/proc").expect("readable").flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let runs =
+        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|it| it.contains(&file));
+    pids.filter(runs).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

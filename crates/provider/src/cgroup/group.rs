@@ -40,21 +40,22 @@ pub(crate) struct Entrances {
 impl Group {
     /// The ways into the group. To be opened before the fork: the child must not allocate.
     pub(crate) fn entrances(&self) -> Result<Entrances, CgroupError> {
-        let open = |path: PathBuf, options: &mut OpenOptions| -> Result<OwnedFd, CgroupError> {
-            Ok(options.open(&path).map_err(io_error("open", &path))?.into())
-        };
-        let birthplace = match &self.core {
-            Core::V2(dir) => Some(open(dir.clone(), OpenOptions::new().read(true))?),
-            Core::V1(_) | Core::Signals(_) => None,
-        };
         let files = self.dirs().into_iter();
-        let files = files.map(|dir| open(dir.join("cgroup.procs"), OpenOptions::new().write(true)));
-        Ok(Entrances { birthplace, files: files.collect::<Result<_, _>>()? })
+        let files = files.map(|dir| open(&dir.join("cgroup.procs"), OpenOptions::new().write(true)));
+        Ok(Entrances { birthplace: self.birthplace()?, files: files.collect::<Result<_, _>>()? })
     }
 
-    /// Moves a process into the group.
-    pub(crate) fn admit(&self, pid: u32) -> Result<(), CgroupError> {
-        self.dirs().iter().try_for_each(|dir| {
+    /// The folder of a group of version 2, for `clone3(CLONE_INTO_CGROUP)`.
+    pub(crate) fn birthplace(&self) -> Result<Option<OwnedFd>, CgroupError> {
+        match &self.core {
+            Core::V2(dir) => open(dir, OpenOptions::new().read(true)).map(Some),
+            Core::V1(_) | Core::Signals(_) => Ok(None),
+        }
+    }
+
+    /// Moves a process into the group. One that `is_inside` only enters the hierarchies beside that of the core.
+    pub(crate) fn admit(&self, pid: u32, is_inside: bool) -> Result<(), CgroupError> {
+        self.dirs().iter().skip(usize::from(is_inside)).try_for_each(|dir| {
             let path = dir.join("cgroup.procs");
             fs::write(&path, pid.to_string()).map_err(io_error("move the process to", &path))
         })
@@ -312,6 +313,10 @@ impl Group {
             (Core::V1(_) | Core::Signals(_), None) => None,
         }
     }
+}
+
+fn open(path: &Path, options: &mut OpenOptions) -> Result<OwnedFd, CgroupError> {
+    Ok(options.open(path).map_err(io_error("open", path))?.into())
 }
 
 /// The folder name of an instance's group. The beginning keeps it from being one of the kernel's file names.

@@ -13,6 +13,8 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlag
 use rustix::process::{WaitOptions, wait};
 use serde_json::{Value, json};
 
+use crate::process::fork::fork_raw;
+
 /// Is the template, if this process was started as one. Returns in each clone, once that may go on, with everything as if
 /// it had been started by itself.
 pub(super) fn fork_if_asked() {
@@ -23,13 +25,15 @@ pub(super) fn fork_if_asked() {
     let control = unsafe { OwnedFd::from_raw_fd(3) };
     // In between, it looks whether a clone has ended.
     set_socket_timeout(&control, Timeout::Recv, Some(Duration::from_millis(20))).expect("a socket");
-    say(&control, &json!({"ready": true}));
+    say(&control, &json!({"ready": true, "into_group": true}));
     loop {
-        let Some((order, descriptors)) = next_order(&control) else { continue };
-        // SAFETY: this thread is the only one that does anything; the other one of a test program waits for it.
-        match unsafe { libc::fork() } {
-            0 => return become_clone(control, &order, descriptors),
-            pid => say(&control, &json!({"forked": pid})),
+        let Some((order, mut descriptors)) = next_order(&control) else { continue };
+        let birthplace = if order["into_group"] == Value::Bool(true) { descriptors.pop() } else { None };
+        // SAFETY: this thread is the only one that does anything; others, as test programs have them, wait for it and hold
+        // no lock meanwhile. Nobody here asks the C library for the number of a thread.
+        match unsafe { fork_raw(birthplace.as_ref()) } {
+            (0, _) => return become_clone(control, &order, descriptors),
+            (pid, _) => say(&control, &json!({"forked": pid})),
         }
     }
 }
@@ -44,7 +48,7 @@ fn next_order(control: &OwnedFd) -> Option<(Value, Vec<OwnedFd>)> {
         let status = status.exit_status().or(status.terminating_signal().map(|signal| -signal));
         say(control, &json!({"exited": pid.as_raw_nonzero().get(), "status": status}));
     }
-    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut room);
     let mut packet = vec![0; 1 << 20];
     let received =

@@ -22,14 +22,8 @@ pub(super) unsafe fn fork(
 ) -> io::Result<Pid> {
     // The handlers of the parent, which write to pipes that it shares with the child, are not for the child.
     let blocked = Blocked::all();
-    let mut is_inside = birthplace.is_some();
     // SAFETY: the caller promises what is asked of the child.
-    let mut pid = birthplace.map_or(-1, |folder| unsafe { born_at(folder) });
-    if pid < 0 {
-        is_inside = false;
-        // SAFETY: as above.
-        pid = i64::from(unsafe { libc::fork() });
-    }
+    let (pid, is_inside) = unsafe { fork_raw(birthplace) };
     if pid == 0 {
         child(is_inside);
     }
@@ -38,10 +32,25 @@ pub(super) unsafe fn fork(
     i32::try_from(pid).ok().filter(|pid| *pid > 0).and_then(Pid::from_raw).ok_or(error)
 }
 
+/// As fork(2), 0 in the child and negative on failure, with whether the child was born at `birthplace`.
+///
+/// # Safety
+/// Where there are other threads, as for [`fork`]. Where there are none, the C library has run no handlers for forks
+/// (`pthread_atfork`) in a child that was born there, and has the thread under its old number.
+pub(crate) unsafe fn fork_raw(birthplace: Option<&OwnedFd>) -> (i64, bool) {
+    // SAFETY: the caller promises what is asked of the child.
+    let pid = birthplace.map_or(-1, |folder| unsafe { born_at(folder) });
+    if pid >= 0 {
+        return (pid, true);
+    }
+    // SAFETY: as above.
+    (i64::from(unsafe { libc::fork() }), false)
+}
+
 /// As fork(2): 0 in the child, negative on failure.
 ///
 /// # Safety
-/// As for [`fork`].
+/// As for [`fork_raw`].
 unsafe fn born_at(folder: &OwnedFd) -> i64 {
     let number = |value: i32| u64::try_from(value).unwrap_or_default();
     let arguments = libc::clone_args {

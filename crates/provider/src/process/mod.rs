@@ -15,7 +15,7 @@ mod adopt;
 pub(crate) mod command;
 mod config;
 mod exit;
-mod fork;
+pub(crate) mod fork;
 pub(crate) mod instance;
 pub(crate) mod output;
 pub(crate) mod ports;

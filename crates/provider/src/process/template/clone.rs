@@ -1,7 +1,8 @@
 //! Makes an instance by having a template fork.
 //!
-//! The clone is born in the group of its template and waits there until it has been moved into its own: a byte in a pipe
-//! says so. Until then the end of the pipe, with whoever holds it, is the end of the clone.
+//! A template that can has the clone born in its own group, whose folder it is told; otherwise the clone is born in the group
+//! of its template and moved. Where it is in truth is asked of the kernel. Until it is in its groups it waits: a byte in a pipe
+//! says so, and until then the end of the pipe, with whoever holds it, is the end of the clone.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,14 +12,14 @@ use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use super::super::start::{Made, Order, listen, record_of};
 use super::super::table::Table;
 use super::super::{blocking, command, output};
-use super::message;
 use super::task::{Fork, Forked};
+use super::{Ready, message};
 use crate::cgroup::Group;
 use crate::error::ProviderError;
 
@@ -61,14 +62,14 @@ struct Prepared {
     descriptors: Vec<OwnedFd>,
 }
 
-async fn fork(table: &Arc<Table>, order: &Arc<Order>, template: &mpsc::Sender<Fork>) -> Result<Made, String> {
-    let preparing = (Arc::clone(table), Arc::clone(order));
-    let prepared = blocking(move || prepare(&preparing.0, &preparing.1)).await.map_err(words)?;
+async fn fork(table: &Arc<Table>, order: &Arc<Order>, template: &Ready) -> Result<Made, String> {
+    let (preparing, into_group) = ((Arc::clone(table), Arc::clone(order)), template.into_group);
+    let prepared = blocking(move || prepare(&preparing.0, &preparing.1, into_group)).await.map_err(words)?;
     let Prepared { addresses, group, go, message, descriptors } = prepared;
     let (answer, answered) = oneshot::channel();
     let asked = async {
         let gone = || "the template is gone".to_owned();
-        template.send(Fork { message, descriptors, answer }).await.map_err(|_| gone())?;
+        template.orders.send(Fork { message, descriptors, answer }).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     };
     let forked =
@@ -76,6 +77,8 @@ async fn fork(table: &Arc<Table>, order: &Arc<Order>, template: &mpsc::Sender<Fo
     let (table, order) = (Arc::clone(table), Arc::clone(order));
     blocking(move || {
         let made = forked.and_then(|forked| admit(&table, &order, forked, &addresses, &group, &go));
+        // Before the group is destroyed: a clone that is born in it after all must not stay.
+        drop(go);
         if made.is_err()
             && let Err(error) = group.destroy()
         {
@@ -87,7 +90,7 @@ async fn fork(table: &Arc<Table>, order: &Arc<Order>, template: &mpsc::Sender<Fo
 }
 
 /// Address, group, output. Blocks.
-fn prepare(table: &Table, order: &Order) -> Result<Prepared, ProviderError> {
+fn prepare(table: &Table, order: &Order, into_group: bool) -> Result<Prepared, ProviderError> {
     let spec = &order.spec;
     let failed = |step| {
         let name = spec.name.clone();
@@ -103,16 +106,18 @@ fn prepare(table: &Table, order: &Order) -> Result<Prepared, ProviderError> {
         .parent
         .make(&spec.name, &spec.limits, spec.reclaims)
         .map_err(|source| ProviderError::Cgroup { step: "make the group of the instance", source })?;
+    // Without it the clone is moved.
+    let birthplace = if into_group { group.birthplace().ok().flatten() } else { None };
     Ok(Prepared {
         addresses,
         group,
         go,
-        message: message::fork(&spec.name, &ports, &environment),
-        descriptors: [OwnedFd::from(log), go_read].into_iter().chain(socket).collect(),
+        message: message::fork(&spec.name, &ports, &environment, birthplace.is_some()),
+        descriptors: [OwnedFd::from(log), go_read].into_iter().chain(socket).chain(birthplace).collect(),
     })
 }
 
-/// Moves a clone into its own group, writes it down and lets it go on. Blocks.
+/// Moves a clone into its own groups as far as it was not born there, writes it down and lets it go on. Blocks.
 fn admit(
     table: &Table,
     order: &Order,
@@ -124,11 +129,15 @@ fn admit(
     let pid = i32::try_from(forked.pid).ok().and_then(Pid::from_raw).ok_or("it has an impossible pid")?;
     let pidfd =
         pidfd_open(pid, PidfdFlags::empty()).map_err(|error| format!("the clone is gone: {error}"))?;
-    // In this order: what the pidfd means now is in the group, so no other process is meant.
-    if !forked.group.members().contains(&forked.pid) {
-        return Err(format!("process {} is not in the group of the template", forked.pid));
+    // In this order: what the pidfd means now is in one of the groups, so no other process is meant.
+    let is_inside = group.members().contains(&forked.pid);
+    if !is_inside && !forked.group.members().contains(&forked.pid) {
+        return Err(format!(
+            "process {} is neither in its own group nor in that of the template",
+            forked.pid
+        ));
     }
-    let admitted = group.admit(forked.pid).map_err(words).and_then(|()| {
+    let admitted = group.admit(forked.pid, is_inside).map_err(words).and_then(|()| {
         let record = record_of(table, &order.spec, addresses, forked.pid, group);
         record.write(&table.state.record(&order.spec.name)).map_err(words)?;
         // One that has ended already is noticed by its watcher.

@@ -66,6 +66,14 @@ struct Entry {
     is_slow: bool,
 }
 
+/// One that is ready.
+struct Ready {
+    /// The way to order from it.
+    orders: mpsc::Sender<Fork>,
+    /// It is to be told the groups of its clones.
+    into_group: bool,
+}
+
 #[derive(Debug, Clone)]
 struct Running {
     name: InstanceName,
@@ -84,14 +92,9 @@ impl Templates {
         }
     }
 
-    /// The way to order from the template, once it is ready; made if it is missing. None when it is not ready until
-    /// `wait_end`, or has failed a moment ago.
-    async fn ready(
-        &self,
-        table: &Arc<Table>,
-        order: &Arc<Order>,
-        wait_end: Instant,
-    ) -> Option<mpsc::Sender<Fork>> {
+    /// The template, once it is ready; made if it is missing. None when it is not ready until `wait_end`, or has failed a
+    /// moment ago.
+    async fn ready(&self, table: &Arc<Table>, order: &Arc<Order>, wait_end: Instant) -> Option<Ready> {
         if !order.spec.template {
             return None;
         }
@@ -103,7 +106,10 @@ impl Templates {
         }
         let mut running = self.running(table, order)?;
         let waited = timeout_at(wait_end, running.state.wait_for(|state| *state != State::Starting)).await;
-        let waited = waited.map(|state| state.is_ok_and(|state| *state == State::Ready));
+        let waited = waited.map(|state| match state.as_deref() {
+            Ok(State::Ready { into_group }) => Some(*into_group),
+            Ok(State::Starting | State::Ended(_)) | Err(_) => None,
+        });
         if let Some(entry) = self.entries().get_mut(&key(&order.spec)) {
             // Initialising took some of its time.
             entry.used_at = Instant::now();
@@ -113,7 +119,7 @@ impl Templates {
             let (instance, template) = (&order.spec.name, &running.name);
             tracing::warn!(%instance, %template, "the template is not ready yet; started without it");
         }
-        (waited == Ok(true)).then_some(running.orders)
+        waited.ok().flatten().map(|into_group| Ready { orders: running.orders, into_group })
     }
 
     /// The template that runs or is started now, unless it is not worth waiting for.
@@ -127,7 +133,11 @@ impl Templates {
             let state = entry.running.state.borrow().clone();
             // One that has failed before may fail again; meanwhile instances can do without it.
             let is_doubtful = entry.failures > 0 || entry.is_slow;
-            let is_worth_it = state == State::Ready || (state == State::Starting && !is_doubtful);
+            let is_worth_it = match state {
+                State::Ready { .. } => true,
+                State::Starting => !is_doubtful,
+                State::Ended(_) => false,
+            };
             return is_worth_it.then(|| entry.running.clone());
         }
         if entries.len() >= TEMPLATES_MAX {

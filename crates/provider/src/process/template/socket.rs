@@ -60,8 +60,8 @@ impl Socket {
     }
 }
 
-/// The output, the pipe that says go, and the listening socket where one is passed.
-const DESCRIPTORS_MAX: usize = 3;
+/// The output, the pipe that says go, the listening socket where one is passed, and the folder of the group where it is told.
+const DESCRIPTORS_MAX: usize = 4;
 /// More of a message is cut off, in bytes; what a template says is short.
 const PACKET_MAX: usize = 4096;
 

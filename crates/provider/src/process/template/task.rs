@@ -25,7 +25,7 @@ pub(super) struct Fork {
     pub(super) answer: oneshot::Sender<Result<Forked, String>>,
 }
 
-/// A clone, still in the group of its template and waiting for the word to go on.
+/// A clone, born in its own group or in that of its template, and waiting for the word to go on.
 #[derive(Debug)]
 pub(super) struct Forked {
     /// As the template says; not verified.
@@ -41,8 +41,8 @@ pub(super) struct Forked {
 pub(super) enum State {
     /// It initialises.
     Starting,
-    /// It forks on order.
-    Ready,
+    /// It forks on order; into the group of the clone, if it says so.
+    Ready { into_group: bool },
     /// It is gone and cleared away, since this moment.
     Ended(Instant),
 }
@@ -118,9 +118,9 @@ impl Template {
             tokio::select! {
                 biased;
                 message = self.hear() => match message? {
-                    Message::Ready if !is_ready => {
+                    Message::Ready { into_group } if !is_ready => {
                         is_ready = true;
-                        state.send_replace(State::Ready);
+                        state.send_replace(State::Ready { into_group });
                     }
                     Message::Error(error) if !is_ready => return Err(format!("it cannot initialise: {error}")),
                     other => return Err(format!("it said {other:?} unasked")),

@@ -13,6 +13,7 @@ use crate::Setting;
 use crate::rows::{Better, Rows, quantile};
 use bed::TestBed;
 use still::Still;
+use template::Way;
 
 mod bed;
 mod container;
@@ -85,9 +86,11 @@ async fn templates(setting: &Setting, rows: &mut Rows) -> Result<()> {
     bed.repeat(1, 0).await?;
     let forked = bed.repeat(starts, 0).await?;
     drop(bed);
-    let alone = quantile(&template::forks(STARTUP_MS, starts, false).await?, 0.5);
-    rows.note("template fork: bare, without a group, median", alone, "ms", Better::Lower, None);
-    let bare = template::forks(STARTUP_MS, starts, true).await?;
+    for (name, way) in [("without a group", Way::Never), ("moved into a new group", Way::Moved)] {
+        let median = quantile(&template::forks(STARTUP_MS, starts, way).await?, 0.5);
+        rows.note(&format!("template fork: bare, {name}, median"), median, "ms", Better::Lower, None);
+    }
+    let bare = template::forks(STARTUP_MS, starts, Way::Born).await?;
     tell(rows, "template fork", &forked, "fork into a new group", &bare);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What the kernel does for a process, without foreshadow: a freezer file, and a plain start.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -66,7 +66,7 @@ impl Hierarchy {
     }
 }
 
-/// A group that processes are moved into; removed in the end.
+/// A group for processes; removed in the end.
 pub(super) struct Group(PathBuf);
 
 impl Group {
@@ -80,8 +80,15 @@ impl Group {
         Ok(Group(folder))
     }
 
+    pub(super) fn folder(&self) -> Result<File> {
+        Ok(File::open(&self.0)?)
+    }
+
+    /// Moves a process there that was born elsewhere.
     pub(super) fn enter(&self, pid: i32) -> Result<()> {
-        Ok(fs::write(self.0.join("cgroup.procs"), pid.to_string())?)
+        let (file, pid) = (self.0.join("cgroup.procs"), pid.to_string());
+        let is_inside = fs::read_to_string(&file)?.lines().any(|member| member == pid);
+        if is_inside { Ok(()) } else { Ok(fs::write(&file, pid)?) }
     }
 }
 

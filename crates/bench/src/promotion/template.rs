@@ -1,5 +1,6 @@
 //! What a template does for its clones, without foreshadow: an order, a fork, a word to go on.
 
+use std::fs::File;
 use std::io::{IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -49,17 +50,23 @@ impl Template {
         Ok(serde_json::from_slice(&packet[..length])?)
     }
 
-    /// A clone that serves there, moved into the group before it does anything.
-    fn fork(&self, addr: SocketAddr, group: Option<&Group>) -> Result<Pid> {
+    /// A clone that serves there, in the group before it does anything. It is born there if the template is told.
+    fn fork(&self, addr: SocketAddr, group: Option<&Group>, is_told: bool) -> Result<Pid> {
         let port = addr.port();
         let environment = json!({ SERVICE_KEY: "normal", "PORT": port.to_string() });
-        let order = json!({ "fork": { "name": "bare", "port": port, "ports": [port], "env": environment } })
-            .to_string();
-        let output = OwnedFd::from(std::fs::File::create("/dev/null")?);
+        let folder = group.filter(|_| is_told).map(Group::folder).transpose()?;
+        let mut order = json!({ "name": "bare", "port": port, "ports": [port], "env": environment });
+        if folder.is_some() {
+            order["into_group"] = json!(true);
+        }
+        let order = json!({ "fork": order }).to_string();
+        let output = OwnedFd::from(File::create("/dev/null")?);
         let (theirs, mut go) = std::io::pipe()?;
         let theirs = OwnedFd::from(theirs);
-        let descriptors = [output.as_fd(), theirs.as_fd()];
-        let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let descriptors =
+            [output.as_fd(), theirs.as_fd()].into_iter().chain(folder.as_ref().map(File::as_fd));
+        let descriptors: Vec<_> = descriptors.collect();
+        let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
         let mut ancillary = SendAncillaryBuffer::new(&mut room);
         ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
         sendmsg(&self.control, &[IoSlice::new(order.as_bytes())], &mut ancillary, SendFlags::NOSIGNAL)?;
@@ -78,9 +85,18 @@ impl Template {
     }
 }
 
+/// How a clone comes into a group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Not at all.
+    Never,
+    Moved,
+    Born,
+}
+
 /// From the order to the first byte, in milliseconds. Into a group of its own is with making that: every clone has another, and
 /// the kernel takes longer to move a process when it has just made something.
-pub(super) async fn forks(startup_ms: u64, times: usize, into_group: bool) -> Result<Vec<f64>> {
+pub(super) async fn forks(startup_ms: u64, times: usize, way: Way) -> Result<Vec<f64>> {
     let template = Template::start(startup_ms)?;
     let mut measured = Vec::with_capacity(times);
     for _ in 0..times {
@@ -88,8 +104,8 @@ pub(super) async fn forks(startup_ms: u64, times: usize, into_group: bool) -> Re
         tokio::time::sleep(BETWEEN).await;
         let begin = Instant::now();
         let addr = loopback::free_address();
-        let group = into_group.then(Group::make).transpose()?;
-        let clone = template.fork(addr, group.as_ref())?;
+        let group = if way == Way::Never { None } else { Some(Group::make()?) };
+        let clone = template.fork(addr, group.as_ref(), way == Way::Born)?;
         let answered = ask_until_answered(addr).await;
         kill_process(clone, Signal::KILL)?;
         measured.push(answered?.duration_since(begin).as_secs_f64() * 1e3);

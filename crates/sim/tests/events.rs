@@ -75,3 +75,31 @@ fn a_campaign_that_was_called_off_is_not_prepared_for() {
     let (told, untold) = (replayed(campaigns()), replayed(events));
     assert!(covered(&told, &last) > 1.3 * covered(&untold, &last));
 }
+
+/// Nobody can know what the first event of its kind does. That it is announced takes nothing away from what is needed anyway.
+#[test]
+fn an_event_never_seen_before_that_changes_nothing_costs_no_requests() {
+    let step = Duration::from_secs(60);
+    let begin = at(0) + step * (5 * 1440);
+    let end = begin + step * 120;
+    let mut random = fastrand::Rng::with_seed(8);
+    let day = |minute: u32| (f64::from(minute) / 1440.0 * std::f64::consts::TAU).sin();
+    let points: Vec<_> = (0..5 * 1440 + 720)
+        .map(|minute| {
+            (
+                at(0) + step * minute,
+                Some(200.0 + 100.0 * day(minute) + 12.0 * (random.f64() + random.f64() - 1.0)),
+            )
+        })
+        .collect();
+    let demand = Demand::from_points(&points, step).expect("a good series");
+    let mut options = Options::new(10.0, Duration::from_secs(180), Duration::from_secs(5));
+    (options.budget, options.standby_price, options.score_from) = (0.01, 0.2, Some(begin));
+    let event = Event { start: begin, end, name: "launch".into(), kind: "launch".into(), magnitude: 1.0 };
+    let missed = |events: Vec<Event>| {
+        let options = Options { events, ..options.clone() };
+        replay(&demand, PolicyKind::Foreshadow, &options).expect("a replay").score.missed_share
+    };
+    let (told, untold) = (missed(vec![event]), missed(Vec::new()));
+    assert!(told <= untold.max(0.005), "{told} {untold}");
+}

@@ -320,6 +320,13 @@ pub(crate) struct Ahead {
     weight: f64,
 }
 
+impl Ahead {
+    /// Nobody knows what comes to within a tenth.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.weight * self.effect.1 > UNSURE
+    }
+}
+
 /// The quantile of the standard normal distribution; exactly zero for the median.
 fn score(tau: f64) -> f64 {
     if tau == 0.5 { 0.0 } else { probit(tau.clamp(1e-6, 1.0 - 1e-6)) }
@@ -388,5 +395,7 @@ const GRID_MEDIAN: usize = 5;
 /// The judged quantiles of the standard normal distribution.
 const SCORES: [f64; JUDGED.len()] = [-1.644_853_6, 0.0, 1.644_853_6];
 const BASE_STEPS_MAX: usize = 512;
+/// Standard deviation, as a logarithm, from which on an effect is not known.
+const UNSURE: f64 = 0.1;
 /// Magnitudes beyond this are not demand.
 const VALUE_MAX: f64 = 1e30;

@@ -8,6 +8,7 @@ use super::panel;
 use super::row::{Row, tail_of};
 use super::{Ensemble, LeftOut};
 use crate::calibration::{Curve, GRID, crossed};
+use crate::effects::Ahead;
 use crate::joint::{Window, paths_counted};
 use crate::online::FORECAST_STEPS_MAX;
 use crate::paths::{self, Forecast, Values, WindowMax};
@@ -83,6 +84,12 @@ impl Ensemble {
         let crest = |k: usize| said.iter().map(|row| row[k]).fold(whole[k], f64::max);
         let curve = Curve::new(std::array::from_fn(crest), tail_of(&grid_values(&whole)), self.floor());
         WindowMax { steps, curve }
+    }
+
+    /// Whether an event is announced for one of the next `steps` steps of which it is not known yet what it does. Quantiles
+    /// reach farther up and down then than anything that was seen.
+    pub fn awaits_unknown_event(&self, steps: usize) -> bool {
+        self.online.ahead(steps.min(FORECAST_STEPS_MAX)).iter().any(Ahead::is_unsure)
     }
 
     /// Draws joint paths of the next steps; see [`Forecaster::paths`](crate::Forecaster::paths). Each step has the

@@ -75,6 +75,8 @@ pub(crate) struct Sight {
     week_ago: f64,
     /// Offsets and fixed sizes are whole numbers of this demand: one instance, or more in a large fleet.
     unit: f64,
+    /// No quantile below this is provided for.
+    least: f64,
 }
 
 impl Sight {
@@ -90,7 +92,13 @@ impl Sight {
     ) -> Sight {
         let (median, high) = (window.median(), window.quantile(STATIC_QUANTILE));
         let week_ago = week_ago.unwrap_or(median);
-        Sight { window, median, high, limit, demand, recent, lasting, week_ago, unit }
+        Sight { window, median, high, limit, demand, recent, lasting, week_ago, unit, least: 0.0 }
+    }
+
+    /// The same where nobody knows yet what an event does. How far down quantiles reach says only that: no less is provided for
+    /// than what is there now, as far as the median expects it to stay.
+    pub(crate) fn before_unknown_event(self) -> Sight {
+        Sight { least: self.median.min(self.demand), ..self }
     }
 
     /// What the levels of [`Family::Quantile`] provide for.
@@ -103,7 +111,7 @@ impl Sight {
         for (level, factor) in beyond.iter_mut().zip(&BEYOND[1..]) {
             *level = first[TAILS.len() - 1] * factor;
         }
-        levels.map(|level| level.min(self.limit))
+        levels.map(|level| level.max(self.least).min(self.limit))
     }
 
     /// A quantile of the largest demand, as far as it is believed.
@@ -174,7 +182,7 @@ impl Rule {
         let demand = match self.family {
             Family::Quantile | Family::Brief => {
                 let (tail, factor) = self.quantile();
-                sight.window.quantile(1.0 - tail) * factor
+                (sight.window.quantile(1.0 - tail) * factor).max(sight.least)
             }
             Family::Offset => (sight.median + self.at * sight.unit).max(sight.demand),
             Family::Static => sight.high.max(self.at * sight.unit),

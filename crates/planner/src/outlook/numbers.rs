@@ -261,7 +261,9 @@ impl Outlook {
     ) -> Sight {
         let limit = PEAK_FACTOR * self.peak.max(window.median());
         let lasting = self.recent.iter().rev().take(LASTING_STEPS).copied().fold(demand, f64::min);
-        Sight::new(window, limit, (demand, recent, lasting), week_ago, self.unit())
+        let steps = window.steps();
+        let sight = Sight::new(window, limit, (demand, recent, lasting), week_ago, self.unit());
+        if self.forecaster.awaits_unknown_event(steps) { sight.before_unknown_event() } else { sight }
     }
 
     /// The share of capacity at which reacting alone would have kept the error budget.

@@ -165,6 +165,12 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
     let demand = Demand::from_points(&series.points, file.trace.step)
         .or_usage(format!("cannot replay {}", args.file.display()))?;
     let options = replay_options(args, configured.as_ref(), zone, &file)?;
+    check_scored(&demand, &options, &args.file)?;
+    if configured.as_ref().is_some_and(|workload| !workload.scopes.is_empty()) {
+        output::say(
+            "the scopes of the configuration are left out: all policies have the same minimum and maximum all the time",
+        );
+    }
     let kinds = kinds(&args.policies);
     let started = Instant::now();
     let bar = output::spinner("replaying");
@@ -217,6 +223,20 @@ fn write_decisions(path: &Path, replayed: &Replayed) -> std::io::Result<()> {
         writeln!(out, "{at},{demand},{},{}", decision.active_wanted, decision.standby_wanted)?;
     }
     out.flush()
+}
+
+/// Refuses what has nothing to score.
+fn check_scored(demand: &Demand, options: &Options, path: &Path) -> Result<(), Failure> {
+    let from = options.score_from.unwrap_or(demand.start());
+    let mut values = demand.values().iter().enumerate();
+    if values.any(|(slot, value)| value.is_some() && demand.slot_start(slot) >= from) {
+        return Ok(());
+    }
+    let shown = path.display();
+    Err(Failure::usage(match options.score_from {
+        Some(_) => format!("{shown} has no value from --score-from on; give an earlier time"),
+        None => format!("{shown} has no value in this column; choose another by --column"),
+    }))
 }
 
 /// The one series to replay.
@@ -277,7 +297,7 @@ fn replay_options(
     options.metric_lag = args.metric_lag;
     options.score_from = args.score_from;
     options.seed = args.seed;
-    options.events = events(args, zone.as_ref(), file)?;
+    options.events = events(args, configured, zone.as_ref(), file)?;
     let step = file.trace.step;
     let mut policy = match configured {
         Some(workload) => policy_of(workload, &options, step),
@@ -290,10 +310,19 @@ fn replay_options(
 
 /// Everything that the calendar has for a time that does not depend on where the trace ends: what comes after that must not
 /// change what was decided before.
-fn events(args: &ReplayArgs, zone: Option<&TimeZone>, file: &TraceFile) -> Result<Vec<Event>, Failure> {
+fn events(
+    args: &ReplayArgs,
+    configured: Option<&WorkloadConfig>,
+    zone: Option<&TimeZone>,
+    file: &TraceFile,
+) -> Result<Vec<Event>, Failure> {
     let begins = file.trace.series.iter().filter_map(|series| series.points.first()).map(|point| point.0);
     let until = begins.min().unwrap_or(Timestamp::EPOCH) + CALENDAR_AHEAD;
-    args.calendar.events(file, zone, until)
+    let mut calendar = args.calendar.clone();
+    if calendar.holidays.is_empty() {
+        calendar.holidays = configured.map(|workload| workload.holidays.clone()).unwrap_or_default();
+    }
+    calendar.events(file, zone, until)
 }
 
 /// The configured workload in the trace's time: the trace says how long a step is, the options say what they say.

@@ -63,6 +63,7 @@ fn file<'a>(context: &'a Context<'a>, table: &'a DeTable<'a>) -> Option<Config> 
     let models: Option<BTreeMap<String, ModelConfig>> =
         models.into_iter().map(|(name, model)| Some((name, model?))).collect();
     let (lines, nodes): (Vec<usize>, Vec<NodeConfig>) = nodes.into_iter().unzip();
+    sharing::check_quotas(context, &tenants, nodes.is_empty());
     let tenants = tenants.into_iter().map(|(_, tenant)| tenant).collect();
     let training = training.unwrap_or_default();
     let config = Config { server, workloads: workloads?, models: models?, training, nodes, tenants };

@@ -114,6 +114,21 @@ pub(super) fn needs(e: &Entry<'_>) -> Option<NeedsConfig> {
     Some(NeedsConfig { cpu: cpu?, memory: memory? })
 }
 
+/// Refuses quotas that nobody could keep: claims are weighed only where there is a node.
+pub(super) fn check_quotas(context: &Context<'_>, tenants: &[(usize, TenantConfig)], without_nodes: bool) {
+    for (line, tenant) in tenants {
+        if without_nodes && tenant.quota.is_some() {
+            let hint = "add a [[node]] for this machine, and `needs` to each [[workload]]";
+            context.report(
+                *line,
+                &format!("tenant.{}.quota", tenant.name),
+                "is kept only where there is a [[node]]",
+                hint,
+            );
+        }
+    }
+}
+
 /// Whether what is promised is there. `lines`: where each node begins.
 pub(super) fn check(context: &Context<'_>, config: &Config, lines: &[usize]) {
     let are_engines = config.nodes.iter().all(|node| node.docker.is_some())

@@ -268,6 +268,10 @@ fn sharing_that_cannot_be_is_refused() {
         (format!("{NEEDS}\n{NODE}\ncpu = 3"), "node[0].cpu: is not a known key"),
         (format!("{NEEDS}\n[node]\ncores = 1"), "write each as its own [[node]] section"),
         ("[[tenant]]\nname = \"team\"\nweight = 0".to_owned(), "tenant[0].weight: 0 is out of range"),
+        (
+            "[[tenant]]\nname = \"team\"\nquota = { cpu = 1, memory = \"1GiB\" }".to_owned(),
+            "tenant.team.quota: is kept only where there is a [[node]]",
+        ),
     ] {
         let text = mistake(&lines);
         assert!(text.contains(part), "{lines}: {text}");

@@ -129,6 +129,13 @@ pub(super) fn check_by(author: &str, reason: &str) -> Result<(), Failure> {
                 "say who decided and why; it is kept in the journal",
             ));
         }
+        // They could pass for lines of their own, in the log and wherever they are listed.
+        if text.chars().any(char::is_control) {
+            return Err(Failure::bad(
+                format!("`{key}` has a line break or another control character"),
+                "write it in one line",
+            ));
+        }
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ mod day;
 mod lifecycle;
 mod nodes;
 mod operator;
+mod packing;
 mod profiles;
 mod random;
 mod room;

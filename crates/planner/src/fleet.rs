@@ -245,10 +245,16 @@ impl Fleet {
         match pending.order {
             Order::Start if gone => {
                 instance.turn(Turn::Lost, wall);
-                self.starts.fail(now, retry, &mut desk.shared.jitter);
+                let begun = instance.started.unwrap_or(now);
+                self.starts.fail_since(begun, now, retry, &mut desk.shared.jitter);
                 self.remove(self.instances[at].id, desk);
             }
-            Order::Start | Order::Restart | Order::Promote => {
+            Order::Start => {
+                instance.doomed = true;
+                let begun = instance.started.unwrap_or(now);
+                self.starts.fail_since(begun, now, retry, &mut desk.shared.jitter);
+            }
+            Order::Restart | Order::Promote => {
                 instance.doomed = true;
                 instance.overdue = (pending.order == Order::Promote && !gone).then_some(action);
                 self.starts.fail(now, retry, &mut desk.shared.jitter);
@@ -280,7 +286,8 @@ impl Fleet {
         } else {
             self.counters.exits += 1;
             if was == Phase::Starting || (was != Phase::Halted && age < EARLY_EXIT) {
-                self.starts.fail(desk.now(), &desk.policy.retry, &mut desk.shared.jitter);
+                let begun = instance.started.unwrap_or(desk.now());
+                self.starts.fail_since(begun, desk.now(), &desk.policy.retry, &mut desk.shared.jitter);
             }
         }
         self.remove(id, desk);

@@ -157,6 +157,8 @@ pub struct Instance {
     pub(crate) stats: Stats,
     /// When its start was ordered, on the internal clock; `None` for one that was found running.
     pub(crate) started: Option<Timestamp>,
+    /// It was well for a while after its start.
+    pub(crate) proven: bool,
     /// Pauses between failed orders about this instance.
     pub(crate) retry: Backoff,
     /// How large it is; `None` while nobody said.
@@ -196,6 +198,7 @@ impl Instance {
             ramp: None,
             stats: Stats::default(),
             started: None,
+            proven: false,
             retry: Backoff::default(),
             size: None,
             size_ordered: None,

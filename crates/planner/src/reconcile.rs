@@ -48,6 +48,7 @@ impl Fleet {
         if count(&self.instances, |i| i.phase == Phase::Starting) == 0 || self.starts_work(desk) {
             self.starts.forget_if_calm(desk.now());
         }
+        self.credit_starts(desk);
         self.shift(want, desk);
         self.mark_drains(want, desk);
         self.route(desk);
@@ -58,6 +59,17 @@ impl Fleet {
         self.park(short, desk);
         self.fit(want, desk);
         short
+    }
+
+    /// Where some starts fail and others do not, it is worth trying again soon, and several at a time.
+    fn credit_starts(&mut self, desk: &Desk<'_>) {
+        for i in self.instances.iter_mut().filter(|i| !i.proven && i.started.is_some()) {
+            let well = i.phase == Phase::Ready && i.healthy() && !i.doomed;
+            if well && desk.wall().since(i.since) >= EARLY_EXIT {
+                i.proven = true;
+                self.starts.relent();
+            }
+        }
     }
 
     /// An instance that was started after the last failed start is well and did not end early. A large fleet that comes back
@@ -381,9 +393,10 @@ impl Fleet {
         }
     }
 
-    /// After failures fewer are tried at a time, in the end one.
+    /// After failures fewer are tried at a time, in the end one. Not after the first few: where only most starts fail, those
+    /// that do not are found by trying many.
     pub(crate) fn starts_at_once(&self, desk: &Desk<'_>) -> u32 {
-        (desk.shared.limits.starts_in_flight >> self.starts.failures().min(31)).max(1)
+        (desk.shared.limits.starts_in_flight >> (self.starts.failures() / FAILURES_TO_HALVE).min(31)).max(1)
     }
 
     /// Parks standbys that nobody waits for.
@@ -459,6 +472,9 @@ fn leaves_first(i: &Instance, want: Want) -> impl Ord + use<> {
 fn weight(of_ramp: u32, share: f64) -> u32 {
     ((f64::from(of_ramp) * share).round() as u32).max(1)
 }
+
+/// So many more failures in a row let half as many be started at a time.
+const FAILURES_TO_HALVE: u32 = 3;
 
 /// Of many starts at once, the places of the first ones are told.
 const PLACES_TOLD: u32 = 4;

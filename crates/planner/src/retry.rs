@@ -30,6 +30,8 @@ impl Jitter {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Backoff {
     failures: u32,
+    /// When the last failure was counted.
+    last: Option<Timestamp>,
     /// End of the last pause, and when the failures before it are forgotten.
     until: Option<(Timestamp, Timestamp)>,
 }
@@ -42,6 +44,25 @@ impl Backoff {
         let pause = retry.first.saturating_mul(1 << doublings).min(retry.max);
         let until = now.saturating_add(pause.mul_f64(0.5 + 0.5 * jitter.next()));
         self.until = Some((until, until.saturating_add(pause.saturating_mul(CALM_PAUSES))));
+        self.last = Some(now);
+    }
+
+    /// The same for one of several that are tried at a time: of those that were under way when one failed, only that counts.
+    pub(crate) fn fail_since(
+        &mut self,
+        begun: Timestamp,
+        now: Timestamp,
+        retry: &Retry,
+        jitter: &mut Jitter,
+    ) {
+        if self.last.is_none_or(|last| begun > last) {
+            self.fail(now, retry, jitter);
+        }
+    }
+
+    /// One of several went well: not all that is tried fails.
+    pub(crate) fn relent(&mut self) {
+        self.failures /= 2;
     }
 
     /// It went well: no pause.
@@ -139,6 +160,26 @@ mod tests {
         assert_eq!(backoff.failures(), 1);
         backoff.forget_if_calm(Timestamp::from_millis(24_001));
         assert_eq!(backoff.failures(), 0);
+    }
+
+    #[test]
+    fn what_fails_together_is_one_failure_and_what_goes_well_halves_them() {
+        let retry = Retry { first: Duration::from_secs(1), max: Duration::from_secs(100) };
+        let (mut backoff, mut jitter) = (Backoff::default(), Jitter::new(3));
+        let at = |secs: i64| Timestamp::from_millis(secs * 1000);
+        for now in 10..14 {
+            backoff.fail_since(at(5), at(now), &retry, &mut jitter);
+        }
+        assert_eq!(backoff.failures(), 1);
+        for now in [20, 30, 40] {
+            backoff.fail_since(at(now - 5), at(now), &retry, &mut jitter);
+        }
+        assert_eq!(backoff.failures(), 4);
+        backoff.relent();
+        assert_eq!(backoff.failures(), 2);
+        backoff.fail_since(at(45), at(50), &retry, &mut jitter);
+        let pause = backoff.waiting(at(50)).unwrap().since(at(50)).as_secs_f64();
+        assert!((2.0..=4.0).contains(&pause), "{pause}");
     }
 
     #[test]

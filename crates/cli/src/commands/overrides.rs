@@ -20,7 +20,7 @@ pub(crate) struct OverrideArgs {
 
 #[derive(Subcommand, Clone, Debug)]
 enum What {
-    /// Pin the number of active or standby instances
+    /// Pin the number of active or standby instances, or of both; replaces what was pinned before
     Set(SetArgs),
     /// Let the plan decide again
     Clear(ClearArgs),

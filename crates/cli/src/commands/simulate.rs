@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use sim::faults::{Fault, Tally};
-use sim::simulate::{Cut, shrink, simulate, simulate_cut};
+use sim::simulate::{Cut, Swarm, shrink, simulate, simulate_cut};
 
 use crate::failure::Failure;
 use crate::output;
@@ -72,6 +72,12 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
 
 /// One seed as it is asked for, with its log.
 fn run_one(args: &SimulateArgs, seed: u64) -> Result<(), Failure> {
+    let workloads = Swarm::draw(seed).setups.len();
+    if let Some(unknown) = args.only.iter().find(|number| !(1..=workloads).contains(number)) {
+        return Err(Failure::usage(format!(
+            "--only {unknown}: seed {seed} has the workloads 1 to {workloads}; name some of them"
+        )));
+    }
     let cut = Cut {
         without: args.without.iter().copied().collect(),
         only: args.only.iter().copied().collect::<BTreeSet<usize>>(),

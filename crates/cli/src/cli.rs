@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
@@ -73,7 +73,7 @@ struct Environment {
     /// Filter of the log on stderr, such as `info` or `daemon=debug`.
     log: Option<String>,
     /// Who is at the keyboard.
-    user: Option<String>,
+    user: String,
     /// What is kept between runs is below it.
     home: Option<PathBuf>,
 }
@@ -82,10 +82,10 @@ struct Environment {
 pub(crate) fn run() -> Result<(), Failure> {
     let environment = Environment {
         log: std::env::var("FORESHADOW_LOG").ok(),
-        user: std::env::var("USER").ok(),
+        user: user(),
         home: std::env::var_os("HOME").map(PathBuf::from),
     };
-    let command = Cli::parse().command;
+    let command = parse().command;
     log_to_stderr(&command, environment.log.as_deref())?;
     match command {
         Command::Demo(args) => demo::run(&args, environment.home.as_deref()),
@@ -109,6 +109,26 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Tether(args) => tether::run(&args),
         Command::Load(args) => load::run(&args),
     }
+}
+
+/// The user by name, or by number where nothing has set the name, as in containers.
+fn user() -> String {
+    let named = ["USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+    let named = named.filter(|name| !name.is_empty());
+    named.into_iter().next().unwrap_or_else(|| format!("user {}", rustix::process::getuid()))
+}
+
+/// A number below zero is never an option's name: whoever reads it says what is wrong with it.
+fn parse() -> Cli {
+    let command = with_negative_numbers(Cli::command());
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let takes_value = |arg: &Arg| arg.get_action().takes_values() && !arg.is_positional();
+    command
+        .mut_args(move |arg| if takes_value(&arg) { arg.allow_negative_numbers(true) } else { arg })
+        .mut_subcommands(with_negative_numbers)
 }
 
 /// Long-running commands log what matters; the others only when asked to.

@@ -4,6 +4,7 @@
 //! to stderr. Progress bars appear only when stderr is a terminal.
 
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
@@ -25,6 +26,21 @@ pub(crate) fn stdout() -> BufWriter<StdoutLock<'static>> {
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut out = stdout();
     out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Whether this stands for standard output.
+pub(crate) fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Writes a file, or standard output for `-`.
+pub(crate) fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    if !is_stdout(path) {
+        return std::fs::write(path, content);
+    }
+    let mut out = stdout();
+    out.write_all(content)?;
     out.flush()
 }
 

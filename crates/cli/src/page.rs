@@ -132,7 +132,7 @@ impl Page {
     /// # Errors
     /// What the file system says.
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
-        std::fs::write(path, self.render())
+        crate::output::write_file(path, self.render().as_bytes())
     }
 
     /// The whole page as text.

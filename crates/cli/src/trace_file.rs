@@ -82,6 +82,9 @@ pub(crate) fn read_beside(path: &Path, options: &Options, columns: &[String]) ->
             Some(TraceError::Negative { .. }) => {
                 "; `forecast` and `evaluate` take values below zero with --allow-negative"
             }
+            Some(TraceError::NotANumber { .. }) if options.column.is_none() => {
+                "; if another column is meant, name it with --column"
+            }
             Some(_) | None => "",
         };
         Failure::Usage(error.context(format!("cannot use {name}{hint}")))

@@ -239,7 +239,7 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     fn count(&self, demand: f64) -> u32 {
-        instances_for(demand, self.inputs.numbers.capacity, self.inputs.policy.replicas_max)
+        instances_for(demand, self.inputs.numbers.capacity, TOLD_MAX)
     }
 
     fn explain_basis(&mut self) {
@@ -448,6 +448,8 @@ const BREAK_EVEN_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// Forgives the last bits of a division that should have been whole.
 const ROUNDING: f64 = 1e-9;
 const REASONS_USUAL: usize = 8;
+/// What is needed beyond the maximum is counted up to here.
+const TOLD_MAX: u32 = 1_000_000;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -338,7 +338,7 @@ impl fmt::Display for Reason {
             ),
             Reason::ReactiveNeeds { tier, demand, instances, capacity } => write!(
                 f,
-                "The demand seen last, with headroom {}, needs {} of {}.",
+                "The demand seen last, which is {} with headroom, needs {} of {}.",
                 Amount(*demand),
                 Count(*instances, *tier),
                 Amount(*capacity)

@@ -69,7 +69,7 @@ struct AddArgs {
     #[arg(long)]
     kind: Option<String>,
     /// How large it is beside others of its kind
-    #[arg(long, value_name = "NUMBER", default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1.0)]
     magnitude: f64,
     #[command(flatten)]
     by: MaybeByArgs,
@@ -114,7 +114,7 @@ struct ImportArgs {
 }
 
 /// Does what was asked for. `user` is the author when none is named.
-pub(crate) fn run(args: &EventsArgs, user: Option<String>) -> Result<(), Failure> {
+pub(crate) fn run(args: &EventsArgs, user: String) -> Result<(), Failure> {
     match &args.what {
         What::List(args) => list(args),
         What::Add(args) => add(args, user),
@@ -135,7 +135,7 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
     answer(args.json, &found, |found| table(&found.events))
 }
 
-fn add(args: &AddArgs, user: Option<String>) -> Result<(), Failure> {
+fn add(args: &AddArgs, user: String) -> Result<(), Failure> {
     let end = match (args.end, args.lasting) {
         (Some(end), _) => end,
         (None, lasting) => args.start.saturating_add(lasting.unwrap_or_default()),
@@ -166,7 +166,7 @@ fn add(args: &AddArgs, user: Option<String>) -> Result<(), Failure> {
     answer(args.json, &accepted, |accepted| summary(&args.workload, accepted))
 }
 
-fn import(args: &ImportArgs, user: Option<String>) -> Result<(), Failure> {
+fn import(args: &ImportArgs, user: String) -> Result<(), Failure> {
     let name = args.file.display();
     let content = read_whole(&args.file, FILE_BYTES_MAX).or_usage(format!("cannot read {name}"))?;
     let until = args.until.unwrap_or_else(|| now().saturating_add(AHEAD_DEFAULT));

@@ -161,7 +161,7 @@ struct ResumeArgs {
 }
 
 /// Does what was asked for. `user` is the author when none is named.
-pub(crate) fn run(args: &ModelsArgs, user: Option<String>) -> Result<(), Failure> {
+pub(crate) fn run(args: &ModelsArgs, user: String) -> Result<(), Failure> {
     match &args.what {
         What::List(args) => list(args),
         What::Show(args) => {
@@ -188,7 +188,7 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
     answer(args.json, &models, show::list)
 }
 
-fn promote(args: &PromoteArgs, user: Option<String>) -> Result<(), Failure> {
+fn promote(args: &PromoteArgs, user: String) -> Result<(), Failure> {
     let request = api::PromoteRequest {
         author: args.by.author(user),
         reason: args.by.reason(),
@@ -200,7 +200,7 @@ fn promote(args: &PromoteArgs, user: Option<String>) -> Result<(), Failure> {
     answer(args.json, &detail, show::in_charge)
 }
 
-fn rollback(args: &RollbackArgs, user: Option<String>) -> Result<(), Failure> {
+fn rollback(args: &RollbackArgs, user: String) -> Result<(), Failure> {
     let request = api::RollbackRequest { author: args.by.author(user), reason: args.by.reason() };
     let ask = args
         .remote
@@ -222,7 +222,7 @@ fn export(args: &ExportArgs) -> Result<(), Failure> {
     Ok(output::print(&format!("{}: {size} bytes, version {}\n", path.display(), args.version))?)
 }
 
-fn import(args: &ImportArgs, user: Option<String>) -> Result<(), Failure> {
+fn import(args: &ImportArgs, user: String) -> Result<(), Failure> {
     let name = args.file.display();
     let content = read_whole(&args.file, FILE_BYTES_MAX).or_usage(format!("cannot read {name}"))?;
     let author = args.by.author(user);
@@ -237,13 +237,13 @@ fn import(args: &ImportArgs, user: Option<String>) -> Result<(), Failure> {
     })
 }
 
-fn pause(args: &PauseArgs, user: Option<String>) -> Result<(), Failure> {
+fn pause(args: &PauseArgs, user: String) -> Result<(), Failure> {
     let request = api::TrainingRequest { author: args.by.author(user), reason: args.by.reason() };
     let training = args.remote.ask(|client| async move { client.pause_training(&request).await })?;
     answer(args.json, &training, show::training)
 }
 
-fn resume(args: &ResumeArgs, user: Option<String>) -> Result<(), Failure> {
+fn resume(args: &ResumeArgs, user: String) -> Result<(), Failure> {
     let reason = args.by.reason("the pause is over");
     let request = api::TrainingRequest { author: args.by.author(user), reason };
     let training = args.remote.ask(|client| async move { client.resume_training(&request).await })?;

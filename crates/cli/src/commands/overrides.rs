@@ -73,7 +73,7 @@ struct ForecastArgs {
     #[arg(long, value_name = "FACTOR")]
     scale: Option<f64>,
     /// So much more than the forecast; below zero, less
-    #[arg(long, value_name = "DEMAND", allow_negative_numbers = true)]
+    #[arg(long, value_name = "DEMAND")]
     add: Option<f64>,
     /// Exactly so much, whatever is forecast
     #[arg(long, value_name = "DEMAND")]
@@ -115,7 +115,7 @@ struct RemoveArgs {
 }
 
 /// Sets or clears. `user` is the author when none is named.
-pub(crate) fn run(args: &OverrideArgs, user: Option<String>) -> Result<(), Failure> {
+pub(crate) fn run(args: &OverrideArgs, user: String) -> Result<(), Failure> {
     match &args.what {
         What::Set(args) => set(args, user),
         What::Clear(args) => {
@@ -133,7 +133,7 @@ pub(crate) fn run(args: &OverrideArgs, user: Option<String>) -> Result<(), Failu
     }
 }
 
-fn forecast(args: &ForecastArgs, user: Option<String>) -> Result<(), Failure> {
+fn forecast(args: &ForecastArgs, user: String) -> Result<(), Failure> {
     let instant = |moment| args.remote.instant(&args.workload, moment, Towards::Future);
     let (from, to) = (instant(args.from)?, instant(args.to)?);
     let end = to.unwrap_or_else(|| from.unwrap_or_else(clock) + args.lasting.unwrap_or_default());
@@ -181,11 +181,11 @@ fn pinned(set: &api::Override) -> String {
     format!("{}: active {}, standby {}, {until}", set.workload, count(set.active), count(set.standby))
 }
 
-fn set(args: &SetArgs, user: Option<String>) -> Result<(), Failure> {
+fn set(args: &SetArgs, user: String) -> Result<(), Failure> {
     let request = api::OverrideRequest {
         active: args.active,
         standby: args.standby,
-        author: args.author.clone().or(user).unwrap_or_else(|| "unknown".to_owned()),
+        author: args.author.clone().unwrap_or(user),
         reason: args.reason.clone(),
         expires_in_s: args.lasting.map(|lasting| lasting.as_secs_f64()),
     };

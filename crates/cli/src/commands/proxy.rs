@@ -65,7 +65,7 @@ impl ProxyArgs {
 }
 
 /// Restarts, or serves until told to end. `user` is the author when none is named.
-pub(crate) fn run(args: &ProxyArgs, user: Option<String>) -> Result<(), Failure> {
+pub(crate) fn run(args: &ProxyArgs, user: String) -> Result<(), Failure> {
     match (&args.what, &args.process.control_socket) {
         (Some(What::Restart(args)), _) => restart(args, user),
         (None, Some(socket)) => serve(&args.process, ProxyOptions::new(socket)),
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &ProxyArgs, user: Option<String>) -> Result<(), Failure>
     }
 }
 
-fn restart(args: &RestartArgs, user: Option<String>) -> Result<(), Failure> {
+fn restart(args: &RestartArgs, user: String) -> Result<(), Failure> {
     let reason = args.by.reason("restarted on the command line");
     let request = api::ProxyRestartRequest { author: args.by.author(user), reason };
     let proxy = args.remote.ask(|client| async move { client.restart_proxy(&request).await })?;

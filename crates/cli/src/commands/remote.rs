@@ -84,7 +84,7 @@ struct AuthorArgs {
 }
 
 impl ByArgs {
-    pub(crate) fn author(&self, user: Option<String>) -> String {
+    pub(crate) fn author(&self, user: String) -> String {
         self.who.author(user)
     }
 
@@ -94,7 +94,7 @@ impl ByArgs {
 }
 
 impl MaybeByArgs {
-    pub(crate) fn author(&self, user: Option<String>) -> String {
+    pub(crate) fn author(&self, user: String) -> String {
         self.who.author(user)
     }
 
@@ -104,8 +104,8 @@ impl MaybeByArgs {
 }
 
 impl AuthorArgs {
-    fn author(&self, user: Option<String>) -> String {
-        self.author.clone().or(user).unwrap_or_else(|| "unknown".to_owned())
+    fn author(&self, user: String) -> String {
+        self.author.clone().unwrap_or(user)
     }
 }
 

@@ -20,7 +20,7 @@ use forecast::trace::{self, Series};
 use jiff::tz::TimeZone;
 use planner::StoppedLevel;
 use sim::Demand;
-use sim::replay::{Options, Outcome, PolicyKind};
+use sim::replay::{Options, Outcome, PolicyKind, ReplayError};
 use sim::rivals::warm_pool::Pool;
 use sim::world::ColdStart;
 
@@ -58,7 +58,7 @@ pub(crate) struct ReplayArgs {
     /// Recorded start times to draw from, one a row, in a column such as `latency_ms`; KIND picks the rows with it as `kind`
     #[arg(long, value_name = "FILE[:KIND]", conflicts_with = "cold")]
     cold_from: Option<ColdFrom>,
-    /// Probability that a start fails part of the way [default: 0]
+    /// Probability that a start fails part of the way, at most 0.95 [default: 0]
     #[arg(long, value_name = "P", value_parser = values::share)]
     start_failures: Option<f64>,
     /// From the order to promote a standby until it serves
@@ -107,23 +107,30 @@ pub(crate) struct ReplayArgs {
     /// hybrid-histogram), with hindsight (static-peak, oracle), or all (repeatable) [default: all]
     #[arg(long = "policy", value_name = "NAME", value_parser = policy)]
     policies: Vec<Policies>,
-    /// Write one row per trace step: timestamp,demand,active_wanted,standby_wanted, of the first policy
+    /// Write one row per trace step: timestamp,demand,active_wanted,standby_wanted, of the first policy; `-` writes to standard output
     #[arg(long, value_name = "OUT.csv")]
     decisions: Option<PathBuf>,
-    /// Write the scores as JSON
+    /// Write the scores as JSON; `-` writes to standard output
     #[arg(long, value_name = "OUT.json")]
     json: Option<PathBuf>,
     /// Write a self-contained HTML report, with every policy swept over its own settings
     #[arg(long, value_name = "OUT.html", alias = "html")]
     report: Option<PathBuf>,
     /// The rival that the report draws over time [default: hpa]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = rival, requires = "report")]
     against: Option<PolicyKind>,
     #[command(flatten)]
     money: MoneyArgs,
     /// Seed of the planner
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+impl ReplayArgs {
+    /// Whether standard output is for a program to read.
+    fn prints_data(&self) -> bool {
+        [&self.decisions, &self.json].into_iter().flatten().any(|path| output::is_stdout(path))
+    }
 }
 
 /// One `--policy`.
@@ -176,7 +183,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
     let bar = output::spinner("replaying");
     let outcomes = sim::replay::compare(&demand, &kinds, &options);
     bar.finish_and_clear();
-    let outcomes = outcomes.or_usage("cannot replay with these settings")?;
+    let outcomes = outcomes.map_err(refused)?;
     let replayed = Replayed {
         name: args.file.display().to_string(),
         column: file.trace.column,
@@ -186,8 +193,11 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<(), Failure> {
         outcomes,
     };
     write_outputs(args, &replayed)?;
-    let text = format!("{}\n", score::table(&replayed));
-    output::print(&text)?;
+    let text = format!("{}\n{}", score::table(&replayed), score::UNITS);
+    match args.prints_data() {
+        true => output::say(&text),
+        false => output::print(&format!("{text}\n"))?,
+    }
     if output::interactive() {
         output::say(&format!("{} steps in {:.2} s", replayed.demand.len(), started.elapsed().as_secs_f64()));
     }
@@ -201,13 +211,14 @@ fn write_outputs(args: &ReplayArgs, replayed: &Replayed) -> Result<(), Failure> 
     if let Some(path) = &args.json {
         let json =
             serde_json::to_string_pretty(&score::json(replayed)).or_failed("cannot print the scores")?;
-        std::fs::write(path, json + "\n").or_failed(format!("cannot write {}", path.display()))?;
+        output::write_file(path, (json + "\n").as_bytes())
+            .or_failed(format!("cannot write {}", path.display()))?;
     }
     if let Some(path) = &args.report {
         let bar = output::progress(0, "sweeping {bar:30} {pos}/{len}");
         let report = report::build(replayed, args.against, &args.money, &bar);
         bar.finish_and_clear();
-        let page = report.or_usage("cannot replay with these settings")?;
+        let page = report.map_err(refused)?;
         page.write(path).or_failed(format!("cannot write {}", path.display()))?;
     }
     Ok(())
@@ -215,14 +226,14 @@ fn write_outputs(args: &ReplayArgs, replayed: &Replayed) -> Result<(), Failure> 
 
 fn write_decisions(path: &Path, replayed: &Replayed) -> std::io::Result<()> {
     let Some(first) = replayed.outcomes.first() else { return Ok(()) };
-    let mut out = std::io::BufWriter::new(std::fs::File::create(path)?);
+    let mut out = Vec::new();
     writeln!(out, "timestamp,demand,active_wanted,standby_wanted")?;
     for decision in &first.decisions {
         let demand = decision.demand.map(|demand| demand.to_string()).unwrap_or_default();
         let at = replayed.clock.write(decision.timestamp);
         writeln!(out, "{at},{demand},{},{}", decision.active_wanted, decision.standby_wanted)?;
     }
-    out.flush()
+    output::write_file(path, &out)
 }
 
 /// Refuses what has nothing to score.
@@ -385,6 +396,25 @@ fn pool(text: &str) -> Result<Pool, String> {
         },
         None => text.parse().map(Pool::Count).map_err(|_| "give a number, or a share such as 20%".to_owned()),
     }
+}
+
+fn rival(text: &str) -> Result<PolicyKind, String> {
+    match text.parse().map_err(|error| format!("{error}"))? {
+        PolicyKind::Foreshadow => Err("name a rival: foreshadow is drawn anyway".to_owned()),
+        kind => Ok(kind),
+    }
+}
+
+/// What the replay says of an option, by the name that it has here.
+fn refused(error: ReplayError) -> Failure {
+    let ReplayError::Option { option, rule } = &error else {
+        return Failure::Usage(anyhow::Error::from(error).context("cannot replay with these settings"));
+    };
+    Failure::usage(format!(
+        "--{} {}",
+        option.replace('_', "-"),
+        rule.replace("replicas_max", "--replicas-max")
+    ))
 }
 
 fn policy(text: &str) -> Result<Policies, String> {

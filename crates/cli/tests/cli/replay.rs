@@ -145,3 +145,15 @@ fn a_report_names_its_verdict_its_prices_and_every_policy_asked_for() {
     let outside = body.matches("http://").count() + body.matches("https://").count();
     assert_eq!(outside, 0, "nothing comes from the network");
 }
+
+#[test]
+fn scores_go_to_standard_output_where_a_program_asks_for_them() {
+    let folder = folder();
+    let words = "replay good.csv --capacity 5 --cold 1d --promote 1s --policy foreshadow --json -";
+    let output = foreshadow(folder.path(), words);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let scores: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(scores["policies"][0]["name"], "foreshadow");
+    assert!(text(&output.stderr).contains("instance-hours"));
+    assert!(!folder.path().join("-").exists());
+}

@@ -24,6 +24,12 @@ pub(super) fn workload(s: &mut Section<'_>, w: &WorkloadConfig) {
     {
         s.report(key, format!("cannot be: {problem}"), "change the keys that it names");
     }
+    // That of a container is known to its image only.
+    if let Some(user) = w.user.as_ref().filter(|_| w.container.is_none() && w.machine.is_none())
+        && let Err(error) = provider::check_user(user)
+    {
+        s.report("user", error.to_string(), "write the name of a user of this machine, or `UID:GID`");
+    }
     if w.tick > w.step {
         s.report("tick", "is longer than step", "make tick at most step");
     }

@@ -42,7 +42,7 @@ fn scope(mut s: Section<'_>) -> Option<Scope> {
         standby_min: None,
     };
     s.read("name", &mut scope.name, |e| name(e));
-    s.read("days", &mut scope.days, days);
+    s.read("days", &mut scope.days, some_days);
     s.read("except", &mut scope.except, days);
     s.read("from", &mut scope.from, time);
     s.read("to", &mut scope.to, time);
@@ -100,6 +100,15 @@ fn time(e: &Entry<'_>) -> Option<Time> {
     parsed.or_else(|| {
         e.refuse(format!("{text:?} is not a time of day"), "write for example \"08:00\" or \"24:00\"")
     })
+}
+
+fn some_days(e: &Entry<'_>) -> Option<Days> {
+    match days(e)? {
+        days if days == Days::NONE => {
+            e.refuse("names no day, so the scope would never be in force", "leave it out for all days")
+        }
+        days => Some(days),
+    }
 }
 
 fn days(e: &Entry<'_>) -> Option<Days> {

@@ -50,6 +50,7 @@ use crate::spec::{InstanceSpec, ResourceLimits};
 pub use config::{INSTANCES_MAX, ProcessConfig, TEMPLATE_IDLE};
 pub use ports::free_address;
 pub(crate) use prepare::{Prepare, Prepared};
+pub use user::check_user;
 
 /// Makes instances that are processes of this machine.
 ///

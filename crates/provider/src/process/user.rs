@@ -31,6 +31,14 @@ impl User {
     }
 }
 
+/// Whether instances can be run by the user who is called `name`, or is `UID:GID`.
+///
+/// # Errors
+/// `NotFound` when there is none; `InvalidInput` for root.
+pub fn check_user(name: &str) -> io::Result<()> {
+    User::find(name).map(drop)
+}
+
 /// Reads lines of `name:password:uid:gid:...` (passwd(5)).
 fn named(users: &str, name: &str) -> Option<User> {
     users.lines().find_map(|line| {

@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use forecast::Timestamp;
 use forecast::calendar::Event;
+use forecast::{STEP_MAX, Timestamp};
 use planner::{CapacityPolicy, Deadlines, Objective, Prices, ShiftPolicy, StoppedLevel, WorkloadPolicy};
 
 use crate::rivals::hpa::HpaConfig;
@@ -143,8 +143,8 @@ impl Options {
         policy.shift = ShiftPolicy { first_share: 1.0, ..ShiftPolicy::default() };
         let defaults = Deadlines::default();
         policy.deadlines = Deadlines {
-            start: defaults.start.max(self.cold.upper() * DEADLINE_SLACK),
-            promote: defaults.promote.max(self.promote * DEADLINE_SLACK),
+            start: defaults.start.max(self.cold.upper() * DEADLINE_SLACK).min(STEP_MAX),
+            promote: defaults.promote.max(self.promote * DEADLINE_SLACK).min(STEP_MAX),
             ..defaults
         };
         policy

@@ -9,10 +9,10 @@ use crate::{output, values};
 #[derive(Args, Clone, Debug)]
 pub(super) struct MoneyArgs {
     /// Price of an active instance for an hour; without it the report counts instance-hours
-    #[arg(long, value_name = "X", value_parser = values::positive)]
+    #[arg(long, value_name = "X", value_parser = values::positive, requires = "report")]
     price_per_hour: Option<f64>,
     /// Currency of that price: a sign or a code
-    #[arg(long, value_name = "TEXT", default_value = "$")]
+    #[arg(long, value_name = "TEXT", default_value = "$", requires = "price_per_hour")]
     currency: String,
 }
 

@@ -7,6 +7,10 @@ use sim::replay::Outcome;
 use super::Replayed;
 use crate::output;
 
+/// What the table's columns count.
+pub(super) const UNITS: &str = "missed: share of demand; active, standby, cost: instance-hours\n\
+                                 changes: a day; * knows the future";
+
 /// One row per policy.
 pub(super) fn table(replayed: &Replayed) -> Table {
     let mut table = output::table(&["policy", "missed", "active", "standby", "cost", "x oracle", "changes"]);

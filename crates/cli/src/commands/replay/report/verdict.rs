@@ -112,10 +112,12 @@ mod tests {
     struct Line {
         #[command(flatten)]
         money: MoneyArgs,
+        #[arg(long)]
+        report: bool,
     }
 
     fn money() -> MoneyArgs {
-        Line::parse_from(["x", "--price-per-hour", "1"]).money
+        Line::parse_from(["x", "--report", "--price-per-hour", "1"]).money
     }
 
     /// A day of ten thousand units of demand.

@@ -1,28 +1,32 @@
-//! A fork whose child is born inside its control group.
+//! A child that executes another program, born inside its control group where that can be.
 //!
 //! Before the kernel moves a process into a group it waits until no thread of the machine is in the middle of a fork or an
 //! exit, which takes from 5 to 15 ms. A child that is born in a group of version 2 waits for nothing.
 
-use std::convert::Infallible;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::process::Pid;
 
+use super::borrow::{Child, borrow};
+
 /// Makes a child, which runs `child` with all signals blocked; tells it whether it was born at `birthplace`, the folder of a
 /// group. Where that cannot be (kernels before 5.7, sandboxes), it is born where its parent is.
 ///
 /// # Safety
-/// Other threads may hold any lock, the allocator's included, and the C library does not know of the child: `child` must only
-/// make system calls.
-pub(super) unsafe fn fork(
-    birthplace: Option<&OwnedFd>,
-    child: impl FnOnce(bool) -> Infallible,
-) -> io::Result<Pid> {
+/// Other threads may hold any lock, the allocator's included, the C library does not know of the child, and the memory may be
+/// its parent's: `child` must only make system calls, and soon execute a program or end, for this thread waits until then.
+pub(super) unsafe fn fork(birthplace: Option<&OwnedFd>, child: Child<'_>) -> io::Result<Pid> {
     // The handlers of the parent, which write to pipes that it shares with the child, are not for the child.
     let blocked = Blocked::all();
-    // SAFETY: the caller promises what is asked of the child.
+    for place in [birthplace, None] {
+        // SAFETY: the caller promises what is asked of the child.
+        if let Some(pid) = unsafe { borrow(place, child) } {
+            return Ok(pid);
+        }
+    }
+    // SAFETY: as above.
     let (pid, is_inside) = unsafe { fork_raw(birthplace) };
     if pid == 0 {
         child(is_inside);
@@ -71,7 +75,7 @@ unsafe fn born_at(folder: &OwnedFd) -> i64 {
 }
 
 /// From linux/sched.h; the constant of `libc` has too narrow a type.
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+pub(super) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Signals of this thread, blocked until this is dropped.
 struct Blocked(libc::sigset_t);
@@ -156,25 +160,29 @@ mod tests {
         };
         let folder = OwnedFd::from(fs::File::open(&birthplace.0).expect("there"));
         let (asked, hold) = std::io::pipe().expect("a pipe");
-        // SAFETY: the child waits for the end of the pipe and ends.
+        let arguments = [c"cat".as_ptr(), std::ptr::null()];
+        // SAFETY: the child only makes system calls, and executes a program that waits for the end of the pipe.
         let child = unsafe {
-            fork(Some(&folder), |is_inside| {
-                libc::close(hold.as_raw_fd());
-                libc::read(asked.as_raw_fd(), [0u8; 1].as_mut_ptr().cast(), 1);
-                libc::_exit(if is_inside { 7 } else { 8 })
+            fork(Some(&folder), &mut |is_inside| {
+                if is_inside {
+                    libc::dup2(asked.as_raw_fd(), 0);
+                    libc::execve(c"/bin/cat".as_ptr(), arguments.as_ptr(), [std::ptr::null()].as_ptr());
+                }
+                libc::_exit(8)
             })
         };
         let child = child.expect("forked");
         let members = fs::read_to_string(birthplace.0.join("cgroup.procs")).expect("readable");
         drop(hold);
-        assert_eq!((ended(child), members.trim()), (7, child.as_raw_nonzero().to_string().as_str()));
+        assert_eq!((ended(child), members.trim()), (0, child.as_raw_nonzero().to_string().as_str()));
     }
 
     #[test]
     fn what_is_no_group_is_no_birthplace() {
         let nowhere = OwnedFd::from(fs::File::open("/").expect("there"));
         // SAFETY: the child ends at once.
-        let child = unsafe { fork(Some(&nowhere), |is_inside| libc::_exit(if is_inside { 7 } else { 8 })) };
+        let child =
+            unsafe { fork(Some(&nowhere), &mut |is_inside| libc::_exit(if is_inside { 7 } else { 8 })) };
         assert_eq!(ended(child.expect("forked")), 8);
     }
 }

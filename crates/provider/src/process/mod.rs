@@ -12,6 +12,7 @@
 //! - `output`: the bounded output files. `exit`: pidfds.
 
 mod adopt;
+mod borrow;
 pub(crate) mod command;
 mod config;
 mod exit;

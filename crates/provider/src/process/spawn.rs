@@ -81,7 +81,7 @@ pub(super) fn spawn(launch: Launch) -> Result<Spawned, SpawnError> {
     // SAFETY: the child only makes system calls on memory and descriptors prepared here; it does not allocate, lock or
     // unwind, and does not return.
     let forked = unsafe {
-        fork(preparations.entrances.birthplace.as_ref(), |is_inside| {
+        fork(preparations.entrances.birthplace.as_ref(), &mut |is_inside| {
             let (step, errno) = image.become_it(&preparations, is_inside);
             let mut message = [step as u8, 0, 0, 0, 0];
             message[1..].copy_from_slice(&errno.to_le_bytes());

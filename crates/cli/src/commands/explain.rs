@@ -83,10 +83,12 @@ fn render_levels(levels: &api::Levels) -> String {
         return text;
     }
     let _ = writeln!(text, "\nnext, within {}", humantime::format_duration(ahead));
-    let at = |moment: Option<i64>| match moment {
-        Some(at) => Timestamp::from_millis(at).to_string(),
-        None => "not foreseen".to_owned(),
+    // Within an hour the time of day says it all, and lines stay short.
+    let time = |at: i64| {
+        let text = Timestamp::from_millis(at).to_string();
+        text.split_once('T').map_or(text.clone(), |(_, time)| time.to_owned())
     };
+    let at = |moment: Option<i64>| moment.map_or("not foreseen".to_owned(), time);
     let above = format!("above ({})", levels.unit);
     let mut table = output::table(&["instances", &above, "chance", "possible (10 %)", "likely (50 %)"]);
     for level in &levels.levels {

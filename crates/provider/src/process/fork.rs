@@ -99,8 +99,10 @@ impl Drop for Blocked {
     }
 }
 
-/// For a child: no signal blocked, and none ignored that only programs in Rust ignore. Makes system calls only.
+/// For a child: no signal blocked, none handled, and none ignored that only programs in Rust ignore. Makes system calls only.
 pub(super) fn reset_signals() {
+    // What handlers of the parent change may be the parent's own memory.
+    (1..=SIGNALS).for_each(end_handling);
     let mut none = MaybeUninit::uninit();
     // SAFETY: the first call fills the set; none can fail with these arguments.
     unsafe {
@@ -109,6 +111,21 @@ pub(super) fn reset_signals() {
         libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
     }
 }
+
+fn end_handling(signal: i32) {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: the first call fills the action where the signal is one; both are plain system calls.
+    unsafe {
+        if libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init_ref().sa_sigaction != libc::SIG_IGN
+        {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+    }
+}
+
+/// Those that were there before signals could queue.
+const SIGNALS: i32 = 31;
 
 #[cfg(test)]
 mod tests {

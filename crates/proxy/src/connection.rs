@@ -21,6 +21,8 @@ use crate::view::ShardRoute;
 #[derive(Debug)]
 pub(crate) struct ClientConnection {
     listener: Rc<Listener>,
+    /// What the listener knows it by.
+    number: u64,
     peer: Cell<SocketAddr>,
     /// What the client connected to, where a proxy in front has said so.
     destination: Cell<Option<SocketAddr>>,
@@ -58,12 +60,13 @@ pub(crate) enum Fate {
 }
 
 impl ClientConnection {
-    pub(crate) fn new(listener: Rc<Listener>, peer: SocketAddr) -> Self {
+    pub(crate) fn new(listener: Rc<Listener>, number: u64, peer: SocketAddr) -> Self {
         listener.shard().process().connections.fetch_add(1, Ordering::Relaxed);
         listener.shard().count_connection();
         let moved = Cell::new(listener.shard().coarse_now());
         Self {
             listener,
+            number,
             peer: Cell::new(peer),
             destination: Cell::new(None),
             names: RefCell::default(),
@@ -291,5 +294,6 @@ impl Drop for ClientConnection {
     fn drop(&mut self) {
         self.shard().process().connections.fetch_sub(1, Ordering::Relaxed);
         self.shard().uncount_connection();
+        self.listener.forget(self.number);
     }
 }

@@ -4,7 +4,7 @@
 //! the connections that wait in its queue.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,7 +28,8 @@ pub(crate) struct Listener {
     address: SocketAddr,
     shard: Rc<Shard>,
     route: RefCell<Option<Rc<ShardRoute>>>,
-    connections: RefCell<BTreeMap<u64, Weak<ClientConnection>>>,
+    /// In one piece of memory: small pieces among what requests leave behind would keep that from being given back.
+    connections: RefCell<HashMap<u64, Weak<ClientConnection>>>,
     next: Cell<u64>,
     is_closed: Cell<bool>,
     /// When another process went on with the sockets.
@@ -191,25 +192,19 @@ impl Listener {
             tracing::debug!(%error, "connection gone before it began");
             return;
         }
-        let connection = Rc::new(ClientConnection::new(Rc::clone(self), peer));
         let number = self.next.get();
         self.next.set(number + 1);
+        let connection = Rc::new(ClientConnection::new(Rc::clone(self), number, peer));
         self.connections.borrow_mut().insert(number, Rc::downgrade(&connection));
-        let listener = Rc::clone(self);
         // Two tasks rather than one: it would be as large as the larger of both.
         match self.route().filter(|route| !route.is_plain_http()) {
-            None => drop(tokio::task::spawn_local(async move {
-                connection.run(stream).await;
-                listener.forget(number);
-            })),
-            Some(route) => drop(tokio::task::spawn_local(async move {
-                enter(connection, route, stream).await;
-                listener.forget(number);
-            })),
+            None => drop(tokio::task::spawn_local(connection.run(stream))),
+            Some(route) => drop(tokio::task::spawn_local(enter(connection, route, stream))),
         }
     }
 
-    fn forget(&self, number: u64) {
+    /// The connection of this number is over.
+    pub(crate) fn forget(&self, number: u64) {
         self.connections.borrow_mut().remove(&number);
     }
 }

@@ -3,7 +3,7 @@
 //! Between requests a connection needs none of what HTTP needs: buffers above all. One that is silent for longer gives all of
 //! it back and waits for its next byte as it waited for its first, at about a thirtieth of the memory.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -21,20 +21,25 @@ use crate::stream::Stream;
 
 impl ClientConnection {
     /// Speaks HTTP on `stream` until it ends.
-    pub(crate) async fn run<T>(self: Rc<Self>, mut stream: T)
+    ///
+    /// An async function would hold what it is given twice, and each function that it awaits once more: while it waits for its
+    /// next byte, a connection is to be small.
+    pub(crate) fn run<T>(self: Rc<Self>, mut stream: T) -> impl Future<Output = ()>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut opening = Opening::default();
-        while let Some(version) = opening.read(&self, &mut stream).await {
-            let opened = Stream::resumed(stream, opening.take());
-            // Boxed: while it waits for its next byte, a connection is to be small.
-            match version {
-                Version::Http1 => match Box::pin(http1(&self, opened)).await {
-                    Some(rested) => stream = rested,
-                    None => return,
-                },
-                Version::Http2 => return Box::pin(http2(&self, opened)).await,
+        async move {
+            while let Some(version) = poll_fn(|cx| opening.poll(&self, &mut stream, cx)).await {
+                let opened = Stream::resumed(stream, opening.take());
+                // Boxed for the same reason.
+                match version {
+                    Version::Http1 => match Box::pin(http1(&self, opened)).await {
+                        Some(rested) => stream = rested,
+                        None => return,
+                    },
+                    Version::Http2 => return Box::pin(http2(&self, opened)).await,
+                }
             }
         }
     }
@@ -86,7 +91,7 @@ enum Ended {
 async fn drive<C: Conversation>(client: &Rc<ClientConnection>, mut connection: Pin<&mut C>) -> Ended {
     client.resumes();
     let mut fate = Fate::Open;
-    let ended = std::future::poll_fn(|cx| {
+    let ended = poll_fn(|cx| {
         if fate != client.fate() {
             fate = client.fate();
             match fate {
@@ -154,23 +159,21 @@ struct Opening {
 }
 
 impl Opening {
-    /// Waits until it is certain which version they begin; nothing, when the connection ends before.
-    async fn read<T: AsyncRead + Unpin>(
+    /// Ready when it is certain which version they begin; with nothing, when the connection ends before.
+    fn poll<T: AsyncRead + Unpin>(
         &mut self,
         client: &ClientConnection,
         stream: &mut T,
-    ) -> Option<Version> {
-        std::future::poll_fn(|cx| {
-            match client.fate() {
-                // It may have a request on its way, the first one.
-                Fate::Closing if client.has_begun() => return Poll::Ready(None),
-                Fate::Cut => return Poll::Ready(None),
-                Fate::Open | Fate::Resting | Fate::Closing => {}
-            }
-            client.watched_by(cx);
-            self.poll_read(client, stream, cx)
-        })
-        .await
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Version>> {
+        match client.fate() {
+            // It may have a request on its way, the first one.
+            Fate::Closing if client.has_begun() => return Poll::Ready(None),
+            Fate::Cut => return Poll::Ready(None),
+            Fate::Open | Fate::Resting | Fate::Closing => {}
+        }
+        client.watched_by(cx);
+        self.poll_read(client, stream, cx)
     }
 
     fn poll_read<T: AsyncRead + Unpin>(

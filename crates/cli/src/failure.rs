@@ -28,6 +28,11 @@ impl Failure {
         Failure::Usage(anyhow::anyhow!("{message}"))
     }
 
+    /// A failure of the work from a sentence.
+    pub(crate) fn failed(message: impl Display) -> Failure {
+        Failure::Failed(anyhow::anyhow!("{message}"))
+    }
+
     /// Prints the chain on stderr and returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let (error, code) = match self {

@@ -3,6 +3,7 @@
 //! They return sentences, because clap prints them as they are, and refuse nonsense here rather than deep inside a computation:
 //! a negative capacity, a quantile of 1.5, a duration without a unit.
 
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -69,6 +70,17 @@ pub(crate) fn open_share(text: &str) -> Result<f64, String> {
 pub(crate) fn timestamp(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text.trim())
         .map_err(|error| format!("{error}; write for example `1995-08-30T10:30:00Z`, or seconds since 1970"))
+}
+
+/// `127.0.0.1:7878`, `localhost:7878`, or either as a URL.
+pub(crate) fn api_address(text: &str) -> Result<SocketAddr, String> {
+    let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    let found: Vec<SocketAddr> = bare.to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+    // A daemon listens on 127.0.0.1 where nobody says otherwise.
+    let preferred = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    preferred
+        .copied()
+        .ok_or_else(|| format!("`{text}` is no address with a port; write for example 127.0.0.1:7878"))
 }
 
 /// `unix:///var/run/docker.sock`, or only the path.
@@ -147,6 +159,17 @@ mod tests {
         }
         for text in ["tcp://10.0.0.2:2376", "docker.sock", "unix://docker.sock", ""] {
             assert!(unix_socket(text).unwrap_err().contains("unix:///run/docker.sock"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_daemon_is_found_by_address_name_or_url() {
+        let expected: SocketAddr = "127.0.0.1:7878".parse().unwrap();
+        for text in ["127.0.0.1:7878", "localhost:7878", "http://127.0.0.1:7878/"] {
+            assert_eq!(api_address(text).unwrap(), expected, "{text}");
+        }
+        for text in ["7878", "127.0.0.1", "https://127.0.0.1:7878", ""] {
+            assert!(api_address(text).unwrap_err().contains("127.0.0.1:7878"), "{text}");
         }
     }
 

@@ -148,11 +148,13 @@ pub(crate) async fn execute(
             );
         }
     };
+    // The provider knows why a start fails: it is to give up, and say so, before the planner calls it off.
+    let patience = time_left - (time_left / 20).min(TOLD_WITHIN);
     let work = async {
         match (&action.kind, id) {
             (ActionKind::Start { size, .. }, Some(id)) => {
                 let place = (*size, node.as_ref());
-                let info = provider.start(spec(&workload, id, place, time_left)).await?;
+                let info = provider.start(spec(&workload, id, place, patience)).await?;
                 Ok(Some(info))
             }
             (ActionKind::Resize { size, .. }, _) => {
@@ -167,7 +169,7 @@ pub(crate) async fn execute(
                 stop(&provider, &name, workload.deadlines.stop).await.map(|()| None)
             }
             (ActionKind::Restart { .. }, Some(id)) => {
-                let info = provider.start(spec(&workload, id, (None, node.as_ref()), time_left)).await?;
+                let info = provider.start(spec(&workload, id, (None, node.as_ref()), patience)).await?;
                 Ok(Some(info))
             }
             // The configuration refuses templates: processes of one workload cannot become those of another.
@@ -222,6 +224,8 @@ pub(crate) fn refusal(action: ActionId, instance: Option<InstanceId>, reason: St
     Event::ActionFailed { action, instance, reason }
 }
 
+/// What the end of a start takes to become known.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// The provider keeps its own deadlines; ours only catches a provider that hangs.
 const SLACK: Duration = Duration::from_secs(2);
 

@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::time::Duration;
 
 use forecast::{Timestamp, trace};
 use history::{Batch, Sample, SeriesKey, Store};
 
-use crate::config::{HistoryImport, WorkloadConfig};
+use crate::config::{DemandSource, HistoryImport, WorkloadConfig};
 use crate::error::DaemonError;
 
 /// Demand of past steps in order.
@@ -26,12 +27,20 @@ pub(crate) fn demand(
     let gap = now.since(last);
     if gap > workload.step.saturating_mul(GAP_STEPS_NOTED) {
         let workload = workload.name.as_str();
-        tracing::warn!(workload, "demand was last known {gap:.0?} ago; what was learned before may not hold");
+        let gap = humantime::format_duration(Duration::from_secs(gap.as_secs()));
+        tracing::warn!(workload, "demand was last known {gap} ago; what was learned before may not hold");
     }
     let from = last - workload.step.saturating_mul(LEARN_STEPS_MAX);
     let samples = store.read(&key, from, now.align_down(workload.step)).map_err(DaemonError::History)?;
     // The step may have been another one when they were recorded.
-    Ok(on_steps(workload, samples.into_iter().map(|(at, value)| (at, Some(value)))))
+    let mut steps = on_steps(workload, samples.into_iter().map(|(at, value)| (at, Some(value))));
+    // Nobody was there to see the steps since then. What is forecast now is not what was to come after them. Whoever pushes
+    // demand may still bring them.
+    let newest = now.align_down(workload.step) - workload.step;
+    if workload.demand != DemandSource::Push && steps.last().is_some_and(|last| last.0 < newest) {
+        steps.push((newest, None));
+    }
+    Ok(steps)
 }
 
 fn take_in(store: &Store, workload: &WorkloadConfig, import: &HistoryImport) -> Result<(), DaemonError> {
@@ -135,7 +144,12 @@ mod tests {
         let store = Store::open(&dir.path().join("history")).expect("a store");
         let now = Timestamp::from_secs(600);
         let learned = demand(&store, &workload(Some(file.clone())), now).expect("learned");
-        assert_eq!(learned, [(Timestamp::from_secs(60), Some(2.0)), (Timestamp::from_secs(180), Some(5.0))]);
+        let at = Timestamp::from_secs;
+        assert_eq!(
+            learned,
+            [(at(60), Some(2.0)), (at(180), Some(5.0)), (at(540), None)],
+            "and nothing since"
+        );
         std::fs::write(&file, "nonsense").expect("written");
         assert_eq!(demand(&store, &workload(Some(file)), now).expect("learned"), learned);
     }

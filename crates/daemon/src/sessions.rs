@@ -253,7 +253,8 @@ impl Sessions {
         let known = self.known.get_mut(session).ok_or_else(unknown)?;
         let first = place.filter(|_| !std::mem::replace(&mut known.kept, place.is_some()));
         let to_keep = first.map(|at| seat(&kind, at));
-        let until = known.until;
+        // Its place in the queue may be lost sooner than its lease.
+        let until = self.allocator.waits_until(session).map_or(known.until, |waits| waits.min(known.until));
         if to_keep.is_some() {
             // Whoever waits brings it to the disk.
             self.changes.retain(|change| !matches!(change, Change::Kept(other, _) if other == session));

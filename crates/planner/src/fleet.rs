@@ -11,6 +11,7 @@ use crate::action::FULL_WEIGHT;
 use crate::desk::Desk;
 use crate::ids::{ActionId, InstanceId, NodeId};
 use crate::instance::{Instance, Order, Phase, Role, Turn};
+use crate::policy::WorkloadPolicy;
 use crate::reason::Reason;
 use crate::retry::{Backoff, Resizes};
 use crate::sessions::SessionReason;
@@ -454,19 +455,21 @@ impl Fleet {
     }
 
     /// The next time at which something is due, on the internal clock.
-    pub(crate) fn next_wake(&self, now: Timestamp, unhealthy: Duration) -> Option<(Timestamp, Timer)> {
+    pub(crate) fn next_wake(&self, now: Timestamp, policy: &WorkloadPolicy) -> Option<(Timestamp, Timer)> {
         let table = self.table.pending.map(|(_, deadline)| (deadline, Timer::ActionDeadline));
         let table_retry = self.table.retry.waiting(now).map(|until| (until, Timer::Backoff));
         let starts = self.starts.waiting(now).map(|until| (until, Timer::Backoff));
         let each = self.instances.iter().flat_map(|i| {
             let failing = i.failing.filter(|_| i.serving());
             let bad = i.unhealthy.filter(|_| !i.doomed).or(failing);
-            let unhealthy = bad.map(|since| since.saturating_add(unhealthy));
+            let unhealthy = bad.map(|since| since.saturating_add(policy.deadlines.unhealthy));
+            let ill = i.unhealthy.map(|since| since.saturating_add(policy.illness_patience()));
             [
                 i.pending.map(|p| (p.deadline, Timer::ActionDeadline)),
                 i.retry.waiting(now).map(|until| (until, Timer::Backoff)),
                 i.ramp.filter(|_| i.serving()).map(|r| (r.next, Timer::ShiftStep)),
                 unhealthy.map(|at| (at, Timer::UnhealthyDeadline)),
+                ill.filter(|at| *at > now).map(|at| (at, Timer::UnhealthyDeadline)),
                 i.held_until.filter(|_| i.held(now)).map(|until| (until, Timer::SessionsDeadline)),
                 i.moving
                     .as_ref()

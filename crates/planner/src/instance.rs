@@ -4,6 +4,8 @@
 //! weight. Every change of phase or role goes through one function, [`transition`], which refuses what is impossible, so
 //! that a late or repeated event can never put an instance into a state that the planner did not mean.
 
+use std::time::Duration;
+
 use forecast::Timestamp;
 
 use crate::ids::{ActionId, InstanceId, NodeId};
@@ -354,6 +356,11 @@ impl Instance {
         let (moving, from) = (self.moving.as_ref()?, self.node.clone()?);
         let (to, why) = (moving.to.clone(), moving.why.clone());
         Some(SharingReason::Moved { instance: self.id, from, to, why })
+    }
+
+    /// It has been unhealthy for so long, and is not waited for any more.
+    pub(crate) fn ill_for(&self, now: Timestamp, patience: Duration) -> bool {
+        self.unhealthy.is_some_and(|since| since.saturating_add(patience) <= now)
     }
 
     /// It can be told to come up now.

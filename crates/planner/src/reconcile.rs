@@ -286,7 +286,8 @@ impl Fleet {
 
     /// Starts what is missing, or stops the standbys that are too many.
     fn resize(&mut self, want: Want, desk: &mut Desk<'_>) {
-        let counted = count(&self.instances, Instance::stays);
+        let (now, patience) = (desk.now(), desk.policy.illness_patience());
+        let counted = count(&self.instances, |i| i.stays() && !i.ill_for(now, patience));
         self.unplaced = 0;
         let lacking = want.total.saturating_sub(counted);
         let restarted = self.restart(lacking, desk);

@@ -305,7 +305,7 @@ impl Workload {
             (now.saturating_add(left), Timer::OverrideExpiry)
         });
         let fleet = match self.policy.mode {
-            Mode::Act => self.fleet.next_wake(now, self.policy.deadlines.unhealthy),
+            Mode::Act => self.fleet.next_wake(now, &self.policy),
             Mode::Observe => None,
         };
         [Some(tick), expiry, fleet].into_iter().flatten().min().unwrap_or(tick)

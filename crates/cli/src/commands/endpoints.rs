@@ -42,6 +42,7 @@ fn render(found: &api::Endpoints) -> String {
         );
         output::row(&mut table, &cells);
     }
+    output::keep_whole(&mut table);
     let mut text = String::new();
     let _ = writeln!(text, "{table}");
     if found.log_written + found.log_dropped > 0 {

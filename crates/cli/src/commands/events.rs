@@ -211,6 +211,7 @@ fn table(events: &[api::CalendarEvent]) -> String {
     for event in events {
         output::row(&mut table, &cells(event));
     }
+    output::keep_whole(&mut table);
     let mut text = String::new();
     let _ = writeln!(text, "{table}");
     text

@@ -14,13 +14,13 @@ use jiff::tz::TimeZone;
 
 use crate::failure::{Failure, OrFail};
 use crate::moment::{Moment, Towards, clock};
-use crate::output;
+use crate::{output, values};
 
 /// Where the daemon answers.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct RemoteArgs {
     /// Address of the daemon's API
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7878")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7878", value_parser = values::api_address)]
     api: SocketAddr,
 }
 

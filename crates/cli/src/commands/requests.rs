@@ -71,6 +71,7 @@ fn render(found: &api::Requests) -> String {
     for request in &found.requests {
         output::row(&mut table, &cells(found, request));
     }
+    output::keep_whole(&mut table);
     let _ = writeln!(text, "{table}");
     text
 }

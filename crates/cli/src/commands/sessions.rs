@@ -108,13 +108,22 @@ fn open(args: &OpenArgs) -> Result<(), Failure> {
         loop {
             let session = client.open_session(&args.workload, &request).await?;
             let again = session.retry_after_s.map(Duration::from_secs);
-            match again.filter(|again| args.wait.is_some_and(|wait| begun.elapsed() + *again <= wait)) {
-                Some(again) => tokio::time::sleep(again).await,
+            // The last time just before its place in the queue is lost.
+            let left = args.wait.unwrap_or_default().saturating_sub(begun.elapsed() + LAST_ASKED);
+            match again.filter(|_| !left.is_zero()) {
+                Some(again) => tokio::time::sleep(again.min(left)).await,
                 None => return Ok(session),
             }
         }
     })?;
-    answer(args.json, &session, sentence)
+    answer(args.json, &session, sentence)?;
+    match args.wait.filter(|_| session.instance.is_none()) {
+        Some(wait) => {
+            let (session, wait) = (&session.session, humantime::format_duration(wait));
+            Err(Failure::failed(format!("{session} has found no place within {wait}")))
+        }
+        None => Ok(()),
+    }
 }
 
 fn sentence(session: &api::Session) -> String {
@@ -202,3 +211,6 @@ pub(super) fn types(summary: &api::SessionSummary) -> String {
     );
     text
 }
+
+/// Whoever waits asks the last time so long before the end.
+const LAST_ASKED: Duration = Duration::from_millis(100);

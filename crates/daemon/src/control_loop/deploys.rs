@@ -78,7 +78,7 @@ impl ControlLoop {
             }
             self.recorder.record(Record::Value(key, command));
             if before.is_some() {
-                self.deployed(index, "a new command");
+                self.deployed(index, NEW_COMMAND);
             }
         }
     }
@@ -102,11 +102,16 @@ impl ControlLoop {
     fn deployed(&mut self, index: usize, version: &str) {
         let workload = &self.workloads[index];
         self.planner.deployed(&workload.id, version);
-        let then = if workload.config.models.is_empty() {
-            "the online core adapts by what it sees"
+        let mut then = if workload.config.models.is_empty() {
+            "the online core adapts by what it sees".to_owned()
         } else {
-            "its models learn faster now and are trained anew when the new behaviour is known"
+            "its models learn faster now and are trained anew when the new behaviour is known".to_owned()
         };
+        // Who was found running is not ended for it.
+        let former = workload.places.len();
+        if version == NEW_COMMAND && former > 0 {
+            then += &format!("; {former} running before it go on with the former one, each until it ends");
+        }
         self.notes.push(api::Event {
             at_ms: clock().as_millis(),
             workload: Some(workload.name().to_owned()),
@@ -124,6 +129,8 @@ fn command_of(config: &WorkloadConfig) -> Vec<u8> {
     serde_json::to_vec(&(&config.command, &config.env)).unwrap_or_default()
 }
 
+/// What a version is called that was found by its command.
+const NEW_COMMAND: &str = "a new command";
 /// The kind of events, or the first word of it, that are deploys.
 const KIND: &str = "deploy";
 /// A deploy of so long ago that is announced only now is still news.

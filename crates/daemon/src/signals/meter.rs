@@ -6,6 +6,9 @@
 //! arrived between two readings is spread evenly over the time between them, so that a step's demand does not depend on
 //! when exactly the proxy was asked. A step that was watched for less than half of its length is missing, not small; so
 //! is one in which nothing arrived while nothing could have been served: a service that is down has no demand to show.
+//!
+//! A request that fails after it has waited may do so in a later step than it arrived in. What is missed beyond the demand of a
+//! step is told with the next that has some.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -84,6 +87,10 @@ pub(crate) struct Meter {
     recent: VecDeque<(Timestamp, u64, f64)>,
     backends: BTreeMap<u64, BackendLast>,
     current: Option<Accumulator>,
+    /// Demand that was missed and not told yet: see [`Accumulator::done`].
+    owed: f64,
+    /// Demand for each request, as far as is known.
+    each: f64,
 }
 
 #[derive(Debug)]
@@ -134,7 +141,9 @@ impl Accumulator {
         }
     }
 
-    fn done(self, step: Duration) -> StepDone {
+    /// `owed` was missed and not told yet.
+    fn done(self, step: Duration, owed: &mut f64) -> StepDone {
+        *owed += self.failed + self.late;
         let seconds = self.watched.as_secs_f64();
         let watched_enough = self.watched * 2 >= step && seconds > 0.0;
         let says_something = self.served || self.arrivals > 0.0;
@@ -147,11 +156,12 @@ impl Accumulator {
                 latency: self.latency,
             };
         }
-        let demand = self.arrivals / seconds;
+        let missed = owed.min(self.arrivals);
+        *owed -= missed;
         StepDone {
             start: self.start,
-            demand: Some(demand),
-            missed: ((self.failed + self.late) / seconds).min(demand),
+            demand: Some(self.arrivals / seconds),
+            missed: missed / seconds,
             errors: self.failed / seconds,
             latency: self.latency,
         }
@@ -169,6 +179,8 @@ impl Meter {
             recent: VecDeque::new(),
             backends: BTreeMap::new(),
             current: None,
+            owed: 0.0,
+            each: 1.0,
         }
     }
 
@@ -255,7 +267,10 @@ impl Meter {
         let span = reading.at.since(last.at);
         let arrivals = (asked - last.asked) as f64;
         // Demand for each request, on average: what failed or was late is counted in requests.
-        let each = if arrivals > 0.0 { came / arrivals } else { 0.0 };
+        if arrivals > 0.0 {
+            self.each = came / arrivals;
+        }
+        let each = self.each;
         let latency = reading.stats.latency.subtract(&last.latency);
         let mut from = last.at;
         self.close_until(from, done);
@@ -272,7 +287,7 @@ impl Meter {
             current.arrivals += came * part.as_secs_f64() / span.as_secs_f64();
             current.served |= reading.serving;
             if until == current.start + self.step {
-                done.extend(self.current.take().map(|step| step.done(self.step)));
+                done.extend(self.current.take().map(|step| step.done(self.step, &mut self.owed)));
             }
             from = until;
         }
@@ -286,7 +301,8 @@ impl Meter {
             if end > until {
                 return;
             }
-            done.extend(self.current.replace(Accumulator::new(end)).map(|step| step.done(self.step)));
+            let over = self.current.replace(Accumulator::new(end));
+            done.extend(over.map(|step| step.done(self.step, &mut self.owed)));
         }
         // A gap longer than that is one jump: the forecaster counts the steps between by itself.
         self.current = Some(Accumulator::new(until.align_down(self.step)));

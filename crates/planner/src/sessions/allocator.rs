@@ -303,6 +303,11 @@ impl Allocator {
         }
     }
 
+    /// Until when a session waits for a place at most.
+    pub fn waits_until(&self, session: &SessionId) -> Option<Timestamp> {
+        self.queue.end_of(session)
+    }
+
     /// When [`expire`](Self::expire) must be called at the latest.
     pub fn next_expiry(&self) -> Option<Timestamp> {
         self.queue.next_end()

@@ -37,6 +37,11 @@ impl Queue {
         self.ranks.get(session).map(|rank| self.line.range(..*rank).count())
     }
 
+    /// When its time is over.
+    pub(super) fn end_of(&self, session: &SessionId) -> Option<Timestamp> {
+        self.ranks.get(session).and_then(|rank| self.line.get(rank)).map(|waiting| waiting.until)
+    }
+
     pub(super) fn kind_of(&self, session: &SessionId) -> Option<usize> {
         self.ranks.get(session).and_then(|rank| self.line.get(rank)).map(|waiting| waiting.kind)
     }

@@ -136,6 +136,23 @@ fn an_instance_that_stays_unhealthy_is_replaced() {
 }
 
 #[test]
+fn another_is_started_beside_one_that_is_unhealthy_for_as_long_as_that_takes() {
+    let quick = WorkloadPolicy { lead_cold: secs(3), ..policy() };
+    let mut world = settled(quick, 1, 0);
+    let mark = world.log.len();
+    let (workload, instance) = ("web".into(), id(1));
+    world.tell(Event::InstanceUnhealthy { workload, instance, reason: "status 500".to_owned() });
+    world.sleep(secs(2));
+    assert_eq!(world.words(mark), ["table "], "it may come back");
+    world.sleep(secs(8));
+    assert_eq!(world.ready(Role::Active), 2, "{:?}", world.words(mark));
+    assert!(!world.words(mark).contains(&"stop 1".to_owned()), "it still may");
+    world.tell(Event::InstanceHealthy { workload: "web".into(), instance: id(1) });
+    world.sleep(secs(120));
+    assert_eq!((world.ready(Role::Active), world.ready(Role::Standby)), (1, 0));
+}
+
+#[test]
 fn failed_starts_are_retried_together_after_growing_pauses() {
     let mut world = World::new(policy());
     world.faults.all_starts_fail = true;

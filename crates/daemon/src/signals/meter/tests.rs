@@ -65,6 +65,20 @@ fn a_step_in_which_nothing_could_be_served_is_missing_unless_something_arrived()
 }
 
 #[test]
+fn what_fails_after_a_wait_is_missed_with_the_next_demand() {
+    let mut meter = meter();
+    read(&mut meter, 10_000, &stats(0, 0));
+    let arrived = read(&mut meter, 11_000, &stats(40, 0)).steps;
+    assert_eq!((arrived[0].demand, arrived[0].missed), (Some(40.0), 0.0));
+    let failed = read(&mut meter, 12_000, &stats(40, 40)).steps;
+    assert_eq!((failed[0].demand, failed[0].missed, failed[0].errors), (Some(0.0), 0.0, 40.0));
+    let more = read(&mut meter, 13_000, &stats(70, 40)).steps;
+    assert_eq!((more[0].demand, more[0].missed), (Some(30.0), 30.0));
+    assert_eq!(read(&mut meter, 14_000, &stats(90, 40)).steps[0].missed, 10.0);
+    assert_eq!(read(&mut meter, 15_000, &stats(110, 40)).steps[0].missed, 0.0, "told once");
+}
+
+#[test]
 fn another_proxy_begins_a_new_count_instead_of_a_negative_one() {
     let mut meter = meter();
     read(&mut meter, 10_000, &stats(1000, 0));

@@ -106,8 +106,7 @@ pub(super) fn timeline(replayed: &Replayed, outcome: &Outcome, highest: f64) -> 
             })
             .collect()
     };
-    let demand: Vec<Option<f64>> =
-        chunks().map(|chunk| chunk.iter().filter_map(|decision| decision.demand).reduce(f64::max)).collect();
+    let (moments, demand) = demand_line(chunks(), replayed.demand.step());
     let (colour, fill) = match outcome.kind {
         PolicyKind::Foreshadow => (colour::FORESHADOW, "rgba(0,114,178,0.28)"),
         kind if kind.hindsight() => (colour::BOUND, "rgba(122,122,122,0.25)"),
@@ -134,7 +133,7 @@ pub(super) fn timeline(replayed: &Replayed, outcome: &Outcome, highest: f64) -> 
         );
     }
     plot.add_trace(
-        Scatter::new(times.clone(), demand)
+        Scatter::new(moments, demand)
             .name("demand")
             .mode(Mode::Lines)
             .connect_gaps(false)
@@ -142,7 +141,7 @@ pub(super) fn timeline(replayed: &Replayed, outcome: &Outcome, highest: f64) -> 
             .line(Line::new().color(colour::DEMAND).width(1.2)),
     );
     let title = title(outcome.kind).trim_end_matches('*');
-    let mut time = axis("");
+    let mut time = axis("time (UTC)");
     if let Some([from, to]) = around_the_peak(&outcome.decisions) {
         time = time.range(vec![from, to]);
     }
@@ -150,6 +149,25 @@ pub(super) fn timeline(replayed: &Replayed, outcome: &Outcome, highest: f64) -> 
     plot.set_layout(layout(title, "", &replayed.column).x_axis(time).y_axis(amount));
     plot.set_configuration(configuration());
     plot
+}
+
+/// The largest demand of each chunk, and nothing where rows are missing between them: a line across would be made up.
+fn demand_line<'a>(
+    chunks: impl Iterator<Item = &'a [Decision]>,
+    step: Duration,
+) -> (Vec<String>, Vec<Option<f64>>) {
+    let mut line = Vec::new();
+    let mut expected = None;
+    for chunk in chunks {
+        let begins = chunk[0].timestamp;
+        if let Some(expected) = expected.filter(|expected| begins.since(*expected) > step / 2) {
+            line.push((expected.to_string(), None));
+        }
+        let demand = chunk.iter().filter_map(|decision| decision.demand).reduce(f64::max);
+        line.push((begins.to_string(), demand));
+        expected = chunk.last().map(|last| last.timestamp + step);
+    }
+    line.into_iter().unzip()
 }
 
 /// Beginning and end of the days around the largest demand, when there is much more than that.
@@ -169,4 +187,25 @@ pub(super) fn highest_wanted(replayed: &Replayed, outcomes: &[&Outcome]) -> f64 
     let wanted = outcomes.iter().flat_map(|outcome| &outcome.decisions);
     let wanted = wanted.map(|decision| decision.active_wanted + decision.standby_wanted).max().unwrap_or(0);
     1.05 * replayed.demand.peak().max(f64::from(wanted) * replayed.options.capacity)
+}
+
+#[cfg(test)]
+mod tests {
+    use forecast::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_line_of_demand_breaks_where_rows_are_missing() {
+        let row = |at: i64, demand: f64| Decision {
+            timestamp: Timestamp::from_secs(at),
+            demand: Some(demand),
+            active_wanted: 1,
+            standby_wanted: 0,
+        };
+        let rows = [row(0, 1.0), row(60, 2.0), row(600, 3.0)];
+        let (moments, demand) = demand_line(rows.chunks(1), Duration::from_secs(60));
+        assert_eq!(demand, [Some(1.0), Some(2.0), None, Some(3.0)]);
+        assert_eq!(moments[2], Timestamp::from_secs(120).to_string());
+    }
 }

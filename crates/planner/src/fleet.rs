@@ -463,7 +463,7 @@ impl Fleet {
             let failing = i.failing.filter(|_| i.serving());
             let bad = i.unhealthy.filter(|_| !i.doomed).or(failing);
             let unhealthy = bad.map(|since| since.saturating_add(policy.deadlines.unhealthy));
-            let ill = i.unhealthy.map(|since| since.saturating_add(policy.illness_patience()));
+            let ill = i.waited_for(policy);
             [
                 i.pending.map(|p| (p.deadline, Timer::ActionDeadline)),
                 i.retry.waiting(now).map(|until| (until, Timer::Backoff)),

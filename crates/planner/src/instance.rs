@@ -4,8 +4,6 @@
 //! weight. Every change of phase or role goes through one function, [`transition`], which refuses what is impossible, so
 //! that a late or repeated event can never put an instance into a state that the planner did not mean.
 
-use std::time::Duration;
-
 use forecast::Timestamp;
 
 use crate::ids::{ActionId, InstanceId, NodeId};
@@ -358,9 +356,10 @@ impl Instance {
         Some(SharingReason::Moved { instance: self.id, from, to, why })
     }
 
-    /// It has been unhealthy for so long, and is not waited for any more.
-    pub(crate) fn ill_for(&self, now: Timestamp, patience: Duration) -> bool {
-        self.unhealthy.is_some_and(|since| since.saturating_add(patience) <= now)
+    /// Until when it is waited for, where it is unhealthy, before another is started beside it: as long as that start would take,
+    /// at most as long as it is kept.
+    pub(crate) fn waited_for(&self, policy: &WorkloadPolicy) -> Option<Timestamp> {
+        self.unhealthy.map(|since| since.saturating_add(policy.lead_cold.min(policy.deadlines.unhealthy)))
     }
 
     /// It can be told to come up now.

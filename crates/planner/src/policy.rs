@@ -199,12 +199,6 @@ impl WorkloadPolicy {
         self
     }
 
-    /// How long an unhealthy instance is waited for before another is started beside it: as long as that start would take, at most
-    /// as long as it is kept.
-    pub fn illness_patience(&self) -> Duration {
-        self.lead_cold.min(self.deadlines.unhealthy)
-    }
-
     /// How long a start may take: the deadline of the policy, or several times the expected lead time if that is longer.
     pub fn start_deadline(&self) -> Duration {
         self.deadlines.start.max(self.lead_cold.saturating_mul(DEADLINE_LEADS))

@@ -286,8 +286,9 @@ impl Fleet {
 
     /// Starts what is missing, or stops the standbys that are too many.
     fn resize(&mut self, want: Want, desk: &mut Desk<'_>) {
-        let (now, patience) = (desk.now(), desk.policy.illness_patience());
-        let counted = count(&self.instances, |i| i.stays() && !i.ill_for(now, patience));
+        let (now, policy) = (desk.now(), desk.policy);
+        let awaited = |i: &Instance| i.waited_for(policy).is_none_or(|until| until > now);
+        let counted = count(&self.instances, |i| i.stays() && awaited(i));
         self.unplaced = 0;
         let lacking = want.total.saturating_sub(counted);
         let restarted = self.restart(lacking, desk);

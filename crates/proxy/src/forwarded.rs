@@ -36,17 +36,32 @@ impl ClientNames {
     }
 }
 
-/// Tells the backend of the client. The request has its one host already.
-pub(crate) fn tell(headers: &mut HeaderMap, client: &ClientNames, policy: Forwarded) {
-    if policy == Forwarded::Replace {
-        for name in
-            [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_FORWARDED_PORT, X_REAL_IP, FORWARDED]
-        {
+/// Whether a proxy says whom it speaks for in such a field.
+pub(crate) fn is_said_in(name: &HeaderName) -> bool {
+    FIELDS.contains(name)
+}
+
+/// Tells the backend of the client. The request has its one host already, and others of these fields only where `is_told`.
+pub(crate) fn tell(headers: &mut HeaderMap, client: &ClientNames, policy: Forwarded, is_told: bool) {
+    if is_told && policy == Forwarded::Replace {
+        for name in &FIELDS {
             headers.remove(name);
         }
+    } else if is_told {
+        return append(headers, client);
     }
     // Once, instead of by doubling.
     headers.reserve(4);
+    headers.insert(X_FORWARDED_FOR, client.ip.clone());
+    if let Some(host) = headers.get(HOST).cloned() {
+        headers.insert(X_FORWARDED_HOST, host);
+    }
+    headers.insert(X_FORWARDED_PORT, client.port.clone());
+    headers.insert(X_FORWARDED_PROTO, client.scheme.clone());
+}
+
+/// Goes on where somebody in front has begun.
+fn append(headers: &mut HeaderMap, client: &ClientNames) {
     let mut names = headers.get_all(X_FORWARDED_FOR).iter();
     let value = match names.next() {
         None => client.ip.clone(),
@@ -89,6 +104,9 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// In which a proxy says whom it speaks for.
+static FIELDS: [HeaderName; 6] =
+    [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_FORWARDED_PORT, X_REAL_IP, FORWARDED];
 
 #[cfg(test)]
 mod tests {
@@ -102,7 +120,7 @@ mod tests {
         for (name, value) in sent {
             headers.append(*name, value.parse().expect("a value"));
         }
-        tell(&mut headers, &client, policy);
+        tell(&mut headers, &client, policy, !sent.is_empty());
         let text = |(name, value): (&HeaderName, &HeaderValue)| {
             (name.to_string(), value.to_str().expect("text").to_owned())
         };

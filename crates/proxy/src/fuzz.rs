@@ -14,7 +14,7 @@ use crate::control::{
     Admission, BackendSpec, CacheSpec, Class, Endpoint, FRAME_BYTES_MAX, Forwarded, Priority, ProxyVersion,
     Refusal, Request, RequestSample, Response, Route, RouteTable, SOURCES_MAX, decode, encode, read_frame,
 };
-use crate::forwarded::{ClientNames, tell};
+use crate::forwarded::{ClientNames, is_said_in, tell};
 use crate::observe::trace::Trace;
 use crate::proxy_protocol::{self, Header};
 
@@ -232,7 +232,7 @@ fn forwarding_fields() {
         let is_forwarded = sent.contains_key("forwarded");
         for policy in [Forwarded::Append, Forwarded::Replace] {
             let mut told = sent.clone();
-            tell(&mut told, &client, policy);
+            tell(&mut told, &client, policy, sent.keys().any(is_said_in));
             let all = |name: &str| told.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
             let (chain, elements) = (all("x-forwarded-for"), all("forwarded"));
             let is_right = match policy {

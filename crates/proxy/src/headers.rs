@@ -55,7 +55,7 @@ pub(crate) fn prepare_request(
         join_cookies(&mut parts.headers);
     }
     parts.version = Version::HTTP_11;
-    forwarded::tell(&mut parts.headers, client, protocols.forwarded);
+    forwarded::tell(&mut parts.headers, client, protocols.forwarded, found.forwarded);
     if is_http2 {
         to_http2(parts, trailers)?;
     }
@@ -68,8 +68,15 @@ pub(crate) fn prepare_trailers(trailers: &mut HeaderMap) {
     for name in NO_TRAILERS {
         trailers.remove(name);
     }
-    HopByHop { connection: true, upgrade: true, transfer_encoding: true, others: true, lengths: false }
-        .remove(trailers);
+    HopByHop {
+        connection: true,
+        names_fields: true,
+        upgrade: true,
+        transfer_encoding: true,
+        others: true,
+        ..HopByHop::default()
+    }
+    .remove(trailers);
 }
 
 /// Names the trailers of a response by gRPC, which HTTP/1.1 passes on only when it has heard of them before.
@@ -247,11 +254,15 @@ fn join_cookies(headers: &mut HeaderMap) {
 #[derive(Clone, Copy, Debug, Default)]
 struct HopByHop {
     connection: bool,
+    /// The connection field may name others.
+    names_fields: bool,
     upgrade: bool,
     transfer_encoding: bool,
     others: bool,
     /// A list of lengths, in one field or in several.
     lengths: bool,
+    /// Not of that kind, but looked for on the same way: whether it says where it comes from.
+    forwarded: bool,
 }
 
 impl HopByHop {
@@ -264,13 +275,17 @@ impl HopByHop {
                     found.lengths |= has_length || value.as_bytes().contains(&b',');
                     has_length = true;
                 }
-                CONNECTION => found.connection = true,
+                CONNECTION => {
+                    found.connection = true;
+                    found.names_fields |= !CONNECTION_ALONE.contains(&value.as_bytes());
+                }
                 UPGRADE => found.upgrade = true,
                 TRANSFER_ENCODING => found.transfer_encoding = true,
                 TE | EXPECT | PROXY_AUTHENTICATE | PROXY_AUTHORIZATION => found.others = true,
                 ref name => {
                     found.others |=
-                        *name == KEEP_ALIVE || *name == PROXY_CONNECTION || *name == HTTP2_SETTINGS
+                        *name == KEEP_ALIVE || *name == PROXY_CONNECTION || *name == HTTP2_SETTINGS;
+                    found.forwarded |= forwarded::is_said_in(name);
                 }
             }
         }
@@ -278,16 +293,16 @@ impl HopByHop {
     }
 
     fn remove(self, headers: &mut HeaderMap) {
-        if self.connection {
+        if self.names_fields {
             // Fields that the sender declares to be for this hop only.
-            let names_fields = |value: &&HeaderValue| !CONNECTION_ALONE.contains(&value.as_bytes());
-            let listed: Vec<String> =
-                headers.get_all(CONNECTION).iter().filter(names_fields).flat_map(tokens).collect();
+            let listed: Vec<String> = headers.get_all(CONNECTION).iter().flat_map(tokens).collect();
             for name in listed {
                 if name != "host" && name != "content-length" {
                     headers.remove(name.as_str());
                 }
             }
+        }
+        if self.connection {
             headers.remove(CONNECTION);
         }
         if self.upgrade {

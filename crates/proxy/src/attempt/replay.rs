@@ -21,26 +21,29 @@ pub(crate) struct Replay {
 impl Replay {
     /// Of one that may be repeated even if it was processed.
     pub(crate) fn of(request: &Request<RequestBody>) -> Option<Self> {
-        let is_repeatable = is_idempotent(request.method()) && !request.headers().contains_key(UPGRADE);
-        if is_repeatable { Self::of_any(request) } else { None }
+        if is_idempotent(request.method()) { Self::of_any(request) } else { None }
     }
 
     /// Of one that may be repeated if it was not.
     pub(crate) fn of_any(request: &Request<RequestBody>) -> Option<Self> {
-        matches!(request.body(), RequestBody::Empty).then(|| Self::copy(request))
+        if matches!(request.body(), RequestBody::Empty) { Self::copy(request) } else { None }
     }
 
-    fn copy(request: &Request<RequestBody>) -> Self {
+    /// None of one that asks for another protocol.
+    fn copy(request: &Request<RequestBody>) -> Option<Self> {
         let headers = request.headers();
         let mut fields = Vec::with_capacity(headers.len() * FIELD_BYTES);
         for (name, value) in headers {
+            if *name == UPGRADE {
+                return None;
+            }
             for part in [name.as_str().as_bytes(), value.as_bytes()] {
                 // Heads are limited to far less than four gigabytes.
                 fields.extend_from_slice(&(part.len() as u32).to_le_bytes());
                 fields.extend_from_slice(part);
             }
         }
-        Self { method: request.method().clone(), uri: request.uri().clone(), fields }
+        Some(Self { method: request.method().clone(), uri: request.uri().clone(), fields })
     }
 
     pub(crate) fn is_idempotent(&self) -> bool {

@@ -4,28 +4,30 @@
 pub(crate) mod http2;
 mod replay;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
 use tokio::net::TcpStream;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout;
 
 use self::replay::Replay;
 use crate::body::{ClientFault, RequestBody, Upload};
 use crate::choice::Choice;
 use crate::headers::is_decoded;
 use crate::lease::Lease;
+use crate::link::Link;
+use crate::patience::Patience;
 use crate::shard::Shard;
-use crate::stream::Stream;
 use crate::view::ShardRoute;
 
-/// A response head, the moment it came, and the use of the backend that its body is still to come from.
+/// A response head, the moment it came, and the use of the backend that its body is still to come from. Boxed wherever it goes:
+/// it passes through many hands.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) response: Response<Incoming>,
@@ -37,7 +39,7 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) enum Attempt {
     /// With an answer.
-    Answered(Answer),
+    Answered(Box<Answer>),
     /// Nothing was sent: the request is back and may go elsewhere, whatever its method.
     NotSent(Lease),
     /// Something was sent and no response head came back. The request is back if it may be repeated.
@@ -78,9 +80,10 @@ pub(crate) async fn attempt(
         };
         let Some(request) = slot.take() else { return Attempt::Broken(lease) };
         let upload = request.body().upload();
-        let sending = connection.try_send_request(request);
+        let sending = pin!(connection.send(request));
         let mut error = match in_time(
             sending,
+            &mut connection.patience,
             lease.sent(),
             route.spec.timeouts.response_head,
             upload.as_deref(),
@@ -124,26 +127,27 @@ pub(crate) async fn attempt(
 
 /// Awaits the head of a response to what is sent at `sent`; the limit runs from the last piece of the request's body.
 async fn in_time<F: Future>(
-    sending: F,
+    mut sending: Pin<&mut F>,
+    patience: &mut Patience,
     sent: Instant,
     limit: Duration,
     upload: Option<&Upload>,
 ) -> Option<F::Output> {
-    let mut sending = pin!(sending);
-    let mut until = sent + limit;
-    loop {
-        if let Ok(answer) = timeout_at(until.into(), sending.as_mut()).await {
-            return Some(answer);
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = sending.as_mut().poll(cx) {
+            return Poll::Ready(Some(answer));
         }
-        let moved = upload.map(|upload| Instant::from(upload.moved()) + limit);
-        until = moved.filter(|&moved| moved > until)?;
-    }
+        let moved = upload.map_or(sent, |upload| sent.max(upload.moved().into_std()));
+        ready!(patience.poll(cx, moved + limit));
+        Poll::Ready(None)
+    })
+    .await
 }
 
 fn answered(
     route: &ShardRoute,
     mut lease: Lease,
-    connection: Option<SendRequest<RequestBody>>,
+    connection: Option<Link>,
     response: Response<Incoming>,
 ) -> Attempt {
     let now = Instant::now();
@@ -162,7 +166,7 @@ fn answered(
     if let Some(connection) = connection.filter(|_| response.status() != StatusCode::SWITCHING_PROTOCOLS) {
         lease.use_connection(connection);
     }
-    Attempt::Answered(Answer { response, headed: now, lease })
+    Attempt::Answered(Box::new(Answer { response, headed: now, lease }))
 }
 
 /// Counts a connection that a backend has taken, where that is all that can be known of it.
@@ -195,16 +199,9 @@ pub(crate) async fn open(address: SocketAddr, limit: Duration) -> io::Result<Tcp
     Ok(stream)
 }
 
-async fn connect(shard: &Shard, route: &ShardRoute, lease: &Lease) -> io::Result<SendRequest<RequestBody>> {
+async fn connect(shard: &Shard, route: &ShardRoute, lease: &Lease) -> io::Result<Link> {
     let stream = open(lease.backend().state.addr, route.spec.timeouts.connect).await?;
-    let handshake = shard.client_builder().handshake(Stream::new(stream)).await;
-    let (sender, connection): (_, http1::Connection<_, RequestBody>) = handshake.map_err(io::Error::other)?;
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "connection to a backend ended");
-        }
-    });
-    Ok(sender)
+    Link::open(shard.client_builder(), stream).await
 }
 
 /// Whether the connection ended without a byte of an answer, as one that was closed while idle does.

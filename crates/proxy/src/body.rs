@@ -20,6 +20,7 @@ use crate::connection::ClientConnection;
 use crate::control::Upstream;
 use crate::exchange::Delivery;
 use crate::headers::prepare_trailers;
+use crate::link::Link;
 use crate::view::ShardRoute;
 
 /// A request body on its way to a backend.
@@ -27,8 +28,9 @@ use crate::view::ShardRoute;
 pub(crate) enum RequestBody {
     /// Nothing to send: may be repeated.
     Empty,
-    /// Read from the client as the backend takes it.
-    Stream(Quiet, Rc<Upload>),
+    /// Read from the client as the backend takes it. Boxed, like what is rare: a request is copied often on its way to the
+    /// backend.
+    Stream(Box<(Quiet, Rc<Upload>)>),
     /// Looked into before it is sent.
     ReadAhead(Box<ReadAhead>),
 }
@@ -38,7 +40,7 @@ impl RequestBody {
     pub(crate) fn upload(&self) -> Option<Rc<Upload>> {
         match self {
             Self::Empty => None,
-            Self::Stream(_, upload) => Some(Rc::clone(upload)),
+            Self::Stream(stream) => Some(Rc::clone(&stream.1)),
             Self::ReadAhead(read) => read.rest().upload(),
         }
     }
@@ -48,7 +50,7 @@ impl RequestBody {
             return Self::Empty;
         }
         let upload = Upload::new(Rc::clone(client), Rc::clone(route));
-        Self::Stream(Quiet::new(body, route.spec.timeouts.body_idle), Rc::new(upload))
+        Self::Stream(Box::new((Quiet::new(body, route.spec.timeouts.body_idle), Rc::new(upload))))
     }
 }
 
@@ -167,8 +169,9 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
-            Self::Stream(quiet, upload) => {
-                let polled = quiet.poll_frame_within(cx, |idle| upload.patience(idle));
+            Self::Stream(stream) => {
+                let (quiet, upload) = &mut **stream;
+                let polled = quiet.poll_frame(cx, None, |idle| upload.patience(idle));
                 upload.polled(&polled);
                 if upload.is_too_long() {
                     upload.fault.set(Some(ClientFault::TooLong));
@@ -183,7 +186,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Stream(quiet, _) => quiet.body.is_end_stream(),
+            Self::Stream(stream) => stream.0.body.is_end_stream(),
             Self::ReadAhead(read) => read.is_end_stream(),
         }
     }
@@ -191,7 +194,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Stream(quiet, _) => quiet.body.size_hint(),
+            Self::Stream(stream) => stream.0.body.size_hint(),
             Self::ReadAhead(read) => read.size_hint(),
         }
     }
@@ -203,7 +206,7 @@ pub(crate) enum ResponseBody {
     /// Made by the proxy.
     Own(Full<Bytes>),
     /// Read from the backend as the client takes it; accounts for the request when it ends.
-    Backend(Quiet, Delivery),
+    Backend(Box<(Quiet, Delivery)>),
     /// The same, kept as it passes.
     Keeping(Box<KeepingBody>),
     /// From the cache.
@@ -220,8 +223,9 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Own(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
-            Self::Backend(quiet, delivery) => {
-                let polled = quiet.poll_frame(cx);
+            Self::Backend(backend) => {
+                let (quiet, delivery) = &mut **backend;
+                let polled = quiet.poll_frame(cx, delivery.connection(), |idle| idle);
                 if let Poll::Ready(Some(Ok(frame))) = &polled {
                     delivery.passed_on(0, length(frame));
                     if let Some(trailers) = frame.trailers_ref() {
@@ -244,7 +248,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(full) => full.is_end_stream(),
-            Self::Backend(quiet, _) => quiet.body.is_end_stream(),
+            Self::Backend(backend) => backend.0.body.is_end_stream(),
             Self::Keeping(body) => body.is_end_stream(),
             Self::Stored(body) => body.is_end_stream(),
         }
@@ -253,7 +257,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(full) => full.size_hint(),
-            Self::Backend(quiet, _) => quiet.body.size_hint(),
+            Self::Backend(backend) => backend.0.body.size_hint(),
             Self::Keeping(body) => body.size_hint(),
             Self::Stored(body) => body.size_hint(),
         }
@@ -274,16 +278,19 @@ impl Quiet {
         Self { body, idle, timer: None, is_waiting: false }
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.poll_frame_within(cx, |idle| idle)
-    }
-
-    fn poll_frame_within(
+    /// The next piece; it comes on `connection` if it is of a response by HTTP/1.
+    fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
+        connection: Option<&Link>,
         patience: impl FnOnce(Duration) -> Duration,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Poll::Ready(mut frame) = Pin::new(&mut self.body).poll_frame(cx) {
+        let body = Pin::new(&mut self.body);
+        let polled = match connection {
+            Some(connection) => connection.take(|| body.poll_frame(cx)),
+            None => body.poll_frame(cx),
+        };
+        if let Poll::Ready(mut frame) = polled {
             self.is_waiting = false;
             if let Some(Ok(frame)) = &mut frame
                 && let Some(trailers) = frame.trailers_mut()

@@ -16,6 +16,7 @@ use crate::body::ResponseBody;
 use crate::connection::ClientConnection;
 use crate::counters::WorkloadCounters;
 use crate::lease::Lease;
+use crate::link::Link;
 use crate::observe::{End, Watch};
 use crate::view::ShardRoute;
 
@@ -157,6 +158,11 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
+    /// The connection that it comes on.
+    pub(crate) fn connection(&self) -> Option<&Link> {
+        self.lease.connection()
+    }
+
     /// The last byte was taken.
     pub(crate) fn ended(&mut self) {
         if !self.is_ended {

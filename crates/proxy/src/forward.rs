@@ -29,8 +29,8 @@ use crate::wish::Wish;
 
 /// Serves one request of one client connection.
 ///
-/// All that needs no waiting is done before the future is made. That keeps it small, and it is copied into its connection's
-/// state for every request.
+/// All that needs no waiting is done before the future is made, and boxed. That keeps it small, and it is copied into its
+/// connection's state for every request.
 pub(crate) fn serve(
     client: &Rc<ClientConnection>,
     request: Request<Incoming>,
@@ -39,7 +39,7 @@ pub(crate) fn serve(
     let mut prepared = client.route().map(|route| Prepared::new(client, route, request, arrived));
     async move {
         // Worked on in place: moving it out would keep a second copy in the future.
-        let answer = match &mut prepared {
+        let answer = match prepared.as_deref_mut() {
             Some(Prepared { refused: None, exchange, route, request, wish, lookup, .. }) => {
                 let wish = wish.as_deref();
                 let mut answer = match lookup {
@@ -56,8 +56,9 @@ pub(crate) fn serve(
         };
         Ok(match (prepared, answer) {
             (Some(prepared), answer) => {
-                let response = conclude(prepared.exchange, answer, prepared.upgrade);
-                match prepared.lookup {
+                let Prepared { exchange, upgrade, lookup, .. } = *prepared;
+                let response = conclude(exchange, answer, upgrade);
+                match lookup {
                     None => response,
                     Some(lookup) => lookup.finish(response),
                 }
@@ -94,7 +95,7 @@ impl Prepared {
         route: Rc<ShardRoute>,
         mut request: Request<Incoming>,
         arrived: Instant,
-    ) -> Self {
+    ) -> Box<Self> {
         let mut exchange = Exchange::begin(client, &route, arrived);
         let is_connect = request.method() == Method::CONNECT;
         let may_switch = is_connect || request.headers().contains_key(UPGRADE);
@@ -142,7 +143,7 @@ impl Prepared {
             None if route.cache.is_some() => Lookup::new(&route, &parts, &body, may_switch),
             None | Some(_) => None,
         };
-        Self {
+        Box::new(Self {
             route,
             exchange,
             request: Some(Request::from_parts(parts, body)),
@@ -150,7 +151,7 @@ impl Prepared {
             upgrade,
             wish,
             lookup,
-        }
+        })
     }
 }
 
@@ -160,7 +161,7 @@ pub(crate) async fn search(
     wish: Option<&Wish>,
     route: &Rc<ShardRoute>,
     request: &mut Option<Request<RequestBody>>,
-) -> Result<Answer, Failure> {
+) -> Result<Box<Answer>, Failure> {
     route.deposit();
     Dispatch::new(exchange, wish).run(Rc::clone(route), request).await
 }
@@ -175,7 +176,7 @@ fn settle(wish: &Wish, route: &ShardRoute, answer: &mut Answer) {
 /// Turns what came of the search into a response.
 pub(crate) fn conclude(
     exchange: Exchange,
-    answer: Result<Answer, Failure>,
+    answer: Result<Box<Answer>, Failure>,
     upgrade: Option<Box<Upgrade>>,
 ) -> Response<ResponseBody> {
     match (answer, upgrade) {
@@ -206,8 +207,8 @@ pub(crate) fn conclude(
 }
 
 /// Passes a backend's response on.
-fn deliver(exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
-    let Answer { response, headed, lease } = answer;
+fn deliver(exchange: Exchange, answer: Box<Answer>) -> Response<ResponseBody> {
+    let Answer { response, headed, lease } = *answer;
     let idle = exchange.body_idle();
     let (mut parts, body) = response.into_parts();
     prepare_response(&mut parts.headers);
@@ -219,7 +220,7 @@ fn deliver(exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
     if body.is_end_stream() {
         delivery.ended();
     }
-    Response::from_parts(parts, ResponseBody::Backend(Quiet::new(body, idle), delivery))
+    Response::from_parts(parts, ResponseBody::Backend(Box::new((Quiet::new(body, idle), delivery))))
 }
 
 /// Why a request got no answer from a backend.
@@ -284,7 +285,7 @@ impl<'a> Dispatch<'a> {
         &mut self,
         mut route: Rc<ShardRoute>,
         request: &mut Option<Request<RequestBody>>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Box<Answer>, Failure> {
         let shard = self.exchange.client().shard();
         let mut now = self.exchange.arrived();
         let mut is_repeated = false;

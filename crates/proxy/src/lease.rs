@@ -4,12 +4,10 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http1::SendRequest;
-
 use crate::admission::Charge;
-use crate::body::RequestBody;
 use crate::choice::Choice;
 use crate::counters::BackendCounters;
+use crate::link::Link;
 use crate::multiplex::Place;
 use crate::state::Slot;
 use crate::view::ShardBackend;
@@ -18,7 +16,7 @@ use crate::view::ShardBackend;
 #[derive(Debug)]
 pub(crate) struct Lease {
     backend: Rc<ShardBackend>,
-    connection: Option<SendRequest<RequestBody>>,
+    connection: Option<Link>,
     /// On an HTTP/2 connection.
     place: Option<Place>,
     began: Instant,
@@ -85,8 +83,13 @@ impl Lease {
     }
 
     /// Keeps the connection that the response is arriving on.
-    pub(crate) fn use_connection(&mut self, connection: SendRequest<RequestBody>) {
+    pub(crate) fn use_connection(&mut self, connection: Link) {
         self.connection = Some(connection);
+    }
+
+    /// That connection.
+    pub(crate) fn connection(&self) -> Option<&Link> {
+        self.connection.as_ref()
     }
 
     /// Keeps the place among the requests of the connection that the response is arriving on.

@@ -4,9 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http1::SendRequest;
-
-use crate::body::RequestBody;
+use crate::link::Link;
 
 /// Idle connections.
 #[derive(Debug)]
@@ -19,7 +17,7 @@ pub(crate) struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    connection: SendRequest<RequestBody>,
+    connection: Link,
     since: Instant,
 }
 
@@ -29,7 +27,7 @@ impl Pool {
     }
 
     /// The most recently used connection that is still open.
-    pub(crate) fn take(&self) -> Option<SendRequest<RequestBody>> {
+    pub(crate) fn take(&self) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { connection, .. }) = idle.pop() {
             if connection.is_ready() {
@@ -40,7 +38,7 @@ impl Pool {
     }
 
     /// Keeps a connection; gives it back when it is still sending. Closed ones and those beyond the limit are dropped.
-    pub(crate) fn put(&self, connection: SendRequest<RequestBody>) -> Option<SendRequest<RequestBody>> {
+    pub(crate) fn put(&self, connection: Link) -> Option<Link> {
         if connection.is_closed() {
             return None;
         }

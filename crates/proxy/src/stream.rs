@@ -1,4 +1,4 @@
-//! A connection as hyper reads from and writes to it.
+//! A client connection as hyper reads from and writes to it.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
@@ -20,10 +20,6 @@ pub(crate) struct Stream<T> {
 }
 
 impl<T> Stream<T> {
-    pub(crate) fn new(inner: T) -> Self {
-        Self { inner, ahead: Bytes::new() }
-    }
-
     /// One of which these bytes were already read.
     pub(crate) fn resumed(inner: T, ahead: Bytes) -> Self {
         Self { inner, ahead }

@@ -26,9 +26,9 @@ pub(crate) struct Upgrade {
 }
 
 /// Answers the client's upgrade, which the backend has agreed to, and connects both sides once the client has the answer.
-pub(crate) fn tunnel(upgrade: Upgrade, exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
+pub(crate) fn tunnel(upgrade: Upgrade, exchange: Exchange, answer: Box<Answer>) -> Response<ResponseBody> {
     let Upgrade { client_side, protocol, is_connect } = upgrade;
-    let Answer { mut response, headed, lease } = answer;
+    let Answer { mut response, headed, lease } = *answer;
     let backend_side = hyper::upgrade::on(&mut response);
     let (mut parts, _) = response.into_parts();
     if prepare_switch(&mut parts.headers, protocol).is_err() {

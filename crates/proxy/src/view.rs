@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use balance::{Dispatcher, PeakEwma, RetryBudget, Ring, SCAN_MAX};
-use hyper::client::conn::http1::SendRequest;
 
 use crate::admission::RouteCosts;
-use crate::body::RequestBody;
 use crate::cache::RouteCache;
 use crate::control::{PolicySpec, Route};
 use crate::counters::{BackendCounters, WorkloadCounters};
+use crate::link::Link;
 use crate::multiplex::Multiplex;
 use crate::observe::RouteObserver;
 use crate::pool::Pool;
@@ -278,7 +277,7 @@ impl ShardBackend {
     }
 
     /// Takes a connection back whose response has been read to its end. A draining backend's is closed.
-    pub(crate) fn put_back(self: &Rc<Self>, connection: SendRequest<RequestBody>) {
+    pub(crate) fn put_back(self: &Rc<Self>, connection: Link) {
         if self.state.weight() == 0 {
             return;
         }
@@ -287,9 +286,8 @@ impl ShardBackend {
             let backend = Rc::clone(self);
             tokio::task::spawn_local(async move {
                 let mut busy = busy;
-                let is_ready =
-                    tokio::time::timeout(LATE_REQUEST, busy.ready()).await.is_ok_and(|ready| ready.is_ok());
-                if is_ready && backend.state.weight() > 0 {
+                let ready = tokio::time::timeout(LATE_REQUEST, busy.becomes_ready()).await;
+                if ready.unwrap_or(false) && backend.state.weight() > 0 {
                     let _ = backend.pool.put(busy);
                 }
             });

@@ -1,23 +1,25 @@
 //! An attempt on a backend that speaks HTTP/2.
 
 use std::io;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use h2::Reason;
 use http::{Request, Version};
 use hyper::client::conn::http2;
-use hyper_util::rt::TokioTimer;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::oneshot;
 
 use super::replay::Replay;
 use super::{Attempt, answered, fail, in_time, is_closed, open};
 use crate::body::RequestBody;
 use crate::choice::Choice;
+use crate::gather::Gathering;
 use crate::lease::Lease;
 use crate::multiplex::{Connection, Place, STREAMS_MAX};
 use crate::options::Limits;
+use crate::patience::Patience;
 use crate::shard::Shard;
-use crate::stream::Stream;
 use crate::tasks::ConnectionTasks;
 use crate::view::ShardRoute;
 
@@ -43,9 +45,11 @@ pub(crate) async fn attempt(
         };
         let Some(request) = slot.take() else { return Attempt::Broken(lease) };
         let upload = request.body().upload();
-        let sending = place.sender().try_send_request(request);
+        let mut sender = place.sender();
+        let sending = pin!(sender.try_send_request(request));
         let mut error = match in_time(
             sending,
+            &mut Patience::default(),
             lease.sent(),
             route.spec.timeouts.response_head,
             upload.as_deref(),
@@ -116,7 +120,7 @@ async fn connect(
     limit: Duration,
 ) -> io::Result<Connection> {
     let stream = open(address, limit).await?;
-    let handshake = builder.handshake(Stream::new(stream)).await;
+    let handshake = builder.handshake(TokioIo::new(Gathering(stream))).await;
     let (sender, connection) = handshake.map_err(io::Error::other)?;
     let (_kept, dropped) = oneshot::channel();
     tokio::task::spawn_local(async move {

@@ -132,7 +132,7 @@ impl Lookup {
         wish: Option<&Wish>,
         route: &Rc<ShardRoute>,
         request: &mut Option<Request<RequestBody>>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Box<Answer>, Failure> {
         if let Some(request) = request.as_ref().filter(|_| self.what != What::Write)
             && let Some(reply) = self.find(exchange, route, request).await
         {
@@ -229,7 +229,7 @@ impl Lookup {
         wish: Option<&Wish>,
         route: &Rc<ShardRoute>,
         request: &mut Option<Request<RequestBody>>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Box<Answer>, Failure> {
         if let Some(request) = request {
             self.asked.clone_from(request.headers());
             if let Some(stored) = &self.stored {
@@ -242,7 +242,11 @@ impl Lookup {
     }
 
     /// What becomes of an answer: kept, used to confirm what is kept, or replaced by that.
-    fn settle(&mut self, exchange: &Exchange, answer: Result<Answer, Failure>) -> Result<Answer, Failure> {
+    fn settle(
+        &mut self,
+        exchange: &Exchange,
+        answer: Result<Box<Answer>, Failure>,
+    ) -> Result<Box<Answer>, Failure> {
         if self.what == What::Write {
             if let Ok(answer) = &answer {
                 self.written(&answer.response);
@@ -296,8 +300,14 @@ impl Lookup {
     }
 
     /// The backend says that what is kept is still so; its word on how long counts from now on.
-    fn confirmed(&mut self, exchange: &Exchange, stored: &Stored, answer: Answer, now: Instant) -> Failure {
-        let Answer { response, headed, mut lease } = answer;
+    fn confirmed(
+        &mut self,
+        exchange: &Exchange,
+        stored: &Stored,
+        answer: Box<Answer>,
+        now: Instant,
+    ) -> Failure {
+        let Answer { response, headed, mut lease } = *answer;
         exchange.counters().latency.record(headed.saturating_duration_since(exchange.arrived()));
         lease.keep_connection();
         self.passed.status = Some(response.status().as_u16());

@@ -28,20 +28,32 @@ use crate::view::ShardRoute;
 pub(crate) enum RequestBody {
     /// Nothing to send: may be repeated.
     Empty,
-    /// Read from the client as the backend takes it. Boxed, like what is rare: a request is copied often on its way to the
-    /// backend.
-    Stream(Box<(Quiet, Rc<Upload>)>),
+    /// Boxed: a request is copied often on its way to the backend, and most have none.
+    Content(Box<Content>),
+}
+
+/// What there is to send.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// Read from the client as the backend takes it.
+    Stream(Quiet, Rc<Upload>),
     /// Looked into before it is sent.
-    ReadAhead(Box<ReadAhead>),
+    ReadAhead(ReadAhead),
 }
 
 impl RequestBody {
     /// Its progress, if there is anything to send.
     pub(crate) fn upload(&self) -> Option<Rc<Upload>> {
+        match self.content()? {
+            Content::Stream(_, upload) => Some(Rc::clone(upload)),
+            Content::ReadAhead(read) => read.rest().upload(),
+        }
+    }
+
+    fn content(&self) -> Option<&Content> {
         match self {
             Self::Empty => None,
-            Self::Stream(stream) => Some(Rc::clone(&stream.1)),
-            Self::ReadAhead(read) => read.rest().upload(),
+            Self::Content(content) => Some(content),
         }
     }
 
@@ -50,7 +62,8 @@ impl RequestBody {
             return Self::Empty;
         }
         let upload = Upload::new(Rc::clone(client), Rc::clone(route));
-        Self::Stream(Box::new((Quiet::new(body, route.spec.timeouts.body_idle), Rc::new(upload))))
+        let quiet = Quiet::new(body, route.spec.timeouts.body_idle);
+        Self::Content(Box::new(Content::Stream(quiet, Rc::new(upload))))
     }
 }
 
@@ -167,10 +180,9 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut *self {
-            Self::Empty => Poll::Ready(None),
-            Self::Stream(stream) => {
-                let (quiet, upload) = &mut **stream;
+        let Self::Content(content) = &mut *self else { return Poll::Ready(None) };
+        match &mut **content {
+            Content::Stream(quiet, upload) => {
                 let polled = quiet.poll_frame(cx, None, |idle| upload.patience(idle));
                 upload.polled(&polled);
                 if upload.is_too_long() {
@@ -179,23 +191,23 @@ impl Body for RequestBody {
                 }
                 polled
             }
-            Self::ReadAhead(read) => read.poll_frame(cx),
+            Content::ReadAhead(read) => read.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Stream(stream) => stream.0.body.is_end_stream(),
-            Self::ReadAhead(read) => read.is_end_stream(),
+        match self.content() {
+            None => true,
+            Some(Content::Stream(quiet, _)) => quiet.body.is_end_stream(),
+            Some(Content::ReadAhead(read)) => read.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Stream(stream) => stream.0.body.size_hint(),
-            Self::ReadAhead(read) => read.size_hint(),
+        match self.content() {
+            None => SizeHint::with_exact(0),
+            Some(Content::Stream(quiet, _)) => quiet.body.size_hint(),
+            Some(Content::ReadAhead(read)) => read.size_hint(),
         }
     }
 }

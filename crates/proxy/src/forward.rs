@@ -36,7 +36,7 @@ pub(crate) fn serve(
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<> {
     let arrived = Instant::now();
-    let mut prepared = client.route().map(|route| Prepared::new(client, route, request, arrived));
+    let mut prepared = Prepared::new(client, request, arrived);
     async move {
         // Worked on in place: moving it out would keep a second copy in the future.
         let answer = match prepared.as_deref_mut() {
@@ -90,12 +90,13 @@ pub(crate) struct Refusal {
 }
 
 impl Prepared {
+    /// Nothing if there is no route.
     fn new(
         client: &Rc<ClientConnection>,
-        route: Rc<ShardRoute>,
         mut request: Request<Incoming>,
         arrived: Instant,
-    ) -> Box<Self> {
+    ) -> Option<Box<Self>> {
+        let route = client.route()?;
         let mut exchange = Exchange::begin(client, &route, arrived);
         let is_connect = request.method() == Method::CONNECT;
         let may_switch = is_connect || request.headers().contains_key(UPGRADE);
@@ -143,7 +144,7 @@ impl Prepared {
             None if route.cache.is_some() => Lookup::new(&route, &parts, &body, may_switch),
             None | Some(_) => None,
         };
-        Box::new(Self {
+        Some(Box::new(Self {
             route,
             exchange,
             request: Some(Request::from_parts(parts, body)),
@@ -151,7 +152,7 @@ impl Prepared {
             upgrade,
             wish,
             lookup,
-        })
+        }))
     }
 }
 

@@ -37,14 +37,16 @@ impl ClientNames {
 }
 
 /// Whether a proxy says whom it speaks for in such a field.
-pub(crate) fn is_said_in(name: &HeaderName) -> bool {
-    FIELDS.contains(name)
+pub(crate) fn is_said_in(name: &str) -> bool {
+    name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
 }
 
 /// Tells the backend of the client. The request has its one host already, and others of these fields only where `is_told`.
 pub(crate) fn tell(headers: &mut HeaderMap, client: &ClientNames, policy: Forwarded, is_told: bool) {
     if is_told && policy == Forwarded::Replace {
-        for name in &FIELDS {
+        for name in
+            [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_FORWARDED_PORT, X_REAL_IP, FORWARDED]
+        {
             headers.remove(name);
         }
     } else if is_told {
@@ -104,9 +106,6 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-/// In which a proxy says whom it speaks for.
-static FIELDS: [HeaderName; 6] =
-    [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_FORWARDED_PORT, X_REAL_IP, FORWARDED];
 
 #[cfg(test)]
 mod tests {

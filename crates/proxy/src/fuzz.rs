@@ -232,7 +232,7 @@ fn forwarding_fields() {
         let is_forwarded = sent.contains_key("forwarded");
         for policy in [Forwarded::Append, Forwarded::Replace] {
             let mut told = sent.clone();
-            tell(&mut told, &client, policy, sent.keys().any(is_said_in));
+            tell(&mut told, &client, policy, sent.keys().any(|name| is_said_in(name.as_str())));
             let all = |name: &str| told.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
             let (chain, elements) = (all("x-forwarded-for"), all("forwarded"));
             let is_right = match policy {

@@ -282,11 +282,10 @@ impl HopByHop {
                 UPGRADE => found.upgrade = true,
                 TRANSFER_ENCODING => found.transfer_encoding = true,
                 TE | EXPECT | PROXY_AUTHENTICATE | PROXY_AUTHORIZATION => found.others = true,
-                ref name => {
-                    found.others |=
-                        *name == KEEP_ALIVE || *name == PROXY_CONNECTION || *name == HTTP2_SETTINGS;
-                    found.forwarded |= forwarded::is_said_in(name);
-                }
+                ref name => match name.as_str() {
+                    "keep-alive" | "proxy-connection" | "http2-settings" => found.others = true,
+                    name => found.forwarded |= forwarded::is_said_in(name),
+                },
             }
         }
         found

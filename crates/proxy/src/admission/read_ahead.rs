@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::body::{BodyError, RequestBody};
+use crate::body::{BodyError, Content, RequestBody};
 
 /// A body of which the beginning, or all, has been read.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(crate) async fn read_ahead(body: &mut RequestBody, bytes_max: usize) -> Resu
         }
     };
     let rest = if is_whole { RequestBody::Empty } else { std::mem::replace(body, RequestBody::Empty) };
-    *body = RequestBody::ReadAhead(Box::new(ReadAhead { frames, rest }));
+    *body = RequestBody::Content(Box::new(Content::ReadAhead(ReadAhead { frames, rest })));
     Ok(if is_whole { read } else { Vec::new() })
 }
 

@@ -432,10 +432,16 @@ impl Draft<'_> {
             expires: pinned.expires,
         });
         self.trigger = Trigger::Operator;
-        let max = self.inputs.policy.replicas_max;
-        let active = pinned.active.unwrap_or(active).min(max);
-        let standby = pinned.standby.unwrap_or(standby).min(max - active);
-        (active, standby)
+        let maximum = self.inputs.policy.replicas_max;
+        let (active, standby) = (pinned.active.unwrap_or(active), pinned.standby.unwrap_or(standby));
+        let computed = active.saturating_add(standby);
+        if active > maximum {
+            self.reasons.push(Reason::AtMaximum { tier: Tier::Active, maximum, computed: active });
+        } else if computed > maximum {
+            self.reasons.push(Reason::AtMaximum { tier: Tier::Total, maximum, computed });
+        }
+        let active = active.min(maximum);
+        (active, standby.min(maximum - active))
     }
 }
 

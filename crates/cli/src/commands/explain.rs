@@ -162,11 +162,12 @@ fn render(explained: &api::Explanation) -> String {
 }
 
 /// What sentences are about, and the title above them. What was decided is said above all.
-const PARTS: [(&str, &str); 7] = [
+const PARTS: [(&str, &str); 8] = [
     ("seen", "seen"),
     ("forecast", "forecast"),
     ("why", "why"),
     ("refused", "refused"),
+    ("trouble", "trouble with instances, lately"),
     ("shift", "traffic to new instances, lately"),
     ("raise", "more than their size, lately"),
     ("without_forecast", "without the forecast"),

@@ -16,6 +16,8 @@ pub(crate) struct Material {
     pub(crate) shifts: Vec<api::ShiftStep>,
     /// Events about what instances got on top of their size, oldest first.
     pub(crate) raises: Vec<api::Event>,
+    /// What went wrong with instances, oldest first.
+    pub(crate) troubles: Vec<api::Event>,
     pub(crate) order: Option<api::ReactionOrder>,
     pub(crate) cost: Option<api::ReactionCost>,
 }
@@ -90,13 +92,16 @@ pub(crate) fn explanation(material: Material) -> api::Explanation {
     for step in &material.shifts {
         say("shift", format!("{} {}", Timestamp::from_millis(step.at_ms), step.sentence));
     }
+    for event in &material.troubles {
+        say("trouble", format!("{} {}", Timestamp::from_millis(event.at_ms), first_line(&event.message)));
+    }
     for event in &material.raises {
         say("raise", format!("{} {}.", Timestamp::from_millis(event.at_ms), event.message));
     }
     for text in without_forecast(&material) {
         say("without_forecast", text);
     }
-    let Material { at, unit, mode, plan, seen, shifts, raises: _, order, cost } = material;
+    let Material { at, unit, mode, plan, seen, shifts, raises: _, troubles: _, order, cost } = material;
     api::Explanation {
         explained_at_ms: at.as_millis(),
         unit,
@@ -108,6 +113,11 @@ pub(crate) fn explanation(material: Material) -> api::Explanation {
         sentences,
         plan,
     }
+}
+
+/// What a program printed may be long, and is in the journal.
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default().trim_end_matches(':')
 }
 
 fn seen(material: &Material) -> Vec<String> {
@@ -313,6 +323,15 @@ mod tests {
                 sentence: "web-3 gets 10 %.".into(),
             }],
             raises: Vec::new(),
+            troubles: vec![api::Event {
+                at_ms: 299_000,
+                workload: Some("web".into()),
+                kind: "action_failed".into(),
+                instance: None,
+                message: "web-4 ended with exit code 3, its last output:\n  boom".into(),
+                took_ms: None,
+                shift: None,
+            }],
             order: Some(order(3, 300_000, 480_000)),
             cost: Some(api::ReactionCost {
                 from_ms: 300_000,
@@ -326,6 +345,12 @@ mod tests {
 
     fn about(explanation: &api::Explanation, about: &str) -> Vec<String> {
         explanation.sentences.iter().filter(|s| s.about == about).map(|s| s.text.clone()).collect()
+    }
+
+    #[test]
+    fn it_says_what_went_wrong_with_instances() {
+        let said = about(&explanation(material()), "trouble");
+        assert_eq!(said, ["1970-01-01T00:04:59Z web-4 ended with exit code 3, its last output"]);
     }
 
     #[test]

@@ -85,6 +85,7 @@ pub(crate) async fn explain(
             .filter(|event| RAISE_KINDS.contains(&event.kind.as_str()))
             .cloned()
             .collect(),
+        troubles: troubles(&lately),
         cost: cost(&api, &name, from, to.min(from + AHEAD_MAX), step).await?,
         order,
         plan,
@@ -142,6 +143,13 @@ fn shifts(events: &[api::Event]) -> Vec<api::ShiftStep> {
     let steps = events.iter().filter_map(|event| event.shift.clone()).take(SHIFT_STEPS_MAX);
     let steps: Vec<_> = steps.collect();
     steps.into_iter().rev().collect()
+}
+
+/// What went wrong with instances, oldest first, from events newest first.
+fn troubles(events: &[api::Event]) -> Vec<api::Event> {
+    let found = events.iter().filter(|event| TROUBLES.contains(&event.kind.as_str()));
+    let newest: Vec<_> = found.take(TROUBLES_MAX).cloned().collect();
+    newest.into_iter().rev().collect()
 }
 
 /// The newest recorded step in `[from, to)`.
@@ -211,3 +219,6 @@ const LATELY: Duration = Duration::from_secs(600);
 /// ... that many steps of shifts, among the newest events.
 const SHIFT_STEPS_MAX: usize = 40;
 const EVENTS_LOOKED_AT: usize = 1_000;
+/// Kinds of events that are trouble with an instance, and how many of them are told.
+const TROUBLES: [&str; 3] = ["action_failed", "instance_exited", "instance_unhealthy"];
+const TROUBLES_MAX: usize = 5;

@@ -73,7 +73,7 @@ impl Sessions {
             held: now.held,
             draining: leaving(kind),
             waiting: now.waiting,
-            room: self.allocator.room_for(kind),
+            room: self.allocator.room_left_for(kind),
         });
         let waits = hosts.iter().filter(draining).filter(|host| !host.sessions.is_empty()).count();
         api::SessionSummary {

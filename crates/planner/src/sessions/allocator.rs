@@ -385,6 +385,26 @@ impl Allocator {
         self.open().map(|(_, host)| host.fits(units)).sum()
     }
 
+    /// The same without what is kept free for higher classes, all in all.
+    pub fn room_left_for(&self, kind: usize) -> u64 {
+        let own = &self.policy.types[kind];
+        match self.kept_above(own.class) {
+            0 => self.room_for(kind),
+            kept => self.room_for(kind).min(self.free().saturating_sub(kept) / own.units().max(1)),
+        }
+    }
+
+    /// Units that are kept free for classes above this one, together: room for one of several types is not room for each of them.
+    fn kept_above(&self, class: u8) -> u64 {
+        let above = self.policy.types.iter().filter(|t| t.class > class);
+        above.map(|t| u64::from(t.headroom).saturating_mul(t.units())).sum()
+    }
+
+    fn free(&self) -> u64 {
+        let size = self.policy.process_units() * u64::from(self.policy.processes);
+        self.open().map(|(_, host)| size.saturating_sub(host.taken())).sum()
+    }
+
     fn open(&self) -> impl Iterator<Item = (&InstanceId, &Host)> {
         self.hosts.iter().filter(|(_, host)| host.state == HostState::Open)
     }
@@ -398,12 +418,7 @@ impl Allocator {
             .filter(|(_, t)| t.class > own.class && t.headroom > 0)
             .map(|(kind, t)| (t.units(), self.room_for(kind).saturating_sub(u64::from(t.headroom))))
             .collect();
-        // All that is kept, together: room for one of several types is not room for each of them.
-        let above = self.policy.types.iter().filter(|t| t.class > own.class);
-        let kept: u64 = above.map(|t| u64::from(t.headroom).saturating_mul(t.units())).sum();
-        let size = self.policy.process_units() * u64::from(self.policy.processes);
-        let free: u64 = self.open().map(|(_, host)| size.saturating_sub(host.taken())).sum();
-        if !higher.is_empty() && free < kept.saturating_add(units) {
+        if !higher.is_empty() && self.free() < self.kept_above(own.class).saturating_add(units) {
             return None;
         }
         let spared = |host: &Host, process: u32| {

@@ -113,3 +113,33 @@ impl Wake for Bell {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_bell_that_is_held_only_remembers() {
+        let (bell, count) = (Arc::new(Bell::default()), Arc::new(Count::default()));
+        let (waker, wakes) = (Waker::from(Arc::clone(&bell)), || count.0.load(Ordering::Relaxed));
+        waker.wake_by_ref();
+        bell.task.get_or_init(|| Waker::from(Arc::clone(&count)));
+        assert_eq!(wakes(), 0);
+        waker.wake_by_ref();
+        assert_eq!(wakes(), 1);
+        bell.is_held.store(true, Ordering::Relaxed);
+        waker.wake_by_ref();
+        assert!(wakes() == 1 && bell.has_rung.load(Ordering::Relaxed));
+    }
+}

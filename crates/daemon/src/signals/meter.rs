@@ -7,8 +7,8 @@
 //! when exactly the proxy was asked. A step that was watched for less than half of its length is missing, not small; so
 //! is one in which nothing arrived while nothing could have been served: a service that is down has no demand to show.
 //!
-//! A request that fails after it has waited may do so in a later step than it arrived in. What is missed beyond the demand of a
-//! step is told with the next that has some.
+//! A request that fails after it has waited may do so in a later step than it arrived in. What fails beyond the demand of a step is
+//! told as missed with the next that has room for it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -87,7 +87,7 @@ pub(crate) struct Meter {
     recent: VecDeque<(Timestamp, u64, f64)>,
     backends: BTreeMap<u64, BackendLast>,
     current: Option<Accumulator>,
-    /// Demand that was missed and not told yet: see [`Accumulator::done`].
+    /// Demand that failed and was not told yet: see [`Accumulator::done`].
     owed: f64,
     /// Demand for each request, as far as is known.
     each: f64,
@@ -141,9 +141,9 @@ impl Accumulator {
         }
     }
 
-    /// `owed` was missed and not told yet.
+    /// `owed` failed and was not told yet.
     fn done(self, step: Duration, owed: &mut f64) -> StepDone {
-        *owed += self.failed + self.late;
+        *owed += (self.failed - self.arrivals).max(0.0);
         let seconds = self.watched.as_secs_f64();
         let watched_enough = self.watched * 2 >= step && seconds > 0.0;
         let says_something = self.served || self.arrivals > 0.0;
@@ -156,12 +156,14 @@ impl Accumulator {
                 latency: self.latency,
             };
         }
-        let missed = owed.min(self.arrivals);
-        *owed -= missed;
+        // One that failed may have been late as well.
+        let own = (self.failed + self.late).min(self.arrivals);
+        let told = owed.min(self.arrivals - own);
+        *owed -= told;
         StepDone {
             start: self.start,
             demand: Some(self.arrivals / seconds),
-            missed: missed / seconds,
+            missed: (own + told) / seconds,
             errors: self.failed / seconds,
             latency: self.latency,
         }

@@ -79,6 +79,21 @@ fn what_fails_after_a_wait_is_missed_with_the_next_demand() {
 }
 
 #[test]
+fn what_fails_late_is_missed_once() {
+    let mut meter = meter();
+    let mut latency = Histogram::new();
+    read(&mut meter, 10_000, &stats(0, 0));
+    for second in 1..4 {
+        (0..40).for_each(|_| latency.record(Duration::from_secs(2)));
+        let stats = WorkloadStats { latency: latency.clone(), ..stats(40 * second, 40 * second) };
+        let step = &read(&mut meter, 10_000 + 1000 * second as i64, &stats).steps[0];
+        assert_eq!((step.demand, step.missed), (Some(40.0), 40.0));
+    }
+    let stats = WorkloadStats { latency, ..stats(160, 120) };
+    assert_eq!(read(&mut meter, 14_000, &stats).steps[0].missed, 0.0);
+}
+
+#[test]
 fn another_proxy_begins_a_new_count_instead_of_a_negative_one() {
     let mut meter = meter();
     read(&mut meter, 10_000, &stats(1000, 0));

@@ -85,7 +85,7 @@ pub enum TestService {
     Normal,
     /// Writes a line, then answers everything with 503.
     NeverReady,
-    /// Writes "these are my last words" and exits with code 3.
+    /// Writes "these are my last words" in two pieces and exits with code 3.
     EndsAtOnce,
     /// Serves and does not end when asked to.
     Stubborn,

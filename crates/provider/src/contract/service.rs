@@ -61,7 +61,11 @@ pub fn serve_if_asked() {
             serve(&listener(), "503 Service Unavailable");
         }
         Some(TestService::EndsAtOnce) => {
-            println!("these are my last words");
+            // In two pieces, as programs do that write without a buffer: an engine may keep them apart.
+            print!("these are ");
+            let _ = std::io::stdout().flush();
+            thread::sleep(Duration::from_millis(50));
+            println!("my last words");
             exit(3);
         }
         Some(TestService::Stubborn) => {

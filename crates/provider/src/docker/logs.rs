@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::query_parameters::LogsOptionsBuilder;
+use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::sleep;
 
@@ -19,35 +20,63 @@ pub(super) async fn tail(table: &Table, id: &str, bytes: u64) -> Result<String, 
     // The API counts lines. Short ones are guessed at first, and then more are asked for.
     let mut lines = bytes / LINE_BYTES_GUESSED + 16;
     loop {
-        let (text, complete) = read(table, id, lines, bytes).await?;
-        if complete || lines > LINES_MAX {
-            return Ok(text);
+        let end = read(table, id, &lines.to_string(), bytes).await?;
+        if end.is_cut {
+            return Ok(end.text());
+        }
+        // It is all there, but counting lines, Podman leaves out what was written of a line before its end.
+        if end.seen < lines || lines > LINES_MAX {
+            return Ok(read(table, id, "all", bytes).await?.text());
         }
         lines *= 8;
     }
 }
 
-/// True: there is no more, or no more fits.
-async fn read(table: &Table, id: &str, lines: usize, bytes: usize) -> Result<(String, bool), EngineError> {
-    let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&lines.to_string()).build();
+/// What was read, `tail` lines or "all", of which the end is kept.
+async fn read(table: &Table, id: &str, tail: &str, bytes: usize) -> Result<End, EngineError> {
+    let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(tail).build();
     let reading = async {
         let mut output = std::pin::pin!(table.engine.docker.logs(id, Some(options)));
-        let (mut kept, mut length, mut seen) = (VecDeque::new(), 0, 0);
-        let mut is_cut = false;
-        while let Some(line) = output.next().await {
-            let line = line?.into_bytes();
-            length += line.len();
-            seen += 1;
-            kept.push_back(line);
-            while length > bytes {
-                length -= kept.pop_front().map_or(0, |first| first.len());
-                is_cut = true;
-            }
+        let mut end = End::default();
+        while let Some(piece) = output.next().await {
+            end.push(piece?.into_bytes(), bytes);
         }
-        let text: Vec<u8> = kept.iter().flat_map(|line| line.iter().copied()).collect();
-        Ok((String::from_utf8_lossy(&text).into_owned(), is_cut || seen < lines))
+        Ok(end)
     };
     table.engine.call(reading).await
+}
+
+/// The end of an output: lines, and pieces of lines where they were written so.
+#[derive(Default)]
+struct End {
+    kept: VecDeque<Bytes>,
+    length: usize,
+    /// How many pieces there were, with those that are not kept.
+    seen: usize,
+    is_cut: bool,
+    /// Whether the cut is within a line.
+    cuts_line: bool,
+}
+
+impl End {
+    fn push(&mut self, piece: Bytes, bytes_max: usize) {
+        self.length += piece.len();
+        self.seen += 1;
+        self.kept.push_back(piece);
+        while self.length > bytes_max {
+            let Some(first) = self.kept.pop_front() else { break };
+            self.length -= first.len();
+            self.is_cut = true;
+            self.cuts_line = first.last() != Some(&b'\n');
+        }
+    }
+
+    fn text(&self) -> String {
+        let bytes: Vec<u8> = self.kept.iter().flat_map(|piece| piece.iter().copied()).collect();
+        let rest =
+            if self.cuts_line { bytes.iter().position(|&byte| byte == b'\n').map(|at| at + 1) } else { None };
+        String::from_utf8_lossy(&bytes[rest.unwrap_or(0)..]).into_owned()
+    }
 }
 
 /// The last lines, for an error message.
@@ -64,7 +93,7 @@ fn last_lines(text: &str) -> String {
 pub(super) async fn last_words(table: &Table, id: &str) -> String {
     for _ in 1..WORDS_LOOKS {
         match tail(table, id, QUOTE_BYTES_MAX).await {
-            Ok(words) if words.is_empty() => sleep(WORDS_PAUSE).await,
+            Ok(words) if words.trim().is_empty() => sleep(WORDS_PAUSE).await,
             Ok(words) => return last_lines(&words),
             Err(_) => return String::new(),
         }

@@ -115,6 +115,8 @@ pub struct InstanceInfo {
     pub name: InstanceName,
     /// The workload it was made for.
     pub workload: String,
+    /// What it was made of, as its order said; empty where nobody said.
+    pub revision: String,
     /// The process id of its first process.
     pub pid: u32,
     /// Where it listens.

@@ -16,6 +16,8 @@ pub struct InstanceSpec {
     pub name: InstanceName,
     /// The workload it belongs to; kept and reported, not understood.
     pub workload: String,
+    /// A word for what it is made of, to tell versions apart; kept and reported, not understood. Empty: nobody said.
+    pub revision: String,
     /// The program and its arguments; no shell is involved. `{port}`, `{ports}` and `{name}` are replaced in every part.
     pub command: Vec<String>,
     /// Environment added to the minimal one (PATH, HOME, LANG, TZ of the control plane, and PORT). `{port}` and
@@ -67,6 +69,7 @@ impl InstanceSpec {
         InstanceSpec {
             name,
             workload: workload.into(),
+            revision: String::new(),
             command,
             env: BTreeMap::new(),
             working_dir: None,
@@ -114,8 +117,8 @@ impl InstanceSpec {
         if let Some((key, _)) = self.env.iter().find(|(_, value)| value.contains('\0')) {
             return Some(format!("the environment variable {key} has a zero byte"));
         }
-        if self.workload.contains(['\n', '\0']) {
-            return Some("the workload name has a line break or a zero byte".to_owned());
+        if self.workload.contains(['\n', '\0']) || self.revision.contains(['\n', '\0']) {
+            return Some("the workload name or the revision has a line break or a zero byte".to_owned());
         }
         if self.probe_timeout.is_zero() || self.start_deadline.is_zero() || self.probe_interval.is_zero() {
             return Some(

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::face::{ExitReason, Provider, ProviderEvent};
 use crate::name::InstanceName;
+use crate::spec::InstanceSpec;
 
 /// A ready instance that is killed is reported within a second, with its children and itself cleared away.
 pub async fn a_killed_instance_is_reported_within_a_second<F: ContractFixture>(fixture: &F) {
@@ -67,7 +68,9 @@ pub async fn a_parked_instance_that_dies_is_reported_or_stays_parked<F: Contract
 /// parked as they were, watched again.
 pub async fn a_later_control_plane_adopts_what_runs<F: ContractFixture>(fixture: &F) {
     let first = fixture.open().await;
-    let active = start(&first, fixture.spec("web-1", TestService::Normal)).await;
+    let revised = |spec| InstanceSpec { revision: "7c".to_owned(), ..spec };
+    let active = start(&first, revised(fixture.spec("web-1", TestService::Normal))).await;
+    assert_eq!(active.revision, "7c");
     let standby = start(&first, fixture.spec("web-2", TestService::Normal)).await;
     first.park(&standby.name).await.expect("parks");
     let mut before = first.list();

@@ -33,6 +33,7 @@ pub(super) struct Facts {
     /// The engine's identifier of the container.
     pub(super) id: String,
     pub(super) workload: String,
+    pub(super) revision: String,
     pub(super) probe: Probe,
     pub(super) probe_timeout: Duration,
     pub(super) health_check: bool,
@@ -100,6 +101,7 @@ impl Instance {
         Some(InstanceInfo {
             name: self.facts.name.clone(),
             workload: self.facts.workload.clone(),
+            revision: self.facts.revision.clone(),
             pid: place.pid,
             addr: place.addr,
             further: place.further.clone(),
@@ -200,6 +202,7 @@ mod tests {
             name: spec.name,
             id: "1".to_owned(),
             workload: spec.workload,
+            revision: spec.revision,
             probe: spec.probe,
             probe_timeout: spec.probe_timeout,
             health_check: false,

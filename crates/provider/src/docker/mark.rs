@@ -61,6 +61,7 @@ pub(super) fn labels(facts: &Facts, owner: &Owner) -> HashMap<String, String> {
         (OWNER, owner.as_str().to_owned()),
         (INSTANCE, facts.name.to_string()),
         (WORKLOAD, facts.workload.clone()),
+        (REVISION, facts.revision.clone()),
         (PROBE, probe),
         (PROBE_TIMEOUT, millis(facts.probe_timeout)),
         (HEALTH_CHECK, facts.health_check.to_string()),
@@ -84,6 +85,7 @@ pub(super) fn read(id: &str, labels: &HashMap<String, String>) -> Option<Facts> 
         name: instance(labels)?,
         id: id.to_owned(),
         workload: labels.get(WORKLOAD)?.clone(),
+        revision: labels.get(REVISION).cloned().unwrap_or_default(),
         probe,
         probe_timeout: Duration::from_millis(number(PROBE_TIMEOUT)?.max(1)),
         health_check: labels.get(HEALTH_CHECK)? == "true",
@@ -110,6 +112,7 @@ pub(super) fn now() -> SystemTime {
 const OWNER: &str = "foreshadow.owner";
 const INSTANCE: &str = "foreshadow.instance";
 const WORKLOAD: &str = "foreshadow.workload";
+const REVISION: &str = "foreshadow.revision";
 const PROBE: &str = "foreshadow.probe";
 const PROBE_TIMEOUT: &str = "foreshadow.probe-timeout-ms";
 const HEALTH_CHECK: &str = "foreshadow.health-check";
@@ -130,6 +133,7 @@ mod tests {
             name: "web-1".parse().expect("a name"),
             id: "abc".to_owned(),
             workload: "web".to_owned(),
+            revision: "5e7".to_owned(),
             probe: Probe::Http { path: "/health".to_owned() },
             probe_timeout: Duration::from_millis(700),
             health_check: true,

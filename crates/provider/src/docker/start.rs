@@ -134,6 +134,7 @@ async fn make(
         name: spec.name.clone(),
         id: String::new(),
         workload: spec.workload.clone(),
+        revision: spec.revision.clone(),
         probe: spec.probe.clone(),
         probe_timeout: spec.probe_timeout,
         health_check: container.health_check,

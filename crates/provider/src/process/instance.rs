@@ -87,6 +87,7 @@ impl Instance {
         InstanceInfo {
             name: self.record.name.clone(),
             workload: self.record.workload.clone(),
+            revision: self.record.revision.clone(),
             pid: self.record.pid,
             addr: self.record.addr,
             further: self.record.further.clone(),

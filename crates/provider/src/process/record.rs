@@ -23,6 +23,7 @@ use crate::spec::Probe;
 pub(crate) struct Record {
     pub(crate) name: InstanceName,
     pub(super) workload: String,
+    pub(super) revision: String,
     pub(crate) pid: u32,
     /// With the pid and the boot, the process's name for ever.
     pub(super) start_ticks: u64,
@@ -77,6 +78,7 @@ impl Record {
             FIRST_LINE.to_owned(),
             format!("name={}", self.name),
             format!("workload={}", self.workload),
+            format!("revision={}", self.revision),
             format!("pid={}", self.pid),
             format!("start_ticks={}", self.start_ticks),
             format!("boot_id={}", self.boot_id),
@@ -109,6 +111,8 @@ impl Record {
         let name: InstanceName = value("name")?.parse().ok()?;
         Some(Record {
             workload: value("workload")?.to_owned(),
+            // Not there in the records of earlier control planes.
+            revision: value("revision").unwrap_or_default().to_owned(),
             pid,
             start_ticks,
             boot_id: value("boot_id")?.to_owned(),
@@ -153,6 +157,7 @@ mod tests {
         Record {
             name: "web-1".parse().expect("a name"),
             workload: "web = shop".to_owned(),
+            revision: "5e7=".to_owned(),
             pid: 42,
             start_ticks: 4711,
             boot_id: "b".to_owned(),
@@ -199,7 +204,8 @@ mod tests {
     fn a_record_without_one_of_its_lines_is_no_record() {
         let text = record().to_text();
         assert!(Record::parse(&text).is_some());
-        for missing in text.lines().filter(|line| !line.starts_with("group=memory")) {
+        let optional = |line: &&str| line.starts_with("group=memory") || line.starts_with("revision=");
+        for missing in text.lines().filter(|line| !optional(line)) {
             assert!(Record::parse(&text.replacen(&format!("{missing}\n"), "", 1)).is_none(), "{missing}");
         }
         for foreign in ["", "foreshadow instance 2\nname=x\n", "\u{0}\u{0}"] {

@@ -252,6 +252,7 @@ pub(super) fn record_of(
     Record {
         name: spec.name.clone(),
         workload: spec.workload.clone(),
+        revision: spec.revision.clone(),
         pid,
         start_ticks,
         boot_id: table.boot_id.clone(),

@@ -201,6 +201,14 @@ pub enum Event {
         /// Where it was found, if nodes are given.
         node: Option<NodeId>,
     },
+    /// These instances run something else than what `Start` starts now: they are replaced bit by bit, each once another
+    /// serves in its place. All are told at once, so that none of them takes the place of another.
+    InstancesOutdated {
+        /// The workload.
+        workload: WorkloadId,
+        /// The instances.
+        instances: Vec<InstanceId>,
+    },
     /// An instance that an earlier control plane stopped with its disk kept was found.
     HaltedAdopted {
         /// The workload.

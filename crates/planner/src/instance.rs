@@ -116,16 +116,16 @@ pub(crate) struct Pending {
     pub(crate) deadline: Timestamp,
 }
 
-/// An instance that is being replaced by one on another node, or that makes room.
+/// An instance that is being replaced by another, or that makes room.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Moving {
-    /// Where the replacement is to be started; `None` when there will be none.
+    /// The node where the replacement is to be started; `None` when any will do, or when there will be none.
     pub(crate) to: Option<NodeId>,
-    /// Why.
-    pub(crate) why: MoveCause,
+    /// Why it leaves its node; `None` when the replacement is for the sake of a new version.
+    pub(crate) why: Option<MoveCause>,
     /// When the move is given up, on the internal clock.
     pub(crate) until: Timestamp,
-    /// The replacement was ordered, if there is to be one.
+    /// The replacement was ordered, or there is to be none.
     pub(crate) started: bool,
 }
 
@@ -151,6 +151,8 @@ pub struct Instance {
     pub(crate) node: Option<NodeId>,
     /// Where its disk is while it is stopped, if nodes are given: it takes no room there.
     pub(crate) disk_on: Option<NodeId>,
+    /// It runs something else than what is started now.
+    pub(crate) outdated: bool,
     /// It serves until its replacement does.
     pub(crate) moving: Option<Moving>,
     pub(crate) ramp: Option<Ramp>,
@@ -194,6 +196,7 @@ impl Instance {
             overdue: None,
             node: None,
             disk_on: None,
+            outdated: false,
             moving: None,
             ramp: None,
             stats: Stats::default(),
@@ -236,7 +239,12 @@ impl Instance {
         self.node.as_ref()
     }
 
-    /// It is being replaced by an instance on another node.
+    /// It runs an earlier version of the workload.
+    pub fn outdated(&self) -> bool {
+        self.outdated
+    }
+
+    /// It is being replaced by another instance.
     pub fn moving(&self) -> bool {
         self.moving.is_some()
     }
@@ -349,10 +357,10 @@ impl Instance {
         self.counts() && self.moving.is_none()
     }
 
-    /// Why it is being moved, if it is.
+    /// Why it is being moved from its node, if it is.
     pub(crate) fn moving_reason(&self) -> Option<SharingReason> {
         let (moving, from) = (self.moving.as_ref()?, self.node.clone()?);
-        let (to, why) = (moving.to.clone(), moving.why.clone());
+        let (to, why) = (moving.to.clone(), moving.why.clone()?);
         Some(SharingReason::Moved { instance: self.id, from, to, why })
     }
 

@@ -311,6 +311,7 @@ impl Planner {
             | Event::InstanceUnhealthy { workload, .. }
             | Event::InstanceHealthy { workload, .. }
             | Event::InstanceAdopted { workload, .. }
+            | Event::InstancesOutdated { workload, .. }
             | Event::HaltedAdopted { workload, .. }
             | Event::OverrideSet { workload, .. }
             | Event::OverrideCleared { workload }

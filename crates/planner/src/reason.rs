@@ -245,6 +245,13 @@ pub enum Reason {
         /// The budget.
         budget: f64,
     },
+    /// An instance runs an earlier version and is replaced.
+    Outdated {
+        /// The instance.
+        instance: InstanceId,
+        /// Others that are left.
+        left: u32,
+    },
     /// A traffic ramp is skipped because the demand needs all capacity at once.
     RampSkipped {
         /// The instance.
@@ -422,6 +429,10 @@ impl fmt::Display for Reason {
                 "{} of the demand was missed so far, more than the budget of {}; margins are widened.",
                 Percent(*missed),
                 Percent(*budget)
+            ),
+            Reason::Outdated { instance, left } => write!(
+                f,
+                "Instance {instance} runs an earlier version and is replaced; {left} more are left."
             ),
             Reason::RampSkipped { instance, demand, capacity_others } => write!(
                 f,

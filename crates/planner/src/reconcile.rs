@@ -5,6 +5,7 @@
 //! before anything else is ordered, and what is not verified never enters it.
 
 mod fit;
+mod renew;
 
 use std::cmp::Reverse;
 
@@ -50,6 +51,7 @@ impl Fleet {
         }
         self.credit_starts(desk);
         self.shift(want, desk);
+        self.renew(want, desk);
         self.mark_drains(want, desk);
         self.route(desk);
         let short = self.promote(want, desk);
@@ -175,16 +177,20 @@ impl Fleet {
         }
         // Whoever serves in place of one that moves on, and is worth less, stays until there are enough of its kind.
         let mut settled = self.worth(|i| i.serving() && i.moving.is_none()) - wanted + WORTH_SPARE;
+        // And who is replaced stays until others have a full share in its place: what they do with less may be taken back.
+        let replaceable = |i: &Instance| i.moving.is_some() || i.outdated;
+        let in_full = |i: &Instance| i.serving() && (replaceable(i) || i.ramp.is_none());
+        let mut replaced = self.worth(in_full) - wanted + WORTH_SPARE;
         let serving = self.instances.iter_mut().filter(|i| i.serving());
         let mut serving: Vec<&mut Instance> = serving.collect();
         serving.sort_by_key(|i| leaves_first(i, want));
         for instance in serving {
-            let moves = instance.moving.is_some();
-            if instance.worth > surplus || (!moves && instance.worth > settled) || heads <= want.least {
+            let spared = if replaceable(instance) { &mut replaced } else { &mut settled };
+            if instance.worth > surplus.min(*spared) || heads <= want.least {
                 continue;
             }
             surplus -= instance.worth;
-            settled -= if moves { 0.0 } else { instance.worth };
+            *spared -= instance.worth;
             heads -= 1;
             instance.ramp = None;
             instance.turn(Turn::DrainBegun, wall);
@@ -231,13 +237,15 @@ impl Fleet {
         // Those that move on serve until others do in their place.
         let settled = self.worth(|i| i.moving.is_none() && (i.serving() || i.promoting()));
         let mut replaced = count(&self.instances, |i| i.moving.is_some() && (i.serving() || i.promoting()));
-        replaced = replaced.min((f64::from(want.active) - settled - WORTH_SPARE).ceil().max(0.0) as u32);
+        let heads_settled = count(&self.instances, |i| i.moving.is_none() && (i.serving() || i.promoting()));
+        let unsettled = (f64::from(want.active) - settled - WORTH_SPARE).ceil().max(0.0) as u32;
+        replaced = replaced.min(unsettled.max(want.least.saturating_sub(heads_settled)));
         // One that is not frozen answers at once; among equals the oldest has proved itself longest.
         for (moving, parked) in [(false, false), (false, true), (true, false), (true, true)] {
             for at in 0..self.instances.len() {
                 let instance = &self.instances[at];
                 let lacks = missing > 0.0 || heads_missing > 0;
-                let open = lacks || (replaced > 0 && !moving);
+                let open = lacks || (replaced > 0 && !moving && !instance.outdated);
                 let worth = instance.worth;
                 let asked = instance.parked == parked && instance.moving.is_some() == moving;
                 if open && asked && instance.promotable() {
@@ -299,17 +307,20 @@ impl Fleet {
             self.start(want, missing, desk);
         }
         let (mut halts, mut surplus) = self.given_up(want, counted.saturating_sub(want.total));
-        for at in (0..self.instances.len()).rev() {
+        // The youngest first, before them what runs an earlier version.
+        let candidates = if surplus + halts > 0 { self.instances.len() } else { 0 };
+        let mut order: Vec<usize> = (0..candidates).rev().collect();
+        order.sort_by_key(|at| !self.instances[*at].outdated);
+        for at in order {
             let i = &self.instances[at];
             let asked = surplus + halts > 0 && i.moving.is_none();
             if !asked || !i.promotable() || !self.table.clear_of(i.id) {
                 continue;
             }
-            if halts > 0 {
-                halts -= u32::from(self.halt(at, desk));
-            } else {
-                surplus -= u32::from(self.stop(at, desk));
-            }
+            // The disk of an earlier version is of no use.
+            let gone = if halts > 0 && !i.outdated { self.halt(at, desk) } else { self.stop(at, desk) };
+            let left = if halts > 0 { &mut halts } else { &mut surplus };
+            *left -= u32::from(gone);
         }
         if want.refused {
             self.cancel_starts(surplus, desk);
@@ -463,11 +474,11 @@ impl Fleet {
     }
 }
 
-/// Those that serve leave in this order: those that move on first, then those that have yet to grow, those with the fewest
+/// Those that serve leave in this order: those that move on first, then those of an earlier version, those that have yet to grow, those with the fewest
 /// sessions, those that ramp, those of the standbys' profile, the youngest.
 fn leaves_first(i: &Instance, want: Want) -> impl Ord + use<> {
     let grows = want.grown > 1.0 + WORTH_SPARE && i.worth < want.grown - WORTH_SPARE;
-    (i.moving.is_none(), !grows, i.sessions, i.ramp.is_none(), i.worth == 1.0, Reverse(i.id))
+    (i.moving.is_none(), !i.outdated, !grows, i.sessions, i.ramp.is_none(), i.worth == 1.0, Reverse(i.id))
 }
 
 /// A share of a full weight, for one that serves so much of what the largest does.

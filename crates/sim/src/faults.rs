@@ -67,11 +67,13 @@ pub enum Fault {
     OutOfMemory,
     /// Probability per step that an operator overrides the forecast, with sense or without, or takes that back.
     ForecastOverride,
+    /// New versions of all workloads per hour: the control plane restarts, and all that runs is outdated.
+    NewVersion,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 28] = [
+    pub const ALL: [Fault; 29] = [
         Fault::StartFails,
         Fault::StartHangs,
         Fault::StartLies,
@@ -100,6 +102,7 @@ impl Fault {
         Fault::NodeFull,
         Fault::OutOfMemory,
         Fault::ForecastOverride,
+        Fault::NewVersion,
     ];
 
     /// Its name on the command line.
@@ -133,6 +136,7 @@ impl Fault {
             Fault::NodeFull => "node-full",
             Fault::OutOfMemory => "out-of-memory",
             Fault::ForecastOverride => "forecast-override",
+            Fault::NewVersion => "new-version",
         }
     }
 }

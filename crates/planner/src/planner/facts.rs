@@ -144,6 +144,7 @@ impl Workload {
                     false => Effect::Stale,
                 }
             }
+            Event::InstancesOutdated { instances, .. } => known(self.fleet.outdated(&instances)),
             Event::HaltedAdopted { instance, node, .. } => {
                 match self.at_desk(shared, |fleet, desk| fleet.adopt_halted(instance, node, desk)) {
                     true => Effect::Noted,

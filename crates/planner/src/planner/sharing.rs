@@ -188,7 +188,7 @@ impl Workload {
         // A standby is moved with less ado, the youngest with the least loss.
         let Some(instance) = movable.max_by_key(|i| (i.role == Role::Standby, i.id)) else { return false };
         let started = to.is_none();
-        instance.moving = Some(Moving { to, why: proposal.cause.clone(), until, started });
+        instance.moving = Some(Moving { to, why: Some(proposal.cause.clone()), until, started });
         if let (Some(plan), Some(reason)) = (&mut self.plan, instance.moving_reason()) {
             plan.reasons.push(Reason::Sharing(reason));
         }

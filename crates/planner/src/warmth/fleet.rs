@@ -48,6 +48,7 @@ impl Fleet {
             (instance.node, instance.disk_on) = (node, None);
             instance.turn(Turn::RestartOrdered, desk.wall());
             self.counters.restarts += 1;
+            self.renewed_by_restart();
             restarted += 1;
         }
         restarted

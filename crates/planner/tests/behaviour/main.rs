@@ -7,6 +7,7 @@ mod operator;
 mod packing;
 mod profiles;
 mod random;
+mod renewal;
 mod room;
 mod scarcity;
 mod sessions;

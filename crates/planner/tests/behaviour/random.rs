@@ -65,6 +65,7 @@ enum Deed {
         parked: bool,
     },
     AdoptHalted(u64),
+    Outdated(u64),
     Pin {
         active: Option<u32>,
         standby: Option<u32>,
@@ -126,6 +127,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => (instance, any::<bool>(), any::<bool>())
             .prop_map(|(instance, active, parked)| Deed::Adopt { instance, active, parked }),
         1 => (0u64..40).prop_map(Deed::AdoptHalted),
+        1 => (0u64..40).prop_map(Deed::Outdated),
         1 => (prop::option::of(0u32..50), prop::option::of(0u32..50), prop::option::of(-1_000i64..1_000_000))
             .prop_map(|(active, standby, expires)| Deed::Pin { active, standby, expires }),
         1 => Just(Deed::Unpin),
@@ -329,6 +331,12 @@ impl Chaos {
                 let role = if active { Role::Active } else { Role::Standby };
                 let (instance, node) = (InstanceId::new(instance), Some(node(instance as u8 % 5).id));
                 self.tell(Event::InstanceAdopted { workload: web(), instance, role, parked, node });
+            }
+            Deed::Outdated(n) => {
+                self.tell(Event::InstancesOutdated {
+                    workload: web(),
+                    instances: (n / 2..=n).map(InstanceId::new).collect(),
+                });
             }
             Deed::AdoptHalted(n) => {
                 let (instance, node) = (InstanceId::new(n), (n % 3 > 0).then(|| node(n as u8 % 5).id));

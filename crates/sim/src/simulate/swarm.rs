@@ -52,6 +52,7 @@ impl Swarm {
         let safety = draw_length(rng, &setups);
         let mut faults = draw_faults(rng, safety);
         faults.set(Fault::ForecastOverride, draw_forecast_override(seed));
+        faults.set(Fault::NewVersion, draw_new_versions(seed, safety));
         for setup in &mut setups {
             setup.calendar = Calendar::draw(setup.seed, START, safety, &mut setup.policy);
         }
@@ -103,7 +104,8 @@ fn draw_faults(rng: &mut fastrand::Rng, length: Duration) -> Faults {
     let mut faults = Faults::NONE;
     // Some seeds are calm but for one or two kinds, some have most of them.
     let share = [0.1, 0.25, 0.5][rng.usize(0..3)];
-    for fault in Fault::ALL.into_iter().filter(|fault| *fault != Fault::ForecastOverride) {
+    let apart = [Fault::ForecastOverride, Fault::NewVersion];
+    for fault in Fault::ALL.into_iter().filter(|fault| !apart.contains(fault)) {
         let most = match fault {
             Fault::StartFails => 0.4,
             Fault::StartHangs | Fault::StepMissing | Fault::ReadingMissing | Fault::SampleLate => 0.2,
@@ -116,7 +118,7 @@ fn draw_faults(rng: &mut fastrand::Rng, length: Duration) -> Faults {
             Fault::Flapping => 1.0 / hours,
             Fault::ClockJump | Fault::Restart | Fault::NodeLoss | Fault::NodeCut => 3.0 / hours,
             // Comes of the sizes alone, or is drawn apart.
-            Fault::OutOfMemory | Fault::ForecastOverride => 0.0,
+            Fault::OutOfMemory | Fault::ForecastOverride | Fault::NewVersion => 0.0,
             Fault::WrongHistory | Fault::FalseEvents | Fault::DemandShift | Fault::NodeFull => 1.0,
         };
         let rate = most * rng.f64();
@@ -133,6 +135,14 @@ fn draw_forecast_override(seed: u64) -> f64 {
     if rng.u32(0..4) == 0 { 0.2 * rng.f64() } else { 0.0 }
 }
 
+/// The same in every fifth seed: once or twice while faults go on.
+fn draw_new_versions(seed: u64, safety: Duration) -> f64 {
+    let mut rng = fastrand::Rng::with_seed(seed ^ VERSION_SALT);
+    let hours = safety.as_secs_f64() / 3600.0;
+    if rng.u32(0..5) == 0 { 2.0 * rng.f64() / hours } else { 0.0 }
+}
+
+const VERSION_SALT: u64 = 0x0E35_104E;
 const FORECAST_SALT: u64 = 0xF02E_CA57;
 /// Keeps the draw of a shared template apart from the others.
 const TEMPLATE_SALT: u64 = 0x7E3_91A7E;

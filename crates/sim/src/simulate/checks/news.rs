@@ -88,6 +88,7 @@ impl News<'_> {
             | Event::StrainObserved { .. }
             | Event::OutOfMemory { .. }
             | Event::InstanceResized { .. }
+            | Event::InstancesOutdated { .. }
             | Event::InstanceDrained { .. }
             | Event::NodeAppeared { .. }
             | Event::NodeLost { .. } => return None,

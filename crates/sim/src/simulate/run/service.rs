@@ -32,6 +32,8 @@ pub(super) struct Service {
     pub(super) history: BTreeMap<Timestamp, Option<f64>>,
     /// Instances that do not answer.
     pub(super) sick: BTreeSet<u64>,
+    /// Instances up to this one run an earlier version.
+    pub(super) outdated_to: u64,
     /// Instances were killed for lack of memory: what they then need, they need on whatever node they are.
     starved: bool,
     /// The sizes that the planner has ordered since it began.
@@ -87,6 +89,7 @@ impl Service {
             step_start: START,
             history,
             sick: BTreeSet::new(),
+            outdated_to: 0,
             starved: false,
             ordered: BTreeMap::new(),
             announced,

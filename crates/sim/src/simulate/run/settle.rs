@@ -98,7 +98,21 @@ impl Simulation {
         2 * (policy.start_deadline() + policy.retry.max)
             + policy.drain_deadline()
             + (policy.promote_deadline() + policy.retry.max) * liars as u32
+            + self.time_to_renew(at)
             + Duration::from_secs(300)
+    }
+
+    /// A new version waits until failed starts are forgotten. Then it comes in so many turns at most: one at first, then a
+    /// quarter of all at a time, or on shared nodes as there is room.
+    fn time_to_renew(&self, at: usize) -> Duration {
+        let policy = &self.services[at].setup.policy;
+        let turn = policy.start_deadline() + policy.promote_deadline() + policy.drain_deadline();
+        let turns = match (self.outdated(at), self.swarm.sharing.is_some()) {
+            (0, _) => return Duration::ZERO,
+            (outdated, true) => outdated,
+            (outdated, false) => outdated.min(RENEWALS),
+        };
+        (turn + RENEWAL_PAUSE) * turns + 3 * policy.retry.max
     }
 
     /// An instance with sessions may be replaced on another node when others have just been waited for, and is waited for
@@ -135,6 +149,10 @@ impl Simulation {
             || active + standby >= self.most(at)
             || !matches!(service.setup.policy.capacity, CapacityPolicy::Pinned(_));
         let stopped = fleet.count(Stage::Halted);
+        // On shared nodes there may be no room for others beside them.
+        if self.outdated(at) > 0 && self.swarm.sharing.is_none() {
+            return false;
+        }
         if self.known_stopped(at) != stopped || fleet.len() != active + standby + stopped {
             return false;
         }
@@ -182,6 +200,12 @@ impl Simulation {
         let setup = &self.services[at].setup;
         let told = self.planner_time();
         setup.calendar.as_ref().map_or(setup.policy.replicas_max, |calendar| calendar.at(told).most)
+    }
+
+    /// Instances of an earlier version.
+    fn outdated(&self, at: usize) -> u32 {
+        let service = &self.services[at];
+        service.agent.fleet().iter().filter(|(instance, _)| *instance <= service.outdated_to).count() as u32
     }
 
     /// Stopped instances that the planner knows of. While it waits for the answer to a restart that was lost, one more lies there.
@@ -233,6 +257,9 @@ fn brief(instance: &Instance) -> String {
 
 /// Sums of worths are seldom whole.
 const WORTH_SPARE: f64 = 1e-5;
+/// Turns of a new version, and what each takes besides its orders.
+const RENEWALS: u32 = 8;
+const RENEWAL_PAUSE: Duration = Duration::from_secs(60);
 /// How often the fleet is looked at while it settles, and for how long it must stay settled.
 const SETTLE_LOOK: Duration = Duration::from_secs(10);
 const SETTLE_HOLD: Duration = Duration::from_secs(200);

@@ -161,6 +161,11 @@ impl Simulation {
         if self.dice.strikes_within(Fault::Restart, tick) {
             self.restart()?;
         }
+        if self.dice.strikes_within(Fault::NewVersion, tick) {
+            // Of all: they may start the same thing, and pass it on to each other.
+            self.services.iter_mut().for_each(|service| service.outdated_to = self.instances_max);
+            self.restart()?;
+        }
         Ok(())
     }
 
@@ -265,7 +270,14 @@ impl Simulation {
         for instance in self.services[at].sick.clone() {
             self.services[at].report_health(self.now, instance);
         }
-        Ok(())
+        let service = &self.services[at];
+        let found = service.agent.fleet().iter().map(|(instance, _)| instance);
+        let outdated = found.filter(|instance| *instance <= service.outdated_to);
+        let instances: Vec<InstanceId> = outdated.map(InstanceId::new).collect();
+        if instances.is_empty() {
+            return Ok(());
+        }
+        self.deliver(at, Event::InstancesOutdated { workload: service.workload.clone(), instances })
     }
 
     /// Nothing goes wrong any more, and the demand stays as it is.

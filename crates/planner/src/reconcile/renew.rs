@@ -1,0 +1,109 @@
+//! A new version takes over from an earlier one: what runs something else than is started now is replaced bit by bit, each
+//! instance once another serves in its place.
+
+use std::cmp::Reverse;
+
+use crate::desk::Desk;
+use crate::fleet::{EARLY_EXIT, Fleet, count};
+use crate::ids::InstanceId;
+use crate::instance::{Instance, Moving, Phase, Role};
+use crate::reason::Reason;
+use crate::reconcile::Want;
+
+impl Fleet {
+    /// Instances were found to run an earlier version.
+    pub(crate) fn outdated(&mut self, ids: &[InstanceId]) -> bool {
+        let mut any = false;
+        for instance in self.instances.iter_mut().filter(|i| ids.contains(&i.id)) {
+            (any, instance.outdated) = (true, true);
+        }
+        any
+    }
+
+    /// Begins to replace what runs an earlier version: one at first, and several at a time once the new version has shown what it
+    /// is worth. While starts fail, the earlier one is better than none.
+    pub(super) fn renew(&mut self, want: Want, desk: &Desk<'_>) {
+        if !self.instances.iter().any(|i| i.outdated) {
+            return;
+        }
+        for stopped in self.instances.iter_mut().filter(|i| i.outdated && is_stopped(i)) {
+            // Its disk would bring the earlier version back.
+            stopped.doomed = true;
+        }
+        self.make_room();
+        let staying = count(&self.instances, Instance::stays);
+        if staying >= want.total {
+            self.call_off_renewals();
+        }
+        if staying > want.total || self.starts.failures() > 0 {
+            return;
+        }
+        let due = |i: &Instance| i.outdated && i.stays() && i.phase == Phase::Ready;
+        let mut left = count(&self.instances, due);
+        let within =
+            desk.policy.start_deadline() + desk.policy.promote_deadline() + desk.policy.drain_deadline();
+        let until = desk.now().saturating_add(within);
+        let mut replacing = count(&self.instances, |i| i.outdated && i.moving.is_some());
+        while left > 0 && replacing < self.renewed_at_once(desk) {
+            // Those that serve first: only in their place the new version shows what it is worth.
+            let next = self.instances.iter_mut().filter(|i| due(i));
+            let Some(instance) = next.max_by_key(|i| (i.role == Role::Active, Reverse(i.id))) else { return };
+            instance.moving = Some(Moving { to: None, why: None, until, started: false });
+            (left, replacing) = (left - 1, replacing + 1);
+            let instance = instance.id;
+            self.note(Reason::Outdated { instance, left });
+        }
+    }
+
+    /// What was stopped comes up in place of one that is to be replaced.
+    pub(crate) fn renewed_by_restart(&mut self) {
+        let mut moving = self.instances.iter_mut().filter_map(|i| i.moving.as_mut());
+        if let Some(moving) = moving.find(|moving| moving.why.is_none() && !moving.started) {
+            moving.started = true;
+        }
+    }
+
+    /// Without the ones to be replaced there are as many as are wanted, so that no other would be started: what is too much goes
+    /// first, and that is of the earlier version, too.
+    fn call_off_renewals(&mut self) {
+        for instance in &mut self.instances {
+            instance.moving = instance.moving.take().filter(|moving| moving.why.is_some() || moving.started);
+        }
+    }
+
+    /// Where no node has room for one beside, a standby of the earlier version goes first: it serves nobody.
+    fn make_room(&mut self) {
+        let waits = |i: &Instance| i.outdated && i.moving.as_ref().is_some_and(|moving| !moving.started);
+        if self.unplaced == 0 || !self.instances.iter().any(waits) {
+            return;
+        }
+        let idle = |i: &Instance| i.outdated && i.promotable() && self.table.clear_of(i.id);
+        if let Some(at) = self.instances.iter().position(idle) {
+            self.instances[at].doomed = true;
+        }
+    }
+
+    /// One, whose successor then has to show what it is worth: to be well for a while, in use where anything is in use. After that
+    /// a share of all.
+    fn renewed_at_once(&self, desk: &Desk<'_>) -> u32 {
+        let new = |i: &&Instance| !i.outdated && i.counts();
+        let serves = self.instances.iter().any(Instance::serving);
+        let shown = |i: &Instance| {
+            let in_use = !serves || (i.serving() && i.ramp.is_none());
+            in_use && i.phase == Phase::Ready && i.healthy() && desk.wall().since(i.since) >= EARLY_EXIT
+        };
+        let tried = |i: &Instance| i.role == Role::Active || i.phase == Phase::Starting || i.promoting();
+        if self.instances.iter().filter(new).any(shown) {
+            (count(&self.instances, Instance::counts) / RENEWED_PART).max(1)
+        } else {
+            u32::from(!self.instances.iter().filter(new).any(tried))
+        }
+    }
+}
+
+fn is_stopped(instance: &Instance) -> bool {
+    matches!(instance.phase, Phase::Halting | Phase::Halted)
+}
+
+/// One of so many is replaced at a time.
+const RENEWED_PART: u32 = 4;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use daemon::{BuildOptions, Config, Daemon, chain};
+use daemon::{BuildOptions, Config, Daemon, End, chain};
 use http::HeaderValue;
 use http::header::CACHE_CONTROL;
 use http_body_util::Full;
@@ -66,8 +66,9 @@ async fn control_plane(path: &Path) -> Result<(), Box<dyn Error>> {
             println!("ready {}", daemon.api_address());
             let stop = async move {
                 terminated.recv().await;
+                End::Stop
             };
-            Ok(daemon.run(stop).await?)
+            Ok(daemon.run(stop).await.map(drop)?)
         }
         Err(error) => {
             println!("refused {}", chain(&error));

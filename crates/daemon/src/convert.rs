@@ -111,6 +111,7 @@ pub(crate) fn rule(reason: &Reason) -> &'static str {
         Reason::NoStandbyTier { .. } => "no_standby_tier",
         Reason::Override { .. } => "override",
         Reason::BudgetOverspent { .. } => "budget_overspent",
+        Reason::Outdated { .. } => "outdated",
         Reason::RampSkipped { .. } => "ramp_skipped",
         Reason::ShiftRolledBack { .. } => "shift_rolled_back",
         Reason::StartsPaused { .. } => "starts_paused",
@@ -337,6 +338,11 @@ pub(crate) fn event(at: Timestamp, workload: &str, event: &Event) -> Option<api:
             Some(*instance),
             format!("{} has stopped and keeps its disk", name(instance)),
         ),
+        Event::InstancesOutdated { instances, .. } => {
+            let names: Vec<String> = instances.iter().map(|id| name(id).to_string()).collect();
+            let message = format!("of an earlier version, and to be replaced: {}", names.join(", "));
+            of("instances_outdated", None, message)
+        }
         Event::HaltedAdopted { instance, .. } => of(
             "instance_adopted",
             Some(*instance),

@@ -13,6 +13,7 @@ use proxy::control::Upstream;
 
 use crate::config::{ListenMode, ProbeConfig, WorkloadConfig};
 use crate::error::chain;
+use crate::revision;
 
 /// The result of one order.
 #[derive(Debug)]
@@ -33,12 +34,15 @@ pub(crate) struct Place {
     pub(crate) address: SocketAddr,
     /// Those of all its processes, that one first.
     pub(crate) addresses: Vec<SocketAddr>,
+    /// What it was made of; empty where nobody said.
+    pub(crate) revision: String,
 }
 
 impl From<&InstanceInfo> for Place {
     fn from(info: &InstanceInfo) -> Place {
         let addresses = std::iter::once(info.addr).chain(info.further.iter().copied()).collect();
-        Place { name: info.name.clone(), pid: info.pid, address: info.addr, addresses }
+        let (name, revision) = (info.name.clone(), info.revision.clone());
+        Place { name, pid: info.pid, address: info.addr, addresses, revision }
     }
 }
 
@@ -70,6 +74,7 @@ pub(crate) fn spec(
 ) -> InstanceSpec {
     let name = name_of(&workload.name, id);
     InstanceSpec {
+        revision: revision::of(workload),
         env: workload.env.clone(),
         working_dir: workload.working_dir.clone(),
         probe: probe_of(workload),

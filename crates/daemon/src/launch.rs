@@ -152,12 +152,12 @@ impl Daemon {
         self.api_address
     }
 
-    /// Serves until `shutdown` completes, then stops every instance and the proxy.
+    /// Serves until `end` completes, then stops every instance and the proxy, or leaves them for the next daemon. Returns which.
     ///
     /// # Errors
     /// A failure that ended it, or one during the orderly shutdown. When a part of the control plane failed, the proxy
     /// and the instances are left serving for the next daemon.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), DaemonError> {
+    pub async fn run(self, end: impl Future<Output = End> + Send) -> Result<End, DaemonError> {
         let started_at = clock();
         let (view, viewed) = watch::channel(Arc::new(View {
             proxy: api::ProxyStatus {
@@ -262,6 +262,7 @@ impl Daemon {
         core.restore_overrides(&api.store);
         core.restore_backfills(&api.store);
         core.restore_forecast_overrides(&api.store);
+        core.find_outdated();
         core.find_deploys(&api.store);
         core.restore_training(&api.store, self.config.training.paused);
         core.load_champions();
@@ -294,7 +295,8 @@ impl Daemon {
             tasks.spawn(nodes::watch(self.provider.clone(), engines_in));
         }
         tasks.spawn(stop_unwanted(self.provider.clone(), self.unwanted));
-        let result = core.run(&mut inlets, shutdown).await;
+        let mut how = End::Stop;
+        let result = core.run(&mut inlets, async { how = end.await }).await;
         if let Some(trainer) = &core.trainer {
             trainer.stop();
         }
@@ -307,6 +309,7 @@ impl Daemon {
         core.node_work.shutdown().await;
         let grace = self.config.workloads.iter().map(|w| w.deadlines.stop).max().unwrap_or_default();
         let ended = match result {
+            Ok(()) if how == End::HandOver => Ok(()),
             Ok(()) => shut_down(&reader, &place, &self.provider, &self.config, grace).await,
             Err(task) => Err(DaemonError::Stopped { task }),
         };
@@ -314,8 +317,17 @@ impl Daemon {
         let _ = serving.await;
         // Dropping the recorder writes what is left, which blocks on the disk.
         let _ = tokio::task::spawn_blocking(move || drop(core)).await;
-        ended
+        ended.map(|()| how)
     }
+}
+
+/// What becomes of the proxy and the instances when a daemon ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// They end with it.
+    Stop,
+    /// They serve on, and the next daemon takes them over.
+    HandOver,
 }
 
 /// Makes the state folder and names it absolutely.

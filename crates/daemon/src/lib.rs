@@ -34,6 +34,7 @@ mod proxy_process;
 mod recent;
 mod recorder;
 mod request_samples;
+mod revision;
 mod router;
 mod routes;
 mod sessions;
@@ -52,5 +53,5 @@ pub use config::{
 };
 pub use data_plane::DataPlaneError;
 pub use error::{DaemonError, chain};
-pub use launch::{BuildOptions, Daemon};
+pub use launch::{BuildOptions, Daemon, End};
 pub use policy::workload_policy;

@@ -140,6 +140,7 @@ mod tests {
 
     fn places() -> BTreeMap<InstanceId, Place> {
         let place = |n: u16| Place {
+            revision: String::new(),
             name: name_of("web", InstanceId::new(n.into())),
             pid: n.into(),
             address: ([127, 0, 0, 1], 9000 + n).into(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use daemon::client::Client;
 use daemon::{
-    BuildOptions, CapacityConfig, Config, Daemon, DaemonError, HistoryImport, ProbeConfig, ServerConfig,
+    BuildOptions, CapacityConfig, Config, Daemon, DaemonError, End, HistoryImport, ProbeConfig, ServerConfig,
     TrainingConfig, WorkloadConfig,
 };
 use tokio::sync::oneshot;
@@ -102,10 +102,12 @@ impl Stage {
         let daemon = Daemon::build(config, options).await.context("cannot start the demo's daemon")?;
         let api = daemon.api_address();
         let (stop, stopped) = oneshot::channel();
-        let daemon = tokio::spawn(daemon.run(async move {
+        let end = async move {
             // A dropped sender means the demo itself is ending.
             let _ = stopped.await;
-        }));
+            End::Stop
+        };
+        let daemon = tokio::spawn(async move { daemon.run(end).await.map(drop) });
         Ok(Stage { client: Client::new(api), front: addresses.front, api, stop: Some(stop), daemon })
     }
 

@@ -58,6 +58,46 @@ fn killed_control_plane_loses_no_request_and_adopts_the_same_processes() {
     });
 }
 
+/// Children of a process that have ended and that nobody waited for.
+fn zombies(of: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("readable").flatten();
+    let pids = processes.filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok());
+    let is_one = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let rest = stat.rsplit(')').next().unwrap_or_default();
+        rest.split_whitespace().take(2).eq(["Z", of.to_string().as_str()])
+    };
+    pids.filter(is_one).collect()
+}
+
+#[test]
+fn a_changed_configuration_is_taken_on_by_the_same_process_and_rolled_out_without_a_failed_request() {
+    let mut world = World::new(&Shape { replicas_min: ACTIVE, replicas_max: 4 });
+    world.start();
+    runtime().block_on(async {
+        let before = pids(&pinned(&world, ACTIVE, 1).await);
+        let (daemon, load) = (world.pid(), world.load(200, Duration::from_secs(45)));
+        world.reconfigure(|text| text.replace("capacity = 2000", "capacity = \"many\""));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(world.log().contains("stays in force"), "{}", world.log());
+        assert_eq!(pids(&world.wait_until("it goes on", |_| true).await), before);
+
+        world.reconfigure(|text| {
+            text.replace("capacity = \"many\"", "capacity = 2000").replace("\"200ms\"]", "\"100ms\"]")
+        });
+        let all_others = |detail: &api::WorkloadDetail| {
+            let counts = detail.summary.counts;
+            let others = pids(detail).iter().all(|pid| !before.contains(pid));
+            others && (counts.active, counts.parked, counts.starting) == (ACTIVE, 1, 0)
+        };
+        world.wait_until("all instances are others", all_others).await;
+        assert!(lives(daemon) && world.pid() == daemon, "the same process");
+        let counted = tokio::task::spawn_blocking(|| load.finish()).await.expect("the load ends");
+        assert_eq!(counted.failed, 0, "of {} requests; log:\n{}", counted.requests, world.log());
+        assert_eq!(zombies(daemon), [0; 0]);
+    });
+}
+
 #[test]
 fn proxy_restarted_on_the_command_line_loses_no_request() {
     let mut world = World::new(&Shape { replicas_min: ACTIVE, replicas_max: 4 });

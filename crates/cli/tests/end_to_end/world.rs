@@ -57,6 +57,18 @@ impl World {
         child.wait().expect("it is gone");
     }
 
+    /// Writes another configuration and has the daemon read it.
+    pub(super) fn reconfigure(&self, change: impl Fn(String) -> String) {
+        let text = fs::read_to_string(&self.config).expect("readable");
+        fs::write(&self.config, change(text)).expect("written");
+        signal("-HUP", self.pid());
+    }
+
+    /// Of the daemon.
+    pub(super) fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("it runs").id()
+    }
+
     /// SIGTERM, and the wait for its end.
     pub(super) fn stop(&mut self) {
         let Some(mut child) = self.daemon.take() else { return };

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use forecast::Timestamp;
 use history::{CalendarChange, CalendarRecord, EVERY_WORKLOAD, Store};
+use planner::InstanceId;
 
 use super::ControlLoop;
-use crate::config::WorkloadConfig;
+use crate::instances::Place;
 use crate::recorder::{Record, clock};
+use crate::revision;
 
 /// A deploy whose moment has not come yet.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,15 +72,15 @@ impl ControlLoop {
             }
         }
         for index in 0..self.workloads.len() {
-            let key = format!("command/{}", self.workloads[index].name());
-            let command = command_of(&self.workloads[index].config);
+            let key = format!("revision/{}", self.workloads[index].name());
+            let revision = revision::of(&self.workloads[index].config).into_bytes();
             let before = store.get(&key).ok().flatten();
-            if before.as_ref() == Some(&command) {
+            if before.as_ref() == Some(&revision) {
                 continue;
             }
-            self.recorder.record(Record::Value(key, command));
+            self.recorder.record(Record::Value(key, revision));
             if before.is_some() {
-                self.deployed(index, NEW_COMMAND);
+                self.deployed(index, NEW_REVISION);
             }
         }
     }
@@ -99,6 +101,30 @@ impl ControlLoop {
         }
     }
 
+    /// Tells the planner which of the instances found are made of something else than new ones will be.
+    pub(crate) fn find_outdated(&mut self) {
+        for index in 0..self.workloads.len() {
+            let instances: Vec<InstanceId> = self.outdated(index).collect();
+            if !instances.is_empty() {
+                self.tell_outdated(index, instances);
+            }
+        }
+    }
+
+    /// Tells it of these.
+    pub(crate) fn tell_outdated(&mut self, index: usize, instances: Vec<InstanceId>) {
+        let workload = self.workloads[index].id.clone();
+        self.handle(index, planner::Event::InstancesOutdated { workload, instances });
+    }
+
+    /// Those of which it is known; an earlier foreshadow did not write it down.
+    pub(crate) fn outdated(&self, index: usize) -> impl Iterator<Item = InstanceId> {
+        let workload = &self.workloads[index];
+        let now = revision::of(&workload.config);
+        let other = move |place: &Place| !place.revision.is_empty() && place.revision != now;
+        workload.places.iter().filter(move |(_, place)| other(place)).map(|(id, _)| *id)
+    }
+
     fn deployed(&mut self, index: usize, version: &str) {
         let workload = &self.workloads[index];
         self.planner.deployed(&workload.id, version);
@@ -107,10 +133,11 @@ impl ControlLoop {
         } else {
             "its models learn faster now and are trained anew when the new behaviour is known".to_owned()
         };
-        // Who was found running is not ended for it.
-        let former = workload.places.len();
-        if version == NEW_COMMAND && former > 0 {
-            then += &format!("; {former} running before it go on with the former one, each until it ends");
+        let former = self.outdated(index).count();
+        if version == NEW_REVISION && former > 0 {
+            then += &format!(
+                "; running before it: {former}, which are replaced bit by bit, each when another serves in its place"
+            );
         }
         self.notes.push(api::Event {
             at_ms: clock().as_millis(),
@@ -124,13 +151,8 @@ impl ControlLoop {
     }
 }
 
-/// What a workload runs, in a form that is the same as long as it is.
-fn command_of(config: &WorkloadConfig) -> Vec<u8> {
-    serde_json::to_vec(&(&config.command, &config.env)).unwrap_or_default()
-}
-
-/// What a version is called that was found by its command.
-const NEW_COMMAND: &str = "a new command";
+/// What a version is called that was found by its configuration.
+const NEW_REVISION: &str = "a new configuration";
 /// The kind of events, or the first word of it, that are deploys.
 const KIND: &str = "deploy";
 /// A deploy of so long ago that is announced only now is still news.

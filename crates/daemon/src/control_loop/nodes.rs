@@ -271,6 +271,8 @@ impl ControlLoop {
         let taken = self.is_known(index, instance);
         if !taken {
             self.workloads[index].forget(instance);
+        } else if self.outdated(index).any(|outdated| outdated == instance) {
+            self.tell_outdated(index, vec![instance]);
         }
         taken
     }

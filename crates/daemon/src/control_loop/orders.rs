@@ -178,6 +178,7 @@ impl ControlLoop {
             | Event::InstanceParked { .. }
             | Event::InstancePromoted { .. }
             | Event::InstanceDrained { .. }
+            | Event::InstancesOutdated { .. }
             | Event::HaltedAdopted { .. }
             | Event::WeightsApplied { .. }
             | Event::DemandObserved { .. }

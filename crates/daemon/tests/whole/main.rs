@@ -25,6 +25,7 @@ mod protocols;
 mod pushing;
 mod raise;
 mod registry;
+mod rollout;
 mod sessions;
 mod shift;
 mod sizes;

@@ -364,4 +364,4 @@ fn stage_program() -> PathBuf {
     program
 }
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);

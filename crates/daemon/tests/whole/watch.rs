@@ -121,9 +121,9 @@ async fn a_deploy_that_is_announced_or_found_at_the_start_is_told() {
     assert!(before, "it is down");
     let other = stage.config("web.toml", |text| text + "\nenv = { MODE = \"new\" }\n");
     let _daemon = crate::support::Running::start(&other).expect("it starts again");
-    let found = eventually("the new command", async || {
+    let found = eventually("the new configuration", async || {
         let events = client.events(1000).await.ok()?.events;
-        events.into_iter().find(|event| event.message.starts_with("`a new command` was deployed"))
+        events.into_iter().find(|event| event.message.starts_with("`a new configuration` was deployed"))
     })
     .await;
     assert_eq!(found.kind, "deployed");

@@ -1,0 +1,44 @@
+//! A changed configuration: what runs is replaced bit by bit, and no request notices.
+
+use std::time::Duration;
+
+use crate::support::{Load, Running, Stage, eventually, patiently, pids, pin};
+
+/// The first is watched for half a minute.
+const ROLLOUT: Duration = Duration::from_secs(300);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_started_with_another_configuration_is_replaced_without_a_failed_request() {
+    let stage = Stage::new("");
+    let daemon = stage.start();
+    let client = stage.client();
+    pin(&client, 2, 1).await;
+    let before = pids(&client).await;
+    let load = Load::start(stage.web, 50);
+    daemon.kill();
+    let same = stage.config("web.toml", |text| text.replace("max = 6", "max = 5"));
+    let daemon = Running::start(&same).expect("it starts again");
+    eventually("all are found again", async || (pids(&client).await == before).then_some(())).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(pids(&client).await, before, "what they are made of is the same");
+
+    daemon.kill();
+    let other = stage.config("web.toml", |text| text + "\nenv = { MODE = \"new\" }\n");
+    let _daemon = Running::start(&other).expect("it starts again");
+    patiently("all are others", ROLLOUT, async || {
+        let detail = client.workload("web").await.ok()?;
+        let counts = detail.summary.counts;
+        let now = pids(&client).await;
+        let others = now.iter().all(|one| !before.contains(one));
+        (others && (counts.active, counts.parked) == (2, 1)).then_some(())
+    })
+    .await;
+    for (name, pid) in pids(&client).await {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).expect("it runs");
+        assert!(String::from_utf8_lossy(&environment).contains("MODE=new"), "{name}");
+    }
+    let (good, bad, complaints) = load.finish().await;
+    assert!(good > 100 && bad == 0, "{bad} of {good} requests: {complaints}");
+    let told = client.events(1000).await.expect("events").events;
+    assert!(told.iter().any(|event| event.message.ends_with("each when another serves in its place")));
+}

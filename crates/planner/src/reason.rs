@@ -245,12 +245,12 @@ pub enum Reason {
         /// The budget.
         budget: f64,
     },
-    /// An instance runs an earlier version and is replaced.
+    /// Instances run an earlier version.
     Outdated {
-        /// The instance.
-        instance: InstanceId,
-        /// Others that are left.
-        left: u32,
+        /// How many.
+        instances: u32,
+        /// How many of them are being replaced.
+        replacing: u32,
     },
     /// A traffic ramp is skipped because the demand needs all capacity at once.
     RampSkipped {
@@ -430,10 +430,10 @@ impl fmt::Display for Reason {
                 Percent(*missed),
                 Percent(*budget)
             ),
-            Reason::Outdated { instance, left } => write!(
-                f,
-                "Instance {instance} runs an earlier version and is replaced; {left} more are left."
-            ),
+            Reason::Outdated { instances, replacing } => {
+                let stays = Stays(*instances, "instance");
+                write!(f, "{stays} of an earlier version, {replacing} being replaced now.")
+            }
             Reason::RampSkipped { instance, demand, capacity_others } => write!(
                 f,
                 "Instance {instance} takes its full share at once: demand is {}, the others can serve {}.",

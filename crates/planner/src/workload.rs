@@ -143,6 +143,7 @@ impl Workload {
         let overrides = self.outlook.overrides_ahead(&self.policy, wall);
         plan.reasons.extend(overrides.cloned().map(Reason::ForecastOverridden));
         plan.reasons.extend(scopes.into_iter().map(Reason::Scope));
+        plan.reasons.extend(self.fleet.outdated_reason());
         plan.reasons.append(&mut self.fleet.notes);
         self.react_on_paper(now, &numbers, bounds);
         plan.without_forecast = self.paper.view(|at| shared.clock.to_wall(at));

@@ -20,6 +20,13 @@ impl Fleet {
         any
     }
 
+    /// For plans, as long as there are any.
+    pub(crate) fn outdated_reason(&self) -> Option<Reason> {
+        let instances = count(&self.instances, |i| i.outdated);
+        let replacing = count(&self.instances, |i| i.outdated && i.moving.is_some());
+        (instances > 0).then_some(Reason::Outdated { instances, replacing })
+    }
+
     /// Begins to replace what runs an earlier version: one at first, and several at a time once the new version has shown what it
     /// is worth. While starts fail, the earlier one is better than none.
     pub(super) fn renew(&mut self, want: Want, desk: &Desk<'_>) {
@@ -50,8 +57,6 @@ impl Fleet {
             let Some(instance) = next.max_by_key(|i| (i.role == Role::Active, Reverse(i.id))) else { return };
             instance.moving = Some(Moving { to: None, why: None, until, started: false });
             (left, replacing) = (left - 1, replacing + 1);
-            let instance = instance.id;
-            self.note(Reason::Outdated { instance, left });
         }
     }
 

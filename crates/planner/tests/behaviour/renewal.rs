@@ -41,6 +41,11 @@ fn left(world: &World) -> usize {
 #[test]
 fn each_is_replaced_once_another_serves_in_its_place_at_first_one_and_then_a_quarter() {
     let mut world = outdated(policy(), 6, 2);
+    world.sleep(secs(10));
+    let snapshot = world.planner.snapshot();
+    let plan = snapshot.workloads()[0].plan.expect("there is one");
+    let said = "8 instances are of an earlier version, 1 being replaced now.";
+    assert!(plan.reasons.iter().any(|reason| reason.to_string() == said), "{:?}", plan.reasons);
     let (mut most, mut all_left, mut first) = (0, left(&world), world.now);
     while left(&world) > 0 {
         world.sleep(secs(1));

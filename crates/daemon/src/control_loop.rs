@@ -7,6 +7,7 @@
 
 mod commands;
 mod deploys;
+mod experience;
 mod forecast_overrides;
 mod knowing;
 mod nodes;
@@ -264,6 +265,7 @@ impl ControlLoop {
         self.expire_drains(now);
         self.deploy_what_is_due(now);
         self.history_health();
+        self.note_experience();
         self.ask_unwell();
         while self.node_work.try_join_next().is_some() {}
         self.settle();

@@ -255,6 +255,7 @@ impl Daemon {
             next_instance: self.next_instance,
         };
         core.begin_nodes();
+        core.recall_experience(&api.store);
         for (workload, event) in self.adopted {
             core.handle(workload, event);
         }
@@ -301,6 +302,7 @@ impl Daemon {
             trainer.stop();
         }
         core.externals.stop();
+        core.keep_experience();
         // Nobody reads them any more, and whoever waits to leave something must not wait for ever.
         drop(inlets);
 

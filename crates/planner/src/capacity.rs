@@ -62,6 +62,14 @@ impl Capacity {
         }
     }
 
+    /// Goes on from what was learned before.
+    pub(crate) fn resume(&mut self, learned: f64) {
+        let initial = self.policy.initial();
+        if learned.is_finite() {
+            self.estimate = learned.clamp(initial / RANGE, initial * RANGE);
+        }
+    }
+
     /// Takes in one reading. Start-up readings must be left out by the caller.
     pub(crate) fn observe(&mut self, reading: Reading, bound: Option<Duration>) {
         let initial = match self.policy {

@@ -45,6 +45,11 @@ impl LeadTime {
         self.estimate = sorted[rank - 1].clamp(low, high);
     }
 
+    /// What was seen last, the oldest first.
+    pub(crate) fn samples(&self) -> impl Iterator<Item = Duration> {
+        self.samples.iter().copied()
+    }
+
     /// The lead time to plan with.
     pub(crate) fn estimate(&self) -> Duration {
         self.estimate

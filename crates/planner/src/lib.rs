@@ -57,7 +57,7 @@ pub use crate::levels::{TriggerLevel, trigger_levels};
 pub use crate::margin::MarginRule;
 pub use crate::overrides::{FORECAST_OVERRIDES_MAX, ForecastOverride};
 pub use crate::plan::{Basis, Inputs, Plan, PlanInputs, break_even, plan, standby_pays};
-pub use crate::planner::Planner;
+pub use crate::planner::{Experience, Planner};
 pub use crate::policy::{
     About, CapacityPolicy, Deadlines, Limits, Margin, Mode, Objective, Policy, PolicyError, PolicyErrors,
     Prices, Retry, ShiftPolicy, WorkloadPolicy,

@@ -25,9 +25,12 @@ use crate::timer::Timer;
 use crate::warmth::break_even_stopped;
 use crate::workload::Workload;
 
+mod experience;
 mod facts;
 mod pools;
 mod sharing;
+
+pub use experience::Experience;
 
 /// The decision core for a set of workloads.
 ///

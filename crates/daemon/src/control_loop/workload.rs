@@ -11,6 +11,7 @@ use proxy::control::{BackendSpec, Route, WorkloadStats};
 
 use crate::config::{CapacityConfig, DemandSource, WorkloadConfig};
 use crate::control_loop::ForecastOverrides;
+use crate::control_loop::experience::Written;
 use crate::control_loop::raises::Raises;
 use crate::convert;
 use crate::instances::Place;
@@ -43,6 +44,8 @@ pub(crate) struct Workload {
     pub(crate) promoting: BTreeMap<InstanceId, Instant>,
     /// When those promotions were decided whose instances a table on its way contains.
     pub(crate) shifting: BTreeMap<ActionId, Vec<Instant>>,
+    /// What the planner has measured, as it is in the history.
+    pub(crate) experience: Written,
     pub(crate) promotion: Measured,
     pub(crate) cold_start: Measured,
     pub(crate) load: Option<Load>,
@@ -290,6 +293,7 @@ impl Workload {
             drains: Vec::new(),
             promoting: BTreeMap::new(),
             shifting: BTreeMap::new(),
+            experience: Written::default(),
             promotion: Measured::default(),
             cold_start: Measured::default(),
             load: None,

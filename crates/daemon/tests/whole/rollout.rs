@@ -42,3 +42,20 @@ async fn what_was_started_with_another_configuration_is_replaced_without_a_faile
     let told = client.events(1000).await.expect("events").events;
     assert!(told.iter().any(|event| event.message.ends_with("each when another serves in its place")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_measured_of_instances_is_known_again_after_an_orderly_end() {
+    let stage = Stage::new("lead_cold = \"20s\"");
+    let daemon = stage.start();
+    let client = stage.client();
+    let cold = async || Some(client.workload("web").await.ok()?.lead_times.cold_ms);
+    assert_eq!(eventually("a guess", &cold).await, 20_000.0);
+    pin(&client, 3, 1).await;
+    let measured = eventually("the workload", &cold).await;
+    assert!(measured < 20_000.0, "{measured}");
+    daemon.terminate();
+    // Nothing can be measured soon.
+    let slow = stage.config("web.toml", |text| text + "\nenv = { START_MS = \"10000\" }\n");
+    let _daemon = Running::start(&slow).expect("it starts again");
+    assert_eq!(eventually("the workload", &cold).await, measured);
+}

@@ -49,6 +49,7 @@ pub(crate) use workload::Workload;
 use crate::convert;
 use crate::externals::{Externals, Heard};
 use crate::instances::Done;
+use crate::left_children::LeftChildren;
 use crate::metrics::Metrics;
 use crate::nodes::EngineNews;
 use crate::proxy_process::ProxyNews;
@@ -93,6 +94,8 @@ pub(crate) struct ControlLoop {
     pub(crate) began: (Timestamp, Instant),
     /// When the chores that no input causes were done last.
     pub(crate) tidied: Instant,
+    /// Of the program that this process was before.
+    pub(crate) left_children: LeftChildren,
     /// Smallest number that no instance of this state folder has had.
     pub(crate) next_instance: u64,
 }
@@ -265,6 +268,7 @@ impl ControlLoop {
         self.expire_drains(now);
         self.deploy_what_is_due(now);
         self.history_health();
+        self.left_children.reap();
         self.note_experience();
         self.ask_unwell();
         while self.node_work.try_join_next().is_some() {}

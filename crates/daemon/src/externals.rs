@@ -7,7 +7,8 @@
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use forecast::{Job, Values};
 use tokio::sync::mpsc;
@@ -30,6 +31,7 @@ pub(crate) struct Heard {
 #[derive(Debug, Default)]
 pub(crate) struct Externals {
     desks: Vec<Arc<Desk>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// Where the control loop leaves histories for one model.
@@ -64,7 +66,8 @@ impl Externals {
                 externals.desks.push(desk.clone());
                 let heard = heard.clone();
                 let work = move || Runner(Follower::new(Arc::new(model))).work(&desk, &heard);
-                std::thread::Builder::new().name(format!("model-{name}")).spawn(work)?;
+                let thread = std::thread::Builder::new().name(format!("model-{name}")).spawn(work)?;
+                externals.threads.push(thread);
             }
         }
         Ok(externals)
@@ -80,6 +83,15 @@ impl Externals {
         for desk in self.desks.iter().filter(|desk| desk.workload == workload) {
             *desk.waiting() = Some(job.clone());
             desk.changed.notify_all();
+        }
+    }
+
+    /// The same, and waits for it: whoever becomes another program as this process would leave them behind.
+    pub(crate) async fn end(&self) {
+        self.stop();
+        let begun = Instant::now();
+        while !self.threads.iter().all(JoinHandle::is_finished) && begun.elapsed() < END_PATIENCE {
+            tokio::time::sleep(END_LOOK).await;
         }
     }
 
@@ -158,4 +170,7 @@ fn settings(model: &ModelConfig, tether: &[OsString]) -> ExternalModelConfig {
 }
 
 const NICE: i32 = 19;
+/// How long the end of the commands is waited for.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+const END_LOOK: Duration = Duration::from_millis(10);
 const PAUSE: Duration = Duration::from_secs(1);

@@ -29,6 +29,7 @@ use crate::error::{DaemonError, chain};
 use crate::externals::Externals;
 use crate::http::{self, Api};
 use crate::knowledge::Knowledge;
+use crate::left_children::LeftChildren;
 use crate::metrics::Metrics;
 use crate::models::Repository;
 use crate::providers;
@@ -51,6 +52,8 @@ pub struct BuildOptions {
     pub tether_command: Vec<OsString>,
     /// Seed of the planner's randomness.
     pub seed: u64,
+    /// Children that this process has already are those of the program that it was before, and nobody else waits for their end.
+    pub waits_for_children: bool,
 }
 
 impl BuildOptions {
@@ -61,7 +64,12 @@ impl BuildOptions {
     pub fn of_process() -> std::io::Result<BuildOptions> {
         let program = OsString::from(std::env::current_exe()?);
         let part = |name: &str| vec![program.clone(), name.into()];
-        Ok(BuildOptions { proxy_command: part("proxy"), tether_command: part("tether"), seed: 0 })
+        Ok(BuildOptions {
+            proxy_command: part("proxy"),
+            tether_command: part("tether"),
+            seed: 0,
+            waits_for_children: false,
+        })
     }
 }
 
@@ -76,6 +84,7 @@ pub struct Daemon {
     provider: Arc<Providers>,
     /// Listens since before the adoption, so that no end of an instance is missed.
     exits: broadcast::Receiver<ProviderEvent>,
+    left_children: LeftChildren,
     /// Left over from an earlier daemon and of no use.
     unwanted: Vec<InstanceInfo>,
     planner: Planner,
@@ -100,6 +109,10 @@ impl Daemon {
     /// # Errors
     /// Anything that keeps the daemon from serving, each with what to do.
     pub async fn build(config: Config, options: BuildOptions) -> Result<Daemon, DaemonError> {
+        let mut left_children = LeftChildren::default();
+        if options.waits_for_children {
+            left_children = LeftChildren::find();
+        }
         let state_dir = prepare(&config.server.state_dir)?;
         let place = ProxyPlace::new(options.proxy_command, &state_dir)?;
         let (mut config, store, learned, known) = open_history(config, state_dir.join("history")).await?;
@@ -115,6 +128,7 @@ impl Daemon {
         let (plane, child) = DataPlane::open(&config, &place).await?;
         let mut proxy = ProxyLink { place, plane, child, generation: 0 };
         let adopted = provider.adopt().await.map_err(DaemonError::Provider)?;
+        left_children.leave(adopted.iter().map(|info| info.pid));
         let adopted = adopted.into_iter().map(|info| (provider.node_of(&info.name), info)).collect();
         let mut adoption = Adoption::new(&config, &store, options.seed, learned, known, adopted)?;
         let silent = provider.engines().filter(|(_, engine)| !engine.knows_all());
@@ -138,6 +152,7 @@ impl Daemon {
             api_address,
             provider: Arc::new(provider),
             exits,
+            left_children,
             unwanted,
             planner,
             workloads,
@@ -252,6 +267,7 @@ impl Daemon {
             began: (clock(), Instant::now()),
             tidied: Instant::now(),
             published: Published { at: Instant::now(), stale: true },
+            left_children: self.left_children,
             next_instance: self.next_instance,
         };
         core.begin_nodes();
@@ -301,7 +317,7 @@ impl Daemon {
         if let Some(trainer) = &core.trainer {
             trainer.stop();
         }
-        core.externals.stop();
+        core.externals.end().await;
         core.keep_experience();
         // Nobody reads them any more, and whoever waits to leave something must not wait for ever.
         drop(inlets);

@@ -23,6 +23,7 @@ mod inventory;
 mod knowledge;
 mod launch;
 mod learn;
+mod left_children;
 mod measured;
 mod metric_forecast;
 mod metrics;

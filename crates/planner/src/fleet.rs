@@ -405,6 +405,7 @@ impl Fleet {
         }
         let kept = |i: &Instance| i.phase != Phase::Stopping && i.moving.is_none();
         let mut kept = count(&self.instances, kept);
+        let tries = self.tries_new_version();
         for at in 0..self.instances.len() {
             let instance = &mut self.instances[at];
             if instance
@@ -416,7 +417,7 @@ impl Fleet {
             // A move that takes too long is given up, unless there is no place for it beside the replacements that came.
             let full = kept >= desk.policy.replicas_max;
             if let Some(moving) = instance.moving.take() {
-                let goes_on = moving.until > now || full;
+                let goes_on = moving.until > now || full || (tries && moving.why.is_none());
                 instance.moving = goes_on.then_some(moving);
                 kept += u32::from(!goes_on);
             }

@@ -307,10 +307,11 @@ impl Fleet {
             self.start(want, missing, desk);
         }
         let (mut halts, mut surplus) = self.given_up(want, counted.saturating_sub(want.total));
-        // The youngest first, before them what runs an earlier version.
+        // The youngest first, before them what runs an earlier version, unless the new one is on trial.
+        let shown = self.new_version_is_shown(desk);
         let candidates = if surplus + halts > 0 { self.instances.len() } else { 0 };
         let mut order: Vec<usize> = (0..candidates).rev().collect();
-        order.sort_by_key(|at| !self.instances[*at].outdated);
+        order.sort_by_key(|at| !(shown && self.instances[*at].outdated));
         for at in order {
             let i = &self.instances[at];
             let asked = surplus + halts > 0 && i.moving.is_none();

@@ -8,6 +8,7 @@ use history::{CalendarChange, CalendarRecord, EVERY_WORKLOAD, Store};
 use planner::InstanceId;
 
 use super::ControlLoop;
+use crate::config::Mode;
 use crate::instances::Place;
 use crate::recorder::{Record, clock};
 use crate::revision;
@@ -134,7 +135,7 @@ impl ControlLoop {
             "its models learn faster now and are trained anew when the new behaviour is known".to_owned()
         };
         let former = self.outdated(index).count();
-        if version == NEW_REVISION && former > 0 {
+        if version == NEW_REVISION && former > 0 && workload.config.mode == Mode::Act {
             then += &format!(
                 "; running before it: {former}, which are replaced bit by bit, each when another serves in its place"
             );

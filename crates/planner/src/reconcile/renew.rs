@@ -7,6 +7,7 @@ use crate::desk::Desk;
 use crate::fleet::{EARLY_EXIT, Fleet, count};
 use crate::ids::InstanceId;
 use crate::instance::{Instance, Moving, Phase, Role};
+use crate::profiles::WORTH_SPARE;
 use crate::reason::Reason;
 use crate::reconcile::Want;
 
@@ -37,7 +38,7 @@ impl Fleet {
             // Its disk would bring the earlier version back.
             stopped.doomed = true;
         }
-        self.make_room();
+        self.make_room(want);
         let staying = count(&self.instances, Instance::stays);
         if staying >= want.total {
             self.call_off_renewals();
@@ -47,8 +48,8 @@ impl Fleet {
         }
         let due = |i: &Instance| i.outdated && i.stays() && i.phase == Phase::Ready;
         let mut left = count(&self.instances, due);
-        let within =
-            desk.policy.start_deadline() + desk.policy.promote_deadline() + desk.policy.drain_deadline();
+        let policy = desk.policy;
+        let within = policy.start_deadline() + policy.promote_deadline() + policy.drain_deadline();
         let until = desk.now().saturating_add(within);
         let mut replacing = count(&self.instances, |i| i.outdated && i.moving.is_some());
         while left > 0 && replacing < self.renewed_at_once(desk) {
@@ -76,10 +77,13 @@ impl Fleet {
         }
     }
 
-    /// Where no node has room for one beside, a standby of the earlier version goes first: it serves nobody.
-    fn make_room(&mut self) {
+    /// Where no node has room for one beside, a standby of the earlier version goes first, if it is needed for nothing else.
+    fn make_room(&mut self, want: Want) {
         let waits = |i: &Instance| i.outdated && i.moving.as_ref().is_some_and(|moving| !moving.started);
-        if self.unplaced == 0 || !self.instances.iter().any(waits) {
+        let goes = |i: &Instance| i.outdated && (i.doomed || i.phase == Phase::Stopping);
+        let served = self.worth(|i| i.serving() || i.promoting()) + WORTH_SPARE >= f64::from(want.active);
+        let any = |which: &dyn Fn(&Instance) -> bool| self.instances.iter().any(which);
+        if self.unplaced == 0 || !served || !any(&waits) || any(&goes) {
             return;
         }
         let idle = |i: &Instance| i.outdated && i.promotable() && self.table.clear_of(i.id);
@@ -88,20 +92,29 @@ impl Fleet {
         }
     }
 
-    /// One, whose successor then has to show what it is worth: to be well for a while, in use where anything is in use. After that
-    /// a share of all.
-    fn renewed_at_once(&self, desk: &Desk<'_>) -> u32 {
-        let new = |i: &&Instance| !i.outdated && i.counts();
+    /// One of the new version is on trial: it comes up, or does not have its full share yet.
+    pub(crate) fn tries_new_version(&self) -> bool {
+        let tried = |i: &Instance| i.phase == Phase::Starting || i.promoting() || i.ramp.is_some();
+        self.instances.iter().any(|i| !i.outdated && i.counts() && tried(i))
+    }
+
+    /// One of the new version was well for a while, in use where anything is in use.
+    pub(super) fn new_version_is_shown(&self, desk: &Desk<'_>) -> bool {
         let serves = self.instances.iter().any(Instance::serving);
         let shown = |i: &Instance| {
             let in_use = !serves || (i.serving() && i.ramp.is_none());
             in_use && i.phase == Phase::Ready && i.healthy() && desk.wall().since(i.since) >= EARLY_EXIT
         };
+        self.instances.iter().any(|i| !i.outdated && i.counts() && shown(i))
+    }
+
+    /// One, whose successor then has to show what it is worth. After that a share of all.
+    fn renewed_at_once(&self, desk: &Desk<'_>) -> u32 {
         let tried = |i: &Instance| i.role == Role::Active || i.phase == Phase::Starting || i.promoting();
-        if self.instances.iter().filter(new).any(shown) {
+        if self.new_version_is_shown(desk) {
             (count(&self.instances, Instance::counts) / RENEWED_PART).max(1)
         } else {
-            u32::from(!self.instances.iter().filter(new).any(tried))
+            u32::from(!self.instances.iter().any(|i| !i.outdated && i.counts() && tried(i)))
         }
     }
 }

@@ -87,27 +87,51 @@ fn a_version_that_does_not_start_leaves_the_earlier_one_alone() {
     assert_eq!((world.ready(Role::Active), world.ready(Role::Standby)), (2, 1));
 }
 
+/// Tells how the requests went at each that serves, those of the new version badly.
+fn report(world: &mut World, old: u64) {
+    for instance in world.serving() {
+        let bad = instance > InstanceId::new(old);
+        world.tell(Event::BackendObserved {
+            workload: "web".into(),
+            instance,
+            requests: 100,
+            errors: if bad { 90 } else { 0 },
+            latency_p50: Duration::from_millis(5),
+            latency_p99: Duration::from_millis(9),
+            latencies: Vec::new(),
+            in_flight: 1,
+        });
+    }
+}
+
 #[test]
-fn a_version_that_answers_with_errors_is_taken_back_while_the_earlier_one_still_serves() {
+fn a_version_that_answers_with_errors_is_taken_back_while_the_earlier_one_still_serves_and_stands_by() {
     let shift = ShiftPolicy { first_share: 0.1, ..ShiftPolicy::default() };
-    let mut world = outdated(WorkloadPolicy { shift, ..policy() }, 2, 0);
+    let mut world = outdated(WorkloadPolicy { shift, ..policy() }, 2, 1);
     for _ in 0..900 {
         world.sleep(secs(1));
-        for instance in world.serving() {
-            let bad = instance > InstanceId::new(2);
-            world.tell(Event::BackendObserved {
-                workload: "web".into(),
-                instance,
-                requests: 100,
-                errors: if bad { 90 } else { 0 },
-                latency_p50: Duration::from_millis(5),
-                latency_p99: Duration::from_millis(9),
-                latencies: Vec::new(),
-                in_flight: 1,
-            });
-        }
-        let old = world.serving().iter().filter(|id| **id <= InstanceId::new(2)).count();
+        report(&mut world, 3);
+        let old = world.serving().iter().filter(|id| **id <= InstanceId::new(3)).count();
         assert_eq!(old, 2, "both serve on: {:?}", world.words(0));
+        assert_eq!(left(&world), 3, "{:?}", world.words(0));
     }
     assert!(world.words(0).iter().any(|word| word.starts_with("stop")), "it was tried");
+}
+
+#[test]
+fn a_shift_of_traffic_that_takes_longer_than_all_deadlines_is_waited_for() {
+    let mut policy = policy();
+    policy.shift = ShiftPolicy { first_share: 0.01, step_every: secs(120), ..ShiftPolicy::default() };
+    let mut world = outdated(policy, 1, 0);
+    for _ in 0..2400 {
+        world.sleep(secs(1));
+        assert!(!world.serving().is_empty());
+    }
+    assert_eq!(left(&world), 0, "{:?}", world.words(0));
+    assert_eq!(
+        world.words(0).iter().filter(|word| word.starts_with("promote")).count(),
+        2,
+        "{:?}",
+        world.words(0)
+    );
 }

@@ -103,13 +103,13 @@ impl Simulation {
     }
 
     /// A new version waits until failed starts are forgotten. Then it comes in so many turns at most: one at first, then a
-    /// quarter of all at a time, or on shared nodes as there is room.
+    /// quarter of all at a time, or on shared nodes as there is room, one after the other.
     fn time_to_renew(&self, at: usize) -> Duration {
         let policy = &self.services[at].setup.policy;
         let turn = policy.start_deadline() + policy.promote_deadline() + policy.drain_deadline();
         let turns = match (self.outdated(at), self.swarm.sharing.is_some()) {
             (0, _) => return Duration::ZERO,
-            (outdated, true) => outdated,
+            (_, true) => (0..self.services.len()).map(|other| self.outdated(other)).sum(),
             (outdated, false) => outdated.min(RENEWALS),
         };
         (turn + RENEWAL_PAUSE) * turns + 3 * policy.retry.max

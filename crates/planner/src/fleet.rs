@@ -13,6 +13,7 @@ use crate::ids::{ActionId, InstanceId, NodeId};
 use crate::instance::{Instance, Order, Phase, Role, Turn};
 use crate::policy::WorkloadPolicy;
 use crate::reason::Reason;
+use crate::reconcile::Trials;
 use crate::retry::{Backoff, Resizes};
 use crate::sessions::SessionReason;
 use crate::shift::{ShiftLog, Stats};
@@ -64,6 +65,8 @@ pub(crate) struct Fleet {
     pub(crate) table: Table,
     /// Pauses between failed starts, including instances that were no good once started.
     pub(crate) starts: Backoff,
+    /// Of a new version.
+    pub(crate) trials: Trials,
     /// Whether the provider resizes running instances.
     pub(crate) resizes: Resizes,
     /// What happened that people should see with the plan in force.
@@ -443,7 +446,7 @@ impl Fleet {
             if !instance.serving() || !instance.failing.is_some_and(over) {
                 continue;
             }
-            if peers.requests() == 0.0 {
+            if peers.requests_now() == 0.0 {
                 instance.failing = Some(now);
                 continue;
             }

@@ -141,7 +141,7 @@ impl Workload {
         let Some(worth) = &mut self.worth else { return false };
         let bound = self.policy.objective.latency_bound;
         let serving = || self.fleet.instances.iter().filter(|i| i.serving());
-        let requests: f64 = serving().map(|i| i.stats.requests()).sum();
+        let requests: f64 = serving().map(|i| i.stats.requests_now()).sum();
         let is_standby = |i: &Instance| i.size == Some(worth.profiles.standby);
         let reading = |standby: bool| {
             let mut stats = Stats::default();
@@ -150,7 +150,7 @@ impl Workload {
                 stats.join(&instance.stats);
                 count += 1;
             }
-            let share = stats.requests() / requests;
+            let share = stats.requests_now() / requests;
             Some(Reading {
                 load: demand * share / f64::from(count),
                 in_system: stats.latency_p50_seen()?.max(LATENCY_MIN).as_secs_f64(),

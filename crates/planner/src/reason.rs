@@ -251,6 +251,8 @@ pub enum Reason {
         instances: u32,
         /// How many of them are being replaced.
         replacing: u32,
+        /// When the new version is tried again, where it did not show itself to be any good.
+        tried_again: Option<Timestamp>,
     },
     /// A traffic ramp is skipped because the demand needs all capacity at once.
     RampSkipped {
@@ -430,9 +432,13 @@ impl fmt::Display for Reason {
                 Percent(*missed),
                 Percent(*budget)
             ),
-            Reason::Outdated { instances, replacing } => {
+            Reason::Outdated { instances, replacing, tried_again } => {
                 let stays = Stays(*instances, "instance");
-                write!(f, "{stays} of an earlier version, {replacing} being replaced now.")
+                write!(f, "{stays} of an earlier version, {replacing} being replaced now")?;
+                match tried_again {
+                    Some(at) => write!(f, "; the new one was no good and is tried again at {at}."),
+                    None => f.write_str("."),
+                }
             }
             Reason::RampSkipped { instance, demand, capacity_others } => write!(
                 f,

@@ -7,6 +7,8 @@
 mod fit;
 mod renew;
 
+pub(crate) use renew::Trials;
+
 use std::cmp::Reverse;
 
 use crate::action::{ActionKind, FULL_WEIGHT};

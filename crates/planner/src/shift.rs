@@ -36,11 +36,14 @@ pub(crate) struct Ramp {
     pub(crate) compared: Compared,
 }
 
-/// What an instance did lately. Older counts fade with each new reading.
+/// What an instance did lately. Older counts fade with each new reading, but so many requests are kept that something can be said.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Stats {
     requests: f64,
     errors: f64,
+    /// The same of just now: these fade to nothing.
+    requests_now: f64,
+    errors_now: f64,
     p50: Option<Duration>,
     p99: Option<Duration>,
     latencies: Latencies,
@@ -69,16 +72,21 @@ impl Stats {
         let elapsed = self.read.map_or(FADES_IN, |read| at.since(read)).min(FADES_IN);
         let fade = FADE.powf(elapsed.as_secs_f64() / FADES_IN.as_secs_f64());
         self.read = Some(at);
-        self.requests = self.requests * fade + requests as f64;
-        self.errors = self.errors * fade + errors.min(requests) as f64;
+        let (arrived, failed) = (requests as f64, errors.min(requests) as f64);
+        self.requests_now = self.requests_now * fade + arrived;
+        self.errors_now = self.errors_now * fade + failed;
+        let fade = fade.max((REQUESTS_KEPT - arrived) / self.requests.max(f64::MIN_POSITIVE)).min(1.0);
+        self.requests = self.requests * fade + arrived;
+        self.errors = self.errors * fade + failed;
         self.latencies.fade(fade);
-        if requests > 0 {
+        // What has not been answered yet has no latency; it is told with a later reading, maybe one without a new request.
+        if p99 > Duration::ZERO {
             self.p50 = Some(p50);
             self.p99 = Some(p99);
-            match latencies {
-                [] => self.latencies.add_between(requests, p50, p99),
-                known => self.latencies.add(known),
-            }
+        }
+        match latencies {
+            [] if p99 > Duration::ZERO => self.latencies.add_between(requests, p50, p99),
+            known => self.latencies.add(known),
         }
     }
 
@@ -92,12 +100,15 @@ impl Stats {
     pub(crate) fn join(&mut self, other: &Stats) {
         self.requests += other.requests;
         self.errors += other.errors;
+        self.requests_now += other.requests_now;
+        self.errors_now += other.errors_now;
         self.p50 = self.p50.max(other.p50);
         self.p99 = self.p99.max(other.p99);
     }
 
-    pub(crate) fn requests(&self) -> f64 {
-        self.requests
+    /// Of just now.
+    pub(crate) fn requests_now(&self) -> f64 {
+        self.requests_now
     }
 
     /// Share of requests that failed; 0 without requests.
@@ -107,7 +118,7 @@ impl Stats {
 
     /// Most of the requests lately failed.
     pub(crate) fn mostly_fails(&self) -> bool {
-        self.requests >= REQUESTS_MIN && self.error_rate() > FAILING
+        self.requests_now >= REQUESTS_MIN && self.errors_now > FAILING * self.requests_now
     }
 
     /// Why traffic is taken from the instance that did this.
@@ -184,7 +195,10 @@ impl Ramp {
             self.strikes += 1;
             return if self.strikes >= STRIKES_MAX { ShiftStep::RollBack } else { ShiftStep::Moved };
         }
-        self.strikes = 0;
+        if self.compared.is_suspect() {
+            return ShiftStep::Moved;
+        }
+        self.strikes = if self.compared.too_few { self.strikes } else { 0 };
         self.weight = (self.weight * 2).min(FULL_WEIGHT);
         if self.weight == FULL_WEIGHT { ShiftStep::Done } else { ShiftStep::Moved }
     }
@@ -210,6 +224,8 @@ impl Ramp {
 const STRIKES_MAX: u32 = 2;
 /// Below this many requests nothing is concluded.
 pub(crate) const REQUESTS_MIN: f64 = 5.0;
+/// So many are not forgotten, however long ago they were.
+const REQUESTS_KEPT: f64 = 20.0;
 /// With more errors than this among its requests an instance is of no use.
 const FAILING: f64 = 0.5;
 /// A reading weighs this much a second later, or at the next reading if that is later.
@@ -300,10 +316,58 @@ mod tests {
                 let requests = u64::try_from(every_ms / 100).expect("positive");
                 stats.observe(&Served { at, requests, errors: 0, p50: MS(1), p99: MS(2), latencies: &[] });
             }
-            stats.requests()
+            stats.requests_now()
         };
         assert!(read(100) > 0.8 * read(1_000), "{} {}", read(100), read(1_000));
         assert!(read(2_000) > read(1_000), "at the pace of readings, where these are rare");
+    }
+
+    #[test]
+    fn a_few_requests_a_minute_are_enough_to_find_a_version_that_always_fails() {
+        let policy = ShiftPolicy::default();
+        let mut ramp = Ramp::begin(at(0), &policy).unwrap();
+        let (mut own, mut peers) = (Stats::default(), Stats::default());
+        let read = |stats: &mut Stats, second, errors| {
+            stats.observe(&Served {
+                at: at(second),
+                requests: 1,
+                errors,
+                p50: MS(5),
+                p99: MS(9),
+                latencies: &[],
+            });
+        };
+        let mut most = 0;
+        for second in 0..120 {
+            read(&mut peers, second, 0);
+            if second % 4 == 0 {
+                read(&mut own, second, 1);
+            }
+            most = most.max(ramp.weight);
+            if ramp.advance(at(second), &own, &peers, &policy) == ShiftStep::RollBack {
+                assert!(most <= 200, "{most}");
+                return;
+            }
+        }
+        panic!("not found: {ramp:?}");
+    }
+
+    #[test]
+    fn a_request_that_has_no_answer_yet_is_not_a_fast_one() {
+        let mut stats = Stats::default();
+        let zero = Duration::ZERO;
+        stats.observe(&Served { at: at(0), requests: 1, errors: 0, p50: zero, p99: zero, latencies: &[] });
+        assert_eq!((stats.latencies.count(), stats.latency_p99_seen()), (0.0, None));
+        let took = [(MS(400), 1)];
+        stats.observe(&Served {
+            at: at(1),
+            requests: 0,
+            errors: 0,
+            p50: MS(400),
+            p99: MS(400),
+            latencies: &took,
+        });
+        assert_eq!((stats.latencies.count(), stats.latency_p99_seen()), (1.0, Some(MS(400))));
     }
 
     #[test]

@@ -143,7 +143,10 @@ impl Workload {
         let overrides = self.outlook.overrides_ahead(&self.policy, wall);
         plan.reasons.extend(overrides.cloned().map(Reason::ForecastOverridden));
         plan.reasons.extend(scopes.into_iter().map(Reason::Scope));
-        plan.reasons.extend(self.fleet.outdated_reason());
+        plan.reasons.extend(self.fleet.outdated_now(now).map(|(instances, replacing, again)| {
+            let tried_again = again.map(|at| shared.clock.to_wall(at));
+            Reason::Outdated { instances, replacing, tried_again }
+        }));
         plan.reasons.append(&mut self.fleet.notes);
         self.react_on_paper(now, &numbers, bounds);
         plan.without_forecast = self.paper.view(|at| shared.clock.to_wall(at));
@@ -294,7 +297,7 @@ impl Workload {
             stats.join(&instance.stats);
         }
         (active >= 2 && unhealthy * 2 > active)
-            || (stats.requests() >= ERRORS_REQUESTS_MIN && stats.error_rate() > 0.5)
+            || (stats.requests_now() >= ERRORS_REQUESTS_MIN && stats.mostly_fails())
     }
 
     /// When this workload must be woken, on the internal clock, and why.

@@ -43,7 +43,10 @@ pub use face::{
     Usage,
 };
 pub use name::{InstanceName, NAME_LENGTH_MAX, NameError};
-pub use process::{INSTANCES_MAX, ProcessConfig, ProcessProvider, TEMPLATE_IDLE, check_user, free_address};
+pub use process::{
+    INSTANCES_MAX, ProcessConfig, ProcessProvider, TEMPLATE_IDLE, check_user, execute, free_address,
+    hear_signals,
+};
 pub use providers::Providers;
 pub use spec::{InstanceSpec, LOG_LIMIT_MIN, Listen, Probe, ResourceLimits};
 pub use vm::{

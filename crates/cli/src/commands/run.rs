@@ -1,9 +1,7 @@
 //! `foreshadow run CONFIG`: control plane and data plane, until Ctrl-C or SIGTERM. SIGHUP starts the control plane anew, with the
 //! configuration as it is then.
 
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
@@ -39,6 +37,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
         let hangup = signal(SignalKind::hangup());
         (stop_signal().or_failed(SIGNALS)?, hangup.or_failed(SIGNALS)?)
     };
+    // Held back by the program that this process was before.
+    provider::hear_signals().or_failed(SIGNALS)?;
     let config = read(args)?;
     if args.check {
         let (name, count) = (args.config.display(), config.workloads.len());
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
         return runtime.block_on(serve(args, read(args)?, std::future::ready(()), never)).map(drop);
     }
     drop(runtime);
-    let failed = Command::new(program).args(std::env::args_os().skip(1)).exec();
+    let failed = provider::execute(&program, std::env::args_os().skip(1));
     Err(failed).or_failed("cannot start anew; the proxy and the instances serve on")
 }
 

@@ -99,6 +99,30 @@ fn a_changed_configuration_is_taken_on_by_the_same_process_and_rolled_out_withou
 }
 
 #[test]
+fn what_is_asked_for_while_it_starts_anew_is_heard() {
+    let mut world = World::new(&Shape { replicas_min: 1, replicas_max: 2 });
+    world.start();
+    runtime().block_on(async {
+        let detail = pinned(&world, 1, 1).await;
+        for round in 1..=3 {
+            world.reconfigure(|text| text);
+            while world.log().matches("starting anew").count() < round {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            for _ in 0..20 {
+                signal("-HUP", world.pid());
+            }
+        }
+        world.stop();
+        assert!(
+            pids(&detail).iter().all(|pid| !lives(*pid)),
+            "the end of all was heard; log:\n{}",
+            world.log()
+        );
+    });
+}
+
+#[test]
 fn proxy_restarted_on_the_command_line_loses_no_request() {
     let mut world = World::new(&Shape { replicas_min: ACTIVE, replicas_max: 4 });
     world.start();

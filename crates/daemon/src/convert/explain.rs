@@ -93,7 +93,7 @@ pub(crate) fn explanation(material: Material) -> api::Explanation {
         say("shift", format!("{} {}", Timestamp::from_millis(step.at_ms), step.sentence));
     }
     for event in &material.troubles {
-        say("trouble", format!("{} {}", Timestamp::from_millis(event.at_ms), first_line(&event.message)));
+        say("trouble", format!("{} {}", Timestamp::from_millis(event.at_ms), brief(&event.message)));
     }
     for event in &material.raises {
         say("raise", format!("{} {}.", Timestamp::from_millis(event.at_ms), event.message));
@@ -115,10 +115,17 @@ pub(crate) fn explanation(material: Material) -> api::Explanation {
     }
 }
 
-/// What a program printed may be long, and is in the journal.
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default().trim_end_matches(':')
+/// What a program printed may be long, and is in the journal: what was said of it, and its last line.
+fn brief(text: &str) -> String {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default().trim_end_matches(':');
+    match lines.next_back() {
+        Some(last) => format!("{first}: {}", last.chars().take(LAST_LINE_MAX).collect::<String>()),
+        None => first.to_owned(),
+    }
 }
+
+const LAST_LINE_MAX: usize = 200;
 
 fn seen(material: &Material) -> Vec<String> {
     let unit = &material.unit;
@@ -328,7 +335,7 @@ mod tests {
                 workload: Some("web".into()),
                 kind: "action_failed".into(),
                 instance: None,
-                message: "web-4 ended with exit code 3, its last output:\n  boom".into(),
+                message: "web-4 ended with exit code 3, its last output:\n  starting\n  boom\n".into(),
                 took_ms: None,
                 shift: None,
             }],
@@ -350,7 +357,7 @@ mod tests {
     #[test]
     fn it_says_what_went_wrong_with_instances() {
         let said = about(&explanation(material()), "trouble");
-        assert_eq!(said, ["1970-01-01T00:04:59Z web-4 ended with exit code 3, its last output"]);
+        assert_eq!(said, ["1970-01-01T00:04:59Z web-4 ended with exit code 3, its last output: boom"]);
     }
 
     #[test]

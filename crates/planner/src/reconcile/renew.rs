@@ -2,14 +2,36 @@
 //! instance once another serves in its place.
 
 use std::cmp::Reverse;
+use std::time::Duration;
+
+use forecast::Timestamp;
 
 use crate::desk::Desk;
 use crate::fleet::{EARLY_EXIT, Fleet, count};
 use crate::ids::InstanceId;
 use crate::instance::{Instance, Moving, Phase, Role};
 use crate::profiles::WORTH_SPARE;
-use crate::reason::Reason;
 use crate::reconcile::Want;
+
+/// Trials of a new version since it was shown to be good last.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Trials {
+    begun: u32,
+    /// The next may begin.
+    next: Option<Timestamp>,
+}
+
+impl Trials {
+    fn begin(&mut self, now: Timestamp) {
+        let pause = TRIAL_PAUSE.saturating_mul(1 << self.begun.min(DOUBLINGS_MAX)).min(TRIAL_PAUSE_MAX);
+        self.begun = self.begun.saturating_add(1);
+        self.next = Some(now.saturating_add(pause));
+    }
+
+    fn paused(&self, now: Timestamp) -> bool {
+        self.next.is_some_and(|next| now < next)
+    }
+}
 
 impl Fleet {
     /// Instances were found to run an earlier version.
@@ -21,11 +43,13 @@ impl Fleet {
         any
     }
 
-    /// For plans, as long as there are any.
-    pub(crate) fn outdated_reason(&self) -> Option<Reason> {
+    /// For plans, as long as there are any: how many there are, how many of them are being replaced, and when that goes on, on
+    /// the internal clock, where a trial went wrong.
+    pub(crate) fn outdated_now(&self, now: Timestamp) -> Option<(u32, u32, Option<Timestamp>)> {
         let instances = count(&self.instances, |i| i.outdated);
         let replacing = count(&self.instances, |i| i.outdated && i.moving.is_some());
-        (instances > 0).then_some(Reason::Outdated { instances, replacing })
+        let again = self.trials.next.filter(|next| replacing == 0 && now < *next);
+        (instances > 0).then_some((instances, replacing, again))
     }
 
     /// Begins to replace what runs an earlier version: one at first, and several at a time once the new version has shown what it
@@ -43,7 +67,13 @@ impl Fleet {
         if staying >= want.total {
             self.call_off_renewals();
         }
-        if staying > want.total || self.starts.failures() > 0 {
+        let shown = self.new_version_is_shown(desk);
+        if shown {
+            self.trials = Trials::default();
+        } else if !self.instances.iter().any(|i| !i.outdated && i.counts()) {
+            self.end_trial();
+        }
+        if staying > want.total || self.starts.failures() > 0 || self.trials.paused(desk.now()) {
             return;
         }
         let due = |i: &Instance| i.outdated && i.stays() && i.phase == Phase::Ready;
@@ -57,7 +87,17 @@ impl Fleet {
             let next = self.instances.iter_mut().filter(|i| due(i));
             let Some(instance) = next.max_by_key(|i| (i.role == Role::Active, Reverse(i.id))) else { return };
             instance.moving = Some(Moving { to: None, why: None, until, started: false });
+            if !shown {
+                self.trials.begin(desk.now());
+            }
             (left, replacing) = (left - 1, replacing + 1);
+        }
+    }
+
+    /// What was to serve in place of others is gone: they stay.
+    fn end_trial(&mut self) {
+        for instance in &mut self.instances {
+            instance.moving = instance.moving.take().filter(|moving| moving.why.is_some() || !moving.started);
         }
     }
 
@@ -125,3 +165,7 @@ fn is_stopped(instance: &Instance) -> bool {
 
 /// One of so many is replaced at a time.
 const RENEWED_PART: u32 = 4;
+/// From the beginning of the first trial to the next, which doubles from then on.
+const TRIAL_PAUSE: Duration = Duration::from_secs(60);
+const TRIAL_PAUSE_MAX: Duration = Duration::from_secs(900);
+const DOUBLINGS_MAX: u32 = 10;

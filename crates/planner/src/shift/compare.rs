@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::{REQUESTS_MIN, Stats};
+use super::{FAILING, REQUESTS_MIN, Stats};
 use crate::policy::ShiftPolicy;
 
 /// A newcomer beside its peers. Counts are of the last readings; older ones weigh less.
@@ -51,6 +51,11 @@ impl Compared {
     /// As good as the peers, within what the policy allows, or not enough is known.
     pub fn keeps_up(&self) -> bool {
         self.too_few || self.evidence < EVIDENCE
+    }
+
+    /// Most of its requests failed, and most of its peers' did not: few of them prove nothing, but it gets no more.
+    pub fn is_suspect(&self) -> bool {
+        self.errors > FAILING * self.requests && self.peers_errors <= FAILING * self.peers_requests
     }
 }
 

@@ -9,9 +9,10 @@
 //! - `steps`: park, promote, stop.
 //! - `adopt`: after a restart; with `record` and `state`.
 //! - `template`: initialised processes that fork instances.
-//! - `output`: the bounded output files. `exit`: pidfds.
+//! - `again`: this process becomes another program. `output`: the bounded output files. `exit`: pidfds.
 
 mod adopt;
+mod again;
 mod borrow;
 pub(crate) mod command;
 mod config;
@@ -48,6 +49,7 @@ use crate::name::InstanceName;
 use crate::procfs;
 use crate::spec::{InstanceSpec, ResourceLimits};
 
+pub use again::{execute, hear_signals};
 pub use config::{INSTANCES_MAX, ProcessConfig, TEMPLATE_IDLE};
 pub use ports::free_address;
 pub(crate) use prepare::{Prepare, Prepared};

@@ -112,7 +112,7 @@ impl Simulation {
             (_, true) => (0..self.services.len()).map(|other| self.outdated(other)).sum(),
             (outdated, false) => outdated.min(RENEWALS),
         };
-        (turn + RENEWAL_PAUSE) * turns + 3 * policy.retry.max
+        (turn + RENEWAL_PAUSE) * turns + 3 * policy.retry.max + TRIAL_PAUSE_MAX
     }
 
     /// An instance with sessions may be replaced on another node when others have just been waited for, and is waited for
@@ -257,6 +257,8 @@ fn brief(instance: &Instance) -> String {
 
 /// Sums of worths are seldom whole.
 const WORTH_SPARE: f64 = 1e-5;
+/// After failures while faults went on, it is tried again only after so long.
+const TRIAL_PAUSE_MAX: Duration = Duration::from_secs(900);
 /// Turns of a new version, and what each takes besides its orders.
 const RENEWALS: u32 = 8;
 const RENEWAL_PAUSE: Duration = Duration::from_secs(60);

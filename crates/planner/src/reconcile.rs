@@ -310,7 +310,7 @@ impl Fleet {
         }
         let (mut halts, mut surplus) = self.given_up(want, counted.saturating_sub(want.total));
         // The youngest first, before them what runs an earlier version, unless the new one is on trial.
-        let shown = self.new_version_is_shown(desk);
+        let shown = surplus + halts > 0 && self.new_version_is_shown(desk);
         let candidates = if surplus + halts > 0 { self.instances.len() } else { 0 };
         let mut order: Vec<usize> = (0..candidates).rev().collect();
         order.sort_by_key(|at| !(shown && self.instances[*at].outdated));

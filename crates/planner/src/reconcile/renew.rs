@@ -62,7 +62,7 @@ impl Fleet {
             // Its disk would bring the earlier version back.
             stopped.doomed = true;
         }
-        self.make_room(want);
+        self.make_room(want, desk);
         let staying = count(&self.instances, Instance::stays);
         if staying >= want.total {
             self.call_off_renewals();
@@ -117,19 +117,37 @@ impl Fleet {
         }
     }
 
-    /// Where no node has room for one beside, a standby of the earlier version goes first, if it is needed for nothing else.
-    fn make_room(&mut self, want: Want) {
-        let waits = |i: &Instance| i.outdated && i.moving.as_ref().is_some_and(|moving| !moving.started);
+    /// A standby of the earlier version goes first, if it is needed for nothing else, where no node has room for one beside, and
+    /// where it takes the place of the one that was to serve instead.
+    fn make_room(&mut self, want: Want, desk: &Desk<'_>) {
         let goes = |i: &Instance| i.outdated && (i.doomed || i.phase == Phase::Stopping);
         let served = self.worth(|i| i.serving() || i.promoting()) + WORTH_SPARE >= f64::from(want.active);
-        let any = |which: &dyn Fn(&Instance) -> bool| self.instances.iter().any(which);
-        if self.unplaced == 0 || !served || !any(&waits) || any(&goes) {
+        if !served
+            || self.instances.iter().any(goes)
+            || !(self.no_node_has_room() || self.place_is_taken(want, desk))
+        {
             return;
         }
         let idle = |i: &Instance| i.outdated && i.promotable() && self.table.clear_of(i.id);
         if let Some(at) = self.instances.iter().position(idle) {
             self.instances[at].doomed = true;
         }
+    }
+
+    fn no_node_has_room(&self) -> bool {
+        let waits = |i: &Instance| i.outdated && i.moving.as_ref().is_some_and(|moving| !moving.started);
+        self.unplaced > 0 && self.instances.iter().any(waits)
+    }
+
+    /// What was started in place of one that serves on is gone, and without it there are as many as are wanted.
+    fn place_is_taken(&self, want: Want, desk: &Desk<'_>) -> bool {
+        let awaits =
+            |i: &Instance| i.moving.as_ref().is_some_and(|moving| moving.why.is_none() && moving.started);
+        let comes = |i: &Instance| i.phase == Phase::Starting || i.promoting() || i.promotable();
+        self.instances.iter().any(|i| awaits(i) && i.serving())
+            && count(&self.instances, Instance::stays) >= want.total
+            && !self.instances.iter().any(|i| !i.outdated && i.counts() && (comes(i) || i.ramp.is_some()))
+            && self.new_version_is_shown(desk)
     }
 
     /// One of the new version is on trial: it comes up, or does not have its full share yet.

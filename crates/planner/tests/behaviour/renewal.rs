@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::world::World;
-use planner::{CapacityPolicy, Event, InstanceId, Role, ShiftPolicy, WorkloadPolicy};
+use planner::{CapacityPolicy, Event, InstanceId, Phase, Role, ShiftPolicy, WorkloadPolicy};
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -135,4 +135,28 @@ fn a_shift_of_traffic_that_takes_longer_than_all_deadlines_is_waited_for() {
         "{:?}",
         world.words(0)
     );
+}
+
+#[test]
+fn a_standby_of_the_earlier_version_leaves_its_place_to_one_that_is_to_serve() {
+    // The second instance of the new version never comes up, and meanwhile a standby less is wanted: what is left of the earlier
+    // version is as many as are wanted. Nobody waits until the move is given up, which it is not where there may be no more.
+    let mut world = outdated(WorkloadPolicy { replicas_max: 3, ..policy() }, 2, 1);
+    while left(&world) == 3 || world.serving().iter().all(|id| *id <= InstanceId::new(3)) {
+        world.sleep(secs(1));
+    }
+    world.faults.all_starts_fail = true;
+    world.sleep(secs(60));
+    while world.planner.snapshot().workloads()[0].instances.iter().any(|i| i.phase() == Phase::Starting) {
+        world.sleep(Duration::from_millis(100));
+    }
+    world.pin(2, 0);
+    world.sleep(secs(60));
+    world.faults.all_starts_fail = false;
+    for _ in 0..120 {
+        world.sleep(secs(1));
+        assert!(world.serving().len() >= 2, "{:?}", world.words(0));
+    }
+    assert_eq!(left(&world), 0, "{:?}", world.words(0));
+    assert_eq!((world.ready(Role::Active), world.ready(Role::Standby)), (2, 0));
 }

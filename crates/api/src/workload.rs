@@ -131,6 +131,9 @@ pub struct InstanceCounts {
     pub draining: u32,
     /// Being stopped.
     pub stopping: u32,
+    /// Of all these: made of something else than is started now, and to be replaced.
+    #[serde(default)]
+    pub outdated: u32,
 }
 
 /// A workload in one line.

@@ -334,6 +334,13 @@ impl ControlLoop {
         self.published.stale = true;
     }
 
+    pub(crate) fn problem_if(&mut self, holds: bool, kind: &'static str, message: String, hint: &str) {
+        match holds {
+            true => self.problem(kind, message, hint),
+            false => drop(self.solved(kind)),
+        }
+    }
+
     /// Whether the problem was there.
     pub(crate) fn solved(&mut self, kind: &'static str) -> bool {
         let there = self.problems.remove(kind).is_some();

@@ -281,6 +281,7 @@ impl Daemon {
         core.restore_forecast_overrides(&api.store);
         // Somebody did so once, and the journal has it.
         core.notes.retain(|note| !matches!(note.kind.as_str(), "override_set" | "forecast_override_set"));
+        core.note_start();
         core.find_outdated();
         core.find_deploys(&api.store);
         core.restore_training(&api.store, self.config.training.paused);

@@ -141,6 +141,7 @@ impl Collector for Snapshots {
                     .encode_counter::<NoLabelSet, f64, f64>(&value, None)?;
             }
         }
+        encode_outdated(&mut encoder, &view)?;
         encode_instances(&mut encoder, &view)?;
         encode_forecast(&mut encoder, &view)?;
         encode_costs(&mut encoder, &view)?;
@@ -230,6 +231,16 @@ fn encode_instances(encoder: &mut DescriptorEncoder<'_>, view: &View) -> fmt::Re
             let labels = State { workload: workload.config.name.clone(), state };
             metric.encode_family(&labels)?.encode_gauge(&f64::from(count))?;
         }
+    }
+    Ok(())
+}
+
+fn encode_outdated(encoder: &mut DescriptorEncoder<'_>, view: &View) -> fmt::Result {
+    let help = "Instances of an earlier version, which are to be replaced";
+    let mut metric = encoder.encode_descriptor("instances_outdated", help, None, MetricType::Gauge)?;
+    for workload in &view.workloads {
+        let labels = Of { workload: workload.config.name.clone() };
+        metric.encode_family(&labels)?.encode_gauge(&f64::from(workload.detail.summary.counts.outdated))?;
     }
     Ok(())
 }

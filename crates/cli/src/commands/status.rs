@@ -55,6 +55,10 @@ fn render(status: &api::Status) -> String {
         output::row(&mut table, &cells(workload));
     }
     let _ = writeln!(text, "{table}");
+    for workload in status.workloads.iter().filter(|workload| workload.counts.outdated > 0) {
+        let (name, left) = (&workload.name, workload.counts.outdated);
+        let _ = writeln!(text, "rollout of {name}: {left} of an earlier version");
+    }
     for (workload, sessions) in status.workloads.iter().filter_map(|w| Some((w, w.sessions.as_ref()?))) {
         let _ = writeln!(text, "sessions of {}", workload.name);
         text.push_str(&sessions::types(sessions));

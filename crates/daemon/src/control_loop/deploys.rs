@@ -102,6 +102,23 @@ impl ControlLoop {
         }
     }
 
+    /// Says in the journal from when on this control plane decides, and what it found.
+    pub(crate) fn note_start(&mut self) {
+        let found: usize = self.workloads.iter().map(|workload| workload.places.len()).sum();
+        self.notes.push(api::Event {
+            at_ms: clock().as_millis(),
+            workload: None,
+            kind: "control_plane_started".to_owned(),
+            instance: None,
+            message: format!(
+                "the control plane of version {} started; instances that it found: {found}",
+                env!("CARGO_PKG_VERSION")
+            ),
+            took_ms: None,
+            shift: None,
+        });
+    }
+
     /// Tells the planner which of the instances found are made of something else than new ones will be.
     pub(crate) fn find_outdated(&mut self) {
         for index in 0..self.workloads.len() {

@@ -307,13 +307,6 @@ impl ControlLoop {
             "its instances are replaced on other nodes; it is used again when its engine answers steadily";
         self.problem_if(!lost.is_empty(), "node_lost", format!("lost: {lost}"), hint);
     }
-
-    fn problem_if(&mut self, holds: bool, kind: &'static str, message: String, hint: &str) {
-        match holds {
-            true => self.problem(kind, message, hint),
-            false => drop(self.solved(kind)),
-        }
-    }
 }
 
 /// Without nodes there is one engine, which has no name.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forecast::Timestamp;
-use planner::{Instance, Phase, Role, Snapshot, WorkloadView};
+use planner::{Instance, Phase, Reason, Role, Snapshot, WorkloadView};
 
 use super::workload::Workload;
 use super::{ControlLoop, PUBLISH_EVERY_MIN};
@@ -23,6 +23,7 @@ impl ControlLoop {
     }
 
     pub(crate) fn publish(&mut self) {
+        self.say_rollouts();
         let elapsed = self.published.at.elapsed();
         self.published.at = Instant::now();
         self.published.stale = false;
@@ -53,6 +54,23 @@ impl ControlLoop {
             training: self.pausing.training.clone(),
         };
         self.view.send_replace(Arc::new(view));
+    }
+
+    /// Keeps the problem of new versions that are no good up to date.
+    fn say_rollouts(&mut self) {
+        let halted = |reason: &Reason| matches!(reason, Reason::Outdated { tried_again: Some(_), .. });
+        let snapshot = self.planner.snapshot();
+        let all = self.workloads.iter().filter(|workload| {
+            let plan = snapshot.workload(&workload.id).and_then(|view| view.plan);
+            plan.is_some_and(|plan| plan.reasons.iter().any(halted))
+        });
+        let names: Vec<&str> = all.map(Workload::name).collect();
+        let message = format!(
+            "the new version of {} was no good when it was tried; the one before serves on",
+            names.join(", ")
+        );
+        let hint = "`foreshadow explain WORKLOAD` tells what went wrong; it is tried again by itself";
+        self.problem_if(!names.is_empty(), "rollout_halted", message, hint);
     }
 
     /// The data plane, as far as it is known.
@@ -95,6 +113,7 @@ impl ControlLoop {
 fn counts(instances: &[Instance]) -> api::InstanceCounts {
     let mut counts = api::InstanceCounts::default();
     for instance in instances {
+        counts.outdated += u32::from(instance.outdated() && instance.phase() != Phase::Stopping);
         match (instance.phase(), instance.role()) {
             (Phase::Starting, _) => counts.starting += 1,
             (Phase::Ready, Role::Active) => counts.active += 1,

@@ -44,6 +44,36 @@ async fn what_was_started_with_another_configuration_is_replaced_without_a_faile
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_does_not_start_is_told_as_a_problem_until_the_one_before_is_back() {
+    let stage = Stage::new("");
+    let daemon = stage.start();
+    let client = stage.client();
+    pin(&client, 2, 1).await;
+    let before = pids(&client).await;
+    daemon.kill();
+    let slow = "\nenv = { START_MS = \"60000\" }\n";
+    let bad = stage.config("web.toml", |text| text.replace("start = \"20s\"", "start = \"2s\"") + slow);
+    let daemon = Running::start(&bad).expect("it starts again");
+    let problem = async || {
+        let status = client.status().await.ok()?;
+        let told = status.problems.into_iter().find(|problem| problem.kind == "rollout_halted");
+        Some((status.workloads[0].counts.outdated, told.map(|problem| problem.message)))
+    };
+    let (outdated, message) =
+        eventually("a problem", async || problem().await.filter(|(_, told)| told.is_some())).await;
+    assert_eq!(outdated, 3);
+    assert!(message.as_deref().is_some_and(|told| told.contains(" web ")), "{message:?}");
+    daemon.kill();
+    let good = stage.config("web.toml", |text| text);
+    let _daemon = Running::start(&good).expect("it starts again");
+    eventually("it is solved", async || (problem().await? == (0, None)).then_some(())).await;
+    assert_eq!(pids(&client).await, before, "they served all along");
+    let told = client.events(1000).await.expect("events").events;
+    let starts = told.iter().filter(|event| event.kind == "control_plane_started");
+    assert_eq!(starts.count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_measured_of_instances_is_known_again_after_an_orderly_end() {
     let stage = Stage::new("lead_cold = \"20s\"");
     let daemon = stage.start();

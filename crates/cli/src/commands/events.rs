@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use forecast::Timestamp;
@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 
 use super::remote::{MaybeByArgs, RemoteArgs, answer, read_whole};
 use crate::failure::{Failure, OrFail};
+use crate::moment::{Moment, Towards, clock, moment};
 use crate::{output, values};
 
 /// Options of `events`.
@@ -37,11 +38,11 @@ struct ListArgs {
     /// The workload, or `*` for events that concern all
     workload: String,
     /// Only events that end after this moment
-    #[arg(long, value_name = "TIME", value_parser = values::timestamp)]
-    from: Option<Timestamp>,
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    from: Option<Moment>,
     /// Only events that begin before this moment
-    #[arg(long, value_name = "TIME", value_parser = values::timestamp)]
-    to: Option<Timestamp>,
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    to: Option<Moment>,
     /// Print the answer of the API as JSON
     #[arg(long)]
     json: bool,
@@ -56,12 +57,12 @@ struct AddArgs {
     workload: String,
     /// What it is called
     name: String,
-    /// When it begins
-    #[arg(long, value_name = "TIME", value_parser = values::timestamp)]
-    start: Timestamp,
+    /// When it begins: `in 2h`, `14:05` at the workload's place, or `2026-11-22T05:30:00Z`
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    start: Moment,
     /// When it is over
-    #[arg(long, value_name = "TIME", value_parser = values::timestamp)]
-    end: Option<Timestamp>,
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    end: Option<Moment>,
     /// How long it lasts, such as `2h`
     #[arg(long = "for", value_name = "DURATION", value_parser = values::duration)]
     lasting: Option<Duration>,
@@ -130,17 +131,19 @@ pub(crate) fn run(args: &EventsArgs, user: String) -> Result<(), Failure> {
 }
 
 fn list(args: &ListArgs) -> Result<(), Failure> {
-    let [from, to] = [args.from, args.to].map(|at| at.map(Timestamp::as_millis));
+    let millis = |moment, towards| {
+        args.remote.instant(&args.workload, moment, towards).map(|at| at.map(Timestamp::as_millis))
+    };
+    let (from, to) = (millis(args.from, Towards::Past)?, millis(args.to, Towards::Future)?);
     let found = args.remote.ask(|client| async move { client.calendar(&args.workload, from, to).await })?;
     answer(args.json, &found, |found| table(&found.events))
 }
 
 fn add(args: &AddArgs, user: String) -> Result<(), Failure> {
-    let end = match (args.end, args.lasting) {
-        (Some(end), _) => end,
-        (None, lasting) => args.start.saturating_add(lasting.unwrap_or_default()),
-    };
-    if end < args.start {
+    let instant = |moment| args.remote.instant(&args.workload, moment, Towards::Future);
+    let start = instant(Some(args.start))?.unwrap_or_else(clock);
+    let end = instant(args.end)?.unwrap_or_else(|| start.saturating_add(args.lasting.unwrap_or_default()));
+    if end < start {
         return Err(Failure::usage(format!(
             "{} ends before it begins: exchange --start and --end",
             args.name
@@ -152,7 +155,7 @@ fn add(args: &AddArgs, user: String) -> Result<(), Failure> {
     let event = api::NewCalendarEvent {
         name: args.name.clone(),
         kind: args.kind.clone(),
-        start_ms: args.start.as_millis(),
+        start_ms: start.as_millis(),
         end_ms: end.as_millis(),
         magnitude: Some(args.magnitude),
     };
@@ -169,7 +172,7 @@ fn add(args: &AddArgs, user: String) -> Result<(), Failure> {
 fn import(args: &ImportArgs, user: String) -> Result<(), Failure> {
     let name = args.file.display();
     let content = read_whole(&args.file, FILE_BYTES_MAX).or_usage(format!("cannot read {name}"))?;
-    let until = args.until.unwrap_or_else(|| now().saturating_add(AHEAD_DEFAULT));
+    let until = args.until.unwrap_or_else(|| clock().saturating_add(AHEAD_DEFAULT));
     let options = ReadOptions { zone: args.time_zone.clone(), until };
     let events = read(&content, &options).or_usage(format!("{name} cannot be used"))?;
     let events: Vec<api::NewCalendarEvent> = events.into_iter().map(new).collect();
@@ -233,11 +236,6 @@ fn cells(event: &api::CalendarEvent) -> [String; 7] {
 fn time_zone(name: &str) -> Result<TimeZone, String> {
     TimeZone::get(name)
         .map_err(|_| format!("there is no time zone `{name}`; write for example `Europe/Berlin` or `UTC`"))
-}
-
-fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Events in one request, well within the size of a request's body.

@@ -39,7 +39,7 @@ impl RemoteArgs {
 }
 
 impl RemoteArgs {
-    /// The instant that is meant; a time of day is that of the workload's place.
+    /// The instant that is meant; a time of day is that of the workload's place, and of UTC for all workloads (`*`).
     pub(crate) fn instant(
         self,
         workload: &str,
@@ -48,7 +48,7 @@ impl RemoteArgs {
     ) -> Result<Option<Timestamp>, Failure> {
         let Some(moment) = moment else { return Ok(None) };
         let mut zone = TimeZone::UTC;
-        if moment.needs_zone() {
+        if moment.needs_zone() && workload != "*" {
             let detail = self.ask(|client| async move { client.workload(workload).await })?;
             zone = detail.policy.time_zone.and_then(|name| TimeZone::get(&name).ok()).unwrap_or(zone);
         }

@@ -60,5 +60,8 @@ fn events_are_announced_imported_listed_and_removed() {
     let id = json["events"][1]["id"].as_u64().expect("a number").to_string();
     expect(&["remove", "web", &id, "--reason", "rain"], 0, "is gone");
     expect(&["remove", "web", &id], 2, "there is no event");
+    expect(&["add", "web", "surge", "--start", "in 2m", "--for", "10m"], 0, "1 added");
+    expect(&["add", "*", "fair", "--start", "14:05", "--for", "1h"], 0, "1 added");
+    expect(&["list", "web", "--from", "now", "--to", "in 5m"], 0, "surge");
     world.stop();
 }

@@ -35,7 +35,7 @@ pub struct Explanation {
 /// One sentence of an explanation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Sentence {
-    /// What it is about: `seen`, `forecast`, `decided`, `why`, `refused`, `trouble`, `shift`, `raise` or
+    /// What it is about: `seen`, `forecast`, `announced`, `decided`, `why`, `refused`, `trouble`, `shift`, `raise` or
     /// `without_forecast`.
     pub about: String,
     /// The sentence.

@@ -162,9 +162,10 @@ fn render(explained: &api::Explanation) -> String {
 }
 
 /// What sentences are about, and the title above them. What was decided is said above all.
-const PARTS: [(&str, &str); 8] = [
+const PARTS: [(&str, &str); 9] = [
     ("seen", "seen"),
     ("forecast", "forecast"),
+    ("announced", "announced for the time of the plan"),
     ("why", "why"),
     ("refused", "refused"),
     ("trouble", "trouble with instances, lately"),

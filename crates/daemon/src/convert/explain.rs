@@ -13,6 +13,8 @@ pub(crate) struct Material {
     pub(crate) mode: api::Mode,
     pub(crate) plan: api::Plan,
     pub(crate) seen: Option<api::Seen>,
+    /// Of the calendar: what touches the steps that the plan is for, by its start.
+    pub(crate) announced: Vec<api::CalendarEvent>,
     pub(crate) shifts: Vec<api::ShiftStep>,
     /// Events about what instances got on top of their size, oldest first.
     pub(crate) raises: Vec<api::Event>,
@@ -69,6 +71,9 @@ pub(crate) fn explanation(material: Material) -> api::Explanation {
     for text in forecast(&material) {
         say("forecast", text);
     }
+    for event in &material.announced {
+        say("announced", announced(event));
+    }
     let plan = &material.plan;
     say(
         "decided",
@@ -101,7 +106,7 @@ pub(crate) fn explanation(material: Material) -> api::Explanation {
     for text in without_forecast(&material) {
         say("without_forecast", text);
     }
-    let Material { at, unit, mode, plan, seen, shifts, raises: _, troubles: _, order, cost } = material;
+    let Material { at, unit, mode, plan, seen, shifts, order, cost, .. } = material;
     api::Explanation {
         explained_at_ms: at.as_millis(),
         unit,
@@ -113,6 +118,13 @@ pub(crate) fn explanation(material: Material) -> api::Explanation {
         sentences,
         plan,
     }
+}
+
+fn announced(event: &api::CalendarEvent) -> String {
+    let time = Timestamp::from_millis;
+    let size = if event.magnitude == 1.0 { String::new() } else { format!(", of size {}", event.magnitude) };
+    let (from, to) = (time(event.start_ms), time(event.end_ms));
+    format!("{from} to {to}: {} (of kind `{}`{size}), noted by {}.", event.name, event.kind, event.author)
 }
 
 /// What a program printed may be long, and is in the journal: what was said of it, and its last line.
@@ -320,6 +332,16 @@ mod tests {
             mode: api::Mode::Act,
             plan,
             seen: None,
+            announced: vec![api::CalendarEvent {
+                id: 7,
+                name: "Sale 3".into(),
+                kind: "sale".into(),
+                start_ms: 300_000,
+                end_ms: 600_000,
+                magnitude: 2.0,
+                author: "ana".into(),
+                noted_at_ms: 0,
+            }],
             shifts: vec![api::ShiftStep {
                 at_ms: 300_500,
                 instance: "web-3".into(),
@@ -352,6 +374,13 @@ mod tests {
 
     fn about(explanation: &api::Explanation, about: &str) -> Vec<String> {
         explanation.sentences.iter().filter(|s| s.about == about).map(|s| s.text.clone()).collect()
+    }
+
+    #[test]
+    fn it_says_what_was_announced() {
+        let said = about(&explanation(material()), "announced");
+        let event = "Sale 3 (of kind `sale`, of size 2), noted by ana.";
+        assert_eq!(said, [format!("1970-01-01T00:05:00Z to 1970-01-01T00:10:00Z: {event}")]);
     }
 
     #[test]

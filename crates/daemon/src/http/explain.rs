@@ -7,13 +7,14 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use forecast::Timestamp;
-use history::{HistoryError, SeriesKey, Store};
+use history::{EVERY_WORKLOAD, HistoryError, SeriesKey, Store};
 
 use super::Api;
 use super::failure::Failure;
 use super::query::Params;
 use super::read::{events_between, on_disk, plan_at, plans_between};
 use crate::control_loop::RAISE_KINDS;
+use crate::convert;
 use crate::convert::explain::{Material, explanation, judged_until, under_way};
 use crate::recent::{METRICS, StepRecord};
 use crate::recorder::{REACTION_DEMAND, REACTION_MISSED, REACTION_MISSED_TRULY, clock};
@@ -78,6 +79,7 @@ pub(crate) async fn explain(
         unit: workload.config.unit.clone(),
         mode: workload.detail.summary.mode,
         seen: seen(&api, &name, at, step).await?,
+        announced: announced(&api, &name, &plan, at, step).await?,
         shifts: shifts(&lately),
         raises: lately
             .iter()
@@ -136,6 +138,27 @@ async fn seen(api: &Api, name: &str, at: Timestamp, step: Duration) -> Result<Op
             forecast_high: high,
         }
     }))
+}
+
+/// What was known then of events within the steps that the plan is for.
+async fn announced(
+    api: &Api,
+    name: &str,
+    plan: &api::Plan,
+    at: Timestamp,
+    step: Duration,
+) -> Result<Vec<api::CalendarEvent>, Failure> {
+    let ahead = step.saturating_mul(plan.inputs.window_active_steps.max(plan.inputs.window_standby_steps));
+    let name = name.to_owned();
+    let mut found = on_disk(api, move |store| {
+        let mut found = store.calendar().list(&name, at, at + ahead)?;
+        found.extend(store.calendar().list(EVERY_WORKLOAD, at, at + ahead)?);
+        Ok(found)
+    })
+    .await?;
+    found.retain(|record| record.noted_at <= at);
+    found.sort_by_key(|record| record.event.start);
+    Ok(found.iter().take(EVENTS_TOLD).map(convert::calendar_event).collect())
 }
 
 /// How traffic was shifted to new instances, oldest first, from events newest first.
@@ -219,6 +242,8 @@ const LATELY: Duration = Duration::from_secs(600);
 /// ... that many steps of shifts, among the newest events.
 const SHIFT_STEPS_MAX: usize = 40;
 const EVENTS_LOOKED_AT: usize = 1_000;
+/// So many events of the calendar are told.
+const EVENTS_TOLD: usize = 10;
 /// Kinds of events that are trouble with an instance, and how many of them are told.
 const TROUBLES: [&str; 3] = ["action_failed", "instance_exited", "instance_unhealthy"];
 const TROUBLES_MAX: usize = 5;

@@ -56,6 +56,22 @@ async fn an_override_of_the_forecast_is_planned_for_shown_and_outlives_a_crash()
     assert!(forecast.columns[0].iter().all(|low| *low >= 150.0), "{forecast:?}");
     let explained = client.explain("web", None).await.expect("explained");
     assert!(about(&explained, "why").contains(&set.sentence), "{explained:?}");
+    assert_eq!(about(&explained, "announced"), "");
+    let launch = api::NewCalendarEvent {
+        name: "Launch".into(),
+        kind: None,
+        start_ms: now_ms(),
+        end_ms: now_ms() + 600_000,
+        magnitude: None,
+    };
+    let request =
+        api::CalendarRequest { author: "ana".into(), reason: "planned".into(), events: vec![launch] };
+    client.announce("*", &request).await.expect("taken");
+    let explained = client.explain("web", None).await.expect("explained");
+    assert!(
+        about(&explained, "announced").ends_with("Launch (of kind `launch`), noted by ana."),
+        "{explained:?}"
+    );
     // What was written down is on disk a second later.
     tokio::time::sleep(Duration::from_secs(3)).await;
     daemon.kill();

@@ -32,8 +32,20 @@ pub(super) async fn tail(table: &Table, id: &str, bytes: u64) -> Result<String, 
     }
 }
 
-/// What was read, `tail` lines or "all", of which the end is kept.
+/// The same as `read_once`. Podman reads the file that is being written, and fails where it finds half a line: what is written on
+/// in a moment.
 async fn read(table: &Table, id: &str, tail: &str, bytes: usize) -> Result<End, EngineError> {
+    for _ in 1..READ_TRIES {
+        match read_once(table, id, tail, bytes).await {
+            Err(EngineError::Refused { status: 500, .. }) => sleep(READ_PAUSE).await,
+            done => return done,
+        }
+    }
+    read_once(table, id, tail, bytes).await
+}
+
+/// What was read, `tail` lines or "all", of which the end is kept.
+async fn read_once(table: &Table, id: &str, tail: &str, bytes: usize) -> Result<End, EngineError> {
     let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(tail).build();
     let reading = async {
         let mut output = std::pin::pin!(table.engine.docker.logs(id, Some(options)));
@@ -126,6 +138,9 @@ pub(super) async fn keep(table: &Arc<Table>, instance: &Instance) {
 const LINE_BYTES_GUESSED: usize = 20;
 /// Beyond so many lines no more are asked for.
 const LINES_MAX: usize = 4_000_000;
+/// How often, and with which pauses, an output is read that the engine fails to read.
+const READ_TRIES: u32 = 5;
+const READ_PAUSE: Duration = Duration::from_millis(40);
 /// How much of the output is kept of a container that is no more.
 const KEPT_BYTES_MAX: u64 = 1 << 20;
 /// How much output is quoted in an error.

@@ -314,7 +314,7 @@ impl Daemon {
         if self.provider.engines().next().is_some() {
             tasks.spawn(nodes::watch(self.provider.clone(), engines_in));
         }
-        tasks.spawn(stop_unwanted(self.provider.clone(), self.unwanted));
+        tasks.spawn(stop_removed(self.provider.clone(), self.unwanted));
         let mut how = End::Stop;
         let result = core.run(&mut inlets, async { how = end.await }).await;
         if let Some(trainer) = &core.trainer {
@@ -379,6 +379,16 @@ async fn open_history(
     tokio::task::spawn_blocking(work).await.map_err(|_| DaemonError::Stopped { task: "history reader" })?
 }
 
+/// Stops what is left of workloads that are no longer configured; what may have served, once its requests had time to end.
+async fn stop_removed(provider: Arc<Providers>, unwanted: Vec<InstanceInfo>) {
+    let (busy, idle): (Vec<_>, Vec<_>) = unwanted.into_iter().partition(|info| info.ready && !info.parked);
+    stop_unwanted(Arc::clone(&provider), idle).await;
+    if !busy.is_empty() {
+        tokio::time::sleep(REMOVED_FINISH).await;
+        stop_unwanted(provider, busy).await;
+    }
+}
+
 /// Stops instances that no configured workload wants.
 pub(crate) async fn stop_unwanted(provider: Arc<Providers>, unwanted: Vec<InstanceInfo>) {
     for info in unwanted {
@@ -431,5 +441,7 @@ const COMMANDS_MAX: usize = 64;
 const INPUTS_MAX: usize = 64;
 const POLL_MIN: Duration = Duration::from_millis(50);
 const POLL_MAX: Duration = Duration::from_millis(250);
+/// As long as instances are waited for that drain, where nothing else is configured.
+const REMOVED_FINISH: Duration = Duration::from_secs(30);
 const UNWANTED_GRACE: Duration = Duration::from_secs(5);
 const DRAIN_MAX: Duration = Duration::from_secs(10);

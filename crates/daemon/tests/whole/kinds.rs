@@ -139,6 +139,36 @@ async fn whole_life(server: &str, kinds: &[Kind]) {
     assert_eq!(stage.instance_files(), [""; 0].map(std::path::PathBuf::from));
 }
 
+/// Is replaced under load once the configuration gives it another environment, and no request fails.
+async fn rolled_out(server: &str, mut kind: Kind) {
+    let stage = Stage::new("");
+    let daemon = Running::start(&configuration(&stage, server, std::slice::from_ref(&kind)))
+        .expect("the daemon starts");
+    let client = stage.client();
+    patiently("an instance that serves", START_TIME_MAX, async || {
+        (client.workload(kind.name).await.ok()?.summary.counts.active > 0).then_some(())
+    })
+    .await;
+    pin_workload(&client, kind.name, 1, 1).await;
+    let load = Load::start(kind.listen, PER_SECOND);
+    let before: Vec<String> =
+        kind.instances(&client).await.into_iter().map(|instance| instance.name).collect();
+    daemon.kill();
+    kind.lines = kind.lines.replace("\"normal\"", "\"normal\", VERSION = \"2\"");
+    let daemon =
+        Running::start(&configuration(&stage, server, std::slice::from_ref(&kind))).expect("the next starts");
+    patiently("all are others", START_TIME_MAX, async || {
+        let detail = client.workload(kind.name).await.ok()?;
+        let others = detail.instances.iter().all(|instance| !before.contains(&instance.name));
+        (others && (detail.summary.counts.active, detail.summary.counts.parked) == (1, 1)).then_some(())
+    })
+    .await;
+    let (good, bad, complaints) = load.finish().await;
+    assert!(good > 100 && bad == 0, "{bad} of {}: {complaints}", good + bad);
+    daemon.terminate();
+    assert_eq!(stage.instance_files(), [""; 0].map(std::path::PathBuf::from));
+}
+
 /// Waits for more requests to each of them.
 async fn more(loads: &[Load], what: &str) {
     for load in loads {
@@ -195,6 +225,13 @@ async fn processes_containers_and_machines_live_a_whole_life_together() {
 async fn containers_live_a_whole_life() {
     let Some((engine, server)) = engine().await else { return };
     whole_life(&server, &[Kind::containers()]).await;
+    is_clean(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_of_an_earlier_version_are_replaced_under_load() {
+    let Some((engine, server)) = engine().await else { return };
+    rolled_out(&server, Kind::containers()).await;
     is_clean(engine).await;
 }
 

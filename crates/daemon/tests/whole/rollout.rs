@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Load, Running, Stage, eventually, patiently, pids, pin};
+use crate::support::{Load, Running, Stage, eventually, patiently, pids, pin, request, runs};
 
 /// The first is watched for half a minute.
 const ROLLOUT: Duration = Duration::from_secs(300);
@@ -71,6 +71,32 @@ async fn a_version_that_does_not_start_is_told_as_a_problem_until_the_one_before
     let told = client.events(1000).await.expect("events").events;
     let starts = told.iter().filter(|event| event.kind == "control_plane_started");
     assert_eq!(starts.count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_requests_of_a_workload_that_is_no_longer_configured_are_answered_before_it_is_stopped() {
+    let stage = Stage::new("");
+    let daemon = stage.start();
+    let client = stage.client();
+    pin(&client, 1, 1).await;
+    let before: Vec<u32> = pids(&client).await.into_iter().map(|(_, pid)| pid).collect();
+    let slow = tokio::spawn(request(stage.web, "GET", "/?sleep_ms=8000", &[], ""));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    daemon.kill();
+    let renamed = stage.config("web.toml", |text| text.replace("name = \"web\"", "name = \"site\""));
+    let daemon = Running::start(&renamed).expect("it starts again");
+    eventually("the other serves", async || {
+        (client.workload("site").await.ok()?.summary.counts.active > 0).then_some(())
+    })
+    .await;
+    let (status, ..) = slow.await.expect("no panic").expect("answered");
+    assert_eq!(status, 200);
+    patiently("what is left is stopped", Duration::from_secs(90), async || {
+        (!before.iter().any(|pid| runs(*pid))).then_some(())
+    })
+    .await;
+    daemon.terminate();
+    assert_eq!(stage.processes(), [0; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

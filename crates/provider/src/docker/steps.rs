@@ -58,13 +58,16 @@ async fn freeze(table: &Table, instance: &Arc<Instance>) -> Result<(), ProviderE
         }
     }
     let engine = &table.engine;
-    match hold(table, instance, true).await {
-        Ok(()) => {}
-        Err(error) => {
-            // The answer may be lost, not the freeze: nothing must stay frozen that we take for running.
-            let _ = engine.call(engine.docker.unpause_container(&instance.facts.id)).await;
+    let mut tries = 1;
+    while let Err(error) = hold(table, instance, true).await {
+        // The answer may be lost, not the freeze: nothing must stay frozen that we take for running.
+        let _ = engine.call(engine.docker.unpause_container(&instance.facts.id)).await;
+        // Its runtime gives up where the kernel does not get every thread to stand still at once, as on a busy machine.
+        let fails = matches!(error, EngineError::Refused { status: 500, .. });
+        if !fails || instance.reason().is_some() || tries == PAUSE_TRIES {
             return Err(after(table, instance, "pause the container", error).await);
         }
+        tries += 1;
     }
     instance.set_parked(Parked::ByEngine);
     Ok(())
@@ -315,6 +318,8 @@ async fn take_turn(
 
 /// The number of the signal that the kernel kills with.
 const KILLED: i32 = 9;
+/// How often an engine is asked to pause a container that it fails to pause.
+const PAUSE_TRIES: u32 = 3;
 /// How often, and with which pause, the engine is asked whether memory was the cause.
 const OOM_LOOKS: u32 = 3;
 const OOM_PAUSE: Duration = Duration::from_millis(30);

@@ -23,6 +23,9 @@ pub(crate) struct Options {
     /// Shorter runs: enough to see that everything works, too short to quote.
     #[arg(long)]
     quick: bool,
+    /// Measure a binary of the profile `dist`, which is optimised across crates and takes longer to build.
+    #[arg(long)]
+    dist: bool,
     /// Also write the rows to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<String>,
@@ -77,8 +80,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             eprintln!("without {} ({}): {why}", package.name, package.purpose);
         }
     }
-    command("cargo", &["build", "--release", "--quiet", "--package", "cli"])?;
-    let binary = crate::test::release_binary();
+    let profile = if options.dist { "dist" } else { "release" };
+    command("cargo", &["build", "--profile", profile, "--quiet", "--package", "cli"])?;
+    let binary = crate::test::binary(profile);
     let mut arguments =
         vec!["run", "--release", "--quiet", "--package", "bench", "--", options.subject.name()];
     arguments.extend(["--foreshadow", &binary]);

@@ -65,7 +65,7 @@ fn run_tests(steps: &mut Steps) -> Result<()> {
 /// What only makes sense at full speed: the fault simulation in numbers, and the demo with its verdict.
 fn run_release(steps: &mut Steps) {
     steps.run("release build", || command("cargo", &["build", "--release", "--package", "cli"]));
-    let binary = release_binary();
+    let binary = binary("release");
     // Others than those that the tests of the simulator run.
     let seeds = ["simulate", "--seeds", "10000..11000"];
     steps.run("fault simulation, 1,000 more seeds", || command(&binary, &seeds));
@@ -85,8 +85,8 @@ fn run_release(steps: &mut Steps) {
     }
 }
 
-/// The release binary, wherever the build put it.
-pub(crate) fn release_binary() -> String {
+/// The binary of a profile, wherever the build put it.
+pub(crate) fn binary(profile: &str) -> String {
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| String::from("target"));
-    format!("{target}/release/foreshadow")
+    format!("{target}/{profile}/foreshadow")
 }
